@@ -1,0 +1,226 @@
+package ext
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// An Extension is an SMTP service extension, as RFC 5321 section 2.2.2 says one has to be described. It is a value:
+// a server or a client uses those in its options, and there is no registry. All fields but Keyword may be zero. The
+// functions are shared by all sessions and must be safe for concurrent use.
+type Extension struct {
+	// Keyword is the EHLO keyword, in upper case.
+	Keyword string
+	// Verbs are the commands it adds.
+	Verbs []proto.Verb
+	// Mail and Rcpt are the parameters it adds to the MAIL and RCPT commands.
+	Mail, Rcpt []Param
+
+	// Status says that replies carry enhanced status codes once it is offered (RFC 2034).
+	Status bool
+	// Groups says that a client may send groups of commands once it is offered (RFC 2920).
+	Groups bool
+	// Meets is what an envelope can need that the extension provides for once it is offered. A client refuses a
+	// message with a need that nothing offered meets, before it sends a byte of it.
+	Meets Need
+	// Chunk is the verb of Verbs that carries content in counted chunks: its arguments are the number of octets,
+	// and for the final chunk the word LAST (RFC 3030 section 2). A client that is offered the extension uses it
+	// in place of DATA.
+	Chunk string
+
+	// Advertise returns the arguments of the keyword in the reply to EHLO; ok is false if the extension is not on
+	// offer to this session now. It is asked anew at each EHLO. Nil means the bare keyword, always.
+	Advertise func(Info) (args string, ok bool)
+	// Guard may refuse any command, its own or another's, before it is carried out: its error is the reply.
+	Guard func(ctx context.Context, x Info, v *proto.Verb, args string) error
+	// CheckMail and CheckRcpt may refuse a MAIL or RCPT command whose parameters are well-formed, before the session
+	// sees it. They are called whether or not one of the extension's own parameters is present.
+	CheckMail func(ctx context.Context, x Info, from proto.Address, p proto.Params) error
+	CheckRcpt func(ctx context.Context, x Info, to proto.Address, p proto.Params) error
+	// Serve carries out one of Verbs on a server. The error becomes the reply, nil 250. It is called whether or not
+	// the keyword was on offer, so that it can say why it is not.
+	Serve func(ctx context.Context, x Exchange) error
+
+	// Connect is called on a client after each EHLO whose reply offers the extension, in the order of the list. It
+	// may carry on a dialogue, say for TLS or authentication. If it takes the wire over, EHLO is sent again and
+	// the round begins anew.
+	Connect func(ctx context.Context, d Dialogue) error
+	// Prepare is called on a client for each message when the extension is on offer. It may add parameters to the
+	// envelope, or refuse the message before a byte of it is sent.
+	Prepare func(c proto.Caps, e *Envelope) error
+}
+
+// A Param describes a parameter of MAIL or RCPT (RFC 5321 section 4.1.2). Two extensions may describe the same Key if
+// both have Values; the parameter then takes the values of both.
+type Param struct {
+	Key string // in upper case
+	// Length is the number of octets the parameter may add to the command line, the space before it included.
+	Length int
+	// Flag says that the parameter takes no value; without it, one is required unless Optional is set.
+	Flag, Optional bool
+	// Values are the values it can have, in upper case; they are compared without regard to case. Nil means that
+	// Check decides.
+	Values []string
+	// Check returns an error if value is malformed; it is answered with 501 5.5.4 and its text. Nil accepts all.
+	Check func(value string) error
+	// UTF8 says that the parameter permits UTF-8 in the addresses of the transaction and in replies to it
+	// (RFC 6531 section 3.4).
+	UTF8 bool
+	// Binary is the value that declares content to be binary: CR and LF are octets like any other, and only chunks can
+	// carry it (RFC 3030 section 3).
+	Binary string
+}
+
+// A Need is something that a message asks of the way it is sent. Needs are bits and can be combined.
+type Need uint8
+
+// The needs of a message.
+const (
+	EightBit Need = 1 << iota // the content has octets above 127 (RFC 6152)
+	Binary                    // the content is not lines of text (RFC 3030 section 3)
+	UTF8                      // an address or a header field has UTF-8 in it (RFC 6531 section 3)
+)
+
+// An Envelope is a message as a client is about to send it.
+type Envelope struct {
+	From proto.Address
+	Mail proto.Params // parameters of the MAIL command
+	To   []Recipient
+	Size int64 // of the content as it will be transmitted, without dot-stuffing; -1 if unknown (RFC 1870 section 6)
+	Need Need
+}
+
+// A Recipient is one recipient of an envelope.
+type Recipient struct {
+	Address proto.Address
+	Params  proto.Params // parameters of the RCPT command
+}
+
+// Info is what an extension can learn of a session on a server. It is implemented by *server.Conn.
+type Info interface {
+	// Session returns the session that the backend made; see [As].
+	Session() any
+	// Protocol returns SMTP or LMTP.
+	Protocol() proto.Protocol
+	// Hostname returns the name of the server.
+	Hostname() string
+	// Hello returns the argument of the client's EHLO, HELO or LHLO, or "".
+	Hello() string
+	// Extended reports whether the client has introduced itself with EHLO or LHLO.
+	Extended() bool
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+	// TLS returns the state of the TLS connection, nil on one in clear.
+	TLS() *tls.ConnectionState
+	// TLSConfig returns the configuration with which TLS can be started, or nil.
+	TLSConfig() *tls.Config
+	// AllowInsecureAuth reports whether the operator permits passwords on connections in clear.
+	AllowInsecureAuth() bool
+	// Identity returns the name that the client has authenticated as, or "".
+	Identity() string
+	// MaxSize returns the size in octets above which messages are refused, 0 if there is no such limit.
+	MaxSize() int64
+	// MaxRcpts returns the number of recipients accepted in a transaction.
+	MaxRcpts() int
+	// State returns where the session stands.
+	State() proto.State
+	// MailParams returns the parameters of the open transaction's MAIL command.
+	MailParams() proto.Params
+}
+
+// An Exchange is a command that an extension serves, and what it can do to answer it.
+type Exchange interface {
+	Info
+	// Verb returns the row of the command.
+	Verb() *proto.Verb
+	// Args returns what followed the verb and a space.
+	Args() string
+	// Challenge sends an intermediate reply and returns the line with which the client answers it. It is for verbs
+	// whose More is [proto.Exchange]. The line may be longer than a command; one that is too long is
+	// answered by the server, and Challenge returns the error to be returned from Serve.
+	Challenge(ctx context.Context, r proto.Reply) (line string, err error)
+	// Handover sends r, whose verb must lead to [proto.Handover], and calls take with the connection, which reads
+	// first what was received after the command. If take returns a connection, the session begins anew on it, in the
+	// state after a greeting, with a new session from the backend. If it returns nil, the server closes
+	// the connection without a word.
+	Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error
+	// Authenticated records the name that the client has proved to be entitled to.
+	Authenticated(identity string)
+}
+
+// A TLSMode says when a client uses TLS.
+type TLSMode uint8
+
+// The modes.
+const (
+	// TLSRequired starts TLS with STARTTLS and sends nothing in clear beyond that; it fails if the server does not
+	// offer it or if its certificate does not verify. It is the default.
+	TLSRequired TLSMode = iota
+	// TLSImplicit speaks TLS from the first byte, as on port 465 (RFC 8314 section 3.3).
+	TLSImplicit
+	// TLSOpportunistic uses TLS if it is offered, whatever the certificate, and does without if it is not. It is for
+	// delivery to mail exchangers, and protects from eavesdroppers alone (RFC 7435).
+	TLSOpportunistic
+	// TLSInsecureNone sends everything in clear.
+	TLSInsecureNone
+)
+
+// A Policy is what the user of a client has asked for.
+type Policy struct {
+	TLS       TLSMode
+	TLSConfig *tls.Config // never nil; ServerName is set
+	// Credentials returns the mechanisms to authenticate with; nil means not to authenticate. See [Password].
+	Credentials Credentials
+	// AllowInsecureAuth permits to send credentials on a connection that is in clear or not verified.
+	AllowInsecureAuth bool
+}
+
+// A Dialogue is what an extension can do on a client between messages. It is implemented by *client.Client.
+type Dialogue interface {
+	// Caps returns what the server offered in its last reply to EHLO.
+	Caps() proto.Caps
+	Policy() Policy
+	// TLS returns the state of the TLS connection, nil on one in clear.
+	TLS() *tls.ConnectionState
+	// Verified reports whether the server's certificate was verified.
+	Verified() bool
+	// Identity returns the name recorded by Authenticated, or "".
+	Identity() string
+	// Do sends a command and returns the reply, whatever its code. The error is not nil if there was none, or if the verb
+	// belongs to an extension that is not on offer; then nothing was sent.
+	Do(ctx context.Context, verb, args string) (proto.Reply, error)
+	// Line sends a line of an exchange and returns the reply.
+	Line(ctx context.Context, line string) (proto.Reply, error)
+	// Secret makes the trace leave out arguments and lines sent until the reply that ends the exchange.
+	Secret()
+	// Handover calls take with the connection, which reads first what was received after the last reply, and
+	// goes on with the connection it returns.
+	Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error
+	// Authenticated records the name that the client has authenticated as.
+	Authenticated(identity string)
+}
+
+// As finds a T in session: session itself, or what it Unwraps to. Extensions use it to find the interface by which a
+// session takes part.
+func As[T any](session any) (T, bool) {
+	for session != nil {
+		if t, ok := session.(T); ok {
+			return t, true
+		}
+		u, ok := session.(interface{ Unwrap() any })
+		if !ok {
+			break
+		}
+		session = u.Unwrap()
+	}
+	var zero T
+	return zero, false
+}
+
+// Credentials returns the mechanisms to try, in order of preference; (skeleton; see auth.go in the brief).
+type Credentials func(ctx context.Context, d Dialogue) ([]sasl.Client, error)

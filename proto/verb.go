@@ -1,0 +1,240 @@
+package proto
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// A Verb is a row of the command table: all that the engine has to know of a command. The rows of an extension's verbs
+// are of the same kind as those of RFC 5321, and are treated alike.
+type Verb struct {
+	Name string // in upper case
+	In   State  // the states in which it may be sent; elsewhere it is refused with 503 and changes nothing
+	Last bool   // must end a pipelined group: nothing may be sent until it is answered (RFC 2920 section 3.1)
+	Open bool   // may be sent before the authentication or encryption that a server insists on (RFC 4954 section 6)
+
+	// The state after a reply of 2yz, 3yz, and 4yz or 5yz. Zero means no change, except for More, where it means
+	// that the command has no intermediate reply. Never means that the command has no such reply.
+	OK, More, Fail State
+	// Keep is the set of states that even a 2yz reply leaves as they are.
+	Keep State
+
+	// Grow is the number of octets by which the command line may exceed 512 (RFC 5321 section 4.5.3.1.4). It is
+	// the sum of what the extensions in use declare.
+	Grow int
+
+	// Variant returns another row to be used for some arguments, such as those of the last chunk, or nil.
+	Variant func(args []byte) *Verb
+	// Payload returns the number of octets that follow the command line. With an error the arguments are
+	// malformed, and the command is answered with it; if n is negative as well, nobody knows where the next
+	// command begins and the connection must end. Nil means that nothing follows the line.
+	Payload func(args []byte) (n int64, err *Error)
+	// Replies returns how many replies the command has when it is in sequence, given the number of recipients
+	// accepted in the transaction (RFC 2033 section 4.2). Nil means one.
+	Replies func(rcpts int) int
+}
+
+// After returns the state that follows now when v has been answered with code. It reports false for a reply that v
+// cannot have there: an intermediate reply to a command that knows none, success where there is none to be had.
+//
+// It is the one place where states change, for both sides (law 1).
+func (v *Verb) After(now State, code int) (State, bool) {
+	if code == 421 {
+		return Closed, true // RFC 5321 section 3.8
+	}
+	in := now&v.In != 0
+	next := now
+	switch code / 100 {
+	case 2:
+		if v.OK == Never {
+			return now, false
+		}
+		if in && v.OK != 0 && now&v.Keep == 0 {
+			next = v.OK
+		}
+	case 3:
+		// Even out of sequence: the peer does as it says. One that answers 354 although every recipient was
+		// refused reads content from here on (RFC 2920 section 3.1).
+		if v.More == 0 || now&Session == 0 && now&v.In == 0 {
+			return now, false
+		}
+		next = v.More
+	case 4, 5:
+		if v.Fail == Never {
+			return now, false
+		}
+		if in && v.Fail != 0 {
+			next = v.Fail
+		}
+	default:
+		return now, false
+	}
+	return next, true
+}
+
+// Protocol selects the dialect of a table: which command introduces a client, and how content is answered.
+type Protocol uint8
+
+// The dialects.
+const (
+	SMTP Protocol = iota // RFC 5321
+	LMTP                 // RFC 2033: LHLO, and one reply for each recipient after the content
+)
+
+// String returns "SMTP" or "LMTP".
+func (p Protocol) String() string {
+	if p == LMTP {
+		return "LMTP"
+	}
+	return "SMTP"
+}
+
+// The names of the rows that every table has and that are not commands. They hold places in the queue of what waits
+// for a reply.
+const (
+	greetingName = "(greeting)"
+	endName      = "(end of content)"
+)
+
+// A Table is the set of verbs that a session knows. It is immutable and safe for concurrent use.
+type Table struct {
+	protocol Protocol
+	verbs    []*Verb // in the order they were given
+	greeting *Verb
+	end      *Verb
+	unknown  *Verb // answers for a line that names no verb
+	index    map[string]*Verb
+	line     int // the longest command line, CRLF included
+}
+
+func perRcpt(rcpts int) int { return rcpts }
+
+// base returns the rows of RFC 5321 section 4.1.1 and RFC 2033 section 4. VRFY, EXPN and HELP are extensions in the
+// sense of section 2.2.2, registered with their keywords, and are found in package ext.
+func base(p Protocol) []Verb {
+	hello := Verb{In: Session, Last: true, Open: true, OK: Ready}
+	names := []string{"EHLO", "HELO"}
+	if p == LMTP {
+		names = []string{"LHLO"}
+	}
+	var rows []Verb
+	for _, name := range names {
+		hello.Name = name
+		rows = append(rows, hello)
+	}
+	return append(rows,
+		Verb{Name: "MAIL", In: Ready, OK: Mail},
+		Verb{Name: "RCPT", In: Mail | Rcpt, OK: Rcpt},
+		Verb{Name: "DATA", In: Rcpt, Last: true, OK: Never, More: Content},
+		Verb{Name: "RSET", In: Session, Open: true, OK: Ready, Keep: Hello | Ready},
+		Verb{Name: "NOOP", In: Session, Last: true, Open: true},
+		Verb{Name: "QUIT", In: Session | Greeting, Last: true, Open: true, OK: Closed},
+	)
+}
+
+// NewTable returns a table of the commands of RFC 5321 section 4.1.1, or of RFC 2033 for LMTP, and those in more. It
+// returns an error that names the verb if two rows have the same name, or if a row cannot work.
+func NewTable(p Protocol, more ...Verb) (*Table, error) {
+	t := &Table{
+		protocol: p,
+		index:    make(map[string]*Verb),
+		greeting: &Verb{Name: greetingName, In: Greeting, Last: true, OK: Hello},
+		end:      &Verb{Name: endName, In: Content, OK: Ready, Fail: Ready},
+		unknown:  &Verb{Name: "(unknown)", In: 0, Last: true},
+	}
+	if p == LMTP {
+		t.end.Replies = perRcpt
+	}
+	for _, row := range append(base(p), more...) {
+		if err := row.check(); err != nil {
+			return nil, err
+		}
+		if t.index[row.Name] != nil {
+			return nil, fmt.Errorf("smtp: the verb %s is defined twice", row.Name)
+		}
+		v := &row
+		t.verbs = append(t.verbs, v)
+		t.index[row.Name] = v
+		t.line = max(t.line, baseLine+row.Grow)
+	}
+	return t, nil
+}
+
+func (v *Verb) check() error {
+	if v.Name == "" || strings.Trim(v.Name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
+		return fmt.Errorf("smtp: %q is not the name of a verb: use upper-case letters, digits and hyphens", v.Name)
+	}
+	if v.In&^(Session|Greeting) != 0 || v.In == 0 {
+		return fmt.Errorf("smtp: the verb %s is to be sent in %v: choose among %v", v.Name, v.In, Session)
+	}
+	if v.Grow < 0 {
+		return errors.New("smtp: the verb " + v.Name + " has a negative Grow")
+	}
+	return nil
+}
+
+// Protocol returns the dialect of the table.
+func (t *Table) Protocol() Protocol { return t.protocol }
+
+// Lookup returns the row of the verb called name, in any case, or nil.
+func (t *Table) Lookup(name string) *Verb { return t.index[strings.ToUpper(name)] }
+
+// Verbs returns the rows of the table's commands, in the order they were given.
+func (t *Table) Verbs() []*Verb { return append([]*Verb(nil), t.verbs...) }
+
+// longestVerb bounds the names that lookup folds to upper case; a longer word names no verb.
+const longestVerb = 32
+
+// lookup is Lookup without allocation.
+func (t *Table) lookup(word []byte) *Verb {
+	if len(word) > longestVerb {
+		return nil
+	}
+	var up [longestVerb]byte
+	for i, c := range word {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		up[i] = c
+	}
+	return t.index[string(up[:len(word)])]
+}
+
+// WriteTo writes the table as text: one line for each verb and each state it may be sent in, with the state that
+// follows each class of reply. The documentation's state diagram is made from it.
+func (t *Table) WriteTo(w io.Writer) (int64, error) {
+	var n int64
+	rows := append([]*Verb{t.greeting}, t.verbs...)
+	for _, v := range append(rows, t.end) {
+		for s := Greeting; s <= Closed; s <<= 1 {
+			if v.In&s == 0 {
+				continue
+			}
+			m, err := fmt.Fprintf(w, "%-16s %-8v", v.Name, s)
+			n += int64(m)
+			if err != nil {
+				return n, err
+			}
+			for _, code := range []int{200, 300, 400} {
+				next, ok := v.After(s, code)
+				text := next.String()
+				if !ok {
+					text = "-"
+				}
+				m, err = fmt.Fprintf(w, "  %dyz %-8s", code/100, text)
+				n += int64(m)
+				if err != nil {
+					return n, err
+				}
+			}
+			m, err = fmt.Fprintln(w)
+			n += int64(m)
+			if err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
