@@ -1,0 +1,243 @@
+package proto
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// What RFC 5321 section 4.5.3.1 bids everybody to accept, in octets. Longer ones are refused: there is hardly a peer to
+// pass them on to. 63 is the DNS's own limit (RFC 1035 section 2.3.4).
+const (
+	maxLocal  = 64
+	maxDomain = 255
+	maxLabel  = 63
+	maxPath   = 256 // with the angle brackets and a source route
+)
+
+// A Domain is the right-hand side of a mailbox, or how a host calls itself in EHLO: a domain name or an address literal.
+// It can only be made by parsing, so one that is not zero is always safe to write to the wire. The zero value is no
+// domain at all.
+//
+// Domains can be compared with ==, which tells apart names that differ in case or in the form of their labels; see
+// Equal for a comparison by meaning.
+type Domain struct {
+	name string     // as given, with U-labels if it was given so; empty in a literal
+	addr netip.Addr // of a literal
+}
+
+// ParseDomain parses a domain name such as "example.org" or "münchen.example", or an address literal such as
+// "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321 sections 4.1.2 and 4.1.3).
+//
+// Labels in other scripts than ASCII's have to be valid for look-up under UTS 46; case and width are mapped, but the full
+// stops of other scripts are not taken for dots. A label that begins with "xn--" is not looked into. Refused are
+// names longer than 255 octets, a dot at the end, underscores, zones of IPv6 addresses, IPv4 addresses with leading
+// zeros (some read them as octal), and literals with any tag other than IPv6, since no other is registered.
+func ParseDomain(s string) (Domain, error) {
+	d, f := parseDomain(s, false)
+	if f != "" {
+		return Domain{}, fmt.Errorf("smtp: %q is not a domain: %w", s, f)
+	}
+	return d, nil
+}
+
+// AddrLiteral returns the address literal of a. An IPv4 address mapped into IPv6 becomes an IPv4 literal, a zone is
+// left out. The invalid address has the zero Domain.
+func AddrLiteral(a netip.Addr) Domain {
+	return Domain{addr: a.Unmap().WithZone("")}
+}
+
+// Name returns the name as it was given, or "" for an address literal.
+func (d Domain) Name() string { return d.name }
+
+// Addr returns the address of an address literal, or the zero Addr for a name. An IPv4 address that was mapped into
+// IPv6 in the literal still is.
+func (d Domain) Addr() netip.Addr { return d.addr }
+
+// IsZero reports whether d is no domain.
+func (d Domain) IsZero() bool { return d == Domain{} }
+
+// ASCII returns the name with A-labels in place of U-labels, which is the form to look up in the DNS and to give to a
+// server without SMTPUTF8 (RFC 6531 section 3.2). A name that is in ASCII is returned as it was given, in any case. For
+// an address literal it is the same as String.
+func (d Domain) ASCII() string {
+	if isASCII(d.name) {
+		return d.String()
+	}
+	ascii, _ := lookup.ToASCII(d.name) // without error, or parseDomain had refused it
+	return ascii
+}
+
+// String returns the name as it was given, or the literal with its brackets and the address in canonical form.
+func (d Domain) String() string {
+	if !d.addr.IsValid() {
+		return d.name
+	}
+	return string(d.append(nil, true))
+}
+
+// Equal reports whether d and e mean the same: names without regard to case and to the form of their labels, literals
+// by their address.
+func (d Domain) Equal(e Domain) bool {
+	if d == e {
+		return true
+	}
+	return d.name != "" && e.name != "" && equalFold(d.ASCII(), e.ASCII())
+}
+
+// append appends d as it is to be written, with A-labels unless utf8 is set.
+func (d Domain) append(dst []byte, utf8 bool) []byte {
+	if !d.addr.IsValid() {
+		if utf8 {
+			return append(dst, d.name...)
+		}
+		return append(dst, d.ASCII()...)
+	}
+	dst = append(dst, '[')
+	if !d.addr.Is4() {
+		dst = append(dst, "IPv6:"...)
+	}
+	return append(d.addr.AppendTo(dst), ']')
+}
+
+// lookup maps case and width, and checks labels, as UTS 46 says. Which ASCII characters are allowed is left to
+// checkLabels, because lax parsing allows underscores.
+var lookup = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false), idna.Transitional(false))
+
+func parseDomain(s string, lax bool) (Domain, fault) {
+	if len(s) > maxDomain {
+		return Domain{}, faultDomainLong
+	}
+	if strings.HasPrefix(s, "[") {
+		return parseLiteral(s)
+	}
+	f := fault("")
+	if isASCII(s) {
+		f = checkLabels(s, lax)
+	} else {
+		f = checkIDN(s, lax)
+	}
+	if f != "" {
+		return Domain{}, f
+	}
+	return Domain{name: s}, ""
+}
+
+// checkLabels checks the syntax of a name. Characters beyond ASCII pass for letters here.
+func checkLabels(s string, lax bool) fault {
+	if s == "" {
+		return faultNoDomain
+	}
+	start := 0
+	for i := 0; i <= len(s); i++ {
+		if i < len(s) && s[i] != '.' {
+			if c := s[i]; !isAlnum(c) && c != '-' && c < utf8.RuneSelf && !(lax && c == '_') {
+				return faultDomainChar
+			}
+			continue
+		}
+		label := s[start:i]
+		switch {
+		case label == "":
+			return faultDomainDot
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return faultHyphen
+		case len(label) > maxLabel && isASCII(label): // of a U-label only the A-label is limited
+			return faultLabelLong
+		}
+		start = i + 1
+	}
+	return ""
+}
+
+// checkIDN checks a name that is not in ASCII.
+func checkIDN(s string, lax bool) fault {
+	if !utf8.ValidString(s) {
+		return faultUTF8
+	}
+	// UTS 46 would map these three to dots, and a name would have more labels than it seems to have.
+	if strings.ContainsAny(s, "\u3002\uff0e\uff61") {
+		return faultIDN
+	}
+	if f := checkLabels(s, lax); f != "" {
+		return f
+	}
+	ascii, err := lookup.ToASCII(s)
+	switch {
+	case err != nil, !isASCII(ascii), strings.Count(ascii, ".") != strings.Count(s, "."):
+		return faultIDN
+	case len(ascii) > maxDomain:
+		return faultDomainLong
+	}
+	return checkLabels(ascii, lax) // what the mapping made of it
+}
+
+func parseLiteral(s string) (Domain, fault) {
+	if len(s) < 2 || s[len(s)-1] != ']' {
+		return Domain{}, faultLiteral
+	}
+	s = s[1 : len(s)-1]
+	const tag = "IPv6:"
+	six := len(s) >= len(tag) && equalFold(s[:len(tag)], tag)
+	if six {
+		s = s[len(tag):]
+	}
+	addr, err := netip.ParseAddr(s)
+	if err != nil || addr.Is6() != six || addr.Zone() != "" || six && !isIPv6Literal(s) {
+		return Domain{}, faultLiteral
+	}
+	return Domain{addr: addr}, ""
+}
+
+// isIPv6Literal reports whether an IPv6 address in the syntax of RFC 4291 is also in that of RFC 5321 section 4.1.3, where
+// "::" stands for two groups of zeros at least.
+func isIPv6Literal(s string) bool {
+	if !strings.Contains(s, "::") {
+		return true
+	}
+	groups := 0
+	for part := range strings.SplitSeq(s, ":") {
+		if strings.Contains(part, ".") {
+			groups += 2
+		} else if part != "" {
+			groups++
+		}
+	}
+	return groups <= 6
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// equalFold compares without regard to case in ASCII. strings.EqualFold would find "ſize" equal to "SIZE".
+func equalFold(s, t string) bool {
+	if len(s) != len(t) {
+		return false
+	}
+	for i := range len(s) {
+		if lower(s[i]) != lower(t[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
