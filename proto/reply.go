@@ -1,5 +1,12 @@
 package proto
 
+import (
+	"iter"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
 // A Reply is an answer of a server (RFC 5321 section 4.2).
 type Reply struct {
 	Code   int    // 200 to 599
@@ -7,13 +14,173 @@ type Reply struct {
 	Text   string // without code and status; lines are separated by "\n"
 }
 
-// AppendReply appends r in its wire form. (To be written: see the brief.)
-func AppendReply(dst []byte, r Reply, status, utf8 bool) []byte { panic("reply") }
+// Err returns r as an error, whatever its code.
+func (r Reply) Err() *Error { return &Error{Code: r.Code, Status: r.Status, Text: r.Text} }
 
-// RawReply is a reply as it lies in the buffer of a Sender.
+// maxReplyLine is the longest reply line that every client accepts, CRLF included (RFC 5321 section 4.5.3.1.5).
+const maxReplyLine = 512
+
+// AppendReply appends r in its wire form: one line for each line of the text, of 512 octets at most with its CRLF.
+// A longer one is folded, at a space if it has one.
+//
+// With status, every line of a 2yz, 4yz or 5yz reply carries the enhanced status code, one that fits the reply code if
+// r has none or one of another class (RFC 2034 section 4). With utf8, the text may have UTF-8 in it
+// (RFC 6531 section 3.7.4). Any character that the text must not have becomes a question mark, so that nothing in it
+// can pass for a reply of its own. A code outside 200 to 599 is a mistake of the caller's, and sent as 451.
+func AppendReply(dst []byte, r Reply, status, utf8 bool) []byte {
+	if r.Code < 200 || r.Code > 599 {
+		r.Code, r.Status = 451, Status{}
+	}
+	head := replyHead{code: r.Code}
+	if status && r.Code/100 != 3 {
+		head.status = r.Status
+		if !r.Status.IsZero() {
+			head.status.Class = uint16(r.Code / 100)
+		}
+		if !head.status.within(r.Code) {
+			head.status = DefaultStatus(r.Code)
+		}
+	}
+	for {
+		var at int
+		dst, at = head.append(dst)
+		room := maxReplyLine - len("\r\n") - (len(dst) - at)
+		line, rest, more := cutLine(r.Text, room, utf8)
+		dst = appendText(dst, line, utf8)
+		dst = append(dst, "\r\n"...)
+		if !more {
+			dst[at+len("250")] = ' '
+			return dst
+		}
+		r.Text = rest
+	}
+}
+
+// A replyHead is what every line of a reply begins with.
+type replyHead struct {
+	code   int
+	status Status
+}
+
+// append appends the head of a line that others follow, and returns where the line begins.
+func (h replyHead) append(dst []byte) (_ []byte, at int) {
+	at = len(dst)
+	dst = strconv.AppendInt(dst, int64(h.code), 10)
+	dst = append(dst, '-')
+	if !h.status.IsZero() {
+		dst = h.status.append(dst)
+		dst = append(dst, ' ') // "always followed by one or more spaces", even if nothing follows those
+	}
+	return dst, at
+}
+
+// cutLine cuts from text what fits into a line of room octets. More is false if that is all of it.
+func cutLine(text string, room int, utf8 bool) (line, rest string, more bool) {
+	used, space := 0, 0
+	for i := 0; i < len(text); {
+		switch {
+		case text[i] == '\n':
+			return text[:i], text[i+1:], true
+		case text[i] == '\r' && i+1 < len(text) && text[i+1] == '\n':
+			return text[:i], text[i+2:], true
+		case text[i] == ' ':
+			space = i
+		}
+		size, width, _ := measure(text[i:], utf8)
+		if used+width > room {
+			if space > 0 {
+				return text[:space], text[space+1:], true
+			}
+			return text[:i], text[i:], true
+		}
+		used += width
+		i += size
+	}
+	return text, "", false
+}
+
+func appendText(dst []byte, line string, utf8 bool) []byte {
+	for len(line) > 0 {
+		size, _, ok := measure(line, utf8)
+		if ok {
+			dst = append(dst, line[:size]...)
+		} else {
+			dst = append(dst, '?')
+		}
+		line = line[size:]
+	}
+	return dst
+}
+
+// measure returns the octets of the first character of s, the octets it takes up on the wire, and whether it may be
+// sent at all. The characters of textstring are allowed (RFC 5321 section 4.2), and with unicode those above ASCII that
+// do not end a line for anybody.
+func measure(s string, unicode bool) (size, width int, ok bool) {
+	c := s[0]
+	if c < utf8.RuneSelf {
+		return 1, 1, c == '\t' || ' ' <= c && c != 0x7f
+	}
+	r, size := utf8.DecodeRuneInString(s)
+	switch {
+	case !unicode, r == utf8.RuneError && size == 1, r < 0xa0, r == '\u2028', r == '\u2029':
+		return size, 1, false
+	}
+	return size, size, true
+}
+
+// A RawReply is a reply as it lies in the buffer of a Sender. What its methods return by way of []byte is overwritten
+// with the buffer.
 type RawReply struct {
 	Code   int
 	Status Status
 	raw    []byte // all lines as received, with CRLF
 	strip  bool   // status codes were recognised and are not part of the text
+}
+
+// Reply returns a copy of r that lives for ever.
+func (r RawReply) Reply() Reply {
+	var text strings.Builder
+	text.Grow(len(r.raw))
+	first := true
+	for line := range r.Lines() {
+		if !first {
+			text.WriteByte('\n')
+		}
+		first = false
+		text.Write(line)
+	}
+	return Reply{Code: r.Code, Status: r.Status, Text: text.String()}
+}
+
+// Lines returns the text of each line, without code and status.
+func (r RawReply) Lines() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) { r.each(yield) }
+}
+
+func (r RawReply) each(yield func([]byte) bool) {
+	for raw := r.raw; len(raw) > 0; {
+		var line []byte
+		line, raw = cutRaw(raw)
+		if r.strip {
+			if st, n := scanStatus(line); n > 0 && st.within(r.Code) {
+				line = line[min(n+1, len(line)):]
+			}
+		}
+		if !yield(line) {
+			return
+		}
+	}
+}
+
+// cutRaw cuts the first line from raw, which has been found well-formed, and returns its text.
+func cutRaw(raw []byte) (text, rest []byte) {
+	end := 3
+	for raw[end] != '\n' {
+		end++
+	}
+	text, rest = raw[3:end-1], raw[end+1:]
+	if len(text) > 0 {
+		text = text[1:]
+	}
+	return text, rest
 }
