@@ -1,13 +1,254 @@
 package proto
 
-// An Encoder makes the line endings of text canonical: a bare LF or a bare CR becomes CRLF. With Dots it also doubles
-// each dot at the beginning of a line (RFC 5321 section 4.5.2). The zero value is ready for use.
-type Encoder struct {
-	Dots bool
+import "bytes"
+
+// A decoder removes the transparency of RFC 5321 section 4.5.2 from content, and finds its end. Only CRLF ends a
+// line and only CRLF.CRLF the content (law 6); the CRLF of the DATA command line counts as the first.
+type decoder struct {
+	mid  bool // in the middle of a line, that is, not behind a CRLF
+	bare bool // there was a CR without LF or an LF without CR
 }
 
-// Append appends the encoding of p.
-func (e *Encoder) Append(dst, p []byte) []byte { panic("todo") }
+// decode decodes what it can of p in place: p[:out] is content and p[used:] is to be offered again with more behind
+// it. What is left over is a CR, a dot, or a dot and a CR, of which only the next octet can tell what they are.
+func (d *decoder) decode(p []byte) (out, used int, end bool) {
+	crs := 0
+	if !d.bare {
+		crs = bytes.Count(p, crByte)
+	}
+	lines := 0     // CRLFs passed
+	i, run := 0, 0 // p[run:i] is content that has not been moved to its place yet
+loop:
+	for i < len(p) {
+		if !d.mid && p[i] == '.' {
+			switch rest := p[i+1:]; {
+			case len(rest) == 0, len(rest) == 1 && rest[0] == '\r':
+				break loop
+			case rest[0] == '\r' && rest[1] == '\n':
+				end = true
+				break loop
+			}
+			out += move(p, out, run, i)
+			i++
+			run = i
+		}
+		d.mid = true
+		n := bytes.IndexByte(p[i:], '\n')
+		if n < 0 {
+			i = len(p)
+			if p[i-1] == '\r' {
+				i--
+			}
+			break
+		}
+		if n > 0 && p[i+n-1] == '\r' {
+			d.mid = false
+			lines++
+		} else {
+			d.bare = true
+		}
+		i += n + 1
+	}
+	if !d.bare {
+		// As many CRs as CRLFs, so none of them stands alone; p[i:] has not been moved.
+		d.bare = crs-bytes.Count(p[i:], crByte) != lines
+	}
+	out += move(p, out, run, i)
+	used = i
+	if end {
+		used += len(".\r\n")
+		d.mid = false
+	}
+	return out, used, end
+}
 
-// Close appends what completes the text: with Dots the CRLF that is missing and the dot line, else the LF of a final CR. It resets e.
-func (e *Encoder) Close(dst []byte) []byte { panic("todo") }
+var (
+	crByte = []byte{'\r'}
+	lfByte = []byte{'\n'}
+)
+
+// move moves p[from:to] down to p[at:] and returns its length.
+func move(p []byte, at, from, to int) int {
+	if at == from {
+		return to - from
+	}
+	return copy(p[at:], p[from:to])
+}
+
+// A bareScanner finds a CR without LF or an LF without CR in text that is carried in counted chunks.
+type bareScanner struct {
+	cr   bool // the text so far ends in CR
+	bare bool
+}
+
+func (s *bareScanner) scan(p []byte) {
+	if s.bare || len(p) == 0 {
+		return
+	}
+	if s.cr {
+		if p[0] != '\n' {
+			s.bare = true
+			return
+		}
+		p = p[1:]
+	}
+	s.cr = len(p) > 0 && p[len(p)-1] == '\r'
+	crs := bytes.Count(p, crByte)
+	if s.cr {
+		crs--
+	}
+	lines := 0
+	for i := 0; ; lines++ {
+		n := bytes.IndexByte(p[i:], '\n')
+		if n < 0 {
+			break
+		}
+		if n == 0 || p[i+n-1] != '\r' {
+			s.bare = true
+			return
+		}
+		i += n + 1
+	}
+	s.bare = crs != lines
+}
+
+// finish tells that the text is complete.
+func (s *bareScanner) finish() {
+	s.bare = s.bare || s.cr
+	s.cr = false
+}
+
+// An Encoder makes the line endings of text canonical: a bare LF or a bare CR becomes CRLF. With Dots it also doubles
+// each dot at the beginning of a line (RFC 5321 section 4.5.2), so that what it writes can stand between 354 and the
+// lone dot. How the text is cut into calls makes no difference. The zero value is ready for use.
+type Encoder struct {
+	Dots bool
+
+	mid bool // in the middle of a line
+	cr  bool // the last octet of the text was a CR, for which CRLF has been written
+}
+
+// encodeBlock is how much Append looks at in one go; enough to make the look itself cheap, and little enough that
+// looking again costs nothing.
+const encodeBlock = 16 << 10
+
+// Append appends the encoding of p to dst.
+func (e *Encoder) Append(dst, p []byte) []byte {
+	if e.cr && len(p) > 0 {
+		e.cr = false
+		if p[0] == '\n' {
+			p = p[1:]
+		}
+	}
+	for len(p) > 0 {
+		block := p[:min(len(p), encodeBlock)]
+		if len(block) < len(p) && block[len(block)-1] == '\r' && len(block) > 1 {
+			block = block[:len(block)-1] // keep a CR with what follows it
+		}
+		p = p[len(block):]
+		dst = e.block(dst, block)
+	}
+	return dst
+}
+
+// block encodes p, whose line endings are most likely all CRLF, or all LF.
+func (e *Encoder) block(dst, p []byte) []byte {
+	tail := p[len(p)-1] == '\r'
+	body := p
+	if tail {
+		body = p[:len(p)-1]
+	}
+	before, mid := len(dst), e.mid
+	crs, lfs := bytes.Count(body, crByte), bytes.Count(body, lfByte)
+	ok := false
+	switch crs {
+	case lfs:
+		dst, ok = e.canonical(dst, body)
+	case 0:
+		dst, ok = e.unix(dst, body), true
+	}
+	if !ok {
+		e.mid = mid
+		return e.mixed(dst[:before], p)
+	}
+	if tail {
+		dst = append(dst, '\r', '\n')
+		e.mid, e.cr = false, true
+	}
+	return dst
+}
+
+// canonical encodes p, in which CR and LF are equal in number. It reports false if it finds an LF without CR.
+func (e *Encoder) canonical(dst, p []byte) ([]byte, bool) {
+	run := 0
+	for i := 0; i < len(p); {
+		if !e.mid && e.Dots && p[i] == '.' {
+			dst = append(dst, p[run:i]...)
+			dst = append(dst, '.')
+			run = i
+		}
+		n := bytes.IndexByte(p[i:], '\n')
+		if n < 0 {
+			e.mid = true
+			break
+		}
+		if n == 0 || p[i+n-1] != '\r' {
+			return dst, false
+		}
+		e.mid = false
+		i += n + 1
+	}
+	return append(dst, p[run:]...), true
+}
+
+// unix encodes p, in which there is no CR.
+func (e *Encoder) unix(dst, p []byte) []byte {
+	for len(p) > 0 {
+		if !e.mid && e.Dots && p[0] == '.' {
+			dst = append(dst, '.')
+		}
+		n := bytes.IndexByte(p, '\n')
+		if n < 0 {
+			e.mid = true
+			return append(dst, p...)
+		}
+		dst = append(dst, p[:n]...)
+		dst = append(dst, '\r', '\n')
+		e.mid = false
+		p = p[n+1:]
+	}
+	return dst
+}
+
+// mixed encodes anything.
+func (e *Encoder) mixed(dst, p []byte) []byte {
+	for _, c := range p {
+		switch {
+		case c == '\n' && e.cr:
+		case c == '\n', c == '\r':
+			dst = append(dst, '\r', '\n')
+			e.mid = false
+		default:
+			if !e.mid && e.Dots && c == '.' {
+				dst = append(dst, '.')
+			}
+			dst = append(dst, c)
+			e.mid = true
+		}
+		e.cr = c == '\r'
+	}
+	return dst
+}
+
+// Close appends what completes the text and makes e ready for another: with Dots the CRLF of the last line, if it is
+// missing, and the lone dot (RFC 5321 section 4.1.1.4); without, nothing, since counted text ends where it ends.
+func (e *Encoder) Close(dst []byte) []byte {
+	if e.Dots {
+		if e.mid {
+			dst = append(dst, '\r', '\n')
+		}
+		dst = append(dst, '.', '\r', '\n')
+	}
+	*e = Encoder{Dots: e.Dots}
+	return dst
+}

@@ -12,14 +12,15 @@ const (
 	Body                  // octets of content: Data, after transparency removal
 	EndOfBody             // the content, or a chunk, is complete
 	Answer                // a reply: Verb, Reply, Due
-	Fatal                 // the stream cannot be understood any further: Err
+	Fatal                 // the stream cannot be understood any further: Err, which a server may send as its last reply
+	Over                  // the session is closed, or the wire belongs to another protocol: nothing more will come
 )
 
 // An Event is what an engine found in its input. The slices in it are overwritten at the next call (law 5).
 type Event struct {
 	Kind Kind
-	// Verb is the command's row, or the row of the command that a line or a reply belongs to; nil if the line
-	// names no verb of the table.
+	// Verb is the command's row (the variant that its arguments select), or the row of the command that a line or a
+	// reply belongs to; nil if the line names no verb of the table.
 	Verb *Verb
 	Args []byte // of a command: what stands after the verb and one space, without trailing white space
 	Data []byte

@@ -93,7 +93,7 @@ func (m *Machine) Command(v *Verb, args []byte) error {
 
 // Refused records a command that was received and that only a refusal can answer, because it is out of sequence or
 // names no verb.
-func (m *Machine) Refused() { m.push(entry{verb: m.table.unknown}) }
+func (m *Machine) Refused() { m.push(entry{verb: m.table.refused}) }
 
 // Line records a line of an exchange, such as a SASL response.
 func (m *Machine) Line() error {
@@ -141,10 +141,15 @@ func (m *Machine) Waiting() *Verb {
 }
 
 func (m *Machine) replies(e entry) int {
-	if e.verb.Replies == nil || m.now&e.verb.In == 0 {
+	switch {
+	case m.now&e.verb.In == 0 || e.line:
 		return 1
+	case e.verb.Replies != nil:
+		return max(1, e.verb.Replies(m.rcpts))
+	case e.verb.PerRcpt && m.table.protocol == LMTP:
+		return max(1, m.rcpts)
 	}
-	return max(1, e.verb.Replies(m.rcpts))
+	return 1
 }
 
 // Reply records a reply that was received or sent, and returns the verb it answers. A 421 answers everything at once

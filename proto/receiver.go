@@ -1,60 +1,334 @@
 package proto
 
-// A Receiver is the engine of a server: bytes go in, events come out, replies are appended to a buffer of the
-// caller's. Typical use:
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// A Receiver is the engine of a server: bytes go in, events come out, and replies are appended to a buffer of the
+// caller's.
 //
 //	for {
 //		switch ev := rx.Next(); ev.Kind {
-//		case NeedInput: // flush replies, then: n := conn.Read(rx.Space()); rx.Filled(n)
-//		case Command:   // carry it out (after its Body events, if it has a payload), then rx.AppendReply
+//		case proto.NeedInput:
+//			// write the replies appended so far, then read: n, err := conn.Read(rx.Space()); rx.Filled(n)
+//		case proto.Command:
+//			// carry it out, after its Body events if it has a payload, and AppendReply
 //		…
 //
-// It is not safe for concurrent use.
-type Receiver struct{}
+// The first reply is the greeting. A Receiver is not safe for concurrent use.
+type Receiver struct {
+	machine *Machine
+	lim     Limits
 
-func NewReceiver(t *Table, lim Limits) *Receiver { panic("todo") }
+	buf  []byte
+	r, w int // buf[r:w] has not been dealt with
+
+	line    lineReader
+	lost    bool // the line being dropped began with a verb that has a payload
+	content decoder
+	text    bareScanner
+
+	payload int64 // octets of a payload still to come
+	ends    bool  // the payload is the last of its content
+	ending  bool  // the content is complete and EndOfBody has not been reported
+	over    bool  // nothing can be read any more
+	status  bool
+	utf8    bool
+}
+
+// firstBuffer is the size of buffer that a Receiver begins with: enough for a group of commands, and little to hold
+// for a connection that idles.
+const firstBuffer = 4 << 10
+
+// NewReceiver returns a Receiver of a connection just made. The table may be shared.
+func NewReceiver(t *Table, lim Limits) *Receiver {
+	return &Receiver{machine: NewMachine(t), lim: lim, buf: make([]byte, firstBuffer)}
+}
 
 // State returns where the session stands.
-func (rx *Receiver) State() State { panic("todo") }
+func (rx *Receiver) State() State { return rx.machine.Now() }
 
 // Rcpts returns the number of recipients accepted in the transaction.
-func (rx *Receiver) Rcpts() int { panic("todo") }
+func (rx *Receiver) Rcpts() int { return rx.machine.Rcpts() }
 
-// Space returns room for input; it is never empty. Tell with Filled how much of it was used.
-func (rx *Receiver) Space() []byte { panic("todo") }
+// Space returns room for input; it is never empty. Filled tells how much of it was used.
+func (rx *Receiver) Space() []byte {
+	switch {
+	case rx.r == rx.w:
+		rx.r, rx.w = 0, 0
+	case rx.r > 0 && len(rx.buf)-rx.w < len(rx.buf)/2:
+		rx.w = copy(rx.buf, rx.buf[rx.r:rx.w])
+		rx.r = 0
+	}
+	if rx.w == len(rx.buf) {
+		// A line that is within its limit but longer than the buffer. The line reader gives up longer ones.
+		rx.buf = append(rx.buf, make([]byte, len(rx.buf)+1)...)
+	}
+	return rx.buf[rx.w:]
+}
 
-// Filled tells that n bytes were put into what Space returned.
-func (rx *Receiver) Filled(n int) { panic("todo") }
+// Filled tells that n octets were put into what Space returned.
+func (rx *Receiver) Filled(n int) { rx.w += n }
 
-// Lend makes the receiver use buf for its input from here on, and returns the buffer it used before. What has not been
-// dealt with yet is moved along, and if it does not fit, buf is returned. (A server lends a large buffer for content.)
-func (rx *Receiver) Lend(buf []byte) []byte { panic("todo") }
+// Buffered returns the number of octets that have been received and not dealt with.
+func (rx *Receiver) Buffered() int { return rx.w - rx.r }
 
-// Next returns what comes next in the input. While a command waits for its replies it returns the payload that belongs
-// to the command, if any, and then NeedReply.
-func (rx *Receiver) Next() Event { panic("todo") }
+// Lend makes the receiver use buf for its input from here on, and returns the buffer it used before, so that a large
+// one is tied up only while there is content to read. What has not been dealt with moves along; if it does not fit, buf
+// is returned.
+func (rx *Receiver) Lend(buf []byte) []byte {
+	if len(buf) <= rx.w-rx.r {
+		return buf
+	}
+	old := rx.buf
+	rx.w = copy(buf, old[rx.r:rx.w])
+	rx.r, rx.buf = 0, buf
+	return old
+}
+
+// Next returns what comes next in the input. While a command waits to be answered it returns the payload that belongs to
+// the command, if any, and after that NeedReply.
+func (rx *Receiver) Next() Event {
+	switch {
+	case rx.payload > 0:
+		return rx.chunk()
+	case rx.ending:
+		rx.ending = false
+		return Event{Kind: EndOfBody, Verb: rx.machine.Waiting()}
+	case rx.machine.Outstanding() > 0:
+		return Event{Kind: NeedReply, Verb: rx.machine.Waiting()}
+	case rx.over:
+		return Event{Kind: Over}
+	}
+	switch rx.machine.Now() {
+	case Closed, Handover:
+		return Event{Kind: Over}
+	case Content:
+		return rx.body()
+	}
+	if rx.r == rx.w {
+		return Event{Kind: NeedInput}
+	}
+	return rx.nextLine()
+}
+
+// chunk returns a piece of the payload.
+func (rx *Receiver) chunk() Event {
+	if rx.r == rx.w {
+		return Event{Kind: NeedInput}
+	}
+	n := int(min(rx.payload, int64(rx.w-rx.r)))
+	data := rx.buf[rx.r : rx.r+n]
+	rx.r += n
+	rx.payload -= int64(n)
+	rx.text.scan(data)
+	if rx.payload == 0 {
+		rx.endPayload()
+	}
+	return Event{Kind: Body, Verb: rx.machine.Waiting(), Data: data}
+}
+
+func (rx *Receiver) endPayload() {
+	rx.ending = true
+	if rx.ends {
+		rx.text.finish()
+	}
+}
+
+// body returns a piece of the content that follows a 354.
+func (rx *Receiver) body() Event {
+	p := rx.buf[rx.r:rx.w]
+	out, used, end := rx.content.decode(p)
+	rx.r += used
+	if end {
+		_ = rx.machine.End() // allowed in Content with nothing outstanding, which is where we are
+		rx.ending = true
+	}
+	if out > 0 {
+		return Event{Kind: Body, Data: p[:out]}
+	}
+	if end {
+		return rx.Next()
+	}
+	return Event{Kind: NeedInput}
+}
+
+// tlsHandshake is the first octet of a TLS record that carries a handshake, and never that of a command.
+const tlsHandshake = 0x16
+
+func (rx *Receiver) nextLine() Event {
+	exchange := rx.machine.Now() == Exchange
+	limit := rx.machine.table.line
+	if exchange {
+		limit = rx.lim.exchangeLine()
+	} else if rx.buf[rx.r] == tlsHandshake && rx.line.dropped == 0 {
+		return rx.fatal(errTLS)
+	}
+	fresh := rx.line.dropped == 0
+	line, used, length, found := rx.line.next(rx.buf[rx.r:rx.w], limit)
+	tooLong := length > limit
+	if tooLong && fresh && !exchange {
+		// The beginning of the line is about to be given up, so now is the time to see whether octets follow it.
+		rx.lost = rx.hasPayload(rx.buf[rx.r:rx.w])
+	}
+	rx.r += used
+	if length > limit+rx.lim.droppedLine() {
+		return rx.fatal(errNoLine)
+	}
+	if !found {
+		return Event{Kind: NeedInput}
+	}
+	rx.line.done()
+	switch {
+	case exchange:
+		return rx.exchange(line, tooLong)
+	case tooLong && rx.lost:
+		return rx.fatal(errLost)
+	case tooLong:
+		rx.machine.Refused()
+		return Event{Kind: Command, Payload: -1, Err: errLineTooLong}
+	}
+	return rx.command(line, length)
+}
+
+// hasPayload reports whether line begins with a verb that octets may follow.
+func (rx *Receiver) hasPayload(line []byte) bool {
+	word, _, _ := bytes.Cut(line[:min(len(line), longestVerb+1)], space)
+	v := rx.machine.table.lookup(word)
+	return v != nil && v.Payload != nil
+}
+
+func (rx *Receiver) exchange(line []byte, tooLong bool) Event {
+	verb := rx.machine.talk
+	_ = rx.machine.Line() // allowed in Exchange with nothing outstanding, which is where we are
+	ev := Event{Kind: Line, Verb: verb, Payload: -1, Data: line}
+	if tooLong {
+		ev.Data, ev.Err = nil, errExchangeTooLong
+	}
+	return ev
+}
+
+var space = []byte{' '}
+
+// command takes a command line apart. Framing comes before all else (law 4): what follows the line is known before
+// it is asked whether the command is in order.
+func (rx *Receiver) command(line []byte, length int) Event {
+	line = trimRight(line)
+	word, args, _ := bytes.Cut(line, space)
+	v := rx.machine.table.lookup(word)
+	ev := Event{Kind: Command, Verb: v, Args: args, Payload: -1}
+	if v == nil {
+		ev.Err = errUnknown
+	} else {
+		if v.Variant != nil {
+			if other := v.Variant(args); other != nil {
+				ev.Verb = other
+			}
+		}
+		if v.Payload != nil {
+			ev.Payload, ev.Err = v.Payload(args)
+			if ev.Payload < 0 {
+				if ev.Err == nil {
+					ev.Err = errLost
+				}
+				return rx.fatal(ev.Err)
+			}
+		}
+		if ev.Err == nil && length > baseLine+v.Grow {
+			ev.Err = errLineTooLong
+		}
+	}
+	if c := badOctet(line); c != 0 && (ev.Err == nil || v == nil) {
+		ev.Err = errControl
+		if c == '\n' {
+			ev.Err = errBareLF
+		}
+	} else if ev.Err == nil && !utf8.Valid(args) {
+		ev.Err = errNotUTF8
+	}
+	rx.record(&ev)
+	return ev
+}
+
+// record takes note of the command, and of the payload that follows it.
+func (rx *Receiver) record(ev *Event) {
+	now := rx.machine.Now()
+	switch {
+	case ev.Verb == nil:
+		rx.machine.Refused()
+	case rx.machine.Command(ev.Verb, ev.Args) != nil:
+		rx.machine.Refused()
+		if ev.Err == nil {
+			ev.Err = outOfSequence(now, ev.Verb)
+		}
+	}
+	if ev.Payload < 0 {
+		return
+	}
+	if now != Chunks {
+		rx.text = bareScanner{}
+	}
+	rx.payload, rx.ends = ev.Payload, ev.Verb.Ends()
+	if rx.payload == 0 {
+		rx.endPayload()
+	}
+}
+
+// fatal reports that the stream cannot be understood any further. One reply can still be sent.
+func (rx *Receiver) fatal(err *Error) Event {
+	rx.over = true
+	rx.r = rx.w
+	rx.machine.Refused()
+	return Event{Kind: Fatal, Payload: -1, Err: err}
+}
 
 // Due returns the number of replies that the command being answered still has to get; 0 if none is being answered.
-func (rx *Receiver) Due() int { panic("todo") }
+func (rx *Receiver) Due() int { return rx.machine.Due() }
 
 // AppendReply appends r in its wire form and takes note of it. It returns ErrOutOfStep, and dst as it was, if no
-// command waits for a reply or this cannot be the reply to it. The greeting is the first reply.
-func (rx *Receiver) AppendReply(dst []byte, r Reply) ([]byte, error) { panic("todo") }
+// command waits for a reply, or if r cannot be the reply to the one that does. A 421 answers everything, may be sent at
+// any time, and closes the session.
+func (rx *Receiver) AppendReply(dst []byte, r Reply) ([]byte, error) {
+	plain := false
+	if v := rx.machine.Waiting(); v != nil {
+		plain = v.plain
+	}
+	if _, err := rx.machine.Reply(r.Code); err != nil {
+		return dst, err
+	}
+	switch rx.machine.Now() {
+	case Content:
+		rx.content = decoder{}
+	case Closed:
+		rx.over = true
+	}
+	return AppendReply(dst, r, rx.status && !plain, rx.utf8), nil
+}
 
-// SetStatus sets whether replies carry enhanced status codes. Those to EHLO, HELO, LHLO and the greeting never do.
-func (rx *Receiver) SetStatus(on bool) { panic("todo") }
+// SetStatus sets whether replies carry enhanced status codes. The greeting and those to EHLO, HELO and LHLO never do
+// (RFC 2034 section 4). They do not to begin with.
+func (rx *Receiver) SetStatus(on bool) { rx.status = on }
 
-// SetUTF8 sets whether replies may carry UTF-8 (RFC 6531 section 3.7.4).
-func (rx *Receiver) SetUTF8(on bool) { panic("todo") }
+// SetUTF8 sets whether replies may carry UTF-8 (RFC 6531 section 3.7.4). They may not to begin with.
+func (rx *Receiver) SetUTF8(on bool) { rx.utf8 = on }
 
-// BareNewline reports whether the content delivered so far had a CR without LF or an LF without CR. It is reset when content
-// begins (after 354 and with the first chunk).
-func (rx *Receiver) BareNewline() bool { panic("todo") }
+// BareNewline reports whether the content so far has a CR without LF or an LF without CR. Such content must not be
+// accepted as text: what a peer behind us takes for the end of it is anybody's guess.
+func (rx *Receiver) BareNewline() bool { return rx.content.bare || rx.text.bare }
 
 // Leftover returns, and forgets, what was received after the command that led to Handover. It belongs to whatever
 // the wire was handed to: a command slipped in behind STARTTLS (CVE-2011-0411) becomes a broken TLS handshake.
 // Refusing the command instead would depend on how the bytes were cut up on the way.
-func (rx *Receiver) Leftover() []byte { panic("todo") }
+func (rx *Receiver) Leftover() []byte {
+	p := append([]byte(nil), rx.buf[rx.r:rx.w]...)
+	rx.r = rx.w
+	return p
+}
 
-// Restart makes the session begin anew in the state s, Hello after TLS was started.
-func (rx *Receiver) Restart(s State) { panic("todo") }
+// Restart makes the session begin anew in the state s, Hello after TLS was started. Replies carry neither status codes
+// nor UTF-8 until set again.
+func (rx *Receiver) Restart(s State) {
+	rx.machine.Reset(s)
+	*rx = Receiver{machine: rx.machine, lim: rx.lim, buf: rx.buf, r: rx.r, w: rx.w}
+}

@@ -31,10 +31,18 @@ type Verb struct {
 	// malformed, and the command is answered with it; if n is negative as well, nobody knows where the next
 	// command begins and the connection must end. Nil means that nothing follows the line.
 	Payload func(args []byte) (n int64, err *Error)
+	// PerRcpt says that in LMTP the command is answered once for each recipient accepted in the transaction, if it
+	// is in sequence (RFC 2033 section 4.2).
+	PerRcpt bool
 	// Replies returns how many replies the command has when it is in sequence, given the number of recipients
-	// accepted in the transaction (RFC 2033 section 4.2). Nil means one.
+	// accepted in the transaction. Nil means one, or what PerRcpt says.
 	Replies func(rcpts int) int
+
+	plain bool // its replies never carry enhanced status codes (RFC 2034 section 4)
 }
+
+// Ends reports whether the success of v ends the mail transaction, as that of the last chunk does.
+func (v *Verb) Ends() bool { return v.In&(Rcpt|Chunks) != 0 && v.OK == Ready && v.In&Hello == 0 }
 
 // After returns the state that follows now when v has been answered with code. It reports false for a reply that v
 // cannot have there: an intermediate reply to a command that knows none, success where there is none to be had.
@@ -104,17 +112,15 @@ type Table struct {
 	verbs    []*Verb // in the order they were given
 	greeting *Verb
 	end      *Verb
-	unknown  *Verb // answers for a line that names no verb
+	refused  *Verb // stands for a command that only a refusal can answer
 	index    map[string]*Verb
 	line     int // the longest command line, CRLF included
 }
 
-func perRcpt(rcpts int) int { return rcpts }
-
 // base returns the rows of RFC 5321 section 4.1.1 and RFC 2033 section 4. VRFY, EXPN and HELP are extensions in the
 // sense of section 2.2.2, registered with their keywords, and are found in package ext.
 func base(p Protocol) []Verb {
-	hello := Verb{In: Session, Last: true, Open: true, OK: Ready}
+	hello := Verb{In: Session, Last: true, Open: true, OK: Ready, plain: true}
 	names := []string{"EHLO", "HELO"}
 	if p == LMTP {
 		names = []string{"LHLO"}
@@ -134,20 +140,22 @@ func base(p Protocol) []Verb {
 	)
 }
 
-// NewTable returns a table of the commands of RFC 5321 section 4.1.1, or of RFC 2033 for LMTP, and those in more. It
-// returns an error that names the verb if two rows have the same name, or if a row cannot work.
+// NewTable returns a table of the commands of RFC 5321 section 4.1.1, or of RFC 2033 for LMTP, and those in more. A row
+// that has only Name and Grow lets the command lines of that verb grow by so much more. NewTable returns an error that
+// names the verb if two rows have the same name, or if a row cannot work.
 func NewTable(p Protocol, more ...Verb) (*Table, error) {
 	t := &Table{
 		protocol: p,
 		index:    make(map[string]*Verb),
-		greeting: &Verb{Name: greetingName, In: Greeting, Last: true, OK: Hello},
-		end:      &Verb{Name: endName, In: Content, OK: Ready, Fail: Ready},
-		unknown:  &Verb{Name: "(unknown)", In: 0, Last: true},
-	}
-	if p == LMTP {
-		t.end.Replies = perRcpt
+		greeting: &Verb{Name: greetingName, In: Greeting, Last: true, OK: Hello, plain: true},
+		end:      &Verb{Name: endName, In: Content, OK: Ready, Fail: Ready, PerRcpt: true},
+		refused:  &Verb{Name: "(refused)", Last: true, OK: Never},
 	}
 	for _, row := range append(base(p), more...) {
+		if v := t.index[row.Name]; v != nil && row.In == 0 && row.Grow >= 0 {
+			v.Grow += row.Grow
+			continue
+		}
 		if err := row.check(); err != nil {
 			return nil, err
 		}
@@ -157,7 +165,9 @@ func NewTable(p Protocol, more ...Verb) (*Table, error) {
 		v := &row
 		t.verbs = append(t.verbs, v)
 		t.index[row.Name] = v
-		t.line = max(t.line, baseLine+row.Grow)
+	}
+	for _, v := range t.verbs {
+		t.line = max(t.line, baseLine+v.Grow)
 	}
 	return t, nil
 }
