@@ -135,16 +135,19 @@ func (p *Pair) read() error {
 // RandomDialogue plays random steps, legal and illegal, on a Pair over table: commands in groups, payloads, content and
 // lines, refused at random and delivered in random pieces. Whenever the wire is quiet both ends must agree on the state, on
 // the recipients, and on there being nothing outstanding. Args returns random arguments for a verb, and the payload
-// they announce.
-func RandomDialogue(t testing.TB, table *proto.Table, rnd *rand.Rand, steps int, args func(*rand.Rand, *proto.Verb) (string, string)) {
+// they announce. It returns how often the two were found in agreement in each state, for the caller to see that it got
+// anywhere.
+func RandomDialogue(t testing.TB, table *proto.Table, rnd *rand.Rand, steps int,
+	args func(*rand.Rand, *proto.Verb) (string, string)) map[proto.State]int {
 	t.Helper()
-	d := &dialogue{table: table, rnd: rnd, args: args}
+	d := &dialogue{table: table, rnd: rnd, args: args, agreed: make(map[proto.State]int)}
 	d.restart()
 	for step := range steps {
 		if err := d.step(); err != nil {
 			t.Fatalf("step %d: %v\n%s", step, err, d.log())
 		}
 	}
+	return d.agreed
 }
 
 type dialogue struct {
@@ -152,6 +155,7 @@ type dialogue struct {
 	table  *proto.Table
 	rnd    *rand.Rand
 	args   func(*rand.Rand, *proto.Verb) (string, string)
+	agreed map[proto.State]int
 	played []string // the steps since the connection was made, for the report
 }
 
@@ -211,6 +215,7 @@ func (d *dialogue) step() error {
 		return fmt.Errorf("the client is in %v with %d outstanding and %d recipients, the server in %v with %d",
 			tx.State(), tx.Outstanding(), tx.Rcpts(), rx.State(), rx.Rcpts())
 	}
+	d.agreed[tx.State()]++
 	if tx.State()&(proto.Closed|proto.Handover) != 0 {
 		d.restart()
 	}
