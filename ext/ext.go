@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 
-	"github.com/emersion/go-sasl"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -28,6 +26,9 @@ type Extension struct {
 	// Meets is what an envelope can need that the extension provides for once it is offered. A client refuses a
 	// message with a need that nothing offered meets, before it sends a byte of it.
 	Meets Need
+	// Requires are the keywords of extensions that this one builds on. It is an error to use it without them, and it
+	// is not on offer when one of them is not.
+	Requires []string
 	// Chunk is the verb of Verbs that carries content in counted chunks: its arguments are the number of octets,
 	// and for the final chunk the word LAST (RFC 3030 section 2). A client that is offered the extension uses it
 	// in place of DATA.
@@ -151,6 +152,14 @@ type Exchange interface {
 	Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error
 	// Authenticated records the name that the client has proved to be entitled to.
 	Authenticated(identity string)
+	// AuthFailed counts an attempt to authenticate that has failed and returns how many have on this connection, over
+	// hand-overs too.
+	AuthFailed() int
+	// PermitUTF8 lets the reply to this command carry UTF-8, which the client has asked for (RFC 6531
+	// section 3.7.4.2).
+	PermitUTF8()
+	// Table returns the commands that the server knows.
+	Table() *proto.Table
 }
 
 // A TLSMode says when a client uses TLS.
@@ -221,6 +230,3 @@ func As[T any](session any) (T, bool) {
 	var zero T
 	return zero, false
 }
-
-// Credentials returns the mechanisms to try, in order of preference; (skeleton; see auth.go in the brief).
-type Credentials func(ctx context.Context, d Dialogue) ([]sasl.Client, error)

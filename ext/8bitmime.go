@@ -1,0 +1,26 @@
+package ext
+
+import "smtpkit.example/smtp/proto"
+
+// bodyLength is the length of the longest BODY parameter, " BODY=BINARYMIME" (RFC 3030 section 3).
+const bodyLength = len(" BODY=BINARYMIME")
+
+// EightBitMIME returns the extension 8BITMIME (RFC 6152): content may have octets above 127. A client adds
+// BODY=8BITMIME to a message with such content and refuses to send it to a server that does not offer the extension; it
+// converts nothing. A server passes content on unchanged, and the declaration to the session as the parameter BODY.
+func EightBitMIME() Extension {
+	return Extension{
+		Keyword: "8BITMIME",
+		Mail:    []Param{{Key: "BODY", Length: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
+		Meets:   EightBit,
+		Prepare: func(_ proto.Caps, e *Envelope) error {
+			if e.Need&(EightBit|Binary) != EightBit {
+				return nil
+			}
+			if body, ok := e.Mail.Get("BODY"); !ok || equalFold(body, "7BIT") {
+				e.Mail = e.Mail.Set("BODY", "8BITMIME")
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,23 @@
+package ext
+
+import "smtpkit.example/smtp/proto"
+
+// BinaryMIME returns the extension BINARYMIME (RFC 3030 section 3): content need not consist of lines. It requires
+// [Chunking], since only chunks can carry such content; a server answers DATA with 503. A client adds BODY=BINARYMIME to an
+// envelope that needs it, and refuses to send it to a server that does not offer the extension.
+func BinaryMIME() Extension {
+	return Extension{
+		Keyword: "BINARYMIME",
+		Mail: []Param{{
+			Key: "BODY", Length: bodyLength, Values: []string{"BINARYMIME"}, Binary: "BINARYMIME",
+		}},
+		Meets:    Binary,
+		Requires: []string{"CHUNKING"},
+		Prepare: func(_ proto.Caps, e *Envelope) error {
+			if e.Need&Binary != 0 {
+				e.Mail = e.Mail.Set("BODY", "BINARYMIME")
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,46 @@
+package ext
+
+import "strings"
+
+// A NeedError is why a client did not send a message: it needs an extension that is not on offer. Nothing of the message
+// has been sent.
+type NeedError struct {
+	Keyword string // of the extension; "" if no extension in use would do
+	What    string // what needs it, such as "the recipient jörg@example.org"
+}
+
+func (e *NeedError) Error() string {
+	if e.Keyword == "" {
+		return "smtp: no extension in use provides for what " + e.What + " needs: add one to Options.Extensions"
+	}
+	return "smtp: the server does not offer " + e.Keyword + ", which " + e.What + " needs"
+}
+
+// A TLSError is why a client gave up a session in which TLS was not to be had as its policy demands.
+type TLSError struct {
+	Err error
+}
+
+func (e *TLSError) Error() string { return "smtp: TLS: " + cause(e.Err) }
+
+// Unwrap returns the cause: a *proto.Error if the server refused, or an error of crypto/tls or of the network.
+func (e *TLSError) Unwrap() error { return e.Err }
+
+// An AuthError is why a client gave up a session in which it could not authenticate.
+type AuthError struct {
+	Mechanism string // the mechanism tried last; "" if none was
+	Err       error
+}
+
+func (e *AuthError) Error() string {
+	if e.Mechanism == "" {
+		return "smtp: AUTH: " + cause(e.Err)
+	}
+	return "smtp: AUTH " + e.Mechanism + ": " + cause(e.Err)
+}
+
+// Unwrap returns the cause: a *proto.Error if the server refused.
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// cause is the text of err as part of a longer one.
+func cause(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }

@@ -1,0 +1,48 @@
+package ext
+
+import (
+	"context"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// Expn returns the extension EXPN (RFC 5321 section 4.1.1.7). A server offers it to sessions that are an [Expander].
+func Expn() Extension {
+	return Extension{
+		Keyword: "EXPN",
+		Verbs:   []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: longestAsk}},
+		Advertise: func(x Info) (string, bool) {
+			_, ok := As[Expander](x.Session())
+			return "", ok
+		},
+		Serve: serveExpn,
+	}
+}
+
+// An Expander is a session that answers EXPN with the members of a mailing list. The error is the reply, such as a
+// *proto.Error with Code 550 for a list that does not exist or may not be seen by this client.
+type Expander interface {
+	Expand(ctx context.Context, list string) ([]Mailbox, error)
+}
+
+func serveExpn(ctx context.Context, x Exchange) error {
+	list, utf8, err := ask(x)
+	if err != nil {
+		return err
+	}
+	e, ok := As[Expander](x.Session())
+	if !ok {
+		return &proto.Error{Code: 502, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "Lists are not expanded here"}
+	}
+	if utf8 {
+		x.PermitUTF8()
+	}
+	members, err := e.Expand(ctx, list)
+	if err != nil {
+		return err
+	}
+	if len(members) == 0 {
+		return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "The list has no members"}
+	}
+	return tell(members, utf8)
+}

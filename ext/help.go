@@ -1,0 +1,52 @@
+package ext
+
+import (
+	"context"
+	"strings"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// Help returns the extension HELP (RFC 5321 section 4.1.1.8). A server answers for the session if it is a [Helper], else with
+// a list of the commands it knows.
+func Help() Extension {
+	return Extension{
+		Keyword: "HELP",
+		Verbs:   []proto.Verb{{Name: "HELP", In: proto.Session, Last: true}},
+		Serve:   serveHelp,
+	}
+}
+
+// A Helper is a session that answers HELP. The topic is "" if the client named none. The text, of several lines if need be,
+// is sent with 214; the error is the reply, such as a *proto.Error with Code 504 for a topic that is not known.
+type Helper interface {
+	Help(ctx context.Context, topic string) (text string, err error)
+}
+
+func serveHelp(ctx context.Context, x Exchange) error {
+	text, err := "", error(nil)
+	if h, ok := As[Helper](x.Session()); ok {
+		text, err = h.Help(ctx, x.Args())
+	} else {
+		text, err = helpOn(x.Table(), x.Args())
+	}
+	if err != nil {
+		return err
+	}
+	return &proto.Error{Code: 214, Status: proto.Status{Class: 2}, Text: text}
+}
+
+func helpOn(t *proto.Table, topic string) (string, error) {
+	if topic != "" {
+		if v := t.Lookup(topic); v != nil {
+			return v.Name + " is a command of this server", nil
+		}
+		return "", &proto.Error{Code: 504, Status: proto.Status{Class: 5, Subject: 5, Detail: 4},
+			Text: "There is no help on that; HELP alone lists the commands"}
+	}
+	var names []string
+	for _, v := range t.Verbs() {
+		names = append(names, v.Name)
+	}
+	return "The commands of this server are\n" + strings.Join(names, " "), nil
+}

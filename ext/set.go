@@ -1,0 +1,447 @@
+package ext
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// longestOffer bounds a line of the reply to EHLO, in octets without the code and CRLF; a reply line is 512 octets
+// (RFC 5321 section 4.5.3.1.5).
+const longestOffer = 500
+
+// longestKeyword bounds the names that extensions can give to things. RFC 5321 has no limit; nobody has come near.
+const longestKeyword = 64
+
+// A Set is the list of extensions that a server or a client uses, checked and made ready. It is immutable and safe for
+// concurrent use.
+type Set struct {
+	list     []Extension
+	requires []Offer // for each extension, those it builds on
+	table    *proto.Table
+	owner    map[string]int // from the name of a verb to the extension it belongs to
+	mail     []rule
+	rcpt     []rule
+}
+
+// NewSet returns the set of the extensions in list, or of those of [Default] if list is nil. An error names the two
+// extensions that clash over a keyword, a verb or a parameter, or says what is wrong with one of them. A set can have
+// 64 extensions.
+func NewSet(p proto.Protocol, list []Extension) (*Set, error) {
+	if list == nil {
+		list = Default()
+	}
+	if len(list) > 64 {
+		return nil, fmt.Errorf("smtp: %d extensions are more than the 64 that can be used at once", len(list))
+	}
+	s := &Set{list: append([]Extension(nil), list...), owner: make(map[string]int)}
+	verbs, err := s.verbs()
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.list {
+		e := &s.list[i]
+		if s.mail, err = s.describe(s.mail, "MAIL", i, e.Mail); err != nil {
+			return nil, err
+		}
+		if s.rcpt, err = s.describe(s.rcpt, "RCPT", i, e.Rcpt); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.resolve(); err != nil {
+		return nil, err
+	}
+	verbs = append(verbs,
+		proto.Verb{Name: "MAIL", Grow: grow(s.mail)},
+		proto.Verb{Name: "RCPT", Grow: grow(s.rcpt)})
+	s.table, err = proto.NewTable(p, verbs...)
+	return s, err
+}
+
+// Table returns the commands: those of the protocol and those of the extensions. Their lines have room for all
+// parameters of the set at once.
+func (s *Set) Table() *proto.Table { return s.table }
+
+// Extensions returns the list. It belongs to the set and must not be changed.
+func (s *Set) Extensions() []Extension { return s.list }
+
+// Owner returns the extension that v, or a variant of it, belongs to and its place in the list; nil and -1 for a
+// command of the protocol itself.
+func (s *Set) Owner(v *proto.Verb) (*Extension, int) {
+	if v != nil {
+		if i, ok := s.owner[v.Name]; ok {
+			return &s.list[i], i
+		}
+	}
+	return nil, -1
+}
+
+// An Offer tells which extensions of a set are on offer in a session. Bit i stands for the i-th of the list.
+type Offer uint64
+
+// Has reports whether the i-th extension is on offer.
+func (o Offer) Has(i int) bool { return i >= 0 && i < 64 && o&(1<<i) != 0 }
+
+// Offer asks the extensions what they have to offer to the session x now. It returns the lines of the reply to
+// EHLO as well, those after the first: each a keyword and its arguments. An extension whose arguments could not be sent as
+// they are (RFC 5321 section 4.1.1.1) is left out, and arguments that would make a line longer than 500 octets are cut
+// off behind the last one that fits.
+func (s *Set) Offer(x Info) (Offer, []string) {
+	var o Offer
+	lines := make([]string, len(s.list))
+	for i := range s.list {
+		e := &s.list[i]
+		lines[i] = e.Keyword
+		if e.Advertise != nil {
+			args, ok := e.Advertise(x)
+			if !ok || strings.Trim(args, " ") != args || !printable(args) {
+				continue
+			}
+			if args != "" {
+				lines[i] += " " + args
+			}
+			if len(lines[i]) > longestOffer {
+				lines[i] = lines[i][:strings.LastIndexByte(lines[i][:longestOffer+1], ' ')]
+			}
+		}
+		o |= 1 << i
+	}
+	o = s.founded(o)
+	said := lines[:0]
+	for i, line := range lines {
+		if o.Has(i) {
+			said = append(said, line)
+		}
+	}
+	return o, said
+}
+
+// Offered returns which extensions of the set a server has offered in its reply to EHLO.
+func (s *Set) Offered(c proto.Caps) Offer {
+	var o Offer
+	for i := range s.list {
+		if c.Has(s.list[i].Keyword) {
+			o |= 1 << i
+		}
+	}
+	return s.founded(o)
+}
+
+// founded takes those from o that build on something not in it. Of a server's mistakes in this the known one is
+// SMTPUTF8 without 8BITMIME; it is then as if SMTPUTF8 had not been offered (RFC 6531 section 3.1).
+func (s *Set) founded(o Offer) Offer {
+	for {
+		was := o
+		for i, need := range s.requires {
+			if need&^o != 0 {
+				o &^= 1 << i
+			}
+		}
+		if o == was {
+			return o
+		}
+	}
+}
+
+// Status reports whether replies carry enhanced status codes.
+func (s *Set) Status(o Offer) bool {
+	for i := range s.list {
+		if o.Has(i) && s.list[i].Status {
+			return true
+		}
+	}
+	return false
+}
+
+// Groups reports whether commands may be sent in groups.
+func (s *Set) Groups(o Offer) bool {
+	for i := range s.list {
+		if o.Has(i) && s.list[i].Groups {
+			return true
+		}
+	}
+	return false
+}
+
+// Chunk returns the verb that carries content in counted chunks, or nil.
+func (s *Set) Chunk(o Offer) *proto.Verb {
+	for i := range s.list {
+		if o.Has(i) && s.list[i].Chunk != "" {
+			return s.table.Lookup(s.list[i].Chunk)
+		}
+	}
+	return nil
+}
+
+// verbs returns the rows of all extensions, having checked keywords and the names of verbs.
+func (s *Set) verbs() ([]proto.Verb, error) {
+	core, err := proto.NewTable(proto.SMTP)
+	if err != nil {
+		return nil, err
+	}
+	var verbs []proto.Verb
+	keywords := make(map[string]bool)
+	for i := range s.list {
+		e := &s.list[i]
+		if !isKeyword(e.Keyword) {
+			return nil, fmt.Errorf("smtp: %q is not an EHLO keyword: use upper-case letters, digits and hyphens, with "+
+				"no hyphen at the beginning (RFC 5321 section 4.1.1.1)", e.Keyword)
+		}
+		if keywords[e.Keyword] {
+			return nil, fmt.Errorf("smtp: the extension %s is in the list twice", e.Keyword)
+		}
+		keywords[e.Keyword] = true
+		chunk := e.Chunk == ""
+		for _, v := range e.Verbs {
+			if j, ok := s.owner[v.Name]; ok {
+				return nil, fmt.Errorf("smtp: the verb %s is defined by both %s and %s: use one of them",
+					v.Name, s.list[j].Keyword, e.Keyword)
+			}
+			if core.Lookup(v.Name) != nil || v.Name == "LHLO" {
+				return nil, fmt.Errorf("smtp: the verb %s of %s is one of the protocol itself", v.Name, e.Keyword)
+			}
+			s.owner[v.Name] = i
+			verbs = append(verbs, v)
+			chunk = chunk || v.Name == e.Chunk && v.Payload != nil
+		}
+		if !chunk {
+			return nil, fmt.Errorf("smtp: %s.Chunk is %q: it has to name one of its Verbs, with a Payload",
+				e.Keyword, e.Chunk)
+		}
+	}
+	return verbs, nil
+}
+
+// resolve looks up what the extensions build on.
+func (s *Set) resolve() error {
+	s.requires = make([]Offer, len(s.list))
+	for i := range s.list {
+		for _, keyword := range s.list[i].Requires {
+			j := 0
+			for j < len(s.list) && s.list[j].Keyword != keyword {
+				j++
+			}
+			if j == len(s.list) {
+				return fmt.Errorf("smtp: the extension %s requires %s: add it to the list, or leave %s out",
+					s.list[i].Keyword, keyword, s.list[i].Keyword)
+			}
+			s.requires[i] |= 1 << j
+		}
+	}
+	return nil
+}
+
+// A rule is a parameter with the extensions that describe it.
+type rule struct {
+	key  string
+	uses []use
+}
+
+// A use is what one extension says of a parameter.
+type use struct {
+	Param
+	ext int
+}
+
+// describe adds the parameters of the extension with the index ext to rules.
+func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]rule, error) {
+	name := s.list[ext].Keyword
+	for _, p := range params {
+		var wrong string
+		switch {
+		case !isKeyword(p.Key):
+			wrong = "has to be of upper-case letters, digits and hyphens, with no hyphen at the beginning"
+		case p.Length < len(p.Key)+1:
+			wrong = fmt.Sprintf("cannot be as short as its Length, %d: count the space before it", p.Length)
+		case p.Flag && (p.Optional || p.Values != nil || p.Check != nil || p.Binary != ""):
+			wrong = "is a Flag, and can have no Values, Check, Optional or Binary"
+		}
+		if wrong != "" {
+			return nil, fmt.Errorf("smtp: the %s parameter %q of %s %s", verb, p.Key, name, wrong)
+		}
+		r := find(rules, p.Key)
+		if r == nil {
+			rules = append(rules, rule{key: p.Key, uses: []use{{p, ext}}})
+			continue
+		}
+		for _, u := range r.uses {
+			if u.Values == nil || p.Values == nil || u.Optional != p.Optional {
+				return nil, fmt.Errorf("smtp: the %s parameter %s is defined by both %s and %s: use one of them, "+
+					"or give both a list of Values", verb, p.Key, s.list[u.ext].Keyword, name)
+			}
+		}
+		r.uses = append(r.uses, use{p, ext})
+	}
+	return rules, nil
+}
+
+// grow returns the room that all parameters together may take on a command line (RFC 5321 section 4.5.3.1.4).
+func grow(rules []rule) int {
+	sum := 0
+	for _, r := range rules {
+		longest := 0
+		for _, u := range r.uses {
+			longest = max(longest, u.Length)
+		}
+		sum += longest
+	}
+	return sum
+}
+
+func find(rules []rule, key string) *rule {
+	for i := range rules {
+		if equalFold(rules[i].key, key) {
+			return &rules[i]
+		}
+	}
+	return nil
+}
+
+// CheckMail checks the parameters of a MAIL command against what is on offer: 555 for one that is not known, 501 for one
+// that is malformed (RFC 5321 section 4.1.1.11). It returns nil if they are fine. It does not call the extensions'
+// CheckMail.
+func (s *Set) CheckMail(o Offer, p proto.Params) *proto.Error { return check(s.mail, o, p) }
+
+// CheckRcpt checks the parameters of a RCPT command likewise.
+func (s *Set) CheckRcpt(o Offer, p proto.Params) *proto.Error { return check(s.rcpt, o, p) }
+
+func check(rules []rule, o Offer, params proto.Params) *proto.Error {
+	for i := range params {
+		p := &params[i]
+		r := find(rules, p.Key)
+		if r == nil || !r.offered(o) {
+			return &proto.Error{Code: 555, Status: proto.Status{Class: 5, Subject: 5, Detail: 4},
+				Text: "The parameter " + p.Key + " is not known here"}
+		}
+		if text := r.check(o, p); text != "" {
+			return badArgs(text)
+		}
+	}
+	return nil
+}
+
+func (r *rule) offered(o Offer) bool {
+	for i := range r.uses {
+		if o.Has(r.uses[i].ext) {
+			return true
+		}
+	}
+	return false
+}
+
+// check returns what is wrong with p, or "". Those of r.uses that are on offer agree on everything but the values.
+func (r *rule) check(o Offer, p *proto.Param) string {
+	for i := range r.uses {
+		u := &r.uses[i]
+		switch {
+		case !o.Has(u.ext):
+			continue
+		case u.Flag:
+			if p.HasValue {
+				return "The parameter " + u.Key + " takes no value"
+			}
+			return ""
+		case !p.HasValue:
+			if !u.Optional {
+				return "The parameter " + u.Key + " needs a value"
+			}
+			return ""
+		case u.Values != nil && !u.has(p.Value):
+			continue
+		}
+		return u.check(p.Value)
+	}
+	return "The parameter " + r.key + " cannot have that value"
+}
+
+func (u *use) has(value string) bool {
+	for _, v := range u.Values {
+		if equalFold(v, value) {
+			return true
+		}
+	}
+	return false
+}
+
+func (u *use) check(value string) string {
+	if u.Check == nil {
+		return ""
+	}
+	err := u.Check(value)
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*proto.Error](err); ok {
+		return e.Text
+	}
+	return cause(err)
+}
+
+// UTF8 reports whether the parameters of a MAIL command permit UTF-8 in the addresses of the transaction.
+func (s *Set) UTF8(o Offer, p proto.Params) bool {
+	return s.declares(o, p, func(u *use, _ *proto.Param) bool { return u.UTF8 })
+}
+
+// Binary reports whether the parameters of a MAIL command declare the content to be binary.
+func (s *Set) Binary(o Offer, p proto.Params) bool {
+	return s.declares(o, p, func(u *use, p *proto.Param) bool {
+		return u.Binary != "" && p.HasValue && equalFold(u.Binary, p.Value)
+	})
+}
+
+func (s *Set) declares(o Offer, params proto.Params, f func(*use, *proto.Param) bool) bool {
+	for i := range params {
+		r := find(s.mail, params[i].Key)
+		if r == nil {
+			continue
+		}
+		for j := range r.uses {
+			if u := &r.uses[j]; o.Has(u.ext) && f(u, &params[i]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// badArgs returns a refusal of malformed arguments.
+func badArgs(text string) *proto.Error {
+	return &proto.Error{Code: 501, Status: proto.Status{Class: 5, Subject: 5, Detail: 4}, Text: text}
+}
+
+// isKeyword reports whether s is an ehlo-keyword, or esmtp-keyword, in upper case.
+func isKeyword(s string) bool {
+	return s != "" && len(s) <= longestKeyword && s[0] != '-' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == ""
+}
+
+// printable reports whether s is of printable ASCII and spaces.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// equalFold compares without regard to the case of ASCII letters. strings.EqualFold has other letters fold to them.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if upper(a[i]) != upper(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func upper(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		c -= 'a' - 'A'
+	}
+	return c
+}

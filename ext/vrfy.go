@@ -1,0 +1,106 @@
+package ext
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// longestAsk is by how much the lines of VRFY and EXPN may exceed 512 octets (RFC 6531 section 3.7.4.2).
+const longestAsk = len(" SMTPUTF8")
+
+// Vrfy returns the extension VRFY (RFC 5321 section 4.1.1.6). A server asks the session if it is a [Verifier], else it answers
+// 252: it does not say who has a mailbox, and will try to deliver (RFC 5321 section 7.3).
+func Vrfy() Extension {
+	return Extension{
+		Keyword: "VRFY",
+		Verbs:   []proto.Verb{{Name: "VRFY", In: proto.Session, Last: true, Grow: longestAsk}},
+		Serve:   serveVrfy,
+	}
+}
+
+// A Verifier is a session that answers VRFY. The query is what the client sent: a mailbox, or the name of a user. With
+// nil for an error the mailbox has been verified, and the reply is 250; anything else is an error, such as a *proto.Error
+// with Code 550 for a user who does not exist, 553 for a name that several have, 252 for what cannot be told.
+type Verifier interface {
+	Verify(ctx context.Context, query string) (Mailbox, error)
+}
+
+// A Mailbox is an address and the name of whom it belongs to, which may be empty.
+type Mailbox struct {
+	Name    string
+	Address proto.Address
+}
+
+func serveVrfy(ctx context.Context, x Exchange) error {
+	query, utf8, err := ask(x)
+	if err != nil {
+		return err
+	}
+	v, ok := As[Verifier](x.Session())
+	if !ok {
+		return &proto.Error{Code: 252, Status: proto.Status{Class: 2, Subject: 5},
+			Text: "Users are not verified here; send the message, and delivery will be attempted"}
+	}
+	if utf8 {
+		x.PermitUTF8()
+	}
+	m, err := v.Verify(ctx, query)
+	if err != nil {
+		return err
+	}
+	return tell([]Mailbox{m}, utf8)
+}
+
+// ask returns the argument of VRFY or EXPN, and whether the client permits UTF-8 in the reply.
+func ask(x Exchange) (query string, utf8 bool, err error) {
+	query = x.Args()
+	if i := strings.LastIndexByte(query, ' '); i >= 0 && equalFold(query[i+1:], "SMTPUTF8") {
+		query, utf8 = query[:i], true
+	}
+	if query = strings.Trim(query, " "); query == "" {
+		return "", false, badArgs(x.Verb().Name + " needs an argument")
+	}
+	return query, utf8, nil
+}
+
+// tell returns the reply that names the mailboxes, each on a line (RFC 5321 section 3.5.2).
+func tell(list []Mailbox, utf8 bool) error {
+	lines := make([]string, len(list))
+	for i, m := range list {
+		if m.Address.IsNull() {
+			return errors.New("smtp: the session verified a mailbox without an address")
+		}
+		path, err := m.Address.AppendPath(nil, utf8)
+		if err != nil && !utf8 && !m.Address.IsASCII() {
+			return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 6, Detail: 8},
+				Text: "The reply needs UTF-8: say SMTPUTF8 at the end of the command"}
+		}
+		if err != nil {
+			return err
+		}
+		lines[i] = string(path)
+		if name := plain(m.Name, utf8); name != "" {
+			lines[i] = name + " " + lines[i]
+		}
+	}
+	return &proto.Error{Code: 250, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: strings.Join(lines, "\n")}
+}
+
+// plain makes name fit to stand before a path: the brackets that mark the path do not occur in it, nor does the end of a
+// line. A name that is not ASCII is left out where UTF-8 is not permitted; only the mailbox is required.
+func plain(name string, utf8 bool) string {
+	clean := func(r rune) rune {
+		if r == '<' || r == '>' || r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}
+	name = strings.TrimSpace(strings.Map(clean, name))
+	if !utf8 && !printable(name) {
+		return ""
+	}
+	return name
+}
