@@ -62,10 +62,7 @@ loop:
 	return out, used, end
 }
 
-var (
-	crByte = []byte{'\r'}
-	lfByte = []byte{'\n'}
-)
+var crByte = []byte{'\r'}
 
 // move moves p[from:to] down to p[at:] and returns its length.
 func move(p []byte, at, from, to int) int {
@@ -159,13 +156,11 @@ func (e *Encoder) block(dst, p []byte) []byte {
 		body = p[:len(p)-1]
 	}
 	before, mid := len(dst), e.mid
-	crs, lfs := bytes.Count(body, crByte), bytes.Count(body, lfByte)
-	ok := false
-	switch crs {
-	case lfs:
-		dst, ok = e.canonical(dst, body)
-	case 0:
-		dst, ok = e.unix(dst, body), true
+	ok := true
+	if crs := bytes.Count(body, crByte); crs > 0 {
+		dst, ok = e.canonical(dst, body, crs)
+	} else {
+		dst = e.unix(dst, body)
 	}
 	if !ok {
 		e.mid = mid
@@ -178,9 +173,10 @@ func (e *Encoder) block(dst, p []byte) []byte {
 	return dst
 }
 
-// canonical encodes p, in which CR and LF are equal in number. It reports false if it finds an LF without CR.
-func (e *Encoder) canonical(dst, p []byte) ([]byte, bool) {
-	run := 0
+// canonical encodes p, in which there are crs CRs. It reports false if there is an LF without CR or a CR without LF; what
+// it has appended is of no use then.
+func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
+	run, lines := 0, 0
 	for i := 0; i < len(p); {
 		if !e.mid && e.Dots && p[i] == '.' {
 			dst = append(dst, p[run:i]...)
@@ -196,9 +192,10 @@ func (e *Encoder) canonical(dst, p []byte) ([]byte, bool) {
 			return dst, false
 		}
 		e.mid = false
+		lines++
 		i += n + 1
 	}
-	return append(dst, p[run:]...), true
+	return append(dst, p[run:]...), crs == lines
 }
 
 // unix encodes p, in which there is no CR.
