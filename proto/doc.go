@@ -17,7 +17,7 @@
 //
 // A [Table] holds a row, a [Verb], for every command: in which states it may be sent, whether it ends a group, and which
 // state follows its success, an intermediate reply, and its failure. The rows of RFC 5321 are built in; those of extensions
-// are of the same kind. (*Table).WriteTo prints the table.
+// are of the same kind. [Table.String] prints the table.
 //
 // A [Machine] is driven by the table from either end. It holds the state that replies have confirmed and the state ahead,
 // where the session will be if all that is outstanding succeeds. A server answers each command before it reads the

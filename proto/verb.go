@@ -3,7 +3,6 @@ package proto
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -212,39 +211,26 @@ func (t *Table) lookup(word []byte) *Verb {
 	return t.index[string(up[:len(word)])]
 }
 
-// WriteTo writes the table as text: one line for each verb and each state it may be sent in, with the state that
-// follows each class of reply. The documentation's state diagram is made from it.
-func (t *Table) WriteTo(w io.Writer) (int64, error) {
-	var n int64
+// String returns the table as text: one line for each verb and each state it may be sent in, with the state that follows
+// each class of reply. The documentation's state diagram is made from it.
+func (t *Table) String() string {
+	var b strings.Builder
 	rows := append([]*Verb{t.greeting}, t.verbs...)
 	for _, v := range append(rows, t.end) {
 		for s := Greeting; s <= Closed; s <<= 1 {
 			if v.In&s == 0 {
 				continue
 			}
-			m, err := fmt.Fprintf(w, "%-16s %-8v", v.Name, s)
-			n += int64(m)
-			if err != nil {
-				return n, err
-			}
+			fmt.Fprintf(&b, "%-16s %-8v", v.Name, s)
 			for _, code := range []int{200, 300, 400} {
-				next, ok := v.After(s, code)
-				text := next.String()
-				if !ok {
-					text = "-"
+				text := "-"
+				if next, ok := v.After(s, code); ok {
+					text = next.String()
 				}
-				m, err = fmt.Fprintf(w, "  %dyz %-8s", code/100, text)
-				n += int64(m)
-				if err != nil {
-					return n, err
-				}
+				fmt.Fprintf(&b, "  %dyz %-8s", code/100, text)
 			}
-			m, err = fmt.Fprintln(w)
-			n += int64(m)
-			if err != nil {
-				return n, err
-			}
+			b.WriteByte('\n')
 		}
 	}
-	return n, nil
+	return b.String()
 }
