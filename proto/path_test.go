@@ -52,7 +52,7 @@ func TestParseMailArgs(t *testing.T) {
 		{"D12 underscore in route", "FROM:<@b_c:a@d>", badFrom, `"a" d`},
 		{"D17", "FROM:<a@b.>", badFrom, ""},
 		{"D18", `FROM:<""@d>`, badFrom, ""},
-		{"D13 path 256", "FROM:<" + route + "@r:" + local64 + "@exampl>", `"` + local64 + `" example`, ""},
+		{"D13 path 256", "FROM:<" + route + "@r:" + local64 + "@exampl>", `"` + local64 + `" exampl`, ""},
 		{"D13 path 257", "FROM:<" + route + "@rr:" + local64 + "@exampl>", badFrom, ""},
 		{"D13 local 65", "FROM:<l" + local64 + "@example>", badFrom, ""},
 		{"D19", "FROM:<ü@münchen.example>", `"ü" münchen.example`, ""},
