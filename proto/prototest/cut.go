@@ -1,6 +1,7 @@
 package prototest
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -90,7 +91,8 @@ func (d *driver) reply(r proto.Reply) {
 }
 
 // EveryCut drives a Receiver with input whole, octet by octet, and in two pieces for each place where it can be cut, and
-// fails the test if the outcome is ever another. It returns the outcome.
+// fails the test if the outcome is ever another. It returns the outcome. In a run of the same octet, which only a test of
+// lengths has, it makes one cut in 64.
 func EveryCut(t testing.TB, table *proto.Table, answer func(proto.Event) proto.Reply, input []byte) string {
 	t.Helper()
 	drive := func(pieces ...[]byte) string {
@@ -105,6 +107,9 @@ func EveryCut(t testing.TB, table *proto.Table, answer func(proto.Event) proto.R
 		t.Errorf("octet by octet:\n%s\nin one piece:\n%s", got, want)
 	}
 	for i := 1; i < len(input); i++ {
+		if i > 8 && i%64 != 0 && len(bytes.Trim(input[i-8:min(i+8, len(input))], string(input[i:i+1]))) == 0 {
+			continue
+		}
 		if got := drive(input[:i], input[i:]); got != want {
 			t.Fatalf("cut at %d of %q:\n%s\nin one piece:\n%s", i, input, got, want)
 		}
