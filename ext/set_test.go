@@ -1,0 +1,315 @@
+package ext
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/proto"
+)
+
+func TestNewSetRefuses(t *testing.T) {
+	verb := proto.Verb{Name: "XDO", In: proto.Ready}
+	many := make([]Extension, 65)
+	for i := range many {
+		many[i].Keyword = fmt.Sprintf("X%d", i)
+	}
+	for _, tt := range []struct {
+		name string
+		list []Extension
+		want []string // all of these in the text
+	}{
+		{"no keyword", []Extension{{}}, []string{`""`, "EHLO keyword"}},
+		{"lower case", []Extension{{Keyword: "xfoo"}}, []string{`"xfoo"`}},
+		{"hyphen first", []Extension{{Keyword: "-X"}}, []string{`"-X"`}},
+		{"CRLF in keyword", []Extension{{Keyword: "X\r\nY"}}, []string{`"X\r\nY"`}},
+		{"keyword twice", []Extension{Size(), Size()}, []string{"SIZE", "twice"}},
+		{"65", many, []string{"65", "64"}},
+		{"verb twice", []Extension{{Keyword: "XA", Verbs: []proto.Verb{verb}}, {Keyword: "XB", Verbs: []proto.Verb{verb}}},
+			[]string{"XDO", "XA", "XB"}},
+		{"verb of the protocol", []Extension{{Keyword: "XA", Verbs: []proto.Verb{{Name: "MAIL", In: proto.Ready}}}},
+			[]string{"MAIL", "XA"}},
+		{"impossible verb", []Extension{{Keyword: "XA", Verbs: []proto.Verb{{Name: "XDO"}}}}, []string{"XDO"}},
+		{"parameter twice", []Extension{Size(), {Keyword: "XA", Mail: []Param{{Key: "SIZE", Length: 9}}}},
+			[]string{"MAIL", "SIZE", "XA"}},
+		{"values against check", []Extension{EightBitMIME(), {Keyword: "XA", Mail: []Param{{Key: "BODY", Length: 9}}}},
+			[]string{"BODY", "8BITMIME", "XA"}},
+		{"parameter in lower case", []Extension{{Keyword: "XA", Rcpt: []Param{{Key: "to", Length: 9}}}}, []string{`"to"`, "RCPT"}},
+		{"parameter without room", []Extension{{Keyword: "XA", Mail: []Param{{Key: "XABC", Length: 4}}}}, []string{"XABC", "Length"}},
+		{"flag with values", []Extension{{Keyword: "XA", Mail: []Param{{Key: "XF", Length: 9, Flag: true, Values: []string{"A"}}}}},
+			[]string{"XF", "Flag"}},
+		{"chunk without verb", []Extension{{Keyword: "XA", Chunk: "XC"}}, []string{"XA", "XC"}},
+		{"chunk without payload", []Extension{{Keyword: "XA", Verbs: []proto.Verb{verb}, Chunk: "XDO"}}, []string{"XA", "XDO"}},
+		{"N11 BINARYMIME alone", []Extension{BinaryMIME()}, []string{"BINARYMIME", "CHUNKING"}},
+		{"S01 SMTPUTF8 alone", []Extension{SMTPUTF8()}, []string{"SMTPUTF8", "8BITMIME"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := NewSet(proto.SMTP, tt.list)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, want := range append(tt.want, "smtp: ") {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not name %s", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestNewSetDefault(t *testing.T) {
+	for _, p := range []proto.Protocol{proto.SMTP, proto.LMTP} {
+		s, err := NewSet(p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"BDAT", "STARTTLS", "AUTH", "HELP", "VRFY", "EXPN", "MAIL"} {
+			if s.Table().Lookup(name) == nil {
+				t.Errorf("%v: no %s", p, name)
+			}
+		}
+	}
+	if s, err := NewSet(proto.SMTP, []Extension{}); err != nil || len(s.Extensions()) != 0 {
+		t.Errorf("an empty list is not the default: %v, %v", s, err)
+	}
+}
+
+func TestNewSetKeepsItsOwnList(t *testing.T) {
+	list := []Extension{Pipelining(), Help()}
+	s := newSet(t, list...)
+	list[0] = Extension{Keyword: "XEVIL"}
+	if got := s.Extensions()[0].Keyword; got != "PIPELINING" {
+		t.Errorf("the caller changed the set: %s", got)
+	}
+}
+
+// The command line has room for every combination of parameters (RFC 5321 section 4.5.3.1.4): SIZE 26, AUTH 500,
+// BODY=BINARYMIME 16, SMTPUTF8 9, each with the space before it.
+func TestGrow(t *testing.T) {
+	s := newSet(t, Default()...)
+	if got, want := s.Table().Lookup("MAIL").Grow, 26+500+16+9; got != want {
+		t.Errorf("MAIL may grow by %d octets, want %d", got, want)
+	}
+	if got := s.Table().Lookup("RCPT").Grow; got != 0 {
+		t.Errorf("RCPT may grow by %d octets without a parameter", got)
+	}
+	if got := s.Table().Lookup("AUTH").Grow; got < 12288 {
+		t.Errorf("AUTH may grow by %d octets, want 12288 (RFC 4954 section 4)", got)
+	}
+}
+
+func TestOwner(t *testing.T) {
+	s := newSet(t, Default()...)
+	bdat := s.Table().Lookup("BDAT")
+	for _, v := range []*proto.Verb{bdat, bdat.Variant([]byte("0 LAST"))} {
+		e, i := s.Owner(v)
+		if e == nil || e.Keyword != "CHUNKING" || s.Extensions()[i].Keyword != "CHUNKING" {
+			t.Errorf("owner of %+v is %v, %d", v, e, i)
+		}
+	}
+	for _, v := range []*proto.Verb{nil, s.Table().Lookup("MAIL")} {
+		if e, i := s.Owner(v); e != nil || i != -1 {
+			t.Errorf("owner of %v is %v, %d", v, e, i)
+		}
+	}
+}
+
+func TestOffer(t *testing.T) {
+	s := newSet(t, Default()...)
+	x := &fakeServer{maxSize: 10240}
+	o, lines := s.Offer(x)
+	want := []string{"PIPELINING", "SIZE 10240", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING", "BINARYMIME",
+		"HELP", "VRFY"}
+	if !reflect.DeepEqual(lines, want) {
+		t.Errorf("offered %q, want %q", lines, want)
+	}
+	if !s.Status(o) || !s.Groups(o) || s.Chunk(o) == nil || s.Chunk(o).Name != "BDAT" {
+		t.Error("the offer lost what it consists of")
+	}
+	if s.Status(0) || s.Groups(0) || s.Chunk(0) != nil {
+		t.Error("nothing is on offer, and yet something is")
+	}
+}
+
+func TestOfferLine(t *testing.T) {
+	args, ok := "", true
+	s := newSet(t, Extension{Keyword: "XA", Advertise: func(Info) (string, bool) { return args, ok }})
+	words := strings.Repeat("WORD ", 200)
+	for _, tt := range []struct {
+		args string
+		ok   bool
+		want []string
+	}{
+		{"", true, []string{"XA"}},
+		{"a b", true, []string{"XA a b"}},
+		{"a", false, []string{}},
+		{"a\r\n250 x", true, []string{}},
+		{"é", true, []string{}},
+		{" a", true, []string{}},
+		{words[:len(words)-1], true, []string{"XA " + strings.Repeat("WORD ", 99)[:494]}}, // 3+99*5-1 = 497 ≤ 500
+		{strings.Repeat("x", 497), true, []string{"XA " + strings.Repeat("x", 497)}},
+		{strings.Repeat("x", 498), true, []string{"XA"}},
+	} {
+		args, ok = tt.args, tt.ok
+		o, lines := s.Offer(&fakeServer{})
+		if fmt.Sprint(lines) != fmt.Sprint(tt.want) || o.Has(0) != (len(tt.want) > 0) {
+			t.Errorf("%.20q, %v: %q, %b", tt.args, tt.ok, lines, o)
+		}
+	}
+}
+
+// What an extension builds on has to be on offer in this session too.
+func TestOfferRequires(t *testing.T) {
+	base := Chunking()
+	base.Advertise = func(Info) (string, bool) { return "", false }
+	s := newSet(t, BinaryMIME(), base, Extension{Keyword: "XTOP", Requires: []string{"BINARYMIME"}})
+	if o, lines := s.Offer(&fakeServer{}); o != 0 || len(lines) != 0 {
+		t.Errorf("offered %q without CHUNKING", lines)
+	}
+	if o := s.Offered(ehlo("BINARYMIME", "XTOP")); o != 0 {
+		t.Errorf("taken as offered without CHUNKING: %b", o)
+	}
+	if o := s.Offered(ehlo("binarymime", "chunking", "xtop")); o != 0b111 {
+		t.Errorf("B07: taken as offered: %b", o)
+	}
+}
+
+func params(s string) proto.Params {
+	var p proto.Params
+	for _, f := range strings.Fields(s) {
+		key, value, has := strings.Cut(f, "=")
+		p = append(p, proto.Param{Key: key, Value: value, HasValue: has})
+	}
+	return p
+}
+
+func TestCheckMail(t *testing.T) {
+	s := newSet(t, append(Default(), Extension{
+		Keyword: "XOPT",
+		Mail: []Param{
+			{Key: "XOPT", Length: 20, Optional: true, Check: func(v string) error {
+				if v == "reply" {
+					return &proto.Error{Code: 450, Text: "chosen"}
+				}
+				return errors.New("smtp: bad " + v)
+			}},
+		},
+	})...)
+	all := s.Offered(everything()) | s.Offered(ehlo("XOPT"))
+	noBinary := s.Offered(ehlo("SIZE", "8BITMIME", "CHUNKING"))
+	for _, tt := range []struct {
+		name, params string
+		offer        Offer
+		want         string // beginning of the reply; "" if fine
+	}{
+		{"none", "", all, ""},
+		{"C16 unknown", "FOO=1", all, "555 5.5.4 The parameter FOO"},
+		{"C16 not offered", "SIZE=1", 0, "555 5.5.4 The parameter SIZE"},
+		{"C17 no value", "SIZE", all, "501 5.5.4 "},
+		{"C17 empty value", "SIZE=", all, "501 5.5.4 "},
+		{"C19 any case", "size=5 Body=8bitmime", all, ""},
+		{"M04 20 digits", "SIZE=99999999999999999999", all, ""},
+		{"M04 21 digits", "SIZE=000000000000000000001", all, "501 5.5.4 "},
+		{"M04 sign", "SIZE=+1", all, "501 5.5.4 "},
+		{"M04 minus", "SIZE=-1", all, "501 5.5.4 "},
+		{"M04 hex", "SIZE=0x10", all, "501 5.5.4 "},
+		{"M10 7BIT", "BODY=7bit", all, ""},
+		{"M10 other", "BODY=9BIT", all, "501 5.5.4 "},
+		{"M10 long s is no S", "BODY=7BIſ", all, "501 5.5.4 "},
+		{"BINARYMIME", "BODY=BINARYMIME", all, ""},
+		{"BINARYMIME not offered", "BODY=BINARYMIME", noBinary, "501 5.5.4 "},
+		{"S04 valueless", "SMTPUTF8", all, ""},
+		{"S04 value", "SMTPUTF8=1", all, "501 5.5.4 "},
+		{"S04 empty value", "SMTPUTF8=", all, "501 5.5.4 "},
+		{"P16 null", "AUTH=<>", all, ""},
+		{"P16 mailbox", "AUTH=e+3Dmc2@example.com", all, ""},
+		{"P16 not a mailbox", "AUTH=nobody", all, "501 5.5.4 "},
+		{"P16 not xtext", "AUTH=a+GG@b.example", all, "501 5.5.4 "},
+		{"94 CRLF in xtext", "AUTH=a+0D+0Ab@c.example", all, "501 5.5.4 "},
+		{"second is bad", "SIZE=1 FOO", all, "555 5.5.4 "},
+		{"optional, none", "XOPT", all, ""},
+		{"optional, bad", "XOPT=x", all, "501 5.5.4 bad x"},
+		{"text of a reply", "XOPT=reply", all, "501 5.5.4 chosen"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ""
+			if e := s.CheckMail(tt.offer, params(tt.params)); e != nil {
+				got = wire(t, e, false)
+			}
+			if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%s: %q, want %q", tt.params, got, tt.want)
+			}
+		})
+	}
+	if e := s.CheckRcpt(all, params("SIZE=1")); e == nil || e.Code != 555 {
+		t.Errorf("SIZE is a parameter of MAIL alone: %v", e)
+	}
+}
+
+func TestUTF8AndBinary(t *testing.T) {
+	s := newSet(t, Default()...)
+	all := s.Offered(everything())
+	for _, tt := range []struct {
+		params       string
+		offer        Offer
+		utf8, binary bool
+	}{
+		{"", all, false, false},
+		{"smtputf8", all, true, false},
+		{"SMTPUTF8", 0, false, false},
+		{"BODY=8BITMIME", all, false, false},
+		{"SIZE=1 BODY=binarymime SMTPUTF8", all, true, true},
+		{"BODY=BINARYMIME", s.Offered(ehlo("8BITMIME")), false, false},
+		{"XNO=BINARYMIME", all, false, false},
+	} {
+		p := params(tt.params)
+		if s.UTF8(tt.offer, p) != tt.utf8 || s.Binary(tt.offer, p) != tt.binary {
+			t.Errorf("%q: UTF8 %v, Binary %v", tt.params, s.UTF8(tt.offer, p), s.Binary(tt.offer, p))
+		}
+	}
+}
+
+func TestChecksDoNotAllocate(t *testing.T) {
+	s := newSet(t, Default()...)
+	all := s.Offered(everything())
+	p := params("SIZE=1000 BODY=8BITMIME SMTPUTF8")
+	bdat := s.Table().Lookup("BDAT")
+	args := []byte("86401 LAST")
+	n := testing.AllocsPerRun(100, func() {
+		if s.CheckMail(all, p) != nil || s.CheckRcpt(all, nil) != nil || !s.UTF8(all, p) || s.Binary(all, p) {
+			t.Fatal("not fine")
+		}
+		if e, _ := s.Owner(bdat); e == nil || bdat.Variant(args) == nil {
+			t.Fatal("no owner")
+		}
+		if size, err := bdat.Payload(args); size != 86401 || err != nil {
+			t.Fatal("no payload")
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// inner and outer are a session and a wrapper of it, as middleware makes them.
+type inner struct{}
+
+func (inner) CheckSize(context.Context, int64) error { return errors.New("inner") }
+
+type outer struct{ s any }
+
+func (o outer) Unwrap() any { return o.s }
+
+func TestAs(t *testing.T) {
+	if c, ok := As[SizeChecker](outer{outer{inner{}}}); !ok || c.CheckSize(t.Context(), 1).Error() != "inner" {
+		t.Error("not found behind two wrappers")
+	}
+	for _, s := range []any{nil, 1, outer{nil}} {
+		if _, ok := As[SizeChecker](s); ok {
+			t.Errorf("found in %v", s)
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package ext
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// directory is a session that knows a few people and a list.
+type directory struct {
+	t     *testing.T
+	asked string
+}
+
+func (d *directory) Verify(_ context.Context, query string) (Mailbox, error) {
+	d.asked = query
+	switch query {
+	case "fred", "Fred Smith", "<fred@b.example>":
+		return Mailbox{"Fred Smith", address(d.t, "fred@b.example")}, nil
+	case "bare":
+		return Mailbox{Address: address(d.t, "bare@b.example")}, nil
+	case "quoted":
+		return Mailbox{"<evil@x>\r\n250 a", address(d.t, `"a> b"@b.example`)}, nil
+	case "jörg":
+		return Mailbox{"Jörg", address(d.t, "jörg@b.example")}, nil
+	case "idn":
+		return Mailbox{"Jörg", address(d.t, "j@münchen.example")}, nil
+	case "nowhere":
+		return Mailbox{Name: "N"}, nil
+	case "moved":
+		return Mailbox{}, &proto.Error{Code: 551, Status: proto.Status{Class: 5, Subject: 1, Detail: 6}, Text: "Try <a@c.example>"}
+	}
+	return Mailbox{}, &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "No such user"}
+}
+
+func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) {
+	d.asked = list
+	switch list {
+	case "empty":
+		return nil, nil
+	case "secret":
+		return nil, &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 7, Detail: 2}, Text: "Not for you"}
+	case "all":
+		list = "jörg"
+	}
+	fred, _ := d.Verify(ctx, "fred")
+	other, _ := d.Verify(ctx, list)
+	if other == (Mailbox{}) {
+		other, _ = d.Verify(ctx, "bare")
+	}
+	return []Mailbox{fred, other}, nil
+}
+
+func TestVrfyExpn(t *testing.T) {
+	for _, tt := range []struct {
+		name, line string
+		want       string // the reply
+		asked      string
+	}{
+		{"H04", "VRFY fred", "250 2.1.5 Fred Smith <fred@b.example>", "fred"},
+		{"name of a user", "VRFY Fred Smith", "250 2.1.5 Fred Smith <fred@b.example>", "Fred Smith"},
+		{"mailbox", "VRFY <fred@b.example>", "250 2.1.5 Fred Smith <fred@b.example>", "<fred@b.example>"},
+		{"no name", "VRFY bare", "250 2.1.5 <bare@b.example>", "bare"},
+		{"quoted, and a name that is none", "VRFY quoted", `250 2.1.5 evil@x   250 a <"a> b"@b.example>`, "quoted"},
+		{"refused", "VRFY bob", "550 5.1.1 No such user", "bob"},
+		{"moved", "VRFY moved", "551 5.1.6 Try <a@c.example>", "moved"},
+		{"no argument", "VRFY", "501 5.5.4 ", ""},
+		{"S06 UTF-8 needed", "VRFY jörg", "550 5.6.8 ", "jörg"},
+		{"S06 UTF-8 permitted", "VRFY jörg SMTPUTF8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"S06 in lower case", "VRFY jörg smtputf8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"domain in ASCII", "VRFY idn", "250 2.1.5 <j@xn--mnchen-3ya.example>", "idn"},
+		{"parameter alone", "VRFY SMTPUTF8", "550 5.1.1 No such user", "SMTPUTF8"},
+		{"no address", "VRFY nowhere", "not a reply: smtp: ", "nowhere"},
+		{"list", "EXPN list", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 <bare@b.example>", "bare"},
+		{"list in UTF-8", "EXPN all SMTPUTF8", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"list in UTF-8 without permission", "EXPN all", "550 5.6.8 ", "jörg"},
+		{"refused list", "EXPN secret", "550 5.7.2 Not for you", "secret"},
+		{"empty list", "EXPN empty", "550 5.1.1 ", "empty"},
+		{"no list", "EXPN", "501 5.5.4 ", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &directory{t: t}
+			x := &fakeServer{session: outer{d}}
+			verb, args, _ := strings.Cut(tt.line, " ")
+			e := map[string]Extension{"VRFY": Vrfy(), "EXPN": Expn()}[verb]
+			got := x.serve(t, e, args)
+			if got != tt.want && !(strings.HasSuffix(tt.want, " ") && strings.HasPrefix(got, tt.want)) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			if d.asked != tt.asked {
+				t.Errorf("asked about %q, want %q", d.asked, tt.asked)
+			}
+		})
+	}
+}
+
+// H02, H03: without a session that verifies, nobody is verified and nothing is refused either.
+func TestVrfyDefault(t *testing.T) {
+	x := &fakeServer{session: 1}
+	if got := x.serve(t, Vrfy(), "fred"); !strings.HasPrefix(got, "252 2.") {
+		t.Errorf("%q", got)
+	}
+	if got := x.serve(t, Expn(), "list"); !strings.HasPrefix(got, "502 5.5.1 ") {
+		t.Errorf("%q", got)
+	}
+}
+
+// H06: EXPN is listed if it is supported, and only then.
+func TestExpnAdvertise(t *testing.T) {
+	s := newSet(t, Expn())
+	if o, _ := s.Offer(&fakeServer{session: 1}); o.Has(0) {
+		t.Error("offered by a session that does not expand")
+	}
+	if o, _ := s.Offer(&fakeServer{session: outer{&directory{}}}); !o.Has(0) {
+		t.Error("not offered")
+	}
+}
+
+type helper struct{}
+
+func (helper) Help(_ context.Context, topic string) (string, error) {
+	if topic == "me" {
+		return "", &proto.Error{Code: 504, Status: proto.Status{Class: 5, Subject: 5, Detail: 4}, Text: "Nobody can"}
+	}
+	if topic == "bug" {
+		return "", errors.New("bug")
+	}
+	return "about " + topic + "\nand so on", nil
+}
+
+func TestHelp(t *testing.T) {
+	table := newSet(t, Default()...).Table()
+	for _, tt := range []struct {
+		session any
+		topic   string
+		want    string
+	}{
+		{1, "", "214-2.0.0 "}, // H07
+		{1, "mail", "214 2.0.0 MAIL "},
+		{1, "nonsense", "504 5.5.4 "},
+		{helper{}, "", "214-2.0.0 about \r\n214 2.0.0 and so on"},
+		{helper{}, "x y", "214-2.0.0 about x y\r\n214 2.0.0 and so on"},
+		{helper{}, "me", "504 5.5.4 Nobody can"},
+		{helper{}, "bug", "not a reply: bug"},
+	} {
+		x := &fakeServer{session: tt.session, table: table}
+		got := x.serve(t, Help(), tt.topic)
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("HELP %s: %q, want %q", tt.topic, got, tt.want)
+		}
+		if tt.session == 1 && tt.topic == "" {
+			for _, name := range []string{"EHLO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "VRFY", "BDAT", "AUTH"} {
+				if !strings.Contains(got, " "+name) {
+					t.Errorf("HELP does not list %s: %q", name, got)
+				}
+			}
+		}
+	}
+}
+
+// B16: these are allowed before EHLO, and none of the others is.
+func TestVerbStates(t *testing.T) {
+	s := newSet(t, Default()...)
+	for name, want := range map[string]proto.State{
+		"HELP": proto.Session, "VRFY": proto.Session, "EXPN": proto.Session,
+		"AUTH": proto.Ready, "STARTTLS": proto.Ready, // rows 45 and 81, P02: 503 in a transaction
+	} {
+		v := s.Table().Lookup(name)
+		if v.In != want || !v.Last {
+			t.Errorf("%s may be sent in %v, last %v", name, v.In, v.Last)
+		}
+	}
+}
