@@ -122,6 +122,14 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+// TestParseAddressHint: those who give a path where a mailbox is wanted are told what to do.
+func TestParseAddressHint(t *testing.T) {
+	_, err := proto.ParseAddress("<a@b>")
+	if err == nil || !strings.Contains(err.Error(), "without the angle brackets") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // RFC 5322 section 3.2.3: the characters of an atom.
 const atext = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~"
 

@@ -82,10 +82,7 @@ func (d Domain) String() string {
 // Equal reports whether d and e mean the same: names without regard to case and to the form of their labels, literals
 // by their address.
 func (d Domain) Equal(e Domain) bool {
-	if d == e {
-		return true
-	}
-	return d.name != "" && e.name != "" && equalFold(d.ASCII(), e.ASCII())
+	return d == e || equalFold(d.ASCII(), e.ASCII())
 }
 
 // append appends d as it is to be written, with A-labels unless utf8 is set.
@@ -158,17 +155,15 @@ func checkIDN(s string, lax bool) fault {
 	if !utf8.ValidString(s) {
 		return faultUTF8
 	}
-	// UTS 46 would map these three to dots, and a name would have more labels than it seems to have.
-	if strings.ContainsAny(s, "\u3002\uff0e\uff61") {
-		return faultIDN
-	}
 	if f := checkLabels(s, lax); f != "" {
-		return f
+		return f // with SMTPUTF8 it is written as it was given, so this is checked as well as the A-labels
 	}
 	ascii, err := lookup.ToASCII(s)
 	switch {
-	case err != nil, !isASCII(ascii), strings.Count(ascii, ".") != strings.Count(s, "."):
+	case err != nil, !isASCII(ascii):
 		return faultIDN
+	case strings.Count(ascii, ".") != strings.Count(s, "."):
+		return faultIDN // UTS 46 maps U+3002, U+FF0E and U+FF61 to dots: more labels than there seem to be
 	case len(ascii) > maxDomain:
 		return faultDomainLong
 	}

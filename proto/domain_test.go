@@ -85,6 +85,7 @@ func TestParseDomain(t *testing.T) {
 		{"S07 sharp s", "straße.example", "xn--strae-oqa.example"},
 		{"S07 cyrillic", "пример.испытание", "xn--e1afmkfd.xn--80akhbyknj4f"},
 		{"S07 U-label longer than 63 octets", strings.Repeat("и", 40) + ".example", "xn--h1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example"},
+		{"D13 A-labels of more than 255 octets", strings.Repeat("ü.", 80) + "x", ""},
 		{"e.8-148 opaque", "xn--zzz.example", "xn--zzz.example"},
 		{"e.8-148 opaque, not punycode", "xn--a-.example", ""},
 		{"e.8-146 U+3002", "mü\u3002example", ""},
