@@ -6,8 +6,9 @@ import "smtpkit.example/smtp/proto"
 const bodyLength = len(" BODY=BINARYMIME")
 
 // EightBitMIME returns the extension 8BITMIME (RFC 6152): content may have octets above 127. A client adds
-// BODY=8BITMIME to a message with such content and refuses to send it to a server that does not offer the extension; it
-// converts nothing. A server passes content on unchanged, and the declaration to the session as the parameter BODY.
+// BODY=8BITMIME to a message with such content and refuses to send it to a server that does not offer the extension;
+// it converts nothing. A server passes content on unchanged, and the declaration to the session as the parameter
+// BODY.
 func EightBitMIME() Extension {
 	return Extension{
 		Keyword: "8BITMIME",

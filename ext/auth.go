@@ -15,14 +15,14 @@ import (
 
 // Auth returns the extension AUTH (RFC 4954).
 //
-// A server offers it if the session is a [Passwords] or a [Mechanisms], until the client has authenticated, and only on
-// connections that are protected by TLS unless its options allow otherwise. The fourth attempt to fail on a connection
-// ends it.
+// A server offers it if the session is a [Passwords] or a [Mechanisms], until the client has authenticated, and only
+// on connections that are protected by TLS unless its options allow otherwise. The fourth attempt to fail on a
+// connection ends it.
 //
-// A client authenticates if its policy has credentials. It sends none on a connection that is in clear or whose peer is not
-// verified, unless the policy allows it. Of the mechanisms in the credentials it uses the first that the server
-// offers, and goes on to the next only if the server says that this one will not do; what is wrong with one password is
-// wrong with it by any mechanism. Failure is an [AuthError].
+// A client authenticates if its policy has credentials. It sends none on a connection that is in clear or whose peer
+// is not verified, unless the policy allows it. Of the mechanisms in the credentials it uses the first that the
+// server offers, and goes on to the next only if the server says that this one will not do; what is wrong with one
+// password is wrong with it by any mechanism. Failure is an [AuthError].
 //
 // [Submitter] reads the parameter AUTH of the MAIL command (RFC 4954 section 5).
 func Auth() Extension {
@@ -46,20 +46,20 @@ func Auth() Extension {
 
 // Passwords is a session whose users have names and passwords. It is all that PLAIN and LOGIN need.
 type Passwords interface {
-	// Authenticate returns nil if password is that of user. Neither is empty; both are UTF-8 without control characters.
-	// For a name that does not exist as for a password that is wrong it returns [ErrCredentials], having taken
-	// the same time, and the client is answered with 535. A *proto.Error of 4yz or 5yz is the reply, such as 454 4.7.0 for
-	// a user who has to wait. With any other error the check itself has failed: it is logged, and the client
-	// is told with 454 to try again.
+	// Authenticate returns nil if password is that of user. Neither is empty; both are UTF-8 without control
+	// characters. For a name that does not exist as for a password that is wrong it returns [ErrCredentials], having
+	// taken the same time, and the client is answered with 535. A *proto.Error of 4yz or 5yz is the reply, such as
+	// 454 4.7.0 for a user who has to wait. With any other error the check itself has failed: it is logged, and the
+	// client is told with 454 to try again.
 	Authenticate(ctx context.Context, user, password string) error
 }
 
-// ErrCredentials means that there is no such user or that the password is another. Which of the two it was, nobody is to
-// learn.
+// ErrCredentials means that there is no such user or that the password is another. Which of the two it was, nobody is
+// to learn.
 var ErrCredentials = errors.New("smtp: no such user, or not that password")
 
-// Mechanisms is a session that brings SASL mechanisms of its own. It may be a [Passwords] as well; PLAIN and LOGIN are
-// then added to its list.
+// Mechanisms is a session that brings SASL mechanisms of its own. It may be a [Passwords] as well; PLAIN and LOGIN
+// are then added to its list.
 type Mechanisms interface {
 	// SASLMechanisms returns the names of the mechanisms on offer, such as "SCRAM-SHA-256".
 	SASLMechanisms() []string
@@ -73,9 +73,9 @@ type Mechanisms interface {
 	SASL(ctx context.Context, mechanism string) (server sasl.Server, identity func() string, err error)
 }
 
-// Submitter returns the parameter AUTH of a MAIL command: who submitted the message to begin with, or the null address if
-// that is unknown. It is a claim; unless the session trusts the client to make it, it has to proceed as if it were
-// the null address (RFC 4954 section 5).
+// Submitter returns the parameter AUTH of a MAIL command: who submitted the message to begin with, or the null
+// address if that is unknown. It is a claim; unless the session trusts the client to make it, it has to proceed as if
+// it were the null address (RFC 4954 section 5).
 func Submitter(p proto.Params) (a proto.Address, ok bool) {
 	value, ok := p.Get("AUTH")
 	if !ok {
@@ -100,13 +100,13 @@ func parseSubmitter(value string) (proto.Address, error) {
 		a, err = proto.ParseAddress(text)
 	}
 	if err != nil {
-		return proto.Address{}, errors.New("The value of AUTH has to be a mailbox in xtext, or <>")
+		return proto.Address{}, errors.New("AUTH has to be a mailbox in xtext, or <>")
 	}
 	return a, nil
 }
 
-// longestResponse is the length of a line in an exchange that RFC 4954 section 4 deems sufficient; initial responses may
-// be as long.
+// longestResponse is the length of a line in an exchange that RFC 4954 section 4 deems sufficient; initial responses
+// may be as long.
 const longestResponse = 12288
 
 // mostRounds bounds the challenges of an exchange, on both sides. The longest mechanism in use has three.

@@ -183,7 +183,8 @@ func TestAuthInClearIsNotEvaluated(t *testing.T) {
 	}
 }
 
-// P17: three attempts may fail; the connection ends with the fourth. Attempts that the session could not judge do not count.
+// P17: three attempts may fail; the connection ends with the fourth. Attempts that the session could not judge do not
+// count.
 func TestAuthFailures(t *testing.T) {
 	x := safeServer(&users{})
 	for _, tt := range []struct{ user, want string }{

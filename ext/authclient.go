@@ -115,8 +115,8 @@ func (a *attempt) run(ctx context.Context) error {
 	return a.cancel(ctx, errors.New("the server goes on asking"))
 }
 
-// longestCommand is the length of a command line with its CRLF (RFC 5321 section 4.5.3.1.4). That of AUTH is no longer:
-// what does not fit is sent in answer to an empty challenge (RFC 4954 section 4).
+// longestCommand is the length of a command line with its CRLF (RFC 5321 section 4.5.3.1.4). That of AUTH is no
+// longer: what does not fit is sent in answer to an empty challenge (RFC 4954 section 4).
 const longestCommand = 512
 
 // args returns the arguments of the command, with the initial response if there is one and it fits.

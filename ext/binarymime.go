@@ -3,8 +3,8 @@ package ext
 import "smtpkit.example/smtp/proto"
 
 // BinaryMIME returns the extension BINARYMIME (RFC 3030 section 3): content need not consist of lines. It requires
-// [Chunking], since only chunks can carry such content; a server answers DATA with 503. A client adds BODY=BINARYMIME to an
-// envelope that needs it, and refuses to send it to a server that does not offer the extension.
+// [Chunking], since only chunks can carry such content; a server answers DATA with 503. A client adds BODY=BINARYMIME
+// to an envelope that needs it, and refuses to send it to a server that does not offer the extension.
 func BinaryMIME() Extension {
 	return Extension{
 		Keyword: "BINARYMIME",

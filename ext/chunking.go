@@ -6,11 +6,11 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Chunking returns the extension CHUNKING (RFC 3030 section 2): content travels in chunks whose octets are counted, by
-// the command BDAT. Nothing in a chunk is special, neither a dot nor the end of a line.
+// Chunking returns the extension CHUNKING (RFC 3030 section 2): content travels in chunks whose octets are counted,
+// by the command BDAT. Nothing in a chunk is special, neither a dot nor the end of a line.
 //
-// A server gives the chunks of a message to the session as one reader, which asks for the next chunk itself. A client that
-// is offered it uses it in place of DATA. In LMTP the last chunk has a reply for each recipient.
+// A server gives the chunks of a message to the session as one reader, which asks for the next chunk itself. A client
+// that is offered it uses it in place of DATA. In LMTP the last chunk has a reply for each recipient.
 func Chunking() Extension {
 	last := &proto.Verb{
 		Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready,
@@ -39,8 +39,8 @@ func chunkSize(args []byte) (int64, *proto.Error) {
 	return n, err
 }
 
-// parseChunk reads chunk-size [SP "LAST"] (RFC 3030 section 2). The size is -1 with an error that leaves it open how many
-// octets follow; if the error is in what comes after the size, they are known, and can be passed over.
+// parseChunk reads chunk-size [SP "LAST"] (RFC 3030 section 2). The size is -1 with an error that leaves it open how
+// many octets follow; if the error is in what comes after the size, they are known, and can be passed over.
 func parseChunk(args []byte) (size int64, last bool, err *proto.Error) {
 	i := 0
 	for ; i < len(args) && '0' <= args[i] && args[i] <= '9'; i++ {

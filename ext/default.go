@@ -1,7 +1,7 @@
 package ext
 
-// Default returns the extensions that servers and clients use whose options name none, in the order in which a server offers
-// them. STARTTLS comes before AUTH, so that a client authenticates on the protected connection.
+// Default returns the extensions that servers and clients use whose options name none, in the order in which a server
+// offers them. STARTTLS comes before AUTH, so that a client authenticates on the protected connection.
 func Default() []Extension {
 	return []Extension{
 		Pipelining(),

@@ -1,9 +1,9 @@
 // Package ext describes SMTP service extensions, and has those of everyday use.
 //
 // RFC 5321 section 2.2.2 says what defines an extension: its name, its EHLO keyword and the keyword's arguments, the
-// verbs it adds, the parameters it adds to MAIL and RCPT, what it does to the behaviour of each side, and by how much it
-// lengthens command lines. An [Extension] is that list as a struct. Package server and package client know none by name;
-// they work with the [Set] made of the list in their options, which is [Default] if there is none.
+// verbs it adds, the parameters it adds to MAIL and RCPT, what it does to the behaviour of each side, and by how much
+// it lengthens command lines. An [Extension] is that list as a struct. Package server and package client know none by
+// name; they work with the [Set] made of the list in their options, which is [Default] if there is none.
 //
 //	keyword              RFC                  on a server                       on a client
 //	PIPELINING           2920                 offered                           commands leave in groups
@@ -26,21 +26,22 @@
 //	opt.Extensions = append(ext.Default(), priority.Extension())
 //
 // The keyword is one that IANA has registered or one that begins with X (RFC 5321 section 2.2.2). A parameter is a
-// [Param]: give its longest length, with the space before it, and a Check of its syntax. The server refuses it with 555
-// unless it was offered, with 501 if it is malformed, and hands it to the session in proto.Params otherwise; export a
-// function that reads the value from there, as [DeclaredSize] does, so that nobody parses it twice.
+// [Param]: give its longest length, with the space before it, and a Check of its syntax. The server refuses it with
+// 555 unless it was offered, with 501 if it is malformed, and hands it to the session in proto.Params otherwise;
+// export a function that reads the value from there, as [DeclaredSize] does, so that nobody parses it twice.
 //
-// What only some sessions can do is a small interface in the same file, found with [As]; Advertise looks for it, so that
-// nothing is offered that cannot be done. Extensions do not keep state: it belongs to the session, or to the value that
-// the constructor closes over, which all sessions share.
+// What only some sessions can do is a small interface in the same file, found with [As]; Advertise looks for it, so
+// that nothing is offered that cannot be done. Extensions do not keep state: it belongs to the session, or to the
+// value that the constructor closes over, which all sessions share.
 //
-// A verb is a row for the engine: the states in which it may be sent, and the states its replies lead to. The engine refuses
-// it elsewhere, so that Serve need not look. Serve returns the reply as a *proto.Error, a positive one included; nil
-// is 250, and any other error is logged and answered 451. Set Last unless the verb may have others behind it in a
-// group (RFC 2920 section 3.1).
+// A verb is a row for the engine: the states in which it may be sent, and the states its replies lead to. The engine
+// refuses it elsewhere, so that Serve need not look. Serve returns the reply as a *proto.Error, a positive one
+// included; nil is 250, and any other error is logged and answered 451. Set Last unless the verb may have others
+// behind it in a group (RFC 2920 section 3.1).
 //
-// On a client, Prepare adds what a message needs and Connect does what has to be done before the first message. Both are
-// called only if the server offered the keyword; what cannot be done is said before a byte of the message is sent.
+// On a client, Prepare adds what a message needs and Connect does what has to be done before the first message. Both
+// are called only if the server offered the keyword; what cannot be done is said before a byte of the message is
+// sent.
 //
 // # Decisions
 //
@@ -48,6 +49,6 @@
 // offered in vain. Passwords.Authenticate returns an error rather than a bool since there are three outcomes, and a
 // database that is down must not tell a million clients that their passwords are wrong: only ErrCredentials says so.
 //
-// BODY is a parameter of both 8BITMIME and BINARYMIME. Two extensions may describe the same parameter if both list its
-// values, and a value is as good as not there while its extension is not on offer.
+// BODY is a parameter of both 8BITMIME and BINARYMIME. Two extensions may describe the same parameter if both list
+// its values, and a value is as good as not there while its extension is not on offer.
 package ext

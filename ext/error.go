@@ -2,8 +2,8 @@ package ext
 
 import "strings"
 
-// A NeedError is why a client did not send a message: it needs an extension that is not on offer. Nothing of the message
-// has been sent.
+// A NeedError is why a client did not send a message: it needs an extension that is not on offer. Nothing of the
+// message has been sent.
 type NeedError struct {
 	Keyword string // of the extension; "" if no extension in use would do
 	What    string // what needs it, such as "the recipient jörg@example.org"

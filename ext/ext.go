@@ -72,8 +72,8 @@ type Param struct {
 	// UTF8 says that the parameter permits UTF-8 in the addresses of the transaction and in replies to it
 	// (RFC 6531 section 3.4).
 	UTF8 bool
-	// Binary is the value that declares content to be binary: CR and LF are octets like any other, and only chunks can
-	// carry it (RFC 3030 section 3).
+	// Binary is the value that declares content to be binary: CR and LF are octets like any other, and only chunks
+	// can carry it (RFC 3030 section 3).
 	Binary string
 }
 
@@ -200,8 +200,8 @@ type Dialogue interface {
 	Verified() bool
 	// Identity returns the name recorded by Authenticated, or "".
 	Identity() string
-	// Do sends a command and returns the reply, whatever its code. The error is not nil if there was none, or if the verb
-	// belongs to an extension that is not on offer; then nothing was sent.
+	// Do sends a command and returns the reply, whatever its code. The error is not nil if there was none, or if the
+	// verb belongs to an extension that is not on offer; then nothing was sent.
 	Do(ctx context.Context, verb, args string) (proto.Reply, error)
 	// Line sends a line of an exchange and returns the reply.
 	Line(ctx context.Context, line string) (proto.Reply, error)

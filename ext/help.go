@@ -7,8 +7,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Help returns the extension HELP (RFC 5321 section 4.1.1.8). A server answers for the session if it is a [Helper], else with
-// a list of the commands it knows.
+// Help returns the extension HELP (RFC 5321 section 4.1.1.8). A server answers for the session if it is a [Helper],
+// else with a list of the commands it knows.
 func Help() Extension {
 	return Extension{
 		Keyword: "HELP",
@@ -17,8 +17,9 @@ func Help() Extension {
 	}
 }
 
-// A Helper is a session that answers HELP. The topic is "" if the client named none. The text, of several lines if need be,
-// is sent with 214; the error is the reply, such as a *proto.Error with Code 504 for a topic that is not known.
+// A Helper is a session that answers HELP. The topic is "" if the client named none. The text, of several lines if
+// need be, is sent with 214; the error is the reply, such as a *proto.Error with Code 504 for a topic that is not
+// known.
 type Helper interface {
 	Help(ctx context.Context, topic string) (text string, err error)
 }

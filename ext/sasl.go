@@ -11,8 +11,8 @@ import (
 )
 
 // Credentials returns the SASL mechanisms that a client is to authenticate with, in order of preference. It is called
-// once for each connection, when the server has offered AUTH and the connection is fit for credentials, so that a token
-// can be fetched afresh; an error ends the attempt.
+// once for each connection, when the server has offered AUTH and the connection is fit for credentials, so that a
+// token can be fetched afresh; an error ends the attempt.
 //
 // Any sasl.Client will do. Two more methods are used if it has them. Identity() string is the name recorded for the
 // connection, otherwise that of the mechanism. Done() bool is asked when the server reports success: a mechanism that
@@ -20,8 +20,8 @@ import (
 type Credentials func(ctx context.Context, d Dialogue) ([]sasl.Client, error)
 
 // Password returns the credentials of a user with a password. They are sent by the mechanism PLAIN (RFC 4616), or by
-// LOGIN to servers that do not offer PLAIN. A name or a password that is empty, is not UTF-8 or has control characters in
-// it is an error when they are to be used.
+// LOGIN to servers that do not offer PLAIN. A name or a password that is empty, is not UTF-8 or has control
+// characters in it is an error when they are to be used.
 func Password(user, password string) Credentials {
 	return func(context.Context, Dialogue) ([]sasl.Client, error) {
 		if !isSecret(user) || !isSecret(password) {
@@ -43,9 +43,9 @@ type named struct {
 
 func (n named) Identity() string { return n.user }
 
-// loginClient is the mechanism LOGIN, which is not standardised. The first question is for the name and the second for the
-// password; servers word them differently, so the words are not looked at. No initial response is used, since some
-// servers take none.
+// loginClient is the mechanism LOGIN, which is not standardised. The first question is for the name and the second
+// for the password; servers word them differently, so the words are not looked at. No initial response is used, since
+// some servers take none.
 type loginClient struct {
 	user, password string
 	asked          int
@@ -91,8 +91,8 @@ func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 	return nil, false, sasl.ErrUnexpectedClientResponse
 }
 
-// isSecret reports whether s can be a name or a password: RFC 4616 section 2 allows anything but NUL. Control characters
-// are refused beyond that, since the names go into logs, files and queries of all sorts.
+// isSecret reports whether s can be a name or a password: RFC 4616 section 2 allows anything but NUL. Control
+// characters are refused beyond that, since the names go into logs, files and queries of all sorts.
 func isSecret(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] == 0x7f {

@@ -15,8 +15,8 @@ const longestOffer = 500
 // longestKeyword bounds the names that extensions can give to things. RFC 5321 has no limit; nobody has come near.
 const longestKeyword = 64
 
-// A Set is the list of extensions that a server or a client uses, checked and made ready. It is immutable and safe for
-// concurrent use.
+// A Set is the list of extensions that a server or a client uses, checked and made ready. It is immutable and safe
+// for concurrent use.
 type Set struct {
 	list     []Extension
 	requires []Offer // for each extension, those it builds on
@@ -84,10 +84,10 @@ type Offer uint64
 // Has reports whether the i-th extension is on offer.
 func (o Offer) Has(i int) bool { return i >= 0 && i < 64 && o&(1<<i) != 0 }
 
-// Offer asks the extensions what they have to offer to the session x now. It returns the lines of the reply to
-// EHLO as well, those after the first: each a keyword and its arguments. An extension whose arguments could not be sent as
-// they are (RFC 5321 section 4.1.1.1) is left out, and arguments that would make a line longer than 500 octets are cut
-// off behind the last one that fits.
+// Offer asks the extensions what they have to offer to the session x now. It returns the lines of the reply to EHLO
+// as well, those after the first: each a keyword and its arguments. An extension whose arguments could not be sent as
+// they are (RFC 5321 section 4.1.1.1) is left out, and arguments that would make a line longer than 500 octets are
+// cut off behind the last one that fits.
 func (s *Set) Offer(x Info) (Offer, []string) {
 	var o Offer
 	lines := make([]string, len(s.list))
@@ -299,9 +299,9 @@ func find(rules []rule, key string) *rule {
 	return nil
 }
 
-// CheckMail checks the parameters of a MAIL command against what is on offer: 555 for one that is not known, 501 for one
-// that is malformed (RFC 5321 section 4.1.1.11). It returns nil if they are fine. It does not call the extensions'
-// CheckMail.
+// CheckMail checks the parameters of a MAIL command against what is on offer: 555 for one that is not known, 501 for
+// one that is malformed (RFC 5321 section 4.1.1.11). It returns nil if they are fine. It does not call the
+// extensions' CheckMail.
 func (s *Set) CheckMail(o Offer, p proto.Params) *proto.Error { return check(s.mail, o, p) }
 
 // CheckRcpt checks the parameters of a RCPT command likewise.
@@ -316,7 +316,7 @@ func check(rules []rule, o Offer, params proto.Params) *proto.Error {
 				Text: "The parameter " + p.Key + " is not known here"}
 		}
 		if text := r.check(o, p); text != "" {
-			return badArgs(text)
+			return badArgs("Bad parameter: " + text)
 		}
 	}
 	return nil
@@ -340,12 +340,12 @@ func (r *rule) check(o Offer, p *proto.Param) string {
 			continue
 		case u.Flag:
 			if p.HasValue {
-				return "The parameter " + u.Key + " takes no value"
+				return u.Key + " takes no value"
 			}
 			return ""
 		case !p.HasValue:
 			if !u.Optional {
-				return "The parameter " + u.Key + " needs a value"
+				return u.Key + " needs a value"
 			}
 			return ""
 		case u.Values != nil && !u.has(p.Value):
@@ -353,7 +353,7 @@ func (r *rule) check(o Offer, p *proto.Param) string {
 		}
 		return u.check(p.Value)
 	}
-	return "The parameter " + r.key + " cannot have that value"
+	return r.key + " cannot have that value"
 }
 
 func (u *use) has(value string) bool {

@@ -231,8 +231,8 @@ func TestCheckMail(t *testing.T) {
 		{"94 CRLF in xtext", "AUTH=a+0D+0Ab@c.example", all, "501 5.5.4 "},
 		{"second is bad", "SIZE=1 FOO", all, "555 5.5.4 "},
 		{"optional, none", "XOPT", all, ""},
-		{"optional, bad", "XOPT=x", all, "501 5.5.4 bad x"},
-		{"text of a reply", "XOPT=reply", all, "501 5.5.4 chosen"},
+		{"optional, bad", "XOPT=x", all, "501 5.5.4 Bad parameter: bad x"},
+		{"text of a reply", "XOPT=reply", all, "501 5.5.4 Bad parameter: chosen"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := ""

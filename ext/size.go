@@ -10,12 +10,12 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Size returns the extension SIZE (RFC 1870): the server tells the largest message it accepts, and the client how large
-// the one is that it is about to send.
+// Size returns the extension SIZE (RFC 1870): the server tells the largest message it accepts, and the client how
+// large the one is that it is about to send.
 //
-// A server offers the limit of its options, or the bare keyword if there is none, and answers 552 to a MAIL command that
-// declares more. A session that is a [SizeChecker] is asked as well. The declaration decides nothing else: content is
-// counted as it arrives. [DeclaredSize] reads it.
+// A server offers the limit of its options, or the bare keyword if there is none, and answers 552 to a MAIL command
+// that declares more. A session that is a [SizeChecker] is asked as well. The declaration decides nothing else:
+// content is counted as it arrives. [DeclaredSize] reads it.
 //
 // A client declares the size of an envelope if it is known, and refuses one that is above the server's limit with a
 // [TooLargeError].
@@ -51,14 +51,14 @@ func Size() Extension {
 	}
 }
 
-// A SizeChecker is a session that can tell from the declared size of a message that it has no room for it now. The size
-// is in octets. The error is the reply to MAIL, such as a *proto.Error with Code 452 and Status 4.3.1.
+// A SizeChecker is a session that can tell from the declared size of a message that it has no room for it now. The
+// size is in octets. The error is the reply to MAIL, such as a *proto.Error with Code 452 and Status 4.3.1.
 type SizeChecker interface {
 	CheckSize(ctx context.Context, size int64) error
 }
 
-// DeclaredSize returns the size in octets that the parameters of a MAIL command declare. One beyond the range of an int64
-// is returned as math.MaxInt64.
+// DeclaredSize returns the size in octets that the parameters of a MAIL command declare. One beyond the range of an
+// int64 is returned as math.MaxInt64.
 func DeclaredSize(p proto.Params) (size int64, ok bool) {
 	value, ok := p.Get("SIZE")
 	if !ok || checkSize(value) != nil {
@@ -67,8 +67,8 @@ func DeclaredSize(p proto.Params) (size int64, ok bool) {
 	return parseSize(value), true
 }
 
-// A TooLargeError is why a client did not send a message: it is larger than what the server says it accepts. Nothing of
-// the message has been sent.
+// A TooLargeError is why a client did not send a message: it is larger than what the server says it accepts. Nothing
+// of the message has been sent.
 type TooLargeError struct {
 	Size, Max int64 // in octets
 }
@@ -97,7 +97,7 @@ func prepareSize(c proto.Caps, e *Envelope) error {
 // sizeDigits is the largest number of digits that a size can have (RFC 1870 section 4).
 const sizeDigits = 20
 
-var errSize = errors.New("The value of SIZE has to be a number of 1 to 20 digits")
+var errSize = errors.New("SIZE has to be a number of 1 to 20 digits")
 
 func checkSize(value string) error {
 	if value == "" || len(value) > sizeDigits {
@@ -111,8 +111,8 @@ func checkSize(value string) error {
 	return nil
 }
 
-// parseSize returns the number that checkSize has found fit, or the largest int64 if it is larger: 20 digits have room
-// for more.
+// parseSize returns the number that checkSize has found fit, or the largest int64 if it is larger: 20 digits have
+// room for more.
 func parseSize(digits string) int64 {
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {

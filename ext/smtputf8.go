@@ -5,9 +5,9 @@ import "smtpkit.example/smtp/proto"
 // SMTPUTF8 returns the extension SMTPUTF8 (RFC 6531): addresses and header fields may have UTF-8 in them. It requires
 // 8BITMIME (section 3.1).
 //
-// A client adds the parameter to MAIL if the envelope needs it or has a local part that is not ASCII, and only then: a
-// domain alone is sent as A-labels, which every server takes. A server refuses such addresses in transactions without the
-// parameter with 553 5.6.7.
+// A client adds the parameter to MAIL if the envelope needs it or has a local part that is not ASCII, and only then:
+// a domain alone is sent as A-labels, which every server takes. A server refuses such addresses in transactions
+// without the parameter with 553 5.6.7.
 func SMTPUTF8() Extension {
 	return Extension{
 		Keyword:  "SMTPUTF8",

@@ -15,9 +15,9 @@ import (
 // protected connection: nothing that the client said before is known any more, and a command it sent behind STARTTLS
 // becomes part of the handshake, which fails.
 //
-// A client uses it as the mode of its policy says. With TLSRequired any reply but 220 ends the session with a [TLSError],
-// with TLSOpportunistic a refusal leads to a session in clear. A handshake that fails ends the session in either mode.
-// No version below TLS 1.2 is used (RFC 8314 section 4).
+// A client uses it as the mode of its policy says. With TLSRequired any reply but 220 ends the session with a
+// [TLSError], with TLSOpportunistic a refusal leads to a session in clear. A handshake that fails ends the session in
+// either mode. No version below TLS 1.2 is used (RFC 8314 section 4).
 func StartTLS() Extension {
 	return Extension{
 		Keyword: "STARTTLS",

@@ -168,8 +168,8 @@ type before struct {
 
 func (b before) Read(p []byte) (int, error) { return b.r.Read(p) }
 
-// O04 and O08: what stands in clear behind the command, or behind the reply, breaks the handshake and is never heard of
-// again.
+// O04 and O08: what stands in clear behind the command, or behind the reply, breaks the handshake and is never heard
+// of again.
 func TestStartTLSInjection(t *testing.T) {
 	cert, _ := certificate(t)
 	injected := []byte("RSET\r\n250-evil\r\n250 AUTH PLAIN\r\n")
@@ -233,6 +233,9 @@ func TestStartTLSConnect(t *testing.T) {
 			}
 			if _, ok := errors.AsType[*TLSError](err); !ok {
 				t.Errorf("%T %v, want a TLSError", err, err)
+			}
+			if text := err.Error(); !strings.HasPrefix(text, "smtp: TLS: ") || strings.Count(text, "smtp: ") != 1 {
+				t.Errorf("%q", text)
 			}
 			if e, ok := errors.AsType[*proto.Error](err); tt.code >= 400 && (!ok || e.Code != tt.code) {
 				t.Errorf("%v does not have the server's code", err)

@@ -11,8 +11,8 @@ import (
 // longestAsk is by how much the lines of VRFY and EXPN may exceed 512 octets (RFC 6531 section 3.7.4.2).
 const longestAsk = len(" SMTPUTF8")
 
-// Vrfy returns the extension VRFY (RFC 5321 section 4.1.1.6). A server asks the session if it is a [Verifier], else it answers
-// 252: it does not say who has a mailbox, and will try to deliver (RFC 5321 section 7.3).
+// Vrfy returns the extension VRFY (RFC 5321 section 4.1.1.6). A server asks the session if it is a [Verifier], else
+// it answers 252: it does not say who has a mailbox, and will try to deliver (RFC 5321 section 7.3).
 func Vrfy() Extension {
 	return Extension{
 		Keyword: "VRFY",
@@ -21,9 +21,10 @@ func Vrfy() Extension {
 	}
 }
 
-// A Verifier is a session that answers VRFY. The query is what the client sent: a mailbox, or the name of a user. With
-// nil for an error the mailbox has been verified, and the reply is 250; anything else is an error, such as a *proto.Error
-// with Code 550 for a user who does not exist, 553 for a name that several have, 252 for what cannot be told.
+// A Verifier is a session that answers VRFY. The query is what the client sent: a mailbox, or the name of a user.
+// With nil for an error the mailbox has been verified, and the reply is 250; anything else is an error, such as a
+// *proto.Error with Code 550 for a user who does not exist, 553 for a name that several have, 252 for what cannot be
+// told.
 type Verifier interface {
 	Verify(ctx context.Context, query string) (Mailbox, error)
 }
@@ -89,8 +90,8 @@ func tell(list []Mailbox, utf8 bool) error {
 	return &proto.Error{Code: 250, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: strings.Join(lines, "\n")}
 }
 
-// plain makes name fit to stand before a path: the brackets that mark the path do not occur in it, nor does the end of a
-// line. A name that is not ASCII is left out where UTF-8 is not permitted; only the mailbox is required.
+// plain makes name fit to stand before a path: the brackets that mark the path do not occur in it, nor does the end
+// of a line. A name that is not ASCII is left out where UTF-8 is not permitted; only the mailbox is required.
 func plain(name string, utf8 bool) string {
 	clean := func(r rune) rune {
 		if r == '<' || r == '>' || r < ' ' || r == 0x7f {
