@@ -1,0 +1,136 @@
+// Quickstart is a server and a client in one process: the server takes mail from alice, the client sends it some through
+// STARTTLS and AUTH. It prints the dialogue, without the credentials, and what arrived.
+//
+//	go run ./examples/quickstart
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"strings"
+	"time"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/examples/internal/selfmade"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// A session takes mail from one client. Its methods are never called concurrently.
+type session struct {
+	from    proto.Address
+	to      []proto.Address
+	arrived chan<- string
+}
+
+func (s *session) Mail(_ context.Context, from proto.Address, _ proto.Params) error {
+	s.from, s.to = from, nil
+	return nil
+}
+
+// Rcpt refuses who is not here: the client learns it at once, and nobody has to send a bounce.
+func (s *session) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
+	if to.Local == "nobody" {
+		return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "No such mailbox"}
+	}
+	s.to = append(s.to, to)
+	return nil
+}
+
+// Data reads the message. When it returns nil, the message is ours.
+func (s *session) Data(_ context.Context, r io.Reader) error {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	s.arrived <- fmt.Sprintf("from %v to %v:\n%s", s.from, s.to, text)
+	return server.Accepted("Thank you")
+}
+
+// Authenticate makes the server offer AUTH, once the connection is protected by TLS.
+func (s *session) Authenticate(_ context.Context, user, password string) error {
+	if user != "alice" || password != "wonderland" {
+		return ext.ErrCredentials
+	}
+	return nil
+}
+
+func main() {
+	log.SetFlags(0)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := run(ctx); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context) error {
+	cert, roots, err := selfmade.Certificate("localhost")
+	if err != nil {
+		return err
+	}
+
+	// The server: a backend makes a session for each connection.
+	arrived := make(chan string, 1)
+	backend := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return &session{arrived: arrived}, nil
+	})
+	srv, err := server.New(backend, &server.Options{
+		Hostname:    "localhost",
+		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{cert}},
+		RequireAuth: true,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+
+	// The client: TLS is required unless said otherwise.
+	c, err := client.Dial(ctx, listener.Addr().String(), &client.Options{
+		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
+		Credentials: ext.Password("alice", "wonderland"),
+		Trace: &client.Trace{
+			TLS:      func(s tls.ConnectionState, _ bool) { fmt.Println("  (from here on", tls.VersionName(s.Version)+")") },
+			Sent:     func(line string) { fmt.Println("C:", line) },
+			Content:  func(octets int64) { fmt.Printf("  (%d octets of content)\n", octets) },
+			Received: func(r proto.Reply) { fmt.Println("S:", r.Code, strings.ReplaceAll(r.Text, "\n", "\n      ")) },
+		},
+	})
+	if err != nil {
+		return err
+	}
+	text := "From: alice@example.org\r\nTo: bob@example.org\r\nSubject: Hello\r\n\r\n.It works.\r\n"
+	m, err := client.NewMessage("alice@example.org", []string{"bob@example.org", "nobody@example.org"}, strings.NewReader(text))
+	if err != nil {
+		return err
+	}
+	// Bob gets the message, whatever becomes of the other one: the result tells about each.
+	result, err := c.Send(ctx, m)
+	if result == nil || result.Sent() == 0 {
+		return err
+	}
+	if err := c.Close(); err != nil {
+		return err
+	}
+	fmt.Println("\nThe client knows:")
+	for _, r := range result.Recipients {
+		fmt.Println(" ", r.Address, r.Reply.Code, r.Reply.Text)
+	}
+	fmt.Println("\nThe server has mail", <-arrived)
+
+	if err := srv.Shutdown(ctx); err != nil {
+		return err
+	}
+	<-served // server.ErrServerClosed
+	return nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"strings"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// Exit statuses, those from 64 on of sysexits.h.
+const (
+	exitSome        = 1
+	exitUsage       = 64
+	exitData        = 65
+	exitNoInput     = 66
+	exitUnavailable = 69
+	exitTemporary   = 75
+	exitProtocol    = 76
+	exitSecurity    = 77
+)
+
+// status returns the exit status for an error that concerns all recipients.
+func status(err error) int {
+	var (
+		tlsError      *ext.TLSError
+		authError     *ext.AuthError
+		needError     *ext.NeedError
+		messageError  *client.MessageError
+		protocolError *client.ProtocolError
+		refused       *proto.Error
+	)
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &tlsError), errors.As(err, &authError):
+		return exitSecurity
+	case errors.As(err, &messageError), errors.As(err, &needError):
+		return exitData
+	case errors.As(err, &protocolError):
+		return exitProtocol
+	case errors.As(err, &refused) && !refused.Temporary():
+		return exitUnavailable
+	case client.Temporary(err):
+		return exitTemporary
+	}
+	return exitUnavailable
+}
+
+// report prints a line for each recipient and returns the exit status.
+func report(r *client.Result, err error) int {
+	if r == nil {
+		if err != nil {
+			log.Print(err)
+		}
+		return status(err)
+	}
+	for _, rcpt := range r.Recipients {
+		fmt.Printf("%v: %s\n", rcpt.Address, outcome(rcpt))
+	}
+	switch sent := r.Sent(); {
+	case sent == len(r.Recipients):
+		return 0
+	case sent > 0:
+		return exitSome
+	case client.Temporary(err):
+		if code := status(err); code == exitProtocol || code == exitSecurity {
+			return code
+		}
+		return exitTemporary
+	}
+	return status(err)
+}
+
+// outcome is the reply that decided, or why there is none.
+func outcome(r client.RecipientResult) string {
+	if r.Reply.Code == 0 {
+		if r.Err == nil {
+			return "accepted"
+		}
+		return strings.TrimPrefix(r.Err.Error(), "smtp: ")
+	}
+	text := fmt.Sprint(r.Reply.Code)
+	if !r.Reply.Status.IsZero() {
+		text += " " + r.Reply.Status.String()
+	}
+	return text + " " + visible(r.Reply.Text)
+}
+
+// visible makes text of a stranger safe for a terminal, on one line.
+func visible(text string) string {
+	text = strings.ReplaceAll(text, "\n", " / ")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || 0x7f <= r && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// trace prints the dialogue to standard error.
+func trace() *client.Trace {
+	return &client.Trace{
+		TLS: func(s tls.ConnectionState, verified bool) {
+			log.Printf("-- %s, certificate verified: %t", tls.VersionName(s.Version), verified)
+		},
+		Sent:    func(line string) { log.Printf("C: %s", visible(line)) },
+		Content: func(octets int64) { log.Printf("C: (%d octets of content)", octets) },
+		Received: func(r proto.Reply) {
+			log.Printf("S: %d %s", r.Code, visible(r.Text))
+		},
+	}
+}
