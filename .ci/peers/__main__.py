@@ -1,0 +1,44 @@
+"""Real mail software talks to the example programs, in both directions, on loopback ports only.
+
+    /usr/bin/python3 .ci/peers --receive BINARY --send BINARY --exim BINARY [--only REGEXP]
+
+Needs root, since Postfix does, and the packages that .ci/run installs. It exits with 0 only if at least one case ran
+and all passed.
+"""
+
+import argparse
+import os
+import signal
+import sys
+
+sys.dont_write_bytecode = True  # nothing is left in the work tree
+
+from bench import Bench, Report, die  # noqa: E402
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for program in ("receive", "send", "exim"):
+        args.add_argument("--" + program, required=True, type=os.path.abspath, metavar="BINARY")
+    args.add_argument("--only", default="", metavar="REGEXP", help="run the cases whose names match")
+    args = args.parse_args()
+    if os.geteuid() != 0:
+        die("Postfix has to be started by root; run this with sudo")
+    for sig in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sig, lambda *_: sys.exit("peers: ended by a signal"))
+
+    import into
+    import outof
+
+    report = Report(os.path.join(os.path.dirname(os.path.abspath(__file__)), "exemptions"), args.only)
+    bench = Bench(args.receive, args.send)
+    try:
+        mta = into.all_peers(report, bench, args.exim)
+        outof.all_peers(report, bench, mta)
+    finally:
+        clean = bench.close()
+    sys.exit(0 if report.close() and clean else 1)
+
+
+if __name__ == "__main__":
+    main()

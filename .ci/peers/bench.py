@@ -1,0 +1,275 @@
+"""The bench that the peer tests stand on: results, processes, ports, certificates, files."""
+
+import glob
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+WAIT = 60  # seconds for anything a peer has to do, 30 MB included
+
+
+class Failure(Exception):
+    """A case went wrong; the text says how."""
+
+
+class Report:
+    """Runs cases by name and counts them.
+
+    A case listed in the exemptions file runs all the same and has to fail: an exemption that is no longer needed is
+    itself a failure, so the list never outlives its reasons.
+    """
+
+    def __init__(self, exemptions, only):
+        self.exempt = read_exemptions(exemptions)
+        self.only = re.compile(only)
+        self.seen, self.groups = set(), {}
+        self.passed, self.failed, self.exempted = 0, 0, 0
+
+    def case(self, name, fn, *args):
+        self.seen.add(name)
+        if not self.only.search(name):
+            return
+        group = name.rsplit("/", 1)[0]
+        self.groups.setdefault(group, 0)
+        start = time.monotonic()
+        problem = None
+        try:
+            fn(*args)
+        except Failure as e:
+            problem = str(e)
+        except (OSError, subprocess.SubprocessError, AssertionError, ValueError, KeyError, EOFError) as e:
+            problem = "".join(traceback.format_exception_only(type(e), e)).strip()
+        except Exception:  # a peer written in Python raises exceptions of its own
+            problem = traceback.format_exc().strip()
+        self.judge(name, problem, time.monotonic() - start)
+        self.groups[group] += 1
+
+    def judge(self, name, problem, seconds):
+        if name in self.exempt:
+            if problem:
+                self.exempted += 1
+                print(f"exempt {name}: {self.exempt[name]}", flush=True)
+                return
+            problem = "passes, so its line in the exemptions file has to go"
+        if problem:
+            self.failed += 1
+            print(f"FAIL   {name} ({seconds:.2f}s)\n       " + problem.replace("\n", "\n       "), flush=True)
+        else:
+            self.passed += 1
+            print(f"ok     {name} ({seconds:.2f}s)", flush=True)
+
+    def close(self):
+        """Print the totals and return whether everything that had to run did, and passed."""
+        for name in sorted(set(self.exempt) - self.seen):
+            self.failed += 1
+            print(f"FAIL   {name}: exempted, but there is no such case", flush=True)
+        if not self.passed:
+            print("FAIL   no peer case passed", flush=True)
+        print(f"peers: {self.passed} passed, {self.failed} failed, {self.exempted} exempt", flush=True)
+        return self.passed > 0 and not self.failed
+
+
+def read_exemptions(path):
+    exempt = {}
+    with open(path) as f:
+        for line in f:
+            if line.strip() and not line.startswith("#"):
+                name, _, reason = line.strip().partition(" ")
+                if not reason.strip():
+                    raise SystemExit(f"{path}: {name} is exempted without a reason")
+                exempt[name] = reason.strip()
+    return exempt
+
+
+class Bench:
+    """A directory, a certificate and the processes of one run. Closing it ends and removes all of them."""
+
+    def __init__(self, receive, send):
+        self.receive, self.send = receive, send
+        self.dir = tempfile.mkdtemp(prefix="smtpkit-peers-")
+        os.chmod(self.dir, 0o755)  # mail systems drop root and still have to reach their queues
+        self.closers = []
+        self.cert, self.key = self.certificate()
+
+    def certificate(self, prefix=""):
+        """Make a certificate that signs itself, for the name peer.example and the address 127.0.0.1."""
+        cert, key = self.path(prefix + "cert.pem"), self.path(prefix + "key.pem")
+        names = "subjectAltName=DNS:localhost,DNS:peer.example,IP:127.0.0.1"
+        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=peer.example",
+            "-addext", names, "-keyout", key, "-out", cert)
+        os.chmod(key, 0o644)  # a key for one run, read by servers under several users
+        return cert, key
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def mkdir(self, *parts, user=None):
+        path = self.path(*parts)
+        os.makedirs(path)
+        if user:
+            shutil.chown(path, user)
+        return path
+
+    def write(self, name, content):
+        path = self.path(name)
+        with open(path, "wb") as f:
+            f.write(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def start(self, name, *argv, **kw):
+        """Start a program whose output goes to name.log, to be killed when the bench closes."""
+        log = open(self.path(name + ".log"), "ab")
+        with log:
+            proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **kw)
+        self.closers.append(lambda: stop(proc))
+        return proc
+
+    def log(self, name):
+        with open(self.path(name), errors="replace") as f:
+            return "".join(f.readlines()[-20:])
+
+    def close(self):
+        while self.closers:
+            try:
+                self.closers.pop()()
+            except Exception:  # the others have to be ended whatever happens to one
+                traceback.print_exc()
+        left = self.running()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        for pid in left:
+            print(f"FAIL   process {pid} was left running and is killed: {cmdline(pid)}", flush=True)
+            os.kill(pid, signal.SIGKILL)
+        return not left
+
+    def running(self):
+        """List the processes other than this one that work in the bench's directory."""
+        pids = [int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid()]
+        return [p for p in pids if self.dir in cmdline(p)]
+
+
+class Maildir:
+    """Hands out the messages that a mail system puts into a maildir."""
+
+    def __init__(self, path, log):
+        self.path, self.log, self.seen = path, log, set()
+
+    def next(self):
+        """Wait for one more message and return its octets, in the LF lines of a mailbox."""
+        new = until(lambda: "a delivery:\n" + self.log(), lambda: set(glob.glob(self.path + "/new/*")) - self.seen)
+        if len(new) > 1:
+            raise Failure(f"{len(new)} messages were delivered where one was sent")
+        self.seen |= new
+        with open(new.pop(), "rb") as f:
+            return f.read()
+
+
+def cmdline(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return f.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def stop(proc):
+    """End a process politely, then not."""
+    if proc.poll() is None:
+        proc.terminate()
+        try:
+            return proc.wait(10)
+        except subprocess.TimeoutExpired:
+            proc.kill()
+    return proc.wait()
+
+
+def run(*argv, status=0, **kw):
+    """Run a program to its end and return its output; any other status than the one given is a Failure."""
+    kw.setdefault("timeout", WAIT)
+    kw.setdefault("stdin", None if "input" in kw else subprocess.DEVNULL)
+    if kw["stdin"] is None:
+        del kw["stdin"]
+    p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kw)
+    out = p.stdout.decode(errors="replace")
+    if p.returncode != status:
+        raise Failure(f"{os.path.basename(argv[0])} ended with {p.returncode}, not {status}:\n{out[-2000:]}")
+    return out
+
+
+ports = iter(range(20000 + os.getpid() % 10000, 32000))
+
+
+def port():
+    """Find a free loopback port below those the kernel hands to clients, so that none of them takes it first."""
+    for p in ports:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", p))
+                return p
+            except OSError:
+                continue
+    raise Failure("no free port between 20000 and 32000")
+
+
+def until(what, fn, seconds=WAIT):
+    """Ask fn until it returns something, and return that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = fn()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure(f"waited {seconds}s for {what() if callable(what) else what}")
+        time.sleep(0.01)
+
+
+def await_listener(p, alive=lambda: True, log=lambda: ""):
+    """Wait until something accepts connections on a port."""
+
+    def connects():
+        if not alive():
+            raise SystemExit(f"the server for port {p} did not start:\n{log()}")
+        try:
+            socket.create_connection(("127.0.0.1", p), 5).close()
+            return True
+        except OSError:
+            return False
+
+    try:
+        until(f"port {p}", connects, 20)
+    except Failure as e:
+        raise SystemExit(f"{e}:\n{log()}")
+
+
+def same(got, want):
+    """Fail, showing the first octets that differ, unless both are equal."""
+    if got == want:
+        return
+    n = min(len(got), len(want))
+    at = n if got[:n] == want[:n] else next(i for i in range(n) if got[i] != want[i])
+    lo = max(0, at - 20)
+    raise Failure(
+        f"{len(got)} octets arrived where {len(want)} were sent; they differ from octet {at} on:\n"
+        f"got  {got[lo:at + 40]!r}\nwant {want[lo:at + 40]!r}"
+    )
+
+
+def same_after(added, got, want):
+    """Like same, where the peer puts header fields of the given names in front, as trace fields are meant to be."""
+    end = len(got) - len(want)
+    field = rb"(?:(?:%s):[^\n]*\n(?:[ \t][^\n]*\n)*)*" % "|".join(added).encode()
+    # A peer that has to put a field in front of a message without a header ends the header it has begun.
+    if end > 0 and re.fullmatch(field + rb"(?:\r?\n)?", got[:end], re.I):
+        return same(got[end:], want)
+    m = re.match(field, got, re.I)
+    same(got[m.end():], want)
+
+
+def die(text):
+    sys.exit(f"peers: {text}")

@@ -1,0 +1,114 @@
+"""An Exim of our own, run from an unpacked package as its own user: Debian has room for one mail system at a time."""
+
+import os
+
+from bench import Maildir, await_listener, port
+
+USER = "Debian-exim"  # compiled into Debian's Exim
+
+DELIVERED = ("Return-path", "Received")
+RELAYED = ("Received",)
+
+CONFIG = """
+primary_hostname = exim.example
+exim_path = {binary}
+deliver_drop_privilege = true
+spool_directory = {dir}/spool
+log_file_path = {dir}/log/%slog
+pid_file_path = {dir}/log/pid
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = {chunking} : {data}
+disable_ipv6 = true
+host_lookup =
+rfc1413_hosts =
+keep_environment =
+timezone = UTC
+message_size_limit = 64M
+chunking_advertise_hosts = ${{if eq {{$received_port}}{{{data}}} {{:}}{{*}}}}
+tls_advertise_hosts = *
+tls_certificate = {cert}
+tls_privatekey = {key}
+acl_smtp_rcpt = check
+acl_smtp_data = accept
+
+begin acl
+check:
+  accept domains = receive.example
+         local_parts = bert
+  accept domains = {relayed}
+  deny   message = unknown user
+
+begin routers
+relay:
+  driver = manualroute
+  domains = {relayed}
+  transport = ${{extract{{1}}{{.}}{{$domain}}}}
+  route_list = * 127.0.0.1
+  self = send
+local:
+  driver = accept
+  domains = receive.example
+  transport = maildir
+
+begin transports
+smtp:
+  driver = smtp
+  port = {smtp}
+  allow_localhost
+submit:
+  driver = smtp
+  port = {submit}
+  allow_localhost
+  hosts_require_tls = *
+  hosts_require_auth = *
+  tls_verify_certificates = {cert}
+  tls_verify_hosts = *
+  tls_verify_cert_hostnames = :
+lmtp:
+  driver = smtp
+  protocol = lmtp
+  port = {lmtp}
+  allow_localhost
+maildir:
+  driver = appendfile
+  directory = {dir}/mail/inbox
+  maildir_format
+  create_directory
+  return_path_add
+
+begin retry
+* * F,1h,1m
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  client_send = ^{user}^{password}
+"""
+
+
+class Exim:
+    """Accepts mail on two ports, delivers receive.example to a maildir, and relays {smtp,submit,lmtp}.relay.example."""
+
+    def __init__(self, bench, binary, user, password, relay, submission):
+        self.dir = bench.mkdir("exim")
+        for sub in ("spool", "log", "mail"):
+            bench.mkdir("exim", sub, user=USER)
+        self.chunking, self.data = port(), port()
+        config = bench.write("exim/conf", CONFIG.format(
+            binary=binary, dir=self.dir, chunking=self.chunking, data=self.data, cert=bench.cert, key=bench.key,
+            smtp=relay.smtp, submit=submission.smtp, lmtp=relay.lmtp, user=user, password=password,
+            relayed="smtp.relay.example : submit.relay.example : lmtp.relay.example"))
+        proc = bench.start("exim", binary, "-C", config, "-bdf", "-q1m", user=USER, group=USER, extra_groups=[])
+        for p in (self.chunking, self.data):
+            await_listener(p, lambda: proc.poll() is None, lambda: bench.log("exim.log"))
+        self.inbox = Maildir(self.dir + "/mail/inbox", self.log)
+
+    def log(self):
+        text = ""
+        for name in ("mainlog", "paniclog"):
+            path = f"{self.dir}/log/{name}"
+            if os.path.exists(path):
+                with open(path, errors="replace") as f:
+                    text += "".join(f.readlines()[-15:])
+        return text

@@ -1,0 +1,292 @@
+"""Mail software sends to examples/receive; every message has to be on its disk as it was sent."""
+
+import glob
+import json
+import os
+import smtplib
+import socket
+import ssl
+
+from bench import Failure, await_listener, port, run, same, same_after, stop, until
+from messages import MESSAGES, canonical, header, stuffed
+import exim
+import postfix
+
+USER, PASSWORD = "anna", "correct horse battery"
+FROM, TO = "anna@client.example", ["bert@receive.example", "carla@receive.example"]
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Receive:
+    """A running examples/receive, on a port of each kind."""
+
+    def __init__(self, bench, name, *flags):
+        self.bench, self.name, self.seen = bench, name, set()
+        self.dir = bench.mkdir(name)
+        self.smtp, self.smtps, self.lmtp = port(), port(), port()
+        at = "127.0.0.1:%d"
+        self.proc = bench.start(
+            name + "-run", bench.receive, "-addr", at % self.smtp, "-tls-addr", at % self.smtps,
+            "-lmtp-addr", at % self.lmtp, "-cert", bench.cert, "-key", bench.key, "-hostname", "receive.example",
+            "-user", f"{USER}:{PASSWORD}", "-user", "other:secret", "-max-size", str(64 << 20),
+            "-reject", "refused@receive.example", "-dir", self.dir, *flags)
+        for p in (self.smtp, self.smtps, self.lmtp):
+            await_listener(p, lambda: self.proc.poll() is None, self.log)
+
+    def log(self):
+        return self.bench.log(self.name + "-run.log")
+
+    def take(self, timeout=60):
+        """Wait for exactly one more message; return its facts and its octets."""
+
+        def new():
+            return set(glob.glob(self.dir + "/*.json")) - self.seen
+
+        names = until(lambda: "receive to write a message:\n" + self.log(), new, timeout)
+        self.seen |= names
+        if len(names) > 1:
+            raise Failure(f"{len(names)} messages arrived where one was sent")
+        name = names.pop()
+        with open(name) as f:
+            facts = json.load(f)
+        with open(name.removesuffix(".json") + ".eml", "rb") as f:
+            return facts, f.read()
+
+    def expect(self, want, added=(), to=None):
+        facts, got = self.take()
+        envelope = {"from": FROM, "to": to or TO}
+        if {k: facts.get(k) for k in envelope} != envelope:
+            raise Failure(f"the envelope was {facts}, not {envelope}")
+        if added:
+            same_after(added, got, want)
+        else:
+            same(got, want)
+        return facts
+
+    def close(self):
+        """End it with SIGTERM while a connection idles: that one is told 421, and receive succeeds."""
+        with socket.create_connection(("127.0.0.1", self.smtp), 10) as s, s.makefile("rb") as r:
+            r.readline()
+            status = stop(self.proc)
+            last = r.readline()
+        if status != 0:
+            raise Failure(f"receive ended with {status} on SIGTERM:\n{self.log()}")
+        if not last.startswith(b"421 "):
+            raise Failure(f"receive said {last!r} before it closed, not 421")
+        left = [f for f in os.listdir(self.dir) if not f.endswith((".eml", ".json"))]
+        if left:
+            raise Failure(f"receive left {left} behind")
+
+
+def each(report, name, receive, send, want=canonical, messages=MESSAGES, **kw):
+    """Let a peer send every message, and compare what arrives. send returns an error text or None."""
+    for which, message in messages.items():
+
+        def once(which=which, message=message):
+            send(which, message)
+            receive.expect(want(message), **kw)
+
+        report.case(f"into/{name}/{which}", once)
+
+
+# Python's smtplib.
+
+def by_smtplib(bench, receive, kind, mechanism):
+    trust = ssl.create_default_context(cafile=bench.cert)
+
+    def send(_, message):
+        if kind == "tls":
+            client = smtplib.SMTP_SSL("127.0.0.1", receive.smtps, timeout=60, context=trust)
+        elif kind == "lmtp":
+            client = smtplib.LMTP("127.0.0.1", receive.lmtp)
+        else:
+            client = smtplib.SMTP("127.0.0.1", receive.smtp, timeout=60)
+        with client as s:
+            if kind == "starttls":
+                s.starttls(context=trust)
+            s.ehlo_or_helo_if_needed()
+            if mechanism:
+                s.user, s.password = USER, PASSWORD
+                s.auth(mechanism, s.auth_plain if mechanism == "PLAIN" else s.auth_login)
+            refused = s.sendmail(FROM, TO, message, ["BODY=8BITMIME"])
+        if refused:
+            raise Failure(f"refused: {refused}")
+
+    return send
+
+
+# A socket, for what no peer on Debian 12 sends: chunks of any size, and a whole session in one write.
+
+def converse(receive, data):
+    """Write data at once, read until the server closes, and return the codes of the replies."""
+    with socket.create_connection(("127.0.0.1", receive.smtp), 60) as s, s.makefile("rb") as r:
+        s.sendall(data)
+        return [line[:3].decode() for line in r if line[3:4] == b" "]
+
+
+def transaction(message, size):
+    """Build MAIL, RCPT and the message in chunks of size octets, the last one empty (RFC 3030 section 4.2)."""
+    envelope = f"MAIL FROM:<{FROM}> BODY=8BITMIME\r\n" + "".join(f"RCPT TO:<{to}>\r\n" for to in TO)
+    chunks = [message[i:i + size] for i in range(0, len(message), size)]
+    return envelope.encode() + b"".join(b"BDAT %d\r\n%s" % (len(c), c) for c in chunks) + b"BDAT 0 LAST\r\n", len(chunks)
+
+
+def by_chunks(receive, size):
+    def send(_, message):
+        octets, n = transaction(message, max(size, len(message) // 500))
+        codes = converse(receive, b"EHLO client.example\r\n" + octets + b"QUIT\r\n")
+        want = ["220"] + ["250"] * (5 + n) + ["221"]
+        if codes != want:
+            raise Failure(f"replies {codes[:10]}…, not {want[:10]}…")
+
+    return send
+
+
+def two_in_one_write(receive):
+    """Send two messages, the second right behind the first one's last chunk, and everything in one write."""
+    first, second = MESSAGES["lone-dots"], MESSAGES["no-final-newline-dot"]
+    one, n = transaction(first, 1)
+    two, m = transaction(second, 7)
+    codes = converse(receive, b"EHLO client.example\r\n" + one + two + b"QUIT\r\n")
+    if codes != ["220"] + ["250"] * (1 + 4 + n + 4 + m) + ["221"]:
+        raise Failure(f"replies {codes}")
+    names = sorted(until("two messages", lambda: found(receive, 2)))
+    receive.seen |= set(names)
+    for name, want in zip(names, (first, second)):
+        with open(name.removesuffix(".json") + ".eml", "rb") as f:
+            same(f.read(), want)
+
+
+def found(receive, n):
+    new = set(glob.glob(receive.dir + "/*.json")) - receive.seen
+    return new if len(new) >= n else None
+
+
+# Command line clients.
+
+def by_curl(bench, receive, kind, mechanism):
+    url = f"smtps://127.0.0.1:{receive.smtps}" if kind == "tls" else f"smtp://127.0.0.1:{receive.smtp}"
+
+    def send(which, _):
+        to = [word for address in TO for word in ("--mail-rcpt", address)]
+        run("curl", "--silent", "--show-error", "--url", url + "/client.example", "--ssl-reqd", "--cacert", bench.cert,
+            "--user", f"{USER}:{PASSWORD}", "--login-options", "AUTH=" + mechanism, "--mail-from", FROM, *to,
+            "--upload-file", bench.path(which + ".eml"))
+
+    return send
+
+
+def by_swaks(bench, receive, *flags, at):
+    def send(which, message):
+        # swaks edits what it is given unless told not to, and then wants the content as it goes over the wire, up to
+        # the dot and without the CRLF behind it.
+        data = bench.write("swaks.data", stuffed(message)[:-2])
+        run("swaks", "--server", f"127.0.0.1:{at}", "--ehlo", "client.example", "--from", FROM, "--to", ",".join(TO),
+            "--data", "@" + data, "--no-data-fixup", "--hide-all", "--tls-ca-path", bench.cert, *flags)
+
+    return send
+
+
+SECRET = ("--auth-user", USER, "--auth-password", PASSWORD)
+
+MSMTP = """
+account default
+host 127.0.0.1
+port {port}
+domain client.example
+from {sender}
+tls on
+tls_starttls {starttls}
+tls_trust_file {cert}
+tls_host_override peer.example
+auth {mechanism}
+user {user}
+password {password}
+set_from_header off
+set_date_header off
+set_msgid_header off
+undisclosed_recipients off
+"""
+
+
+def by_msmtp(bench, receive, kind, mechanism):
+    config = bench.write(f"msmtp-{kind}-{mechanism}", MSMTP.format(
+        port=receive.smtps if kind == "tls" else receive.smtp, starttls="off" if kind == "tls" else "on", sender=FROM,
+        cert=bench.cert, mechanism=mechanism.lower(), user=USER, password=PASSWORD))
+    os.chmod(config, 0o600)
+
+    def send(_, message):
+        # msmtp reads the lines of a Unix file and writes those of SMTP.
+        run("msmtp", "--file", config, "--", *TO, input=message.replace(b"\r\n", b"\n"))
+
+    return send
+
+
+def by_nodemailer(bench, receive, kind):
+    def send(which, _):
+        env = dict(os.environ, NODE_PATH="/usr/share/nodejs", NODE_EXTRA_CA_CERTS=bench.cert)
+        run("/usr/bin/node", HERE + "/nodemailer.js", str(receive.smtps if kind == "tls" else receive.smtp), kind, USER,
+            PASSWORD, bench.path(which + ".eml"), FROM, *TO, env=env)
+
+    return send
+
+
+# Mail systems that relay.
+
+def relayed(at, domain):
+    """Hand a message to a mail system for two recipients behind it, as one of its own clients would."""
+
+    def send(_, message):
+        with smtplib.SMTP("127.0.0.1", at, timeout=60) as s:
+            s.sendmail(FROM, [a.replace("receive.example", domain) for a in TO], message, ["BODY=8BITMIME"])
+
+    return send
+
+
+def all_peers(report, bench, exim_binary):
+    for which, message in MESSAGES.items():
+        bench.write(which + ".eml", message)
+    submission = Receive(bench, "submission", "-require-auth")
+    relay = Receive(bench, "relay")
+    from_clients(report, bench, submission, relay)
+    mta = {
+        "Postfix": postfix.Postfix(bench, USER, PASSWORD, {
+            "smtp.relay.example": f"smtp:[127.0.0.1]:{relay.smtp}",
+            "submit.relay.example": f"submit:[127.0.0.1]:{submission.smtp}",
+            "lmtp.relay.example": f"lmtp:inet:[127.0.0.1]:{relay.lmtp}"}),
+        "Exim": exim.Exim(bench, exim_binary, USER, PASSWORD, relay, submission),
+    }
+    from_systems(report, mta, submission, relay)
+    for server in (submission, relay):
+        report.case(f"into/shutdown/{server.name}", server.close)
+    return mta
+
+
+def from_clients(report, bench, submission, relay):
+    each(report, "smtplib-clear", relay, by_smtplib(bench, relay, "clear", None))
+    each(report, "smtplib-lmtp", relay, by_smtplib(bench, relay, "lmtp", None))
+    for mechanism in ("PLAIN", "LOGIN"):
+        for kind in ("starttls", "tls"):
+            each(report, f"smtplib-{kind}-{mechanism.lower()}", submission, by_smtplib(bench, submission, kind, mechanism))
+            each(report, f"curl-{kind}-{mechanism.lower()}", submission, by_curl(bench, submission, kind, mechanism))
+            each(report, f"msmtp-{kind}-{mechanism.lower()}", submission, by_msmtp(bench, submission, kind, mechanism))
+    for size in (1, 1000, 1 << 20):
+        each(report, f"chunks-{size}", relay, by_chunks(relay, size), want=bytes)
+    report.case("into/chunks/two-in-one-write", two_in_one_write, relay)
+    tls = ("--tls", "--tls-verify", "--auth")
+    each(report, "swaks-starttls-plain", submission, by_swaks(bench, submission, *tls, "PLAIN", *SECRET, at=submission.smtp))
+    each(report, "swaks-pipeline-login", submission,
+         by_swaks(bench, submission, "--pipeline", *tls, "LOGIN", *SECRET, at=submission.smtp))
+    each(report, "swaks-lmtp", relay, by_swaks(bench, relay, "--protocol", "LMTP", at=relay.lmtp))
+    for kind in ("starttls", "tls"):
+        each(report, f"nodemailer-{kind}", submission, by_nodemailer(bench, submission, kind))
+
+
+def from_systems(report, mta, submission, relay):
+    for name, system in mta.items():
+        added = (postfix if name == "Postfix" else exim).RELAYED
+        for via, server in (("smtp", relay), ("submit", submission), ("lmtp", relay)):
+            domain = via + ".relay.example"
+            to = [a.replace("receive.example", domain) for a in TO]
+            send = relayed(system.chunking, domain)
+            each(report, f"{name.lower()}-{via}", server, send, added=added, to=to)

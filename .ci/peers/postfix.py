@@ -1,0 +1,110 @@
+"""A Postfix of our own, in the bench's directory: nothing of the machine's /etc/postfix or /var/spool is read or changed."""
+
+import glob
+import os
+import re
+
+from bench import Maildir, await_listener, die, port, run, until
+
+# Trace fields that Postfix puts in front of a message it delivers, and of one it relays.
+DELIVERED = ("Return-Path", "X-Original-To", "Delivered-To", "Received")
+RELAYED = ("Received",)
+
+MAIN = """
+compatibility_level = 3.6
+queue_directory = {dir}/spool
+data_directory = {dir}/lib
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+maillog_file = {dir}/maillog
+maillog_file_prefixes = {dir}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+myhostname = postfix.example
+mydestination =
+alias_maps =
+alias_database =
+smtpd_peername_lookup = no
+smtp_dns_support_level = disabled
+message_size_limit = 67108864
+virtual_mailbox_limit = 0
+virtual_mailbox_domains = receive.example
+virtual_mailbox_base = {dir}/mail
+virtual_mailbox_maps = inline:{{ {{bert@receive.example = inbox/}} }}
+virtual_uid_maps = static:65534
+virtual_gid_maps = static:65534
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {cert}
+smtpd_tls_key_file = {key}
+smtp_tls_CAfile = {cert}
+smtp_tls_secure_cert_match = peer.example
+smtp_sasl_password_maps = static:{user}:{password}
+smtp_sasl_security_options = noanonymous
+transport_maps = inline:{{ {transports} }}
+"""
+
+MASTER = """
+127.0.0.1:{chunking} inet n - n - - smtpd
+127.0.0.1:{data} inet n - n - - smtpd -o smtpd_discard_ehlo_keywords=chunking
+cleanup  unix n - n - 0 cleanup
+qmgr     unix n - n 300 1 qmgr
+rewrite  unix - - n - - trivial-rewrite
+bounce   unix - - n - 0 bounce
+defer    unix - - n - 0 bounce
+trace    unix - - n - 0 bounce
+verify   unix - - n - 1 verify
+proxymap unix - - n - - proxymap
+smtp     unix - - n - - smtp
+lmtp     unix - - n - - lmtp
+submit   unix - - n - - smtp
+  -o smtp_tls_security_level=secure
+  -o smtp_sasl_auth_enable=yes
+virtual  unix - n n - - virtual
+error    unix - - n - - error
+retry    unix - - n - - error
+anvil    unix - - n - 1 anvil
+scache   unix - - n - 1 scache
+tlsmgr   unix - - n 1000? 1 tlsmgr
+postlog  unix-dgram n - n - 1 postlogd
+"""
+
+
+class Postfix:
+    """Accepts mail on two ports, delivers receive.example to a maildir, and relays the domains of transports."""
+
+    def __init__(self, bench, user, password, transports):
+        self.dir = bench.mkdir("postfix")
+        os.makedirs(self.dir + "/etc")
+        os.makedirs(self.dir + "/spool")
+        bench.mkdir("postfix", "lib", user="postfix")
+        bench.mkdir("postfix", "mail", user="nobody")
+        self.chunking, self.data = port(), port()
+        pairs = " ".join("{%s = %s}" % pair for pair in transports.items())
+        bench.write("postfix/etc/main.cf", MAIN.format(dir=self.dir, cert=bench.cert, key=bench.key, user=user,
+                                                       password=password, transports=pairs))
+        bench.write("postfix/etc/master.cf", MASTER.format(chunking=self.chunking, data=self.data))
+        run("postfix", "-c", self.dir + "/etc", "start")
+        bench.closers.append(self.stop)
+        for p in (self.chunking, self.data):
+            await_listener(p, log=self.log)
+        if not glob.glob(self.dir + "/spool/pid/master.pid"):
+            die("Postfix did not start:\n" + self.log())
+        self.inbox = Maildir(self.dir + "/mail/inbox", self.log)
+
+    def stop(self):
+        with open(self.dir + "/spool/pid/master.pid") as f:
+            pid = f.read().strip()
+        run("postfix", "-c", self.dir + "/etc", "stop")
+        until("Postfix to stop", lambda: not os.path.exists(f"/proc/{pid}"))
+
+    def log(self):
+        with open(self.dir + "/maillog", errors="replace") as f:
+            return "".join(f.readlines()[-15:])
+
+    def undelivered(self, queued):
+        """Return what the log says about why a queued message did not leave, or an empty string if it did."""
+        with open(self.dir + "/maillog", errors="replace") as f:
+            return "\n".join(re.findall(rf".*{queued}: .*status=(?:deferred|bounced).*", f.read()))
