@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The reply of RFC 5321 section D.1, made as a client gets it.
+// ehlo returns what a reply to EHLO with these lines offers.
 func ehlo(lines ...string) Caps {
 	return ParseCaps(Reply{Code: 250, Text: strings.Join(lines, "\n")})
 }
@@ -112,7 +112,7 @@ func TestCapsWithout(t *testing.T) {
 	}
 }
 
-// TestCapsHostile is checklist row e.7-120: a hundred thousand keywords, and as many AUTH lines.
+// TestCapsHostile reads a hundred thousand keywords, and as many AUTH lines, which must not take quadratic time.
 func TestCapsHostile(t *testing.T) {
 	const n = 100_000
 	lines := []string{"mx.example"}

@@ -22,7 +22,7 @@ func TestErrorText(t *testing.T) {
 		{&Error{Verb: "MAIL", Err: cause}, "smtp: MAIL: command out of sequence"},
 		{&Error{Err: cause}, "smtp: command out of sequence"},
 		{&Error{}, "smtp:"},
-		// G18: what a server says must not reach a terminal or a log as it is.
+		// What a server says must not reach a terminal or a log as it is.
 		{&Error{Code: 550, Text: "\x1b[2J\x00\r\x7f\tx"}, `smtp: 550 \x1b[2J\x00\r\x7f\tx`},
 		{&Error{Code: 550, Text: "caf\xc3\xa9 \xff\xc3 \u0085\u202e\u2028"}, `smtp: 550 café \xff\xc3 \u0085\u202e\u2028`},
 		{&Error{Code: 550, Verb: "RC\nPT", Err: errors.New("a\x00")}, `smtp: RC / PT: 550: a\x00`},

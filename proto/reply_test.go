@@ -53,7 +53,8 @@ func TestAppendReply(t *testing.T) {
 	}
 }
 
-// TestAppendReplyFolds is checklist row G03: no line has more than 512 octets, whatever it is made of.
+// TestAppendReplyFolds checks that no line has more than 512 octets, whatever it is made of (RFC 5321
+// section 4.5.3.1.5).
 func TestAppendReplyFolds(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	tests := []struct {
@@ -106,6 +107,8 @@ func TestParseReply(t *testing.T) {
 		{"status and nothing else", "250 2.0.0\r\n", true, Reply{250, Status{2, 0, 0}, ""}},
 		{"status on the last line only", "550-bad\r\n550 5.1.1 x\r\n", true, Reply{550, Status{5, 1, 1}, "bad\nx"}},
 		{"status on the first line only", "550-5.1.1 bad\r\n550 x\r\n", true, Reply{550, Status{5, 1, 1}, "bad\nx"}},
+		{"two statuses: the first counts", "551-5.7.1 a\r\n551 5.1.6 b\r\n", true, Reply{551, Status{5, 7, 1}, "a\nb"}},
+		{"a status and one of another class", "550-5.1.1 a\r\n550 2.1.1 b\r\n", true, Reply{550, Status{5, 1, 1}, "a\n2.1.1 b"}},
 		{"no status after 3yz", "354 2.0.0 x\r\n", true, Reply{354, none, "2.0.0 x"}},
 		{"spaces after a status", "214 2.0.0   QUIT\r\n", true, Reply{214, Status{2, 0, 0}, "  QUIT"}},
 	}
@@ -189,7 +192,8 @@ func TestReplyLimitsReached(t *testing.T) {
 	}
 }
 
-// TestReplySequence is checklist row L17: three replies, of several lines each, fed at every cut.
+// TestReplySequence feeds three replies, of several lines each, at every cut: lines of one reply are never taken for
+// several (RFC 2920 section 3.1).
 func TestReplySequence(t *testing.T) {
 	const in = "250-x\r\n250 y\r\n550-5.1.1 z\r\n550 5.1.1 \r\n354\r\n"
 	want := []Reply{{250, Status{}, "x\ny"}, {550, Status{5, 1, 1}, "z\n"}, {354, Status{}, ""}}
