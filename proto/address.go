@@ -51,8 +51,8 @@ const (
 
 // ParseAddress parses a mailbox such as "user@example.org", for programs that send mail. The local part may be a quoted
 // string, and both parts may be in UTF-8; see [ParseDomain] for the domain. Angle brackets, display names, comments and
-// white space are errors, and so are a local part of more than 64 octets and a mailbox of more than 254 (RFC 5321 section
-// 4.5.3.1). The null reverse-path is Address{}, and the domainless postmaster Address{Local: "postmaster"}.
+// white space are errors, and so are a local part of more than 64 octets and a mailbox of more than 254
+// (RFC 5321 section 4.5.3.1). The null reverse-path is Address{}, and the domainless postmaster Address{Local: "postmaster"}.
 func ParseAddress(s string) (Address, error) {
 	a, _, f := cutMailbox(s, 0, false)
 	switch {
@@ -74,8 +74,8 @@ func (a Address) IsNull() bool { return a == Address{} }
 // offers SMTPUTF8; a domain in another script can be given to any, see [Domain.ASCII].
 func (a Address) IsASCII() bool { return isASCII(a.Local) }
 
-// Equal reports whether a and b are the same mailbox: local parts exactly, but postmaster in any case (RFC 5321
-// section 4.5.1), and domains as in [Domain.Equal].
+// Equal reports whether a and b are the same mailbox: local parts exactly, but postmaster in any case
+// (RFC 5321 section 4.5.1), and domains as in [Domain.Equal].
 func (a Address) Equal(b Address) bool {
 	if a.Local != b.Local && !(isPostmaster(a.Local) && isPostmaster(b.Local)) {
 		return false
@@ -103,8 +103,8 @@ func (a Address) String() string {
 	return string(a.append(nil, true))
 }
 
-// AppendPath appends a as a reverse-path or forward-path, "<local@domain>", with no more quoting than it needs (RFC
-// 5321 section 4.1.2) and, unless utf8 is set, A-labels in the domain. What it appends always parses as the same address:
+// AppendPath appends a as a reverse-path or forward-path, "<local@domain>", with no more quoting than it needs
+// (RFC 5321 section 4.1.2) and, unless utf8 is set, A-labels in the domain. What it appends always parses as the same address:
 // whatever Local is, it cannot end the path early or the line (CVE-2025-59937).
 //
 // It returns an error, and dst as it was, for an address that cannot be written: one without local part or domain, with

@@ -30,7 +30,7 @@ type Domain struct {
 }
 
 // ParseDomain parses a domain name such as "example.org" or "münchen.example", or an address literal such as
-// "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321 sections 4.1.2 and 4.1.3).
+// "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321 section 4.1.2 and RFC 5321 section 4.1.3).
 //
 // Labels in other scripts than ASCII's have to be valid for look-up under UTS 46; case and width are mapped, but the full
 // stops of other scripts are not taken for dots. A label that begins with "xn--" is not looked into. Refused are

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// ParseMailArgs parses what follows "MAIL " in a command: `FROM:<reverse-path> KEY=VALUE ...` (RFC 5321 section
-// 4.1.1.2). A source route is checked and left out of the address (section 4.1.1.3). UTF-8 is accepted in
+// ParseMailArgs parses what follows "MAIL " in a command: `FROM:<reverse-path> KEY=VALUE ...`
+// (RFC 5321 section 4.1.1.2). A source route is checked and left out of the address (RFC 5321 section 4.1.1.3). UTF-8 is accepted in
 // the address and in values of parameters; whether the transaction permits it, and whether the parameters are known,
 // is for the caller to find out.
 //
@@ -21,8 +21,8 @@ func ParseMailArgs(args []byte, lax bool) (Address, Params, *Error) {
 	return parseArgs(args, false, lax)
 }
 
-// ParseRcptArgs parses what follows "RCPT " in a command: `TO:<forward-path> KEY=VALUE ...` (RFC 5321 section
-// 4.1.1.3). It is like [ParseMailArgs], but refuses the null path and accepts <Postmaster> without a domain, in any
+// ParseRcptArgs parses what follows "RCPT " in a command: `TO:<forward-path> KEY=VALUE ...`
+// (RFC 5321 section 4.1.1.3). It is like [ParseMailArgs], but refuses the null path and accepts <Postmaster> without a domain, in any
 // case; the address has a zero Domain then. A malformed address is answered with 501 5.1.3.
 func ParseRcptArgs(args []byte, lax bool) (Address, Params, *Error) {
 	return parseArgs(args, true, lax)
