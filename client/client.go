@@ -1,0 +1,272 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// Send connects to the server at addr, sends a message, and says QUIT. The error is nil if all recipients were accepted.
+// It is a *SendError if a session came about; then its Result tells about each recipient. Addr and opt are those of
+// [Dial]. To send more than one message, or to see the reply to it, use a [Client].
+func Send(ctx context.Context, addr string, opt *Options, m *Message) error {
+	c, err := Dial(ctx, addr, opt)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.Send(ctx, m)
+	return err
+}
+
+// A Client is a session with a server, ready to send messages. It does one thing at a time: a method called while another
+// runs returns [ErrBusy], except Close.
+type Client struct {
+	cfg    *config
+	set    *ext.Set
+	policy ext.Policy
+	raw    net.Conn // the connection that was dialled, beneath TLS
+	wire
+	tx *proto.Sender
+
+	mail, rcpt, data, rset *proto.Verb
+
+	hello    string
+	caps     proto.Caps
+	offer    ext.Offer
+	groups   bool
+	tls      *tls.ConnectionState
+	verified bool
+	identity string
+	takeover int  // how often the wire was handed over
+	greeting bool // Dial has not come to its end, or the session began anew
+	secret   bool // what is sent must not be traced
+
+	busy   atomic.Bool
+	cut    atomic.Bool // Close was called while another call was running
+	broken error       // why the connection is closed
+
+	out     []byte // appended and not being written
+	spare   []byte // being written, or free
+	text    []byte // a chunk being encoded
+	waiting queue
+	flown   int // how many of waiting have been sent
+	timer   *time.Timer
+	reply   proto.Reply // the last one that belongs to no delivery
+	sending *delivery   // whose content is being sent after 354
+	claim   *delivery   // that was accepted before the end of a write; it had better end
+	dirty   bool        // chunks have been sent, and not known to be accepted (RFC 3030 section 2)
+}
+
+// Dial connects to the server at addr and makes the session ready to send: it waits for the greeting, introduces the client,
+// starts TLS and authenticates as opt says.
+//
+// Addr is "host:port", or "unix:" and a path. The host is also the name that the server's certificate has to be for. The
+// context bounds Dial and has no effect on the client afterwards. An error is a *LostError, a *ProtocolError, an
+// *ext.TLSError or *ext.AuthError, or the *proto.Error by which the server refused; others are mistakes in addr or opt.
+func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
+	cfg, err := newConfig(opt)
+	if err != nil {
+		return nil, err
+	}
+	network, addr, host, err := target(addr)
+	if err != nil {
+		return nil, err
+	}
+	dial := cfg.Dialer
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	limited, cancel := withTimeout(ctx, cfg.Timeouts.Connect)
+	defer cancel()
+	conn, err := dial(limited, network, addr)
+	if err != nil {
+		return nil, &LostError{Doing: "connecting to " + addr, Err: err}
+	}
+	return newClient(ctx, conn, host, cfg)
+}
+
+// NewClient is Dial with a connection that exists already; host is the name that the server's certificate has to be for.
+// The connection belongs to the client, and is closed if there is an error.
+func NewClient(ctx context.Context, conn net.Conn, host string, opt *Options) (*Client, error) {
+	cfg, err := newConfig(opt)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return newClient(ctx, conn, host, cfg)
+}
+
+// target takes addr apart.
+func target(addr string) (network, dial, host string, err error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return "unix", path, "", nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" || port == "" {
+		return "", "", "", fmt.Errorf("smtp: %q is not the address of a server: use host:port, or unix: and a path", addr)
+	}
+	if !has8bit([]byte(host)) {
+		return "tcp", addr, host, nil
+	}
+	d, err := proto.ParseDomain(host)
+	if err != nil {
+		return "", "", "", fmt.Errorf("smtp: %q is not the name of a host: %w", host, err)
+	}
+	return "tcp", net.JoinHostPort(d.ASCII(), port), d.ASCII(), nil
+}
+
+func newClient(ctx context.Context, conn net.Conn, host string, cfg *config) (*Client, error) {
+	c := &Client{cfg: cfg, set: cfg.set, raw: conn, hello: cfg.helloName(conn)}
+	c.policy = ext.Policy{
+		TLS: cfg.TLS, TLSConfig: cfg.tlsConfig(host),
+		Credentials: cfg.Credentials, AllowInsecureAuth: cfg.AllowInsecureAuth,
+	}
+	table := c.set.Table()
+	c.mail, c.rcpt = table.Lookup("MAIL"), table.Lookup("RCPT")
+	c.data, c.rset = table.Lookup("DATA"), table.Lookup("RSET")
+	c.tx = proto.NewSender(table, cfg.Limits)
+	c.timer = time.NewTimer(time.Hour)
+	c.timer.Stop()
+	if cfg.trace.Connected != nil {
+		cfg.trace.Connected(conn.LocalAddr(), conn.RemoteAddr())
+	}
+	if cfg.TLS == ext.TLSImplicit {
+		secured, err := c.handshake(ctx, conn)
+		if err != nil {
+			conn.Close()
+			return nil, &ext.TLSError{Err: err}
+		}
+		conn = secured
+	}
+	c.open(conn)
+	if err := c.start(ctx); err != nil {
+		c.quit(ctx)
+		return nil, err
+	}
+	return c, nil
+}
+
+// handshake starts TLS on a connection on which nothing else has been said.
+func (c *Client) handshake(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	ctx, cancel := withTimeout(ctx, c.cfg.Timeouts.Command)
+	defer cancel()
+	secured := tls.Client(conn, c.policy.TLSConfig)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	c.secured(secured)
+	return secured, nil
+}
+
+// secured records what conn, on which the session goes on, knows about TLS.
+func (c *Client) secured(conn net.Conn) {
+	s, ok := conn.(interface{ ConnectionState() tls.ConnectionState })
+	if !ok {
+		return
+	}
+	state := s.ConnectionState()
+	c.tls = &state
+	// A configuration that verifies by functions of its own leaves no chains.
+	own := c.policy.TLSConfig.VerifyConnection != nil || c.policy.TLSConfig.VerifyPeerCertificate != nil
+	c.verified = len(state.VerifiedChains) > 0 || own
+	if c.cfg.trace.TLS != nil {
+		c.cfg.trace.TLS(state, c.verified)
+	}
+}
+
+// Close says QUIT and closes the connection. If another call is running, the connection is closed at once, and that call
+// fails with [ErrClosed]. What the server makes of QUIT is of no interest, so the error is always nil.
+func (c *Client) Close() error {
+	if !c.busy.CompareAndSwap(false, true) {
+		c.cut.Store(true)
+		c.raw.Close()
+		return nil
+	}
+	defer c.busy.Store(false)
+	c.quit(context.Background())
+	return nil
+}
+
+// quit says QUIT if there is anybody to hear it, and closes the connection.
+func (c *Client) quit(ctx context.Context) {
+	if c.broken != nil {
+		return
+	}
+	v := c.set.Table().Lookup("QUIT")
+	if err := c.command(ctx, v, nil, expectation{role: quit, verb: v}); err == nil {
+		if c.drain(ctx) != nil {
+			return
+		}
+	}
+	c.conn.Close() // which ends TLS properly, as shut does not take the time to do
+	c.shut(ErrClosed)
+}
+
+// begin is called at the beginning of what a client is called for, and end at the end of it.
+func (c *Client) begin(ctx context.Context) error {
+	if !c.busy.CompareAndSwap(false, true) {
+		return ErrBusy
+	}
+	err := c.check(ctx)
+	if err != nil {
+		c.busy.Store(false)
+	}
+	return err
+}
+
+func (c *Client) check(ctx context.Context) error {
+	if c.broken == nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.poll(); err != nil {
+			c.fail(err)
+		}
+	}
+	switch c.broken {
+	case nil:
+		return nil
+	case ErrClosed:
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, c.broken)
+}
+
+func (c *Client) end() {
+	if c.broken == nil && (c.writing || c.waiting.len() > 0 || len(c.out) > 0) {
+		c.fail(ErrClosed) // a function of the user's panicked in the middle of it
+	}
+	c.trim()
+	c.busy.Store(false)
+}
+
+// Caps returns what the server offers, less Options.Without.
+func (c *Client) Caps() proto.Caps { return c.caps }
+
+// Policy returns what the client was asked for.
+func (c *Client) Policy() ext.Policy { return c.policy }
+
+// TLS returns the state of the TLS connection, nil on one in clear.
+func (c *Client) TLS() *tls.ConnectionState { return c.tls }
+
+// Verified reports whether the server's certificate was verified, if need be by the functions of Options.TLSConfig.
+func (c *Client) Verified() bool { return c.verified }
+
+// Identity returns the name that the client has authenticated as, or "".
+func (c *Client) Identity() string { return c.identity }
+
+// Authenticated records the name that the client has authenticated as. It is for extensions.
+func (c *Client) Authenticated(identity string) { c.identity = identity }
+
+// Secret makes the trace leave out what is sent until the exchange is over. It is for extensions.
+func (c *Client) Secret() { c.secret = true }
+
+var _ ext.Dialogue = (*Client)(nil)

@@ -1,0 +1,306 @@
+// Package clienttest is a server that follows a script, for tests of programs that send mail.
+//
+//	srv := clienttest.New(t, `
+//	S: 220 mail.example
+//	C: EHLO *
+//	S: 250 mail.example
+//	C: MAIL FROM:<alice@example.org>
+//	S: 451 not now
+//	`)
+//	err := client.Send(ctx, "mail.example:25", &client.Options{Dialer: srv.Dial, TLS: ext.TLSInsecureNone}, m)
+//
+// The connections are pipes in memory, which hold no octets: what one side writes, the other has to read. A test in
+// a bubble of testing/synctest can use them.
+package clienttest
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/proto/prototest"
+)
+
+// Hostname is the name that the server's certificate is for.
+const Hostname = "mail.example"
+
+// A Server plays scripts, one for each connection.
+type Server struct {
+	t       testing.TB
+	playing sync.WaitGroup
+
+	mu      sync.Mutex
+	scripts []*prototest.Script
+	next    int
+}
+
+// New returns a server that plays the first of scripts on the first connection, and so on. The form of scripts is that of
+// package prototest, whose server it plays: a line beginning with "S:" is sent and one with "C:" is expected of the
+// client, where each * stands for any text. "S:" lines that follow each other are sent in one write. At the end the
+// client may say QUIT, and has to close the connection, unless the script says CLOSE.
+//
+// The test fails if the client does something else, or if it ends while a script has not been played; it does not end before
+// the client has closed its connections.
+func New(t testing.TB, scripts ...string) *Server {
+	t.Helper()
+	s := &Server{t: t}
+	for i, text := range scripts {
+		script, err := prototest.Parse(fmt.Sprintf("script %d", i+1), []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.scripts = append(s.scripts, script)
+	}
+	t.Cleanup(func() {
+		s.Wait()
+		if s.next < len(s.scripts) {
+			t.Errorf("the client made %d connections, and there are %d scripts", s.next, len(s.scripts))
+		}
+	})
+	return s
+}
+
+// Dial returns a connection to the server, which begins to play the next script. It has the form of client.Options.Dialer.
+func (s *Server) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next == len(s.scripts) {
+		s.t.Errorf("the client makes more connections than the %d that there are scripts for", s.next)
+		return nil, errors.New("clienttest: no script is left")
+	}
+	script := s.scripts[s.next]
+	s.next++
+	here, there := net.Pipe()
+	s.playing.Go(func() {
+		p := &player{conn: here}
+		defer func() { p.conn.Close() }()
+		if err := p.play(script); err != nil {
+			s.t.Errorf("%v", err)
+		}
+	})
+	return there, nil
+}
+
+// Wait returns when all scripts begun have been played and the client has closed the connections.
+func (s *Server) Wait() { s.playing.Wait() }
+
+// A player plays the server's side of a script.
+type player struct {
+	conn net.Conn
+	buf  []byte
+}
+
+func (p *player) play(script *prototest.Script) error {
+	steps := script.Steps
+	for i := 0; i < len(steps); i++ {
+		st := &steps[i]
+		var err error
+		switch st.Kind {
+		case prototest.Line:
+			var out []byte
+			for ; i < len(steps) && steps[i].Kind == prototest.Line; i++ {
+				out = append(out, steps[i].Text+"\r\n"...)
+			}
+			i--
+			_, err = p.conn.Write(out)
+		case prototest.Reply:
+			if !st.Optional {
+				_, err = fmt.Fprintf(p.conn, "%s ok\r\n", strings.NewReplacer("x", "0", "y", "5", "z", "0").Replace(st.Text))
+			}
+		case prototest.Send:
+			err = p.expect(st)
+		case prototest.TLS:
+			err = p.startTLS()
+		case prototest.Close:
+			return nil
+		case prototest.Hangup:
+			return at(script, st.Line, p.hangup())
+		}
+		if err != nil {
+			return at(script, st.Line, err)
+		}
+	}
+	return at(script, 0, p.hangup())
+}
+
+func at(script *prototest.Script, line int, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case line == 0:
+		return fmt.Errorf("%s: at the end: %w", script.Name, err)
+	}
+	return fmt.Errorf("%s:%d: %w", script.Name, line, err)
+}
+
+// expect reads what the client has to send.
+func (p *player) expect(st *prototest.Step) error {
+	if st.Text == "" && !bytes.Equal(st.Raw, []byte("\r\n")) {
+		got, err := p.read(len(st.Raw))
+		if err != nil {
+			return fmt.Errorf("want %q: %w", clip(st.Raw), err)
+		}
+		if !bytes.Equal(got, st.Raw) {
+			return fmt.Errorf("the client sent %q, want %q", clip(got), clip(st.Raw))
+		}
+		return nil
+	}
+	line, err := p.line()
+	if err != nil {
+		return fmt.Errorf("want %q: %w", st.Text, err)
+	}
+	if !prototest.Match(st.Text, line) {
+		return fmt.Errorf("the client sent %q, want %q", line, st.Text)
+	}
+	return nil
+}
+
+func clip(p []byte) []byte { return p[:min(len(p), 200)] }
+
+// line reads a line, without its CRLF.
+func (p *player) line() (string, error) {
+	for {
+		if i := bytes.Index(p.buf, []byte("\r\n")); i >= 0 {
+			line := string(p.buf[:i])
+			p.buf = p.buf[i+2:]
+			return line, nil
+		}
+		if err := p.fill(); err != nil {
+			return "", err
+		}
+	}
+}
+
+func (p *player) read(n int) ([]byte, error) {
+	for len(p.buf) < n {
+		if err := p.fill(); err != nil {
+			return nil, err
+		}
+	}
+	got := p.buf[:n]
+	p.buf = p.buf[n:]
+	return got, nil
+}
+
+func (p *player) fill() error {
+	room := make([]byte, 32<<10)
+	n, err := p.conn.Read(room)
+	p.buf = append(p.buf, room[:n]...)
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// hangup waits for the client to close the connection, with or without QUIT.
+func (p *player) hangup() error {
+	line, err := p.line()
+	if err == nil && line == "QUIT" {
+		if _, err = p.conn.Write([]byte("221 bye\r\n")); err == nil {
+			line, err = p.line()
+		}
+	}
+	if err == nil {
+		return fmt.Errorf("the client sent %q, want the end of the connection", line)
+	}
+	if len(p.buf) > 0 {
+		return fmt.Errorf("the client sent %q, want the end of the connection", clip(p.buf))
+	}
+	return nil
+}
+
+func (p *player) startTLS() error {
+	id, err := authority()
+	if err != nil {
+		return err
+	}
+	secured := tls.Server(&prefixed{p.conn, bytes.Clone(p.buf)}, &tls.Config{Certificates: []tls.Certificate{id.cert}})
+	p.conn, p.buf = secured, nil
+	return secured.Handshake()
+}
+
+// prefixed is a connection from which some octets have been read already.
+type prefixed struct {
+	net.Conn
+	first []byte
+}
+
+func (p *prefixed) Read(b []byte) (int, error) {
+	if len(p.first) > 0 {
+		n := copy(b, p.first)
+		p.first = p.first[n:]
+		return n, nil
+	}
+	return p.Conn.Read(b)
+}
+
+// TLSConfig returns a configuration that trusts the certificate of the server, which is for Hostname and 127.0.0.1.
+func TLSConfig() *tls.Config {
+	id, err := authority()
+	if err != nil {
+		panic(err)
+	}
+	return &tls.Config{RootCAs: id.roots}
+}
+
+// Certificate returns the certificate of the server, for other servers in tests.
+func Certificate() tls.Certificate {
+	id, err := authority()
+	if err != nil {
+		panic(err)
+	}
+	return id.cert
+}
+
+// An identity is a certificate and the pool of which it is the root.
+type identity struct {
+	cert  tls.Certificate
+	roots *x509.CertPool
+}
+
+// authority makes the certificate once. It was valid when the clock of a synctest bubble begins, and will be for long.
+var authority = sync.OnceValues(makeCertificate)
+
+func makeCertificate() (identity, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return identity{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		NotBefore:             time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC),
+		NotAfter:              time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
+		DNSNames:              []string{Hostname},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return identity{}, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return identity{}, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return identity{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, roots}, nil
+}

@@ -1,0 +1,159 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// Do sends a command and returns the reply, whatever its code. It is for the verbs of extensions, and for VRFY and the
+// like. The error is not nil if there was no reply. Nothing has been sent if it is an *ext.NeedError, because the
+// verb belongs to an extension that the server does not offer, or if args have control characters in them.
+//
+// Messages are sent by Send: a command that is followed by content is refused, and so are EHLO and QUIT.
+func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
+	v := c.set.Table().Lookup(verb)
+	if err := c.permit(v, verb); err != nil {
+		return proto.Reply{}, err
+	}
+	if err := c.begin(ctx); err != nil {
+		return proto.Reply{}, err
+	}
+	defer c.end()
+	r, err := c.exchange(ctx, v, []byte(args))
+	if err == nil && c.tx.State() == proto.Closed {
+		c.fail(ErrClosed)
+	}
+	return r, err
+}
+
+// permit says why v must not be sent by Do, if so.
+func (c *Client) permit(v *proto.Verb, name string) error {
+	if v == nil {
+		return fmt.Errorf("smtp: the command %q is unknown: add the extension it belongs to to Options.Extensions", name)
+	}
+	e, i := c.set.Owner(v)
+	switch {
+	case e != nil && !c.offer.Has(i):
+		return &ext.NeedError{Keyword: e.Keyword, What: "the command " + v.Name}
+	case v.Payload != nil || v.More == proto.Content:
+		return fmt.Errorf("smtp: %s cannot be sent by Do, since content follows it: use Send", v.Name)
+	case e == nil && v.In&proto.Hello != 0 && v.OK == proto.Ready && v.Last:
+		return fmt.Errorf("smtp: %s cannot be sent by Do: Dial has done so", v.Name)
+	case v.OK == proto.Closed:
+		return fmt.Errorf("smtp: %s cannot be sent by Do: use Close", v.Name)
+	case c.bare() && v.OK != proto.Handover:
+		return &ext.TLSError{Err: fmt.Errorf("it is required, and %s was to be sent before it was started", v.Name)}
+	}
+	return nil
+}
+
+// exchange sends a command and returns the reply.
+func (c *Client) exchange(ctx context.Context, v *proto.Verb, args []byte) (proto.Reply, error) {
+	if err := c.command(ctx, v, args, expectation{verb: v}); err != nil {
+		return proto.Reply{}, err
+	}
+	if err := c.drain(ctx); err != nil {
+		return proto.Reply{}, err
+	}
+	return c.reply, nil
+}
+
+// Line sends a line of an exchange that a command has begun, and returns the reply.
+func (c *Client) Line(ctx context.Context, line string) (proto.Reply, error) {
+	if err := c.begin(ctx); err != nil {
+		return proto.Reply{}, err
+	}
+	defer c.end()
+	out, err := c.tx.AppendLine(c.out, []byte(line))
+	if err != nil {
+		return proto.Reply{}, err
+	}
+	c.out = out
+	c.expect(expectation{verb: exchangeLine})
+	c.traceLine()
+	if err := c.drain(ctx); err != nil {
+		return proto.Reply{}, err
+	}
+	return c.reply, nil
+}
+
+// exchangeLine names a line of an exchange in errors.
+var exchangeLine = &proto.Verb{Name: "a line of the exchange"}
+
+// Noop asks for a sign of life. An error other than a refusal means that the connection is closed.
+func (c *Client) Noop(ctx context.Context) error { return c.simple(ctx, "NOOP") }
+
+// Reset makes the server forget what was said since the last message. Send does so where there is need; it is for
+// transactions that were begun by Do.
+func (c *Client) Reset(ctx context.Context) error { return c.simple(ctx, "RSET") }
+
+func (c *Client) simple(ctx context.Context, verb string) error {
+	r, err := c.Do(ctx, verb, "")
+	if err != nil {
+		return err
+	}
+	if r.Code/100 != 2 {
+		return refusal(r, verb)
+	}
+	return nil
+}
+
+// Handover calls take with the connection after a command whose success means that it belongs to another protocol, such as
+// TLS, and goes on with the connection that take returns, beginning with EHLO. What the server sent behind its last reply
+// is what take reads first: a reply slipped in there breaks a handshake instead of being believed after it.
+//
+// An error of take, or nil for a connection, closes the client. It is for extensions.
+func (c *Client) Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	if err := c.handOver(ctx, take); err != nil || c.greeting {
+		return err
+	}
+	return c.introduce(ctx) // after Dial nobody else would
+}
+
+func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	defer c.end()
+	if c.tx.State() != proto.Handover {
+		return errors.New("smtp: there is nothing to hand over: no command that leads to it has succeeded")
+	}
+	if err := c.stop(c.feed); err != nil {
+		return c.fail(c.lost(err))
+	}
+	limited, cancel := withTimeout(ctx, c.cfg.Timeouts.Command)
+	defer cancel()
+	next, err := take(limited, &prefixed{Conn: c.conn, first: c.tx.Leftover()})
+	if err == nil && next == nil {
+		err = errors.New("smtp: the connection has not been returned")
+	}
+	if err != nil {
+		return c.fail(err)
+	}
+	c.takeover++
+	c.open(next)
+	c.tx.Restart(proto.Hello)
+	c.caps, c.offer, c.groups, c.identity = proto.Caps{}, 0, false, ""
+	c.secured(next)
+	return nil
+}
+
+// prefixed is a connection from which some octets have been read already.
+type prefixed struct {
+	net.Conn
+	first []byte
+}
+
+func (p *prefixed) Read(b []byte) (int, error) {
+	if len(p.first) > 0 {
+		n := copy(b, p.first)
+		p.first = p.first[n:]
+		return n, nil
+	}
+	return p.Conn.Read(b)
+}

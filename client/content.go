@@ -1,0 +1,194 @@
+package client
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// blockSize is how much content is read, encoded and written at once, and the largest chunk: enough to make system calls
+// cheap, and little enough that an early refusal saves something.
+const blockSize = 64 << 10
+
+// blocks are buffers of a block and one octet.
+var blocks = sync.Pool{New: func() any { return new([blockSize + 1]byte) }}
+
+// A source reads the body of a message in blocks. It reads one octet ahead, so as to know which block is the last one.
+type source struct {
+	r     io.Reader
+	buf   *[blockSize + 1]byte
+	n     int
+	eof   bool
+	start int64 // where the body begins, if it can be read again
+	again bool  // it can
+}
+
+// open reads the first block of r.
+func (b *source) open(r io.Reader) error {
+	if r == nil {
+		r = bytes.NewReader(nil)
+	}
+	b.r = r
+	if s, ok := r.(io.Seeker); ok {
+		pos, err := s.Seek(0, io.SeekCurrent) // a pipe is a Seeker too, and says here that it is not
+		b.start, b.again = pos, err == nil
+	}
+	b.buf = blocks.Get().(*[blockSize + 1]byte)
+	return b.fill()
+}
+
+// block returns the octets of the current block.
+func (b *source) block() []byte { return b.buf[:min(b.n, blockSize)] }
+
+// last reports whether the current block is the last one.
+func (b *source) last() bool { return b.eof && b.n <= blockSize }
+
+// next goes on to the next block.
+func (b *source) next() error {
+	b.n = copy(b.buf[:], b.buf[min(b.n, blockSize):b.n])
+	return b.fill()
+}
+
+func (b *source) fill() error {
+	idle := 0
+	for !b.eof && b.n < len(b.buf) {
+		n, err := b.r.Read(b.buf[b.n:])
+		b.n += n
+		switch {
+		case err == io.EOF:
+			b.eof = true
+		case err != nil:
+			return err
+		case n > 0:
+			idle = 0
+		default:
+			if idle++; idle == 100 {
+				return io.ErrNoProgress
+			}
+		}
+	}
+	return nil
+}
+
+// close gives the buffer back.
+func (b *source) close() {
+	if b.buf != nil {
+		blocks.Put(b.buf)
+		b.buf = nil
+	}
+}
+
+// rewind returns to the beginning of the body; it reports false if that cannot be done.
+func (b *source) rewind() bool {
+	if !b.again {
+		return false
+	}
+	_, err := b.r.(io.Seeker).Seek(b.start, io.SeekStart)
+	return err == nil
+}
+
+// A measure is what there is to know of content before it is sent.
+type measure struct {
+	size  int64 // as it will be transmitted, without dot-stuffing
+	eight bool  // it has octets above 127
+	known bool  // size and eight are those of the whole content
+}
+
+// measure looks at the content without using it up. Text ends with a CRLF if lines is set; binary content is counted
+// as it is.
+func (b *source) measure(binary, lines bool) (measure, error) {
+	m := measure{known: b.eof || b.again}
+	if !m.known {
+		return measure{size: -1, eight: has8bit(b.buf[:b.n])}, nil
+	}
+	c := counter{binary: binary}
+	c.add(b.buf[:b.n])
+	if !b.eof {
+		if err := b.scan(&c); err != nil {
+			return m, err
+		}
+	}
+	c.give()
+	m.size, m.eight = c.size, c.eight
+	if lines && c.size > 0 && !c.newline {
+		m.size += int64(len("\r\n"))
+	}
+	return m, nil
+}
+
+// scan counts what has not been read yet, and returns to where it was.
+func (b *source) scan(c *counter) error {
+	s := b.r.(io.Seeker)
+	pos, err := s.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	rest := source{r: b.r, buf: blocks.Get().(*[blockSize + 1]byte)}
+	defer rest.close()
+	for !rest.eof {
+		rest.n = 0
+		if err := rest.fill(); err != nil {
+			return err
+		}
+		c.add(rest.buf[:rest.n])
+	}
+	_, err = s.Seek(pos, io.SeekStart)
+	return err
+}
+
+// A counter counts the octets of content as an encoder writes them.
+type counter struct {
+	binary  bool
+	enc     proto.Encoder
+	scratch *[blockSize + 1]byte
+
+	size    int64
+	newline bool
+	eight   bool
+}
+
+func (c *counter) add(p []byte) {
+	c.eight = c.eight || has8bit(p)
+	if c.binary {
+		c.size += int64(len(p))
+		return
+	}
+	if c.scratch == nil {
+		c.scratch = blocks.Get().(*[blockSize + 1]byte)
+	}
+	const piece = blockSize / 2 // doubles at the most
+	for len(p) > 0 {
+		n := min(len(p), piece)
+		out := c.enc.Append(c.scratch[:0], p[:n])
+		if len(out) > 0 {
+			c.newline = out[len(out)-1] == '\n'
+		}
+		c.size += int64(len(out))
+		p = p[n:]
+	}
+}
+
+func (c *counter) give() {
+	if c.scratch != nil {
+		blocks.Put(c.scratch)
+		c.scratch = nil
+	}
+}
+
+// has8bit reports whether p has an octet above 127.
+func has8bit(p []byte) bool {
+	for len(p) >= 8 {
+		if (p[0]|p[1]|p[2]|p[3]|p[4]|p[5]|p[6]|p[7])&0x80 != 0 {
+			return true
+		}
+		p = p[8:]
+	}
+	for _, c := range p {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
+}

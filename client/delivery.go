@@ -1,0 +1,330 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// A fate is what is known of a recipient.
+type fate uint8
+
+const (
+	pending  fate = iota
+	accepted      // by the reply to RCPT
+	settled       // by a refusal, by the reply to the content, or by the end of the connection
+)
+
+// A delivery is a message on its way.
+type delivery struct {
+	m   *Message
+	res *Result
+
+	mail  []byte // the arguments of MAIL
+	rcpts []byte // and of each RCPT, one behind the other
+	ends  []int  // where each of them ends
+	body  source
+
+	verb   *proto.Verb // that carries chunks; nil for DATA
+	binary bool
+	seven  bool // octets above 127 must not be sent
+
+	fates  []fate
+	good   []int32 // the recipients accepted, in order
+	served int     // of those, how many the replies to the content have settled
+	later  []int32 // the recipients for whom the server had no room in this transaction
+
+	open    int   // replies outstanding
+	sender  error // MAIL was refused
+	go354   bool  // DATA was answered with 354
+	stopped error // why nothing more of the message is sent, or could be sent
+	ended   bool  // the end of the content is on its way, or has been
+	unknown bool
+}
+
+func newDelivery(m *Message) *delivery {
+	d := &delivery{m: m, res: &Result{Recipients: make([]RecipientResult, len(m.To))}, fates: make([]fate, len(m.To))}
+	for i := range m.To {
+		d.res.Recipients[i].Address = m.To[i].Address
+	}
+	return d
+}
+
+// prepare makes a delivery of m, all commands included. With an error in stopped, nothing of it is to be sent.
+func (c *Client) prepare(m *Message) *delivery {
+	d := newDelivery(m)
+	if err := c.load(d); err != nil {
+		d.stop(err)
+	}
+	return d
+}
+
+func (c *Client) load(d *delivery) error {
+	if len(d.m.To) == 0 {
+		return &MessageError{What: "the message", Err: errors.New("it has no recipients: add one to Message.To")}
+	}
+	if err := d.body.open(d.m.Body); err != nil {
+		return &MessageError{What: "reading the body", Err: err}
+	}
+	d.verb = c.set.Chunk(c.offer)
+	env := ext.Envelope{From: d.m.From, Mail: d.m.Mail, To: append([]ext.Recipient(nil), d.m.To...), Need: d.m.Need}
+	d.binary = d.m.Need&ext.Binary != 0 || c.set.Binary(c.offer, d.m.Mail)
+	if d.binary {
+		env.Need |= ext.Binary
+	}
+	if err := c.measure(d, &env); err != nil {
+		return &MessageError{What: "reading the body", Err: err}
+	}
+	if err := c.set.Prepare(c.offer, c.caps, &env); err != nil {
+		return err
+	}
+	if d.binary && d.verb == nil {
+		return &ext.NeedError{What: "binary content"}
+	}
+	return c.render(d, &env)
+}
+
+// measure finds out what the body needs.
+func (c *Client) measure(d *delivery, env *ext.Envelope) error {
+	m, err := d.body.measure(d.binary, d.verb == nil)
+	if err != nil {
+		return err
+	}
+	env.Size = m.size
+	if !m.known && d.m.Size > 0 {
+		env.Size = d.m.Size
+	}
+	switch {
+	case m.eight:
+		env.Need |= ext.EightBit
+	case !m.known && c.meets(ext.EightBit):
+		env.Need |= ext.EightBit
+	case !m.known && !d.binary:
+		d.seven = true
+	}
+	return nil
+}
+
+// meets reports whether an extension on offer provides for n.
+func (c *Client) meets(n ext.Need) bool {
+	for i, e := range c.set.Extensions() {
+		if c.offer.Has(i) && e.Meets&n != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// commandLine is the length of a command line without extensions, with its CRLF (RFC 5321 section 4.5.3.1.4).
+const commandLine = 512
+
+// render makes the arguments of all commands, so that an address that cannot be sent is found before a byte is.
+func (c *Client) render(d *delivery, env *ext.Envelope) error {
+	utf8 := c.set.UTF8(c.offer, env.Mail)
+	var err error
+	if d.mail, err = proto.AppendMailArgs(nil, env.From, env.Mail, utf8); err != nil {
+		return &MessageError{What: fmt.Sprintf("the sender %q", env.From.String()), Err: err}
+	}
+	if err := tooLong(c.mail, d.mail); err != nil {
+		return &MessageError{What: fmt.Sprintf("the sender %q", env.From.String()), Err: err}
+	}
+	d.ends = make([]int, len(env.To))
+	for i := range env.To {
+		start := len(d.rcpts)
+		d.rcpts, err = proto.AppendRcptArgs(d.rcpts, env.To[i].Address, env.To[i].Params, utf8)
+		if err == nil {
+			err = tooLong(c.rcpt, d.rcpts[start:])
+		}
+		if err != nil {
+			return &MessageError{What: fmt.Sprintf("the recipient %q", env.To[i].Address.String()), Err: err}
+		}
+		d.ends[i] = len(d.rcpts)
+	}
+	return nil
+}
+
+func tooLong(v *proto.Verb, args []byte) error {
+	if n := len(v.Name) + len(" ") + len(args) + len("\r\n"); n > commandLine+v.Grow {
+		return fmt.Errorf("the command line of %s would have %d octets, and %d is what a server has to accept",
+			v.Name, n, commandLine+v.Grow)
+	}
+	return nil
+}
+
+// rcptArgs returns the arguments of the RCPT command for the recipient i.
+func (d *delivery) rcptArgs(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = d.ends[i-1]
+	}
+	return d.rcpts[start:d.ends[i]]
+}
+
+// hopeless reports whether nothing more of the message should be sent, as far as replies tell.
+func (d *delivery) hopeless() bool { return d.sender != nil || d.stopped != nil || d.allRefused() }
+
+func (d *delivery) allRefused() bool {
+	if len(d.good) > 0 {
+		return false
+	}
+	for _, f := range d.fates {
+		if f == pending {
+			return false
+		}
+	}
+	return true
+}
+
+// answered takes note of a reply to e.
+func (d *delivery) answered(e expectation, ev proto.Event) {
+	r := ev.Reply.Reply()
+	ok := r.Code/100 == 2
+	switch e.role {
+	case mail:
+		if !ok {
+			d.sender = refusal(r, e.name())
+			d.settle(pending, r, d.sender)
+		}
+	case rcpt:
+		d.answeredRcpt(int(e.i), r, e.name())
+	case data:
+		d.go354 = r.Code/100 == 3
+		if !d.go354 {
+			d.refuse(r, e.name())
+		}
+	case chunk:
+		if !ok {
+			d.refuse(r, e.name())
+		}
+	case content:
+		d.answeredContent(r, e.name(), ev.Due)
+	}
+}
+
+func (d *delivery) answeredRcpt(i int, r proto.Reply, verb string) {
+	if d.fates[i] != pending {
+		return // MAIL was refused, and so is whatever followed
+	}
+	res := &d.res.Recipients[i]
+	res.Reply = r
+	if r.Code/100 == 2 {
+		d.fates[i] = accepted
+		d.good = append(d.good, int32(i))
+		return
+	}
+	d.fates[i] = settled
+	err := refusal(r, verb)
+	res.Err = err
+	if len(d.good) == 0 {
+		return
+	}
+	if r.Code == 552 {
+		// It once was the code for too many recipients, and is to be taken for 452 (RFC 5321 section 4.5.3.1.10).
+		res.Err = &proto.Error{Code: 452, Status: proto.Status{Class: 4, Subject: 5, Detail: 3}, Verb: verb, Err: err}
+	}
+	if r.Code == 552 || r.Code == 452 && (r.Status.IsZero() || r.Status.Subject == 5 && r.Status.Detail == 3) {
+		d.later = append(d.later, int32(i))
+	}
+}
+
+// answeredContent deals with a reply to the content: one for all recipients, or in LMTP one for each that was accepted,
+// in their order (RFC 2033 section 4.2).
+func (d *delivery) answeredContent(r proto.Reply, verb string, due int) {
+	last := d.served + 1
+	if due == 0 {
+		last = len(d.good)
+	}
+	if d.served < len(d.good) {
+		d.res.Reply = r
+	}
+	for ; d.served < min(last, len(d.good)); d.served++ {
+		i := d.good[d.served]
+		d.fates[i] = settled
+		res := &d.res.Recipients[i]
+		res.Reply = r
+		if r.Code/100 != 2 && res.Err == nil {
+			res.Err = refusal(r, verb)
+		}
+	}
+}
+
+// refuse settles the recipients accepted so far: the server does not take the content.
+func (d *delivery) refuse(r proto.Reply, verb string) {
+	if d.stopped != nil {
+		return
+	}
+	err := refusal(r, verb)
+	if len(d.good) > 0 {
+		d.res.Reply = r
+	}
+	d.stopped = err
+	d.settle(accepted, r, err)
+	d.settle(pending, r, err)
+}
+
+// stop settles all recipients that nothing is known of yet: err is why nothing more is sent.
+func (d *delivery) stop(err error) {
+	d.stopped = err
+	d.settle(accepted, proto.Reply{}, err)
+	d.settle(pending, proto.Reply{}, err)
+}
+
+// settle gives the recipients whose fate is f the end err.
+func (d *delivery) settle(f fate, r proto.Reply, err error) {
+	for i := range d.fates {
+		if d.fates[i] == f {
+			d.fates[i] = settled
+			d.res.Recipients[i].Reply, d.res.Recipients[i].Err = r, err
+		}
+	}
+}
+
+// abandon tells that the connection is gone. What has been answered stands (RFC 2033 section 4.2).
+func (d *delivery) abandon(err error) {
+	unsettled := false
+	for _, f := range d.fates {
+		unsettled = unsettled || f != settled
+	}
+	if !unsettled {
+		return
+	}
+	_, told := errors.AsType[*proto.Error](err)
+	d.unknown = d.unknown || d.ended && !told
+	d.stop(err)
+}
+
+// revoke takes back a success that the server reported before it had been sent all of the content.
+func (d *delivery) revoke() {
+	err := &ProtocolError{errors.Join(proto.ErrOutOfStep, errEarly)}
+	for _, i := range d.good {
+		if res := &d.res.Recipients[i]; res.Err == nil {
+			res.Err = err
+		}
+	}
+}
+
+// done reports whether all is known.
+func (d *delivery) done() bool {
+	for _, f := range d.fates {
+		if f != settled {
+			return false
+		}
+	}
+	return d.open == 0
+}
+
+// outcome returns the result, with a *SendError unless every recipient got the message.
+func (d *delivery) outcome() (*Result, error) {
+	d.body.close()
+	for i := range d.res.Recipients {
+		if err := d.res.Recipients[i].Err; err != nil {
+			return d.res, &SendError{Result: d.res, Unknown: d.unknown, Err: err}
+		}
+	}
+	if d.stopped != nil {
+		return d.res, &SendError{Result: d.res, Err: d.stopped}
+	}
+	return d.res, nil
+}

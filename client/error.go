@@ -1,0 +1,150 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+var (
+	// ErrClosed is wrapped by the errors of a client whose connection is closed, together with the reason if it was not
+	// Close: the client did not do what it was called for, and nothing of it was sent.
+	ErrClosed = errors.New("smtp: the connection is closed")
+	// ErrBusy means that the client is in use by another call. A client does one thing at a time.
+	ErrBusy = errors.New("smtp: the client is in use by another call: wait for it, or use a client for each goroutine")
+)
+
+// A LostError means that the connection could not be made, broke, or was given up because the server took too long or the
+// context ended. It counts as temporary (RFC 5321 section 3.8).
+type LostError struct {
+	Doing string // such as "waiting for the reply to MAIL"
+	Err   error  // for a timeout it wraps os.ErrDeadlineExceeded
+}
+
+func (e *LostError) Error() string {
+	return "smtp: connection lost while " + e.Doing + ": " + cause(e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *LostError) Unwrap() error { return e.Err }
+
+// Timeout reports whether the server took too long.
+func (e *LostError) Timeout() bool {
+	var t net.Error
+	return errors.As(e.Err, &t) && t.Timeout()
+}
+
+// A ProtocolError means that the server does not speak the protocol, or that nobody knows any more which command its
+// replies answer. The connection was closed.
+type ProtocolError struct {
+	Err error
+}
+
+func (e *ProtocolError) Error() string {
+	return "smtp: the server does not follow the protocol: " + cause(e.Err)
+}
+
+// Unwrap returns the cause; it wraps proto.ErrOutOfStep, proto.ErrMalformedReply or proto.ErrReplyTooLarge.
+func (e *ProtocolError) Unwrap() error { return e.Err }
+
+// A MessageError means that a message cannot be sent as it is: an address is not one, or its Body failed. No recipient
+// has got it.
+type MessageError struct {
+	What string // such as "the recipient \"x\""
+	Err  error
+}
+
+func (e *MessageError) Error() string { return "smtp: " + e.What + ": " + cause(e.Err) }
+
+// Unwrap returns the cause.
+func (e *MessageError) Unwrap() error { return e.Err }
+
+// A SendError means that a message did not get to all of its recipients. Result tells about each one.
+type SendError struct {
+	Result *Result
+	// Unknown means that the connection broke between the end of the content and the reply to it. The server may
+	// have taken the message or not; sending it again may deliver it twice (RFC 1047).
+	Unknown bool
+	// Err is what happened to the first recipient that the message did not get to, or to all of them.
+	Err error
+}
+
+func (e *SendError) Error() string {
+	var b strings.Builder
+	b.WriteString("smtp: ")
+	failed := 0
+	for i := range e.Result.Recipients {
+		if e.Result.Recipients[i].Err != nil {
+			failed++
+		}
+	}
+	switch n := len(e.Result.Recipients); {
+	case e.Unknown:
+		b.WriteString("whether the message was accepted is unknown: ")
+	case n > 1 && failed == n:
+		fmt.Fprintf(&b, "not sent to any of %d recipients: ", n)
+	case n > 1:
+		fmt.Fprintf(&b, "not sent to %d of %d recipients: ", failed, n)
+	}
+	b.WriteString(cause(e.Err))
+	return b.String()
+}
+
+// Unwrap returns Err.
+func (e *SendError) Unwrap() error { return e.Err }
+
+// SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers
+// it once. It is false for nil: there is nothing to retry. Whether another attempt has better prospects is for [Temporary]
+// to say.
+func SafeToRetry(err error) bool {
+	if err == nil {
+		return false
+	}
+	e, ok := errors.AsType[*SendError](err)
+	return !ok || !e.Unknown && e.Result.Sent() == 0
+}
+
+// Temporary reports whether what failed may succeed later: the server said so with 4yz, or the connection could not be
+// made, broke or took too long. For a [SendError] it suffices that one recipient may be served later; the others must
+// not be tried again.
+func Temporary(err error) bool {
+	if e, ok := errors.AsType[*SendError](err); ok {
+		for i := range e.Result.Recipients {
+			if temporary(e.Result.Recipients[i].Err) {
+				return true
+			}
+		}
+		return false
+	}
+	return temporary(err)
+}
+
+func temporary(err error) bool {
+	if e, ok := errors.AsType[*proto.Error](err); ok {
+		return e.Temporary()
+	}
+	if _, ok := errors.AsType[*ProtocolError](err); ok {
+		return true // RFC 5321 section 3.8: as if 451 had been received
+	}
+	if _, ok := errors.AsType[*ext.TLSError](err); ok {
+		return false
+	}
+	_, lost := errors.AsType[*LostError](err)
+	return lost || errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, context.DeadlineExceeded)
+}
+
+// cause is the text of err as part of a longer one.
+func cause(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }
+
+// refusal is the reply r to what verb names, as an error.
+func refusal(r proto.Reply, verb string) *proto.Error {
+	e := r.Err()
+	e.Verb = verb
+	return e
+}

@@ -1,0 +1,319 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// Send sends a message. The result tells about each recipient, whatever happened; the error is nil if all of them were
+// accepted, and a *SendError otherwise. Those whom the server accepts get the message even if it refuses others.
+//
+// A transaction may have more recipients than the server takes at once. If it says so, and Body is an io.Seeker, the rest
+// are sent in further transactions (RFC 5321 section 4.5.3.1.8).
+//
+// The client can be used again afterwards, whether or not there was an error, unless the connection was closed: then
+// further calls return an error that wraps ErrClosed. It is closed if the server is too slow, breaks the rules or says
+// 421, if it refuses the content before all of it has been sent after DATA, if ctx ends meanwhile, and if Body fails after
+// the server was told that content follows: to end the content then would be to send half a message.
+func (c *Client) Send(ctx context.Context, m *Message) (*Result, error) {
+	if err := c.begin(ctx); err != nil {
+		return unsent(m, err)
+	}
+	defer c.end()
+	d := c.sendOne(ctx, m)
+	res, err := d.outcome()
+	for left := d.later; len(left) > 0 && res.Sent() > 0 && c.broken == nil && d.body.rewind(); {
+		rest := *m
+		rest.To = make([]ext.Recipient, len(left))
+		for i, at := range left {
+			rest.To[i] = m.To[at]
+		}
+		d := c.sendOne(ctx, &rest)
+		part, _ := d.outcome()
+		res.Reply = part.Reply
+		for i, at := range left {
+			res.Recipients[at] = part.Recipients[i]
+		}
+		err = summary(res, d.unknown)
+		left = remaining(left, d.later)
+		if part.Sent() == 0 {
+			break
+		}
+	}
+	return res, err
+}
+
+// remaining returns those of left at the places at.
+func remaining(left, at []int32) []int32 {
+	var rest []int32
+	for _, i := range at {
+		rest = append(rest, left[i])
+	}
+	return rest
+}
+
+// summary returns the error that goes with res, nil if all went well.
+func summary(res *Result, unknown bool) error {
+	for i := range res.Recipients {
+		if err := res.Recipients[i].Err; err != nil {
+			return &SendError{Result: res, Unknown: unknown, Err: err}
+		}
+	}
+	return nil
+}
+
+// unsent is the outcome for a message that was not even begun.
+func unsent(m *Message, err error) (*Result, error) {
+	d := newDelivery(m)
+	d.stop(err)
+	return d.outcome()
+}
+
+// sendOne sends a message and waits for the end of it. The server is left ready for another.
+func (c *Client) sendOne(ctx context.Context, m *Message) *delivery {
+	d := c.prepare(m)
+	if d.stopped != nil {
+		return d
+	}
+	err := c.transmit(ctx, d)
+	if err == nil {
+		err = c.drain(ctx)
+	}
+	if err != nil {
+		d.abandon(err)
+		return d
+	}
+	if c.unready() && c.reset(ctx) == nil {
+		_ = c.drain(ctx) // the message is done; if this fails, the connection is closed, and the next call tells why
+	}
+	return d
+}
+
+// unready reports whether RSET is needed before another message.
+func (c *Client) unready() bool { return c.dirty || c.tx.Ahead() != proto.Ready }
+
+// reset appends RSET.
+func (c *Client) reset(ctx context.Context) error {
+	c.dirty = false
+	if err := c.command(ctx, c.rset, nil, expectation{role: rset, verb: c.rset}); err != nil {
+		return c.fail(err)
+	}
+	return nil
+}
+
+// transmit sends d as far as it can without knowing how it ends: what has been appended last may be left for whoever calls
+// launch. The error is not nil if the connection is closed.
+func (c *Client) transmit(ctx context.Context, d *delivery) error {
+	if c.unready() {
+		if err := c.reset(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.envelope(ctx, d); err != nil {
+		return err
+	}
+	if !c.groups {
+		if err := c.drain(ctx); err != nil {
+			return err
+		}
+	}
+	if d.hopeless() {
+		return nil
+	}
+	if d.verb != nil {
+		return c.sendChunks(ctx, d)
+	}
+	return c.sendData(ctx, d)
+}
+
+// envelope appends MAIL and RCPT. Where the server takes groups of commands they are one.
+func (c *Client) envelope(ctx context.Context, d *delivery) error {
+	if err := c.command(ctx, c.mail, d.mail, expectation{role: mail, d: d, verb: c.mail}); err != nil {
+		return c.fail(err)
+	}
+	for i := range d.m.To {
+		if !c.groups {
+			if err := c.drain(ctx); err != nil {
+				return err
+			}
+		}
+		if d.sender != nil {
+			return nil
+		}
+		e := expectation{role: rcpt, i: int32(i), d: d, verb: c.rcpt}
+		if err := c.command(ctx, c.rcpt, d.rcptArgs(i), e); err != nil {
+			return c.fail(err)
+		}
+		if len(c.out) >= blockSize {
+			if err := c.launch(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// command appends a command. Where it must not follow what is outstanding, that is awaited first.
+func (c *Client) command(ctx context.Context, v *proto.Verb, args []byte, e expectation) error {
+	for {
+		out, err := c.tx.AppendCommand(c.out, v, args)
+		if err == nil {
+			c.out = out
+			c.expect(e)
+			c.traceCommand(v, args)
+			return nil
+		}
+		if !errors.Is(err, proto.ErrMustWait) || c.waiting.len() == 0 {
+			return err
+		}
+		if err := c.drain(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// sendData sends the content by DATA. The end of it is left in c.out.
+func (c *Client) sendData(ctx context.Context, d *delivery) error {
+	if c.tx.Ahead() != proto.Rcpt {
+		return nil // all recipients are known to have been refused
+	}
+	if err := c.command(ctx, c.data, nil, expectation{role: data, d: d, verb: c.data}); err != nil {
+		return c.fail(err)
+	}
+	if err := c.drain(ctx); err != nil {
+		return err
+	}
+	switch {
+	case !d.go354:
+		return nil
+	case d.sender != nil:
+		return c.fail(&ProtocolError{errors.New("smtp: it asks for the content of a message whose sender it refused")})
+	case len(d.good) == 0:
+		return c.endData(d, 0) // an empty message, which it has to refuse (RFC 2920 section 3.1)
+	}
+	c.sending = d
+	defer func() { c.sending = nil }()
+	var octets int64
+	for {
+		p := d.body.block()
+		if d.seven && has8bit(p) {
+			return c.abort(d, c.needEightBit())
+		}
+		before := len(c.out)
+		out, err := c.tx.AppendBody(c.out, p)
+		if err != nil {
+			return c.fail(err)
+		}
+		c.out = out
+		octets += int64(len(c.out) - before)
+		if d.body.last() {
+			return c.endData(d, octets)
+		}
+		if err := c.launch(ctx); err != nil {
+			return err
+		}
+		if err := d.body.next(); err != nil {
+			return c.abort(d, &MessageError{What: "reading the body", Err: err})
+		}
+	}
+}
+
+// abort gives up in the middle of content. There is no way to tell the server so but to close the connection; the end of
+// content would make it take half a message for a whole one.
+func (c *Client) abort(d *delivery, err error) error {
+	d.stop(err)
+	return c.fail(err)
+}
+
+func (c *Client) endData(d *delivery, octets int64) error {
+	out, err := c.tx.AppendEnd(c.out)
+	if err != nil {
+		return c.fail(err)
+	}
+	octets += int64(len(out) - len(c.out))
+	c.out = out
+	c.expect(expectation{role: content, d: d})
+	c.traceContent(octets)
+	return nil
+}
+
+// needEightBit says why content with octets above 127 cannot go on.
+func (c *Client) needEightBit() error {
+	e := &ext.NeedError{What: "content with 8-bit octets"}
+	for _, x := range c.set.Extensions() {
+		if x.Meets&ext.EightBit != 0 {
+			e.Keyword = x.Keyword
+			break
+		}
+	}
+	return e
+}
+
+// chunksAhead is how many chunks may wait for their replies. What the server refuses late, it has been sent in vain.
+const chunksAhead = 16
+
+// sendChunks sends the content in chunks. The first one goes along with the envelope, so that a small message takes no
+// round trip of its own; the others follow when the recipients are known. The last one is left in c.out.
+func (c *Client) sendChunks(ctx context.Context, d *delivery) error {
+	var enc proto.Encoder
+	for first := true; ; first = false {
+		if !d.binary && d.seven && has8bit(d.body.block()) {
+			d.stop(c.needEightBit())
+			return nil
+		}
+		last := d.body.last()
+		if err := c.chunk(ctx, d, &enc, last); err != nil || last {
+			return err
+		}
+		wait := chunksAhead
+		if first || !c.groups {
+			wait = 1
+		}
+		if err := c.launch(ctx); err != nil {
+			return err
+		}
+		for d.open >= wait {
+			if err := c.advance(ctx); err != nil {
+				return err
+			}
+		}
+		if d.hopeless() {
+			return nil
+		}
+		if err := d.body.next(); err != nil {
+			d.stop(&MessageError{What: "reading the body", Err: err})
+			return nil
+		}
+	}
+}
+
+// chunk appends the current block of d as a chunk.
+func (c *Client) chunk(ctx context.Context, d *delivery, enc *proto.Encoder, last bool) error {
+	p := d.body.block()
+	if !d.binary {
+		c.text = enc.Append(c.text[:0], p)
+		p = c.text
+	}
+	var room [32]byte
+	args := strconv.AppendInt(room[:0], int64(len(p)), 10)
+	e := expectation{role: chunk, d: d, verb: d.verb}
+	if last {
+		args = append(args, " LAST"...)
+		e.role = content
+	}
+	if err := c.command(ctx, d.verb, args, e); err != nil {
+		return c.fail(err)
+	}
+	c.dirty = true
+	out, err := c.tx.AppendPayload(c.out, p)
+	if err != nil {
+		return c.fail(err)
+	}
+	c.out = out
+	c.traceContent(int64(len(p)))
+	return nil
+}

@@ -1,0 +1,106 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// inputSize is how much is read from a connection at once.
+const inputSize = 4 << 10
+
+// A wire moves the bytes of a connection. One goroutine reads, and lives as long as the wire; one writes, as long as there
+// is something to be written. So the goroutine that uses the client can deal with replies while the server has yet to
+// take in what is being written, and a server that does not read on before its replies are taken cannot block both
+// sides for ever (RFC 2920 section 3.1).
+//
+// Waiting is bounded by timers and contexts and not by deadlines of the connection, which some connections do not have.
+// What has been waited for too long is ended by closing it.
+type wire struct {
+	conn net.Conn
+	in   chan input    // what was read; closed when the reader has ended
+	more chan struct{} // tells the reader to go on
+
+	wrote   chan error // the end of a write
+	writing bool
+
+	readErr, writeErr error
+}
+
+// input is what one Read returned. The octets are valid until more is sent.
+type input struct {
+	p   []byte
+	err error
+}
+
+// open begins to read from conn.
+func (w *wire) open(conn net.Conn) {
+	*w = wire{
+		conn: conn,
+		in:   make(chan input, 1), more: make(chan struct{}, 1),
+		wrote: make(chan error, 1),
+	}
+	go read(conn, w.in, w.more)
+}
+
+func read(conn net.Conn, in chan<- input, more <-chan struct{}) {
+	defer close(in)
+	buf := make([]byte, inputSize)
+	for {
+		n, err := conn.Read(buf)
+		in <- input{buf[:n], err}
+		if err != nil {
+			return
+		}
+		if _, ok := <-more; !ok {
+			return
+		}
+	}
+}
+
+// write begins to write p, which must not be changed before the end of the write has been received from wrote.
+func (w *wire) write(p []byte) {
+	w.writing = true
+	conn, wrote := w.conn, w.wrote
+	go func() {
+		_, err := conn.Write(p)
+		wrote <- err
+	}()
+}
+
+// stop ends the reader while the connection stays open, and gives what it has read to feed.
+func (w *wire) stop(feed func([]byte)) error {
+	if err := w.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return fmt.Errorf("smtp: the connection cannot be handed over because it has no deadlines: %w", err)
+	}
+	for in := range w.in {
+		feed(in.p)
+		switch {
+		case in.err == nil:
+			w.more <- struct{}{}
+		case !errors.Is(in.err, os.ErrDeadlineExceeded):
+			w.readErr = in.err
+		}
+	}
+	if w.readErr != nil {
+		return w.readErr
+	}
+	return w.conn.SetReadDeadline(time.Time{})
+}
+
+// finish waits for the goroutines to end, once the connection is closed.
+func (w *wire) finish() {
+	if w.in == nil {
+		return
+	}
+	close(w.more)
+	for range w.in {
+	}
+	if w.writing {
+		<-w.wrote
+		w.writing = false
+	}
+	w.in = nil
+}
