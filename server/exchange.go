@@ -1,0 +1,187 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// extension has an extension serve one of its verbs.
+func (c *Conn) extension(ev proto.Event, e *ext.Extension) {
+	if e.Serve == nil {
+		c.account(ev.Verb, errNotServed.Reply())
+		return
+	}
+	x := &c.exchange
+	x.verb, x.args, x.handed = ev.Verb, string(ev.Args), false
+	if ev.Payload >= 0 && !c.swallow(ev.Payload, errNotServed) {
+		return // there is no way to get at the payload other than as a chunk
+	}
+	c.watch.arm()
+	err := e.Serve(c.ctx, x)
+	c.watch.disarm()
+	switch {
+	case c.err != nil:
+	case x.handed:
+		c.anew()
+	default:
+		c.account(x.verb, c.replyTo(e.Keyword, err, okPlain))
+		c.rx.SetUTF8(c.utf8)
+	}
+}
+
+// anew goes on with another session after a hand-over.
+func (c *Conn) anew() {
+	c.endTransaction()
+	c.endSession()
+	if e := c.newSession(); e != nil {
+		c.refusal = e
+	}
+}
+
+// An exchange is the command that an extension serves. A connection has one, since it carries out one at a time.
+type exchange struct {
+	*Conn
+	verb   *proto.Verb
+	args   string
+	handed bool // the connection has been handed over
+}
+
+var _ ext.Exchange = (*exchange)(nil)
+
+func (x *exchange) Verb() *proto.Verb { return x.verb }
+
+func (x *exchange) Args() string { return x.args }
+
+func (x *exchange) Authenticated(identity string) { x.identity = identity }
+
+func (x *exchange) AuthFailed() int {
+	x.failed++
+	return x.failed
+}
+
+func (x *exchange) PermitUTF8() { x.rx.SetUTF8(true) }
+
+func (x *exchange) Table() *proto.Table { return x.srv.set.Table() }
+
+func (x *exchange) Challenge(_ context.Context, r proto.Reply) (string, error) {
+	c := x.Conn
+	c.watch.disarm()
+	defer c.watch.arm()
+	if err := x.send(r, proto.Exchange); err != nil {
+		return "", err
+	}
+	switch ev := c.next(false); {
+	case ev.Kind == proto.Line && ev.Err != nil:
+		return "", ev.Err
+	case ev.Kind == proto.Line:
+		return string(ev.Data), nil
+	case ev.Kind == proto.Fatal:
+		c.fatal(ev)
+	}
+	return "", x.lost()
+}
+
+// send sends r, which must lead to the state s.
+func (x *exchange) send(r proto.Reply, s proto.State) error {
+	c := x.Conn
+	if c.err != nil {
+		return x.lost()
+	}
+	if next, ok := x.verb.After(x.verb.In, r.Code); !ok || next != s {
+		return fmt.Errorf("smtp: the reply %d to %s does not lead to %v: look at the row of the verb",
+			r.Code, x.verb.Name, s)
+	}
+	out, err := c.rx.AppendReply(c.out, r)
+	if err != nil {
+		return fmt.Errorf("smtp: the reply %d to %s: %w", r.Code, x.verb.Name, err)
+	}
+	c.out = out
+	c.traceReply(r)
+	c.flush()
+	if c.err != nil {
+		return x.lost()
+	}
+	return nil
+}
+
+// lost returns why the connection is at its end.
+func (x *exchange) lost() error {
+	if e := asError(x.err); e != nil {
+		return e
+	}
+	return io.ErrUnexpectedEOF
+}
+
+type takeFunc = func(context.Context, net.Conn) (net.Conn, error)
+
+func (x *exchange) Handover(_ context.Context, r proto.Reply, take takeFunc) error {
+	c := x.Conn
+	c.watch.disarm()
+	defer c.watch.arm()
+	if err := x.send(r, proto.Handover); err != nil {
+		return err
+	}
+	nc, err := x.hand(take)
+	if err != nil {
+		// Whatever was said now would be said in clear to whom it may concern.
+		c.srv.opt.Logger.Info("smtp: hand-over failed", "remote", addrString(c.raw), "verb", x.verb.Name, "err", err)
+		c.end(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))
+		return err
+	}
+	c.use(nc)
+	c.rx.Restart(proto.Hello)
+	c.setStatus(c.srv.status)
+	c.forgetClient()
+	x.handed = true
+	return nil
+}
+
+// hand calls take with the connection, in front of which it puts what was read of it already.
+func (x *exchange) hand(take takeFunc) (net.Conn, error) {
+	c := x.Conn
+	if !c.shake(true) {
+		return nil, ErrServerClosed
+	}
+	defer c.shake(false)
+	var deadline time.Time
+	if t := c.srv.opt.HandshakeTimeout; t > 0 {
+		deadline = time.Now().Add(t)
+	}
+	_ = c.nc.SetDeadline(deadline)
+	nc := c.nc
+	if first := append(c.rx.Leftover(), c.watch.leftover()...); len(first) > 0 {
+		nc = &prefixed{Conn: nc, first: first}
+	}
+	ctx, cancel := c.handshakeContext()
+	defer cancel()
+	next, err := take(ctx, nc)
+	if err == nil && next == nil {
+		err = errors.New("smtp: the connection was not given back")
+	}
+	if err == nil {
+		_ = c.nc.SetDeadline(time.Time{})
+	}
+	return next, err
+}
+
+// prefixed is a connection of which some octets have been read before.
+type prefixed struct {
+	net.Conn
+	first []byte
+}
+
+func (p *prefixed) Read(b []byte) (int, error) {
+	if len(p.first) > 0 {
+		n := copy(b, p.first)
+		p.first = p.first[n:]
+		return n, nil
+	}
+	return p.Conn.Read(b)
+}

@@ -1,0 +1,58 @@
+package server
+
+import "time"
+
+// The defaults of the limits in Options, and the bounds that are not options. RFC 5321 section 4.5.3.1 has the least
+// that a server must be able to take.
+const (
+	// defaultMaxSize is several times what the large mail providers let through.
+	defaultMaxSize = 64 << 20
+	// defaultMaxRcpts is Postfix's; RFC 5321 section 4.5.3.1.8 demands 100.
+	defaultMaxRcpts = 1000
+	// defaultMaxConns keeps well below the 1024 files that a process may open on many systems.
+	defaultMaxConns        = 1000
+	defaultMaxConnsPerHost = 100
+	// defaultMaxErrors is Postfix's smtpd_hard_error_limit.
+	defaultMaxErrors       = 20
+	defaultMaxRefusedRcpts = 100
+	defaultMaxJunk         = 1000
+
+	// defaultCommandTimeout is that of RFC 5321 section 4.5.3.2.7.
+	defaultCommandTimeout   = 5 * time.Minute
+	defaultContentTimeout   = 5 * time.Minute
+	defaultWriteTimeout     = 5 * time.Minute
+	defaultHandshakeTimeout = time.Minute
+	defaultMinRate          = 100
+	defaultMinRateGrace     = 10 * time.Minute
+
+	// maxPending is how many octets of replies are collected before they are written, whether or not there is more
+	// input: what a client that never reads can make us hold.
+	maxPending = 64 << 10
+	// maxDrain is how much of a message that nobody reads is passed over, where MaxSize is no bound.
+	maxDrain = 64 << 20
+	// minDrain is how much is passed over at least, however small MaxSize is.
+	minDrain = 1 << 20
+	// A message may come in freeChunks chunks, and one more for each octetsPerChunk octets in them. Chunks that are
+	// smaller than that on the average are an attack on the processor.
+	freeChunks     = 1000
+	octetsPerChunk = 1 << 10
+	// contentBuffer is the size of the buffer lent to a connection while it transfers content.
+	contentBuffer = 64 << 10
+	// longestHello bounds the argument of EHLO (RFC 5321 section 4.5.3.1.2).
+	longestHello = 255
+
+	// watchDelay is how long a session may take before the connection is watched for the client hanging up.
+	watchDelay = 100 * time.Millisecond
+	// watchBuffer is how much a client may send meanwhile. A client that has sent more is not watched.
+	watchBuffer = 512
+
+	// acceptDelay and acceptDelayMax bound the pause after an error of Accept.
+	acceptDelay    = 5 * time.Millisecond
+	acceptDelayMax = time.Second
+	// refuseTimeout is how long the reply to a connection that is one too many may take to write.
+	refuseTimeout = 5 * time.Second
+	// A connection that is closed while the client still sends would be reset, and the last reply lost with it. So
+	// the server goes on reading for lingerTimeout or lingerOctets, whichever comes first.
+	lingerTimeout = time.Second
+	lingerOctets  = 1 << 20
+)

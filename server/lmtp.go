@@ -1,0 +1,70 @@
+package server
+
+import (
+	"slices"
+	"sync"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// results are the outcomes that RecipientData tells. They are sent in the order of the recipients and as soon as may
+// be: when the content has arrived to its end, and those before are known.
+type results struct {
+	c      *Conn
+	report func(rcpt int, err error)
+
+	// mu guards what follows, and the sending of replies, while DataEach is at work.
+	mu      sync.Mutex
+	on      bool
+	replies []proto.Reply // a zero Code means not known yet
+	sent    int
+}
+
+func (l *results) init(c *Conn) {
+	l.c = c
+	l.report = l.result
+}
+
+// begin prepares for n recipients, none of which have results of their own if n is zero.
+func (l *results) begin(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.on, l.sent = n > 0, 0
+	l.replies = slices.Grow(l.replies[:0], n)[:n]
+	clear(l.replies)
+}
+
+func (l *results) finish() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.on = false
+}
+
+func (l *results) result(rcpt int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.on || rcpt < 0 || rcpt >= len(l.replies) {
+		l.c.srv.opt.Logger.Error("smtp: a result for no recipient of the message", "rcpt", rcpt, "err", err)
+		return
+	}
+	if l.replies[rcpt].Code != 0 {
+		return
+	}
+	r := l.c.replyTo("DataEach", err, okMessage)
+	if r.Code == 421 {
+		r.Code = 451 // the others have a right to their replies
+	}
+	l.replies[rcpt] = r
+	if b := &l.c.body; b.done && b.refused == nil {
+		l.send()
+		l.c.flush()
+	}
+}
+
+// send sends the results that are known.
+func (l *results) send() {
+	for l.sent < len(l.replies) && l.replies[l.sent].Code != 0 && l.c.err == nil {
+		l.c.replyOnce(l.replies[l.sent])
+		l.sent++
+	}
+}

@@ -1,0 +1,267 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// TestMain fails if a test leaves goroutines behind.
+func TestMain(m *testing.M) {
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	deadline := time.Now().Add(5 * time.Second)
+	for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
+		runtime.Gosched()
+	}
+	if n := runtime.NumGoroutine(); n > before && code == 0 {
+		buf := make([]byte, 1<<20)
+		fmt.Fprintf(os.Stderr, "%d goroutines are left behind:\n%s\n", n-before, buf[:runtime.Stack(buf, true)])
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// A store is a backend that notes what its sessions are told. The functions, if there are any, decide.
+type store struct {
+	newSession func(ctx context.Context, c *server.Conn) error
+	mail       func(ctx context.Context, from proto.Address, p proto.Params) error
+	rcpt       func(ctx context.Context, to proto.Address, p proto.Params) error
+	data       func(ctx context.Context, r io.Reader) error
+
+	mu   sync.Mutex
+	log  []string // what was called, such as "mail a@b.example"
+	kept []string
+	conn *server.Conn
+}
+
+func (st *store) NewSession(ctx context.Context, c *server.Conn) (server.Session, error) {
+	st.note("new")
+	st.conn = c
+	if st.newSession != nil {
+		if err := st.newSession(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	return &session{st}, nil
+}
+
+func (st *store) note(format string, args ...any) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.log = append(st.log, fmt.Sprintf(format, args...))
+}
+
+// calls returns what was called, and forgets it.
+func (st *store) calls() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s := strings.Join(st.log, ", ")
+	st.log = nil
+	return s
+}
+
+// messages returns the messages accepted.
+func (st *store) messages() []string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return append([]string(nil), st.kept...)
+}
+
+type session struct{ *store }
+
+func (s *session) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
+	s.note("mail %v", from)
+	if s.mail != nil {
+		return s.mail(ctx, from, p)
+	}
+	return nil
+}
+
+func (s *session) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error {
+	s.note("rcpt %v", to)
+	if s.rcpt != nil {
+		return s.rcpt(ctx, to, p)
+	}
+	return nil
+}
+
+func (s *session) Data(ctx context.Context, r io.Reader) error {
+	if s.data != nil {
+		err := s.data(ctx, r)
+		s.note("data")
+		return err
+	}
+	b, err := io.ReadAll(r)
+	s.note("data %d %v", len(b), err)
+	if err == nil {
+		s.mu.Lock()
+		s.kept = append(s.kept, string(b))
+		s.mu.Unlock()
+	}
+	return err
+}
+
+func (s *session) Reset(context.Context) { s.note("reset") }
+
+func (s *session) Close() error {
+	s.note("close")
+	return nil
+}
+
+// quiet is a logger for tests in which errors are part of the plan.
+var quiet = slog.New(slog.DiscardHandler)
+
+func newServer(t testing.TB, b server.Backend, opt server.Options) *server.Server {
+	t.Helper()
+	if opt.Hostname == "" {
+		opt.Hostname = "mail.example"
+	}
+	if opt.Logger == nil {
+		opt.Logger = quiet
+	}
+	s, err := server.New(b, &opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A peer is the client's end of a connection.
+type peer struct {
+	t     testing.TB
+	nc    net.Conn
+	lines chan string // of the server's, closed at the end
+	done  chan error  // what ServeConn returned
+}
+
+// dial connects to s over a net.Pipe.
+func dial(t testing.TB, s *server.Server) *peer {
+	t.Helper()
+	here, there := net.Pipe()
+	return dialOver(t, s, here, there)
+}
+
+func dialOver(t testing.TB, s *server.Server, here, there net.Conn) *peer {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- s.ServeConn(context.Background(), there) }()
+	p := newPeer(t, here)
+	p.done = done
+	return p
+}
+
+func newPeer(t testing.TB, nc net.Conn) *peer {
+	p := &peer{t: t, nc: nc}
+	p.listen()
+	t.Cleanup(func() { p.nc.Close() })
+	return p
+}
+
+// listen reads what the server says, so that neither end waits for the other to read.
+func (p *peer) listen() {
+	lines := make(chan string, 100_000)
+	p.lines = lines
+	nc := p.nc
+	go func() {
+		defer close(lines)
+		r := bufio.NewReader(nc)
+		for {
+			line, err := r.ReadString('\n')
+			if line != "" {
+				lines <- line
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+}
+
+func (p *peer) send(text string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.nc, text); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		p.t.Fatalf("sending %.40q: %v", text, err)
+	}
+}
+
+// reply returns the next reply with all of its lines, "" at the end of the connection.
+func (p *peer) reply() string {
+	p.t.Helper()
+	var b strings.Builder
+	for line := range p.lines {
+		b.WriteString(line)
+		if len(line) < 4 || line[3] != '-' {
+			break
+		}
+	}
+	return b.String()
+}
+
+// expect checks that the next replies begin with the given texts.
+func (p *peer) expect(want ...string) {
+	p.t.Helper()
+	for _, w := range want {
+		if got := p.reply(); !strings.HasPrefix(got, w) {
+			p.t.Fatalf("the server says %q, want %q", got, w)
+		}
+	}
+}
+
+// ask sends each command and checks that the reply to it begins with the text that follows it.
+func (p *peer) ask(pairs ...string) {
+	p.t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		p.send(pairs[i] + "\r\n")
+		if got := p.reply(); !strings.HasPrefix(got, pairs[i+1]) {
+			p.t.Fatalf("the server says %q to %.60q, want %q", got, pairs[i], pairs[i+1])
+		}
+	}
+}
+
+// hello passes the greeting and EHLO.
+func (p *peer) hello() {
+	p.t.Helper()
+	p.expect("220 mail.example")
+	p.ask("EHLO client.example", "250-mail.example")
+}
+
+// begin opens a transaction with a recipient.
+func (p *peer) begin() {
+	p.t.Helper()
+	p.ask("MAIL FROM:<a@b.example>", "250 2.1.0", "RCPT TO:<c@d.example>", "250 2.1.5")
+}
+
+// ended checks that the server has closed the connection and said nothing more. It returns what ServeConn did.
+func (p *peer) ended() error {
+	p.t.Helper()
+	if got := p.reply(); got != "" {
+		p.t.Fatalf("the server says %q, want it to close", got)
+	}
+	if p.done == nil {
+		return nil
+	}
+	return <-p.done
+}
+
+// quit says QUIT and waits for the end.
+func (p *peer) quit() {
+	p.t.Helper()
+	p.ask("QUIT", "221 ")
+	if err := p.ended(); err != nil {
+		p.t.Fatalf("ServeConn returned %v after QUIT", err)
+	}
+}
