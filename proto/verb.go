@@ -188,7 +188,7 @@ func (v *Verb) check() error {
 func (t *Table) Protocol() Protocol { return t.protocol }
 
 // Lookup returns the row of the verb called name, in any case, or nil.
-func (t *Table) Lookup(name string) *Verb { return t.index[strings.ToUpper(name)] }
+func (t *Table) Lookup(name string) *Verb { return t.lookup([]byte(name)) }
 
 // Verbs returns the rows of the table's commands, in the order they were given.
 func (t *Table) Verbs() []*Verb { return append([]*Verb(nil), t.verbs...) }

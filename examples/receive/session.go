@@ -35,7 +35,7 @@ type session struct {
 }
 
 func (s *session) Mail(_ context.Context, from proto.Address, p proto.Params) error {
-	s.envelope = envelope{From: text(from), Params: params(p)}
+	s.envelope = envelope{From: from.String(), Params: params(p)}
 	return nil
 }
 
@@ -101,13 +101,6 @@ func (e *envelope) describe(c *server.Conn) {
 	if t := c.TLS(); t != nil {
 		e.TLS = &tlsFacts{tls.VersionName(t.Version), tls.CipherSuiteName(t.CipherSuite), t.ServerName}
 	}
-}
-
-func text(a proto.Address) string {
-	if a.IsNull() {
-		return ""
-	}
-	return a.String()
 }
 
 func params(p proto.Params) map[string]string {

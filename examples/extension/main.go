@@ -1,0 +1,91 @@
+// Extension shows an SMTP service extension that is not part of the library: xtrace.go adds a keyword, a parameter and a verb
+// to both sides, and this file uses it.
+//
+//	go run ./examples/extension
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"strings"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// session remembers where the messages are that have an ID.
+type session struct {
+	id     string
+	places map[string]string
+}
+
+func (s *session) Mail(_ context.Context, _ proto.Address, p proto.Params) error {
+	s.id, _ = ID(p)
+	return nil
+}
+
+func (s *session) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
+	s.places[s.id] = "in the mailbox of " + to.String()
+	return nil
+}
+
+func (s *session) Data(_ context.Context, r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+func (s *session) Where(_ context.Context, id string) (string, error) {
+	place, ok := s.places[id]
+	if !ok {
+		return "", &proto.Error{Code: 550, Text: "No such message"}
+	}
+	return place, nil
+}
+
+func main() {
+	log.SetFlags(0)
+	place, err := run(context.Background(), extensions())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("The message is", place)
+}
+
+// extensions are the usual ones and ours.
+func extensions() []ext.Extension { return append(ext.Default(), XTrace()) }
+
+// run sends a message with an ID to a server, and asks where it is. The client uses the extensions in list.
+func run(ctx context.Context, list []ext.Extension) (string, error) {
+	srv, err := server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return &session{places: make(map[string]string)}, nil
+	}), &server.Options{Hostname: "localhost", Extensions: extensions()})
+	if err != nil {
+		return "", err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	go func() { _ = srv.Serve(listener) }()
+	defer srv.Close()
+
+	c, err := client.Dial(ctx, listener.Addr().String(), &client.Options{TLS: ext.TLSInsecureNone, Extensions: list})
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	m, err := client.NewMessage("a@example.org", []string{"b@example.org"}, strings.NewReader("Subject: Hello\r\n\r\nHello\r\n"))
+	if err != nil {
+		return "", err
+	}
+	m.Mail = m.Mail.Set("XTRACE", "c0ffee")
+	if _, err := c.Send(ctx, m); err != nil {
+		return "", err
+	}
+	return Where(ctx, c, "c0ffee")
+}
