@@ -2,9 +2,13 @@ module smtpkit.example/smtp/proto/bench
 
 go 1.26.0
 
-require smtpkit.example/smtp v0.0.0
+require (
+	github.com/emersion/go-smtp v0.25.1
+	smtpkit.example/smtp v0.0.0
+)
 
 require (
+	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )
