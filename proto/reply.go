@@ -76,6 +76,9 @@ func (h replyHead) append(dst []byte) (_ []byte, at int) {
 
 // cutLine cuts from text what fits into a line of room octets. More is false if that is all of it.
 func cutLine(text string, room int, utf8 bool) (line, rest string, more bool) {
+	if len(text) <= room && printable(text) == len(text) {
+		return text, "", false
+	}
 	used, space := 0, 0
 	for i := 0; i < len(text); {
 		switch {
@@ -100,7 +103,12 @@ func cutLine(text string, room int, utf8 bool) (line, rest string, more bool) {
 }
 
 func appendText(dst []byte, line string, utf8 bool) []byte {
-	for len(line) > 0 {
+	for {
+		n := printable(line)
+		dst = append(dst, line[:n]...)
+		if line = line[n:]; line == "" {
+			return dst
+		}
 		size, _, ok := measure(line, utf8)
 		if ok {
 			dst = append(dst, line[:size]...)
@@ -109,7 +117,16 @@ func appendText(dst []byte, line string, utf8 bool) []byte {
 		}
 		line = line[size:]
 	}
-	return dst
+}
+
+// printable returns how many octets at the beginning of s are printable ASCII.
+func printable(s string) int {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return i
+		}
+	}
+	return len(s)
 }
 
 // measure returns the octets of the first character of s, the octets it takes up on the wire, and whether it may be

@@ -61,7 +61,7 @@ func (s *replyScanner) scanLine(buf []byte, lim Limits) (end int, last bool, err
 	if err := s.checkCode(window); err != nil {
 		return 0, false, err
 	}
-	i := bytes.IndexAny(window[s.seen-s.line:], "\r\n")
+	i := lineEnd(window[s.seen-s.line:])
 	if i < 0 || s.seen+i+1 == s.line+len(window) && buf[s.seen+i] == '\r' {
 		if len(window) == room {
 			return 0, false, s.tooLarge(lim)
@@ -80,6 +80,18 @@ func (s *replyScanner) scanLine(buf []byte, lim Limits) (end int, last bool, err
 		return 0, false, fmt.Errorf("%w: line %d has a CR without LF", ErrReply, s.count+1)
 	}
 	return i + 2, buf[s.line+3] != '-', nil
+}
+
+// lineEnd returns the index of the first CR or LF in p, or -1.
+func lineEnd(p []byte) int {
+	lf := bytes.IndexByte(p, '\n')
+	if lf >= 0 {
+		p = p[:lf]
+	}
+	if cr := bytes.IndexByte(p, '\r'); cr >= 0 {
+		return cr
+	}
+	return lf
 }
 
 // checkCode checks what there is of the code and of the octet that follows it.
