@@ -32,6 +32,7 @@ type config struct {
 	file         string
 	count        int
 	trace        bool
+	out          io.Writer // for the lines of the recipients
 	options      client.Options
 }
 
@@ -43,7 +44,7 @@ var modes = map[string]ext.TLSMode{
 }
 
 func parseFlags(args []string) (*config, error) {
-	c := &config{}
+	c := &config{out: os.Stdout}
 	var mode, ca, serverName, user, pass string
 	var timeout time.Duration
 	var lmtp bool
@@ -156,7 +157,7 @@ func (c *config) run(ctx context.Context) int {
 		}
 	}
 	err = conn.SendAll(ctx, messages, func(_ *client.Message, r *client.Result, err error) bool {
-		code = max(code, report(r, err))
+		code = max(code, c.report(r, err))
 		return true
 	})
 	if err != nil {

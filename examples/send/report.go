@@ -52,7 +52,7 @@ func status(err error) int {
 }
 
 // report prints a line for each recipient and returns the exit status.
-func report(r *client.Result, err error) int {
+func (c *config) report(r *client.Result, err error) int {
 	if r == nil {
 		if err != nil {
 			log.Print(err)
@@ -60,7 +60,7 @@ func report(r *client.Result, err error) int {
 		return status(err)
 	}
 	for _, rcpt := range r.Recipients {
-		fmt.Printf("%v: %s\n", rcpt.Address, outcome(rcpt))
+		fmt.Fprintf(c.out, "%v: %s\n", rcpt.Address, outcome(rcpt))
 	}
 	switch sent := r.Sent(); {
 	case sent == len(r.Recipients):
