@@ -49,9 +49,10 @@ type Client struct {
 	greeting bool // Dial has not come to its end, or the session began anew
 	secret   bool // what is sent must not be traced
 
-	busy   atomic.Bool
-	cut    atomic.Bool // Close was called while another call was running
-	broken error       // why the connection is closed
+	busy    atomic.Bool
+	cut     atomic.Bool // Close was called while another call was running
+	leaving bool        // QUIT has been sent, or is about to be
+	broken  error       // why the connection is closed
 
 	out     []byte // appended and not being written
 	spare   []byte // being written, or free
@@ -200,11 +201,11 @@ func (c *Client) quit(ctx context.Context) {
 	if c.broken != nil {
 		return
 	}
+	c.leaving = true
 	v := c.set.Table().Lookup("QUIT")
-	if err := c.command(ctx, v, nil, expectation{role: quit, verb: v}); err == nil {
-		if c.drain(ctx) != nil {
-			return
-		}
+	err := c.command(ctx, v, nil, expectation{role: quit, verb: v})
+	if err == nil && c.drain(ctx) != nil {
+		return
 	}
 	c.conn.Close() // which ends TLS properly, as shut does not take the time to do
 	c.shut(ErrClosed)
@@ -237,7 +238,7 @@ func (c *Client) check(ctx context.Context) error {
 	case ErrClosed:
 		return ErrClosed
 	}
-	return fmt.Errorf("%w: %w", ErrClosed, c.broken)
+	return &closedError{c.broken}
 }
 
 func (c *Client) end() {

@@ -19,6 +19,15 @@ var (
 	ErrBusy = errors.New("smtp: the client is in use by another call: wait for it, or use a client for each goroutine")
 )
 
+// A closedError is ErrClosed with the reason.
+type closedError struct {
+	reason error
+}
+
+func (e *closedError) Error() string        { return ErrClosed.Error() + ": " + cause(e.reason) }
+func (e *closedError) Is(target error) bool { return target == ErrClosed }
+func (e *closedError) Unwrap() error        { return e.reason }
+
 // A LostError means that the connection could not be made, broke, or was given up because the server took too long or the
 // context ended. It counts as temporary (RFC 5321 section 3.8).
 type LostError struct {
@@ -49,7 +58,7 @@ func (e *ProtocolError) Error() string {
 	return "smtp: the server does not follow the protocol: " + cause(e.Err)
 }
 
-// Unwrap returns the cause; it wraps proto.ErrOutOfStep, proto.ErrMalformedReply or proto.ErrReplyTooLarge.
+// Unwrap returns the cause; it may wrap proto.ErrOutOfStep or proto.ErrReply.
 func (e *ProtocolError) Unwrap() error { return e.Err }
 
 // A MessageError means that a message cannot be sent as it is: an address is not one, or its Body failed. No recipient
@@ -125,6 +134,9 @@ func Temporary(err error) bool {
 }
 
 func temporary(err error) bool {
+	if errors.Is(err, ErrClosed) {
+		return true // whatever the reason was, it is not about this call
+	}
 	if e, ok := errors.AsType[*proto.Error](err); ok {
 		return e.Temporary()
 	}
@@ -135,8 +147,7 @@ func temporary(err error) bool {
 		return false
 	}
 	_, lost := errors.AsType[*LostError](err)
-	return lost || errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, context.DeadlineExceeded)
+	return lost || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // cause is the text of err as part of a longer one.

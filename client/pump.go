@@ -328,7 +328,7 @@ func (c *Client) fail(err error) error {
 	if c.broken != nil {
 		return c.broken
 	}
-	if c.cut.Load() {
+	if c.leaving || c.cut.Load() {
 		err = ErrClosed
 	}
 	c.shut(err)

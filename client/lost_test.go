@@ -1,0 +1,545 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"smtpkit.example/smtp/client/clienttest"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// envelope is a transaction up to the content.
+const envelope = `
+C: MAIL FROM:<a@b.example>
+C: RCPT TO:<c@d.example>
+C: DATA
+S: 250 ok
+S: 250 ok
+S: 354 go on
+`
+
+// endless is a body without end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	return copy(p, bytes.Repeat([]byte("0123456\r\n"), len(p)/9+1)), nil
+}
+
+// TestBodyFails checks that a body that cannot be read to its end is never given an end (checklist F23).
+func TestBodyFails(t *testing.T) {
+	broken := errors.New("the disk is gone")
+	half := strings.Repeat("x", 3*blockSize)
+	t.Run("DATA", func(t *testing.T) {
+		c, srv := pipe(t, "PIPELINING")
+		m := message("", "c@d.example")
+		m.Body = io.MultiReader(strings.NewReader(half), iotest.ErrReader(broken))
+		res, err := c.Send(context.Background(), m)
+		if !errors.Is(err, broken) || codes(res) != "-1" || !SafeToRetry(err) {
+			t.Errorf("%v, recipients %s, safe to retry %v", err, codes(res), SafeToRetry(err))
+		}
+		if _, ok := errors.AsType[*MessageError](err); !ok {
+			t.Errorf("%v is no MessageError", err)
+		}
+		srv.wait()
+		if rest := string(srv.in.buf); rest == "" || strings.Trim(rest, "x") != "" {
+			t.Errorf("the server got %q", abbreviate(rest))
+		}
+		if err := c.Noop(context.Background()); !errors.Is(err, ErrClosed) || !errors.Is(err, broken) {
+			t.Errorf("the connection: %v, want it to be closed", err)
+		}
+	})
+	t.Run("chunks", func(t *testing.T) {
+		c := dial(t, nil, hello("PIPELINING", "CHUNKING")+`
+C: MAIL FROM:<a@b.example>
+C: RCPT TO:<c@d.example>
+C: BDAT 65536
+C+ "x" * 65536
+S: 250 ok
+S: 250 ok
+S: 250 ok
+C: BDAT 65536
+C+ "x" * 65536
+S: 250 ok
+C: RSET
+S: 250 ok
+C: NOOP
+S: 250 ok`)
+		m := message("", "c@d.example")
+		m.Body = io.MultiReader(strings.NewReader(half), iotest.ErrReader(broken))
+		if _, err := c.Send(context.Background(), m); !errors.Is(err, broken) || !SafeToRetry(err) {
+			t.Error(err)
+		}
+		if err := c.Noop(context.Background()); err != nil {
+			t.Errorf("the connection: %v", err)
+		}
+	})
+	t.Run("at once", func(t *testing.T) {
+		c := dial(t, nil, hello("PIPELINING")+"C: NOOP\nS: 250 ok")
+		m := message("", "c@d.example")
+		m.Body = iotest.ErrReader(broken)
+		if _, err := c.Send(context.Background(), m); !errors.Is(err, broken) {
+			t.Error(err)
+		}
+		if err := c.Noop(context.Background()); err != nil {
+			t.Errorf("the connection: %v", err)
+		}
+	})
+	t.Run("no progress", func(t *testing.T) {
+		c := dial(t, nil, hello())
+		m := message("", "c@d.example")
+		m.Body = readerFunc(func([]byte) (int, error) { return 0, nil })
+		if _, err := c.Send(context.Background(), m); !errors.Is(err, io.ErrNoProgress) {
+			t.Error(err)
+		}
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestEightBit checks that octets above 127 are not sent to a server that does not offer to take them (RFC 5321 section 2.4).
+func TestEightBit(t *testing.T) {
+	stream := func(s string) *Message {
+		m := message("", "c@d.example")
+		m.Body = oddPieces{strings.NewReader(s)}
+		return m
+	}
+	long := strings.Repeat("x", 2*blockSize)
+	isNeed := func(t *testing.T, err error) {
+		t.Helper()
+		if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "8BITMIME" || !SafeToRetry(err) || Temporary(err) {
+			t.Errorf("%v, want a NeedError for 8BITMIME", err)
+		}
+	}
+	t.Run("known", func(t *testing.T) {
+		c := dial(t, nil, hello())
+		for _, m := range []*Message{message("é", "c@d.example"), message(long+"é", "c@d.example"), stream("é" + long)} {
+			_, err := c.Send(context.Background(), m)
+			isNeed(t, err)
+		}
+	})
+	t.Run("found late", func(t *testing.T) {
+		c, srv := pipe(t, "PIPELINING")
+		_, err := c.Send(context.Background(), stream(long+"é"))
+		isNeed(t, err)
+		srv.wait()
+		if rest := string(srv.in.buf); strings.Trim(rest, "x") != "" {
+			t.Errorf("the server got %q", abbreviate(rest))
+		}
+	})
+	t.Run("offered", func(t *testing.T) {
+		for _, tt := range []struct {
+			m    *Message
+			mail string
+		}{
+			{message("é", "c@d.example"), " BODY=8BITMIME"},
+			{message("e", "c@d.example"), ""},
+			{message(long+"é", "c@d.example"), " BODY=8BITMIME"},
+			{message(long, "c@d.example"), ""},
+			{stream(long), " BODY=8BITMIME"},
+		} {
+			c, srv := pipe(t, "8BITMIME")
+			if _, err := c.Send(context.Background(), tt.m); err != nil {
+				t.Error(err)
+			}
+			c.Close()
+			srv.wait()
+			if want := "MAIL FROM:<a@b.example>" + tt.mail; srv.mail != want {
+				t.Errorf("%q, want %q", srv.mail, want)
+			}
+		}
+	})
+}
+
+// TestEarlyReplies checks what a reply in the middle of content does: a refusal counts and ends the session
+// (checklist F24), and a success cannot be one (e.7 128).
+func TestEarlyReplies(t *testing.T) {
+	m := func() *Message {
+		m := message("", "c@d.example")
+		m.Body = endless{}
+		return m
+	}
+	for _, tt := range []struct {
+		reply, code string
+		temporary   bool
+	}{
+		{"552 too large", "552", false},
+		{"421 shutting down", "421", true},
+		{"250 ok", "-1", true},
+		{"354 more", "-1", true},
+	} {
+		t.Run(tt.reply, func(t *testing.T) {
+			here, there := net.Pipe()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				in := &lineReader{r: here}
+				io.WriteString(here, "220 mail.example\r\n")
+				in.line()
+				io.WriteString(here, "250-mail.example\r\n250 PIPELINING\r\n")
+				in.line()
+				in.line()
+				in.line()
+				io.WriteString(here, "250 ok\r\n250 ok\r\n354 go on\r\n")
+				in.line()
+				// From here on nothing is read.
+				io.WriteString(here, tt.reply+"\r\n")
+			}()
+			c, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := c.Send(context.Background(), m())
+			<-done
+			here.Close()
+			if codes(res) != tt.code || Temporary(err) != tt.temporary || !SafeToRetry(err) {
+				t.Errorf("%v, recipients %s", err, codes(res))
+			}
+			if _, protocol := errors.AsType[*ProtocolError](err); protocol != (tt.code == "-1") {
+				t.Errorf("%v", err)
+			}
+			if err := c.Noop(context.Background()); !errors.Is(err, ErrClosed) {
+				t.Errorf("the connection: %v, want it to be closed", err)
+			}
+		})
+	}
+}
+
+// TestClaimedSuccess checks that a server cannot accept a message whose last octets it has not taken in.
+func TestClaimedSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		go func() {
+			in := &lineReader{r: here}
+			io.WriteString(here, "220 mail.example\r\n")
+			in.line()
+			io.WriteString(here, "250-mail.example\r\n250 PIPELINING\r\n")
+			in.line()
+			in.line()
+			in.line()
+			io.WriteString(here, "250 ok\r\n250 ok\r\n354 go on\r\n")
+			io.ReadFull(here, make([]byte, 5)) // of the seven that are content, and its end
+			io.WriteString(here, "250 ok\r\n")
+		}()
+		defer here.Close()
+		c, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
+		if _, ok := errors.AsType[*ProtocolError](err); !ok || res.Sent() != 0 {
+			t.Errorf("%v, %d served", err, res.Sent())
+		}
+	})
+}
+
+// TestUnknown checks that nobody claims to know what became of a message when the line broke behind its end (RFC 1047).
+func TestUnknown(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		keywords     []string
+		unknown      bool
+	}{
+		{"before the content", "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nCLOSE", []string{"PIPELINING"}, false},
+		{"behind 354", envelope + "CLOSE", []string{"PIPELINING"}, true}, // the end is under way when the loss is noticed
+		{"behind the end", envelope + "C: hello\nC: .\nCLOSE", []string{"PIPELINING"}, true},
+		{"in the reply", envelope + "C: hello\nC: .\nS: 250-o\nCLOSE", []string{"PIPELINING"}, true},
+		{"behind the last chunk", "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\nS: 250 ok\nCLOSE",
+			[]string{"PIPELINING", "CHUNKING"}, true},
+		{"behind the last chunk, refused", "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\nS: 250 ok\nS: 550 no\nCLOSE",
+			[]string{"PIPELINING", "CHUNKING"}, false},
+		{"with a word", envelope + "C: hello\nC: .\nS: 421 shutting down\nCLOSE", []string{"PIPELINING"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, nil, hello(tt.keywords...)+tt.script)
+			_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
+			e, ok := errors.AsType[*SendError](err)
+			if !ok || e.Unknown != tt.unknown || SafeToRetry(err) == tt.unknown {
+				t.Errorf("%v: unknown %v, safe to retry %v", err, e.Unknown, SafeToRetry(err))
+			}
+		})
+	}
+}
+
+// TestTimeouts checks each default of RFC 5321 section 4.5.3.2, to the second, and that the connection is not used again.
+func TestTimeouts(t *testing.T) {
+	one := func(ctx context.Context, c *Client) error {
+		_, err := c.Send(ctx, message("hello\r\n", "c@d.example"))
+		return err
+	}
+	for _, tt := range []struct {
+		name, script string
+		call         func(context.Context, *Client) error
+		want         time.Duration
+	}{
+		{"greeting", "", nil, 5 * time.Minute},
+		{"EHLO", "S: 220 mail.example\nC: EHLO *", nil, 5 * time.Minute},
+		{"MAIL", hello() + "C: MAIL*", one, 5 * time.Minute},
+		{"RCPT", hello() + "C: MAIL*\nS: 250 ok\nC: RCPT*", one, 5 * time.Minute},
+		{"DATA", hello() + "C: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA", one, 2 * time.Minute},
+		{"content", hello("PIPELINING") + envelope + "C: hello\nC: .", one, 10 * time.Minute},
+		{"NOOP", hello() + "C: NOOP", func(ctx context.Context, c *Client) error { return c.Noop(ctx) }, 5 * time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := clienttest.New(t, tt.script+"\nHANGUP")
+				start := time.Now()
+				c, err := Dial(context.Background(), host, inClear(srv))
+				if tt.call != nil && err == nil {
+					err = tt.call(context.Background(), c)
+				}
+				if got := time.Since(start); got != tt.want {
+					t.Errorf("it took %v, want %v", got, tt.want)
+				}
+				e, ok := errors.AsType[*LostError](err)
+				if !ok || !e.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) || !Temporary(err) {
+					t.Errorf("%v, want a timeout", err)
+				}
+				if tt.call != nil {
+					if err := tt.call(context.Background(), c); !errors.Is(err, ErrClosed) {
+						t.Errorf("the next call: %v, want ErrClosed", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestBlockTimeout checks that the time for content is bounded for each block of it, and not as a whole.
+func TestBlockTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		end := make(chan struct{})
+		defer close(end)
+		go func() {
+			defer here.Close()
+			in := &lineReader{r: here}
+			io.WriteString(here, "220 mail.example\r\n")
+			in.line()
+			io.WriteString(here, "250 mail.example\r\n")
+			in.line()
+			io.WriteString(here, "250 ok\r\n")
+			in.line()
+			io.WriteString(here, "250 ok\r\n")
+			in.line()
+			io.WriteString(here, "354 go on\r\n")
+			for range 10 {
+				time.Sleep(2 * time.Minute)
+				io.CopyN(io.Discard, here, 70000) // a block and more, so that each is taken in within two minutes
+			}
+			<-end
+		}()
+		c, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		m := message("", "c@d.example")
+		m.Body = endless{}
+		_, err = c.Send(context.Background(), m)
+		if got, want := time.Since(start), 23*time.Minute; got != want || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%v after %v, want a timeout after %v", err, got, want)
+		}
+	})
+}
+
+// TestDrip checks that a reply has to be complete in time, however often an octet of it arrives (checklist e.7 126).
+func TestDrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 0; ; i++ {
+				time.Sleep(time.Minute - time.Second)
+				if _, err := here.Write([]byte{"220-x\r\n"[i%7]}); err != nil {
+					return
+				}
+			}
+		}()
+		start := time.Now()
+		_, err := NewClient(context.Background(), there, "mail.example", nil)
+		if got := time.Since(start); got != 5*time.Minute || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%v after %v, want a timeout after 5 minutes", err, got)
+		}
+		<-done
+	})
+}
+
+// TestContext checks that a context bounds what it is given for, and closes the connection if a reply is outstanding.
+func TestContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dial(t, nil, hello()+"C: NOOP\nS: 250 ok\nC: NOOP\nHANGUP")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := c.Noop(ctx); err != nil {
+			t.Fatal(err)
+		}
+		gone, cancelled := context.WithCancel(ctx)
+		cancelled()
+		if err := c.Noop(gone); !errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
+			t.Errorf("a context that has ended: %v", err)
+		}
+		start := time.Now()
+		if err := c.Noop(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if err := c.Noop(context.Background()); !errors.Is(err, ErrClosed) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the next call: %v, want ErrClosed and why", err)
+		}
+	})
+}
+
+// TestUnsolicited checks that a reply nobody asked for ends the session before the next command can take it for its own
+// (checklist G15), and that the end of an idle session is noticed.
+func TestUnsolicited(t *testing.T) {
+	for _, tt := range []struct {
+		say  string
+		want func(error) bool
+	}{
+		{"250 ok\r\n", func(err error) bool { _, ok := errors.AsType[*ProtocolError](err); return ok }},
+		{"421 idle\r\n", func(err error) bool { e, ok := errors.AsType[*proto.Error](err); return ok && e.Code == 421 }},
+		{"", func(err error) bool { return errors.Is(err, io.EOF) }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			here, there := net.Pipe()
+			go func() {
+				in := &lineReader{r: here}
+				io.WriteString(here, "220 mail.example\r\n")
+				in.line()
+				io.WriteString(here, "250 mail.example\r\n")
+				time.Sleep(time.Second)
+				io.WriteString(here, tt.say)
+				if line, err := in.line(); err == nil {
+					t.Errorf("the client sent %q", line)
+				}
+			}()
+			c, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.say == "" {
+				here.Close()
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if err := c.Noop(context.Background()); !errors.Is(err, ErrClosed) || !tt.want(err) || !Temporary(err) {
+				t.Errorf("after %q: %v", tt.say, err)
+			}
+			here.Close()
+		})
+	}
+}
+
+// TestClose checks that QUIT is said, and that its reply can be anything or nothing (checklist H13 to H15).
+func TestClose(t *testing.T) {
+	for _, end := range []string{"S: 221 bye", "S: 500 what", "S: 421 bye", "S: nonsense", "CLOSE"} {
+		c := dial(t, nil, hello()+"C: QUIT\n"+end)
+		if err := c.Close(); err != nil {
+			t.Errorf("%q: %v", end, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("%q: a second Close: %v", end, err)
+		}
+		if err := c.Noop(context.Background()); err != ErrClosed {
+			t.Errorf("%q: Noop after Close: %v, want ErrClosed", end, err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := dial(t, nil, hello()+"C: QUIT\nHANGUP")
+		start := time.Now()
+		if err := c.Close(); err != nil || time.Since(start) != 10*time.Second {
+			t.Errorf("without an answer: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// TestCloseMeanwhile checks that Close ends a call that is waiting, and that no two calls run at once.
+func TestCloseMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dial(t, nil, hello()+"C: NOOP\nHANGUP")
+		result := make(chan error)
+		go func() { result <- c.Noop(context.Background()) }()
+		synctest.Wait()
+		if _, err := c.Send(context.Background(), message("", "c@d.example")); !errors.Is(err, ErrBusy) {
+			t.Errorf("a call meanwhile: %v, want ErrBusy", err)
+		}
+		go c.Close()
+		c.Close()
+		if err := <-result; !errors.Is(err, ErrClosed) {
+			t.Errorf("the call that was waiting: %v, want ErrClosed", err)
+		}
+	})
+}
+
+// TestTruncation checks that the end of a TLS connection without a word in the middle of a reply is no reply (e.3 59).
+func TestTruncation(t *testing.T) {
+	here, there := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer here.Close()
+		s := tls.Server(here, &tls.Config{Certificates: []tls.Certificate{clienttest.Certificate()}})
+		in := &lineReader{r: s}
+		io.WriteString(s, "220 mail.example\r\n")
+		in.line()
+		io.WriteString(s, "250 mail.example\r\n")
+		in.line()
+		io.WriteString(s, "250-ok\r\n")
+	}()
+	c, err := NewClient(context.Background(), there, clienttest.Hostname,
+		&Options{TLS: ext.TLSImplicit, TLSConfig: clienttest.TLSConfig()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.Noop(context.Background())
+	if _, ok := errors.AsType[*LostError](err); !ok {
+		t.Errorf("%v, want a LostError", err)
+	}
+	<-done
+}
+
+// TestHugeReplies checks that what a server says is bounded (checklist G11, e.7 120).
+func TestHugeReplies(t *testing.T) {
+	for _, piece := range []string{"250-x\r\n", "2", "250-XXXX\r\n"} {
+		here, there := net.Pipe()
+		done := make(chan int)
+		go func() {
+			sent := 0
+			io.WriteString(here, "220 mail.example\r\n")
+			(&lineReader{r: here}).line()
+			if piece == "2" {
+				io.WriteString(here, "250 ")
+			}
+			block := strings.Repeat(piece, 1000)
+			for {
+				n, err := io.WriteString(here, block)
+				sent += n
+				if err != nil {
+					done <- sent
+					return
+				}
+			}
+		}()
+		_, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+		if !errors.Is(err, proto.ErrReply) {
+			t.Errorf("%q without end: %v, want ErrReply", piece, err)
+		}
+		if sent := <-done; sent > 256<<10 {
+			t.Errorf("%q without end: %d octets were taken", piece, sent)
+		}
+		here.Close()
+	}
+}

@@ -1,0 +1,108 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/client/clienttest"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// TestMain fails if a test leaves a goroutine behind.
+func TestMain(m *testing.M) {
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	// A goroutine that has nothing left to do may still have to be scheduled to find out.
+	for limit := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(limit); {
+		runtime.Gosched()
+	}
+	if n := runtime.NumGoroutine(); n > before && code == 0 {
+		buf := make([]byte, 1<<20)
+		fmt.Fprintf(os.Stderr, "%d goroutines are left, %d at the beginning:\n%s", n, before, buf[:runtime.Stack(buf, true)])
+		code = 1
+	}
+	os.Exit(code)
+}
+
+const host = clienttest.Hostname + ":25"
+
+// inClear returns options for a session in clear with srv.
+func inClear(srv *clienttest.Server) *Options {
+	return &Options{Hello: "client.example", TLS: ext.TLSInsecureNone, Dialer: srv.Dial}
+}
+
+// dial returns a client of a server that plays script.
+func dial(t *testing.T, change func(*Options), script string) *Client {
+	t.Helper()
+	opt := inClear(clienttest.New(t, script))
+	if change != nil {
+		change(opt)
+	}
+	c, err := Dial(context.Background(), host, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// message returns a message to recipients, from a@b.example.
+func message(body string, to ...string) *Message {
+	m, err := NewMessage("a@b.example", to, strings.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+// codes returns the codes of the errors of recipients, 0 for those that are served and -1 for errors without a code.
+func codes(res *Result) string {
+	var b bytes.Buffer
+	for _, r := range res.Recipients {
+		code := 0
+		if r.Err != nil {
+			code = -1
+			if e, ok := asReply(r.Err); ok {
+				code = e.Code
+			}
+		}
+		fmt.Fprintf(&b, " %d", code)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func asReply(err error) (*proto.Error, bool) {
+	for e := err; e != nil; {
+		if p, ok := e.(*proto.Error); ok {
+			return p, true
+		}
+		u, ok := e.(interface{ Unwrap() error })
+		if !ok {
+			return nil, false
+		}
+		e = u.Unwrap()
+	}
+	return nil, false
+}
+
+// hello is how a session with a server begins that offers keywords.
+func hello(keywords ...string) string {
+	lines := append([]string{"mail.example"}, keywords...)
+	var b strings.Builder
+	b.WriteString("S: 220 mail.example\nC: EHLO client.example\n")
+	for i, l := range lines {
+		sep := "-"
+		if i == len(lines)-1 {
+			sep = " "
+		}
+		b.WriteString("S: 250" + sep + l + "\n")
+	}
+	return b.String()
+}
