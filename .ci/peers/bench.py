@@ -154,6 +154,33 @@ class Bench:
         return [p for p in pids if self.dir in cmdline(p)]
 
 
+class Maillog:
+    """Reads the log of a mail system, and finds in it that a message could not be delivered."""
+
+    def __init__(self, path, pattern):
+        self.path, self.pattern, self.known = path, pattern, 0
+
+    def problems(self):
+        return re.findall(self.pattern, self.text(), re.M)
+
+    def text(self):
+        if not os.path.exists(self.path):
+            return ""
+        with open(self.path, errors="replace") as f:
+            return f.read()
+
+    def mark(self):
+        """Forget the failures so far."""
+        self.known = len(self.problems())
+
+    def trouble(self):
+        """Return what failed since the mark, or nothing."""
+        return "\n".join(self.problems()[self.known:])
+
+    def tail(self):
+        return "\n".join(self.text().splitlines()[-15:])
+
+
 class Maildir:
     """Hands out the messages that a mail system puts into a maildir."""
 
@@ -162,7 +189,8 @@ class Maildir:
 
     def next(self):
         """Wait for one more message and return its octets, in the LF lines of a mailbox."""
-        new = until(lambda: "a delivery:\n" + self.log(), lambda: set(glob.glob(self.path + "/new/*")) - self.seen)
+        new = until(lambda: "a delivery:\n" + self.log.tail(),
+                    lambda: set(glob.glob(self.path + "/new/*")) - self.seen, trouble=self.log.trouble)
         if len(new) > 1:
             raise Failure(f"{len(new)} messages were delivered where one was sent")
         self.seen |= new
@@ -217,13 +245,15 @@ def port():
     raise Failure("no free port between 20000 and 32000")
 
 
-def until(what, fn, seconds=WAIT):
-    """Ask fn until it returns something, and return that."""
+def until(what, fn, seconds=WAIT, trouble=lambda: ""):
+    """Ask fn until it returns something, and return that. It is a Failure when trouble returns something before."""
     deadline = time.monotonic() + seconds
     while True:
         value = fn()
         if value:
             return value
+        if trouble():
+            raise Failure(trouble())
         if time.monotonic() > deadline:
             raise Failure(f"waited {seconds}s for {what() if callable(what) else what}")
         time.sleep(0.01)

@@ -1,8 +1,6 @@
 """An Exim of our own, run from an unpacked package as its own user: Debian has room for one mail system at a time."""
 
-import os
-
-from bench import Maildir, await_listener, port
+from bench import Maildir, Maillog, await_listener, port
 
 USER = "Debian-exim"  # compiled into Debian's Exim
 
@@ -39,13 +37,7 @@ check:
   deny   message = unknown user
 
 begin routers
-relay:
-  driver = manualroute
-  domains = {relayed}
-  transport = ${{extract{{1}}{{.}}{{$domain}}}}
-  route_list = * 127.0.0.1
-  self = send
-local:
+{routers}local:
   driver = accept
   domains = receive.example
   transport = maildir
@@ -86,6 +78,16 @@ plain:
   client_send = ^{user}^{password}
 """
 
+ROUTER = """{name}:
+  driver = manualroute
+  domains = {name}.relay.example
+  transport = {name}
+  route_list = * 127.0.0.1
+  self = send
+"""
+
+KINDS = ("smtp", "submit", "lmtp")
+
 
 class Exim:
     """Accepts mail on two ports, delivers receive.example to a maildir, and relays {smtp,submit,lmtp}.relay.example."""
@@ -98,17 +100,10 @@ class Exim:
         config = bench.write("exim/conf", CONFIG.format(
             binary=binary, dir=self.dir, chunking=self.chunking, data=self.data, cert=bench.cert, key=bench.key,
             smtp=relay.smtp, submit=submission.smtp, lmtp=relay.lmtp, user=user, password=password,
-            relayed="smtp.relay.example : submit.relay.example : lmtp.relay.example"))
+            relayed=" : ".join(k + ".relay.example" for k in KINDS),
+            routers="".join(ROUTER.format(name=k) for k in KINDS)))
         proc = bench.start("exim", binary, "-C", config, "-bdf", "-q1m", user=USER, group=USER, extra_groups=[])
         for p in (self.chunking, self.data):
             await_listener(p, lambda: proc.poll() is None, lambda: bench.log("exim.log"))
+        self.log = Maillog(self.dir + "/log/mainlog", r"^\S+ \S+ \S+ (?:==|\*\*) .*$")
         self.inbox = Maildir(self.dir + "/mail/inbox", self.log)
-
-    def log(self):
-        text = ""
-        for name in ("mainlog", "paniclog"):
-            path = f"{self.dir}/log/{name}"
-            if os.path.exists(path):
-                with open(path, errors="replace") as f:
-                    text += "".join(f.readlines()[-15:])
-        return text

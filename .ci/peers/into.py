@@ -36,13 +36,14 @@ class Receive:
     def log(self):
         return self.bench.log(self.name + "-run.log")
 
-    def take(self, timeout=60):
-        """Wait for exactly one more message; return its facts and its octets."""
+    def take(self, log=None):
+        """Wait for exactly one more message; return its facts and its octets. log is that of a sender who queues."""
 
         def new():
             return set(glob.glob(self.dir + "/*.json")) - self.seen
 
-        names = until(lambda: "receive to write a message:\n" + self.log(), new, timeout)
+        names = until(lambda: "receive to write a message:\n" + (log.tail() if log else self.log()), new,
+                      trouble=log.trouble if log else str)
         self.seen |= names
         if len(names) > 1:
             raise Failure(f"{len(names)} messages arrived where one was sent")
@@ -52,8 +53,8 @@ class Receive:
         with open(name.removesuffix(".json") + ".eml", "rb") as f:
             return facts, f.read()
 
-    def expect(self, want, added=(), to=None):
-        facts, got = self.take()
+    def expect(self, want, added=(), to=None, log=None):
+        facts, got = self.take(log)
         envelope = {"from": FROM, "to": to or TO}
         if {k: facts.get(k) for k in envelope} != envelope:
             raise Failure(f"the envelope was {facts}, not {envelope}")
@@ -83,6 +84,8 @@ def each(report, name, receive, send, want=canonical, messages=MESSAGES, **kw):
     for which, message in messages.items():
 
         def once(which=which, message=message):
+            if "log" in kw:
+                kw["log"].mark()
             send(which, message)
             receive.expect(want(message), **kw)
 
@@ -289,4 +292,4 @@ def from_systems(report, mta, submission, relay):
             domain = via + ".relay.example"
             to = [a.replace("receive.example", domain) for a in TO]
             send = relayed(system.chunking, domain)
-            each(report, f"{name.lower()}-{via}", server, send, added=added, to=to)
+            each(report, f"{name.lower()}-{via}", server, send, added=added, to=to, log=system.log)

@@ -35,11 +35,13 @@ def send(bench, at, *flags, file, to=(TO,), status=0, sender=FROM, stdin=b"", tl
     return out.splitlines(), err
 
 
-def each(report, bench, name, at, arrived, *flags, messages=MESSAGES, want=canonical, added=(), **kw):
+def each(report, bench, name, at, arrived, *flags, messages=MESSAGES, want=canonical, added=(), log=None, **kw):
     """Send every message, and compare it with what arrived, asked after each, returns."""
     for which in messages:
 
         def once(which=which, message=messages[which]):
+            if log:
+                log.mark()
             send(bench, at, *flags, file=bench.path(which + ".eml"), **kw)
             got = arrived()
             if added:
@@ -272,7 +274,8 @@ def all_peers(report, bench, mta):
     for name, system in mta.items():
         added = (postfix if name == "Postfix" else exim).DELIVERED
         for way, at in (("chunking", system.chunking), ("data", system.data)):
-            each(report, bench, f"{name.lower()}-{way}", at, system.inbox.next, tls="required", want=mailbox, added=added)
+            each(report, bench, f"{name.lower()}-{way}", at, system.inbox.next, tls="required", want=mailbox, added=added,
+                 log=system.log)
     outcomes(report, bench)
     security(report, bench)
     bad_input(report, bench)

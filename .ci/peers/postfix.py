@@ -2,9 +2,8 @@
 
 import glob
 import os
-import re
 
-from bench import Maildir, await_listener, die, port, run, until
+from bench import Maildir, Maillog, await_listener, die, port, run, until
 
 # Trace fields that Postfix puts in front of a message it delivers, and of one it relays.
 DELIVERED = ("Return-Path", "X-Original-To", "Delivered-To", "Received")
@@ -25,6 +24,7 @@ inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 myhostname = postfix.example
 mydestination =
+local_header_rewrite_clients =
 alias_maps =
 alias_database =
 smtpd_peername_lookup = no
@@ -41,7 +41,7 @@ smtpd_tls_cert_file = {cert}
 smtpd_tls_key_file = {key}
 smtp_tls_CAfile = {cert}
 smtp_tls_secure_cert_match = peer.example
-smtp_sasl_password_maps = static:{user}:{password}
+smtp_sasl_password_maps = static:{{{user}:{password}}}
 smtp_sasl_security_options = noanonymous
 transport_maps = inline:{{ {transports} }}
 """
@@ -88,10 +88,11 @@ class Postfix:
         bench.write("postfix/etc/master.cf", MASTER.format(chunking=self.chunking, data=self.data))
         run("postfix", "-c", self.dir + "/etc", "start")
         bench.closers.append(self.stop)
+        self.log = Maillog(self.dir + "/maillog", "^.*(?:status=(?:deferred|bounced)| fatal: ).*$")
         for p in (self.chunking, self.data):
-            await_listener(p, log=self.log)
+            await_listener(p, log=self.log.tail)
         if not glob.glob(self.dir + "/spool/pid/master.pid"):
-            die("Postfix did not start:\n" + self.log())
+            die("Postfix did not start:\n" + self.log.tail())
         self.inbox = Maildir(self.dir + "/mail/inbox", self.log)
 
     def stop(self):
@@ -99,12 +100,3 @@ class Postfix:
             pid = f.read().strip()
         run("postfix", "-c", self.dir + "/etc", "stop")
         until("Postfix to stop", lambda: not os.path.exists(f"/proc/{pid}"))
-
-    def log(self):
-        with open(self.dir + "/maillog", errors="replace") as f:
-            return "".join(f.readlines()[-15:])
-
-    def undelivered(self, queued):
-        """Return what the log says about why a queued message did not leave, or an empty string if it did."""
-        with open(self.dir + "/maillog", errors="replace") as f:
-            return "\n".join(re.findall(rf".*{queued}: .*status=(?:deferred|bounced).*", f.read()))
