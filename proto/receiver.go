@@ -267,7 +267,7 @@ func (rx *Receiver) record(ev *Event) {
 		return
 	}
 	if now != Chunks {
-		rx.text = bareScanner{}
+		rx.text, rx.content = bareScanner{}, decoder{}
 	}
 	rx.payload, rx.ends = ev.Payload, ev.Verb.Ends()
 	if rx.payload == 0 {
@@ -299,7 +299,7 @@ func (rx *Receiver) AppendReply(dst []byte, r Reply) ([]byte, error) {
 	}
 	switch rx.machine.Now() {
 	case Content:
-		rx.content = decoder{}
+		rx.text, rx.content = bareScanner{}, decoder{}
 	case Closed:
 		rx.over = true
 	}
