@@ -229,7 +229,7 @@ func (b *body) midway(ev proto.Event) {
 // its end: a client that sends so much that nobody wants is given up.
 func (b *body) drain() bool {
 	c := b.c
-	if b.inChunk && b.chunk > c.drainLimit() {
+	if b.inChunk && b.tooMuch(b.chunk) {
 		b.giveUp()
 		return false
 	}
@@ -237,7 +237,8 @@ func (b *body) drain() bool {
 		switch ev := c.next(true); ev.Kind {
 		case proto.Body:
 			b.count(ev.Data)
-			if b.drained += int64(len(ev.Data)); b.drained > c.drainLimit() {
+			b.drained += int64(len(ev.Data))
+			if b.tooMuch(0) {
 				b.giveUp()
 				return false
 			}
@@ -251,6 +252,14 @@ func (b *body) drain() bool {
 		}
 	}
 	return true
+}
+
+// tooMuch reports whether the content, with n octets more, is so much that the client is given up.
+func (b *body) tooMuch(n int64) bool {
+	if limit := b.c.srv.opt.MaxSize; limit > 0 {
+		return n > b.c.drainLimit() || b.size-limit+n > b.c.drainLimit()
+	}
+	return n > maxDrain || b.drained+n > maxDrain
 }
 
 // giveUp ends the connection in the middle of content that was refused.
@@ -277,7 +286,7 @@ func (c *Conn) abandon(r proto.Reply, n int) {
 	c.end(&proto.Error{Code: r.Code, Status: r.Status, Text: r.Text})
 }
 
-// drainLimit returns how much of what nobody wants is passed over.
+// drainLimit returns how much beyond the largest message is passed over, and how much of what is no message.
 func (c *Conn) drainLimit() int64 {
 	if c.srv.opt.MaxSize > 0 {
 		return max(c.srv.opt.MaxSize, minDrain)

@@ -232,6 +232,13 @@ func (p *peer) ask(pairs ...string) {
 	}
 }
 
+// chunk sends a command with the octets that follow it.
+func (p *peer) chunk(command, octets, want string) {
+	p.t.Helper()
+	p.send(command + "\r\n" + octets)
+	p.expect(want)
+}
+
 // hello passes the greeting and EHLO.
 func (p *peer) hello() {
 	p.t.Helper()

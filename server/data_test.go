@@ -1,0 +1,163 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// withData dials a server whose sessions take messages with data, and opens a transaction.
+func withData(t *testing.T, opt server.Options, data func(context.Context, io.Reader) error) (*peer, *store) {
+	t.Helper()
+	st := &store{data: data}
+	p := dial(t, newServer(t, st, opt))
+	p.hello()
+	p.begin()
+	return p, st
+}
+
+func readNothing(context.Context, io.Reader) error { return nil }
+
+func TestContentIsExact(t *testing.T) {
+	const text = "Subject: x\r\n\r\n.dot\r\n..two\r\n\r\nno\x00 \xff end\r\n"
+	for name, read := range map[string]func(io.Reader) (string, error){
+		"ReadAll": func(r io.Reader) (string, error) {
+			b, err := io.ReadAll(r)
+			return string(b), err
+		},
+		"octets": func(r io.Reader) (string, error) {
+			b, err := io.ReadAll(iotest.OneByteReader(r))
+			return string(b), err
+		},
+		"WriteTo": func(r io.Reader) (string, error) {
+			var b strings.Builder
+			n, err := io.Copy(&b, r)
+			if n != int64(b.Len()) {
+				t.Errorf("WriteTo returned %d after %d octets", n, b.Len())
+			}
+			return b.String(), err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got string
+			p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) (err error) {
+				got, err = read(r)
+				for range 2 {
+					if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+						t.Errorf("Read after the end returned %d, %v", n, err)
+					}
+				}
+				return err
+			})
+			stuffed := strings.ReplaceAll("\r\n"+text, "\r\n.", "\r\n..")[2:]
+			p.ask("DATA", "354 ", stuffed+".", "250 ")
+			if got != text {
+				t.Errorf("got %q, want %q", got, text)
+			}
+			p.quit()
+		})
+	}
+}
+
+// TestUnreadContent: what Data leaves is passed over, and counts.
+func TestUnreadContent(t *testing.T) {
+	refuse := func(context.Context, io.Reader) error { return &proto.Error{Code: 550, Text: "spam"} }
+	opt := server.Options{MaxSize: 2 << 20}
+	for _, c := range []struct {
+		name    string
+		data    func(context.Context, io.Reader) error
+		content string
+		want    string
+	}{
+		{"accepted unread", readNothing, strings.Repeat("MAIL FROM:<x@y>\r\n", 10000), "250 "},
+		{"refused unread", refuse, strings.Repeat("QUIT\r\n", 10000), "550 5.0.0 spam"},
+		{"bare LF after an acceptance", readNothing, "a\nb\r\n", "554 5.6.0"},
+		{"bare CR after an acceptance", readNothing, "a\rb\r\n", "554 5.6.0"},
+		{"too large after an acceptance", readNothing, strings.Repeat("12345678\r\n", 300_000), "552 5.3.4"},
+		{"too large and refused", refuse, strings.Repeat("12345678\r\n", 300_000), "550 5.0.0 spam"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, _ := withData(t, opt, c.data)
+			p.ask("DATA", "354 ", c.content+".", c.want, "NOOP", "250 ")
+			p.begin()
+			p.quit()
+		})
+	}
+}
+
+func TestReaderRefusesContent(t *testing.T) {
+	for _, c := range []struct {
+		name, content, want string
+	}{
+		{"too large", strings.Repeat("12345678\r\n", 1000), "552 5.3.4"},
+		{"one long line", strings.Repeat("x", 10000) + "\r\n", "552 5.3.4"},
+		{"bare LF", "a\n.\nb\r\n", "554 5.6.0"},
+		{"bare CR", "a\r.\rb\r\n", "554 5.6.0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got error
+			p, st := withData(t, server.Options{MaxSize: 5000}, func(_ context.Context, r io.Reader) error {
+				_, got = io.Copy(io.Discard, r)
+				return errors.New("something else") // must not become 451
+			})
+			p.ask("DATA", "354 ", c.content+".", c.want, "RCPT TO:<c@d.example>", "503 ")
+			var e *proto.Error
+			if !errors.As(got, &e) || !strings.HasPrefix(c.want, strconv.Itoa(e.Code)) {
+				t.Errorf("the reader returned %v, want a *proto.Error", got)
+			}
+			if len(st.messages()) > 0 {
+				t.Error("a message was kept")
+			}
+			p.quit()
+		})
+	}
+}
+
+// TestEndlessContent: a client that goes on sending what was refused is given up.
+func TestEndlessContent(t *testing.T) {
+	p, _ := withData(t, server.Options{MaxSize: 1 << 20}, func(_ context.Context, r io.Reader) error {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	})
+	p.ask("DATA", "354 ")
+	block := strings.Repeat("12345678\r\n", 1000)
+	sent := 0
+	for ; sent < 10<<20; sent += len(block) {
+		if _, err := io.WriteString(p.nc, block); err != nil {
+			break
+		}
+	}
+	if sent > 3<<20 {
+		t.Errorf("the server read %d octets of a message that must not have more than %d", sent, 1<<20)
+	}
+	p.expect("552 5.3.4")
+	if err := p.ended(); err == nil {
+		t.Error("ServeConn returned nil")
+	}
+}
+
+func TestNoLimitOfSize(t *testing.T) {
+	p, _ := withData(t, server.Options{MaxSize: -1}, nil)
+	p.ask("DATA", "354 ", strings.Repeat("12345678\r\n", 1000)+".", "250 ")
+	p.quit()
+}
+
+func TestReaderAfterData(t *testing.T) {
+	var kept io.Reader
+	p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) error {
+		kept = r
+		return nil
+	})
+	p.ask("DATA", "354 ", "hello\r\n.", "250 ")
+	p.quit()
+	if n, err := kept.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
+		t.Errorf("Read after Data returned %d, %v", n, err)
+	}
+}
