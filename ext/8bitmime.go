@@ -15,7 +15,7 @@ func EightBitMIME() Extension {
 		Mail:    []Param{{Key: "BODY", Length: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
 		Meets:   EightBit,
 		Prepare: func(_ proto.Caps, e *Envelope) error {
-			if e.Need&(EightBit|Binary) != EightBit {
+			if e.Need&EightBit == 0 {
 				return nil
 			}
 			if body, ok := e.Mail.Get("BODY"); !ok || equalFold(body, "7BIT") {

@@ -161,7 +161,7 @@ func serveAuth(ctx context.Context, x Exchange) error {
 		response = []byte{}
 		if first != "=" {
 			var err error
-			if response, err = decode64(first); err != nil || first == "" {
+			if response, err = decode64(first); err != nil {
 				return refuseAuth(501, 5, 2, "The initial response is not base64")
 			}
 		}

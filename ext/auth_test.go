@@ -244,6 +244,12 @@ func TestAuthMechanisms(t *testing.T) {
 		return nil, string(r) == "alice 00", nil
 	}
 	emptyIsNotNil := func(_ int, r []byte) ([]byte, bool, error) { return nil, r != nil && len(r) == 0, nil }
+	noSecond := func(step int, _ []byte) ([]byte, bool, error) {
+		if step == 1 {
+			return []byte("go on"), false, nil
+		}
+		return nil, false, sasl.ErrUnexpectedClientResponse
+	}
 	withLastWords := func(step int, _ []byte) ([]byte, bool, error) {
 		return []byte("v=rmF9pqV8S7suAoZWja4dJRkFsKQ="), true, nil
 	}
@@ -263,6 +269,7 @@ func TestAuthMechanisms(t *testing.T) {
 		{"last words", mechs{name: "alice", next: withLastWords}, "X " + b64("a"), []string{""}, "235 2.7.0 "},
 		{"last words contradicted", mechs{name: "alice", next: withLastWords}, "X " + b64("a"), []string{b64("no")}, "535 5.7.8 "},
 		{"last words cancelled", mechs{name: "alice", next: withLastWords}, "X " + b64("a"), []string{"*"}, "501 5.7.0 "},
+		{"a response too many", mechs{name: "alice", next: noSecond}, "X =", []string{b64("a")}, "535 5.7.8 "},
 		{"nameless", mechs{next: emptyIsNotNil}, "X =", nil, "454 4.7.0 "},
 		{"cannot begin", mechs{err: errDatabase}, "X =", nil, "454 4.7.0 "},
 		{"will not begin", mechs{err: &proto.Error{Code: 534, Text: "no"}}, "X =", nil, "534 "},

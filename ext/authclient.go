@@ -36,7 +36,7 @@ func connectAuth(ctx context.Context, d Dialogue) error {
 			return &AuthError{Mechanism: name, Err: err}
 		}
 		own = append(own, name)
-		if !slices.Contains(offered, strings.ToUpper(name)) || !isMechanism(strings.ToUpper(name)) {
+		if !slices.Contains(offered, strings.ToUpper(name)) {
 			continue
 		}
 		a := &attempt{d: d, c: c, name: name, response: response}

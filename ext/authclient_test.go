@@ -88,6 +88,9 @@ func TestAuthConnect(t *testing.T) {
 			"AUTH X|" + b64(string(make([]byte, 378))) + "|", "X", ""}, // 5+2+504+2 = 513
 		{"P25 token", "AUTH XOAUTH2", these(client{name: "XOAUTH2", ir: []byte(long)}), []proto.Reply{say(334, ""), say(235, "")},
 			"AUTH XOAUTH2|" + b64(long) + "|", "XOAUTH2", ""},
+		{"a challenge after it", "AUTH X", these(client{name: "X", ir: make([]byte, 378), next: echo}),
+			[]proto.Reply{say(334, ""), say(334, b64("again")), say(235, "")},
+			"AUTH X|" + b64(string(make([]byte, 378))) + "|" + b64("again") + "|", "X", ""},
 		{"empty initial response", "AUTH EXTERNAL", these(sasl.NewExternalClient("")), []proto.Reply{say(235, "")},
 			"AUTH EXTERNAL =|", "EXTERNAL", ""},
 		{"server first", "AUTH CRAM", these(client{name: "CRAM", next: echo}), []proto.Reply{say(334, "PDE+"), say(235, "")},

@@ -24,7 +24,7 @@ func Chunking() Extension {
 			Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Chunks, Fail: proto.Broken,
 			Payload: chunkSize,
 			Variant: func(args []byte) *proto.Verb {
-				if _, isLast, err := parseChunk(args); isLast && err == nil {
+				if _, isLast, _ := parseChunk(args); isLast {
 					return last
 				}
 				return nil

@@ -161,6 +161,16 @@ func TestOfferLine(t *testing.T) {
 	}
 }
 
+// An extension that builds on two others needs both of them.
+func TestOfferRequiresAll(t *testing.T) {
+	s := newSet(t, EightBitMIME(), Chunking(), Extension{Keyword: "XBOTH", Requires: []string{"8BITMIME", "CHUNKING"}})
+	for caps, want := range map[string]bool{"8BITMIME": false, "CHUNKING": false, "8BITMIME CHUNKING": true} {
+		if o := s.Offered(ehlo(append(strings.Fields(caps), "XBOTH")...)); o.Has(2) != want {
+			t.Errorf("with %s: offered %v", caps, o.Has(2))
+		}
+	}
+}
+
 // What an extension builds on has to be on offer in this session too.
 func TestOfferRequires(t *testing.T) {
 	base := Chunking()
