@@ -30,6 +30,7 @@ func (c *Conn) chunk(ev proto.Event) {
 	if ev := b.pending; ev.Kind == proto.Command {
 		b.pending = proto.Event{}
 		c.carryOut(ev)
+		c.settle()
 		if ev.Verb.Last {
 			c.flush()
 		}

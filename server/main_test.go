@@ -45,12 +45,10 @@ type store struct {
 	mu   sync.Mutex
 	log  []string // what was called, such as "mail a@b.example"
 	kept []string
-	conn *server.Conn
 }
 
 func (st *store) NewSession(ctx context.Context, c *server.Conn) (server.Session, error) {
 	st.note("new")
-	st.conn = c
 	if st.newSession != nil {
 		if err := st.newSession(ctx, c); err != nil {
 			return nil, err
