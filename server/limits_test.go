@@ -62,7 +62,7 @@ func TestCommandTimeout(t *testing.T) {
 			p := dial(t, newServer(t, &store{}, server.Options{}))
 			p.hello()
 			for range 10 {
-				time.Sleep(4 * time.Minute)
+				<-time.After(4 * time.Minute)
 				p.ask("NOOP", "250 ")
 			}
 			p.quit()
@@ -108,7 +108,7 @@ func TestContentTimeout(t *testing.T) {
 			p, _ := withData(t, server.Options{}, nil)
 			p.ask("DATA", "354 ")
 			for range 10 {
-				time.Sleep(4 * time.Minute)
+				<-time.After(4 * time.Minute)
 				p.send(block)
 			}
 			p.ask(".", "250 ")
@@ -143,7 +143,7 @@ func TestContentTimeout(t *testing.T) {
 	t.Run("slow session", func(t *testing.T) {
 		inBubble(t, time.Hour, func(t *testing.T) {
 			p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) error {
-				time.Sleep(time.Hour)
+				<-time.After(time.Hour)
 				_, err := io.Copy(io.Discard, r)
 				return err
 			})
@@ -229,9 +229,9 @@ func TestSessionTimeout(t *testing.T) {
 		inBubble(t, 10*time.Minute, func(t *testing.T) {
 			p := dial(t, newServer(t, &store{}, server.Options{SessionTimeout: 10 * time.Minute}))
 			p.hello()
-			time.Sleep(4 * time.Minute)
+			<-time.After(4 * time.Minute)
 			p.ask("NOOP", "250 ")
-			time.Sleep(4 * time.Minute)
+			<-time.After(4 * time.Minute)
 			p.ask("NOOP", "250 ")
 			p.expect("421 4.4.2")
 			<-p.done
@@ -254,9 +254,9 @@ func TestSessionTimeout(t *testing.T) {
 func TestNegativeTimeoutsAreNone(t *testing.T) {
 	inBubble(t, 100*time.Hour, func(t *testing.T) {
 		p, _ := withData(t, server.Options{CommandTimeout: -1, ContentTimeout: -1, MinRate: -1, WriteTimeout: -1}, nil)
-		time.Sleep(50 * time.Hour)
+		<-time.After(50 * time.Hour)
 		p.ask("DATA", "354 ")
-		time.Sleep(50 * time.Hour)
+		<-time.After(50 * time.Hour)
 		p.ask(".", "250 ")
 		p.quit()
 	})
