@@ -164,6 +164,8 @@ func checkIDN(s string, lax bool) fault {
 		return faultIDN
 	case strings.Count(ascii, ".") != strings.Count(s, "."):
 		return faultIDN // UTS 46 maps U+3002, U+FF0E and U+FF61 to dots: more labels than there seem to be
+	case strings.Count(ascii, "_") != strings.Count(s, "_"):
+		return faultIDN // it maps U+FE34 and others to underscores, which lax parsing takes only where they are seen
 	case len(ascii) > maxDomain:
 		return faultDomainLong
 	}
