@@ -229,9 +229,12 @@ func (p *player) startTLS() error {
 	if err != nil {
 		return err
 	}
-	secured := tls.Server(&prefixed{p.conn, bytes.Clone(p.buf)}, &tls.Config{Certificates: []tls.Certificate{id.cert}})
+	secured := tls.Server(&prefixed{newEager(p.conn), bytes.Clone(p.buf)}, &tls.Config{Certificates: []tls.Certificate{id.cert}})
 	p.conn, p.buf = secured, nil
-	return secured.Handshake()
+	if err := secured.Handshake(); err != nil {
+		return fmt.Errorf("the TLS handshake: %w", err)
+	}
+	return nil
 }
 
 // prefixed is a connection from which some octets have been read already.
@@ -247,6 +250,36 @@ func (p *prefixed) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	return p.Conn.Read(b)
+}
+
+// An eager connection does not wait for what it writes to be read: when a handshake fails, both sides of crypto/tls write at
+// once, and over a pipe that holds nothing they would wait for each other.
+type eager struct {
+	net.Conn
+	queue chan []byte
+	done  chan struct{}
+}
+
+func newEager(conn net.Conn) *eager {
+	e := &eager{Conn: conn, queue: make(chan []byte, 64), done: make(chan struct{})}
+	go func() {
+		defer close(e.done)
+		for p := range e.queue {
+			e.Conn.Write(p) // an error will show when the answer is read
+		}
+	}()
+	return e
+}
+
+func (e *eager) Write(p []byte) (int, error) {
+	e.queue <- bytes.Clone(p)
+	return len(p), nil
+}
+
+func (e *eager) Close() error {
+	close(e.queue)
+	<-e.done
+	return e.Conn.Close()
 }
 
 // TLSConfig returns a configuration that trusts the certificate of the server, which is for Hostname and 127.0.0.1.
