@@ -30,6 +30,7 @@ func status(err error) int {
 		tlsError      *ext.TLSError
 		authError     *ext.AuthError
 		needError     *ext.NeedError
+		tooLarge      *ext.TooLargeError
 		messageError  *client.MessageError
 		protocolError *client.ProtocolError
 		refused       *proto.Error
@@ -39,7 +40,7 @@ func status(err error) int {
 		return 0
 	case errors.As(err, &tlsError), errors.As(err, &authError):
 		return exitSecurity
-	case errors.As(err, &messageError), errors.As(err, &needError):
+	case errors.As(err, &messageError), errors.As(err, &needError), errors.As(err, &tooLarge):
 		return exitData
 	case errors.As(err, &protocolError):
 		return exitProtocol
