@@ -21,8 +21,7 @@ type Receiver struct {
 	machine *Machine
 	lim     Limits
 
-	buf  []byte
-	r, w int // buf[r:w] has not been dealt with
+	in input
 
 	line    lineReader
 	lost    bool // the line being dropped began with a verb that has a payload
@@ -37,13 +36,9 @@ type Receiver struct {
 	utf8    bool
 }
 
-// firstBuffer is the size of buffer that a Receiver begins with: enough for a group of commands, and little to hold
-// for a connection that idles.
-const firstBuffer = 4 << 10
-
 // NewReceiver returns a Receiver of a connection just made. The table may be shared.
 func NewReceiver(t *Table, lim Limits) *Receiver {
-	return &Receiver{machine: NewMachine(t), lim: lim, buf: make([]byte, firstBuffer)}
+	return &Receiver{machine: NewMachine(t), lim: lim, in: newInput()}
 }
 
 // State returns where the session stands.
@@ -53,37 +48,24 @@ func (rx *Receiver) State() State { return rx.machine.Now() }
 func (rx *Receiver) Rcpts() int { return rx.machine.Rcpts() }
 
 // Space returns room for input; it is never empty. Filled tells how much of it was used.
-func (rx *Receiver) Space() []byte {
-	switch {
-	case rx.r == rx.w:
-		rx.r, rx.w = 0, 0
-	case rx.r > 0 && len(rx.buf)-rx.w < len(rx.buf)/2:
-		rx.w = copy(rx.buf, rx.buf[rx.r:rx.w])
-		rx.r = 0
-	}
-	if rx.w == len(rx.buf) {
-		// A line that is within its limit but longer than the buffer. The line reader gives up longer ones.
-		rx.buf = append(rx.buf, make([]byte, len(rx.buf)+1)...)
-	}
-	return rx.buf[rx.w:]
-}
+func (rx *Receiver) Space() []byte { return rx.in.space() }
 
 // Filled tells that n octets were put into what Space returned.
-func (rx *Receiver) Filled(n int) { rx.w += n }
+func (rx *Receiver) Filled(n int) { rx.in.w += n }
 
 // Buffered returns the number of octets that have been received and not dealt with.
-func (rx *Receiver) Buffered() int { return rx.w - rx.r }
+func (rx *Receiver) Buffered() int { return rx.in.w - rx.in.r }
 
 // Lend makes the receiver use buf for its input from here on, and returns the buffer it used before, so that a large
 // one is tied up only while there is content to read. What has not been dealt with moves along; if it does not fit, buf
 // is returned.
 func (rx *Receiver) Lend(buf []byte) []byte {
-	if len(buf) <= rx.w-rx.r {
+	if len(buf) <= rx.in.w-rx.in.r {
 		return buf
 	}
-	old := rx.buf
-	rx.w = copy(buf, old[rx.r:rx.w])
-	rx.r, rx.buf = 0, buf
+	old := rx.in.buf
+	rx.in.w = copy(buf, old[rx.in.r:rx.in.w])
+	rx.in.r, rx.in.buf = 0, buf
 	return old
 }
 
@@ -107,7 +89,7 @@ func (rx *Receiver) Next() Event {
 	case Content:
 		return rx.body()
 	}
-	if rx.r == rx.w {
+	if rx.in.r == rx.in.w {
 		return Event{Kind: NeedInput}
 	}
 	return rx.nextLine()
@@ -115,12 +97,12 @@ func (rx *Receiver) Next() Event {
 
 // chunk returns a piece of the payload.
 func (rx *Receiver) chunk() Event {
-	if rx.r == rx.w {
+	if rx.in.r == rx.in.w {
 		return Event{Kind: NeedInput}
 	}
-	n := int(min(rx.payload, int64(rx.w-rx.r)))
-	data := rx.buf[rx.r : rx.r+n]
-	rx.r += n
+	n := int(min(rx.payload, int64(rx.in.w-rx.in.r)))
+	data := rx.in.buf[rx.in.r : rx.in.r+n]
+	rx.in.r += n
 	rx.payload -= int64(n)
 	rx.text.scan(data)
 	if rx.payload == 0 {
@@ -138,9 +120,9 @@ func (rx *Receiver) endPayload() {
 
 // body returns a piece of the content that follows a 354.
 func (rx *Receiver) body() Event {
-	p := rx.buf[rx.r:rx.w]
+	p := rx.in.pending()
 	out, used, end := rx.content.decode(p)
-	rx.r += used
+	rx.in.r += used
 	if end {
 		_ = rx.machine.End() // allowed in Content with nothing outstanding, which is where we are
 		rx.ending = true
@@ -162,17 +144,17 @@ func (rx *Receiver) nextLine() Event {
 	limit := rx.machine.table.line
 	if exchange {
 		limit = rx.lim.exchangeLine()
-	} else if rx.buf[rx.r] == tlsHandshake && rx.line.dropped == 0 {
+	} else if rx.in.buf[rx.in.r] == tlsHandshake && rx.line.dropped == 0 {
 		return rx.fatal(errTLS)
 	}
 	fresh := rx.line.dropped == 0
-	line, used, length, found := rx.line.next(rx.buf[rx.r:rx.w], limit)
+	line, used, length, found := rx.line.next(rx.in.pending(), limit)
 	tooLong := length > limit
 	if tooLong && fresh && !exchange {
 		// The beginning of the line is about to be given up, so now is the time to see whether octets follow it.
-		rx.lost = rx.hasPayload(rx.buf[rx.r:rx.w])
+		rx.lost = rx.hasPayload(rx.in.pending())
 	}
-	rx.r += used
+	rx.in.r += used
 	if length > limit+rx.lim.droppedLine() {
 		return rx.fatal(errNoLine)
 	}
@@ -278,7 +260,7 @@ func (rx *Receiver) record(ev *Event) {
 // fatal reports that the stream cannot be understood any further. One reply can still be sent.
 func (rx *Receiver) fatal(err *Error) Event {
 	rx.over = true
-	rx.r = rx.w
+	rx.in.r = rx.in.w
 	rx.machine.Refused()
 	return Event{Kind: Fatal, Payload: -1, Err: err}
 }
@@ -321,14 +303,12 @@ func (rx *Receiver) BareNewline() bool { return rx.content.bare || rx.text.bare 
 // the wire was handed to: a command slipped in behind STARTTLS (CVE-2011-0411) becomes a broken TLS handshake.
 // Refusing the command instead would depend on how the bytes were cut up on the way.
 func (rx *Receiver) Leftover() []byte {
-	p := append([]byte(nil), rx.buf[rx.r:rx.w]...)
-	rx.r = rx.w
-	return p
+	return rx.in.leftover()
 }
 
 // Restart makes the session begin anew in the state s, Hello after TLS was started. Replies carry neither status codes
 // nor UTF-8 until set again.
 func (rx *Receiver) Restart(s State) {
 	rx.machine.Reset(s)
-	*rx = Receiver{machine: rx.machine, lim: rx.lim, buf: rx.buf, r: rx.r, w: rx.w}
+	*rx = Receiver{machine: rx.machine, lim: rx.lim, in: rx.in}
 }

@@ -15,8 +15,7 @@ type Sender struct {
 	machine *Machine
 	lim     Limits
 
-	buf  []byte
-	r, w int // buf[r:w] has not been dealt with
+	in input
 
 	replies replyScanner
 	body    Encoder
@@ -28,7 +27,7 @@ type Sender struct {
 
 // NewSender returns a Sender of a connection just made. The table may be shared.
 func NewSender(t *Table, lim Limits) *Sender {
-	return &Sender{machine: NewMachine(t), lim: lim, buf: make([]byte, firstBuffer)}
+	return &Sender{machine: NewMachine(t), lim: lim, in: newInput()}
 }
 
 // State returns where the session stands by the replies so far.
@@ -52,25 +51,13 @@ func (tx *Sender) SetGroups(on bool) { tx.groups = on }
 func (tx *Sender) SetStatus(on bool) { tx.status = on }
 
 // Space returns room for input; it is never empty. Filled tells how much of it was used.
-func (tx *Sender) Space() []byte {
-	switch {
-	case tx.r == tx.w:
-		tx.r, tx.w = 0, 0
-	case tx.r > 0 && len(tx.buf)-tx.w < len(tx.buf)/2:
-		tx.w = copy(tx.buf, tx.buf[tx.r:tx.w])
-		tx.r = 0
-	}
-	if tx.w == len(tx.buf) {
-		tx.buf = append(tx.buf, make([]byte, len(tx.buf)+1)...)
-	}
-	return tx.buf[tx.w:]
-}
+func (tx *Sender) Space() []byte { return tx.in.space() }
 
 // Filled tells that n octets were put into what Space returned.
-func (tx *Sender) Filled(n int) { tx.w += n }
+func (tx *Sender) Filled(n int) { tx.in.w += n }
 
 // Buffered returns the number of octets that have been received and not dealt with.
-func (tx *Sender) Buffered() int { return tx.w - tx.r }
+func (tx *Sender) Buffered() int { return tx.in.w - tx.in.r }
 
 // Next returns what comes next in the input: NeedInput, an Answer, or Over when the session is closed or the wire was
 // handed over. After Fatal the connection is of no further use; its Err wraps [ErrOutOfStep] or [ErrReply].
@@ -85,17 +72,17 @@ func (tx *Sender) Next() Event {
 	case Closed, Handover:
 		return Event{Kind: Over}
 	}
-	if tx.r == tx.w {
+	if tx.in.r == tx.in.w {
 		return Event{Kind: NeedInput}
 	}
-	reply, n, err := tx.replies.scan(tx.buf[tx.r:tx.w], tx.status, tx.lim)
+	reply, n, err := tx.replies.scan(tx.in.pending(), tx.status, tx.lim)
 	if err != nil {
 		return tx.fatal(err, "")
 	}
 	if n == 0 {
 		return Event{Kind: NeedInput}
 	}
-	tx.r += n
+	tx.in.r += n
 	return tx.answer(reply)
 }
 
@@ -229,14 +216,12 @@ func (tx *Sender) AppendPayload(dst, p []byte) ([]byte, error) {
 // Leftover returns, and forgets, what was received after the reply that led to Handover. A reply slipped in behind that
 // to STARTTLS in clear becomes a broken TLS handshake (law 4).
 func (tx *Sender) Leftover() []byte {
-	p := append([]byte(nil), tx.buf[tx.r:tx.w]...)
-	tx.r = tx.w
-	return p
+	return tx.in.leftover()
 }
 
 // Restart makes the session begin anew in the state s: Hello after TLS was started, Greeting if a greeting is to come.
 // Groups and status codes are off until set again.
 func (tx *Sender) Restart(s State) {
 	tx.machine.Reset(s)
-	*tx = Sender{machine: tx.machine, lim: tx.lim, buf: tx.buf, r: tx.r, w: tx.w, failed: tx.failed}
+	*tx = Sender{machine: tx.machine, lim: tx.lim, in: tx.in, failed: tx.failed}
 }
