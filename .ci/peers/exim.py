@@ -47,6 +47,7 @@ smtp:
   driver = smtp
   port = {smtp}
   allow_localhost
+  hosts_avoid_tls = *
 submit:
   driver = smtp
   port = {submit}
@@ -61,6 +62,7 @@ lmtp:
   protocol = lmtp
   port = {lmtp}
   allow_localhost
+  hosts_avoid_tls = *
 maildir:
   driver = appendfile
   directory = {dir}/mail/inbox

@@ -30,6 +30,7 @@ class Sink:
         self.listener = socket.create_server(("127.0.0.1", self.port))
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(bench.cert, bench.key)
+        bench.closers.append(self.listener.close)
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -42,11 +43,6 @@ class Sink:
             self.sessions.append(session)
             threading.Thread(target=session.serve, daemon=True).start()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
 
     def messages(self):
         """Return what all sessions received as (from, to, octets); a sender that broke a rule is a Failure."""
@@ -171,13 +167,17 @@ class Session:
         return on
 
     def do_rcpt(self, line):
+        if self.sender is None:
+            return self.reply("503 5.5.1 no sender", "")[0]
         on, ok = self.reply("250 2.1.5 recipient", line)
         if ok:
             self.to.append(path(line))
         return on
 
     def do_data(self, line):
-        on, ok = self.reply("354 go ahead" if self.to else "503 5.5.1 no recipients", line)
+        if not self.to:
+            return self.reply("503 5.5.1 no recipients", "")[0]
+        on, ok = self.reply("354 go ahead", line)
         if not ok or not on:
             return on
         parts, tail = [], b"\r\n"  # the CRLF of the DATA line can be the first half of the end
@@ -205,7 +205,7 @@ class Session:
         self.chunks.append(self.buffer[: int(size)])
         self.buffer = self.buffer[int(size):]
         if not self.to:
-            return self.reply("503 5.5.1 no recipients", line)[0]
+            return self.reply("503 5.5.1 no recipients", "")[0]
         if last:
             return self.end(b"".join(self.chunks))
         return self.reply(f"250 2.0.0 {size} octets", line)[0]
