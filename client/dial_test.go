@@ -302,7 +302,9 @@ func TestPolicy(t *testing.T) {
 		{"in clear, as asked", hello("AUTH PLAIN") + "C: AUTH PLAIN AHUAcA==\nS: 235 fine\nC: QUIT\nS: 221 bye",
 			func(o *Options) { o.Credentials, o.AllowInsecureAuth = ext.Password("u", "p"), true }, true},
 		{"TLS required and not offered", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
-			func(o *Options) { o.TLS, o.Credentials, o.AllowInsecureAuth = ext.TLSRequired, ext.Password("u", "p"), true }, false},
+			func(o *Options) {
+				o.TLS, o.Credentials, o.AllowInsecureAuth = ext.TLSRequired, ext.Password("u", "p"), true
+			}, false},
 		{"P24 not verified", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.TLSConfig.InsecureSkipVerify = true }, false},
 		{"verified by a function", auth + "S: 235 fine\nC: QUIT\nS: 221 bye", func(o *Options) {
