@@ -6,6 +6,7 @@ import "smtpkit.example/smtp/proto"
 func (c *Conn) data(ev proto.Event) {
 	if c.binary {
 		c.account(ev.Verb, errBinary.Reply())
+		c.flush()
 		return
 	}
 	c.reply(proto.Reply{Code: 354, Text: "Start mail input; end with <CRLF>.<CRLF>"})

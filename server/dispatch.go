@@ -12,13 +12,17 @@ import (
 // command carries out a command and answers it.
 func (c *Conn) command(ev proto.Event) {
 	c.traceCommand(&ev)
-	if e := c.refuse(&ev); e != nil {
+	e := c.refuse(&ev)
+	if e != nil {
 		c.decline(ev, e)
 	} else if !c.tooMuch(&ev) {
 		c.carryOut(ev)
 	}
 	c.settle()
-	if ev.Verb == nil || ev.Verb.Last {
+	switch {
+	case e == nil && ev.Verb.More == proto.Content:
+		// The content has followed, and what is pending is the reply to that, which may leave with others.
+	case ev.Verb == nil, ev.Verb.Last:
 		c.flush() // RFC 2920 section 3.2, rules 5 and 6
 	}
 }

@@ -1,0 +1,118 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// A backend of twenty lines: it takes mail for one domain and prints it.
+func Example() {
+	srv, err := server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return &printer{}, nil
+	}), &server.Options{Hostname: "mail.example.org"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0") // or srv.ListenAndServe(":25")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go talk(l.Addr().String(), srv)
+	fmt.Println(srv.Serve(l))
+	// Output:
+	// from jane@example.com to joe@example.org: "Hello, Joe.\r\n"
+	// 550 5.1.1 Not here: x@example.com
+	// smtp: server closed
+}
+
+type printer struct{ from, to proto.Address }
+
+func (p *printer) Mail(_ context.Context, from proto.Address, _ proto.Params) error {
+	p.from = from
+	return nil
+}
+
+func (p *printer) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
+	if to.Domain.ASCII() != "example.org" {
+		return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "Not here: " + to.String()}
+	}
+	p.to = to
+	return nil
+}
+
+func (p *printer) Data(_ context.Context, r io.Reader) error {
+	body, err := io.ReadAll(r)
+	if err == nil {
+		fmt.Printf("from %v to %v: %q\n", p.from, p.to, body)
+	}
+	return err
+}
+
+// talk is a client that says all it has to say at once.
+func talk(addr string, srv *server.Server) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Fprint(nc, "EHLO client.example.com\r\nMAIL FROM:<jane@example.com>\r\nRCPT TO:<x@example.com>\r\n"+
+		"RCPT TO:<joe@example.org>\r\nDATA\r\nHello, Joe.\r\n.\r\nQUIT\r\n")
+	replies, err := io.ReadAll(nc)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for line := range strings.Lines(string(replies)) {
+		if strings.HasPrefix(line, "550") {
+			fmt.Println(strings.TrimSpace(line))
+		}
+	}
+	_ = srv.Shutdown(context.Background())
+}
+
+// A whole server in one function. The text of the error that comes back is what the client is told.
+func ExampleHandler() {
+	backend := server.Handler(func(_ context.Context, m *server.Message) error {
+		if _, err := io.Copy(io.Discard, m.Body); err != nil {
+			return err
+		}
+		return server.Accepted("queued as 4XyZ17")
+	})
+	srv, err := server.New(backend, &server.Options{Hostname: "mail.example.org", MaxSize: 10 << 20})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	// err = srv.ListenAndServe(":25")
+}
+
+// Session middleware wraps a session. Unwrap lets the server find what else the session can do, such as
+// authentication.
+func ExampleSession() {
+	srv, err := server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return counting{Session: &printer{}}, nil
+	}), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	_, ok := ext.As[*printer](counting{Session: &printer{}})
+	fmt.Println(ok)
+	// Output: true
+}
+
+type counting struct{ server.Session }
+
+func (c counting) Unwrap() any { return c.Session }
+
+func (c counting) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error {
+	err := c.Session.Rcpt(ctx, to, p)
+	// count err here
+	return err
+}
