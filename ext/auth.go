@@ -2,11 +2,11 @@ package ext
 
 import (
 	"context"
-	"encoding/base64"
+	"crypto"
+	"crypto/x509"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-sasl"
 
@@ -15,17 +15,34 @@ import (
 
 // Auth returns the extension AUTH (RFC 4954).
 //
-// A server offers it if the session is a [Passwords] or a [Mechanisms], until the client has authenticated, and only
-// on connections that are protected by TLS unless its options allow otherwise. The fourth attempt to fail on a
-// connection ends it.
+// A server offers it if there is something that the session can authenticate clients by, until the client has
+// authenticated, and only on connections that are protected by TLS unless its options allow otherwise. The list has
+// the strongest mechanism first:
 //
-// A client authenticates if its policy has credentials. It sends none on a connection that is in clear or whose peer
-// is not verified, unless the policy allows it. Of the mechanisms in the credentials it uses the first that the
-// server offers, and goes on to the next only if the server says that this one will not do; what is wrong with one
-// password is wrong with it by any mechanism. Failure is an [AuthError].
+//	mechanism                                  RFC         a session that is
+//	its own                                                Mechanisms
+//	EXTERNAL                                   4422        Certificates, if the client's has been verified
+//	SCRAM-SHA-256-PLUS, SCRAM-SHA-1-PLUS       5802, 7677  SCRAMSecrets, under TLS
+//	SCRAM-SHA-256, SCRAM-SHA-1                 5802, 7677  SCRAMSecrets
+//	OAUTHBEARER, XOAUTH2                       7628        Tokens
+//	CRAM-MD5                                   2195        ClearPasswords
+//	PLAIN, LOGIN                               4616        Passwords
+//	ANONYMOUS                                  4505        Guests
 //
-// [Submitter] reads the parameter AUTH of the MAIL command (RFC 4954 section 5).
-func Auth() Extension {
+// A [MechanismFilter] takes mechanisms from it. An [Authorizer] lets users act for others. An attempt that fails is
+// answered a second after it was made at the earliest, always in the same words. The fourth to fail on a connection
+// ends it.
+//
+// A client authenticates if its policy has credentials: a [Password], a [Token], [External] or [Anonymous]. It sends
+// none on a connection that is in clear or whose peer is not verified, unless the policy allows it. Of the mechanisms
+// in the credentials it uses the first that the server offers, and goes on to the next only if the server says that
+// this one will not do; what is wrong with one password is wrong with it by any mechanism. Failure is an [AuthError].
+//
+// [Submitter] reads the parameter AUTH of the MAIL command (RFC 4954 section 5), and [SubmittedBy] adds it.
+func Auth() Extension { return auth(time.Second) }
+
+// auth is Auth with the time that passes at least before a failure is answered.
+func auth(pause time.Duration) Extension {
 	return Extension{
 		Keyword: "AUTH",
 		Verbs: []proto.Verb{{
@@ -39,7 +56,7 @@ func Auth() Extension {
 			names := mechanisms(x)
 			return strings.Join(names, " "), len(names) > 0
 		},
-		Serve:   serveAuth,
+		Serve:   func(ctx context.Context, x Exchange) error { return serveAuth(ctx, x, pause) },
 		Connect: connectAuth,
 	}
 }
@@ -58,10 +75,89 @@ type Passwords interface {
 // to learn.
 var ErrCredentials = errors.New("smtp: no such user, or not that password")
 
-// Mechanisms is a session that brings SASL mechanisms of its own. It may be a [Passwords] as well; PLAIN and LOGIN
-// are then added to its list.
+// SCRAMSecrets is a session that keeps for each user not a password but a [SCRAMSecret], which is what SCRAM needs
+// (RFC 5802, RFC 7677): the password does not leave the client, and who steals what the server keeps cannot log in
+// with it. The session can be a [Passwords] as well, by means of [SCRAMSecret.Matches].
+type SCRAMSecrets interface {
+	// SCRAM says how secrets are made here.
+	SCRAM() SCRAMPolicy
+	// SCRAMSecret returns that of user with that hash function. The name has been prepared with SASLprep (RFC 4013).
+	// For a name that does not exist it returns [ErrCredentials], having taken the same time; the client then gets a
+	// salt that does not change, and fails in the end. Other errors are treated as those of [Passwords].
+	SCRAMSecret(ctx context.Context, user string, hash crypto.Hash) (SCRAMSecret, error)
+}
+
+// SCRAMPolicy is how the secrets of a session are made. Names that do not exist are treated as if theirs had been made
+// like that too, so that nobody can tell them from those that do.
+type SCRAMPolicy struct {
+	// Hashes are the hash functions there are secrets for, of crypto.SHA256 and crypto.SHA1. Nil means the former.
+	Hashes []crypto.Hash
+	// Iterations is that of the secrets. 0 means the one that [NewSCRAMSecret] uses for 0.
+	Iterations int
+	// SaltSize is the length of their salts in octets. 0 means 16, as NewSCRAMSecret makes them.
+	SaltSize int
+	// Key is what the salts of names that do not exist are made from: 32 random octets or so that are the same for
+	// all servers of a domain and never change. Nil means octets that are random for each process; whoever compares
+	// the salts of two processes then knows which names exist.
+	Key []byte
+}
+
+// ClearPasswords is a session that knows the passwords of its users in clear, which CRAM-MD5 needs (RFC 2195). That
+// is a risk to all of them, for the sake of old devices that can do neither SCRAM nor TLS.
+type ClearPasswords interface {
+	// ClearPassword returns the password of user. For a name that does not exist it returns [ErrCredentials], having
+	// taken the same time. Other errors are treated as those of [Passwords].
+	ClearPassword(ctx context.Context, user string) (string, error)
+}
+
+// Tokens is a session whose clients have bearer tokens of OAuth 2.0 (RFC 6750) for the mechanisms OAUTHBEARER and
+// XOAUTH2.
+type Tokens interface {
+	// AuthenticateToken returns the name under which a client with that token is known from now on. User is the name
+	// that the client gave; the token must entitle to be that user. It is empty if the client gave none, which
+	// OAUTHBEARER allows. For a token that is no good it returns [ErrCredentials], or a [TokenError] that tells the
+	// client more. Other errors are treated as those of [Passwords].
+	AuthenticateToken(ctx context.Context, user, token string) (name string, err error)
+}
+
+// Certificates is a session that knows clients by their certificates, for the mechanism EXTERNAL (RFC 4422
+// appendix A). It is offered to clients whose certificate was verified, for which ClientAuth of the TLS configuration
+// has to be tls.VerifyClientCertIfGiven or tls.RequireAndVerifyClientCert (RFC 8314 section 4.2).
+type Certificates interface {
+	// AuthenticateCertificate returns the name of the user to whom the certificate belongs, chain[0]; those that
+	// vouch for it follow. For one that belongs to nobody it returns [ErrCredentials]. Other errors are treated as
+	// those of [Passwords].
+	AuthenticateCertificate(ctx context.Context, chain []*x509.Certificate) (user string, err error)
+}
+
+// Guests is a session that lets anybody in by the mechanism ANONYMOUS (RFC 4505).
+type Guests interface {
+	// AuthenticateGuest returns the name under which guests are known, such as "anonymous". Trace is what the client
+	// wants to be traced by, such as an address; it is a claim, and may be empty. It is UTF-8 of 255 characters at
+	// most, none of them a control character. Errors are treated as those of [Passwords].
+	AuthenticateGuest(ctx context.Context, trace string) (name string, err error)
+}
+
+// Authorizer is a session in which some users may act for others, as RFC 4422 section 2 has it: a client proves to be
+// one user and asks to be taken for another. Without it, that fails.
+type Authorizer interface {
+	// Authorize returns nil if user, who has authenticated, may act as the user named by as, by which the client is
+	// then known. Otherwise it returns [ErrCredentials]. Other errors are treated as those of [Passwords].
+	Authorize(ctx context.Context, user, as string) error
+}
+
+// MechanismFilter is a session that does not want all the mechanisms that it could serve.
+type MechanismFilter interface {
+	// FilterMechanisms returns which of names are on offer, in the order it likes. It may modify the list, and may
+	// decide by the state of the connection: one whose server has AllowInsecureAuth set, but which wants no passwords
+	// in clear, leaves out PLAIN and LOGIN where there is no TLS.
+	FilterMechanisms(names []string) []string
+}
+
+// Mechanisms is a session that brings SASL mechanisms of its own. They come first in the list, and before those of the
+// same name that this package has.
 type Mechanisms interface {
-	// SASLMechanisms returns the names of the mechanisms on offer, such as "SCRAM-SHA-256".
+	// SASLMechanisms returns the names of the mechanisms on offer, such as "GSSAPI".
 	SASLMechanisms() []string
 	// SASL returns the server side of the mechanism, one in the list, and a function that returns the name of the
 	// authenticated user once it is done, which cannot be empty.
@@ -105,196 +201,14 @@ func parseSubmitter(value string) (proto.Address, error) {
 	return a, nil
 }
 
-// longestResponse is the length of a line in an exchange that RFC 4954 section 4 deems sufficient; initial responses
-// may be as long.
-const longestResponse = 12288
-
-// mostRounds bounds the challenges of an exchange, on both sides. The longest mechanism in use has three.
-const mostRounds = 10
-
-// safe reports whether credentials may travel on the connection.
-func safe(x Info) bool { return x.TLS() != nil || x.AllowInsecureAuth() }
-
-// mechanisms returns the names of the mechanisms that the session has, in upper case.
-func mechanisms(x Info) []string {
-	var names []string
-	add := func(list ...string) {
-		for _, name := range list {
-			if name = strings.ToUpper(name); isMechanism(name) && !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
+// SubmittedBy adds the parameter AUTH to those of a MAIL command: a is who submitted the message to begin with. A
+// relay passes on what it was told by clients that it trusts, and for others the null address, which says that it is
+// unknown (RFC 4954 section 5). The server has to offer AUTH; if it does not, the message is refused with a [NeedError]
+// before a byte of it is sent.
+func SubmittedBy(p proto.Params, a proto.Address) proto.Params {
+	text := "<>"
+	if !a.IsNull() {
+		text = a.String()
 	}
-	if m, ok := As[Mechanisms](x.Session()); ok {
-		add(m.SASLMechanisms()...)
-	}
-	if _, ok := As[Passwords](x.Session()); ok {
-		add(sasl.Plain, sasl.Login)
-	}
-	return names
-}
-
-// isMechanism reports whether name is a sasl-mech (RFC 4422 section 3.1).
-func isMechanism(name string) bool {
-	return name != "" && len(name) <= 20 && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""
-}
-
-func serveAuth(ctx context.Context, x Exchange) error {
-	name, first, given := strings.Cut(x.Args(), " ")
-	name = strings.ToUpper(name)
-	names := mechanisms(x)
-	switch {
-	case x.Identity() != "":
-		return refuseAuth(503, 5, 1, "The session has been authenticated already")
-	case len(names) == 0:
-		return refuseAuth(502, 5, 1, "Nobody can authenticate here")
-	case !safe(x):
-		// Good credentials and bad ones get the same answer (RFC 8314 section 4.1).
-		return refuseAuth(538, 7, 11, "Encryption is required: use TLS")
-	case name == "":
-		return badArgs("AUTH needs the name of a mechanism")
-	case !slices.Contains(names, name):
-		return refuseAuth(504, 5, 4, "The mechanism is none of "+strings.Join(names, " "))
-	}
-	var response []byte
-	if given {
-		response = []byte{}
-		if first != "=" {
-			var err error
-			if response, err = decode64(first); err != nil {
-				return refuseAuth(501, 5, 2, "The initial response is not base64")
-			}
-		}
-	}
-	server, identity, err := startSASL(ctx, x, name)
-	if err != nil {
-		return failedCheck(ctx, err)
-	}
-	if err := exchange(ctx, x, server, response); err != nil {
-		return err
-	}
-	who := identity()
-	if who == "" {
-		return failedCheck(ctx, errors.New("smtp: the session has authenticated a client without a name"))
-	}
-	x.Authenticated(who)
-	return &proto.Error{Code: 235, Status: proto.Status{Class: 2, Subject: 7}, Text: "Authenticated"}
-}
-
-// startSASL returns the server side of the mechanism: the session's own if it has it.
-func startSASL(ctx context.Context, x Exchange, name string) (sasl.Server, func() string, error) {
-	if m, ok := As[Mechanisms](x.Session()); ok {
-		for _, own := range m.SASLMechanisms() {
-			if equalFold(own, name) {
-				return m.SASL(ctx, own)
-			}
-		}
-	}
-	p, ok := As[Passwords](x.Session())
-	if !ok {
-		return nil, nil, fmt.Errorf("smtp: the session has taken the mechanism %s from its list", name)
-	}
-	var who string
-	check := func(user, password string) error {
-		if !isSecret(user) || !isSecret(password) {
-			return ErrCredentials
-		}
-		err := p.Authenticate(ctx, user, password)
-		if err == nil {
-			who = user
-		} else if !errors.Is(err, ErrCredentials) {
-			err = failedCheck(ctx, err)
-		}
-		return err
-	}
-	identity := func() string { return who }
-	if name == sasl.Login {
-		return &loginServer{check: check}, identity, nil
-	}
-	return sasl.NewPlainServer(func(authzid, user, password string) error {
-		if authzid != "" && authzid != user {
-			return ErrCredentials // to act for somebody else is for a session with Mechanisms of its own
-		}
-		return check(user, password)
-	}), identity, nil
-}
-
-// exchange carries the exchange through to the client's success: any error is the reply.
-func exchange(ctx context.Context, x Exchange, server sasl.Server, response []byte) error {
-	initial := response != nil
-	for range mostRounds {
-		challenge, done, err := server.Next(response)
-		switch {
-		case initial && errors.Is(err, sasl.ErrUnexpectedClientResponse):
-			return refuseAuth(501, 7, 0, "The mechanism has no initial response")
-		case err != nil:
-			return failedAuth(ctx, x, err)
-		case done && len(challenge) == 0:
-			return nil
-		}
-		initial = false
-		line, err := x.Challenge(ctx, proto.Reply{Code: 334, Text: base64.StdEncoding.EncodeToString(challenge)})
-		if err != nil {
-			return err
-		}
-		if line == "*" {
-			return refuseAuth(501, 7, 0, "Cancelled")
-		}
-		if response, err = decode64(line); err != nil {
-			return refuseAuth(501, 5, 2, "The response is not base64")
-		}
-		if done {
-			// SMTP has no room for data in a reply of success, so they went out as a challenge, to which nothing
-			// is left to respond (RFC 4422 section 3.1).
-			if len(response) > 0 {
-				return failedAuth(ctx, x, sasl.ErrUnexpectedClientResponse)
-			}
-			return nil
-		}
-	}
-	return failedAuth(ctx, x, errors.New("smtp: the exchange does not end"))
-}
-
-// mostFailures is how many attempts may fail on a connection. RFC 4954 section 9 asks for three at least.
-const mostFailures = 3
-
-// failedAuth is the reply to a client that failed to authenticate.
-func failedAuth(ctx context.Context, x Exchange, err error) error {
-	if e := chosen(err); e != nil && e.Code < 500 {
-		return err
-	}
-	if ctx.Err() != nil {
-		return err
-	}
-	if x.AuthFailed() > mostFailures {
-		return &proto.Error{Code: 421, Status: proto.Status{Class: 4, Subject: 7},
-			Text: "Too many attempts to authenticate have failed", Err: err}
-	}
-	if chosen(err) != nil {
-		return err
-	}
-	return &proto.Error{Code: 535, Status: proto.Status{Class: 5, Subject: 7, Detail: 8},
-		Text: "The credentials are not valid", Err: err}
-}
-
-// failedCheck is the reply when it could not be found out whether the credentials are good.
-func failedCheck(ctx context.Context, err error) error {
-	if chosen(err) != nil || ctx.Err() != nil {
-		return err
-	}
-	return &proto.Error{Code: 454, Status: proto.Status{Class: 4, Subject: 7},
-		Text: "The credentials cannot be checked now; try again later", Err: err}
-}
-
-// chosen returns the refusal in err, or nil if there is none. A reply of success is no refusal: only nil means that a
-// client has authenticated.
-func chosen(err error) *proto.Error {
-	if e, ok := errors.AsType[*proto.Error](err); ok && e.Code >= 400 && e.Code <= 599 {
-		return e
-	}
-	return nil
-}
-
-func refuseAuth(code int, subject, detail uint16, text string) error {
-	return &proto.Error{Code: code, Status: proto.Status{Class: 5, Subject: subject, Detail: detail}, Text: text}
+	return p.Set("AUTH", string(proto.AppendXtext(nil, text)))
 }

@@ -166,13 +166,18 @@ func (a *attempt) cancel(ctx context.Context, why error) error {
 // would take that for a command.
 func (a *attempt) final(r proto.Reply) error {
 	if r.Code >= 400 {
-		return r.Err()
+		var err error = r.Err()
+		if m, ok := a.c.(interface{ Explain(error) error }); ok {
+			err = m.Explain(err)
+		}
+		return err
 	}
 	if r.Code != 235 {
 		return fmt.Errorf("the server answered with %d, which is neither success nor refusal (RFC 4954 section 6)", r.Code)
 	}
 	if m, ok := a.c.(interface{ Done() bool }); ok && !m.Done() {
-		return errors.New("the server reported success before it had proved its own identity")
+		return errors.New("the server reported success before the exchange was complete, so that it has not proved its own " +
+			"identity")
 	}
 	return nil
 }

@@ -2,8 +2,11 @@ package ext
 
 import (
 	"context"
+	"crypto"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,25 +17,64 @@ import (
 // once for each connection, when the server has offered AUTH and the connection is fit for credentials, so that a
 // token can be fetched afresh; an error ends the attempt.
 //
-// Any sasl.Client will do. Two more methods are used if it has them. Identity() string is the name recorded for the
+// Any sasl.Client will do. More methods are used if it has them. Identity() string is the name recorded for the
 // connection, otherwise that of the mechanism. Done() bool is asked when the server reports success: a mechanism that
-// has yet to verify the server, as SCRAM does, returns false and the attempt has failed.
+// has yet to verify the server, as SCRAM does, returns false and the attempt has failed. Explain(error) error is given
+// the server's refusal, and returns it with what the mechanism knows of the reason.
 type Credentials func(ctx context.Context, d Dialogue) ([]sasl.Client, error)
 
-// Password returns the credentials of a user with a password. They are sent by the mechanism PLAIN (RFC 4616), or by
-// LOGIN to servers that do not offer PLAIN. A name or a password that is empty, is not UTF-8 or has control
-// characters in it is an error when they are to be used.
-func Password(user, password string) Credentials {
-	return func(context.Context, Dialogue) ([]sasl.Client, error) {
+// Password returns the credentials of a user with a password. A name or a password that is empty, is not UTF-8 or has
+// control characters in it is an error when they are to be used.
+//
+// The strongest mechanism that the server offers is used, in this order: SCRAM-SHA-256-PLUS, SCRAM-SHA-1-PLUS,
+// SCRAM-SHA-256, SCRAM-SHA-1 (RFC 5802, RFC 7677), CRAM-MD5 (RFC 2195), PLAIN (RFC 4616), LOGIN. By SCRAM the server
+// learns nothing that would let it, or whoever poses as it, log in elsewhere, and has to prove that it knows the user;
+// the forms with PLUS prove besides that nobody is in between. Which of them are on offer is for the server to say,
+// and with AllowInsecureAuth for anybody in between.
+//
+// Mechanisms, if there are any, are the only ones that may be used: those that begin with SCRAM for a user whose
+// server is known to have them.
+func Password(user, password string, mechanisms ...string) Credentials {
+	return func(_ context.Context, d Dialogue) ([]sasl.Client, error) {
 		if !isSecret(user) || !isSecret(password) {
 			return nil, errors.New("smtp: a user name and a password cannot be empty and have to be UTF-8 " +
 				"without control characters")
 		}
-		return []sasl.Client{
-			named{sasl.NewPlainClient("", user, password), user},
-			named{&loginClient{user: user, password: password}, user},
-		}, nil
+		if err := known(mechanisms, passwordMechanisms...); err != nil {
+			return nil, err
+		}
+		list := scramClients(d, user, password, mechanisms)
+		if allowed(mechanisms, cramMD5) {
+			list = append(list, &cramClient{user: user, password: password})
+		}
+		if allowed(mechanisms, sasl.Plain) {
+			list = append(list, named{sasl.NewPlainClient("", user, password), user})
+		}
+		if allowed(mechanisms, sasl.Login) {
+			list = append(list, &loginClient{user: user, password: password})
+		}
+		return list, nil
 	}
+}
+
+var passwordMechanisms = []string{
+	scramName(crypto.SHA256, true), scramName(crypto.SHA1, true), scramName(crypto.SHA256, false),
+	scramName(crypto.SHA1, false), cramMD5, sasl.Plain, sasl.Login,
+}
+
+// known says which of the mechanisms is not one of list, if any.
+func known(mechanisms []string, list ...string) error {
+	for _, m := range mechanisms {
+		if !allowed(list, m) {
+			return fmt.Errorf("smtp: the mechanism %q is none of %s", m, strings.Join(list, ", "))
+		}
+	}
+	return nil
+}
+
+// allowed reports whether the list, unless there is none, has the mechanism.
+func allowed(list []string, name string) bool {
+	return len(list) == 0 || slices.ContainsFunc(list, func(m string) bool { return equalFold(m, name) })
 }
 
 // named is a mechanism that knows the name of the user.
@@ -42,54 +84,6 @@ type named struct {
 }
 
 func (n named) Identity() string { return n.user }
-
-// loginClient is the mechanism LOGIN, which is not standardised. The first question is for the name and the second
-// for the password; servers word them differently, so the words are not looked at. No initial response is used, since
-// some servers take none.
-type loginClient struct {
-	user, password string
-	asked          int
-}
-
-func (l *loginClient) Start() (string, []byte, error) { return sasl.Login, nil, nil }
-
-func (l *loginClient) Next([]byte) ([]byte, error) {
-	l.asked++
-	switch l.asked {
-	case 1:
-		return []byte(l.user), nil
-	case 2:
-		return []byte(l.password), nil
-	}
-	return nil, sasl.ErrUnexpectedServerChallenge
-}
-
-// loginServer is the mechanism LOGIN. The server begins, but clients that send the name at once are so common that an
-// initial response is taken.
-type loginServer struct {
-	check func(user, password string) error
-	user  string
-	asked int
-}
-
-func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
-	if response != nil {
-		l.asked = max(l.asked, 1)
-	}
-	switch l.asked {
-	case 0:
-		l.asked = 1
-		return []byte("Username:"), false, nil
-	case 1:
-		l.asked = 2
-		l.user = string(response)
-		return []byte("Password:"), false, nil
-	case 2:
-		l.asked = 3
-		return nil, true, l.check(l.user, string(response))
-	}
-	return nil, false, sasl.ErrUnexpectedClientResponse
-}
 
 // isSecret reports whether s can be a name or a password: RFC 4616 section 2 allows anything but NUL. Control
 // characters are refused beyond that, since the names go into logs, files and queries of all sorts.

@@ -1,0 +1,75 @@
+package ext
+
+import (
+	"context"
+	"errors"
+	"unicode/utf8"
+
+	"github.com/emersion/go-sasl"
+)
+
+// External returns the credentials of a client that is known by the certificate in its TLS configuration, for the
+// mechanism EXTERNAL (RFC 4422 appendix A). Authzid is the name of the user to act as; "" leaves it to the server to
+// tell by the certificate.
+func External(authzid string) Credentials {
+	return func(_ context.Context, d Dialogue) ([]sasl.Client, error) {
+		c := d.Policy().TLSConfig
+		switch {
+		case authzid != "" && !isSecret(authzid):
+			return nil, errors.New("smtp: a user name has to be UTF-8 without control characters")
+		case d.TLS() != nil && (c == nil || len(c.Certificates) == 0 && c.GetClientCertificate == nil):
+			return nil, errors.New("smtp: EXTERNAL needs a certificate of the client: put it in the TLS configuration")
+		}
+		return []sasl.Client{named{sasl.NewExternalClient(authzid), authzid}}, nil
+	}
+}
+
+// hasCertificate reports whether the client has shown a certificate that was verified, to a session that knows what
+// to do with it. That a certificate was sent proves nothing (RFC 8314 section 4.2).
+func hasCertificate(x Info) bool {
+	return is[Certificates](x) && x.TLS() != nil && len(x.TLS().VerifiedChains) > 0
+}
+
+func newExternalServer(l *login) sasl.Server {
+	return sasl.NewExternalServer(func(authzid string) error {
+		c, ok := As[Certificates](l.x.Session())
+		if !ok || authzid != "" && !isSecret(authzid) {
+			return ErrCredentials
+		}
+		user, err := c.AuthenticateCertificate(l.ctx, l.x.TLS().VerifiedChains[0])
+		if err != nil {
+			return l.verdict(err)
+		}
+		return l.as(user, authzid)
+	})
+}
+
+// Anonymous returns the credentials of a guest, for the mechanism ANONYMOUS (RFC 4505). Trace tells the server whom
+// to turn to: an address, or a text of up to 255 characters without "@". It may be empty.
+func Anonymous(trace string) Credentials {
+	return func(context.Context, Dialogue) ([]sasl.Client, error) {
+		if !isTrace(trace) {
+			return nil, errors.New("smtp: the trace of a guest has to be UTF-8 without control characters, of 255 " +
+				"characters at most")
+		}
+		return []sasl.Client{sasl.NewAnonymousClient(trace)}, nil
+	}
+}
+
+func newAnonymousServer(l *login) sasl.Server {
+	return sasl.NewAnonymousServer(func(trace string) error {
+		g, ok := As[Guests](l.x.Session())
+		if !ok || !isTrace(trace) {
+			return ErrCredentials
+		}
+		name, err := g.AuthenticateGuest(l.ctx, trace)
+		if err != nil {
+			return l.verdict(err)
+		}
+		l.who = name
+		return nil
+	})
+}
+
+// isTrace reports whether s can be the message of ANONYMOUS (RFC 4505 section 2).
+func isTrace(s string) bool { return s == "" || isSecret(s) && utf8.RuneCountInString(s) <= 255 }
