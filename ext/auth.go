@@ -30,8 +30,8 @@ import (
 //	ANONYMOUS                                  4505        Guests
 //
 // A [MechanismFilter] takes mechanisms from it. An [Authorizer] lets users act for others. An attempt that fails is
-// answered a second after it was made at the earliest, always in the same words. The fourth to fail on a connection
-// ends it.
+// answered a second after it was made at the earliest, unless the session is an [AuthPauser], and always in the same
+// words. The fourth to fail on a connection ends it.
 //
 // A client authenticates if its policy has credentials: a [Password], a [Token], [External] or [Anonymous]. It sends
 // none on a connection that is in clear or whose peer is not verified, unless the policy allows it. Of the mechanisms
@@ -39,10 +39,7 @@ import (
 // this one will not do; what is wrong with one password is wrong with it by any mechanism. Failure is an [AuthError].
 //
 // [Submitter] reads the parameter AUTH of the MAIL command (RFC 4954 section 5), and [SubmittedBy] adds it.
-func Auth() Extension { return auth(time.Second) }
-
-// auth is Auth with the time that passes at least before a failure is answered.
-func auth(pause time.Duration) Extension {
+func Auth() Extension {
 	return Extension{
 		Keyword: "AUTH",
 		Verbs: []proto.Verb{{
@@ -56,7 +53,7 @@ func auth(pause time.Duration) Extension {
 			names := mechanisms(x)
 			return strings.Join(names, " "), len(names) > 0
 		},
-		Serve:   func(ctx context.Context, x Exchange) error { return serveAuth(ctx, x, pause) },
+		Serve:   serveAuth,
 		Connect: connectAuth,
 	}
 }
@@ -152,6 +149,14 @@ type MechanismFilter interface {
 	// decide by the state of the connection: one whose server has AllowInsecureAuth set, but which wants no passwords
 	// in clear, leaves out PLAIN and LOGIN where there is no TLS.
 	FilterMechanisms(names []string) []string
+}
+
+// AuthPauser is a session that decides how long clients that fail to authenticate have to wait.
+type AuthPauser interface {
+	// AuthPause returns how long after the client's last line the answer is sent at the earliest. Failures counts
+	// those on the connection, with this one. Without it, it is a second: that slows down those who guess, and hides
+	// whether it took long to find out that there is no such user, if finding out takes no longer. 0 is no pause.
+	AuthPause(failures int) time.Duration
 }
 
 // Mechanisms is a session that brings SASL mechanisms of its own. They come first in the list, and before those of the

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-sasl"
 
@@ -16,7 +17,10 @@ import (
 )
 
 // users is a session of two users: alice has a password, and the others have something wrong with them.
-type users struct{ asked []string }
+type users struct {
+	quick
+	asked []string
+}
 
 var errDatabase = errors.New("the database at 10.0.0.1 is down")
 
@@ -100,7 +104,7 @@ func TestAuthServe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			u := &users{}
 			x := safeServer(outer{u}, tt.lines...)
-			got := x.serve(t, auth(0), tt.args)
+			got := x.serve(t, Auth(), tt.args)
 			if !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
@@ -131,7 +135,7 @@ func TestAuthServe(t *testing.T) {
 func TestAuthSameText(t *testing.T) {
 	texts := make(map[string]bool)
 	for _, s := range []string{"\x00alice\x00x", "\x00bob\x00secret", "root\x00alice\x00secret", "x", "\x00a\nb\x00c"} {
-		texts[safeServer(&users{}).serve(t, auth(0), "PLAIN "+b64(s))] = true
+		texts[safeServer(&users{}).serve(t, Auth(), "PLAIN "+b64(s))] = true
 	}
 	if len(texts) != 1 {
 		t.Errorf("%d answers: %v", len(texts), texts)
@@ -166,7 +170,7 @@ func TestAuthOffer(t *testing.T) {
 			if got := strings.Join(lines, "|"); got != tt.offer {
 				t.Errorf("offered %q, want %q", got, tt.offer)
 			}
-			if got := tt.x.serve(t, auth(0), line); !strings.HasPrefix(got, tt.want) {
+			if got := tt.x.serve(t, Auth(), line); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
@@ -176,8 +180,8 @@ func TestAuthOffer(t *testing.T) {
 // RFC 8314 section 4.1: credentials sent in clear are not looked at.
 func TestAuthInClearIsNotEvaluated(t *testing.T) {
 	u := &users{}
-	good := (&fakeServer{session: u}).serve(t, auth(0), "PLAIN "+b64("\x00alice\x00secret"))
-	bad := (&fakeServer{session: u}).serve(t, auth(0), "PLAIN "+b64("\x00alice\x00x"))
+	good := (&fakeServer{session: u}).serve(t, Auth(), "PLAIN "+b64("\x00alice\x00secret"))
+	bad := (&fakeServer{session: u}).serve(t, Auth(), "PLAIN "+b64("\x00alice\x00x"))
 	if good != bad || len(u.asked) != 0 {
 		t.Errorf("%q and %q, asked %q", good, bad, u.asked)
 	}
@@ -190,7 +194,7 @@ func TestAuthFailures(t *testing.T) {
 	for _, tt := range []struct{ user, want string }{
 		{"bob", "535 "}, {"down", "454 "}, {"busy", "454 "}, {"bob", "535 "}, {"weak", "534 "}, {"bob", "421 4.7.0 "},
 	} {
-		if got := x.serve(t, auth(0), "PLAIN "+b64("\x00"+tt.user+"\x00x")); !strings.HasPrefix(got, tt.want) {
+		if got := x.serve(t, Auth(), "PLAIN "+b64("\x00"+tt.user+"\x00x")); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.user, got, tt.want)
 		}
 	}
@@ -200,8 +204,8 @@ func TestAuthFailures(t *testing.T) {
 func TestAuthContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	x := safeServer(cancelled{cancel})
-	x.verb, x.args = &auth(0).Verbs[0], "PLAIN "+b64("\x00alice\x00secret")
-	if err := auth(0).Serve(ctx, x); err != context.Canceled || x.failures != 0 {
+	x.verb, x.args = &Auth().Verbs[0], "PLAIN "+b64("\x00alice\x00secret")
+	if err := Auth().Serve(ctx, x); err != context.Canceled || x.failures != 0 {
 		t.Errorf("%v after %d failures", err, x.failures)
 	}
 }
@@ -213,8 +217,14 @@ func (c cancelled) Authenticate(ctx context.Context, _, _ string) error {
 	return ctx.Err()
 }
 
+// quick is a session that does not let clients wait.
+type quick struct{}
+
+func (quick) AuthPause(int) time.Duration { return 0 }
+
 // mechs is a session with mechanisms of its own, which all work as next says.
 type mechs struct {
+	quick
 	names []string
 	name  string
 	err   error
@@ -278,7 +288,7 @@ func TestAuthMechanisms(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.m.names = []string{"X"}
 			x := safeServer(&tt.m, tt.lines...)
-			if got := x.serve(t, auth(0), tt.args); !strings.HasPrefix(got, tt.want) {
+			if got := x.serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 			if got, want := x.identity != "", strings.HasPrefix(tt.want, "235"); got != want {
@@ -349,7 +359,7 @@ func FuzzPlain(f *testing.F) {
 		if len(message) == 0 {
 			args = "PLAIN ="
 		}
-		got := x.serve(t, auth(0), args)
+		got := x.serve(t, Auth(), args)
 		parts := bytes.Split(message, []byte{0})
 		if len(u.asked) == 0 {
 			if !strings.HasPrefix(got, "535 ") {

@@ -125,7 +125,7 @@ func TestAuthConnect(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient(tt.offer, tt.creds, tt.replies...)
-			err := auth(0).Connect(t.Context(), d)
+			err := Auth().Connect(t.Context(), d)
 			if sent := strings.Join(append(d.sent, ""), "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
@@ -194,7 +194,7 @@ func TestAuthConnectFit(t *testing.T) {
 				return Password("alice", "secret")(ctx, d)
 			}, say(235, ""))
 			d.tls, d.verified, d.policy.TLS, d.policy.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
-			err := auth(0).Connect(t.Context(), d)
+			err := Auth().Connect(t.Context(), d)
 			if (err == nil) != tt.ok || called != tt.ok || (len(d.sent) == 1) != tt.ok {
 				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, d.sent)
 			}
@@ -205,12 +205,12 @@ func TestAuthConnectFit(t *testing.T) {
 // A client without credentials, or one that has authenticated already, has nothing to do.
 func TestAuthConnectNothingToDo(t *testing.T) {
 	d := safeClient("AUTH PLAIN", nil)
-	if err := auth(0).Connect(t.Context(), d); err != nil || len(d.sent) > 0 {
+	if err := Auth().Connect(t.Context(), d); err != nil || len(d.sent) > 0 {
 		t.Errorf("%v, sent %q", err, d.sent)
 	}
 	d = safeClient("AUTH PLAIN", Password("alice", "secret"))
 	d.identity = "alice"
-	if err := auth(0).Connect(t.Context(), d); err != nil || len(d.sent) > 0 {
+	if err := Auth().Connect(t.Context(), d); err != nil || len(d.sent) > 0 {
 		t.Errorf("%v, sent %q", err, d.sent)
 	}
 }
@@ -226,7 +226,7 @@ type meeting struct {
 func (m *meeting) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	m.x.args = args
 	go func() {
-		e, _ := errors.AsType[*proto.Error](auth(0).Serve(ctx, exchangeOf{m.x, m}))
+		e, _ := errors.AsType[*proto.Error](Auth().Serve(ctx, exchangeOf{m.x, m}))
 		m.say <- e.Reply()
 	}()
 	return <-m.say, nil
@@ -266,7 +266,7 @@ func TestAuthBothEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			x := safeServer(&users{})
 			m := &meeting{safeClient(tt.offer, tt.creds), x, make(chan string), make(chan proto.Reply)}
-			err := auth(0).Connect(t.Context(), m)
+			err := Auth().Connect(t.Context(), m)
 			if tt.wantCode == 0 {
 				if err != nil || x.identity != "alice" || m.identity == "" {
 					t.Errorf("%v; server: %q, client: %q", err, x.identity, m.identity)

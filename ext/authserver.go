@@ -24,12 +24,14 @@ const mostRounds = 10
 // mostFailures is how many attempts may fail on a connection. RFC 4954 section 9 asks for three at least.
 const mostFailures = 3
 
+// usualPause is how long after the client's last line a failure is answered at the earliest, as Postfix has it.
+const usualPause = time.Second
+
 // safe reports whether credentials may travel on the connection.
 func safe(x Info) bool { return x.TLS() != nil || x.AllowInsecureAuth() }
 
-// serveAuth carries out the command. A failure is answered when pause has passed since the client's last line: it
-// slows down those who guess, and hides how long it took to find out.
-func serveAuth(ctx context.Context, x Exchange, pause time.Duration) error {
+// serveAuth carries out the command.
+func serveAuth(ctx context.Context, x Exchange) error {
 	name, first, given := strings.Cut(x.Args(), " ")
 	name = strings.ToUpper(name)
 	names := mechanisms(x)
@@ -60,7 +62,7 @@ func serveAuth(ctx context.Context, x Exchange, pause time.Duration) error {
 	if err != nil {
 		return failedCheck(ctx, err)
 	}
-	t := &trial{x: x, server: server, pause: pause, since: time.Now()}
+	t := &trial{x: x, server: server, since: time.Now()}
 	if err := t.run(ctx, response); err != nil {
 		return err
 	}
@@ -94,7 +96,6 @@ func startSASL(ctx context.Context, x Exchange, name string) (sasl.Server, func(
 type trial struct {
 	x      Exchange
 	server sasl.Server
-	pause  time.Duration
 	since  time.Time // when the client's last line arrived
 }
 
@@ -156,7 +157,11 @@ func (t *trial) failed(ctx context.Context, err error) error {
 		return err
 	}
 	failures := t.x.AuthFailed()
-	wait(ctx, t.since.Add(t.pause))
+	pause := usualPause
+	if p, ok := As[AuthPauser](t.x.Session()); ok {
+		pause = p.AuthPause(failures)
+	}
+	wait(ctx, t.since.Add(pause))
 	switch {
 	case failures > mostFailures:
 		return &proto.Error{Code: 421, Status: proto.Status{Class: 4, Subject: 7},

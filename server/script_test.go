@@ -70,6 +70,9 @@ func (scriptSession) Authenticate(_ context.Context, user, password string) erro
 	return nil
 }
 
+// AuthPause keeps the scripts from waiting a second for each refusal, at each cut.
+func (scriptSession) AuthPause(int) time.Duration { return 0 }
+
 // scriptServer returns the server that a script asks for with its directives.
 func scriptServer(t *testing.T, s *prototest.Script, config *tls.Config) *server.Server {
 	t.Helper()
