@@ -143,7 +143,11 @@ func newClient(ctx context.Context, conn net.Conn, host string, cfg *config) (*C
 		secured, err := c.handshake(ctx, conn)
 		if err != nil {
 			conn.Close()
-			return nil, &ext.TLSError{Err: err}
+			err = &ext.TLSError{Err: err}
+			if cfg.trace.Closed != nil {
+				cfg.trace.Closed(err)
+			}
+			return nil, err
 		}
 		conn = secured
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"sync"
 
@@ -179,11 +180,10 @@ func (c *counter) give() {
 
 // has8bit reports whether p has an octet above 127.
 func has8bit(p []byte) bool {
-	for len(p) >= 8 {
-		if (p[0]|p[1]|p[2]|p[3]|p[4]|p[5]|p[6]|p[7])&0x80 != 0 {
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
 			return true
 		}
-		p = p[8:]
 	}
 	for _, c := range p {
 		if c >= 0x80 {

@@ -358,6 +358,7 @@ type sink struct {
 	content bytes.Buffer
 	mail    string
 	done    chan struct{}
+	discard bool // do not keep the content
 }
 
 // pipe returns a client and the sink it is connected to, which offers keywords.
@@ -407,13 +408,19 @@ func (s *sink) serve(keywords []string) {
 				if line == ".\r\n" {
 					break
 				}
-				s.content.WriteString(line)
+				if !s.discard {
+					s.content.WriteString(line)
+				}
 			}
 			s.say("250 ok")
 		case "BDAT":
 			var n int64
 			fmt.Sscan(args, &n)
-			if err := s.in.copy(&s.content, n); err != nil {
+			to := io.Writer(&s.content)
+			if s.discard {
+				to = io.Discard
+			}
+			if err := s.in.copy(to, n); err != nil {
 				return
 			}
 			s.say("250 ok")
