@@ -101,6 +101,9 @@ func (c *Client) patience() time.Duration {
 	case quit:
 		return t.Quit
 	}
+	if e, _ := c.set.Owner(c.waiting.first().verb); e != nil && t.Command >= 0 {
+		return max(t.Command, e.Patience)
+	}
 	return t.Command
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"time"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -47,6 +48,8 @@ type Extension struct {
 	// the keyword was on offer, so that it can say why it is not.
 	Serve func(ctx context.Context, x Exchange) error
 
+	// Patience is how long a client waits at least for the replies to Verbs, should its timeout for commands be shorter.
+	Patience time.Duration
 	// Connect is called on a client after each EHLO whose reply offers the extension, in the order of the list. It
 	// may carry on a dialogue, say for TLS or authentication. If it takes the wire over, EHLO is sent again and
 	// the round begins anew.
@@ -150,6 +153,11 @@ type Exchange interface {
 	// state after a greeting, with a new session from the backend. If it returns nil, the server closes
 	// the connection without a word.
 	Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error
+	// Surrender sends r, whose verb must lead to [proto.Handover], and calls serve with the connection, which reads
+	// first what was received after the command. Serve may take as long as it likes: no timeout but that of the whole
+	// session applies, and while the server is shutting down it is waited for. Its context ends when the server is
+	// closed. When it returns, the connection is closed without a word, and its error is logged.
+	Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error
 	// Authenticated records the name that the client has proved to be entitled to.
 	Authenticated(identity string)
 	// AuthFailed counts an attempt to authenticate that has failed and returns how many have on this connection, over

@@ -71,6 +71,11 @@ func (f *fakeServer) Handover(ctx context.Context, r proto.Reply, take func(cont
 	return err
 }
 
+func (f *fakeServer) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
+	f.sent = append(f.sent, r)
+	return serve(ctx, f.conn)
+}
+
 // serve has e serve the command line "verb args", and returns the reply as it would be on the wire.
 func (f *fakeServer) serve(t *testing.T, e Extension, args string) string {
 	t.Helper()

@@ -143,7 +143,28 @@ func (x *exchange) Handover(_ context.Context, r proto.Reply, take takeFunc) err
 	return nil
 }
 
-// hand calls take with the connection, in front of which it puts what was read of it already.
+func (x *exchange) Surrender(_ context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
+	c := x.Conn
+	c.watch.disarm()
+	if err := x.send(r, proto.Handover); err != nil {
+		return err
+	}
+	_ = c.nc.SetDeadline(time.Time{})
+	err := serve(c.ctx, x.rest())
+	if err == nil {
+		c.quit = true
+		c.end(errSurrendered)
+		return nil
+	}
+	c.srv.opt.Logger.Info("smtp: the connection given away failed", "remote", addrString(c.raw), "verb", x.verb.Name, "err", err)
+	c.end(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))
+	return err
+}
+
+// errSurrendered is why a connection is at its end that was given away.
+var errSurrendered = errors.New("smtp: the connection was given away")
+
+// hand calls take with the connection.
 func (x *exchange) hand(take takeFunc) (net.Conn, error) {
 	c := x.Conn
 	if !c.shake(true) {
@@ -155,13 +176,9 @@ func (x *exchange) hand(take takeFunc) (net.Conn, error) {
 		deadline = time.Now().Add(t)
 	}
 	_ = c.nc.SetDeadline(deadline)
-	nc := c.nc
-	if first := append(c.rx.Leftover(), c.watch.leftover()...); len(first) > 0 {
-		nc = &prefixed{Conn: nc, first: first}
-	}
 	ctx, cancel := c.handshakeContext()
 	defer cancel()
-	next, err := take(ctx, nc)
+	next, err := take(ctx, x.rest())
 	if err == nil && next == nil {
 		err = errors.New("smtp: the connection was not given back")
 	}
@@ -169,6 +186,15 @@ func (x *exchange) hand(take takeFunc) (net.Conn, error) {
 		_ = c.nc.SetDeadline(time.Time{})
 	}
 	return next, err
+}
+
+// rest returns the connection, which reads first what was read of it already.
+func (x *exchange) rest() net.Conn {
+	c := x.Conn
+	if first := append(c.rx.Leftover(), c.watch.leftover()...); len(first) > 0 {
+		return &prefixed{Conn: c.nc, first: first}
+	}
+	return c.nc
 }
 
 // prefixed is a connection of which some octets have been read before.
