@@ -12,7 +12,7 @@ import (
 // A Backend makes the sessions of a server.
 type Backend interface {
 	// NewSession returns the session that takes the mail which arrives over c. It is called before the client is
-	// greeted, and again when the connection begins anew, as after STARTTLS. A *proto.Error refuses the client: it is
+	// greeted, and again when the connection begins anew, as when TLS was started. A *proto.Error refuses the client: it is
 	// the greeting (554 to say that there is no mail service here, RFC 5321 section 3.1), after which only QUIT is
 	// accepted. Any other error is logged, and the client is told 421 to come again later.
 	NewSession(ctx context.Context, c *Conn) (Session, error)

@@ -32,6 +32,7 @@ type body struct {
 	inChunk bool
 	verb    *proto.Verb // of the chunk in hand
 	chunk   int64       // octets in it
+	left    int64       // those of them that have not arrived; of no meaning behind DATA
 	chunks  int
 	pending proto.Event // a command that ended the content before its end
 
@@ -111,6 +112,7 @@ func (b *body) more() {
 // count counts octets of content. It reports false if there are too many of them.
 func (b *body) count(p []byte) bool {
 	b.size += int64(len(p))
+	b.left -= int64(len(p))
 	if limit := b.c.srv.opt.MaxSize; limit > 0 && b.size > limit && b.refused == nil {
 		b.refused = errTooBig
 	}
@@ -153,7 +155,7 @@ func (b *body) fail() {
 
 // start begins with a chunk. It reports false if the connection is at its end.
 func (b *body) start(ev proto.Event) bool {
-	b.verb, b.chunk, b.inChunk = ev.Verb, ev.Payload, true
+	b.verb, b.chunk, b.left, b.inChunk = ev.Verb, ev.Payload, ev.Payload, true
 	b.chunks++
 	if b.chunks > freeChunks && int64(b.chunks-freeChunks) > b.size/octetsPerChunk {
 		b.c.dismiss(errChunks)
@@ -229,7 +231,7 @@ func (b *body) midway(ev proto.Event) {
 // its end: a client that sends so much that nobody wants is given up.
 func (b *body) drain() bool {
 	c := b.c
-	if b.inChunk && b.tooMuch(b.chunk) {
+	if !b.done && b.tooMuch(max(b.left, 0)) {
 		b.giveUp()
 		return false
 	}
@@ -238,7 +240,7 @@ func (b *body) drain() bool {
 		case proto.Body:
 			b.count(ev.Data)
 			b.drained += int64(len(ev.Data))
-			if b.tooMuch(0) {
+			if b.tooMuch(max(b.left, 0)) {
 				b.giveUp()
 				return false
 			}
@@ -265,7 +267,7 @@ func (b *body) tooMuch(n int64) bool {
 // giveUp ends the connection in the middle of content that was refused.
 func (b *body) giveUp() {
 	r := b.reply
-	if r.Code < 400 {
+	if r.Code < 400 || b.refused != nil && !b.chosen {
 		r = errTooBig.Reply()
 	}
 	n := 1

@@ -95,7 +95,8 @@ func TestChunksGivenUp(t *testing.T) {
 			p.chunk("BDAT 3", "abc", "250 ")
 			p.ask(c.say, c.want)
 			// The session was done with the message before the command was carried out.
-			if got, want := st.calls(), "new, mail a@b.example, rcpt c@d.example, data, reset"; !strings.HasPrefix(got, want) {
+			want := "new, mail a@b.example, rcpt c@d.example, data, reset"
+			if got := st.calls(); !strings.HasPrefix(got, want) {
 				t.Errorf("called %s, want %s", got, want)
 			}
 			if last != server.ErrReset {
@@ -291,7 +292,8 @@ func TestManyLargeChunks(t *testing.T) {
 	}
 }
 
-// TestBareNewlinesAreOfOneMessage: what is wrong with one message is not held against the next, whichever way it comes.
+// TestBareNewlinesAreOfOneMessage: what is wrong with one message is not held against the next, whichever way it
+// comes.
 func TestBareNewlinesAreOfOneMessage(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{}))
@@ -338,4 +340,22 @@ func TestPanicBetweenChunks(t *testing.T) {
 	if p.ended() == nil {
 		t.Error("ServeConn returned nil")
 	}
+}
+
+// TestLargeChunkRead: what a session has read is not held against the client, however large it is.
+func TestLargeChunkRead(t *testing.T) {
+	p := dial(t, newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return discard{}, nil
+	}), server.Options{MaxSize: -1}))
+	p.hello()
+	p.begin()
+	block := strings.Repeat("x", 1<<20)
+	for _, last := range []string{"", " LAST"} {
+		p.send("BDAT 104857600" + last + "\r\n")
+		for range 100 {
+			p.send(block)
+		}
+		p.expect("250 ")
+	}
+	p.quit()
 }

@@ -133,7 +133,8 @@ func TestOneWritePerGroup(t *testing.T) {
 		{"a message of 1000 lines", strings.Repeat("12345678\r\n", 1000) + ".\r\n", 1, 1},
 		{"half a group", "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRC", 2, 1},
 		{"the other half", "PT TO:<c@d.example>\r\n", 1, 1},
-		{"one after the other", "DATA\r\n.\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n", 4, 2}, // 354 cannot wait
+		// Of these, 354 cannot wait.
+		{"one after the other", "DATA\r\n.\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n", 4, 2},
 		{"what cannot wait", "NOOP\r\nFOO\r\nRSET\r\n", 3, 3},
 	} {
 		before := m.writes

@@ -18,15 +18,15 @@
 //   - Its methods are called by one goroutine, in the order of the protocol: what is out of sequence or malformed
 //     never reaches it.
 //   - The text of an error is not sent to the peer, unless it is that of a *proto.Error.
-//   - What its Data leaves unread is read and dropped, up to the size of the largest message allowed. A message with a
-//     bare CR or LF in it is refused even if Data returned nil: a server behind this one might take it for the end of
-//     the message ("SMTP smuggling").
+//   - What its Data leaves unread is read and dropped, up to twice the size of the largest message allowed. A message
+//     with a bare CR or LF in it is refused even if Data returned nil: a server behind this one might take it for the
+//     end of the message ("SMTP smuggling").
 //   - A message in chunks comes through the same reader. There is no goroutine behind it, and nothing is stored: the
 //     reader itself asks for the next chunk.
 //   - A panic is logged, answered 421, and ends that connection only.
 //   - The context ends when the client hangs up, when time is up and when the server is closed. That a client has
-//     hung up is noticed while a session is at work for more than a tenth of a second, and before the end of a message
-//     by its reader.
+//     hung up is noticed while a session is at work for more than a tenth of a second, and before the end of a
+//     message by its reader.
 //   - Reset is called for each transaction that was begun, and Close for each session, whatever became of it.
 //   - The replies to a group of commands leave in one write, once there is nothing more to read.
 //

@@ -42,7 +42,8 @@ func (p *printer) Mail(_ context.Context, from proto.Address, _ proto.Params) er
 
 func (p *printer) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
 	if to.Domain.ASCII() != "example.org" {
-		return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "Not here: " + to.String()}
+		noUser := proto.Status{Class: 5, Subject: 1, Detail: 1}
+		return &proto.Error{Code: 550, Status: noUser, Text: "Not here: " + to.String()}
 	}
 	p.to = to
 	return nil

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -60,7 +61,11 @@ func serveGreeter(ctx context.Context, x ext.Exchange) error {
 		x.Authenticated(name)
 		return server.Accepted("hello " + name)
 	case "XTAKE":
-		return x.Handover(ctx, proto.Reply{Code: 220, Text: "yours"}, func(_ context.Context, nc net.Conn) (net.Conn, error) {
+		if x.Args() == "slowly" {
+			<-time.After(time.Second)
+		}
+		yours := proto.Reply{Code: 220, Text: "yours"}
+		return x.Handover(ctx, yours, func(_ context.Context, nc net.Conn) (net.Conn, error) {
 			if x.Args() == "nothing" {
 				return nil, nil
 			}
@@ -139,6 +144,18 @@ func TestHandover(t *testing.T) {
 			t.Errorf("called %s, want %s", got, want)
 		}
 	})
+	t.Run("with what was sent before its time", func(t *testing.T) {
+		inBubble(t, time.Second, func(t *testing.T) {
+			p := dial(t, greeterServer(t, &store{}))
+			p.hello()
+			p.send("XTAKE slowly\r\n")
+			<-time.After(time.Second / 2)
+			p.send("abc")
+			p.expect("220 ")
+			p.ask("EHLO x", "250-")
+			p.quit()
+		})
+	})
 	for _, c := range []struct{ name, say string }{
 		{"refused", "XTAKE\r\nxyz"},
 		{"not given back", "XTAKE nothing\r\n"},
@@ -195,8 +212,8 @@ func TestStatusCodes(t *testing.T) {
 	p.quit()
 }
 
-// TestUTF8: addresses that are not ASCII have to be announced (RFC 6531 section 3.4), and replies are ASCII unless they
-// were.
+// TestUTF8: addresses that are not ASCII have to be announced (RFC 6531 section 3.4), and replies are ASCII unless
+// they were.
 func TestUTF8(t *testing.T) {
 	st := &store{rcpt: func(_ context.Context, to proto.Address, _ proto.Params) error {
 		return &proto.Error{Code: 550, Text: "no " + to.Local + " é"}

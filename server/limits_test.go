@@ -253,7 +253,8 @@ func TestSessionTimeout(t *testing.T) {
 
 func TestNegativeTimeoutsAreNone(t *testing.T) {
 	inBubble(t, 100*time.Hour, func(t *testing.T) {
-		p, _ := withData(t, server.Options{CommandTimeout: -1, ContentTimeout: -1, MinRate: -1, WriteTimeout: -1}, nil)
+		none := server.Options{CommandTimeout: -1, ContentTimeout: -1, MinRate: -1, WriteTimeout: -1}
+		p, _ := withData(t, none, nil)
 		<-time.After(50 * time.Hour)
 		p.ask("DATA", "354 ")
 		<-time.After(50 * time.Hour)
@@ -440,7 +441,8 @@ func TestNew(t *testing.T) {
 	}{
 		{"no backend", nil, server.Options{}, "Backend"},
 		{"RequireTLS", b, server.Options{RequireTLS: true}, "set TLSConfig"},
-		{"contradiction", b, server.Options{RequireTLS: true, AllowInsecureAuth: true, TLSConfig: &tls.Config{}}, "contradict"},
+		{"contradiction", b, server.Options{RequireTLS: true, AllowInsecureAuth: true, TLSConfig: &tls.Config{}},
+			"contradict"},
 		{"name", b, server.Options{Hostname: "two words"}, "Hostname"},
 		{"protocol", b, server.Options{Protocol: 7}, "Protocol"},
 		{"recipients", b, server.Options{MaxRcpts: -1}, "MaxRcpts"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -25,7 +26,8 @@ func TestErrorsBecomeReplies(t *testing.T) {
 		{"nil", nil, "250 2.1.5 "},
 		{"proto.Error", noUser, "550 5.1.1 no such user\r\n"},
 		{"wrapped", fmt.Errorf("secret: %w", noUser), "550 5.1.1 no such user\r\n"},
-		{"cause is not sent", &proto.Error{Code: 450, Text: "later", Err: errors.New("secret")}, "450 4.2.1 later\r\n"},
+		{"cause is not sent", &proto.Error{Code: 450, Text: "later", Err: errors.New("secret")},
+			"450 4.2.1 later\r\n"},
 		{"no text", &proto.Error{Code: 550}, "550 5.0.0 Refused\r\n"},
 		{"success with a text", server.Accepted("forwarded"), "250 2.1.5 forwarded\r\n"},
 		{"251", &proto.Error{Code: 251, Text: "will forward"}, "251 2.1.5 will forward\r\n"},
@@ -120,15 +122,11 @@ func TestNoSessionAndNoError(t *testing.T) {
 	}
 }
 
-func TestResetAndClose(t *testing.T) {
+// lives are how a session can go, and what is called in the course of it.
+func lives() []life {
 	refuse := func(context.Context, io.Reader) error { return &proto.Error{Code: 550, Text: "spam"} }
 	const begin = "new, mail a@b.example, rcpt c@d.example, "
-	for _, c := range []struct {
-		name string
-		data func(context.Context, io.Reader) error
-		talk func(p *peer)
-		want string
-	}{
+	return []life{
 		{"nothing", nil, func(p *peer) { p.quit() }, "new, close"},
 		{"accepted", nil, func(p *peer) {
 			p.begin()
@@ -171,7 +169,18 @@ func TestResetAndClose(t *testing.T) {
 			p.nc.Close()
 			<-p.done
 		}, begin + "data 7 unexpected EOF, reset, close"},
-	} {
+	}
+}
+
+type life struct {
+	name string
+	data func(context.Context, io.Reader) error
+	talk func(p *peer)
+	want string
+}
+
+func TestResetAndClose(t *testing.T) {
+	for _, c := range lives() {
 		t.Run(c.name, func(t *testing.T) {
 			st := &store{data: c.data}
 			p := dial(t, newServer(t, st, server.Options{}))
@@ -310,6 +319,28 @@ func TestPanic(t *testing.T) {
 	}
 	other.begin()
 	other.quit()
+}
+
+// TestGoexit: a session that ends its goroutine, as a failing test does, ends the connection and leaves nothing behind.
+func TestGoexit(t *testing.T) {
+	st := &store{mail: func(context.Context, proto.Address, proto.Params) error {
+		runtime.Goexit()
+		return nil
+	}}
+	srv := newServer(t, st, server.Options{MaxConns: 1})
+	p := dial(t, srv)
+	p.hello()
+	p.send("MAIL FROM:<a@b.example>\r\n")
+	p.done = nil
+	if err := p.ended(); err != nil {
+		t.Error(err)
+	}
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got, want := st.calls(), "new, mail a@b.example, close"; got != want {
+		t.Errorf("called %s, want %s", got, want)
+	}
 }
 
 func TestHandler(t *testing.T) {

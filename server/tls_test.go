@@ -110,8 +110,8 @@ func TestStartTLS(t *testing.T) {
 	}
 }
 
-// TestStartTLSInjection: what stands behind STARTTLS is part of the handshake, which it breaks, and nothing follows in
-// clear (CVE-2011-0411).
+// TestStartTLSInjection: what stands behind STARTTLS is part of the handshake, which it breaks, and nothing follows
+// in clear (CVE-2011-0411).
 func TestStartTLSInjection(t *testing.T) {
 	config, _ := tlsPair(t)
 	st := &store{}

@@ -41,7 +41,18 @@ func TestTrace(t *testing.T) {
 	p.chunk("BDAT 7", "hunter2", "250 ")
 	p.chunk("BDAT 0 LAST", "", "250 ")
 	p.quit()
-	want := `connect
+	if got := strings.Join(seen, "\n"); got != traced {
+		t.Errorf("the trace is\n%s\nwant\n%s", got, traced)
+	}
+	for _, word := range []string{"hunter2", secret} {
+		if strings.Contains(log.String(), word) {
+			t.Errorf("the log has %q in it: %s", word, &log)
+		}
+	}
+}
+
+// traced is the trace of TestTrace.
+const traced = `connect
 < 220
 > EHLO client.example
 < 250
@@ -77,15 +88,6 @@ message 7 250
 > QUIT 
 < 221
 disconnect <nil>`
-	if got := strings.Join(seen, "\n"); got != want {
-		t.Errorf("the trace is\n%s\nwant\n%s", got, want)
-	}
-	for _, word := range []string{"hunter2", secret} {
-		if strings.Contains(log.String(), word) {
-			t.Errorf("the log has %q in it: %s", word, &log)
-		}
-	}
-}
 
 func TestTraceOfAConnectionLost(t *testing.T) {
 	var seen error
