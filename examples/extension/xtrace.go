@@ -47,7 +47,7 @@ const longestID = 32
 
 func checkID(id string) error {
 	if id == "" || len(id) > longestID || strings.Trim(strings.ToLower(id), "0123456789abcdef") != "" {
-		return errors.New("An ID is 1 to 32 hexadecimal digits")
+		return errors.New("an ID is 1 to 32 hexadecimal digits")
 	}
 	return nil
 }
