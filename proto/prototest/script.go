@@ -161,7 +161,7 @@ func (s *Script) parseLine(number int, text string) error {
 	case "HANGUP":
 		step.Kind = Hangup
 	default:
-		return fmt.Errorf("a line begins with S:, S..., C:, C~, C+, TLS, CLOSE, HANGUP, ! or #, not %q", text)
+		return fmt.Errorf("cannot understand %q: a line begins with S:, S..., C:, C~, C+, TLS, CLOSE, HANGUP, ! or #", text)
 	}
 	if err != nil {
 		return err
