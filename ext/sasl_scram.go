@@ -158,9 +158,9 @@ type attributes struct{ rest string }
 // next takes the value of the attribute that has to come next. A mandatory extension, "m", is as good as an error:
 // there are none that we know.
 func (a *attributes) next(name string) (string, error) {
-	text, rest, _ := strings.Cut(a.rest, ",")
+	text, rest, more := strings.Cut(a.rest, ",")
 	value, ok := strings.CutPrefix(text, name+"=")
-	if !ok || value == "" {
+	if !ok || value == "" || more && rest == "" {
 		return "", errSCRAM
 	}
 	a.rest = rest
