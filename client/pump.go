@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -82,7 +83,8 @@ const grace = 10 * time.Second
 func (c *Client) patience() time.Duration {
 	t := &c.cfg.Timeouts
 	switch {
-	case c.writeErr != nil, c.writing && c.waiting.len() == 0 && c.tx.State() != proto.Content:
+	case c.writeErr != nil, c.readErr != nil,
+		c.writing && c.waiting.len() == 0 && c.tx.State() != proto.Content:
 		return grace // the server has said all it is going to say, or is about to say why it hung up
 	case c.writing || c.waiting.len() == 0:
 		return t.Block
@@ -130,11 +132,15 @@ func (c *Client) step(ctx context.Context) error {
 		if ok, err := c.next(); ok || err != nil {
 			return err
 		}
+		input := c.in
 		if c.readErr != nil {
-			return c.lost(c.readErr)
+			if !c.writing {
+				return c.lost(c.readErr)
+			}
+			input = nil // all replies may be in, and then it matters whether all was sent that they answer
 		}
 		select {
-		case in, ok := <-c.in:
+		case in, ok := <-input:
 			c.take(in, ok)
 		case err := <-c.wrote:
 			c.writing = false
@@ -143,15 +149,14 @@ func (c *Client) step(ctx context.Context) error {
 				c.claim = nil
 				return nil
 			}
-			c.timer.Reset(grace)
-			late = c.timer.C
 		case <-ctx.Done():
 			return c.lost(ctx.Err())
 		case <-late:
-			if c.writeErr != nil {
-				return c.lost(c.writeErr)
-			}
-			return c.lost(os.ErrDeadlineExceeded)
+			return c.lost(cmp.Or(c.readErr, c.writeErr, os.ErrDeadlineExceeded))
+		}
+		if c.readErr != nil || c.writeErr != nil {
+			c.timer.Reset(grace)
+			late = c.timer.C
 		}
 	}
 }

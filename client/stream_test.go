@@ -391,7 +391,7 @@ C: 0
 S: 250 ok
 S: 250 ok
 S: 250 queued
-C: RSET
+C: *
 CLOSE`)
 	var got []string
 	err := c.SendAll(context.Background(), numbered(5), func(_ *Message, res *Result, err error) bool {

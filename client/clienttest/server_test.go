@@ -50,9 +50,10 @@ func TestServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			in := bufio.NewReader(conn)
-			for i, piece := range strings.Split("|"+tt.send, "|") {
+			in.ReadString('\n')
+			for piece := range strings.SplitSeq(tt.send, "|") {
 				io.WriteString(conn, piece)
-				if i == 0 || strings.HasSuffix(piece, "\n") || piece == "raw" {
+				if strings.HasSuffix(piece, "\n") || piece == "raw" {
 					in.ReadString('\n') // the server has closed the connection if there is no reply
 				}
 			}
