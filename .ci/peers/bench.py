@@ -189,13 +189,24 @@ class Maildir:
 
     def next(self):
         """Wait for one more message and return its octets, in the LF lines of a mailbox."""
-        new = until(lambda: "a delivery:\n" + self.log.tail(),
-                    lambda: set(glob.glob(self.path + "/new/*")) - self.seen, trouble=self.log.trouble)
-        if len(new) > 1:
-            raise Failure(f"{len(new)} messages were delivered where one was sent")
-        self.seen |= new
-        with open(new.pop(), "rb") as f:
-            return f.read()
+        return self.take(1)[0]
+
+    def take(self, n):
+        """Wait for n more messages and return their octets."""
+
+        def new():
+            names = set(glob.glob(self.path + "/new/*")) - self.seen
+            return names if len(names) >= n else None
+
+        names = until(lambda: f"{n} deliveries:\n" + self.log.tail(), new, trouble=self.log.trouble)
+        self.seen |= names
+        if len(names) > n:
+            raise Failure(f"{len(names)} messages were delivered where {n} were sent")
+        messages = []
+        for name in names:
+            with open(name, "rb") as f:
+                messages.append(f.read())
+        return messages
 
 
 def cmdline(pid):

@@ -22,6 +22,7 @@ rfc1413_hosts =
 keep_environment =
 timezone = UTC
 message_size_limit = 64M
+smtp_accept_queue_per_connection = 0
 chunking_advertise_hosts = ${{if eq {{$received_port}}{{{data}}} {{:}}{{*}}}}
 tls_advertise_hosts = *
 tls_certificate = {cert}
@@ -37,6 +38,10 @@ check:
   deny   message = unknown user
 
 begin routers
+bounces:
+  driver = redirect
+  domains = client.example
+  data = :blackhole:
 {routers}local:
   driver = accept
   domains = receive.example
@@ -93,6 +98,9 @@ KINDS = ("smtp", "submit", "lmtp")
 
 class Exim:
     """Accepts mail on two ports, delivers receive.example to a maildir, and relays {smtp,submit,lmtp}.relay.example."""
+
+    # What its log says of a recipient that was accepted, and of one that was refused with 550.
+    outcomes = "[-=]> %s .* C=", r"\*\* %s .* 550 "
 
     def __init__(self, bench, binary, user, password, relay, submission):
         self.dir = bench.mkdir("exim")

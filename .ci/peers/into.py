@@ -15,6 +15,8 @@ import postfix
 
 USER, PASSWORD = "anna", "correct horse battery"
 FROM, TO = "anna@client.example", ["bert@receive.example", "carla@receive.example"]
+REJECT = [word for domain in ("receive.example", "smtp.relay.example", "submit.relay.example", "lmtp.relay.example")
+          for word in ("-reject", "refused@" + domain)]
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -30,7 +32,7 @@ class Receive:
             name + "-run", bench.receive, "-addr", at % self.smtp, "-tls-addr", at % self.smtps,
             "-lmtp-addr", at % self.lmtp, "-cert", bench.cert, "-key", bench.key, "-hostname", "receive.example",
             "-user", f"{USER}:{PASSWORD}", "-user", "other:secret", "-max-size", str(64 << 20),
-            "-reject", "refused@receive.example", "-dir", self.dir, *flags)
+            *REJECT, "-dir", self.dir, *flags)
         for p in (self.smtp, self.smtps, self.lmtp):
             await_listener(p, lambda: self.proc.poll() is None, self.log)
 
@@ -252,6 +254,23 @@ def relayed(at, domain):
     return send
 
 
+def one_refused(system, receive, via):
+    """Let a mail system relay to a recipient that is refused and one that is not: it has to hear so of the right one."""
+    domain = via + ".relay.example"
+    good, bad = "bert@" + domain, "refused@" + domain
+    receive.mark()
+    known = len(system.log.text())
+    with smtplib.SMTP("127.0.0.1", system.chunking, timeout=60) as s:
+        s.sendmail(FROM, [bad, good], MESSAGES["lone-dots"])
+    facts, octets = receive.take()
+    if facts["to"] != [good] or not octets.endswith(MESSAGES["lone-dots"]):
+        raise Failure(f"{facts} and {octets!r} arrived")
+    sent, refused = system.outcomes
+    for address, outcome in ((good, sent), (bad, refused)):
+        until(lambda: f"{address} to be reported:\n" + system.log.tail(),
+              lambda: re.search(outcome % re.escape(address), system.log.text()[known:]))
+
+
 def logged(system, pattern):
     """Check in a mail system's log that it did what the cases with it are about."""
     if not re.search(pattern, system.log.text()):
@@ -312,4 +331,5 @@ def from_systems(report, mta, submission, relay):
             domain = via + ".relay.example"
             to = [a.replace("receive.example", domain) for a in TO]
             send = relayed(system.chunking, domain)
+            report.case(f"into/{name.lower()}-{via}/one-refused", one_refused, system, server, via)
             each(report, f"{name.lower()}-{via}", server, send, added=added, to=to, log=system.log, **facts)

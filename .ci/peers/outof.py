@@ -231,6 +231,28 @@ def connections(bench):
             same(octets, MESSAGES["lone-dots"])
 
 
+def stream(bench, system, at):
+    """Send many messages over one connection to a mail system that reads them its own way."""
+    system.log.mark()
+    send(bench, at, "-count", "50", file=bench.path("lone-dots.eml"), tls="required")
+    for octets in system.inbox.take(50):
+        if not octets.endswith(mailbox(MESSAGES["lone-dots"])):
+            raise Failure(f"one of the messages is {octets!r}")
+
+
+def many_recipients(bench, receive):
+    """Name hundreds of recipients, every tenth of them refused: the lines have to tell them apart."""
+    to = [f"user{n}@receive.example" if n % 10 else "refused@receive.example" for n in range(1, 501)]
+    out, _ = send(bench, receive.smtp, file=bench.path("plain.eml"), to=to, status=SOME_REFUSED)
+    receive.expect(MESSAGES["plain"], to=[address for address in to if not address.startswith("refused")])
+    if len(out) != len(to):
+        raise Failure(f"{len(out)} lines for {len(to)} recipients")
+    for address, line in zip(to, out):
+        code = "550" if address.startswith("refused") else "250"
+        if address not in line or code not in line:
+            raise Failure(f"the line for {address} is {line!r}")
+
+
 def bad_input(report, bench):
     """Refuse what cannot be sent before anything is said to the server."""
 
@@ -251,7 +273,8 @@ def bad_input(report, bench):
 
 
 def refusals(bench, receive):
-    """The lines and status for examples/receive itself: a refused recipient beside a good one, and alone."""
+    """Check the lines and status for examples/receive itself: a refused recipient beside a good one, and alone."""
+    receive.mark()
     bad = "refused@receive.example"
     out, _ = send(bench, receive.smtp, file=bench.path("plain.eml"), to=(TO, bad), status=SOME_REFUSED)
     receive.expect(MESSAGES["plain"], to=[TO])
@@ -263,6 +286,7 @@ def refusals(bench, receive):
 
 
 def from_stdin(bench, receive):
+    """Send what is read from standard input."""
     for which in ("lone-dots", "30MB"):
         send(bench, receive.smtp, file="-", stdin=MESSAGES[which])
         receive.expect(MESSAGES[which], to=[TO])
@@ -280,8 +304,9 @@ def all_peers(report, bench, mta):
         for way, at in (("chunking", system.chunking), ("data", system.data)):
             each(report, bench, f"{name.lower()}-{way}", at, system.inbox.next, tls="required", want=mailbox, added=added,
                  log=system.log)
-    report.case("out-of/postfix-chunking/in-chunks", logged, mta["Postfix"], " starttls=1 mail=1 rcpt=1 bdat=")
-    report.case("out-of/postfix-data/in-lines", logged, mta["Postfix"], " starttls=1 mail=1 rcpt=1 data=1 quit=1")
+            report.case(f"out-of/{name.lower()}-{way}/stream", stream, bench, system, at)
+    report.case("out-of/postfix-chunking/in-chunks", logged, mta["Postfix"], r" mail=\d+ rcpt=\d+ bdat=\d")
+    report.case("out-of/postfix-data/in-lines", logged, mta["Postfix"], r" mail=(\d+) rcpt=\1 data=\1 quit=1")
     report.case("out-of/exim-chunking/in-chunks", logged, mta["Exim"], r"<= anna@client\.example .* K ")
     outcomes(report, bench)
     security(report, bench)
@@ -335,6 +360,7 @@ def to_receive(report, bench):
     each(report, bench, "receive-implicit", closed.smtps, taken(closed), *auth, tls="implicit", want=bytes)
     each(report, bench, "receive-lmtp", open_.lmtp, taken(open_), "-lmtp", want=bytes)
     report.case("out-of/receive/refusals", refusals, bench, open_)
+    report.case("out-of/receive/many-recipients", many_recipients, bench, open_)
     report.case("out-of/receive/standard-input", from_stdin, bench, open_)
     for server in (open_, closed):
         report.case(f"out-of/shutdown/{server.name}", server.close)

@@ -43,7 +43,7 @@ smtp_tls_CAfile = {cert}
 smtp_tls_secure_cert_match = peer.example
 smtp_sasl_password_maps = static:{{{user}:{password}}}
 smtp_sasl_security_options = noanonymous
-transport_maps = inline:{{ {transports} }}
+transport_maps = inline:{{ {{client.example = discard:}} {transports} }}
 """
 
 MASTER = """
@@ -65,6 +65,7 @@ submit   unix - - n - - smtp
 virtual  unix - n n - - virtual
 error    unix - - n - - error
 retry    unix - - n - - error
+discard  unix - - n - - discard
 anvil    unix - - n - 1 anvil
 scache   unix - - n - 1 scache
 tlsmgr   unix - - n 1000? 1 tlsmgr
@@ -74,6 +75,9 @@ postlog  unix-dgram n - n - 1 postlogd
 
 class Postfix:
     """Accepts mail on two ports, delivers receive.example to a maildir, and relays the domains of transports."""
+
+    # What its log says of a recipient that was accepted, and of one that was refused with 550.
+    outcomes = "to=<%s>.* status=sent", "to=<%s>.* status=bounced .* said: 550 "
 
     def __init__(self, bench, user, password, transports):
         self.dir = bench.mkdir("postfix")
