@@ -130,7 +130,7 @@ func (a Address) AppendPath(dst []byte, utf8 bool) ([]byte, error) {
 	return out, nil
 }
 
-var errNeedUTF8 = errors.New("the local part is not in ASCII, so the server has to offer SMTPUTF8")
+var errNeedUTF8 = errors.New("the local part is not in ASCII, and the session does not permit UTF-8 in addresses (RFC 6531)")
 
 // checkLocal returns an error if local cannot be written, with quotes or without.
 func checkLocal(local string, utf8ok bool) error {

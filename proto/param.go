@@ -62,7 +62,7 @@ const (
 	faultParamEmpty fault = "its value is empty"
 	faultParamValue fault = `its value has a control character, space or "=" in it`
 	faultParamUTF8  fault = "its value is not valid UTF-8"
-	faultParamASCII fault = "its value is not in ASCII, so the server has to offer SMTPUTF8"
+	faultParamASCII fault = "its value is not in ASCII, and the session does not permit UTF-8 there (RFC 6531)"
 )
 
 // check returns what is wrong with param as the next of p, "" if nothing is.
