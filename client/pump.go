@@ -122,6 +122,7 @@ func (c *Client) doing() string {
 
 // step waits for one thing to happen: a reply, which is dealt with, or the end of a write.
 func (c *Client) step(ctx context.Context) error {
+	ending := c.readErr != nil || c.writeErr != nil
 	var late <-chan time.Time
 	if d := c.patience(); d >= 0 {
 		c.timer.Reset(d)
@@ -154,7 +155,8 @@ func (c *Client) step(ctx context.Context) error {
 		case <-late:
 			return c.lost(cmp.Or(c.readErr, c.writeErr, os.ErrDeadlineExceeded))
 		}
-		if c.readErr != nil || c.writeErr != nil {
+		if !ending && (c.readErr != nil || c.writeErr != nil) {
+			ending = true
 			c.timer.Reset(grace)
 			late = c.timer.C
 		}

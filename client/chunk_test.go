@@ -1,0 +1,160 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/ext"
+)
+
+// TestChunks plays transactions whose content travels in chunks (RFC 3030).
+func TestChunks(t *testing.T) {
+	const group = "C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: RCPT TO:<e@d.example>\n"
+	const small = group + "C: BDAT 7 LAST\nC: hello\n"
+	const first = group + "C: BDAT 65536\nC+ \"x\" * 65536\n"
+	const chunk = "C: BDAT 65536\nC+ \"x\" * 65536\n"
+	reset := "C: RSET\nS: 250 ok\n"
+	large := strings.Repeat("x", 4*blockSize+1)
+	for _, tt := range []struct{ name, body, script, want string }{
+		{"one chunk", "hello\r\n", small + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 done\n", "0 0"},
+		{"N19 one chunk refused", "hello\r\n", small + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 554 no\n" + reset, "554 554"},
+		{"one recipient refused", "hello\r\n", small + "S: 250 ok\nS: 550 no\nS: 250 ok\nS: 250 done\n", "550 0"},
+		{"all recipients refused", "hello\r\n", small + "S: 250 ok\nS: 550 no\nS: 450 no\nS: 503 no\n" + reset, "550 450"},
+		{"MAIL refused", "hello\r\n", small + "S: 550 no\nS: 503 no\nS: 503 no\nS: 503 no\n" + reset, "550 550"},
+		{"many chunks", large, first + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\n" +
+			chunk + chunk + chunk + "C: BDAT 1 LAST\nC~ \"x\"\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 done\n", "0 0"},
+		{"many chunks, recipients refused", large, first + "S: 250 ok\nS: 550 no\nS: 550 no\nS: 503 no\n" + reset, "550 550"},
+		{"first of many refused", large, first + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 552 no\n" + reset, "552 552"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, nil, hello("PIPELINING", "CHUNKING")+tt.script+"C: NOOP\nS: 250 ok\n")
+			res, err := c.Send(context.Background(), message(tt.body, "c@d.example", "e@d.example"))
+			if codes(res) != tt.want {
+				t.Errorf("the recipients got %s, want %s; %v", codes(res), tt.want, err)
+			}
+			if err := c.Noop(context.Background()); err != nil {
+				t.Errorf("the connection: %v", err)
+			}
+		})
+	}
+}
+
+// TestChunkRefused checks that no chunk follows one that was refused, where each is awaited (checklist N18, e.4 71).
+func TestChunkRefused(t *testing.T) {
+	c := dial(t, nil, hello("CHUNKING")+`
+C: MAIL FROM:<a@b.example>
+S: 250 ok
+C: RCPT TO:<c@d.example>
+S: 250 ok
+C: BDAT 65536
+C+ "x" * 65536
+S: 250 ok
+C: BDAT 65536
+C+ "x" * 65536
+S: 552 too large
+C: RSET
+S: 250 ok
+C: NOOP
+S: 250 ok`)
+	res, err := c.Send(context.Background(), message(strings.Repeat("x", 5*blockSize), "c@d.example"))
+	if codes(res) != "552" || !SafeToRetry(err) {
+		t.Errorf("%s, %v", codes(res), err)
+	}
+	if err := c.Noop(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestChunksAhead checks that chunks follow each other without waiting, and stop soon when one is refused.
+func TestChunksAhead(t *testing.T) {
+	here, there := net.Pipe()
+	chunks, resets := 0, 0
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer here.Close()
+		in := &lineReader{r: here}
+		io.WriteString(here, "220 mail.example\r\n")
+		refused := false
+		var held []string
+		for {
+			line, err := in.line()
+			if err != nil {
+				return
+			}
+			verb, args, _ := strings.Cut(line, " ")
+			reply := "250 ok"
+			switch verb {
+			case "EHLO":
+				reply = "250-mail.example\r\n250-PIPELINING\r\n250 CHUNKING"
+			case "BDAT":
+				var n int64
+				fmt.Sscan(args, &n)
+				in.copy(io.Discard, n)
+				chunks++
+				if chunks > 1 && chunks < 4 {
+					held = append(held, "250 ok") // three are sent before any of them is answered
+					continue
+				}
+				refused = refused || chunks == 4
+				if refused {
+					reply = "552 no"
+				}
+			case "RSET":
+				resets++
+			}
+			for _, h := range held {
+				io.WriteString(here, h+"\r\n")
+			}
+			held = nil
+			io.WriteString(here, reply+"\r\n")
+		}
+	}()
+	c, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := message("", "c@d.example")
+	m.Body = endless{}
+	res, err := c.Send(context.Background(), m)
+	if codes(res) != "552" {
+		t.Errorf("%s, %v", codes(res), err)
+	}
+	c.Close()
+	<-done
+	if chunks > 4+chunksAhead || resets != 1 {
+		t.Errorf("%d chunks and %d RSET", chunks, resets)
+	}
+}
+
+// TestBinary checks that binary content is sent as it is, and to no server that does not take it (checklist N21, e.4 72).
+func TestBinary(t *testing.T) {
+	binary := func() *Message {
+		m := message("a\nb\r\x00\xff.\n", "c@d.example")
+		m.Need = ext.Binary
+		return m
+	}
+	c := dial(t, nil, hello("PIPELINING", "CHUNKING", "BINARYMIME", "SIZE")+`
+C: MAIL FROM:<a@b.example> SIZE=8 BODY=BINARYMIME
+C: RCPT TO:<c@d.example>
+C: BDAT 8 LAST
+C~ "a\nb\r\x00\xff.\n"
+S: 250 ok
+S: 250 ok
+S: 250 ok`)
+	if _, err := c.Send(context.Background(), binary()); err != nil {
+		t.Error(err)
+	}
+	for _, keywords := range [][]string{{"SIZE"}, {"CHUNKING", "8BITMIME"}, {"BINARYMIME"}} {
+		c := dial(t, nil, hello(keywords...))
+		_, err := c.Send(context.Background(), binary())
+		if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "BINARYMIME" {
+			t.Errorf("to a server that offers %v: %v, want a NeedError", keywords, err)
+		}
+	}
+}
