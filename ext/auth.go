@@ -15,9 +15,9 @@ import (
 
 // Auth returns the extension AUTH (RFC 4954).
 //
-// A server offers it if there is something that the session can authenticate clients by, until the client has
-// authenticated, and only on connections that are protected by TLS unless its options allow otherwise. The list has
-// the strongest mechanism first:
+// A server offers it if there is something that the session can authenticate clients by, and only on connections that are
+// protected by TLS unless its options allow otherwise. It goes on to do so once the client has authenticated, because the
+// parameter AUTH of the MAIL command belongs to the keyword. The list has the strongest mechanism first:
 //
 //	mechanism                                  RFC         a session that is
 //	its own                                                Mechanisms
@@ -47,7 +47,7 @@ func Auth() Extension {
 		}},
 		Mail: []Param{{Key: "AUTH", Length: 500, Check: checkSubmitter}},
 		Advertise: func(x Info) (string, bool) {
-			if x.Identity() != "" || !safe(x) {
+			if !safe(x) {
 				return "", false
 			}
 			names := mechanisms(x)

@@ -163,7 +163,7 @@ func TestAuthOffer(t *testing.T) {
 			*users
 		}{own, &users{}}, tls: active}, "AUTH SCRAM-SHA-256 EXTERNAL PLAIN LOGIN", "235 2.7.0 "},
 		{"no mechanism", fakeServer{session: &mechs{}, tls: active}, "", "502 5.5.1 "},
-		{"done", fakeServer{session: &users{}, tls: active, identity: "alice"}, "", "503 5.5.1 "},
+		{"done", fakeServer{session: &users{}, tls: active, identity: "alice"}, "AUTH PLAIN LOGIN", "503 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, lines := newSet(t, Auth()).Offer(&tt.x)
