@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -40,39 +41,56 @@ func openDrop(dir string) (*drop, error) {
 // put stores a message and then its envelope, and returns its number. When it returns without an error both are on disk;
 // whoever sees the envelope can read the message.
 func (d *drop) put(r io.Reader, e *envelope) (string, error) {
-	name := fmt.Sprintf("%06d", d.last.Add(1))
-	err := d.write(name+".eml", func(w io.Writer) (err error) {
+	text, err := d.write(func(w io.Writer) (err error) {
 		e.Size, err = io.Copy(w, r)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	err = d.write(name+".json", func(w io.Writer) error {
+	defer os.Remove(text)
+	facts, err := d.write(func(w io.Writer) error {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
 		return enc.Encode(e)
 	})
 	if err != nil {
-		return "", errors.Join(err, os.Remove(filepath.Join(d.dir, name+".eml")))
+		return "", err
+	}
+	name, err := d.claim(text)
+	if err != nil {
+		return "", errors.Join(err, os.Remove(facts))
+	}
+	message := filepath.Join(d.dir, name)
+	if err := errors.Join(os.Rename(facts, message+".json"), syncDir(d.dir)); err != nil {
+		return "", errors.Join(err, os.Remove(message+".eml"))
 	}
 	return name, nil
 }
 
-// write writes a file under a temporary name, and gives it its own once its content is on disk.
-func (d *drop) write(name string, fill func(io.Writer) error) error {
+// claim gives the message in the file called temporary the next number that is free. A link fails if there is such a name,
+// where a rename would replace the message of another process that has the same directory.
+func (d *drop) claim(temporary string) (string, error) {
+	for {
+		name := fmt.Sprintf("%06d", d.last.Add(1))
+		err := os.Link(temporary, filepath.Join(d.dir, name+".eml"))
+		if !errors.Is(err, fs.ErrExist) {
+			return name, err
+		}
+	}
+}
+
+// write writes a file under a temporary name, which it returns once the content is on disk.
+func (d *drop) write(fill func(io.Writer) error) (string, error) {
 	f, err := os.CreateTemp(d.dir, ".new-*")
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := errors.Join(fill(f), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return "", errors.Join(err, os.Remove(f.Name()))
 	}
-	if err := os.Rename(f.Name(), filepath.Join(d.dir, name)); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(d.dir)
+	return f.Name(), nil
 }
 
 // syncDir puts the names in a directory on disk.

@@ -103,15 +103,27 @@ func run(c *config) error {
 		return err
 	case <-stop.Done():
 	}
-	// What is in hand may take as long as the patience of the server allows; a second signal ends it.
-	cancel()
+	cancel() // a second signal ends it at once
 	log.Print("shutting down")
+	return shutDown(servers)
+}
+
+// patience is how long clients have to finish what is in hand when the program ends.
+const patience = 5 * time.Minute
+
+// shutDown lets every server finish what is in hand, all at the same time.
+func shutDown(servers []*server.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	done := make(chan error, len(servers))
 	for _, s := range servers {
-		if err := s.Shutdown(context.Background()); err != nil {
-			return err
-		}
+		go func() { done <- s.Shutdown(ctx) }()
 	}
-	return nil
+	var err error
+	for range servers {
+		err = errors.Join(err, <-done)
+	}
+	return err
 }
 
 // start listens and serves. What a server returns before it was shut down comes out of the channel.

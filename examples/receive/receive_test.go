@@ -94,8 +94,8 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// TestFailed has a message that does not come to its end: nothing of it is left, and the number is not used again.
-func TestFailed(t *testing.T) {
+// TestNumbers has a message that does not come to its end, of which nothing is left, and two processes with one directory.
+func TestNumbers(t *testing.T) {
 	dir := t.TempDir()
 	d, err := openDrop(dir)
 	if err != nil {
@@ -108,13 +108,24 @@ func TestFailed(t *testing.T) {
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
-	if name, err := d.put(strings.NewReader("whole"), &envelope{}); err != nil || name != "000002" {
+	if name, err := d.put(strings.NewReader("whole"), &envelope{}); err != nil || name != "000001" {
 		t.Errorf("the next one is %q, %v", name, err)
 	}
-	if d, err = openDrop(dir); err != nil {
+	other, err := openDrop(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if name, err := d.put(strings.NewReader("whole"), &envelope{}); err != nil || name != "000003" {
+	if name, err := other.put(strings.NewReader("another"), &envelope{}); err != nil || name != "000002" {
 		t.Errorf("after a restart the next one is %q, %v", name, err)
+	}
+	// The first one does not know about that.
+	if name, err := d.put(strings.NewReader("third"), &envelope{}); err != nil || name != "000003" {
+		t.Errorf("beside another process the next one is %q, %v", name, err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "000002.eml")); err != nil || string(got) != "another" {
+		t.Errorf("the message of the other process is %q, %v", got, err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 6 {
+		t.Errorf("the directory has %v, %v: want three messages with envelopes", entries, err)
 	}
 }
