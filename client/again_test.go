@@ -52,3 +52,72 @@ func TestPatience(t *testing.T) {
 		})
 	}
 }
+
+// TestBeginsAnew checks that after a command whose success makes the session begin anew the client introduces itself, and
+// knows nothing any more of what the server offered before.
+func TestBeginsAnew(t *testing.T) {
+	list := append(ext.Default(), ext.Extension{
+		Keyword: "XANEW",
+		Verbs:   []proto.Verb{{Name: "XANEW", In: proto.Hello | proto.Ready, Last: true, OK: proto.Hello}},
+	})
+	anew := func(o *Options) { o.Extensions = list }
+	t.Run("accepted", func(t *testing.T) {
+		c := dial(t, anew, hello("XANEW", "SIZE 10", "ENHANCEDSTATUSCODES")+`
+C: XANEW x
+S: 220 2.0.0 is not a status here
+C: EHLO client.example
+S: 250-mail.example
+S: 250 XANEW
+C: QUIT
+S: 221 bye
+`)
+		c.Authenticated("alice")
+		r, err := c.Do(context.Background(), "XANEW", "x")
+		if err != nil || r.Code != 220 {
+			t.Errorf("%v, %v", r, err)
+		}
+		if c.Caps().Has("SIZE") || !c.Caps().Has("XANEW") || c.Identity() != "" {
+			t.Errorf("the client still knows %v and %q", c.Caps(), c.Identity())
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		c := dial(t, anew, hello("XANEW", "SIZE 10")+"C: XANEW x\nS: 550 no\nC: QUIT\nS: 221 bye\n")
+		if r, err := c.Do(context.Background(), "XANEW", "x"); err != nil || r.Code != 550 || !c.Caps().Has("SIZE") {
+			t.Errorf("%v, %v", r, err)
+		}
+	})
+	t.Run("without it afterwards", func(t *testing.T) {
+		c := dial(t, anew, hello("XANEW")+"C: XANEW x\nS: 220 hello\nC: EHLO client.example\nS: 554 go away\nC: QUIT\nS: 221 bye\n")
+		r, err := c.Do(context.Background(), "XANEW", "x")
+		if e, ok := asReply(err); !ok || e.Code != 554 || r.Code != 220 {
+			t.Errorf("%v, %v", r, err)
+		}
+		if c.Caps().Has("XANEW") {
+			t.Error("the client still knows what was offered before")
+		}
+	})
+	t.Run("while dialling", func(t *testing.T) {
+		once := false
+		list := append([]ext.Extension(nil), list...)
+		list[len(list)-1].Connect = func(ctx context.Context, d ext.Dialogue) error {
+			if once {
+				return nil
+			}
+			once = true
+			_, err := d.Do(ctx, "XANEW", "y")
+			return err
+		}
+		c := dial(t, func(o *Options) { o.Extensions = list }, hello("XANEW")+`
+C: XANEW y
+S: 220 hello
+C: EHLO client.example
+S: 250-mail.example
+S: 250 SIZE 5
+C: QUIT
+S: 221 bye
+`)
+		if !c.Caps().Has("SIZE") {
+			t.Errorf("the client knows %v", c.Caps())
+		}
+	})
+}

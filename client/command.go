@@ -14,12 +14,25 @@ import (
 // like. The error is not nil if there was no reply. Nothing has been sent if it is an *ext.NeedError, because the
 // verb belongs to an extension that the server does not offer, or if args have control characters in them.
 //
-// Messages are sent by Send: a command that is followed by content is refused, and so are EHLO and QUIT.
+// Messages are sent by Send: a command that is followed by content is refused, and so are EHLO and QUIT. After a command
+// whose success makes the session begin anew Do introduces the client again; an error of that comes with the reply.
 func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	v := c.set.Table().Lookup(verb)
 	if err := c.permit(v, verb); err != nil {
 		return proto.Reply{}, err
 	}
+	r, err := c.do(ctx, v, args)
+	if err != nil || c.tx.State() != proto.Hello {
+		return r, err
+	}
+	c.forget()
+	if c.greeting {
+		return r, nil // Dial is about to
+	}
+	return r, c.introduce(ctx)
+}
+
+func (c *Client) do(ctx context.Context, v *proto.Verb, args string) (proto.Reply, error) {
 	if err := c.begin(ctx); err != nil {
 		return proto.Reply{}, err
 	}
@@ -138,9 +151,16 @@ func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Co
 	c.takeover++
 	c.open(next)
 	c.tx.Restart(proto.Hello)
-	c.caps, c.offer, c.groups, c.identity = proto.Caps{}, 0, false, ""
+	c.forget()
 	c.secured(next)
 	return nil
+}
+
+// forget forgets what is known of a session that begins anew.
+func (c *Client) forget() {
+	c.caps, c.offer, c.groups, c.identity = proto.Caps{}, 0, false, ""
+	c.tx.SetGroups(false)
+	c.tx.SetStatus(false)
 }
 
 // prefixed is a connection from which some octets have been read already.

@@ -117,8 +117,14 @@ type Info interface {
 	Hello() string
 	// Extended reports whether the client has introduced itself with EHLO or LHLO.
 	Extended() bool
+	// LocalAddr and RemoteAddr return the addresses of the server's end and of the client. They are what a proxy has
+	// told by Restart if it has.
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
+	// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client.
+	PeerAddr() net.Addr
+	// Origin returns what the last Restart was given, nil if there was none. It must not be modified.
+	Origin() *Origin
 	// TLS returns the state of the TLS connection, nil on one in clear.
 	TLS() *tls.ConnectionState
 	// TLSConfig returns the configuration with which TLS can be started, or nil.
@@ -153,6 +159,10 @@ type Exchange interface {
 	// state after a greeting, with a new session from the backend. If it returns nil, the server closes
 	// the connection without a word.
 	Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error
+	// Restart makes the session begin anew as one with another client, the one that o describes: all that was said is
+	// forgotten, and the backend makes a new session, on the same connection. The error, never nil, is the greeting or
+	// the refusal, to be returned from Serve. The verb's success must lead to [proto.Hello].
+	Restart(ctx context.Context, o *Origin) error
 	// Surrender sends r, whose verb must lead to [proto.Handover], and calls serve with the connection, which reads
 	// first what was received after the command. Serve may take as long as it likes: no timeout but that of the whole
 	// session applies, and while the server is shutting down it is waited for. Its context ends when the server is

@@ -21,6 +21,10 @@ type fakeServer struct {
 	failures  int
 	utf8      bool
 
+	peer      net.Addr
+	origin    *Origin
+	restarted bool
+
 	table *proto.Table
 	verb  *proto.Verb
 	args  string
@@ -37,6 +41,8 @@ func (f *fakeServer) Hello() string             { return "client.example" }
 func (f *fakeServer) Extended() bool            { return true }
 func (f *fakeServer) LocalAddr() net.Addr       { return &net.TCPAddr{} }
 func (f *fakeServer) RemoteAddr() net.Addr      { return &net.TCPAddr{} }
+func (f *fakeServer) PeerAddr() net.Addr        { return f.peer }
+func (f *fakeServer) Origin() *Origin           { return f.origin }
 func (f *fakeServer) TLS() *tls.ConnectionState { return f.tls }
 func (f *fakeServer) TLSConfig() *tls.Config    { return f.tlsConfig }
 func (f *fakeServer) AllowInsecureAuth() bool   { return f.insecure }
@@ -69,6 +75,11 @@ func (f *fakeServer) Handover(ctx context.Context, r proto.Reply, take func(cont
 	c, err := take(ctx, f.conn)
 	f.after = c
 	return err
+}
+
+func (f *fakeServer) Restart(_ context.Context, o *Origin) error {
+	f.origin, f.restarted = o, true
+	return &proto.Error{Code: 220, Text: "mail.example"}
 }
 
 func (f *fakeServer) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {

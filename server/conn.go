@@ -47,7 +47,8 @@ type Conn struct {
 	extended  bool
 	offer     ext.Offer
 	identity  string
-	failed    int // attempts to authenticate
+	origin    *ext.Origin // nil unless a proxy tells
+	failed    int         // attempts to authenticate
 	tls       *tls.ConnectionState
 	open      bool         // a MAIL was accepted for which Reset has not been called
 	mail      proto.Params // of the transaction
@@ -100,11 +101,27 @@ func (c *Conn) Hello() string { return c.hello }
 // Extended reports whether the client has introduced itself with EHLO or LHLO.
 func (c *Conn) Extended() bool { return c.extended }
 
-// LocalAddr returns the address of the server's end.
-func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+// LocalAddr returns the address of the server's end, or what the client has connected to if a trusted proxy tells.
+func (c *Conn) LocalAddr() net.Addr {
+	if a := c.origin.Local(); a != nil {
+		return a
+	}
+	return c.nc.LocalAddr()
+}
 
-// RemoteAddr returns the address of the client.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+// RemoteAddr returns the address of the client. It is what a trusted proxy tells if there is one; see PeerAddr.
+func (c *Conn) RemoteAddr() net.Addr {
+	if a := c.origin.Remote(); a != nil {
+		return a
+	}
+	return c.nc.RemoteAddr()
+}
+
+// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client.
+func (c *Conn) PeerAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Origin returns what a trusted proxy tells of the client, nil if it tells nothing. It must not be modified.
+func (c *Conn) Origin() *ext.Origin { return c.origin }
 
 // TLS returns the state of the TLS connection, nil on one in clear.
 func (c *Conn) TLS() *tls.ConnectionState { return c.tls }

@@ -19,7 +19,7 @@ func (c *Conn) extension(ev proto.Event, e *ext.Extension) {
 		return
 	}
 	x := &c.exchange
-	x.verb, x.args, x.handed = ev.Verb, string(ev.Args), false
+	x.verb, x.args, x.handed, x.greets = ev.Verb, string(ev.Args), false, false
 	if ev.Payload >= 0 && !c.swallow(ev.Payload, errNotServed) {
 		return // there is no way to get at the payload other than as a chunk
 	}
@@ -31,7 +31,9 @@ func (c *Conn) extension(ev proto.Event, e *ext.Extension) {
 	case x.handed:
 		c.anew()
 	default:
+		c.rx.SetStatus(c.status && !x.greets) // RFC 2034 section 4: not in a greeting
 		c.account(x.verb, c.replyTo(e.Keyword, err, okPlain))
+		c.rx.SetStatus(c.status)
 		c.rx.SetUTF8(c.utf8)
 	}
 }
@@ -51,6 +53,7 @@ type exchange struct {
 	verb   *proto.Verb
 	args   string
 	handed bool // the connection has been handed over
+	greets bool // the reply is a greeting
 }
 
 var _ ext.Exchange = (*exchange)(nil)
@@ -141,6 +144,29 @@ func (x *exchange) Handover(_ context.Context, r proto.Reply, take takeFunc) err
 	c.forgetClient()
 	x.handed = true
 	return nil
+}
+
+func (x *exchange) Restart(_ context.Context, o *ext.Origin) error {
+	c := x.Conn
+	if next, _ := x.verb.After(x.verb.In, 220); next != proto.Hello {
+		return fmt.Errorf("smtp: the session cannot begin anew after %s: its success does not lead to %v", x.verb.Name, proto.Hello)
+	}
+	c.watch.disarm()
+	defer c.watch.arm()
+	c.endTransaction()
+	c.endSession()
+	c.forgetClient()
+	c.setStatus(c.srv.status)
+	c.origin, c.hello = o, o.Hello
+	if c.identity = o.Login; o.Login == ext.Unavailable {
+		c.identity = ""
+	}
+	if c.hello == ext.Unavailable {
+		c.hello = ""
+	}
+	x.greets = true
+	r := c.begin()
+	return &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text}
 }
 
 func (x *exchange) Surrender(_ context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {

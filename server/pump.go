@@ -148,16 +148,18 @@ func (c *Conn) handshakeContext() (context.Context, context.CancelFunc) {
 }
 
 // greet makes a session and greets the client.
-func (c *Conn) greet() {
+func (c *Conn) greet() { c.reply(c.begin()) }
+
+// begin makes a session and returns the greeting.
+func (c *Conn) begin() proto.Reply {
 	host := c.srv.opt.Hostname
 	if e := c.newSession(); e != nil {
 		c.refusal = e
 		r := e.Reply()
 		r.Text = host + " " + r.Text
-		c.reply(r)
-		return
+		return r
 	}
-	c.reply(proto.Reply{Code: 220, Text: host + greetings[c.srv.opt.Protocol]})
+	return proto.Reply{Code: 220, Text: host + greetings[c.srv.opt.Protocol]}
 }
 
 var greetings = [...]string{proto.SMTP: " ESMTP ready", proto.LMTP: " LMTP ready"}

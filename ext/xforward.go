@@ -1,0 +1,98 @@
+package ext
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// Xforward returns the extension XFORWARD of Postfix (XFORWARD_README), by which a filter or a proxy tells where a
+// message came from, for logs. Unlike XCLIENT it changes nothing: the client of the session stays the proxy.
+//
+// A server offers it if the session is an [OriginRecorder], to peers whose own address is in one of the trusted networks;
+// others are answered 550, and so is a proxy that speaks for another since XCLIENT. It is not among the extensions of
+// [Default]. A client that has it in its list can call [XFORWARD].
+func Xforward(trusted ...netip.Prefix) Extension {
+	trusted = slices.Clone(trusted)
+	permitted := func(x Info) bool { return listed(trusted, x.PeerAddr()) && x.Origin() == nil }
+	return Extension{
+		Keyword: "XFORWARD",
+		Verbs:   []proto.Verb{{Name: "XFORWARD", In: proto.Ready, Last: true}},
+		Advertise: func(x Info) (string, bool) {
+			_, ok := As[OriginRecorder](x.Session())
+			return offerOf(xforwardChecks), ok && permitted(x)
+		},
+		Serve: func(ctx context.Context, x Exchange) error {
+			if !permitted(x) {
+				return notListed("XFORWARD")
+			}
+			return serveXforward(ctx, x)
+		},
+	}
+}
+
+// An OriginRecorder is a session that wants to know where messages came from.
+type OriginRecorder interface {
+	// RecordOrigin is told what a trusted proxy says of the next message. It may be called several times for one
+	// message, each time with a part of it, for [Origin.Merge]. What was told holds until the end of the
+	// transaction that follows.
+	RecordOrigin(ctx context.Context, o Origin) error
+}
+
+var xforwardChecks = map[string]checker{
+	"NAME": anyFact, "ADDR": looseAddrFact, "PORT": portFact, "PROTO": hostFact, "HELO": anyFact, "IDENT": anyFact,
+	"SOURCE": oneOf("LOCAL", "REMOTE"),
+}
+
+func serveXforward(ctx context.Context, x Exchange) error {
+	r, ok := As[OriginRecorder](x.Session())
+	if !ok {
+		return &proto.Error{Code: 502, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "Origins are not recorded here"}
+	}
+	o, err := parseOrigin("XFORWARD", x.Args(), xforwardChecks)
+	if err != nil {
+		return err
+	}
+	return r.RecordOrigin(ctx, o)
+}
+
+// XFORWARD tells the server at the other end of d, such as a *client.Client, where the next message came from, in as
+// many commands as it takes. What the server cannot be told is left out. A refusal is a *proto.Error.
+func XFORWARD(ctx context.Context, d Dialogue, o Origin) error {
+	offered := offeredBy(d.Caps(), "XFORWARD")
+	var commands []string
+	args := ""
+	for _, a := range facts {
+		value := *a.field(&o)
+		if value == "" || !offered[a.name] || xforwardChecks[a.name] == nil {
+			continue
+		}
+		if !tellable(a.name, value, xforwardChecks) {
+			return fmt.Errorf("smtp: XFORWARD cannot be sent: %q is no value for %s", value, a.name)
+		}
+		more := appendFact(args, a.name, value)
+		if len(more) > longestFacts && args != "" {
+			commands = append(commands, args)
+			more = appendFact("", a.name, value)
+		}
+		if args = more; len(args) > longestFacts {
+			return fmt.Errorf("smtp: XFORWARD cannot be sent: %s is too long", a.name)
+		}
+	}
+	if args != "" {
+		commands = append(commands, args)
+	}
+	for _, args := range commands {
+		r, err := d.Do(ctx, "XFORWARD", args)
+		if err == nil && r.Code/100 != 2 {
+			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XFORWARD"}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package ext
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// recorder is a session that records origins.
+type recorder struct {
+	o   Origin
+	err error
+}
+
+func (r *recorder) RecordOrigin(_ context.Context, o Origin) error {
+	r.o.Merge(o)
+	return r.err
+}
+
+func TestXforwardServer(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string // the last reply
+		o    Origin
+	}{
+		{"one command", []string{"NAME=c.example ADDR=192.0.2.9 PORT=1025 PROTO=ESMTP HELO=h.example IDENT=4XyZ SOURCE=REMOTE"}, "",
+			Origin{Name: "c.example", Addr: "192.0.2.9", Port: "1025", Protocol: "ESMTP", Hello: "h.example", Ident: "4XyZ", Source: "REMOTE"}},
+		{"two commands", []string{"NAME=c.example HELO=x", "HELO=h.example"}, "", Origin{Name: "c.example", Hello: "h.example"}},
+		{"IPv6", []string{"ADDR=IPV6:2001:DB8::1"}, "", Origin{Addr: "2001:db8::1"}},
+		{"not an IP address", []string{"ADDR=host!user PROTO=UUCP NAME=not+20a+20host"}, "",
+			Origin{Addr: "host!user", Protocol: "UUCP", Name: "not a host"}},
+		{"unavailable", []string{"NAME=[UNAVAILABLE] source=local"}, "", Origin{Name: Unavailable, Source: "LOCAL"}},
+		{"e.9 161 CRLF", []string{"HELO=a+0D+0Ab"}, "501", Origin{}},
+		{"of XCLIENT", []string{"LOGIN=admin"}, "501", Origin{}},
+		{"source", []string{"SOURCE=MARS"}, "501", Origin{}},
+		{"nothing", []string{""}, "501", Origin{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &recorder{}
+			f := &fakeServer{peer: proxy, session: r}
+			got := ""
+			for _, args := range tt.args {
+				got = f.serve(t, Xforward(proxies...), args)
+			}
+			if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+				t.Errorf("the reply is %q, want %q", got, tt.want)
+			}
+			if r.o != tt.o {
+				t.Errorf("recorded %+v, want %+v", r.o, tt.o)
+			}
+		})
+	}
+}
+
+func TestXforwardNot(t *testing.T) {
+	set := newSet(t, Xforward(proxies...))
+	offers := func(f *fakeServer) bool { _, lines := set.Offer(f); return len(lines) > 0 }
+
+	none := &fakeServer{peer: proxy}
+	if got := none.serve(t, Xforward(proxies...), "NAME=x"); !strings.HasPrefix(got, "502 5.5.1 ") || offers(none) {
+		t.Errorf("where origins are not recorded: %q, offered is %t", got, offers(none))
+	}
+	// Row 161 of checklist e.9: whoever speaks for another has no facts to tell.
+	other := &fakeServer{peer: proxy, session: &recorder{}, origin: &Origin{Name: "c.example"}}
+	if got := other.serve(t, Xforward(proxies...), "NAME=x"); !strings.HasPrefix(got, "550 5.7.1 ") || offers(other) {
+		t.Errorf("after XCLIENT: %q, offered is %t", got, offers(other))
+	}
+	refuses := &fakeServer{peer: proxy, session: &recorder{err: &proto.Error{Code: 450, Text: "not now"}}}
+	if got := refuses.serve(t, Xforward(proxies...), "NAME=x"); !strings.HasPrefix(got, "450 ") {
+		t.Errorf("the session's refusal is %q", got)
+	}
+}
+
+func TestXforwardClient(t *testing.T) {
+	all := "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"
+	long := strings.Repeat("n", longestFact)
+	for _, tt := range []struct {
+		name, offer string
+		o           Origin
+		want        string
+		fails       bool
+	}{
+		{"all", all, Origin{Name: "n", Addr: "2001:db8::1", Port: "5", Protocol: "ESMTP", Hello: "a b", Ident: "x", Source: "LOCAL"},
+			"XFORWARD NAME=n ADDR=IPV6:2001:db8::1 PORT=5 PROTO=ESMTP HELO=a+20b IDENT=x SOURCE=LOCAL", false},
+		{"left out", "XFORWARD NAME", Origin{Name: "n", Addr: "192.0.2.1", Login: "bob"}, "XFORWARD NAME=n", false},
+		{"login is not its business", all + " LOGIN", Origin{Login: "bob"}, "", false},
+		{"two commands", all, Origin{Name: long, Hello: long, Ident: "x"}, "XFORWARD NAME=" + long + " | XFORWARD HELO=" + long + " IDENT=x", false},
+		{"nothing", all, Origin{}, "", false},
+		{"control character", all, Origin{Hello: "a\r\nb"}, "", true},
+		{"too long encoded", all, Origin{Hello: strings.Repeat("+", longestFact)}, "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &fakeClient{caps: ehlo(tt.offer), replies: []proto.Reply{{Code: 250}, {Code: 250}}}
+			err := XFORWARD(t.Context(), d, tt.o)
+			if got := strings.Join(d.sent, " | "); got != tt.want || (err != nil) != tt.fails {
+				t.Errorf("sent %q, %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+	d := &fakeClient{caps: ehlo(all), replies: []proto.Reply{{Code: 501, Text: "no"}}}
+	err := XFORWARD(t.Context(), d, Origin{Name: "n"})
+	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 501 || e.Verb != "XFORWARD" {
+		t.Errorf("refused: %v", err)
+	}
+}
