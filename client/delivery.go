@@ -295,8 +295,10 @@ func (d *delivery) abandon(err error) {
 	d.stop(err)
 }
 
-// revoke takes back a success that the server reported before it had been sent all of the content.
+// revoke takes back a success that the server reported before it had been sent all of the content. What it has made of the
+// part that it got is unknown.
 func (d *delivery) revoke() {
+	d.unknown = true
 	err := &ProtocolError{errors.Join(proto.ErrOutOfStep, errEarly)}
 	for _, i := range d.good {
 		if res := &d.res.Recipients[i]; res.Err == nil {

@@ -348,14 +348,14 @@ func (c *Client) fail(err error) error {
 // shut closes the connection without a word, and records the reason.
 func (c *Client) shut(err error) {
 	c.broken = err
-	if c.claim != nil {
-		c.claim.revoke()
-	}
 	c.raw.Close()
 	if c.conn != c.raw {
 		c.conn.Close()
 	}
-	c.finish()
+	// A write that had come to its end before the connection was closed has succeeded, whether or not anybody knew.
+	if failed := c.finish(); c.claim != nil && failed != nil {
+		c.claim.revoke()
+	}
 	c.timer.Stop()
 	c.waiting, c.flown, c.out, c.spare = queue{}, 0, nil, nil
 	if c.cfg.trace.Closed != nil {

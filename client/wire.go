@@ -90,17 +90,18 @@ func (w *wire) stop(feed func([]byte)) error {
 	return w.conn.SetReadDeadline(time.Time{})
 }
 
-// finish waits for the goroutines to end, once the connection is closed.
-func (w *wire) finish() {
+// finish waits for the goroutines to end, once the connection is closed, and returns the error of the last write.
+func (w *wire) finish() error {
 	if w.in == nil {
-		return
+		return w.writeErr
 	}
 	close(w.more)
 	for range w.in {
 	}
 	if w.writing {
-		<-w.wrote
+		w.writeErr = <-w.wrote
 		w.writing = false
 	}
 	w.in = nil
+	return w.writeErr
 }
