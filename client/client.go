@@ -21,7 +21,7 @@ func Send(ctx context.Context, addr string, opt *Options, m *Message) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.quit(ctx)
 	_, err = c.Send(ctx, m)
 	return err
 }

@@ -57,6 +57,7 @@ func (c *Client) prepare(m *Message) *delivery {
 	d := newDelivery(m)
 	if err := c.load(d); err != nil {
 		d.stop(err)
+		d.body.close()
 	}
 	return d
 }
@@ -302,7 +303,7 @@ func (d *delivery) revoke() {
 	err := &ProtocolError{errors.Join(proto.ErrOutOfStep, errEarly)}
 	for _, i := range d.good {
 		if res := &d.res.Recipients[i]; res.Err == nil {
-			res.Err = err
+			res.Err, res.Reply = err, proto.Reply{}
 		}
 	}
 }
@@ -317,16 +318,20 @@ func (d *delivery) done() bool {
 	return d.open == 0
 }
 
-// outcome returns the result, with a *SendError unless every recipient got the message.
+// outcome returns the result, with a *SendError unless every recipient got the message. The body of one that is to be sent
+// again is put back to where it began, if it can be.
 func (d *delivery) outcome() (*Result, error) {
 	d.body.close()
+	err := d.stopped
 	for i := range d.res.Recipients {
-		if err := d.res.Recipients[i].Err; err != nil {
-			return d.res, &SendError{Result: d.res, Unknown: d.unknown, Err: err}
+		if failed := d.res.Recipients[i].Err; failed != nil {
+			err = failed
+			break
 		}
 	}
-	if d.stopped != nil {
-		return d.res, &SendError{Result: d.res, Err: d.stopped}
+	if err == nil {
+		return d.res, nil
 	}
-	return d.res, nil
+	d.body.rewind()
+	return d.res, &SendError{Result: d.res, Unknown: d.unknown, Err: err}
 }

@@ -108,7 +108,7 @@ func (e *SendError) Error() string {
 func (e *SendError) Unwrap() error { return e.Err }
 
 // SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers
-// it once. It is false for nil: there is nothing to retry. Whether another attempt has better prospects is for [Temporary]
+// it once; see Message.Body for the content. It is false for nil: there is nothing to retry. Whether another attempt has better prospects is for [Temporary]
 // to say.
 func SafeToRetry(err error) bool {
 	if err == nil {

@@ -86,6 +86,8 @@ func (c *Client) patience() time.Duration {
 	case c.writeErr != nil, c.readErr != nil,
 		c.writing && c.waiting.len() == 0 && c.tx.State() != proto.Content:
 		return grace // the server has said all it is going to say, or is about to say why it hung up
+	case c.leaving:
+		return t.Quit
 	case c.writing || c.waiting.len() == 0:
 		return t.Block
 	}

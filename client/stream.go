@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"iter"
+
+	"smtpkit.example/smtp/proto"
 )
 
 // messagesAhead is how many messages may be on their way at once.
@@ -50,6 +52,7 @@ func (s *stream) add(ctx context.Context, m *Message) bool {
 	if d.stopped == nil {
 		s.broken(s.push(ctx, d))
 	}
+	s.broken(s.room(ctx))
 	s.report()
 	return !s.full && c.broken == nil
 }
@@ -66,6 +69,20 @@ func (s *stream) push(ctx context.Context, d *delivery) error {
 		if err := c.launch(ctx); err != nil {
 			return err
 		}
+	}
+	if c.cfg.Protocol == proto.LMTP {
+		// A server that refuses the end of content with one reply, where there have to be as many as recipients, would
+		// have us take the replies to what follows for those that it owes.
+		return c.drain(ctx)
+	}
+	return nil
+}
+
+// room deals with the replies that have come in, and waits for more while too many messages wait for theirs.
+func (s *stream) room(ctx context.Context) error {
+	c := s.c
+	if c.broken != nil {
+		return nil
 	}
 	if err := c.poll(); err != nil {
 		return c.fail(err)

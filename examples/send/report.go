@@ -79,10 +79,7 @@ func (c *config) report(r *client.Result, err error) int {
 
 // outcome is the reply that decided, or why there is none.
 func outcome(r client.RecipientResult) string {
-	if r.Reply.Code == 0 {
-		if r.Err == nil {
-			return "accepted"
-		}
+	if r.Err != nil && (r.Reply.Code == 0 || r.Reply.Code/100 == 2) {
 		return strings.TrimPrefix(r.Err.Error(), "smtp: ")
 	}
 	text := fmt.Sprint(r.Reply.Code)
