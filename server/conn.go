@@ -28,6 +28,7 @@ type Conn struct {
 
 	mu      sync.Mutex // guards what follows, for Shutdown
 	idle    bool       // the client is waited for and no transaction is open
+	between bool       // the client is waited for between the commands of a transaction
 	shaking bool       // the handshake of implicit TLS is under way
 
 	// The rest belongs to the goroutine of the connection.
@@ -174,6 +175,8 @@ func (c *Conn) wake() {
 		c.raw.Close()
 	case c.idle:
 		_ = c.nc.SetReadDeadline(past)
+	case c.between:
+		_ = c.nc.SetReadDeadline(c.srv.lastCommand)
 	}
 }
 

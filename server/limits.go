@@ -46,6 +46,10 @@ const (
 	// watchBuffer is how much a client may send meanwhile. A client that has sent more is not watched.
 	watchBuffer = 512
 
+	// shutdownGrace is how long after the beginning of Shutdown a client may go on with a transaction before content has to
+	// come. Content that comes may take as long as it takes.
+	shutdownGrace = 30 * time.Second
+
 	// acceptDelay and acceptDelayMax bound the pause after an error of Accept.
 	acceptDelay    = 5 * time.Millisecond
 	acceptDelayMax = time.Second

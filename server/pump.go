@@ -216,7 +216,7 @@ func (c *Conn) fill(content bool) {
 	n, err := c.watch.take(space)
 	if n == 0 && err == nil {
 		now := time.Now()
-		if !c.await(c.readDeadline(now, content)) {
+		if !c.await(c.readDeadline(now, content), content) {
 			c.dismiss(errShutdown)
 			return
 		}
@@ -263,35 +263,52 @@ func (c *Conn) readDeadline(now time.Time, content bool) time.Time {
 		}
 		d = c.deadline
 	}
-	if !c.until.IsZero() && (d.IsZero() || c.until.Before(d)) {
-		d = c.until
+	if c.lingering(content) {
+		d = earlier(d, c.srv.lastCommand)
 	}
-	return d
+	return earlier(d, c.until)
+}
+
+// lingering reports whether the server is shutting down and the client has a transaction open into which no content has
+// come yet. It has so long to go on with it.
+func (c *Conn) lingering(content bool) bool {
+	return !content && c.srv.closing.Load() && c.rx.State()&(proto.Mail|proto.Rcpt|proto.Broken) != 0
+}
+
+// earlier returns the earlier of two times, of which a zero one is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // await prepares a read that has to be over at d. It reports false if the server is shutting down and the connection
 // has nothing in hand.
-func (c *Conn) await(d time.Time) bool {
+func (c *Conn) await(d time.Time, content bool) bool {
 	idle := c.rx.State()&proto.Transaction == 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if idle && c.srv.closing.Load() {
 		return false
 	}
-	c.idle = idle
+	c.idle, c.between = idle, !idle && !content && c.rx.State() != proto.Chunks
+	if c.lingering(content) {
+		d = earlier(d, c.srv.lastCommand) // the shut-down may have begun since d was found
+	}
 	_ = c.nc.SetReadDeadline(d)
 	return true
 }
 
 func (c *Conn) awaited() {
 	c.mu.Lock()
-	c.idle = false
+	c.idle, c.between = false, false
 	c.mu.Unlock()
 }
 
 // timeout ends the connection because a read took too long, or because Shutdown interrupted it.
 func (c *Conn) timeout() {
-	if c.srv.closing.Load() && c.rx.State()&proto.Transaction == 0 {
+	if c.srv.closing.Load() && c.rx.State()&(proto.Content|proto.Chunks) == 0 {
 		c.dismiss(errShutdown)
 		return
 	}

@@ -29,6 +29,8 @@ type Server struct {
 
 	closing atomic.Bool
 	done    chan struct{} // closed when closing is set
+	// lastCommand is until when a client may go on with a transaction without content; set before closing is.
+	lastCommand time.Time
 
 	mu        sync.Mutex
 	listeners map[*net.Listener]struct{}
@@ -170,7 +172,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 }
 
 // Shutdown ends the service gracefully. It closes the listeners and tells 421 to each client: at once if it has no
-// transaction open, otherwise when the transaction is over. It returns nil when all connections are closed. When ctx
+// transaction open, otherwise when the transaction is over, or after 30 seconds if no content has come by then. It returns nil when all connections are closed. When ctx
 // ends before that, it closes the remaining ones as Close does and returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.stop()
@@ -208,7 +210,9 @@ func (s *Server) Close() error {
 func (s *Server) stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closing.Swap(true) {
+	if !s.closing.Load() {
+		s.lastCommand = time.Now().Add(shutdownGrace)
+		s.closing.Store(true)
 		close(s.done)
 	}
 	var err error
