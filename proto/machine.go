@@ -91,9 +91,15 @@ func (m *Machine) Command(v *Verb, args []byte) error {
 	return nil
 }
 
-// Refused records a command that was received and that only a refusal can answer, because it is out of sequence or
-// names no verb.
-func (m *Machine) Refused() { m.push(entry{verb: m.table.refused}) }
+// Refused records a command that was received and that only a refusal can answer, because it is out of sequence. The verb
+// is nil if the line names none.
+func (m *Machine) Refused(v *Verb) {
+	e := entry{verb: m.table.refused}
+	if v != nil && v.plain {
+		e.verb = m.table.unheard
+	}
+	m.push(e)
+}
 
 // Line records a line of an exchange, such as a SASL response.
 func (m *Machine) Line() error {

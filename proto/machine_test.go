@@ -132,7 +132,7 @@ func play(t *testing.T, m *Machine, script string) {
 		case word == "line":
 			err = m.Line()
 		case word == "refused":
-			m.Refused()
+			m.Refused(nil)
 		default:
 			if n, _ := fmt.Sscanf(word, "%d", &code); n == 1 {
 				_, err = m.Reply(code)

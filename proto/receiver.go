@@ -168,7 +168,7 @@ func (rx *Receiver) nextLine() Event {
 	case tooLong && rx.lost:
 		return rx.fatal(errLost)
 	case tooLong:
-		rx.machine.Refused()
+		rx.machine.Refused(nil)
 		return Event{Kind: Command, Payload: -1, Err: errLineTooLong}
 	}
 	return rx.command(line, length)
@@ -238,18 +238,18 @@ func (rx *Receiver) record(ev *Event) {
 	now := rx.machine.Now()
 	switch {
 	case ev.Verb == nil:
-		rx.machine.Refused()
+		rx.machine.Refused(nil)
 	case rx.machine.Command(ev.Verb, ev.Args) != nil:
-		rx.machine.Refused()
+		rx.machine.Refused(ev.Verb)
 		if ev.Err == nil {
 			ev.Err = outOfSequence(now, ev.Verb)
 		}
 	}
-	if ev.Payload < 0 {
-		return
-	}
 	if now != Chunks {
 		rx.text, rx.content = bareScanner{}, decoder{}
+	}
+	if ev.Payload < 0 {
+		return
 	}
 	rx.payload, rx.ends = ev.Payload, ev.Verb.Ends()
 	if rx.payload == 0 {
@@ -261,7 +261,7 @@ func (rx *Receiver) record(ev *Event) {
 func (rx *Receiver) fatal(err *Error) Event {
 	rx.over = true
 	rx.in.r = rx.in.w
-	rx.machine.Refused()
+	rx.machine.Refused(nil)
 	return Event{Kind: Fatal, Payload: -1, Err: err}
 }
 
@@ -298,6 +298,15 @@ func (rx *Receiver) SetUTF8(on bool) { rx.utf8 = on }
 // BareNewline reports whether the content so far has a CR without LF or an LF without CR. Such content must not be
 // accepted as text: what a peer behind us takes for the end of it is anybody's guess.
 func (rx *Receiver) BareNewline() bool { return rx.content.bare || rx.text.bare }
+
+// Include tells of octets of content that did not come in chunks but belong between them (RFC 4468), for BareNewline. With
+// last they are the end of it.
+func (rx *Receiver) Include(p []byte, last bool) {
+	rx.text.scan(p)
+	if last {
+		rx.text.finish()
+	}
+}
 
 // Leftover returns, and forgets, what was received after the command that led to Handover. It belongs to whatever
 // the wire was handed to: a command slipped in behind STARTTLS (CVE-2011-0411) becomes a broken TLS handshake.

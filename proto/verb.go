@@ -112,6 +112,7 @@ type Table struct {
 	greeting *Verb
 	end      *Verb
 	refused  *Verb // stands for a command that only a refusal can answer
+	unheard  *Verb // the same for one whose replies are plain
 	index    map[string]*Verb
 	line     int // the longest command line, CRLF included
 }
@@ -149,6 +150,7 @@ func NewTable(p Protocol, more ...Verb) (*Table, error) {
 		greeting: &Verb{Name: greetingName, In: Greeting, Last: true, OK: Hello, plain: true},
 		end:      &Verb{Name: endName, In: Content, OK: Ready, Fail: Ready, PerRcpt: true},
 		refused:  &Verb{Name: "(refused)", Last: true, OK: Never},
+		unheard:  &Verb{Name: "(refused)", Last: true, OK: Never, plain: true},
 	}
 	for _, row := range append(base(p), more...) {
 		if v := t.index[row.Name]; v != nil && row.In == 0 && row.Grow >= 0 {

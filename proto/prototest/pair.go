@@ -222,6 +222,22 @@ func (d *dialogue) step() error {
 	return nil
 }
 
+// verb chooses a verb: mostly one that leads on from where the client is, else any.
+func (d *dialogue) verb() *proto.Verb {
+	verbs := d.table.Verbs()
+	var on []*proto.Verb
+	for _, v := range verbs {
+		leads := v.OK | v.More
+		if v.In&d.pair.TX.Ahead() != 0 && leads != 0 && leads&(proto.Ready|proto.Closed|proto.Handover) == 0 {
+			on = append(on, v)
+		}
+	}
+	if len(on) > 0 && d.rnd.IntN(4) > 0 {
+		return on[d.rnd.IntN(len(on))]
+	}
+	return verbs[d.rnd.IntN(len(verbs))]
+}
+
 // send puts something on the wire, whatever the Sender thinks of it: what it refuses must leave no trace.
 func (d *dialogue) send() error {
 	p := d.pair
@@ -237,8 +253,7 @@ func (d *dialogue) send() error {
 		}
 		return nil
 	}
-	verbs := d.table.Verbs()
-	v := verbs[d.rnd.IntN(len(verbs))]
+	v := d.verb()
 	args, payload := d.args(d.rnd, v)
 	if p.Command(v, args) != nil {
 		return nil
