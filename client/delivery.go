@@ -300,7 +300,7 @@ func (d *delivery) abandon(err error) {
 // part that it got is unknown.
 func (d *delivery) revoke() {
 	d.unknown = true
-	err := &ProtocolError{errors.Join(proto.ErrOutOfStep, errEarly)}
+	err := &ProtocolError{errEarly}
 	for _, i := range d.good {
 		if res := &d.res.Recipients[i]; res.Err == nil {
 			res.Err, res.Reply = err, proto.Reply{}
@@ -324,7 +324,8 @@ func (d *delivery) outcome() (*Result, error) {
 	d.body.close()
 	err := d.stopped
 	for i := range d.res.Recipients {
-		if failed := d.res.Recipients[i].Err; failed != nil {
+		failed := d.res.Recipients[i].Err
+		if _, refused := errors.AsType[*proto.Error](failed); failed != nil && !(d.unknown && refused) {
 			err = failed
 			break
 		}

@@ -77,9 +77,11 @@ func (e *MessageError) Unwrap() error { return e.Err }
 type SendError struct {
 	Result *Result
 	// Unknown means that the connection broke between the end of the content and the reply to it. The server may
-	// have taken the message or not; sending it again may deliver it twice (RFC 1047).
+	// have taken the message or not; sending it again may deliver it twice (RFC 1047). In doubt are the recipients whose
+	// Err in Result is not a *proto.Error; those who have one were refused.
 	Unknown bool
-	// Err is what happened to the first recipient that the message did not get to, or to all of them.
+	// Err is what happened to the first recipient that the message did not get to, or to all of them; with Unknown, to the
+	// first one in doubt.
 	Err error
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -279,7 +280,7 @@ func (c *Client) drain(ctx context.Context) error {
 }
 
 // errEarly is a success that comes before what it answers has been sent.
-var errEarly = errors.New("smtp: a reply came before the command")
+var errEarly = fmt.Errorf("%w: it came before what it answers had been sent", proto.ErrOutOfStep)
 
 // answered deals with a reply.
 func (c *Client) answered(ev proto.Event) error {
@@ -292,7 +293,7 @@ func (c *Client) answered(ev proto.Event) error {
 		return c.unasked(ev)
 	}
 	if c.flown == 0 && !closed {
-		return &ProtocolError{errors.Join(proto.ErrOutOfStep, errEarly)}
+		return &ProtocolError{errEarly}
 	}
 	e := *c.waiting.first()
 	if ev.Due == 0 || closed {
