@@ -63,10 +63,16 @@ func (d *drop) put(r io.Reader, e *envelope) (string, error) {
 		return "", errors.Join(err, os.Remove(facts))
 	}
 	message := filepath.Join(d.dir, name)
-	if err := errors.Join(os.Rename(facts, message+".json"), syncDir(d.dir)); err != nil {
-		return "", errors.Join(err, os.Remove(message+".eml"))
+	err = os.Rename(facts, message+".json")
+	if err == nil {
+		err = syncDir(d.dir)
 	}
-	return name, nil
+	if err != nil {
+		os.Remove(facts)
+		os.Remove(message + ".json")
+		os.Remove(message + ".eml")
+	}
+	return name, err
 }
 
 // claim gives the message in the file called temporary the next number that is free. A link fails if there is such a name,

@@ -61,6 +61,8 @@ func parseFlags() (*config, error) {
 	})
 	flag.Parse()
 	c.options.ContentTimeout = c.options.CommandTimeout
+	c.options.WriteTimeout = c.options.CommandTimeout
+	c.options.HandshakeTimeout = c.options.CommandTimeout
 	switch {
 	case flag.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -100,7 +102,7 @@ func run(c *config) error {
 	defer cancel()
 	select {
 	case err := <-done:
-		return err
+		return errors.Join(err, shutDown(servers))
 	case <-stop.Done():
 	}
 	cancel() // a second signal ends it at once
@@ -130,8 +132,10 @@ func shutDown(servers []*server.Server) error {
 func (c *config) start(b server.Backend) ([]*server.Server, <-chan error, error) {
 	lmtp := c.options
 	lmtp.Protocol = proto.LMTP
+	lmtp.MaxConnsPerHost = -1 // its clients are a mail server, all of them one host
 	done := make(chan error, 3)
 	var servers []*server.Server
+	var start []func()
 	for _, l := range []struct {
 		kind, addr string
 		options    *server.Options
@@ -154,14 +158,17 @@ func (c *config) start(b server.Backend) ([]*server.Server, <-chan error, error)
 		}
 		log.Printf("listening for %s on %v", l.kind, listener.Addr())
 		servers = append(servers, s)
-		go func() {
+		start = append(start, func() {
 			if err := l.serve(s, listener); !errors.Is(err, server.ErrServerClosed) {
 				done <- err
 			}
-		}()
+		})
 	}
 	if len(servers) == 0 {
 		return nil, nil, errors.New("nothing to listen on: give -addr, -tls-addr or -lmtp-addr")
+	}
+	for _, serve := range start { // now that all addresses are known to be free
+		go serve()
 	}
 	return servers, done, nil
 }
