@@ -2,14 +2,22 @@ package ext
 
 import "strings"
 
-// A NeedError is why a client did not send a message: it needs an extension that is not on offer. Nothing of the
-// message has been sent.
+// A NeedError is why a client did not send a message: it needs an extension that is not on offer, or more than is
+// offered. Nothing of the message has been sent.
 type NeedError struct {
 	Keyword string // of the extension; "" if no extension in use would do
 	What    string // what needs it, such as "the recipient jörg@example.org"
+	// Err says why the extension will not do although the server offers it; nil if it does not offer it.
+	Err error
 }
 
+// Unwrap returns Err.
+func (e *NeedError) Unwrap() error { return e.Err }
+
 func (e *NeedError) Error() string {
+	if e.Err != nil {
+		return "smtp: " + e.What + " cannot be sent by " + e.Keyword + ": " + cause(e.Err)
+	}
 	if e.Keyword == "" {
 		return "smtp: no extension in use provides for what " + e.What + " needs: add one to Options.Extensions"
 	}

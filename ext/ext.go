@@ -3,6 +3,7 @@ package ext
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"time"
 
@@ -13,8 +14,12 @@ import (
 // a server or a client uses those in its options, and there is no registry. All fields but Keyword may be zero. The
 // functions are shared by all sessions and must be safe for concurrent use.
 type Extension struct {
-	// Keyword is the EHLO keyword, in upper case.
+	// Keyword is the EHLO keyword, in upper case. Without one the extension is never on offer, and is there for verbs
+	// that cannot succeed: a server answers them otherwise than those it does not know. See [Obsolete].
 	Keyword string
+	// Invalid is why the extension cannot be used, if what its constructor was given makes no sense. It is the error of
+	// whoever is asked to use it.
+	Invalid error
 	// Verbs are the commands it adds.
 	Verbs []proto.Verb
 	// Mail and Rcpt are the parameters it adds to the MAIL and RCPT commands.
@@ -34,6 +39,12 @@ type Extension struct {
 	// and for the final chunk the word LAST (RFC 3030 section 2). A client that is offered the extension uses it
 	// in place of DATA.
 	Chunk string
+
+	// Fetch returns the content of a chunk that does not follow its command but comes from elsewhere. It is called
+	// in place of Serve for those of Verbs that may be sent in proto.Chunks and have no Payload (RFC 4468); an error
+	// is the reply. The content is read to its end, or until the message is refused, and closed. An error of the
+	// reader refuses the message.
+	Fetch func(ctx context.Context, x Info, args string) (io.ReadCloser, error)
 
 	// Advertise returns the arguments of the keyword in the reply to EHLO; ok is false if the extension is not on
 	// offer to this session now. It is asked anew at each EHLO. Nil means the bare keyword, always.
@@ -67,10 +78,14 @@ type Param struct {
 	Length int
 	// Flag says that the parameter takes no value; without it, one is required unless Optional is set.
 	Flag, Optional bool
+	// Instead is the Key of a parameter, described before, that this one can stand in place of. Both together are
+	// answered with 501 5.5.4, and the command line has room for the longer one.
+	Instead string
 	// Values are the values it can have, in upper case; they are compared without regard to case. Nil means that
 	// Check decides.
 	Values []string
-	// Check returns an error if value is malformed; it is answered with 501 5.5.4 and its text. Nil accepts all.
+	// Check returns an error if value is malformed; it is answered with 501 5.5.4 and its text. If it is a *proto.Error
+	// with a Status of class 5, that is used in place of 5.5.4. Nil accepts all.
 	Check func(value string) error
 	// UTF8 says that the parameter permits UTF-8 in the addresses of the transaction and in replies to it
 	// (RFC 6531 section 3.4).
@@ -97,6 +112,8 @@ type Envelope struct {
 	To   []Recipient
 	Size int64 // of the content as it will be transmitted, without dot-stuffing; -1 if unknown (RFC 1870 section 6)
 	Need Need
+	// Verified says that the connection has TLS and that the server's certificate was verified.
+	Verified bool
 }
 
 // A Recipient is one recipient of an envelope.

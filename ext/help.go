@@ -39,7 +39,7 @@ func serveHelp(ctx context.Context, x Exchange) error {
 
 func helpOn(t *proto.Table, topic string) (string, error) {
 	if topic != "" {
-		if v := t.Lookup(topic); v != nil {
+		if v := t.Lookup(topic); v != nil && succeeds(v) {
 			return v.Name + " is a command of this server", nil
 		}
 		return "", &proto.Error{Code: 504, Status: proto.Status{Class: 5, Subject: 5, Detail: 4},
@@ -47,7 +47,12 @@ func helpOn(t *proto.Table, topic string) (string, error) {
 	}
 	var names []string
 	for _, v := range t.Verbs() {
-		names = append(names, v.Name)
+		if succeeds(v) {
+			names = append(names, v.Name)
+		}
 	}
 	return "The commands of this server are\n" + strings.Join(names, " "), nil
 }
+
+// succeeds reports whether v is a command that does something. Those of [Obsolete] are known only to be refused.
+func succeeds(v *proto.Verb) bool { return v.OK != proto.Never || v.More != 0 }

@@ -39,8 +39,8 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 		if !r.offered(o) {
 			return &NeedError{Keyword: s.list[r.uses[0].ext].Keyword, What: "the " + verb + " parameter " + p.Key}
 		}
-		text := r.check(o, p)
-		if text == "" {
+		f := r.check(o, params, p)
+		if f.text == "" {
 			continue
 		}
 		for _, u := range r.uses {
@@ -48,7 +48,7 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 				return &NeedError{Keyword: s.list[u.ext].Keyword, What: verb + " with " + p.Key + "=" + p.Value}
 			}
 		}
-		return errors.New("smtp: " + verb + " cannot be sent: " + text)
+		return errors.New("smtp: " + verb + " cannot be sent: " + f.text)
 	}
 	return nil
 }

@@ -94,6 +94,9 @@ func (s *Set) Offer(x Info) (Offer, []string) {
 	for i := range s.list {
 		e := &s.list[i]
 		lines[i] = e.Keyword
+		if e.Keyword == "" {
+			continue
+		}
 		if e.Advertise != nil {
 			args, ok := e.Advertise(x)
 			if !ok || strings.Trim(args, " ") != args || !printable(args) {
@@ -122,7 +125,7 @@ func (s *Set) Offer(x Info) (Offer, []string) {
 func (s *Set) Offered(c proto.Caps) Offer {
 	var o Offer
 	for i := range s.list {
-		if c.Has(s.list[i].Keyword) {
+		if keyword := s.list[i].Keyword; keyword != "" && c.Has(keyword) {
 			o |= 1 << i
 		}
 	}
@@ -185,22 +188,21 @@ func (s *Set) verbs() ([]proto.Verb, error) {
 	keywords := make(map[string]bool)
 	for i := range s.list {
 		e := &s.list[i]
-		if !isKeyword(e.Keyword) {
-			return nil, fmt.Errorf("smtp: %q is not an EHLO keyword: use upper-case letters, digits and hyphens, with "+
-				"no hyphen at the beginning (RFC 5321 section 4.1.1.1)", e.Keyword)
+		if err := e.check(); err != nil {
+			return nil, err
 		}
 		if keywords[e.Keyword] {
 			return nil, fmt.Errorf("smtp: the extension %s is in the list twice", e.Keyword)
 		}
-		keywords[e.Keyword] = true
+		keywords[e.Keyword] = e.Keyword != ""
 		chunk := e.Chunk == ""
 		for _, v := range e.Verbs {
 			if j, ok := s.owner[v.Name]; ok {
 				return nil, fmt.Errorf("smtp: the verb %s is defined by both %s and %s: use one of them",
-					v.Name, s.list[j].Keyword, e.Keyword)
+					v.Name, s.list[j].name(), e.name())
 			}
 			if core.Lookup(v.Name) != nil || v.Name == "LHLO" {
-				return nil, fmt.Errorf("smtp: the verb %s of %s is one of the protocol itself", v.Name, e.Keyword)
+				return nil, fmt.Errorf("smtp: the verb %s of %s is one of the protocol itself", v.Name, e.name())
 			}
 			s.owner[v.Name] = i
 			verbs = append(verbs, v)
@@ -212,6 +214,36 @@ func (s *Set) verbs() ([]proto.Verb, error) {
 		}
 	}
 	return verbs, nil
+}
+
+// check returns what is wrong with e by itself.
+func (e *Extension) check() error {
+	switch {
+	case e.Invalid != nil:
+		return e.Invalid
+	case !isKeyword(e.Keyword) && !e.isRefusal():
+		return fmt.Errorf("smtp: %q is not an EHLO keyword: use upper-case letters, digits and hyphens, with "+
+			"no hyphen at the beginning (RFC 5321 section 4.1.1.1)", e.Keyword)
+	}
+	return nil
+}
+
+// isRefusal reports whether e has no keyword and needs none, because nothing in it can succeed.
+func (e *Extension) isRefusal() bool {
+	for i := range e.Verbs {
+		if e.Verbs[i].OK != proto.Never {
+			return false
+		}
+	}
+	return e.Keyword == "" && len(e.Verbs) > 0 && len(e.Mail)+len(e.Rcpt) == 0
+}
+
+// name is what e is called in errors.
+func (e *Extension) name() string {
+	if e.Keyword == "" {
+		return "an extension without keyword"
+	}
+	return e.Keyword
 }
 
 // resolve looks up what the extensions build on.
@@ -257,6 +289,8 @@ func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]ru
 			wrong = fmt.Sprintf("cannot be as short as its Length, %d: count the space before it", p.Length)
 		case p.Flag && (p.Optional || p.Values != nil || p.Check != nil || p.Binary != ""):
 			wrong = "is a Flag, and can have no Values, Check, Optional or Binary"
+		case p.Instead != "" && find(rules, p.Instead) == nil:
+			wrong = "can stand in place of " + p.Instead + " only if that is described before it"
 		}
 		if wrong != "" {
 			return nil, fmt.Errorf("smtp: the %s parameter %q of %s %s", verb, p.Key, name, wrong)
@@ -280,14 +314,25 @@ func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]ru
 // grow returns the room that all parameters together may take on a command line (RFC 5321 section 4.5.3.1.4).
 func grow(rules []rule) int {
 	sum := 0
-	for _, r := range rules {
-		longest := 0
-		for _, u := range r.uses {
-			longest = max(longest, u.Length)
+	for i := range rules {
+		sum += rules[i].longest()
+		for _, u := range rules[i].uses {
+			if u.Instead != "" {
+				sum -= min(rules[i].longest(), find(rules, u.Instead).longest())
+				break
+			}
 		}
-		sum += longest
 	}
 	return sum
+}
+
+// longest returns the room that the parameter may take.
+func (r *rule) longest() int {
+	n := 0
+	for i := range r.uses {
+		n = max(n, r.uses[i].Length)
+	}
+	return n
 }
 
 func find(rules []rule, key string) *rule {
@@ -315,8 +360,12 @@ func check(rules []rule, o Offer, params proto.Params) *proto.Error {
 			return &proto.Error{Code: 555, Status: proto.Status{Class: 5, Subject: 5, Detail: 4},
 				Text: "The parameter " + p.Key + " is not known here"}
 		}
-		if text := r.check(o, p); text != "" {
-			return badArgs("Bad parameter: " + text)
+		if f := r.check(o, params, p); f.text != "" {
+			e := badArgs("Bad parameter: " + f.text)
+			if f.status.Class == 5 {
+				e.Status = f.status
+			}
+			return e
 		}
 	}
 	return nil
@@ -331,29 +380,38 @@ func (r *rule) offered(o Offer) bool {
 	return false
 }
 
-// check returns what is wrong with p, or "". Those of r.uses that are on offer agree on everything but the values.
-func (r *rule) check(o Offer, p *proto.Param) string {
+// A flaw is what is wrong with a parameter. One without text is none.
+type flaw struct {
+	text   string
+	status proto.Status // zero for the usual one
+}
+
+// check returns what is wrong with p, one of params. Those of r.uses that are on offer agree on everything but the
+// values.
+func (r *rule) check(o Offer, params proto.Params, p *proto.Param) flaw {
 	for i := range r.uses {
 		u := &r.uses[i]
 		switch {
 		case !o.Has(u.ext):
 			continue
+		case u.Instead != "" && params.Has(u.Instead):
+			return flaw{text: u.Key + " and " + u.Instead + " cannot be used together"}
 		case u.Flag:
 			if p.HasValue {
-				return u.Key + " takes no value"
+				return flaw{text: u.Key + " takes no value"}
 			}
-			return ""
+			return flaw{}
 		case !p.HasValue:
 			if !u.Optional {
-				return u.Key + " needs a value"
+				return flaw{text: u.Key + " needs a value"}
 			}
-			return ""
+			return flaw{}
 		case u.Values != nil && !u.has(p.Value):
 			continue
 		}
 		return u.check(p.Value)
 	}
-	return r.key + " cannot have that value"
+	return flaw{text: r.key + " cannot have that value"}
 }
 
 func (u *use) has(value string) bool {
@@ -365,18 +423,18 @@ func (u *use) has(value string) bool {
 	return false
 }
 
-func (u *use) check(value string) string {
+func (u *use) check(value string) flaw {
 	if u.Check == nil {
-		return ""
+		return flaw{}
 	}
 	err := u.Check(value)
 	if err == nil {
-		return ""
+		return flaw{}
 	}
 	if e, ok := errors.AsType[*proto.Error](err); ok {
-		return e.Text
+		return flaw{e.Text, e.Status}
 	}
-	return cause(err)
+	return flaw{text: cause(err)}
 }
 
 // UTF8 reports whether the parameters of a MAIL command permit UTF-8 in the addresses of the transaction.
@@ -409,39 +467,4 @@ func (s *Set) declares(o Offer, params proto.Params, f func(*use, *proto.Param) 
 // badArgs returns a refusal of malformed arguments.
 func badArgs(text string) *proto.Error {
 	return &proto.Error{Code: 501, Status: proto.Status{Class: 5, Subject: 5, Detail: 4}, Text: text}
-}
-
-// isKeyword reports whether s is an ehlo-keyword, or esmtp-keyword, in upper case.
-func isKeyword(s string) bool {
-	return s != "" && len(s) <= longestKeyword && s[0] != '-' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == ""
-}
-
-// printable reports whether s is of printable ASCII and spaces.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
-
-// equalFold compares without regard to the case of ASCII letters. strings.EqualFold has other letters fold to them.
-func equalFold(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
-		if upper(a[i]) != upper(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func upper(c byte) byte {
-	if 'a' <= c && c <= 'z' {
-		c -= 'a' - 'A'
-	}
-	return c
 }

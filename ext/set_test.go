@@ -323,3 +323,73 @@ func TestAs(t *testing.T) {
 		}
 	}
 }
+
+// An extension without a keyword is there for verbs that cannot succeed, and for nothing else.
+func TestNewSetWithoutKeyword(t *testing.T) {
+	never := proto.Verb{Name: "XOLD", In: proto.Session, OK: proto.Never}
+	s := newSet(t, Size(), Extension{Verbs: []proto.Verb{never}})
+	if o, lines := s.Offer(&fakeServer{}); o != 1 || len(lines) != 1 {
+		t.Errorf("offered %b, %q", o, lines)
+	}
+	if o := s.Offered(ehlo("", "XOLD", "SIZE")); o != 1 {
+		t.Errorf("taken as offered: %b", o)
+	}
+	if e, i := s.Owner(s.Table().Lookup("xold")); e == nil || i != 1 {
+		t.Error("the verb is not known")
+	}
+	for name, list := range map[string][]Extension{
+		"a verb that succeeds": {{Verbs: []proto.Verb{{Name: "XDO", In: proto.Session}}}},
+		"parameter":            {{Verbs: []proto.Verb{never}, Rcpt: []Param{{Key: "XP", Length: 9}}}},
+		"verb twice":           {{Verbs: []proto.Verb{never}}, {Verbs: []proto.Verb{never}}},
+	} {
+		if _, err := NewSet(proto.SMTP, list); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestNewSetInvalid(t *testing.T) {
+	wrong := errors.New("smtp: no")
+	if _, err := NewSet(proto.SMTP, []Extension{{Keyword: "XA", Invalid: wrong}}); err != wrong {
+		t.Errorf("%v, want the reason that the extension gives", err)
+	}
+}
+
+// Of two parameters of which one stands in place of the other, only one may be there, and the longer one counts.
+func TestInstead(t *testing.T) {
+	s := newSet(t, Extension{Keyword: "XA", Mail: []Param{
+		{Key: "XFOR", Length: 18}, {Key: "XUNTIL", Length: 34, Instead: "XFOR"}, {Key: "XMORE", Length: 10},
+	}})
+	if got := s.Table().Lookup("MAIL").Grow; got != 44 {
+		t.Errorf("the command line grows by %d octets, want 34 and 10", got)
+	}
+	for p, code := range map[string]int{"XFOR=1": 0, "XUNTIL=2 XMORE=1": 0, "XFOR=1 XUNTIL=2": 501, "xuntil=2 xfor=1": 501} {
+		e := s.CheckMail(1, params(p))
+		if code == 0 && e != nil || code != 0 && (e == nil || e.Code != code || e.Status != (proto.Status{Class: 5, Subject: 5, Detail: 4})) {
+			t.Errorf("%s: %v, want %d", p, e, code)
+		}
+	}
+	if err := s.Prepare(1, ehlo("XA"), &Envelope{Mail: params("XFOR=1 XUNTIL=2")}); err == nil {
+		t.Error("a client would send both")
+	}
+	_, err := NewSet(proto.SMTP, []Extension{{Keyword: "XA", Mail: []Param{{Key: "XUNTIL", Length: 34, Instead: "XFOR"}}}})
+	if err == nil || !strings.Contains(err.Error(), "XFOR") {
+		t.Errorf("%v, want an error that names what is missing", err)
+	}
+}
+
+// The status code of a Check is sent if it is one of a permanent error.
+func TestCheckStatus(t *testing.T) {
+	for status, want := range map[proto.Status]string{
+		{}:                                 "501 5.5.4 Bad parameter: no",
+		{Class: 5, Subject: 5, Detail: 2}:  "501 5.5.2 Bad parameter: no",
+		{Class: 4, Subject: 7, Detail: 15}: "501 5.5.4 Bad parameter: no",
+	} {
+		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", Length: 9, Check: func(string) error {
+			return &proto.Error{Status: status, Text: "no"}
+		}}}})
+		if got := wire(t, s.CheckMail(1, params("XP=1")), false); got != want {
+			t.Errorf("%v: %q, want %q", status, got, want)
+		}
+	}
+}
