@@ -11,7 +11,7 @@
 //	8BITMIME             6152                 offered                           BODY=8BITMIME, or NeedError
 //	ENHANCEDSTATUSCODES  2034                 replies have status codes         they are read
 //	STARTTLS             3207                 with a TLS configuration          as Policy.TLS says, or TLSError
-//	AUTH                 4954, 4616           Passwords, Mechanisms; Submitter  Policy.Credentials, or AuthError
+//	AUTH                 4954; see Auth       Passwords and others; Submitter   Policy.Credentials, or AuthError
 //	SMTPUTF8             6531                 UTF-8 in addresses                SMTPUTF8, or NeedError
 //	CHUNKING             3030 section 2       BDAT                              in place of DATA
 //	BINARYMIME           3030 section 3       no DATA for such content          BODY=BINARYMIME, or NeedError
@@ -48,6 +48,13 @@
 // AUTH has no switch. It is offered if the session can authenticate and the connection is safe, so that it cannot be
 // offered in vain. Passwords.Authenticate returns an error rather than a bool since there are three outcomes, and a
 // database that is down must not tell a million clients that their passwords are wrong: only ErrCredentials says so.
+//
+// No mechanism is offered in clear, SCRAM no more than PLAIN, unless the operator allows it: whoever listens to SCRAM can
+// try passwords at leisure, and take the session over once it is authenticated. A session that then wants SCRAM alone is
+// a MechanismFilter.
+//
+// A failure to authenticate is answered after a second rather than by a delay that grows, since clients that guess use
+// many connections. It is counted from the client's last line, so that it covers what the check took.
 //
 // BODY is a parameter of both 8BITMIME and BINARYMIME. Two extensions may describe the same parameter if both list
 // its values, and a value is as good as not there while its extension is not on offer.

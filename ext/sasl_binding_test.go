@@ -126,6 +126,8 @@ func TestSCRAMEndPoint(t *testing.T) {
 		{"one of several", &tls.Config{Certificates: append([]tls.Certificate{other}, m.x.tlsConfig.Certificates...)}, 2},
 		{"certificates made up", &tls.Config{Certificates: m.x.tlsConfig.Certificates,
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }}, 0},
+		{"configurations made up", &tls.Config{Certificates: m.x.tlsConfig.Certificates,
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }}, 0},
 		{"no configuration", nil, 0},
 		{"no certificate", &tls.Config{Certificates: make([]tls.Certificate, 1)}, 0},
 		{"malformed certificate", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{{1}}}}}, 0},

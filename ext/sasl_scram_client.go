@@ -56,8 +56,9 @@ func scramClients(d Dialogue, user, password string, mechanisms []string) []sasl
 
 func (c *scramClient) Start() (string, []byte, error) {
 	name := scramName(c.hash, c.plus)
-	user, err := saslPrep(c.user)
-	if err != nil {
+	user, err1 := saslPrep(c.user)
+	_, err2 := saslPrep(c.password)
+	if err := errors.Join(err1, err2); err != nil {
 		return name, nil, err
 	}
 	c.bare = "n=" + quoteName(user) + ",r=" + c.nonce

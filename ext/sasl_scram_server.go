@@ -72,9 +72,8 @@ type scramServer struct {
 
 	step     int
 	first    scramFirst
-	question string // server-first-message
-	secret   SCRAMSecret
-	exists   bool // the secret is not a decoy
+	question string      // server-first-message
+	secret   SCRAMSecret // or a decoy, whose keys nobody knows a password for
 }
 
 func (s *scramServer) Next(response []byte) (challenge []byte, done bool, err error) {
@@ -173,10 +172,7 @@ func (s *scramServer) look() error {
 	}
 	s.first.user = user
 	s.secret, err = v.SCRAMSecret(s.login.ctx, user, s.hash)
-	switch {
-	case err == nil:
-		s.exists = true
-	case errors.Is(err, ErrCredentials):
+	if errors.Is(err, ErrCredentials) {
 		s.secret, err = v.SCRAM().decoy(user, s.hash)
 	}
 	if err == nil {
@@ -205,7 +201,7 @@ func (s *scramServer) answer(message string) ([]byte, error) {
 	}
 	signed := s.first.bare + "," + s.question + "," + final
 	client := xor(proof, sum(s.hash, s.secret.StoredKey, signed))
-	if good := hmac.Equal(digest(s.hash, client), s.secret.StoredKey); !good || !s.exists {
+	if !hmac.Equal(digest(s.hash, client), s.secret.StoredKey) {
 		return nil, ErrCredentials
 	}
 	if err := s.login.as(s.first.user, s.first.authzid); err != nil {

@@ -1,6 +1,7 @@
 package ext
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"encoding/base64"
@@ -42,7 +43,8 @@ type pencils struct {
 	quick
 	hashes []crypto.Hash
 	salt   []byte
-	err    error // of SCRAMSecret, for the user
+	user   string // "user" if it is empty
+	err    error  // of SCRAMSecret, for the user
 	asked  []string
 	change func(*SCRAMSecret)
 }
@@ -53,7 +55,7 @@ func (p *pencils) SCRAM() SCRAMPolicy {
 
 func (p *pencils) SCRAMSecret(_ context.Context, user string, hash crypto.Hash) (SCRAMSecret, error) {
 	p.asked = append(p.asked, user)
-	if user != "user" {
+	if user != cmp.Or(p.user, "user") {
 		return SCRAMSecret{}, fmt.Errorf("%q: %w", user, ErrCredentials)
 	}
 	s, err := newSCRAMSecret(hash, "pencil", p.salt, 4096)
@@ -306,6 +308,40 @@ func TestSCRAMServerRefuses(t *testing.T) {
 	}
 }
 
+// P34: a client that knows the password, and signs for another nonce or binding than has been agreed on, may have been
+// talked into it by somebody in between.
+func TestSCRAMServerSigned(t *testing.T) {
+	v := scramVectors[1]
+	nonce := v.client + v.server
+	for _, tt := range []struct {
+		final string
+		ok    bool
+	}{
+		{"c=biws,r=" + nonce, true},
+		{"c=biws,r=" + nonce + ",x=y", true},
+		{"c=biws,r=" + nonce + "x", false},
+		{"c=biws,r=" + v.client, false},
+		{"c=eSws,r=" + nonce, false},     // y,,
+		{"c=biwseA==,r=" + nonce, false}, // data behind the header
+		{"c=bg==,r=" + nonce, false},     // n
+		{"c=biws,r=" + nonce + ",m=x", false},
+	} {
+		s := v.newServer(t, v.session())
+		if _, _, err := s.Next([]byte(v.messages[0])); err != nil {
+			t.Fatal(err)
+		}
+		k, err := deriveKeys(v.hash, "pencil", s.secret.Salt, 4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed := "n=user,r=" + v.client + "," + v.messages[1] + "," + tt.final
+		proof := base64.StdEncoding.EncodeToString(xor(k.client, sum(v.hash, k.stored, signed)))
+		if _, _, err := s.Next([]byte(tt.final + ",p=" + proof)); (err == nil) != tt.ok || (s.login.who == "user") != tt.ok {
+			t.Errorf("%s: %v, authenticated as %q", tt.final, err, s.login.who)
+		}
+	}
+}
+
 // P10, row 87: from what it is told, the client cannot tell whether the name exists: the salt of one that does not is
 // no different, neither in length nor from one time to the next.
 func TestSCRAMUnknownUser(t *testing.T) {
@@ -402,9 +438,31 @@ func TestSCRAMNames(t *testing.T) {
 			t.Errorf("%q: asked for %q, %v", tt.name, p.asked, err)
 		}
 	}
-	c := &scramClient{hash: crypto.SHA256, user: "\ue000", password: "x", flag: "n", nonce: "abc"}
-	if name, _, err := c.Start(); err == nil || name != "SCRAM-SHA-256" {
-		t.Errorf("%s: a name that cannot be prepared: %v", name, err)
+	p := scramVectors[1].session()
+	p.user = "jörg"
+	c := &scramClient{hash: crypto.SHA256, user: "jörg", password: "pencil", flag: "n", nonce: "abc"}
+	_, first, _ := c.Start()
+	first = []byte(strings.Replace(string(first), "ö", "o\u0308", 1)) // as clients send it that do not prepare names
+	c.bare = strings.TrimPrefix(string(first), "n,,")
+	s := scramVectors[1].newServer(t, p)
+	question, _, err := s.Next(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	final, err := c.Next(question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Next(final); err != nil || s.login.who != "jörg" {
+		t.Errorf("%v, authenticated as %+q", err, s.login.who)
+	}
+	for _, c := range []*scramClient{
+		{hash: crypto.SHA256, user: "\ue000", password: "x", flag: "n", nonce: "abc"},
+		{hash: crypto.SHA256, user: "x", password: "\ue000", flag: "n", nonce: "abc"},
+	} {
+		if name, _, err := c.Start(); err == nil || name != "SCRAM-SHA-256" {
+			t.Errorf("%s: something that cannot be prepared: %v", name, err)
+		}
 	}
 }
 

@@ -1,0 +1,196 @@
+package ext_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// account is a session in which alice can authenticate in every way.
+type account struct {
+	server.Session
+	secrets map[crypto.Hash]ext.SCRAMSecret
+}
+
+const password = "p\u00e4ss,w=ord"
+
+func (m *account) SCRAM() ext.SCRAMPolicy {
+	return ext.SCRAMPolicy{Hashes: []crypto.Hash{crypto.SHA256, crypto.SHA1}, Iterations: 4096}
+}
+
+func (m *account) SCRAMSecret(_ context.Context, user string, hash crypto.Hash) (ext.SCRAMSecret, error) {
+	if user != "alice" {
+		return ext.SCRAMSecret{}, ext.ErrCredentials
+	}
+	return m.secrets[hash], nil
+}
+
+func (m *account) ClearPassword(_ context.Context, user string) (string, error) {
+	if user != "alice" {
+		return "", ext.ErrCredentials
+	}
+	return password, nil
+}
+
+func (m *account) Authenticate(_ context.Context, user, given string) error {
+	if ok := m.secrets[crypto.SHA256].Matches(given); !ok || user != "alice" {
+		return ext.ErrCredentials
+	}
+	return nil
+}
+
+func (m *account) AuthenticateToken(_ context.Context, user, token string) (string, error) {
+	if user != "alice" || token != "vF9d" {
+		return "", ext.ErrCredentials
+	}
+	return user, nil
+}
+
+func (m *account) AuthenticateCertificate(_ context.Context, chain []*x509.Certificate) (string, error) {
+	return chain[0].Subject.CommonName, nil
+}
+
+func (m *account) AuthenticateGuest(context.Context, string) (string, error) { return "alice", nil }
+
+func (m *account) AuthPause(int) time.Duration { return 0 }
+
+// pair returns a certificate for mail.example, whose owner is alice, and the pool that vouches for it.
+func pair(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "alice"},
+		DNSNames:     []string{"mail.example"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+// newMailServer returns a server of accounts, and says as whom clients have authenticated.
+func newMailServer(t *testing.T, config *tls.Config) (*server.Server, chan string) {
+	t.Helper()
+	secrets := make(map[crypto.Hash]ext.SCRAMSecret)
+	for _, hash := range []crypto.Hash{crypto.SHA256, crypto.SHA1} {
+		s, err := ext.NewSCRAMSecret(hash, password, 4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets[hash] = s
+	}
+	who := make(chan string, 1)
+	backend := server.Handler(func(_ context.Context, m *server.Message) error {
+		who <- m.Conn.Identity()
+		return nil
+	})
+	srv, err := server.New(server.BackendFunc(func(ctx context.Context, c *server.Conn) (server.Session, error) {
+		s, err := backend.NewSession(ctx, c)
+		return &account{s, secrets}, err
+	}), &server.Options{
+		Hostname: "mail.example", TLSConfig: config, RequireAuth: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	return srv, who
+}
+
+// P19, P29, P34, P35: each mechanism between the real server and the real client, over both versions of TLS.
+func TestSASLBothEnds(t *testing.T) {
+	token := func(token string) func(context.Context) (string, error) {
+		return func(context.Context) (string, error) { return token, nil }
+	}
+	cert, pool := pair(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		srv, who := newMailServer(t, &tls.Config{
+			Certificates: []tls.Certificate{cert}, MaxVersion: version, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool,
+		})
+		for _, tt := range []struct {
+			name       string
+			good, evil ext.Credentials
+		}{
+			{"the strongest", ext.Password("alice", password), ext.Password("alice", "x")},
+			{"SCRAM-SHA-256-PLUS", ext.Password("alice", password, "SCRAM-SHA-256-PLUS"), ext.Password("bob", password, "SCRAM-SHA-256-PLUS")},
+			{"SCRAM-SHA-1-PLUS", ext.Password("alice", password, "SCRAM-SHA-1-PLUS"), ext.Password("alice", "x", "SCRAM-SHA-1-PLUS")},
+			{"SCRAM-SHA-256", ext.Password("alice", password, "SCRAM-SHA-256"), ext.Password("bob", password, "SCRAM-SHA-256")},
+			{"SCRAM-SHA-1", ext.Password("alice", password, "SCRAM-SHA-1"), ext.Password("alice", "x", "SCRAM-SHA-1")},
+			{"CRAM-MD5", ext.Password("alice", password, "CRAM-MD5"), ext.Password("bob", password, "CRAM-MD5")},
+			{"PLAIN", ext.Password("alice", password, "PLAIN"), ext.Password("alice", "x", "PLAIN")},
+			{"LOGIN", ext.Password("alice", password, "LOGIN"), ext.Password("bob", password, "LOGIN")},
+			{"OAUTHBEARER", ext.Token("alice", token("vF9d"), "OAUTHBEARER"), ext.Token("alice", token("x"), "OAUTHBEARER")},
+			{"XOAUTH2", ext.Token("alice", token("vF9d"), "XOAUTH2"), ext.Token("bob", token("vF9d"), "XOAUTH2")},
+			{"EXTERNAL", ext.External(""), ext.External("bob")},
+			{"ANONYMOUS", ext.Anonymous("alice@example.org"), nil},
+		} {
+			t.Run(tls.VersionName(version)+" "+tt.name, func(t *testing.T) {
+				config := &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}
+				if err := deliver(t, srv, config, tt.good); err != nil {
+					t.Fatal(err)
+				}
+				if got := <-who; got != "alice" {
+					t.Errorf("authenticated as %q", got)
+				}
+				if tt.evil == nil {
+					return
+				}
+				err := deliver(t, srv, config, tt.evil)
+				if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 535 {
+					t.Errorf("with other credentials: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// deliver sends a message to srv with the credentials.
+func deliver(t *testing.T, srv *server.Server, config *tls.Config, creds ext.Credentials) error {
+	t.Helper()
+	near, far := net.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = srv.ServeConn(t.Context(), far)
+	}()
+	defer func() { near.Close(); <-ended }()
+	c, err := client.NewClient(t.Context(), near, "mail.example", &client.Options{TLSConfig: config, Credentials: creds})
+	if err != nil {
+		return err
+	}
+	m, err := client.NewMessage("alice@example.org", []string{"bob@example.net"}, nil)
+	if err == nil {
+		_, err = c.Send(t.Context(), m)
+	}
+	return errors.Join(err, c.Close())
+}
