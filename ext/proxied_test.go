@@ -18,9 +18,8 @@ import (
 
 // A witness is a backend that notes for whom it was asked to take each message.
 type witness struct {
-	mu     sync.Mutex
-	seen   []witnessed
-	forget int // sessions closed
+	mu   sync.Mutex
+	seen []witnessed
 }
 
 type witnessed struct {
