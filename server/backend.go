@@ -31,8 +31,8 @@ func (f BackendFunc) NewSession(ctx context.Context, c *Conn) (Session, error) {
 // other error is logged, and the client is told 451 4.3.0 without the error's text. A reply of 421 ends the
 // connection.
 //
-// The context ends when the client hangs up, when time is up, and when the server is closed; [context.Cause] tells
-// which: io.ErrUnexpectedEOF, os.ErrDeadlineExceeded or [ErrServerClosed].
+// The context ends when the client hangs up, be it in its own direction alone, when time is up, and when the server is
+// closed; [context.Cause] tells which: io.ErrUnexpectedEOF, os.ErrDeadlineExceeded or [ErrServerClosed].
 //
 // A session can have more methods, which are found on it or on what its Unwrap() any returns: see [Resetter],
 // [RecipientData], [io.Closer], which is called once at the end, and what the extensions look for.
