@@ -34,7 +34,10 @@ type body struct {
 	chunk   int64       // octets in it
 	left    int64       // those of them that have not arrived; of no meaning behind DATA
 	chunks  int
-	pending proto.Event // a command that ended the content before its end
+	fetched bool          // the chunk in hand does not come from the client
+	src     io.ReadCloser // it comes from here
+	room    []byte        // what was read of it
+	pending proto.Event   // a command that ended the content before its end
 
 	big   *[contentBuffer]byte // lent to the receiver
 	small []byte               // the buffer it had before
@@ -95,6 +98,10 @@ func (b *body) more() {
 		b.between()
 		return
 	}
+	if b.fetched {
+		b.moreFetched()
+		return
+	}
 	switch ev := b.c.next(true); ev.Kind {
 	case proto.Body:
 		if b.count(ev.Data) {
@@ -153,9 +160,12 @@ func (b *body) fail() {
 	}
 }
 
-// start begins with a chunk. It reports false if the connection is at its end.
-func (b *body) start(ev proto.Event) bool {
-	b.verb, b.chunk, b.left, b.inChunk = ev.Verb, ev.Payload, ev.Payload, true
+// start begins with a chunk, which comes from src unless that is nil. It reports false if the connection is at its end.
+func (b *body) start(ev proto.Event, src io.ReadCloser) bool {
+	b.verb, b.inChunk = ev.Verb, true
+	b.src, b.fetched = src, src != nil
+	b.chunk = max(ev.Payload, 0)
+	b.left = b.chunk
 	b.chunks++
 	if b.chunks > freeChunks && int64(b.chunks-freeChunks) > b.size/octetsPerChunk {
 		b.c.dismiss(errChunks)
@@ -201,12 +211,18 @@ func (b *body) midway(ev proto.Event) {
 	if e == nil && isHello(ev.Verb) {
 		_, e = helloName(ev.Args)
 	}
-	owner, _ := c.srv.set.Owner(ev.Verb)
+	owner, i := c.srv.set.Owner(ev.Verb)
+	var src io.ReadCloser
+	if e == nil && c.srv.chunks[ev.Verb.Name] {
+		if e = errNotOffered; c.offer.Has(i) {
+			src, e = c.fetch(ev)
+		}
+	}
 	switch {
 	case e != nil:
 		c.decline(ev, e)
 	case c.srv.chunks[ev.Verb.Name]:
-		b.start(ev)
+		b.start(ev, src)
 		return
 	case owner != nil:
 		c.decline(ev, errMidway)
@@ -231,6 +247,10 @@ func (b *body) midway(ev proto.Event) {
 // its end: a client that sends so much that nobody wants is given up.
 func (b *body) drain() bool {
 	c := b.c
+	if b.fetched && b.inChunk && !b.done {
+		b.skipFetched()
+		return true
+	}
 	if !b.done && b.tooMuch(max(b.left, 0)) {
 		b.giveUp()
 		return false

@@ -21,11 +21,17 @@ func (c *Conn) data(ev proto.Event) {
 // the others, so that a chunk that arrives here later belongs to a message that the session accepted unread.
 func (c *Conn) chunk(ev proto.Event) {
 	b := &c.body
+	src, e := c.fetch(ev)
+	if e != nil {
+		c.account(ev.Verb, e.Reply())
+		return
+	}
+	defer b.closeSource()
 	first := c.rx.State() != proto.Chunks
 	if first {
 		b.begin()
 	}
-	if !b.start(ev) || first && !c.takeData() {
+	if !b.start(ev, src) || first && !c.takeData() {
 		return
 	}
 	if ev := b.pending; ev.Kind == proto.Command {

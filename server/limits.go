@@ -38,6 +38,8 @@ const (
 	octetsPerChunk = 1 << 10
 	// contentBuffer is the size of the buffer lent to a connection while it transfers content.
 	contentBuffer = 64 << 10
+	// fetchBuffer is how much is read at once of content that does not come from the client.
+	fetchBuffer = 32 << 10
 	// longestHello bounds the argument of EHLO (RFC 5321 section 4.5.3.1.2).
 	longestHello = 255
 

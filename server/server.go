@@ -72,6 +72,11 @@ func New(b Backend, opt *Options) (*Server, error) {
 		if e.Chunk != "" {
 			s.chunks[e.Chunk] = true
 		}
+		for _, v := range e.Verbs {
+			if e.Fetch != nil && v.In&proto.Chunks != 0 {
+				s.chunks[v.Name] = true
+			}
+		}
 		s.status = s.status || e.Status
 		s.guards = s.guards || e.Guard != nil
 	}

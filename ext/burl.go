@@ -1,0 +1,134 @@
+package ext
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// Burl returns the extension BURL (RFC 4468), by which a client that submits a message has the server fetch it, or
+// parts of it, such as one that lies in the user's IMAP mailbox already. BURL and BDAT may be mixed; the session's
+// Data gets one content.
+//
+// A server offers it if the session is a [URLResolver], and refuses it with 530 as long as the client has not
+// authenticated. Args are those of the keyword: "imap" for URLs that grant access by themselves (RFC 4467), and such as
+// "imap://imap.example.com" for servers that trust this one, which are told only to clients that have authenticated.
+//
+// It is not among the extensions of [Default]. It is for submission and must not be offered on port 25 (RFC 4468 section
+// 3.1). It requires 8BITMIME. A client calls [BURL].
+func Burl(args ...string) Extension {
+	const states = proto.Rcpt | proto.Chunks
+	last := &proto.Verb{Name: "BURL", In: states, Last: true, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true}
+	open := ""
+	for _, a := range args {
+		if !strings.Contains(a, "://") {
+			open = strings.TrimPrefix(open+" "+a, " ")
+		}
+	}
+	all := strings.Join(args, " ")
+	return Extension{
+		Keyword: "BURL",
+		Verbs: []proto.Verb{{
+			// As with BDAT, a part that is refused spoils the message, whatever follows it in the group.
+			Name: "BURL", In: states, OK: proto.Chunks, Fail: proto.Broken,
+			Variant: func(args []byte) *proto.Verb {
+				if _, isLast := splitBURL(string(args)); isLast {
+					return last
+				}
+				return nil
+			},
+		}},
+		Requires: []string{"8BITMIME"},
+		Advertise: func(x Info) (string, bool) {
+			_, ok := As[URLResolver](x.Session())
+			if x.Identity() == "" {
+				return open, ok
+			}
+			return all, ok
+		},
+		Fetch: fetchURL,
+	}
+}
+
+// A URLResolver is a session that can get at the content of URLs.
+type URLResolver interface {
+	// ResolveURL returns the content that the URL, an absolute one, refers to, and its size, -1 if that is not known.
+	// The content is a message or a part of one, with CRLF at the end of its lines. It is read to its end before the
+	// client is answered, and then closed; an error of the reader refuses the message.
+	//
+	// A URL comes from a stranger: nothing but what is meant to be public, or what the user has access to, may be
+	// fetched for it, from servers that are trusted. Info.Identity is the user. The errors of RFC 4468 section 6 are
+	// [ErrURLFailed], [ErrURLTrust] and [ErrURLDenied]; any other, unless it is a *proto.Error, is logged, and the client
+	// is told with 451 to try again.
+	ResolveURL(ctx context.Context, url string) (r io.ReadCloser, size int64, err error)
+}
+
+// The refusals of a [URLResolver].
+var (
+	ErrURLFailed error = &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 6, Detail: 6}, Text: "URL resolution failed"}
+	ErrURLTrust  error = &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 7, Detail: 8},
+		Text: "URL resolution requires trust relationship"}
+	ErrURLDenied error = &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 7}, Text: "URL authorization failed"}
+)
+
+func fetchURL(ctx context.Context, x Info, args string) (io.ReadCloser, error) {
+	text, _ := splitBURL(args)
+	if !isURL(text) {
+		return nil, badArgs("BURL needs an absolute URL")
+	}
+	r, ok := As[URLResolver](x.Session())
+	if !ok {
+		return nil, &proto.Error{Code: 502, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "URLs are not resolved here"}
+	}
+	if x.Identity() == "" {
+		return nil, &proto.Error{Code: 530, Status: proto.Status{Class: 5, Subject: 7}, Text: "Authentication required"}
+	}
+	content, size, err := r.ResolveURL(ctx, text)
+	switch {
+	case err != nil:
+		return nil, err
+	case content == nil:
+		return nil, errors.New("smtp: the session returned neither the content of a URL nor an error")
+	case x.MaxSize() > 0 && size > x.MaxSize():
+		_ = content.Close()
+		return nil, &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 3, Detail: 4}, Text: "Message too big for system"}
+	}
+	return content, nil
+}
+
+// splitBURL takes the arguments of BURL apart: absolute-URI [SP "LAST"].
+func splitBURL(args string) (text string, last bool) {
+	before, word, ok := strings.Cut(args, " ")
+	if ok && equalFold(word, "LAST") {
+		return before, true
+	}
+	return args, false
+}
+
+func isURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.IsAbs() && printable(text) && !strings.Contains(text, " ")
+}
+
+// BURL has the server at the other end of d, such as a *client.Client, add the content of an absolute URL to the
+// message of the open transaction, whose MAIL and RCPT commands have been sent by Do. With last the message is complete,
+// and nil means that the server has accepted it. A refusal is a *proto.Error; the transaction has then failed.
+func BURL(ctx context.Context, d Dialogue, url string, last bool) error {
+	if !isURL(url) {
+		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)
+	}
+	args := url
+	if last {
+		args += " LAST"
+	}
+	r, err := d.Do(ctx, "BURL", args)
+	if err == nil && r.Code/100 != 2 {
+		err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "BURL"}
+	}
+	return err
+}
