@@ -33,7 +33,7 @@ func hasCertificate(x Info) bool {
 func newExternalServer(l *login) sasl.Server {
 	return sasl.NewExternalServer(func(authzid string) error {
 		c, ok := As[Certificates](l.x.Session())
-		if !ok || authzid != "" && !isSecret(authzid) {
+		if !ok {
 			return ErrCredentials
 		}
 		user, err := c.AuthenticateCertificate(l.ctx, l.x.TLS().VerifiedChains[0])

@@ -170,8 +170,8 @@ func (s *tokenServer) Next(response []byte) (challenge []byte, done bool, err er
 	}
 	err = s.check(response)
 	e, told := errors.AsType[*TokenError](err)
-	if err == nil || !told && !errors.Is(err, ErrCredentials) {
-		return nil, true, err
+	if err == nil || chosen(err) != nil || !told && !errors.Is(err, ErrCredentials) {
+		return nil, true, err // for a reply of the session's own there is no saying more
 	}
 	f := tokenFailure{Status: "invalid_token", Schemes: "bearer"}
 	if told {
@@ -192,7 +192,7 @@ func (s *tokenServer) check(message []byte) error {
 		return fmt.Errorf("%w: %w", ErrCredentials, errMessage)
 	}
 	name, err := t.AuthenticateToken(s.login.ctx, user, token)
-	if _, told := errors.AsType[*TokenError](err); told && chosen(err) == nil {
+	if _, told := errors.AsType[*TokenError](err); told {
 		return err
 	}
 	if err != nil {

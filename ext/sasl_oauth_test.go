@@ -23,6 +23,8 @@ func (s *tokens) AuthenticateToken(_ context.Context, user, token string) (strin
 		return "", errDatabase
 	case token == "busy":
 		return "", &proto.Error{Code: 454, Text: "Busy"}
+	case token == "later":
+		return "", &TokenError{Status: "invalid_token", Err: &proto.Error{Code: 454, Text: "Later"}}
 	case token == "scope":
 		return "", fmt.Errorf("wrapped: %w", &TokenError{Status: "insufficient_scope", Scope: "https://mail.example/"})
 	case token != "vF9d" || user != "" && user != "user@example.com":
@@ -62,6 +64,7 @@ func TestTokenServe(t *testing.T) {
 			`{"status":"insufficient_scope","scope":"https://mail.example/"}|`, 1},
 		{"session is broken", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer down^A^A"), nil, "454 4.7.0 ", "/down", "", 0},
 		{"P11 its own reply", "XOAUTH2 " + rfc("user=u^Aauth=Bearer busy^A^A"), nil, "454 ", "u/busy", "", 0},
+		{"P11 its own reply in a TokenError", "XOAUTH2 " + rfc("user=u^Aauth=Bearer later^A^A"), nil, "454 ", "u/later", "", 0},
 		{"dummy first", "OAUTHBEARER AQ==", []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"empty", "OAUTHBEARER =", []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"another scheme", "OAUTHBEARER " + rfc("n,,^Aauth=Basic vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},

@@ -383,12 +383,23 @@ func TestAuthPause(t *testing.T) {
 			}
 		}
 
+		// The second counts from the last line, however long the client took for it.
+		m := &meeting{safeClient("AUTH LOGIN", nil), safeServer(slow(0)), make(chan string), make(chan proto.Reply)}
+		_, err1 := m.Do(t.Context(), "AUTH", "LOGIN")
+		_, err2 := m.Line(t.Context(), b64("bob"))
+		<-time.After(5 * time.Second)
+		start := time.Now()
+		r, err3 := m.Line(t.Context(), b64("secret"))
+		if err := errors.Join(err1, err2, err3); err != nil || r.Code != 535 || time.Since(start) != time.Second {
+			t.Errorf("%v, %v after %v", r, err, time.Since(start))
+		}
+
 		// Nobody waits for a client that has hung up.
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		x := safeServer(slow(0))
 		x.verb, x.args = &Auth().Verbs[0], "PLAIN "+b64("\x00bob\x00secret")
-		start := time.Now()
+		start = time.Now()
 		if err := Auth().Serve(ctx, x); err == nil || time.Since(start) != 10*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
