@@ -36,3 +36,9 @@ func upper(c byte) byte {
 	}
 	return c
 }
+
+// isAlpha reports whether c is a letter.
+func isAlpha(c byte) bool { return 'A' <= upper(c) && upper(c) <= 'Z' }
+
+// isAlnum reports whether c is a letter or a digit.
+func isAlnum(c byte) bool { return isAlpha(c) || '0' <= c && c <= '9' }

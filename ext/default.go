@@ -1,7 +1,8 @@
 package ext
 
 // Default returns the extensions that servers and clients use whose options name none, in the order in which a server
-// offers them. STARTTLS comes before AUTH, so that a client authenticates on the protected connection.
+// offers them. STARTTLS comes before AUTH, so that a client authenticates on the protected connection. What takes a
+// session's part is on offer only if the session has the interface for it.
 func Default() []Extension {
 	return []Extension{
 		Pipelining(),
@@ -16,5 +17,12 @@ func Default() []Extension {
 		Help(),
 		Vrfy(),
 		Expn(),
+		DSN(),
+		RequireTLS(),
+		MTPriority(),
+		DeliverBy(),
+		RRVS(),
+		Limits(),
+		Obsolete(),
 	}
 }

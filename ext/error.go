@@ -1,6 +1,10 @@
 package ext
 
-import "strings"
+import (
+	"strings"
+
+	"smtpkit.example/smtp/proto"
+)
 
 // A NeedError is why a client did not send a message: it needs an extension that is not on offer, or more than is
 // offered. Nothing of the message has been sent.
@@ -49,6 +53,11 @@ func (e *AuthError) Error() string {
 
 // Unwrap returns the cause: a *proto.Error if the server refused.
 func (e *AuthError) Unwrap() error { return e.Err }
+
+// refusal returns a reply that refuses a command, with the status code of the class that code has.
+func refusal(code int, subject, detail uint16, text string) *proto.Error {
+	return &proto.Error{Code: code, Status: proto.Status{Class: uint16(code / 100), Subject: subject, Detail: detail}, Text: text}
+}
 
 // cause is the text of err as part of a longer one.
 func cause(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }

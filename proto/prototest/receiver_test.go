@@ -134,6 +134,9 @@ func respond(ev proto.Event) proto.Reply {
 	if ev.Err != nil {
 		return ev.Err.Reply()
 	}
+	if ev.Verb.OK == proto.Never && ev.Verb.More == 0 {
+		return proto.Reply{Code: 502, Text: "not implemented"}
+	}
 	switch ev.Verb.Name {
 	case "EHLO", "LHLO":
 		return proto.Reply{Code: 250, Text: "mail.example\nPIPELINING\nCHUNKING"}

@@ -1,0 +1,76 @@
+package ext
+
+import (
+	"strings"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// ConNeg returns the extension CONNEG (RFC 4141 section 5): a client asks with RCPT what content the recipient can take, and
+// converts the message accordingly.
+//
+// A server offers it if the session is a [ContentNegotiator]. A session whose recipient has the parameter, as
+// [AsksContent] tells, answers with [ContentAccepted]. On a client the caller adds the parameter with [AddConNeg], and
+// reads the answer, the reply to RCPT, with [ReadContent]. The extension is not among those of [Default].
+func ConNeg() Extension {
+	return Extension{
+		Keyword: "CONNEG",
+		Rcpt:    []Param{{Key: "CONNEG", Length: len(" CONNEG"), Flag: true}},
+		Advertise: func(x Info) (string, bool) {
+			s, ok := As[ContentNegotiator](x.Session())
+			return "", ok && s.NegotiatesContent()
+		},
+	}
+}
+
+// A ContentNegotiator is a session that can honour CONNEG.
+type ContentNegotiator interface {
+	// NegotiatesContent reports whether the session knows what content recipients can take. Where it does, its Rcpt
+	// returns [ContentAccepted].
+	NegotiatesContent() bool
+}
+
+// AsksContent reports whether the parameters of a RCPT command have CONNEG.
+func AsksContent(p proto.Params) bool { return p.Has("CONNEG") }
+
+// AddConNeg returns p with CONNEG.
+func AddConNeg(p proto.Params) proto.Params { return p.SetFlag("CONNEG") }
+
+// longestContent is how much of a filter goes in one line of a reply.
+const longestContent = 400
+
+// ContentAccepted returns what the Rcpt method of a session returns to accept a recipient who can take content that
+// matches filter, an expression of RFC 2533 such as "(image-file-structure=TIFF)" (RFC 4141 section 5.2). It is
+// cut into lines at spaces and closing parentheses.
+func ContentAccepted(filter string) error {
+	lines := []string{"Recipient OK"}
+	for rest := strings.TrimSpace(filter); rest != ""; {
+		n := len(rest)
+		if n > longestContent {
+			n = longestContent
+			if i := strings.LastIndexAny(rest[:n], " )"); i >= 0 {
+				n = i + 1
+			}
+		}
+		lines = append(lines, "CONNEG "+strings.TrimSpace(rest[:n]))
+		rest = strings.TrimSpace(rest[n:])
+	}
+	return &proto.Error{Code: 250, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: strings.Join(lines, "\n")}
+}
+
+// ReadContent returns the filter in a reply to RCPT, whose lines are put together with spaces between them; ok is false if it
+// has none. It comes from the server, and nothing has been checked.
+func ReadContent(r proto.Reply) (filter string, ok bool) {
+	if r.Code != 250 {
+		return "", false
+	}
+	var parts []string
+	for line := range strings.SplitSeq(r.Text, "\n") {
+		word, rest, _ := strings.Cut(line, " ")
+		if equalFold(word, "CONNEG") {
+			parts = append(parts, strings.TrimSpace(rest))
+			ok = true
+		}
+	}
+	return strings.Join(parts, " "), ok
+}

@@ -1,0 +1,133 @@
+package ext
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// An OriginalRecipient is the address to which a message was sent to begin with, in the parameter ORCPT and in
+// notifications (RFC 3461 section 4.2).
+type OriginalRecipient struct {
+	Type string // such as "rfc822" or "utf-8"; "" if there is none
+	// Address is the address without the encoding that it has in the parameter. It need not be one that the type allows.
+	// It is printable ASCII unless the type is utf-8, and never has control characters.
+	Address string
+}
+
+// NewOriginalRecipient returns a as an original recipient: of the type rfc822 if it can be written in ASCII, and utf-8
+// otherwise.
+func NewOriginalRecipient(a proto.Address) OriginalRecipient {
+	if path, err := a.AppendPath(nil, false); err == nil {
+		return OriginalRecipient{"rfc822", string(path[1 : len(path)-1])}
+	}
+	return OriginalRecipient{"utf-8", a.String()}
+}
+
+// String returns r as it stands in a notification (RFC 3464 section 2.3.1), with UTF-8 if the type is utf-8: such as
+// "rfc822;user@example.org".
+func (r OriginalRecipient) String() string {
+	if r.Type == "" {
+		return ""
+	}
+	return r.Type + ";" + r.Address
+}
+
+// encode returns r as a value of ORCPT. An address of the type utf-8 is in the form that needs no SMTPUTF8
+// (utf-8-addr-xtext of RFC 6533 section 3), so that it can be sent to any server.
+func (r OriginalRecipient) encode() string {
+	value := []byte(r.Type + ";")
+	if !equalFold(r.Type, "utf-8") {
+		return string(proto.AppendXtext(value, r.Address))
+	}
+	for _, c := range r.Address {
+		if isQChar(c) {
+			value = append(value, byte(c))
+		} else {
+			value = append(value, `\x{`...)
+			if c < 0x10 {
+				value = append(value, '0')
+			}
+			value = append(value, strings.ToUpper(strconv.FormatUint(uint64(c), 16))...)
+			value = append(value, '}')
+		}
+	}
+	return string(value)
+}
+
+// parseORCPT reads addr-type ";" xtext, and for the type utf-8 the forms of RFC 6533 section 3 too. Text that claims to be
+// utf-8 and is not is taken as it is.
+func parseORCPT(value string) (OriginalRecipient, bool) {
+	kind, text, ok := strings.Cut(value, ";")
+	if !ok || !isAtom(kind) || len(value) > longestORCPT {
+		return OriginalRecipient{}, false
+	}
+	if equalFold(kind, "utf-8") {
+		if address, ok := decodeUnitext(text); ok {
+			return OriginalRecipient{kind, address}, true
+		}
+	}
+	address, err := proto.DecodeXtext(text)
+	if err != nil || !printable(address) {
+		return OriginalRecipient{}, false
+	}
+	return OriginalRecipient{kind, address}, true
+}
+
+// decodeUnitext reads 1*(QUCHAR / EmbeddedUnicodeChar), which all three forms of a utf-8-enc-addr are.
+func decodeUnitext(s string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		if strings.HasPrefix(s[i:], `\x{`) {
+			end := strings.IndexByte(s[i:], '}')
+			if end < 0 {
+				return "", false
+			}
+			c, ok := parseHexpoint(s[i+len(`\x{`) : i+end])
+			if !ok {
+				return "", false
+			}
+			b.WriteRune(c)
+			i += end + 1
+			continue
+		}
+		c, n := utf8.DecodeRuneInString(s[i:])
+		if c == utf8.RuneError && n <= 1 || c < utf8.RuneSelf && !isQChar(c) || unicode.IsControl(c) {
+			return "", false
+		}
+		b.WriteRune(c)
+		i += n
+	}
+	return b.String(), s != ""
+}
+
+// parseHexpoint reads HEXPOINT: two to six digits, without more zeros at the beginning than two digits take, for a
+// character that is not ASCII or that cannot stand for itself. Control characters, which the grammar allows, nobody
+// can mean to have in an address.
+func parseHexpoint(s string) (rune, bool) {
+	if len(s) < 2 || len(s) > 6 || len(s) > 2 && s[0] == '0' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 16, 32)
+	c := rune(n)
+	if err != nil || n > unicode.MaxRune || !utf8.ValidRune(c) || unicode.IsControl(c) {
+		return 0, false
+	}
+	return c, c >= utf8.RuneSelf || !isQChar(c)
+}
+
+// isQChar reports whether c stands for itself in the type utf-8.
+func isQChar(c rune) bool { return '!' <= c && c <= '~' && c != '\\' && c != '+' && c != '=' }
+
+// isAtom reports whether s is an atom of RFC 822 section 3.3.
+func isAtom(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' || strings.IndexByte(`()<>@,;:\".[]`, s[i]) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
