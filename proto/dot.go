@@ -1,6 +1,9 @@
 package proto
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // A decoder removes the transparency of RFC 5321 section 4.5.2 from content, and finds its end. Only CRLF ends a
 // line and only CRLF.CRLF the content (law 6); the CRLF of the DATA command line counts as the first.
@@ -176,27 +179,50 @@ func (e *Encoder) block(dst, p []byte) []byte {
 // canonical encodes p, in which there are crs CRs. It reports false if there is an LF without CR or a CR without LF; what
 // it has appended is of no use then.
 func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
+	// The shortest line with a dot to be doubled has three octets, so this is room for all of it.
+	dst = slices.Grow(dst, len(p)+len(p)/3+1)
+	out, o := dst[len(dst):cap(dst)], 0
 	run, lines := 0, 0
 	for i := 0; i < len(p); {
+		begin := i
 		if !e.mid && e.Dots && p[i] == '.' {
-			dst = append(dst, p[run:i]...)
-			dst = append(dst, '.')
+			if run < i {
+				o += copy(out[o:], p[run:i])
+			}
+			out[o] = '.'
+			o++
+			// Lines that begin with a dot tend to be short, and a short line is copied faster than it is searched.
+			for end := min(i+shortLine, len(p)); i < end && p[i] != '\n'; i++ {
+				out[o] = p[i]
+				o++
+			}
 			run = i
+			if i < len(p) && p[i] == '\n' {
+				out[o] = '\n'
+				o++
+				run++
+			}
 		}
-		n := bytes.IndexByte(p[i:], '\n')
-		if n < 0 {
-			e.mid = true
-			break
+		n := 0
+		if i == len(p) || p[i] != '\n' {
+			if n = bytes.IndexByte(p[i:], '\n'); n < 0 {
+				e.mid = true
+				break
+			}
 		}
-		if n == 0 || p[i+n-1] != '\r' {
+		i += n + 1
+		if i-1 == begin || p[i-2] != '\r' {
 			return dst, false
 		}
 		e.mid = false
 		lines++
-		i += n + 1
 	}
-	return append(dst, p[run:]...), crs == lines
+	o += copy(out[o:], p[run:])
+	return dst[:len(dst)+o], crs == lines
 }
+
+// shortLine is how much of a line is copied octet by octet.
+const shortLine = 8
 
 // unix encodes p, in which there is no CR.
 func (e *Encoder) unix(dst, p []byte) []byte {
