@@ -161,9 +161,11 @@ func (c *config) run(ctx context.Context) int {
 		reported++
 		return true
 	})
-	if err != nil && reported < c.count {
-		log.Print(err) // what comes behind the last outcome changes nothing about it
+	if err != nil && reported < c.count { // what comes behind the last outcome changes nothing about it
 		code = max(code, status(err))
+	}
+	if err != nil && code != 0 {
+		log.Print(err)
 	}
 	if err := conn.Close(); err != nil && code == 0 {
 		log.Print(err) // the messages are sent all the same
