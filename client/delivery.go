@@ -34,6 +34,7 @@ type delivery struct {
 	fates  []fate
 	good   []int32 // the recipients accepted, in order
 	served int     // of those, how many the replies to the content have settled
+	split  bool    // the server tells the outcome for each recipient, and then for all
 	later  []int32 // the recipients for whom the server had no room in this transaction
 
 	open    int   // replies outstanding
@@ -231,8 +232,16 @@ func (d *delivery) answeredRcpt(i int, r proto.Reply, verb string) {
 }
 
 // answeredContent deals with a reply to the content: one for all recipients, or in LMTP one for each that was accepted,
-// in their order (RFC 2033 section 4.2).
+// in their order (RFC 2033 section 4.2). In SMTP 353 announces one for each and one for all.
 func (d *delivery) answeredContent(r proto.Reply, verb string, due int) {
+	if r.Code/100 == 3 {
+		d.split = true
+		return
+	}
+	if d.split {
+		d.answeredEach(r, verb, due)
+		return
+	}
 	last := d.served + 1
 	if due == 0 {
 		last = len(d.good)
@@ -247,6 +256,30 @@ func (d *delivery) answeredContent(r proto.Reply, verb string, due int) {
 		res.Reply = r
 		if r.Code/100 != 2 && res.Err == nil {
 			res.Err = refusal(r, verb)
+		}
+	}
+}
+
+// answeredEach deals with the reply for a recipient, and with that for all, which is the last. Only with that one does the
+// server take responsibility for the message. What it has refused before stays refused.
+func (d *delivery) answeredEach(r proto.Reply, verb string, due int) {
+	if due > 0 {
+		i := d.good[d.served]
+		d.served++
+		res := &d.res.Recipients[i]
+		if res.Reply = r; r.Code/100 != 2 {
+			d.fates[i], res.Err = settled, refusal(r, verb)
+		}
+		return
+	}
+	d.res.Reply = r
+	for _, i := range d.good {
+		switch res := &d.res.Recipients[i]; {
+		case d.fates[i] == settled:
+		case r.Code/100 != 2:
+			d.fates[i], res.Reply, res.Err = settled, r, refusal(r, verb)
+		default:
+			d.fates[i] = settled
 		}
 	}
 }

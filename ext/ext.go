@@ -90,6 +90,9 @@ type Param struct {
 	// UTF8 says that the parameter permits UTF-8 in the addresses of the transaction and in replies to it
 	// (RFC 6531 section 3.4).
 	UTF8 bool
+	// Split says that a parameter of MAIL asks for an outcome for each recipient: the server may answer the content with
+	// 353, one reply for each, and one for all.
+	Split bool
 	// Binary is the value that declares content to be binary: CR and LF are octets like any other, and only chunks
 	// can carry it (RFC 3030 section 3).
 	Binary string

@@ -54,7 +54,7 @@ func NewSet(p proto.Protocol, list []Extension) (*Set, error) {
 		return nil, err
 	}
 	verbs = append(verbs,
-		proto.Verb{Name: "MAIL", Grow: grow(s.mail)},
+		proto.Verb{Name: "MAIL", Grow: grow(s.mail), Split: split(s.mail)},
 		proto.Verb{Name: "RCPT", Grow: grow(s.rcpt)})
 	s.table, err = proto.NewTable(p, verbs...)
 	return s, err
@@ -333,6 +333,47 @@ func (r *rule) longest() int {
 		n = max(n, r.uses[i].Length)
 	}
 	return n
+}
+
+// split returns the function that finds out whether the arguments of MAIL ask for an outcome for each recipient, nil if no
+// parameter does so.
+func split(rules []rule) func([]byte) bool {
+	var keys []string
+	for _, r := range rules {
+		for _, u := range r.uses {
+			if u.Split {
+				keys = append(keys, r.key)
+			}
+		}
+	}
+	if keys == nil {
+		return nil
+	}
+	return func(args []byte) bool {
+		for _, key := range keys {
+			if !mentions(args, key) {
+				continue // without cost for the messages that do not ask
+			}
+			if _, params, err := proto.ParseMailArgs(args, true); err == nil && params.Has(key) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// mentions reports whether key is somewhere in args, in any case.
+func mentions(args []byte, key string) bool {
+	for i := 0; i+len(key) <= len(args); i++ {
+		j := 0
+		for j < len(key) && upper(args[i+j]) == key[j] {
+			j++
+		}
+		if j == len(key) {
+			return true
+		}
+	}
+	return false
 }
 
 func find(rules []rule, key string) *rule {

@@ -26,6 +26,10 @@
 // has become out of sequence will be refused and change nothing. That is why content, the MAIL, RCPT and DATA of the
 // next message, and refusals anywhere among them need no rules of their own.
 //
+// How many replies content gets is the table's business too: one, or one for each recipient in LMTP. Where the command that
+// opened the transaction has asked for it, the first of them may turn one into many: 353 promises an outcome for each
+// recipient and one for all. Both ends read that wish from the same arguments.
+//
 // A [Receiver] is a server's end: it finds commands, lines of an exchange, content and chunks in the input and
 // returns them as events; [Receiver.AppendReply] answers them. A malformed command is an event that carries its refusal,
 // not a Go error, because SMTP answers and goes on. The few things after which the stream cannot be understood, such as a

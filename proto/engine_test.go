@@ -43,6 +43,7 @@ func verbs() []proto.Verb {
 	return []proto.Verb{
 		{Name: "AUTH", In: proto.Ready, Last: true, More: proto.Exchange, Grow: 100},
 		{Name: "STARTTLS", In: proto.Ready, Last: true, OK: proto.Handover},
+		{Name: "MAIL", Split: func(args []byte) bool { return bytes.HasSuffix(args, []byte(" EACH")) }},
 		{Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Chunks, Fail: proto.Broken, Payload: payload, Variant: variant},
 	}
 }
@@ -294,6 +295,9 @@ func TestLend(t *testing.T) {
 
 // arguments returns what a random dialogue sends with a verb.
 func arguments(rnd *rand.Rand, v *proto.Verb) (args, payload string) {
+	if v.Split != nil && rnd.IntN(2) == 0 {
+		return "x EACH", ""
+	}
 	if v.Payload == nil {
 		return "x", ""
 	}

@@ -29,6 +29,7 @@ type Machine struct {
 	talk  *Verb // the command that the exchange belongs to
 	rcpts int   // recipients accepted in the transaction
 	due   int   // replies still due to the head of the queue; zero: not yet counted
+	split bool  // the transaction asks for an outcome for each recipient
 
 	queue []entry // what waits for a reply, a ring
 	head  int
@@ -39,6 +40,8 @@ type Machine struct {
 type entry struct {
 	verb *Verb
 	line bool // a line of an exchange rather than the command that began it
+	// split is what the arguments say of the transaction that the command opens.
+	split bool
 }
 
 // NewMachine returns a Machine of a connection just made, with the greeting outstanding.
@@ -52,7 +55,7 @@ func NewMachine(t *Table) *Machine {
 // a connection that begins anew, as in Hello after a TLS handshake (RFC 3207 section 4.2).
 func (m *Machine) Reset(s State) {
 	m.now, m.ahead, m.back = s, s, s
-	m.rcpts, m.due, m.head, m.count = 0, 0, 0, 0
+	m.rcpts, m.due, m.head, m.count, m.split = 0, 0, 0, 0, false
 	clear(m.queue)
 	if s == Greeting {
 		m.push(entry{verb: m.table.greeting})
@@ -86,7 +89,7 @@ func (m *Machine) Command(v *Verb, args []byte) error {
 	if m.ahead&v.In == 0 {
 		return ErrSequence
 	}
-	m.push(entry{verb: v})
+	m.push(entry{verb: v, split: v.Split != nil && v.Split(args)})
 	m.ahead = success(v, m.ahead)
 	return nil
 }
@@ -158,6 +161,19 @@ func (m *Machine) replies(e entry) int {
 	return 1
 }
 
+// Splits reports whether the transaction asks for an outcome for each recipient; see [Verb]. What is next to be answered
+// may be given them if it is content and has had no reply yet.
+func (m *Machine) Splits() bool { return m.split }
+
+// splitCode is the reply that announces an outcome for each recipient.
+const splitCode = 353
+
+// maySplit reports whether e, the head of the queue, may be answered by 353.
+func (m *Machine) maySplit(e entry) bool {
+	ends := e.verb == m.table.end || e.verb.Ends()
+	return m.split && m.due == 0 && ends && m.now&e.verb.In != 0 && m.table.protocol == SMTP
+}
+
 // Reply records a reply that was received or sent, and returns the verb it answers. A 421 answers everything at once
 // and may come when nothing is outstanding; the verb is nil then. ErrOutOfStep leaves the machine as it was.
 func (m *Machine) Reply(code int) (*Verb, error) {
@@ -171,6 +187,10 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 	e := m.queue[m.head]
 	if code == 421 {
 		m.Reset(Closed)
+		return e.verb, nil
+	}
+	if code == splitCode && m.maySplit(e) {
+		m.due = m.rcpts + 1
 		return e.verb, nil
 	}
 	from := m.now
@@ -196,7 +216,7 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 		m.rcpts++
 	}
 	if next == Mail && m.now != Mail {
-		m.rcpts = 0
+		m.rcpts, m.split = 0, e.split
 	}
 	m.now = next
 	m.look()

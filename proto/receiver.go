@@ -47,6 +47,10 @@ func (rx *Receiver) State() State { return rx.machine.Now() }
 // Rcpts returns the number of recipients accepted in the transaction.
 func (rx *Receiver) Rcpts() int { return rx.machine.Rcpts() }
 
+// Splits reports whether the content of the transaction may be answered by 353, one reply for each recipient accepted, and
+// one for all; a single reply will do as well.
+func (rx *Receiver) Splits() bool { return rx.machine.Splits() }
+
 // Space returns room for input; it is never empty. Filled tells how much of it was used.
 func (rx *Receiver) Space() []byte { return rx.in.space() }
 

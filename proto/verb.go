@@ -37,6 +37,11 @@ type Verb struct {
 	// accepted in the transaction. Nil means one, or what PerRcpt says.
 	Replies func(rcpts int) int
 
+	// Split reports, for a command that opens a transaction, whether its arguments ask for an outcome for each
+	// recipient: then the reply to the content may be 353, with one reply for each recipient accepted behind it and
+	// one for all. Nil means that they do not.
+	Split func(args []byte) bool
+
 	plain bool // its replies never carry enhanced status codes (RFC 2034 section 4)
 }
 
@@ -141,7 +146,7 @@ func base(p Protocol) []Verb {
 }
 
 // NewTable returns a table of the commands of RFC 5321 section 4.1.1, or of RFC 2033 for LMTP, and those in more. A row
-// that has only Name and Grow lets the command lines of that verb grow by so much more. NewTable returns an error that
+// that has only Name, Grow and Split lets the command lines of that verb grow by so much more, and adds Split to it. NewTable returns an error that
 // names the verb if two rows have the same name, or if a row cannot work.
 func NewTable(p Protocol, more ...Verb) (*Table, error) {
 	t := &Table{
@@ -155,6 +160,9 @@ func NewTable(p Protocol, more ...Verb) (*Table, error) {
 	for _, row := range append(base(p), more...) {
 		if v := t.index[row.Name]; v != nil && row.In == 0 && row.Grow >= 0 {
 			v.Grow += row.Grow
+			if row.Split != nil {
+				v.Split = row.Split
+			}
 			continue
 		}
 		if err := row.check(); err != nil {

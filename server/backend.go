@@ -62,7 +62,8 @@ type Resetter interface {
 }
 
 // RecipientData is a Session that can tell the outcome for each recipient of a message. Its DataEach is called in
-// place of Data in LMTP, where the client is told each outcome (RFC 2033 section 4.2).
+// place of Data where the client is told each outcome: in LMTP (RFC 2033 section 4.2), and in SMTP when it has asked for
+// that by an extension. In SMTP a message of which some recipients are refused is accepted nevertheless, for the others.
 type RecipientData interface {
 	// DataEach is like Data. It calls result with the index of an accepted recipient, counted from 0 in the order of
 	// the RCPT commands, and the outcome for it. The first outcome of each counts. It is sent at once if the message

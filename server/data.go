@@ -63,8 +63,9 @@ func (c *Conn) takeData() bool {
 	b := &c.body
 	b.active = true
 	var err error
-	if c.each != nil && c.srv.opt.Protocol == proto.LMTP {
+	if c.each != nil && (c.srv.opt.Protocol == proto.LMTP || c.rx.Splits() && c.rx.Rcpts() > 1) {
 		c.lmtp.begin(c.rx.Rcpts())
+		c.lmtp.split = c.srv.opt.Protocol == proto.SMTP
 		err = c.each.DataEach(c.ctx, b, c.lmtp.report)
 		c.lmtp.finish()
 	} else {
@@ -95,7 +96,7 @@ func (c *Conn) takeData() bool {
 }
 
 // answer answers the content, which has arrived to its end: once, or in LMTP once for each recipient (RFC 2033
-// section 4.2).
+// section 4.2). A client that has asked for it is told about each recipient in SMTP too, and then about all.
 func (c *Conn) answer() {
 	b := &c.body
 	r := b.reply
@@ -103,7 +104,10 @@ func (c *Conn) answer() {
 		r = b.refused.Reply()
 	}
 	first, accepted := r, r.Code/100 == 2
-	if l := &c.lmtp; len(l.replies) > 0 {
+	switch l := &c.lmtp; {
+	case len(l.replies) == 0 || l.split && b.refused != nil:
+		c.reply(r)
+	default:
 		for i := range l.replies {
 			if b.refused != nil || l.replies[i].Code == 0 {
 				if i >= l.sent {
@@ -114,8 +118,9 @@ func (c *Conn) answer() {
 		}
 		first = l.replies[0]
 		l.send()
-	} else {
-		c.reply(r)
+		if l.split {
+			c.reply(l.overall(r))
+		}
 	}
 	if accepted {
 		c.errors, c.refused, c.junk = 0, 0, 0

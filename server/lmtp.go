@@ -16,6 +16,7 @@ type results struct {
 	// mu guards what follows, and the sending of replies, while DataEach is at work.
 	mu      sync.Mutex
 	on      bool
+	split   bool          // they have to be announced, and summed up
 	replies []proto.Reply // a zero Code means not known yet
 	sent    int
 }
@@ -29,7 +30,7 @@ func (l *results) init(c *Conn) {
 func (l *results) begin(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.on, l.sent = n > 0, 0
+	l.on, l.sent, l.split = n > 0, 0, false
 	l.replies = slices.Grow(l.replies[:0], n)[:n]
 	clear(l.replies)
 }
@@ -64,7 +65,27 @@ func (l *results) result(rcpt int, err error) {
 // send sends the results that are known.
 func (l *results) send() {
 	for l.sent < len(l.replies) && l.replies[l.sent].Code != 0 && l.c.err == nil {
+		if l.split && l.sent == 0 {
+			l.c.replyOnce(eachFollows)
+		}
 		l.c.replyOnce(l.replies[l.sent])
 		l.sent++
 	}
+}
+
+// overall returns the reply for all recipients, where r is what the session said to the message. The client takes the
+// message for accepted, by whoever accepted it, if and only if that is positive.
+func (l *results) overall(r proto.Reply) proto.Reply {
+	worst := l.replies[0]
+	for _, reply := range l.replies {
+		switch {
+		case reply.Code/100 == 2 && r.Code/100 == 2:
+			return r
+		case reply.Code/100 == 2:
+			return okMessage
+		case reply.Code/100 == 4 && worst.Code/100 != 4:
+			worst = reply // the client may have more luck with this one
+		}
+	}
+	return worst
 }

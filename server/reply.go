@@ -4,10 +4,11 @@ import "smtpkit.example/smtp/proto"
 
 // What commands are answered with when they have been carried out.
 var (
-	okPlain   = proto.Reply{Code: 250, Text: "OK"}
-	okMail    = proto.Reply{Code: 250, Status: proto.Status{Class: 2, Subject: 1}, Text: "Sender OK"}
-	okRcpt    = proto.Reply{Code: 250, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: "Recipient OK"}
-	okMessage = proto.Reply{Code: 250, Status: proto.Status{Class: 2}, Text: "Message accepted"}
+	okPlain     = proto.Reply{Code: 250, Text: "OK"}
+	okMail      = proto.Reply{Code: 250, Status: proto.Status{Class: 2, Subject: 1}, Text: "Sender OK"}
+	okRcpt      = proto.Reply{Code: 250, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: "Recipient OK"}
+	eachFollows = proto.Reply{Code: 353, Text: "An outcome for each recipient follows"}
+	okMessage   = proto.Reply{Code: 250, Status: proto.Status{Class: 2}, Text: "Message accepted"}
 )
 
 // refusal returns a reply of the server's own, with the status code of the class that code has.

@@ -156,6 +156,7 @@ type dialogue struct {
 	rnd    *rand.Rand
 	args   func(*rand.Rand, *proto.Verb) (string, string)
 	agreed map[proto.State]int
+	split  bool     // the content is being answered for each recipient
 	played []string // the steps since the connection was made, for the report
 }
 
@@ -163,6 +164,7 @@ func (d *dialogue) restart() {
 	d.pair = NewPair(d.table)
 	d.pair.Answer = d.answer
 	d.pair.TX.SetGroups(true)
+	d.split = false
 	d.played = d.played[:0]
 	if err := d.pair.Greet(); err != nil {
 		panic(err) // a fresh Receiver owes its greeting
@@ -184,6 +186,15 @@ func (d *dialogue) log() string {
 // answer is a server that refuses one in four, and one in a hundred for good.
 func (d *dialogue) answer(ev proto.Event) proto.Reply {
 	r := Accept(ev)
+	content := ev.Kind == proto.EndOfBody || ev.Verb != nil && ev.Verb.Ends()
+	fresh := !d.split && d.pair.RX.Due() == 1 && d.table.Protocol() == proto.SMTP
+	switch {
+	case ev.Err == nil && content && fresh && d.pair.RX.Splits() && d.pair.RX.State() != proto.Broken && d.rnd.IntN(2) == 0:
+		d.split = true
+		return proto.Reply{Code: 353, Text: "each"}
+	case d.pair.RX.Due() == 1:
+		d.split = false
+	}
 	if ev.Err == nil {
 		switch n := d.rnd.IntN(200); {
 		case n == 0:
