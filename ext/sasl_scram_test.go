@@ -481,6 +481,7 @@ func TestSASLprep(t *testing.T) {
 		{"\u0627\u0031", "", false},
 		{"\u0627\u0031\u0628", "\u0627\u0031\u0628", true},
 		{"a\u0627", "", false},
+		{"\u0627a\u0628", "", false},
 		{"a\u00a0b\u3000c\u200bd", "a b c d", true},
 		{"", "", false},
 		{"\u00ad", "", false},

@@ -321,11 +321,13 @@ func TestAuthOfferOrder(t *testing.T) {
 		t.Errorf("P03: a mechanism that the filter has taken out: %q", got)
 	}
 	x = safeServer(struct {
-		quick
+		cards
 		filter
-	}{quick{}, filter{"GSSAPI"}})
-	if got := x.serve(t, Auth(), "GSSAPI"); !strings.HasPrefix(got, "454 ") {
-		t.Errorf("a mechanism that there is not: %q", got)
+	}{cards{}, filter{"GSSAPI", "EXTERNAL"}})
+	for _, name := range filter{"GSSAPI", "EXTERNAL"} {
+		if got := x.serve(t, Auth(), name+" ="); !strings.HasPrefix(got, "454 ") {
+			t.Errorf("P35: %s, which the filter has put in and nobody can serve here: %q", name, got)
+		}
 	}
 }
 
