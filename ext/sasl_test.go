@@ -324,7 +324,7 @@ func TestAuthOfferOrder(t *testing.T) {
 		cards
 		filter
 	}{cards{}, filter{"GSSAPI", "EXTERNAL"}})
-	for _, name := range filter{"GSSAPI", "EXTERNAL"} {
+	for _, name := range []string{"GSSAPI", "EXTERNAL"} {
 		if got := x.serve(t, Auth(), name+" ="); !strings.HasPrefix(got, "454 ") {
 			t.Errorf("P35: %s, which the filter has put in and nobody can serve here: %q", name, got)
 		}
