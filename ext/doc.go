@@ -18,6 +18,11 @@
 //	HELP                 5321 section 4.1.1.8 Helper, or a list of commands     Do
 //	VRFY                 5321 section 4.1.1.6 Verifier, or 252                  Do
 //	EXPN                 5321 section 4.1.1.7 Expander                          Do
+//	ATRN                 2645                 Reverser                          ATRN
+//	BURL                 4468                 URLResolver                       BURL
+//	PRDR                 draft-hall-prdr      server.RecipientData              PRDR, for several recipients
+//	XCLIENT              Postfix              from the networks given to it     XCLIENT
+//	XFORWARD             Postfix              likewise; OriginRecorder          XFORWARD
 //
 // # How to write an extension
 //
@@ -38,6 +43,11 @@
 // refuses it elsewhere, so that Serve need not look. Serve returns the reply as a *proto.Error, a positive one
 // included; nil is 250, and any other error is logged and answered 451. Set Last unless the verb may have others
 // behind it in a group (RFC 2920 section 3.1).
+//
+// An extension that is more than that has these ways: a verb may carry on an exchange (Exchange.Challenge), hand the
+// connection over to another protocol (Handover) or give it away (Surrender), or have the session begin anew for
+// another client (Restart). A verb that may come among chunks can bring content from elsewhere (Fetch). A parameter can
+// ask for an outcome for each recipient (Param.Split).
 //
 // On a client, Prepare adds what a message needs and Connect does what has to be done before the first message. Both
 // are called only if the server offered the keyword; what cannot be done is said before a byte of the message is
