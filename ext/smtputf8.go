@@ -11,7 +11,7 @@ import "smtpkit.example/smtp/proto"
 func SMTPUTF8() Extension {
 	return Extension{
 		Keyword:  "SMTPUTF8",
-		Mail:     []Param{{Key: "SMTPUTF8", Length: len(" SMTPUTF8"), Flag: true, UTF8: true}},
+		Mail:     []Param{{Key: "SMTPUTF8", Length: 10, Flag: true, UTF8: true}}, // RFC 6531 section 3.1, item 5
 		Meets:    UTF8,
 		Requires: []string{"8BITMIME"},
 		Prepare: func(_ proto.Caps, e *Envelope) error {

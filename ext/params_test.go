@@ -1,0 +1,612 @@
+package ext_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha1"
+	"errors"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// An able session can do all that extensions ask of sessions, and notes the parameters that it gets.
+type able struct {
+	keeper
+	mail, rcpt []proto.Params
+	quota      ext.Quota
+	highest    ext.Priority
+}
+
+func (a *able) Mail(_ context.Context, _ proto.Address, p proto.Params) error {
+	a.mail = append(a.mail, p)
+	return nil
+}
+
+func (a *able) Rcpt(_ context.Context, _ proto.Address, p proto.Params) error {
+	a.rcpt = append(a.rcpt, p)
+	if ext.AsksContent(p) {
+		return ext.ContentAccepted("(image-file-structure=TIFF)")
+	}
+	return nil
+}
+
+func (a *able) NotifiesSenders() bool         { return true }
+func (a *able) KeepsTLS() bool                { return true }
+func (a *able) PriorityPolicy() string        { return "MIXER" }
+func (a *able) HighestPriority() ext.Priority { return a.highest }
+func (a *able) MinDeliverBy() time.Duration   { return time.Minute }
+func (a *able) HoldsMail() bool               { return true }
+func (a *able) TracksMessages() bool          { return true }
+func (a *able) Converts() bool                { return true }
+func (a *able) NegotiatesContent() bool       { return true }
+func (a *able) Quota() *ext.Quota             { return &a.quota }
+
+func (a *able) CheckOwnership(_ context.Context, to proto.Address, _ time.Time) error {
+	if to.Local == "sold" {
+		return ext.ErrOwnerChanged
+	}
+	return nil
+}
+
+func (a *able) Unwanted(_ context.Context, to proto.Address) ([]string, error) {
+	return []string{"org.example:" + to.Local}, nil
+}
+
+func (a *able) PermitsSubmitter(_ context.Context, who proto.Address) (bool, error) {
+	return who.Local == "alice", nil
+}
+
+func (a *able) StartQueue(_ context.Context, node ext.Node) (int, error) {
+	if node.Name == "limit.example" {
+		a.quota.MailMax = 7
+	}
+	return 14, nil
+}
+
+// all returns the extensions of parameters that this package has, and ETRN.
+func all() []ext.Extension {
+	return append(ext.Default(), ext.FutureRelease(ext.HoldLimits{Interval: time.Hour}), ext.NoSoliciting("net.example:ADV"), ext.MTRK(),
+		ext.ResponsibleSubmitter(), ext.ConPerm(), ext.ConNeg(), ext.Etrn())
+}
+
+// say sends the lines to a server of all extensions one by one, and returns the last reply. Until the connection ends there
+// is one to each.
+func say(t *testing.T, s server.Session, lines ...string) string {
+	t.Helper()
+	srv := newServer(t, s, &server.Options{Hostname: "mail.example", Extensions: all(), MaxRcpts: 3})
+	_, raw := over(t, srv, nil)
+	conn := raw()
+	r := bufio.NewReader(conn)
+	last := ""
+	for i := 0; ; i++ {
+		last = ""
+		for len(last) < 4 || !strings.Contains(last[strings.LastIndexByte(last[:len(last)-1], '\n')+1:][:4], " ") {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				t.Fatalf("after %q: %v", lines[:i], err)
+			}
+			last += line
+		}
+		if i == len(lines) {
+			return last
+		}
+		if _, err := io.WriteString(conn, lines[i]+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+const (
+	ehlo  = "EHLO client.example"
+	from  = "MAIL FROM:<a@b.example>"
+	to    = "RCPT TO:<c@d.example>"
+	mtrk  = "MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ"
+	since = "RRVS=2014-04-03T23:01:00Z"
+)
+
+// TestParamReplies says to a server what a client of ours would not.
+func TestParamReplies(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lines []string
+		want  string
+	}{
+		{"R01 RET", []string{from + " RET=ALL"}, "501 5.5.4 "},
+		{"R01 RET twice", []string{from + " RET=FULL RET=FULL"}, "501 5.5.4 "},
+		{"R01 ENVID twice", []string{from + " ENVID=1 envid=1"}, "501 5.5.4 "},
+		{"R02 NOTIFY", []string{from, to + " NOTIFY=NEVER,SUCCESS"}, "501 5.5.4 "},
+		{"R02 NOTIFY twice", []string{from, to + " NOTIFY=NEVER NOTIFY=NEVER"}, "501 5.5.4 "},
+		{"R02 ORCPT", []string{from, to + " ORCPT=d@e.example"}, "501 5.5.4 "},
+		{"R02 ORCPT twice", []string{from, to + " ORCPT=rfc822;a ORCPT=rfc822;a"}, "501 5.5.4 "},
+		{"R02 in the other command", []string{from + " NOTIFY=NEVER"}, "555 5.5.4 "},
+		{"R05 ENVID with LF", []string{from + " ENVID=a+0A"}, "501 5.5.4 "},
+		{"R12 DSN", []string{"MAIL FROM:<> ENVID=1", to + " NOTIFY=NEVER"}, "250 2.1.5 "},
+		{"R17 UTF-8", []string{from + " SMTPUTF8", to + " ORCPT=utf-8;jörg@d.example"}, "250 2.1.5 "},
+		{"R17 UTF-8 without leave", []string{from, to + " ORCPT=utf-8;jörg@d.example"}, "553 5.6.7 "},
+		{"R17 in ASCII", []string{from, to + ` ORCPT=utf-8;j\x{F6}rg@d.example`}, "250 2.1.5 "},
+		{"V01 REQUIRETLS in clear", []string{from + " REQUIRETLS"}, "555 5.5.4 "},
+		{"W01 HOLDFOR", []string{from + " HOLDFOR=3601"}, "501 5.5.4 "},
+		{"W01 HOLDUNTIL", []string{from + " HOLDUNTIL=9999-12-31T00:00:00Z"}, "501 5.5.4 "},
+		{"W01 both", []string{from + " HOLDFOR=1 HOLDUNTIL=2001-01-01T00:00:00Z"}, "501 5.5.4 "},
+		{"W01 both, the other way", []string{from + " HOLDUNTIL=2001-01-01T00:00:00Z HOLDFOR=1"}, "501 5.5.4 "},
+		{"W01 twice", []string{from + " HOLDFOR=1 HOLDFOR=1"}, "501 5.5.4 "},
+		{"W03 later than BY", []string{from + " BY=60;N HOLDFOR=61"}, "501 5.5.4 "},
+		{"W05 BY", []string{from + " BY=0;R"}, "501 5.5.4 "},
+		{"W06 BY too short", []string{from + " BY=59;R"}, "555 5.5.4 "},
+		{"W08 MT-PRIORITY", []string{from + " MT-PRIORITY=+1"}, "501 5.5.2 "},
+		{"W08 MT-PRIORITY twice", []string{from + " MT-PRIORITY=1 MT-PRIORITY=1"}, "501 5.5.4 "},
+		{"W08 positive", []string{from + " MT-PRIORITY=1"}, "550 5.7.1 "},
+		{"W08 negative", []string{from + " MT-PRIORITY=-1"}, "250 2.1.0 "},
+		{"W10 RRVS", []string{from, to + " RRVS=2014-04-03T23:01:00.5Z"}, "501 5.5.4 "},
+		{"W11 owner changed", []string{from, "RCPT TO:<sold@d.example> " + since}, "550 5.7.17 "},
+		{"W11 the same owner", []string{from, to + " " + since}, "250 2.1.5 Recipient OK\r\n"},
+		{"SOLICIT of the server", []string{from + " SOLICIT=net.example:ADV"}, "550 5.7.1 SOLICIT=net.example:ADV "},
+		{"SOLICIT of the recipient", []string{from + " SOLICIT=org.example:c", to}, "550 5.7.1 SOLICIT=org.example:c "},
+		{"SOLICIT of another", []string{from + " SOLICIT=org.example:c", "RCPT TO:<e@d.example>"}, "250 2.1.5 "},
+		{"MTRK without ENVID", []string{from + " " + mtrk}, "501 5.5.4 "},
+		{"MTRK", []string{from + " " + mtrk + ":86400 ENVID=1@b.example"}, "250 2.1.0 "},
+		{"SUBMITTER", []string{from + " SUBMITTER=bob@b.example"}, "550 5.7.1 Submitter not allowed.\r\n"},
+		{"CONPERM", []string{from + " CONPERM=1"}, "501 5.5.4 "},
+		{"CONNEG", []string{from + " CONPERM", to + " CONNEG"}, "250-2.1.5 Recipient OK\r\n250 2.1.5 CONNEG (image-file-structure=TIFF)\r\n"},
+		{"E10 RCPTMAX", []string{from, to, to, to, to}, "452 4.5.3 "},
+		{"W12 ETRN", []string{"ETRN @example.org"}, "253 2.0.0 OK, 14 pending messages for node @example.org started\r\n"},
+		{"W12 ETRN in a transaction", []string{from, "ETRN example.org"}, "503 5.5.1 "},
+		{"W12 ETRN after RCPT", []string{from, to, "ETRN example.org"}, "503 5.5.1 "},
+		{"29 SEND", []string{"SEND FROM:<a@b.example>"}, "502 5.5.1 "},
+		{"29 SOML", []string{"SOML FROM:<a@b.example>"}, "502 5.5.1 "},
+		{"29 SAML in a transaction", []string{from, "SAML FROM:<a@b.example>"}, "502 5.5.1 "},
+		{"30 TURN", []string{"TURN"}, "502 5.5.1 "},
+		{"30 TURN after RCPT", []string{from, to, "turn"}, "502 5.5.1 "},
+		{"31 VERB", []string{"VERB ON"}, "502 5.5.1 "},
+		{"31 ONEX", []string{"ONEX"}, "502 5.5.1 "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := say(t, &able{}, append([]string{ehlo}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
+			}
+		})
+	}
+	if got := say(t, &able{}, "TURN"); !strings.HasPrefix(got, "502 ") {
+		t.Errorf("TURN before EHLO: %q", got)
+	}
+	if got := say(t, &able{}, "ETRN example.org"); !strings.HasPrefix(got, "503 ") {
+		t.Errorf("ETRN before EHLO: %q", got)
+	}
+}
+
+// TestB04_Offered compares what is offered to a session that can do everything with what is to one that can do nothing, and
+// finds that the parameters are known only where they are offered (checklist C16).
+func TestB04_Offered(t *testing.T) {
+	for _, tt := range []struct {
+		session server.Session
+		want    string
+		code    string
+	}{
+		{&able{quota: ext.Quota{MailMax: 50}}, "DSN|MT-PRIORITY MIXER|DELIVERBY 60|RRVS|LIMITS RCPTMAX=3 MAILMAX=50|FUTURERELEASE 3600 *|" +
+			"NO-SOLICITING net.example:ADV|MTRK|SUBMITTER|CONPERM|CONNEG|ETRN", "250 "},
+		{&keeper{}, "LIMITS RCPTMAX=3|NO-SOLICITING net.example:ADV", "555 5.5.4 "},
+	} {
+		reply := say(t, tt.session, ehlo)
+		var lines []string
+		_, reply, _ = strings.Cut(reply, "VRFY\r\n")
+		for line := range strings.Lines(reply) {
+			line = strings.TrimRight(line[4:], "\r\n")
+			if keyword, args, _ := strings.Cut(line, " "); keyword == "FUTURERELEASE" {
+				interval, until, _ := strings.Cut(args, " ")
+				if _, err := time.Parse(time.RFC3339, until); err == nil {
+					line = keyword + " " + interval + " *"
+				}
+			}
+			lines = append(lines, line)
+		}
+		if got := strings.Join(lines, "|"); got != tt.want {
+			t.Errorf("%T: offered %s, want %s", tt.session, got, tt.want)
+		}
+		for _, param := range []string{"RET=FULL", "ENVID=1", "MT-PRIORITY=0", "BY=60;R", "HOLDFOR=60", mtrk + " ENVID=1@b", "SUBMITTER=alice@b", "CONPERM"} {
+			if got := say(t, tt.session, ehlo, from+" "+param); !strings.HasPrefix(got, tt.code) {
+				t.Errorf("%T: MAIL with %s: %q, want %s", tt.session, param, got, tt.code)
+			}
+		}
+		for _, param := range []string{"NOTIFY=NEVER", "ORCPT=rfc822;a", since} {
+			if got := say(t, tt.session, ehlo, from, to+" "+param); !strings.HasPrefix(got, tt.code) {
+				t.Errorf("%T: RCPT with %s: %q, want %s", tt.session, param, got, tt.code)
+			}
+		}
+	}
+}
+
+// RFC 3461 section 5.1: the reply is the same with and without parameters of DSN that are well-formed.
+func TestR03_SameReply(t *testing.T) {
+	for _, tt := range [][2]string{
+		{from, from + " RET=HDRS ENVID=QQ314159"},
+		{"MAIL FROM:<>", "MAIL FROM:<> RET=FULL"},
+	} {
+		if a, b := say(t, &able{}, ehlo, tt[0]), say(t, &able{}, ehlo, tt[1]); a != b {
+			t.Errorf("%q to %s, %q to %s", a, tt[0], b, tt[1])
+		}
+	}
+	if a, b := say(t, &able{}, ehlo, from, to), say(t, &able{}, ehlo, from, to+" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@Example.com"); a != b {
+		t.Errorf("%q to %s, %q with parameters", a, to, b)
+	}
+}
+
+// TestR04_Lines finds that the command lines are as long as RFC 5321 section 4.5.3.1.4 wants them, and not an octet longer: 512
+// octets and what each extension in use declares in its RFC.
+func TestR04_Lines(t *testing.T) {
+	const (
+		mail = 26 + 16 + 500 + 10 + 9 + 107 + 11 + 15 + 17 + 34 + 1007 + 40 + 265 + 8 // as all has them
+		rcpt = 29 + 507 + 33 + 7
+	)
+	if 512+rcpt < 1036 {
+		t.Error("RFC 3461 section 5.4 demands lines of 1036 octets")
+	}
+	full := to + " NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;" + strings.Repeat("x", 493) + " " + since + ";C"
+	for _, tt := range []struct {
+		lines []string
+		limit int
+		want  string
+	}{
+		{[]string{ehlo, from}, 512 + mail, "250 2.1.0 "},
+		{[]string{ehlo, from, full}, 512 + rcpt, "250 2.1.5 "},
+	} {
+		last := len(tt.lines) - 1
+		line := tt.lines[last]
+		for extra, want := range map[int]string{0: tt.want, 1: "500 5.5."} {
+			padded := line + strings.Repeat(" ", tt.limit-len(line)-len("\r\n")+extra)
+			if got := say(t, &able{}, append(slices.Clone(tt.lines[:last]), padded)...); !strings.HasPrefix(got, want) {
+				t.Errorf("%.20s... with %d octets: %q, want %q", line, len(padded)+2, got, want)
+			}
+		}
+	}
+	set, err := ext.NewSet(proto.SMTP, all())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := set.Table().Lookup("MAIL").Grow; got != mail {
+		t.Errorf("MAIL grows by %d octets, want %d", got, mail)
+	}
+	if got := set.Table().Lookup("RCPT").Grow; got != rcpt {
+		t.Errorf("RCPT grows by %d octets, want %d", got, rcpt)
+	}
+}
+
+// TestLengths compares what each extension declares with its RFC.
+func TestLengths(t *testing.T) {
+	for _, tt := range []struct {
+		e          ext.Extension
+		mail, rcpt int
+		source     string
+	}{
+		{ext.Size(), 26, 0, "RFC 1870 section 3"},
+		{ext.SMTPUTF8(), 10, 0, "RFC 6531 section 3.1"},
+		{ext.Auth(), 500, 0, "RFC 4954 section 3"},
+		{ext.DSN(), 9 + 107, 29 + 507, "RFC 3461 section 5.4 with RFC 3885 section 2"},
+		{ext.RequireTLS(), 11, 0, "RFC 8689 section 2"},
+		{ext.MTPriority(), 15, 0, "RFC 6710 section 3"},
+		{ext.FutureRelease(ext.HoldLimits{}), 34, 0, "RFC 4865 section 3"},
+		{ext.DeliverBy(), 17, 0, "RFC 2852 section 2"},
+		{ext.RRVS(), 0, 33, "RFC 7293 section 3.1"},
+		{ext.NoSoliciting(), 1007, 0, "RFC 3865 section 4.1"},
+		{ext.Limits(), 0, 0, "RFC 9422 section 3"},
+		{ext.Obsolete(), 0, 0, "they cannot be used"},
+	} {
+		t.Run(tt.e.Keyword, func(t *testing.T) {
+			set, err := ext.NewSet(proto.SMTP, append([]ext.Extension{tt.e}, base(tt.e)...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := set.Table().Lookup("MAIL").Grow; got != tt.mail+more(tt.e) {
+				t.Errorf("MAIL grows by %d octets, %s has %d", got, tt.source, tt.mail)
+			}
+			if got := set.Table().Lookup("RCPT").Grow; got != tt.rcpt {
+				t.Errorf("RCPT grows by %d octets, %s has %d", got, tt.source, tt.rcpt)
+			}
+		})
+	}
+}
+
+// base returns what e requires, and more what that adds to MAIL.
+func base(e ext.Extension) []ext.Extension {
+	if slices.Contains(e.Requires, "8BITMIME") {
+		return []ext.Extension{ext.EightBitMIME()}
+	}
+	return nil
+}
+
+func more(e ext.Extension) int { return len(base(e)) * 16 }
+
+// vouched returns list with a first extension, one that every server of these tests offers, which tells the others what the
+// client knows of the server's certificate.
+func vouched(list []ext.Extension) []ext.Extension {
+	list = slices.Clone(list)
+	first := &list[0]
+	verified := false
+	first.Connect = func(_ context.Context, d ext.Dialogue) error {
+		verified = d.Verified()
+		return nil
+	}
+	first.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+		e.Verified = e.Verified || verified
+		return nil
+	}
+	return list
+}
+
+// TestEveryParameter has the client send all parameters to the server over TLS, and the session read them.
+func TestEveryParameter(t *testing.T) {
+	session := &able{highest: 5, quota: ext.Quota{MailMax: 9}}
+	theirs, ours := ownTLS(t)
+	addr := listening(t, server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
+		if c.TLS() == nil {
+			return &keeper{}, nil
+		}
+		return session, nil
+	}), server.Options{Extensions: all(), TLSConfig: theirs})
+	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: vouched(all()), TLSConfig: ours})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// V11: the session in clear had other limits
+	if l, ok := ext.ReadLimits(c.Caps()); !ok || l != (ext.ServerLimits{MailMax: 9, RcptMax: 1000}) {
+		t.Errorf("the server states %+v", l)
+	}
+
+	sum := sha1.Sum([]byte("secret"))
+	m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader("Subject: x\r\n\r\nx\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsnMail := ext.DSNMail{Return: ext.ReturnFull, EnvID: "1 2=3@b.example"}
+	by := ext.By{In: 2 * time.Hour, Return: true, Trace: true}
+	hold := ext.Hold{For: 90 * time.Minute / 2}
+	classes := ext.Solicitation{"org.example:nobody", "org.example:else"}
+	tracking := ext.Tracking{Certifier: sum[:], Timeout: time.Hour, HasTimeout: true}
+	for _, p := range []interface {
+		AddTo(proto.Params) proto.Params
+	}{dsnMail, by, hold, classes, tracking, ext.Priority(5)} {
+		m.Mail = p.AddTo(m.Mail)
+	}
+	alice := proto.Address{Local: "alice", Domain: m.From.Domain}
+	m.Mail = ext.AddResponsible(ext.AddConPerm(ext.AddRequireTLS(m.Mail)), alice)
+	dsnRcpt := ext.DSNRcpt{Notify: ext.NotifySuccess | ext.NotifyDelay, Original: ext.NewOriginalRecipient(m.To[0].Address)}
+	valid := ext.ValidSince{Time: time.Date(2014, 4, 3, 23, 1, 0, 0, time.UTC), Continue: true}
+	m.To[0].Params = ext.AddConNeg(valid.AddTo(dsnRcpt.AddTo(nil)))
+	if _, err := c.Send(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+
+	p, r := session.mail[0], session.rcpt[0]
+	dsnMail.Return = ext.ReturnHeaders // R16: the message requires TLS
+	check := func(name string, want any) func(got any, ok bool) {
+		return func(got any, ok bool) {
+			t.Helper()
+			if !ok || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s arrived as %+v, %v, want %+v", name, got, ok, want)
+			}
+		}
+	}
+	call := func(v any, ok bool) (any, bool) { return v, ok }
+	check("DSN of MAIL", dsnMail)(call2(ext.ReadDSNMail(p)))
+	check("BY", by)(call2(ext.ReadBy(p)))
+	check("HOLDFOR", hold)(call2(ext.ReadHold(p)))
+	check("SOLICIT", classes)(call2(ext.ReadSolicitation(p)))
+	check("MTRK", tracking)(call2(ext.ReadTracking(p)))
+	check("MT-PRIORITY", ext.Priority(5))(call2(ext.ReadPriority(p)))
+	check("SUBMITTER", alice)(call2(ext.ReadResponsible(p)))
+	check("DSN of RCPT", dsnRcpt)(call2(ext.ReadDSNRcpt(r)))
+	check("RRVS", valid)(call2(ext.ReadValidSince(r)))
+	check("V03 REQUIRETLS", true)(call(ext.RequiresTLS(p), true))
+	check("CONPERM", true)(call(ext.PermitsConversion(p), true))
+	check("CONNEG", true)(call(ext.AsksContent(r), true))
+}
+
+// call2 lets a reader of any type be called where its results are wanted as they are.
+func call2[T any](v T, ok bool) (any, bool) { return v, ok }
+
+// TestV04_Unverified has a client that uses TLS with whomever refuse what requires it (checklist V04, attack 163).
+func TestV04_Unverified(t *testing.T) {
+	session := &able{}
+	theirs, _ := ownTLS(t)
+	addr := listening(t, backend(session), server.Options{TLSConfig: theirs})
+	for name, opt := range map[string]*client.Options{
+		"not verified":   {TLS: ext.TLSOpportunistic, Extensions: vouched(ext.Default())},
+		"in clear":       {TLS: ext.TLSInsecureNone, Extensions: vouched(ext.Default())},
+		"keyword absent": {TLS: ext.TLSOpportunistic, Without: []string{"REQUIRETLS"}},
+	} {
+		c, err := client.Dial(t.Context(), addr, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader("x\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Mail = ext.AddRequireTLS(nil)
+		_, err = c.Send(t.Context(), m)
+		if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "REQUIRETLS" {
+			t.Errorf("%s: %v, want a NeedError", name, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(session.mail) != 0 {
+		t.Errorf("the server got %v", session.mail)
+	}
+}
+
+// TestR07_E22_NotOffered has a client refuse to send what the server did not offer, parameter by parameter.
+func TestR07_E22_NotOffered(t *testing.T) {
+	session := &able{}
+	dial, _ := over(t, newServer(t, &keeper{}, &server.Options{Hostname: "mail.example", Extensions: []ext.Extension{ext.Pipelining()}}),
+		&client.Options{TLS: ext.TLSInsecureNone, Extensions: all()})
+	c, err := dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	sent := func(mail, rcpt proto.Params) error {
+		m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Mail, m.To[0].Params = mail, rcpt
+		_, err = c.Send(t.Context(), m)
+		return err
+	}
+	for keyword, p := range map[string][2]proto.Params{
+		"DSN":           {ext.DSNMail{EnvID: "1"}.AddTo(nil), nil},
+		"DSN ":          {nil, ext.DSNRcpt{Notify: ext.NotifyNever}.AddTo(nil)},
+		"REQUIRETLS":    {ext.AddRequireTLS(nil), nil},
+		"MT-PRIORITY":   {ext.Priority(-1).AddTo(nil), nil},
+		"DELIVERBY":     {ext.By{In: time.Hour}.AddTo(nil), nil},
+		"RRVS":          {nil, ext.ValidSince{Time: time.Unix(0, 0), Continue: true}.AddTo(nil)},
+		"FUTURERELEASE": {ext.Hold{For: time.Hour}.AddTo(nil), nil},
+		"NO-SOLICITING": {ext.Solicitation{"a"}.AddTo(nil), nil},
+		"MTRK":          {ext.Tracking{Certifier: make([]byte, 20)}.AddTo(nil), nil},
+		"SUBMITTER":     {proto.Params{}.Set("SUBMITTER", "a@b"), nil},
+		"CONPERM":       {ext.AddConPerm(nil), nil},
+		"CONNEG":        {nil, ext.AddConNeg(nil)},
+	} {
+		err := sent(p[0], p[1])
+		if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != strings.TrimSpace(keyword) {
+			t.Errorf("%s: %v, want a NeedError", keyword, err)
+		}
+	}
+	if err := sent(nil, nil); err != nil {
+		t.Errorf("without parameters: %v", err)
+	}
+	if len(session.mail) != 0 {
+		t.Errorf("the server got %v", session.mail)
+	}
+	for _, verb := range []string{"ETRN", "TURN", "SEND", "SOML", "SAML", "VERB", "ONEX"} {
+		if _, err := c.Do(t.Context(), verb, "example.org"); err == nil {
+			t.Errorf("%s was sent", verb)
+		}
+	}
+}
+
+// TestR08_Relay hands on what was received, to the letter, to a server that offers DSN, and without it to one that does not.
+func TestR08_Relay(t *testing.T) {
+	mail := proto.Params{{Key: "Ret", Value: "hdrs", HasValue: true}, {Key: "envid", Value: "A+4A", HasValue: true}}
+	rcpt := proto.Params{{Key: "ORCPT", Value: "RFC822;A+4A@Example", HasValue: true}, {Key: "Notify", Value: "success,failure", HasValue: true}}
+	for _, offers := range []bool{true, false} {
+		session := &able{}
+		var next server.Session = session
+		list := all()
+		if !offers {
+			list = []ext.Extension{ext.Pipelining()}
+		}
+		dial, _ := over(t, newServer(t, next, &server.Options{Hostname: "next.example", Extensions: list}), &client.Options{TLS: ext.TLSInsecureNone})
+		c, err := dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Mail, m.To[0].Params = mail, rcpt
+		if !c.Caps().Has("DSN") {
+			_, m.Mail = ext.SplitDSN(mail)
+			_, m.To[0].Params = ext.SplitDSN(rcpt)
+		}
+		if _, err := c.Send(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		dsn, _ := ext.SplitDSN(session.mail[0])
+		if offers != slices.Equal(dsn, mail) || offers != slices.Equal(session.rcpt[0], rcpt) || !offers && len(dsn)+len(session.rcpt[0]) > 0 {
+			t.Errorf("offered %v: %v and %v arrived", offers, dsn, session.rcpt[0])
+		}
+	}
+}
+
+// TestV10_Limits uses up what a server states, which is not a command less.
+func TestV10_Limits(t *testing.T) {
+	session := func() *able { return &able{quota: ext.Quota{MailMax: 2, RcptDomainMax: 1}} }
+	if got := say(t, session(), ehlo); !strings.Contains(got, "LIMITS RCPTMAX=3 MAILMAX=2 RCPTDOMAINMAX=1\r\n") {
+		t.Errorf("offered %q", got)
+	}
+	for _, tt := range []struct {
+		lines []string
+		want  string
+	}{
+		{[]string{from, "RSET", from}, "250 "},
+		{[]string{from, "RSET", from, "RSET", from}, "421 4.7.0 "}, // E12
+		{[]string{from, to, "RCPT TO:<e@D.example>"}, "250 "},
+		{[]string{from, to, "RCPT TO:<e@f.example>"}, "452 4.5.3 "},
+		{[]string{from, to, "RSET", from, "RCPT TO:<e@f.example>"}, "452 4.5.3 "}, // it is for the session
+		{[]string{from, to, to, to, to}, "452 4.5.3 "},
+		{[]string{"ETRN limit.example", ehlo}, "250-"},
+	} {
+		if got := say(t, session(), append([]string{ehlo}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
+		}
+	}
+	// V11: EHLO tells what holds now
+	if got := say(t, session(), ehlo, "ETRN limit.example", ehlo); !strings.Contains(got, "MAILMAX=7 ") {
+		t.Errorf("after a change: %q", got)
+	}
+}
+
+func TestW12_ETRNBothEnds(t *testing.T) {
+	dial, _ := over(t, newServer(t, &able{}, &server.Options{Hostname: "mail.example", Extensions: all()}),
+		&client.Options{TLS: ext.TLSInsecureNone, Extensions: all()})
+	c, err := dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n, err := ext.ETRN(t.Context(), c, ext.Node{Name: "example.org", Below: true}); n != 14 || err != nil {
+		t.Errorf("ETRN: %d, %v, want 14", n, err)
+	}
+}
+
+// TestNeverUsed has a server offer what is obsolete, with parameters that everybody may use. The client takes no notice
+// (checklist rows 26 to 28; U04 for what SUBMITTER is).
+func TestNeverUsed(t *testing.T) {
+	old := []ext.Extension{
+		{Keyword: "CHECKPOINT", Mail: []ext.Param{{Key: "TRANSID", Length: 88}}},
+		{Keyword: "UTF8SMTP", Mail: []ext.Param{{Key: "ALT-ADDRESS", Length: 460}}, Rcpt: []ext.Param{{Key: "ALT-ADDRESS", Length: 460}}},
+	}
+	session := &able{}
+	dial, _ := over(t, newServer(t, session, &server.Options{Hostname: "mail.example", Extensions: append(all(), old...)}),
+		&client.Options{TLS: ext.TLSInsecureNone, Extensions: all()})
+	c, err := dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !c.Caps().Has("CHECKPOINT") || !c.Caps().Has("UTF8SMTP") || !c.Caps().Has("SUBMITTER") {
+		t.Fatalf("offered %v", c.Caps().Keywords())
+	}
+	m, err := client.NewMessage("a@b.example", []string{"jörg@d.example"}, strings.NewReader("x\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Send(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range append(session.mail[0], session.rcpt[0]...) {
+		if p.Key != "SIZE" && p.Key != "SMTPUTF8" && p.Key != "BODY" {
+			t.Errorf("the client sent %s=%s", p.Key, p.Value)
+		}
+	}
+	m.Mail = proto.Params{}.Set("TRANSID", "<1@b.example>")
+	if _, err := c.Send(t.Context(), m); err == nil {
+		t.Error("TRANSID was sent")
+	}
+}
