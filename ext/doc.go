@@ -3,7 +3,9 @@
 // RFC 5321 section 2.2.2 says what defines an extension: its name, its EHLO keyword and the keyword's arguments, the
 // verbs it adds, the parameters it adds to MAIL and RCPT, what it does to the behaviour of each side, and by how much
 // it lengthens command lines. An [Extension] is that list as a struct. Package server and package client know none by
-// name; they work with the [Set] made of the list in their options, which is [Default] if there is none.
+// name; they work with the [Set] made of the list in their options, which is [Default] if there is none: the first part
+// of this table. What stands for the server in it is mostly the interface by which a session takes part; without it the
+// extension is not on offer.
 //
 //	keyword              RFC                  on a server                       on a client
 //	PIPELINING           2920                 offered                           commands leave in groups
@@ -18,6 +20,21 @@
 //	HELP                 5321 section 4.1.1.8 Helper, or a list of commands     Do
 //	VRFY                 5321 section 4.1.1.6 Verifier, or 252                  Do
 //	EXPN                 5321 section 4.1.1.7 Expander                          Do
+//	DSN                  3461, 6533           Notifier                          DSNMail and DSNRcpt, or NeedError
+//	REQUIRETLS           8689                 under TLS; TLSKeeper              AddRequireTLS; verified, or NeedError
+//	MT-PRIORITY          6710                 Prioritizer                       Priority, or NeedError
+//	DELIVERBY            2852                 Expediter                         By, or NeedError
+//	RRVS                 7293                 OwnershipChecker                  ValidSince, or NeedError
+//	LIMITS               9422                 RCPTMAX; Limited                  ReadLimits
+//	(none)               5321 appendix F      502 for SEND, TURN and the like   refused; see Obsolete
+//
+//	CONNEG               4141 section 5       ContentNegotiator                 AddConNeg, or NeedError
+//	CONPERM              4141 section 4       Converter                         AddConPerm, or NeedError
+//	ETRN                 1985                 QueueStarter                      ETRN
+//	FUTURERELEASE        4865                 Holder                            Hold, or NeedError
+//	MTRK                 3885                 Tracker                           Tracking, or NeedError
+//	NO-SOLICITING        3865                 550; Declutterer                  Solicitation, or NeedError
+//	SUBMITTER            4405                 SubmitterChecker                  AddResponsible
 //	ATRN                 2645                 Reverser                          ATRN
 //	BURL                 4468                 URLResolver                       BURL
 //	PRDR                 draft-hall-prdr      server.RecipientData              PRDR, for several recipients
