@@ -22,7 +22,7 @@ var exceptions = map[string]string{
 // must not know any: proto, server and client. Comments are not looked at: they explain, and decide nothing.
 func TestNames(t *testing.T) {
 	names := make(map[string]bool)
-	for _, e := range ext.Default() {
+	for _, e := range made {
 		names[e.Keyword] = true
 		for _, v := range e.Verbs {
 			names[v.Name] = true

@@ -48,9 +48,6 @@ func (r OriginalRecipient) encode() string {
 			value = append(value, byte(c))
 		} else {
 			value = append(value, `\x{`...)
-			if c < 0x10 {
-				value = append(value, '0')
-			}
 			value = append(value, strings.ToUpper(strconv.FormatUint(uint64(c), 16))...)
 			value = append(value, '}')
 		}
