@@ -71,7 +71,8 @@ func (c *Client) load(d *delivery) error {
 		return &MessageError{What: "reading the body", Err: err}
 	}
 	d.verb = c.set.Chunk(c.offer)
-	env := ext.Envelope{From: d.m.From, Mail: d.m.Mail, To: append([]ext.Recipient(nil), d.m.To...), Need: d.m.Need}
+	env := ext.Envelope{From: d.m.From, Mail: d.m.Mail, To: append([]ext.Recipient(nil), d.m.To...), Need: d.m.Need,
+		Verified: c.Verified()}
 	d.binary = d.m.Need&ext.Binary != 0 || c.set.Binary(c.offer, d.m.Mail)
 	if d.binary {
 		env.Need |= ext.Binary
