@@ -285,7 +285,6 @@ def all_peers(report, bench, exim_binary):
         bench.write(which + ".eml", message)
     submission = Receive(bench, "submission", "-require-auth")
     relay = Receive(bench, "relay")
-    from_clients(report, bench, submission, relay)
     mta = {
         "Postfix": postfix.Postfix(bench, USER, PASSWORD, {
             "smtp.relay.example": f"smtp:[127.0.0.1]:{relay.smtp}",
@@ -293,6 +292,7 @@ def all_peers(report, bench, exim_binary):
             "lmtp.relay.example": f"lmtp:inet:[127.0.0.1]:{relay.lmtp}"}),
         "Exim": exim.Exim(bench, exim_binary, USER, PASSWORD, relay, submission),
     }
+    from_clients(report, bench, submission, relay)
     from_systems(report, mta, submission, relay)
     report.case("into/exim-smtp/in-chunks", logged, mta["Exim"], r"=> bert@smtp\.relay\.example .* K ")
     for server in (submission, relay):
