@@ -4,7 +4,7 @@
 //   - [smtpkit.example/smtp/client] sends mail: one call for one message, or a connection for a stream of them.
 //   - [smtpkit.example/smtp/ext] has the service extensions, one file for each EHLO keyword, and is where to write another.
 //   - [smtpkit.example/smtp/proto] is the engine that both ends share: addresses, parameters, replies, and the state machine.
-//   - examples holds programs to copy from: quickstart, receive and send.
+//   - examples holds programs to copy from: quickstart, receive, send, and an extension of one's own.
 //
 // Packages import each other in one direction: server and client import ext, which imports proto. A program that only
 // sends does not contain a server.
