@@ -141,7 +141,7 @@ func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Co
 	}
 	limited, cancel := withTimeout(ctx, c.cfg.Timeouts.Command)
 	defer cancel()
-	next, err := take(limited, &prefixed{Conn: c.conn, first: c.tx.Leftover()})
+	next, err := take(limited, ext.WithLeftover(c.conn, c.tx.Leftover()))
 	if err == nil && next == nil {
 		err = errors.New("smtp: the connection has not been returned")
 	}
@@ -161,19 +161,4 @@ func (c *Client) forget() {
 	c.caps, c.offer, c.groups, c.identity = proto.Caps{}, 0, false, ""
 	c.tx.SetGroups(false)
 	c.tx.SetStatus(false)
-}
-
-// prefixed is a connection from which some octets have been read already.
-type prefixed struct {
-	net.Conn
-	first []byte
-}
-
-func (p *prefixed) Read(b []byte) (int, error) {
-	if len(p.first) > 0 {
-		n := copy(b, p.first)
-		p.first = p.first[n:]
-		return n, nil
-	}
-	return p.Conn.Read(b)
 }

@@ -218,22 +218,7 @@ func (x *exchange) hand(take takeFunc) (net.Conn, error) {
 func (x *exchange) rest() net.Conn {
 	c := x.Conn
 	if first := append(c.rx.Leftover(), c.watch.leftover()...); len(first) > 0 {
-		return &prefixed{Conn: c.nc, first: first}
+		return ext.WithLeftover(c.nc, first)
 	}
 	return c.nc
-}
-
-// prefixed is a connection of which some octets have been read before.
-type prefixed struct {
-	net.Conn
-	first []byte
-}
-
-func (p *prefixed) Read(b []byte) (int, error) {
-	if len(p.first) > 0 {
-		n := copy(b, p.first)
-		p.first = p.first[n:]
-		return n, nil
-	}
-	return p.Conn.Read(b)
 }

@@ -30,6 +30,7 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto/prototest"
 )
 
@@ -229,27 +230,12 @@ func (p *player) startTLS() error {
 	if err != nil {
 		return err
 	}
-	secured := tls.Server(&prefixed{newEager(p.conn), bytes.Clone(p.buf)}, &tls.Config{Certificates: []tls.Certificate{id.cert}})
+	secured := tls.Server(ext.WithLeftover(newEager(p.conn), bytes.Clone(p.buf)), &tls.Config{Certificates: []tls.Certificate{id.cert}})
 	p.conn, p.buf = secured, nil
 	if err := secured.Handshake(); err != nil {
 		return fmt.Errorf("the TLS handshake: %w", err)
 	}
 	return nil
-}
-
-// prefixed is a connection from which some octets have been read already.
-type prefixed struct {
-	net.Conn
-	first []byte
-}
-
-func (p *prefixed) Read(b []byte) (int, error) {
-	if len(p.first) > 0 {
-		n := copy(b, p.first)
-		p.first = p.first[n:]
-		return n, nil
-	}
-	return p.Conn.Read(b)
 }
 
 // An eager connection does not wait for what it writes to be read: when a handshake fails, both sides of crypto/tls write at

@@ -1,0 +1,253 @@
+package ext
+
+import (
+	"errors"
+	"fmt"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// A rule is a parameter with the extensions that describe it.
+type rule struct {
+	key  string
+	uses []use
+}
+
+// A use is what one extension says of a parameter.
+type use struct {
+	Param
+	ext int
+}
+
+// describe adds the parameters of the extension with the index ext to rules.
+func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]rule, error) {
+	name := s.list[ext].Keyword
+	for _, p := range params {
+		var wrong string
+		switch {
+		case !isKeyword(p.Key):
+			wrong = "has to be of upper-case letters, digits and hyphens, with no hyphen at the beginning"
+		case p.Length < len(p.Key)+1:
+			wrong = fmt.Sprintf("cannot be as short as its Length, %d: count the space before it", p.Length)
+		case p.Flag && (p.Optional || p.Values != nil || p.Check != nil || p.Binary != ""):
+			wrong = "is a Flag, and can have no Values, Check, Optional or Binary"
+		case p.Instead != "" && find(rules, p.Instead) == nil:
+			wrong = "can stand in place of " + p.Instead + " only if that is described before it"
+		}
+		if wrong != "" {
+			return nil, fmt.Errorf("smtp: the %s parameter %q of %s %s", verb, p.Key, name, wrong)
+		}
+		r := find(rules, p.Key)
+		if r == nil {
+			rules = append(rules, rule{key: p.Key, uses: []use{{p, ext}}})
+			continue
+		}
+		for _, u := range r.uses {
+			if u.Values == nil || p.Values == nil || u.Optional != p.Optional {
+				return nil, fmt.Errorf("smtp: the %s parameter %s is defined by both %s and %s: use one of them, "+
+					"or give both a list of Values", verb, p.Key, s.list[u.ext].Keyword, name)
+			}
+		}
+		r.uses = append(r.uses, use{p, ext})
+	}
+	return rules, nil
+}
+
+// grow returns the room that all parameters together may take on a command line (RFC 5321 section 4.5.3.1.4).
+func grow(rules []rule) int {
+	sum := 0
+	for i := range rules {
+		sum += rules[i].longest()
+		for _, u := range rules[i].uses {
+			if u.Instead != "" {
+				sum -= min(rules[i].longest(), find(rules, u.Instead).longest())
+				break
+			}
+		}
+	}
+	return sum
+}
+
+// longest returns the room that the parameter may take.
+func (r *rule) longest() int {
+	n := 0
+	for i := range r.uses {
+		n = max(n, r.uses[i].Length)
+	}
+	return n
+}
+
+// split returns the function that finds out whether the arguments of MAIL ask for an outcome for each recipient, nil if no
+// parameter does so.
+func split(rules []rule) func([]byte) bool {
+	var keys []string
+	for _, r := range rules {
+		for _, u := range r.uses {
+			if u.Split {
+				keys = append(keys, r.key)
+			}
+		}
+	}
+	if keys == nil {
+		return nil
+	}
+	return func(args []byte) bool {
+		for _, key := range keys {
+			if !mentions(args, key) {
+				continue // without cost for the messages that do not ask
+			}
+			if _, params, err := proto.ParseMailArgs(args, true); err == nil && params.Has(key) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// mentions reports whether key is somewhere in args, in any case.
+func mentions(args []byte, key string) bool {
+	for i := 0; i+len(key) <= len(args); i++ {
+		j := 0
+		for j < len(key) && upper(args[i+j]) == key[j] {
+			j++
+		}
+		if j == len(key) {
+			return true
+		}
+	}
+	return false
+}
+
+func find(rules []rule, key string) *rule {
+	for i := range rules {
+		if equalFold(rules[i].key, key) {
+			return &rules[i]
+		}
+	}
+	return nil
+}
+
+// CheckMail checks the parameters of a MAIL command against what is on offer: 555 for one that is not known, 501 for
+// one that is malformed (RFC 5321 section 4.1.1.11). It returns nil if they are fine. It does not call the
+// extensions' CheckMail.
+func (s *Set) CheckMail(o Offer, p proto.Params) *proto.Error { return check(s.mail, o, p) }
+
+// CheckRcpt checks the parameters of a RCPT command likewise.
+func (s *Set) CheckRcpt(o Offer, p proto.Params) *proto.Error { return check(s.rcpt, o, p) }
+
+func check(rules []rule, o Offer, params proto.Params) *proto.Error {
+	for i := range params {
+		p := &params[i]
+		r := find(rules, p.Key)
+		if r == nil || !r.offered(o) {
+			return &proto.Error{Code: 555, Status: proto.Status{Class: 5, Subject: 5, Detail: 4},
+				Text: "The parameter " + p.Key + " is not known here"}
+		}
+		if f := r.check(o, params, p); f.text != "" {
+			e := badArgs("Bad parameter: " + f.text)
+			if f.status.Class == 5 {
+				e.Status = f.status
+			}
+			return e
+		}
+	}
+	return nil
+}
+
+func (r *rule) offered(o Offer) bool {
+	for i := range r.uses {
+		if o.Has(r.uses[i].ext) {
+			return true
+		}
+	}
+	return false
+}
+
+// A flaw is what is wrong with a parameter. One without text is none.
+type flaw struct {
+	text   string
+	status proto.Status // zero for the usual one
+}
+
+// check returns what is wrong with p, one of params. Those of r.uses that are on offer agree on everything but the
+// values.
+func (r *rule) check(o Offer, params proto.Params, p *proto.Param) flaw {
+	for i := range r.uses {
+		u := &r.uses[i]
+		switch {
+		case !o.Has(u.ext):
+			continue
+		case u.Instead != "" && params.Has(u.Instead):
+			return flaw{text: u.Key + " and " + u.Instead + " cannot be used together"}
+		case u.Flag:
+			if p.HasValue {
+				return flaw{text: u.Key + " takes no value"}
+			}
+			return flaw{}
+		case !p.HasValue:
+			if !u.Optional {
+				return flaw{text: u.Key + " needs a value"}
+			}
+			return flaw{}
+		case u.Values != nil && !u.has(p.Value):
+			continue
+		}
+		return u.check(p.Value)
+	}
+	return flaw{text: r.key + " cannot have that value"}
+}
+
+func (u *use) has(value string) bool {
+	for _, v := range u.Values {
+		if equalFold(v, value) {
+			return true
+		}
+	}
+	return false
+}
+
+func (u *use) check(value string) flaw {
+	if u.Check == nil {
+		return flaw{}
+	}
+	err := u.Check(value)
+	if err == nil {
+		return flaw{}
+	}
+	if e, ok := errors.AsType[*proto.Error](err); ok {
+		return flaw{e.Text, e.Status}
+	}
+	return flaw{text: cause(err)}
+}
+
+// UTF8 reports whether the parameters of a MAIL command permit UTF-8 in the addresses of the transaction.
+func (s *Set) UTF8(o Offer, p proto.Params) bool {
+	return s.declares(o, p, func(u *use, _ *proto.Param) bool { return u.UTF8 })
+}
+
+// Binary reports whether the parameters of a MAIL command declare the content to be binary.
+func (s *Set) Binary(o Offer, p proto.Params) bool {
+	return s.declares(o, p, func(u *use, p *proto.Param) bool {
+		return u.Binary != "" && p.HasValue && equalFold(u.Binary, p.Value)
+	})
+}
+
+func (s *Set) declares(o Offer, params proto.Params, f func(*use, *proto.Param) bool) bool {
+	for i := range params {
+		r := find(s.mail, params[i].Key)
+		if r == nil {
+			continue
+		}
+		for j := range r.uses {
+			if u := &r.uses[j]; o.Has(u.ext) && f(u, &params[i]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// badArgs returns a refusal of malformed arguments.
+func badArgs(text string) *proto.Error {
+	return &proto.Error{Code: 501, Status: proto.Status{Class: 5, Subject: 5, Detail: 4}, Text: text}
+}
