@@ -20,7 +20,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range scripts {
-		t.Run(filepath.Base(s.Name), func(t *testing.T) {
+		t.Run(s.Title(), func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(dir, filepath.Base(s.Name)))
 			if err != nil {
 				t.Fatal(err)

@@ -27,7 +27,7 @@ func TestScripts(t *testing.T) {
 	}
 	serverTLS, clientTLS := tlsPair(t)
 	for _, s := range scripts {
-		t.Run(strings.TrimSuffix(s.Name, ".smtp"), func(t *testing.T) {
+		t.Run(s.Title(), func(t *testing.T) {
 			t.Parallel()
 			length := len(s.Parts()[0].ClientBytes())
 			step := 1

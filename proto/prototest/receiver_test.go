@@ -23,7 +23,7 @@ func TestReceiver(t *testing.T) {
 			continue
 		}
 		played++
-		t.Run(s.Name, func(t *testing.T) {
+		t.Run(s.Title(), func(t *testing.T) {
 			p := newPlayer(t, s)
 			input := s.Steps.ClientBytes()
 			p.play(len(input), input)

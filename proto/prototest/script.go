@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 //
 //	# a comment; the first one says which rule the script is about
 //	!key value       a directive, before the first step
+//	!rules M04 N13   the rules that the script shows, by the names that .github/CONFORMANCE.md gives them
 //	S: 250 pattern   the server sends this line, where each * stands for any text
 //	S... 250         the server sends a reply with this code, of any number of lines; letters stand for any digit: 5yz
 //	S... 250 * 3     three such replies
@@ -49,7 +51,16 @@ type Script struct {
 	// Directives holds what the script asks of its player, such as an option of the server. A player should refuse
 	// to play a script with a directive it does not know.
 	Directives map[string]string
-	Steps      Steps
+	// Rules are the names of the rules that the script shows. They are no directive: a player has no use for them, except
+	// in the name of a test; see [Script.Title].
+	Rules []string
+	Steps Steps
+}
+
+// Title returns a name for a test that plays the script: its rules, and the file without its directory and ending.
+func (s *Script) Title() string {
+	name := strings.TrimSuffix(filepath.Base(s.Name), ".smtp")
+	return strings.Join(append(slices.Clone(s.Rules), name), " ")
 }
 
 // Steps are steps in their order.
@@ -200,8 +211,14 @@ func (s *Script) parseDirective(key, value string) error {
 	if len(s.Steps) > 0 {
 		return fmt.Errorf("the directive %s must come before the first step", key)
 	}
-	if _, twice := s.Directives[key]; twice {
+	if _, twice := s.Directives[key]; twice || key == "rules" && s.Rules != nil {
 		return fmt.Errorf("the directive %s is given twice", key)
+	}
+	if key == "rules" {
+		if s.Rules = strings.Fields(value); len(s.Rules) == 0 {
+			return errors.New("the directive rules names the rules: !rules M04 N13")
+		}
+		return nil
 	}
 	s.Directives[key] = value
 	return nil

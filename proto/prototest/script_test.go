@@ -11,6 +11,7 @@ import (
 
 const sample = `# A sample.
 !lmtp
+!rules M04  N13
 !size 10 20
 
 S: 220 mx.example *
@@ -44,13 +45,16 @@ func TestParse(t *testing.T) {
 			if _, ok := s.Directives["lmtp"]; !ok {
 				t.Errorf("Directives = %q", s.Directives)
 			}
+			if got := s.Title(); got != "M04 N13 test" {
+				t.Errorf("Title() = %q", got)
+			}
 			var got []string
 			for _, step := range s.Steps {
 				got = append(got, strings.TrimPrefix(step.String(), "test.smtp:"))
 			}
 			want := []string{
-				"5: S: 220 mx.example *", `6: C~ "LHLO client.example\r\n"`, "7: S... 250", `8: C~ "a\x00\r\n"`, `9: C~ "ababab"`,
-				"10: S... 4yz", "10: S... 4yz", "11: TLS", `12: C~ "\r\n"`, "13: S... xyz?", "14: CLOSE",
+				"6: S: 220 mx.example *", `7: C~ "LHLO client.example\r\n"`, "8: S... 250", `9: C~ "a\x00\r\n"`, `10: C~ "ababab"`,
+				"11: S... 4yz", "11: S... 4yz", "12: TLS", `13: C~ "\r\n"`, "14: S... xyz?", "15: CLOSE",
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("steps are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -99,6 +103,8 @@ func TestParseErrors(t *testing.T) {
 		"CLOSE now\n":                 "test.smtp:1: nothing can follow CLOSE",
 		"!\nC: x\n":                   "test.smtp:1: a directive has a name",
 		"!a\n!a b\nC: x\n":            "test.smtp:2: the directive a is given twice",
+		"!rules\nC: x\n":              "test.smtp:1: the directive rules names the rules",
+		"!rules A01\n!rules A02\n":    "test.smtp:2: the directive rules is given twice",
 		"C: x\n!a\n":                  "test.smtp:2: the directive a must come before the first step",
 		"C: x\nTLS\nS: y\nC~ \"\\q\"": "test.smtp:4: ",
 	}
