@@ -211,7 +211,7 @@ func (d *delivery) answeredRcpt(i int, r proto.Reply, verb string) {
 		return // MAIL was refused, and so is whatever followed
 	}
 	res := &d.res.Recipients[i]
-	res.Reply = r
+	res.Rcpt, res.Reply = r, r
 	if r.Code/100 == 2 {
 		d.fates[i] = accepted
 		d.good = append(d.good, int32(i))

@@ -45,3 +45,50 @@ C: RCPT TO:<f@d.example>
 		})
 	}
 }
+
+// TestRcptReply: what the server says of a recipient is kept beside what it says of the content.
+func TestRcptReply(t *testing.T) {
+	for _, lmtp := range []bool{false, true} {
+		script := hello("PIPELINING") + `C: MAIL FROM:<a@b.example>
+C: RCPT TO:<1@d.example>
+C: RCPT TO:<2@d.example>
+C: DATA
+S: 250 ok
+S: 250-fine
+S: 250 likes (a=b)
+S: 550 no
+S: 354 go on
+C: x
+C: .
+S: 250 queued
+C: MAIL FROM:<a@b.example>
+C: RCPT TO:<1@d.example>
+C: DATA
+S: 451 not now
+S: 250 stray
+S: 503 no
+C: RSET
+S: 250 ok`
+		opt := func(*Options) {}
+		if lmtp {
+			script = strings.Replace(script, "EHLO", "LHLO", 1)
+			opt = func(o *Options) { o.Protocol = proto.LMTP }
+		}
+		c := dial(t, opt, script)
+		res, err := c.Send(t.Context(), message("x\r\n", "1@d.example", "2@d.example"))
+		if err == nil {
+			t.Fatal("the second recipient was refused")
+		}
+		one, two := res.Recipients[0], res.Recipients[1]
+		if one.Rcpt.Code != 250 || one.Rcpt.Text != "fine\nlikes (a=b)" || one.Reply.Text != "queued" {
+			t.Errorf("the first: %+v", one)
+		}
+		if two.Rcpt.Code != 550 || two.Rcpt != two.Reply {
+			t.Errorf("the second: %+v", two)
+		}
+		res, _ = c.Send(t.Context(), message("x\r\n", "1@d.example"))
+		if one := res.Recipients[0]; one.Rcpt != (proto.Reply{}) || one.Reply.Code != 451 {
+			t.Errorf("where the sender was refused: %+v", one)
+		}
+	}
+}

@@ -74,6 +74,9 @@ func (r *Result) Sent() int {
 // A RecipientResult is what became of one recipient.
 type RecipientResult struct {
 	Address proto.Address
+	// Rcpt is the reply to RCPT; zero if there was none, and if MAIL was refused. Its text may have what an extension
+	// tells of the recipient in it; see ext.ReadContent.
+	Rcpt proto.Reply
 	// Reply is the reply that decided: that to RCPT if it was refused, otherwise that to the content. It is zero if
 	// there was none.
 	Reply proto.Reply

@@ -11,7 +11,7 @@ import (
 //
 // A server offers it if the session is a [ContentNegotiator]. A session whose recipient has the parameter, as
 // [AsksContent] tells, answers with [ContentAccepted]. On a client the caller adds the parameter with [AddConNeg], and
-// reads the answer, the reply to RCPT, with [ReadContent]. The extension is not among those of [Default].
+// reads the answer, the reply to RCPT (Rcpt in client.RecipientResult), with [ReadContent]. The extension is not among those of [Default].
 func ConNeg() Extension {
 	return Extension{
 		Keyword: "CONNEG",

@@ -16,23 +16,6 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// vouched returns list with a first extension, one that every server of these tests offers, which tells the others what the
-// client knows of the server's certificate.
-func vouched(list []ext.Extension) []ext.Extension {
-	list = slices.Clone(list)
-	first := &list[0]
-	verified := false
-	first.Connect = func(_ context.Context, d ext.Dialogue) error {
-		verified = d.Verified()
-		return nil
-	}
-	first.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
-		e.Verified = e.Verified || verified
-		return nil
-	}
-	return list
-}
-
 // TestEveryParameter has the client send all parameters to the server over TLS, and the session read them.
 func TestEveryParameter(t *testing.T) {
 	session := &able{highest: 5, quota: ext.Quota{MailMax: 9}}
@@ -43,7 +26,7 @@ func TestEveryParameter(t *testing.T) {
 		}
 		return session, nil
 	}), server.Options{Extensions: all(), TLSConfig: theirs})
-	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: vouched(all()), TLSConfig: ours})
+	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: all(), TLSConfig: ours})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +56,12 @@ func TestEveryParameter(t *testing.T) {
 	dsnRcpt := ext.DSNRcpt{Notify: ext.NotifySuccess | ext.NotifyDelay, Original: ext.NewOriginalRecipient(m.To[0].Address)}
 	valid := ext.ValidSince{Time: time.Date(2014, 4, 3, 23, 1, 0, 0, time.UTC), Continue: true}
 	m.To[0].Params = ext.AddConNeg(valid.AddTo(dsnRcpt.AddTo(nil)))
-	if _, err := c.Send(t.Context(), m); err != nil {
+	res, err := c.Send(t.Context(), m)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if filter, ok := ext.ReadContent(res.Recipients[0].Rcpt); filter != "(image-file-structure=TIFF)" || !ok {
+		t.Errorf("the recipient takes %q, %v", filter, ok)
 	}
 
 	p, r := session.mail[0], session.rcpt[0]
@@ -111,8 +98,8 @@ func TestV04_Unverified(t *testing.T) {
 	theirs, _ := ownTLS(t)
 	addr := listening(t, backend(session), server.Options{TLSConfig: theirs})
 	for name, opt := range map[string]*client.Options{
-		"not verified":   {TLS: ext.TLSOpportunistic, Extensions: vouched(ext.Default())},
-		"in clear":       {TLS: ext.TLSInsecureNone, Extensions: vouched(ext.Default())},
+		"not verified":   {TLS: ext.TLSOpportunistic},
+		"in clear":       {TLS: ext.TLSInsecureNone},
 		"keyword absent": {TLS: ext.TLSOpportunistic, Without: []string{"REQUIRETLS"}},
 	} {
 		c, err := client.Dial(t.Context(), addr, opt)

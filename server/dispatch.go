@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -245,13 +244,10 @@ func (c *Conn) mailFrom(args []byte) proto.Reply {
 		return errNotUTF8.Reply()
 	}
 	addr, params := l.addr, l.params
-	if r := c.checkParams(func(e *ext.Extension) error {
-		if e.CheckMail == nil {
-			return nil
+	for _, x := range c.srv.checkMail {
+		if e := c.askAbout(x.Keyword, func() error { return x.CheckMail(c.ctx, c, addr, params) }); e != nil {
+			return e.Reply()
 		}
-		return e.CheckMail(c.ctx, c, addr, params)
-	}); r != nil {
-		return r.Reply()
 	}
 	c.rx.SetUTF8(utf8)
 	c.watch.arm()
@@ -280,13 +276,10 @@ func (c *Conn) rcptTo(args []byte) proto.Reply {
 		return errRcpts.Reply()
 	}
 	addr, params := l.addr, l.params
-	if r := c.checkParams(func(e *ext.Extension) error {
-		if e.CheckRcpt == nil {
-			return nil
+	for _, x := range c.srv.checkRcpt {
+		if e := c.askAbout(x.Keyword, func() error { return x.CheckRcpt(c.ctx, c, addr, params) }); e != nil {
+			return e.Reply()
 		}
-		return e.CheckRcpt(c.ctx, c, addr, params)
-	}); r != nil {
-		return r.Reply()
 	}
 	c.watch.arm()
 	err := c.session.Rcpt(c.ctx, addr, params)
@@ -294,18 +287,12 @@ func (c *Conn) rcptTo(args []byte) proto.Reply {
 	return c.replyTo("Rcpt", err, okRcpt)
 }
 
-// checkParams asks the extensions about the parameters of a command.
-func (c *Conn) checkParams(check func(*ext.Extension) error) *proto.Error {
-	list := c.srv.set.Extensions()
-	for i := range list {
-		c.watch.arm()
-		err := check(&list[i])
-		c.watch.disarm()
-		if e := c.refusalOf(list[i].Keyword, err); e != nil {
-			return e
-		}
-	}
-	return nil
+// askAbout asks an extension about a command, and returns the refusal if it is one.
+func (c *Conn) askAbout(keyword string, check func() error) *proto.Error {
+	c.watch.arm()
+	err := check()
+	c.watch.disarm()
+	return c.refusalOf(keyword, err)
 }
 
 // callNewSession calls the backend.

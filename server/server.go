@@ -26,6 +26,8 @@ type Server struct {
 	chunks  map[string]bool // the verbs that carry content in chunks
 	status  bool            // an extension in use has replies carry enhanced status codes
 	guards  bool            // an extension in use has a Guard
+	// The extensions that check the parameters of MAIL and RCPT.
+	checkMail, checkRcpt []*ext.Extension
 
 	closing atomic.Bool
 	done    chan struct{} // closed when closing is set
@@ -68,7 +70,8 @@ func New(b Backend, opt *Options) (*Server, error) {
 		conns:     make(map[*Conn]struct{}),
 		hosts:     make(map[netip.Prefix]int),
 	}
-	for _, e := range set.Extensions() {
+	for i := range set.Extensions() {
+		e := &set.Extensions()[i]
 		if e.Chunk != "" {
 			s.chunks[e.Chunk] = true
 		}
@@ -79,6 +82,12 @@ func New(b Backend, opt *Options) (*Server, error) {
 		}
 		s.status = s.status || e.Status
 		s.guards = s.guards || e.Guard != nil
+		if e.CheckMail != nil {
+			s.checkMail = append(s.checkMail, e)
+		}
+		if e.CheckRcpt != nil {
+			s.checkRcpt = append(s.checkRcpt, e)
+		}
 	}
 	return s, nil
 }
