@@ -66,9 +66,7 @@ C: RCPT TO:<1@d.example>
 C: DATA
 S: 451 not now
 S: 250 stray
-S: 503 no
-C: RSET
-S: 250 ok`
+S: 503 no`
 		opt := func(*Options) {}
 		if lmtp {
 			script = strings.Replace(script, "EHLO", "LHLO", 1)
