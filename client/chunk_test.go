@@ -21,15 +21,15 @@ func TestChunks(t *testing.T) {
 	reset := "C: RSET\nS: 250 ok\n"
 	large := strings.Repeat("x", 4*blockSize+1)
 	for _, tt := range []struct{ name, body, script, want string }{
-		{"one chunk", "hello\r\n", small + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 done\n", "0 0"},
+		{"N17 one chunk", "hello\r\n", small + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 done\n", "0 0"},
 		{"N19 one chunk refused", "hello\r\n", small + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 554 no\n" + reset, "554 554"},
 		{"one recipient refused", "hello\r\n", small + "S: 250 ok\nS: 550 no\nS: 250 ok\nS: 250 done\n", "550 0"},
-		{"all recipients refused", "hello\r\n", small + "S: 250 ok\nS: 550 no\nS: 450 no\nS: 503 no\n" + reset, "550 450"},
+		{"N19 all recipients refused", "hello\r\n", small + "S: 250 ok\nS: 550 no\nS: 450 no\nS: 503 no\n" + reset, "550 450"},
 		{"MAIL refused", "hello\r\n", small + "S: 550 no\nS: 503 no\nS: 503 no\nS: 503 no\n" + reset, "550 550"},
 		{"many chunks", large, first + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\n" +
 			chunk + chunk + chunk + "C: BDAT 1 LAST\nC~ \"x\"\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 done\n", "0 0"},
 		{"many chunks, recipients refused", large, first + "S: 250 ok\nS: 550 no\nS: 550 no\nS: 503 no\n" + reset, "550 550"},
-		{"first of many refused", large, first + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 552 no\n" + reset, "552 552"},
+		{"N18 N19 first of many refused", large, first + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 552 no\n" + reset, "552 552"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := dial(t, nil, hello("PIPELINING", "CHUNKING")+tt.script+"C: NOOP\nS: 250 ok\n")
@@ -44,8 +44,8 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestChunkRefused checks that no chunk follows one that was refused, where each is awaited (checklist N18, e.4 71).
-func TestChunkRefused(t *testing.T) {
+// TestN18N22_ChunkRefused checks that no chunk follows one that was refused, where each is awaited.
+func TestN18N22_ChunkRefused(t *testing.T) {
 	c := dial(t, nil, hello("CHUNKING")+`
 C: MAIL FROM:<a@b.example>
 S: 250 ok
@@ -70,8 +70,9 @@ S: 250 ok`)
 	}
 }
 
-// TestChunksAhead checks that chunks follow each other without waiting, and stop soon when one is refused.
-func TestChunksAhead(t *testing.T) {
+// TestN22_ChunksAhead checks that chunks follow each other without waiting where groups are on offer, and stop soon when one is
+// refused.
+func TestN22_ChunksAhead(t *testing.T) {
 	here, there := net.Pipe()
 	chunks, resets := 0, 0
 	done := make(chan struct{})
@@ -132,8 +133,8 @@ func TestChunksAhead(t *testing.T) {
 	}
 }
 
-// TestBinary checks that binary content is sent as it is, and to no server that does not take it (checklist N21, e.4 72).
-func TestBinary(t *testing.T) {
+// TestN21_Binary checks that binary content is sent as it is, and to no server that does not take it.
+func TestN21_Binary(t *testing.T) {
 	binary := func() *Message {
 		m := message("a\nb\r\x00\xff.\n", "c@d.example")
 		m.Need = ext.Binary

@@ -121,14 +121,14 @@ func TestEightBit(t *testing.T) {
 			t.Errorf("%v, want a NeedError for 8BITMIME", err)
 		}
 	}
-	t.Run("known", func(t *testing.T) {
+	t.Run("M12 known", func(t *testing.T) {
 		c := dial(t, nil, hello())
 		for _, m := range []*Message{message("é", "c@d.example"), message(long+"é", "c@d.example"), stream("é" + long)} {
 			_, err := c.Send(context.Background(), m)
 			isNeed(t, err)
 		}
 	})
-	t.Run("found late", func(t *testing.T) {
+	t.Run("M12 found late", func(t *testing.T) {
 		c, srv := pipe(t, "PIPELINING")
 		_, err := c.Send(context.Background(), stream(long+"é"))
 		isNeed(t, err)
@@ -137,7 +137,7 @@ func TestEightBit(t *testing.T) {
 			t.Errorf("the server got %q", abbreviate(rest))
 		}
 	})
-	t.Run("offered", func(t *testing.T) {
+	t.Run("M13 offered", func(t *testing.T) {
 		for _, tt := range []struct {
 			m    *Message
 			mail string

@@ -275,13 +275,13 @@ S: 250 ok
 func TestContent(t *testing.T) {
 	long := strings.Repeat(".2345678\n", 50000)
 	for _, tt := range []struct{ name, body, text string }{
-		{"F20 empty", "", ""},
-		{"F20 no end of line", "x", "x"},
+		{"N17 F20 empty", "", ""},
+		{"M08 N17 F20 no end of line", "x", "x"},
 		{"F20 end of line", "x\r\n", "x\r\n"},
-		{"F19 bare LF", "a\nb\n", "a\r\nb\r\n"},
+		{"M08 N17 F19 bare LF", "a\nb\n", "a\r\nb\r\n"},
 		{"F19 bare CR", "a\rb\r", "a\r\nb\r\n"},
 		{"F21 CR LF across blocks", strings.Repeat("x", blockSize-1) + "\r\ny", strings.Repeat("x", blockSize-1) + "\r\ny"},
-		{"F18 dots", ".\r\n..\r\n.x\r\n", ".\r\n..\r\n.x\r\n"},
+		{"M08 N17 F18 dots", ".\r\n..\r\n.x\r\n", ".\r\n..\r\n.x\r\n"},
 		{"F18 dots across blocks", strings.Repeat("x", blockSize-2) + "\r\n.\r\n.", strings.Repeat("x", blockSize-2) + "\r\n.\r\n."},
 		{"E1 smuggling", "a\n.\nMAIL\r.\rb\n.\r\nc\r\n.\n", "a\r\n.\r\nMAIL\r\n.\r\nb\r\n.\r\nc\r\n.\r\n"},
 		{"of one block", strings.Repeat("x", blockSize), strings.Repeat("x", blockSize)},

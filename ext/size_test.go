@@ -49,10 +49,12 @@ func TestSizeCheckMail(t *testing.T) {
 
 func TestSizeAdvertise(t *testing.T) {
 	for n, want := range map[int64]string{0: "SIZE", -1: "SIZE", 10240: "SIZE 10240"} {
-		_, lines := newSet(t, Size()).Offer(&fakeServer{maxSize: n})
-		if len(lines) != 1 || lines[0] != want {
-			t.Errorf("M01: limit %d is offered as %q", n, lines)
-		}
+		t.Run("M01 "+want, func(t *testing.T) {
+			_, lines := newSet(t, Size()).Offer(&fakeServer{maxSize: n})
+			if len(lines) != 1 || lines[0] != want {
+				t.Errorf("the limit %d is offered as %q", n, lines)
+			}
+		})
 	}
 }
 

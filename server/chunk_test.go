@@ -23,12 +23,12 @@ func reading(last *error) func(context.Context, io.Reader) error {
 
 func TestChunks(t *testing.T) {
 	for name, say := range map[string]string{
-		"one":           "BDAT 11 LAST\r\na\r\n.\r\n..b\r\n",
-		"empty last":    "BDAT 11\r\na\r\n.\r\n..b\r\nBDAT 0 LAST\r\n",
-		"empty first":   "BDAT 0\r\nBDAT 11 LAST\r\na\r\n.\r\n..b\r\n",
-		"between CRLF":  "BDAT 2\r\na\rBDAT 9 LAST\r\n\n.\r\n..b\r\n",
-		"many":          "BDAT 3\r\na\r\nBDAT 1\r\n.BDAT 0\r\nBDAT 5\r\n\r\n..bBDAT 2 LAST\r\n\r\n",
-		"leading zeros": "BDAT 00011 LAST\r\na\r\n.\r\n..b\r\n",
+		"N01 one":          "BDAT 11 LAST\r\na\r\n.\r\n..b\r\n",
+		"N02 empty last":   "BDAT 11\r\na\r\n.\r\n..b\r\nBDAT 0 LAST\r\n",
+		"N14 empty first":  "BDAT 0\r\nBDAT 11 LAST\r\na\r\n.\r\n..b\r\n",
+		"N03 between CRLF": "BDAT 2\r\na\rBDAT 9 LAST\r\n\n.\r\n..b\r\n",
+		"N01 many":         "BDAT 3\r\na\r\nBDAT 1\r\n.BDAT 0\r\nBDAT 5\r\n\r\n..bBDAT 2 LAST\r\n\r\n",
+		"leading zeros":    "BDAT 00011 LAST\r\na\r\n.\r\n..b\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := &store{}
@@ -89,7 +89,7 @@ func TestChunksGivenUp(t *testing.T) {
 		{"HELO other", "250 ", "503 "},
 		{"QUIT", "221 ", ""},
 	} {
-		t.Run(c.say, func(t *testing.T) {
+		t.Run("N08 "+c.say, func(t *testing.T) {
 			var last error
 			p, st := withData(t, server.Options{}, reading(&last))
 			p.chunk("BDAT 3", "abc", "250 ")
@@ -143,7 +143,7 @@ func TestCommandsBetweenChunks(t *testing.T) {
 	}
 }
 
-func TestChunkLost(t *testing.T) {
+func TestN16_ChunkLost(t *testing.T) {
 	for _, say := range []string{"BDAT 10\r\nabc", "BDAT 3\r\nabc", "BDAT 3\r\nabcNO"} {
 		var last error
 		p, _ := withData(t, server.Options{}, reading(&last))
@@ -174,7 +174,7 @@ func TestChunkRefused(t *testing.T) {
 			return spam
 		}, []string{"BDAT 6\r\nNOOP\r\n", "250 ", "BDAT 6\r\nNOOP\r\n", "550 "}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run("N07 "+c.name, func(t *testing.T) {
 			p, _ := withData(t, server.Options{}, c.data)
 			for i := 0; i < len(c.talk); i += 2 {
 				p.send(c.talk[i])
@@ -220,7 +220,7 @@ func TestChunksAcceptedUnread(t *testing.T) {
 }
 
 func TestChunkTooLarge(t *testing.T) {
-	t.Run("swallowed", func(t *testing.T) {
+	t.Run("N13 swallowed", func(t *testing.T) {
 		var last error
 		p, _ := withData(t, server.Options{MaxSize: 1000}, reading(&last))
 		p.chunk("BDAT 600", strings.Repeat("x", 600), "250 ")
@@ -233,9 +233,9 @@ func TestChunkTooLarge(t *testing.T) {
 		p.ask("RSET", "250 ")
 		p.quit()
 	})
-	// N13: nobody waits for, or allocates, what cannot be accepted.
+	// Nobody waits for, or allocates, what cannot be accepted.
 	for _, state := range []string{"in a transaction", "out of sequence"} {
-		t.Run("huge "+state, func(t *testing.T) {
+		t.Run("N13 huge "+state, func(t *testing.T) {
 			p := dial(t, newServer(t, &store{}, server.Options{}))
 			p.hello()
 			want := "503 "
@@ -251,7 +251,7 @@ func TestChunkTooLarge(t *testing.T) {
 	}
 }
 
-func TestTooManyChunks(t *testing.T) {
+func TestN14_TooManyChunks(t *testing.T) {
 	for _, size := range []int{0, 1} {
 		p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) error {
 			_, err := io.Copy(io.Discard, r)
@@ -292,9 +292,9 @@ func TestManyLargeChunks(t *testing.T) {
 	}
 }
 
-// TestBareNewlinesAreOfOneMessage: what is wrong with one message is not held against the next, whichever way it
+// TestN15_BareNewlines: what is wrong with one message is not held against the next, whichever way it
 // comes.
-func TestBareNewlinesAreOfOneMessage(t *testing.T) {
+func TestN15_BareNewlines(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{}))
 	p.hello()
@@ -313,7 +313,7 @@ func TestBareNewlinesAreOfOneMessage(t *testing.T) {
 	p.quit()
 }
 
-func TestBinary(t *testing.T) {
+func TestN10_Binary(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{}))
 	p.hello()

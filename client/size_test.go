@@ -1,0 +1,54 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"smtpkit.example/smtp/ext"
+)
+
+// TestM09_TooLarge checks that a message above what the server accepts is not begun with, and says why.
+func TestM09_TooLarge(t *testing.T) {
+	c := dial(t, nil, hello("SIZE 10")+"C: NOOP\nS: 250 ok\n"+`
+C: MAIL FROM:<a@b.example> SIZE=10
+S: 250 ok
+C: RCPT TO:<c@d.example>
+S: 250 ok
+C: DATA
+S: 354 go on
+C: 12345678
+C: .
+S: 250 ok`)
+	_, err := c.Send(context.Background(), message("12345678\r\n\r\n", "c@d.example"))
+	if e, ok := errors.AsType[*ext.TooLargeError](err); !ok || e.Size != 12 || e.Max != 10 || Temporary(err) {
+		t.Errorf("%v, want a TooLargeError of 12 octets, 10 permitted", err)
+	}
+	if err := c.Noop(context.Background()); err != nil {
+		t.Errorf("the connection: %v", err)
+	}
+	// Line ends count as CRLF, and the dot that is added does not.
+	if _, err := c.Send(context.Background(), message("12345678\n", "c@d.example")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestN20_NoChunks checks that no chunk is sent to a server which does not offer to take them, nor to one whose offer the
+// caller does without.
+func TestN20_NoChunks(t *testing.T) {
+	const send = "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: x\nC: .\nS: 250 ok\n"
+	for name, c := range map[string]*Client{
+		"not offered": dial(t, nil, hello()+send),
+		"without":     dial(t, func(o *Options) { o.Without = []string{"chunking"} }, hello("CHUNKING")+send),
+	} {
+		if _, err := c.Send(context.Background(), message("x", "c@d.example")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "without" {
+			continue
+		}
+		if r, err := c.Do(context.Background(), "BDAT", "0 LAST"); err == nil {
+			t.Errorf("%s: BDAT was sent and answered %v", name, r)
+		}
+	}
+}
