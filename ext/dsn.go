@@ -1,6 +1,7 @@
 package ext
 
 import (
+	"crypto/rand"
 	"errors"
 	"strings"
 
@@ -12,6 +13,9 @@ const (
 	longestEnvID = 100
 	longestORCPT = 500
 )
+
+// longestOwnEnvID is what a program that submits messages should keep to (RFC 3461 section 5.4).
+const longestOwnEnvID = 38
 
 // DSN returns the extension DSN (RFC 3461): a client says for which recipients it wants to be notified of what, and a
 // notification tells it the message and the recipient by the names that it gave them. Addresses may be of the type
@@ -52,9 +56,19 @@ type Notifier interface {
 type DSNMail struct {
 	Return Return
 	// EnvID is the name of the message that notifications give back to the sender, printable ASCII. In xtext it has
-	// 100 octets at most, and should have no more than 38 in a message that is submitted (RFC 3461 section 5.4).
+	// 100 octets at most, and should have no more than 38 in a message that is submitted (RFC 3461 section 5.4); see
+	// [NewEnvID] and [DSNMail.LongEnvID].
 	EnvID string
 }
+
+// NewEnvID returns an EnvID that nobody else has and nobody can guess: 26 letters and digits. A sender who keeps it can tell
+// the notifications about his message from forged ones, if its way was safe from eavesdroppers.
+func NewEnvID() string { return rand.Text() }
+
+// LongEnvID reports whether EnvID takes more than the 38 octets in xtext that RFC 3461 section 5.4 allows a program which
+// submits messages. Every server has to take 100, but the next system may be a gateway that cannot. It is for a warning: a
+// relay sends on what it was given.
+func (d DSNMail) LongEnvID() bool { return len(proto.AppendXtext(nil, d.EnvID)) > longestOwnEnvID }
 
 // Return says how much of a message that could not be delivered is to be returned (RFC 3461 section 4.3).
 type Return uint8

@@ -130,6 +130,52 @@ func TestDSNAddTo(t *testing.T) {
 	}
 }
 
+// R18: who submits a message keeps to 38 octets (RFC 3461 section 5.4).
+func TestR18_EnvID(t *testing.T) {
+	one, other := NewEnvID(), NewEnvID()
+	if one == other {
+		t.Errorf("%q twice", one)
+	}
+	for id, want := range map[string]bool{
+		one: false, "": false, strings.Repeat("x", 38): false, strings.Repeat("x", 39): true,
+		strings.Repeat("+", 12) + "xx": false, strings.Repeat("+", 12) + "xxx": true, // "+" takes three octets
+	} {
+		d := DSNMail{EnvID: id}
+		if d.LongEnvID() != want {
+			t.Errorf("%q is too long: %v", id, !want)
+		}
+		if back, _ := ReadDSNMail(d.AddTo(nil)); back != d {
+			t.Errorf("%q is read as %q", id, back.EnvID)
+		}
+	}
+}
+
+// S14: the forms of RFC 6533 section 3 in the fields of notifications.
+func TestS14_ParseOriginalRecipient(t *testing.T) {
+	for text, want := range map[string]struct {
+		r     OriginalRecipient
+		ascii string
+	}{
+		"rfc822;Bob@Example.COM":       {OriginalRecipient{"rfc822", "Bob@Example.COM"}, "rfc822;Bob@Example.COM"},
+		"rfc822; a+2Bb@c.example ":     {OriginalRecipient{"rfc822", "a+2Bb@c.example"}, "rfc822;a+2Bb@c.example"}, // no xtext here
+		`utf-8;j\x{F6}rg@example.org`:  {OriginalRecipient{"utf-8", "jörg@example.org"}, `utf-8;j\x{F6}rg@example.org`},
+		"UTF-8; jörg@example.org":      {OriginalRecipient{"UTF-8", "jörg@example.org"}, `UTF-8;j\x{F6}rg@example.org`},
+		`utf-8;jö\x{2B}rg@example.org`: {OriginalRecipient{"utf-8", "jö+rg@example.org"}, `utf-8;j\x{F6}\x{2B}rg@example.org`},
+		`utf-8;"用 戶"@example.org`:      {OriginalRecipient{"utf-8", `"用 戶"@example.org`}, `utf-8;"\x{7528}\x{20}\x{6236}"@example.org`},
+		`X400; /G=Steve; /S=Kille`:     {OriginalRecipient{"X400", "/G=Steve; /S=Kille"}, "X400;/G=Steve; /S=Kille"},
+	} {
+		r, ok := ParseOriginalRecipient(text)
+		if !ok || r != want.r || r.ASCII() != want.ascii {
+			t.Errorf("%s: %+v, %v, in ASCII %s", text, r, ok, r.ASCII())
+		}
+	}
+	for _, text := range []string{"", "a@b.example", ";a@b.example", "rfc 822;a@b.example", "é;a"} {
+		if r, ok := ParseOriginalRecipient(text); ok {
+			t.Errorf("%q is read as %+v", text, r)
+		}
+	}
+}
+
 // R17: an address that is not ASCII has the type utf-8, in the form that any server takes (RFC 6533 section 3).
 func TestR17_OriginalRecipient(t *testing.T) {
 	for _, tt := range []struct{ address, param, text string }{

@@ -36,6 +36,32 @@ func (r OriginalRecipient) String() string {
 	return r.Type + ";" + r.Address
 }
 
+// ASCII returns r as it stands in a notification that has no UTF-8 in it: an address of the type utf-8 is in the form
+// utf-8-addr-xtext (RFC 6533 section 3), such as `utf-8;j\x{F6}rg@example.org`.
+func (r OriginalRecipient) ASCII() string {
+	if equalFold(r.Type, "utf-8") {
+		return r.encode()
+	}
+	return r.String()
+}
+
+// ParseOriginalRecipient reads an address as it stands in a notification, with its type in front (RFC 3464 section 2.3.1),
+// for the type utf-8 in any of its forms (RFC 6533 section 3). The type is in the case that it was given. It reports false if
+// there is none.
+func ParseOriginalRecipient(s string) (OriginalRecipient, bool) {
+	kind, address, ok := strings.Cut(s, ";")
+	kind, address = strings.TrimSpace(kind), strings.TrimSpace(address)
+	if !ok || !isAtom(kind) {
+		return OriginalRecipient{}, false
+	}
+	if equalFold(kind, "utf-8") {
+		if text, ok := decodeUnitext(address); ok {
+			address = text
+		}
+	}
+	return OriginalRecipient{kind, address}, true
+}
+
 // encode returns r as a value of ORCPT. An address of the type utf-8 is in the form that needs no SMTPUTF8
 // (utf-8-addr-xtext of RFC 6533 section 3), so that it can be sent to any server.
 func (r OriginalRecipient) encode() string {
