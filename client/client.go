@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,11 +33,25 @@ type Client struct {
 	cfg    *config
 	set    *ext.Set
 	policy ext.Policy
-	raw    net.Conn // the connection that was dialled, beneath TLS
-	wire
-	tx *proto.Sender
+	timer  *time.Timer
+	redial func(context.Context) (net.Conn, error) // nil: the connection was not made here
 
 	mail, rcpt, data, rset *proto.Verb
+
+	busy atomic.Bool
+	cut  atomic.Bool // Close was called while another call was running
+
+	mu        sync.Mutex
+	interrupt func() // ends what the call that is running waits for
+
+	session
+}
+
+// A session is what a client has with a server over one connection.
+type session struct {
+	raw net.Conn // the connection that was dialled, beneath TLS
+	wire
+	tx *proto.Sender
 
 	hello    string
 	caps     proto.Caps
@@ -47,19 +62,21 @@ type Client struct {
 	identity string
 	takeover int  // how often the wire was handed over
 	greeting bool // Dial has not come to its end, or the session began anew
+	altered  bool // it is no longer as Dial made it
 	secret   bool // what is sent must not be traced
 
-	busy    atomic.Bool
-	cut     atomic.Bool // Close was called while another call was running
-	leaving bool        // QUIT has been sent, or is about to be
-	broken  error       // why the connection is closed
+	bounds  ext.ServerLimits // what the server takes
+	mails   int              // MAIL commands sent
+	domains map[string]bool  // of recipients, if there is a bound
+
+	leaving bool  // QUIT has been sent, or is about to be
+	broken  error // why the connection is closed
 
 	out     []byte // appended and not being written
 	spare   []byte // being written, or free
 	text    []byte // a chunk being encoded
 	waiting queue
-	flown   int // how many of waiting have been sent
-	timer   *time.Timer
+	flown   int         // how many of waiting have been sent
 	reply   proto.Reply // the last one that belongs to no delivery
 	sending *delivery   // whose content is being sent after 354
 	claim   *delivery   // that was accepted before the end of a write; it had better end
@@ -85,24 +102,32 @@ func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	limited, cancel := withTimeout(ctx, cfg.Timeouts.Connect)
-	defer cancel()
-	conn, err := dial(limited, network, addr)
-	if err != nil {
-		return nil, &LostError{Doing: "connecting to " + addr, Err: err}
+	connect := func(ctx context.Context) (net.Conn, error) {
+		ctx, cancel := withTimeout(ctx, cfg.Timeouts.Connect)
+		defer cancel()
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, &LostError{Doing: "connecting to " + addr, Err: err}
+		}
+		return conn, nil
 	}
-	return newClient(ctx, conn, host, cfg)
+	conn, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(ctx, conn, host, cfg, connect)
 }
 
 // NewClient is Dial with a connection that exists already; host is the name that the server's certificate has to be for.
-// The connection belongs to the client, and is closed if there is an error.
+// The connection belongs to the client, and is closed if there is an error. The client cannot make another one when the
+// server takes no more messages over this one; see [LimitError].
 func NewClient(ctx context.Context, conn net.Conn, host string, opt *Options) (*Client, error) {
 	cfg, err := newConfig(opt)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return newClient(ctx, conn, host, cfg)
+	return newClient(ctx, conn, host, cfg, nil)
 }
 
 // target takes addr apart.
@@ -124,8 +149,9 @@ func target(addr string) (network, dial, host string, err error) {
 	return "tcp", net.JoinHostPort(d.ASCII(), port), d.ASCII(), nil
 }
 
-func newClient(ctx context.Context, conn net.Conn, host string, cfg *config) (*Client, error) {
-	c := &Client{cfg: cfg, set: cfg.set, raw: conn, hello: cfg.helloName(conn)}
+func newClient(ctx context.Context, conn net.Conn, host string, cfg *config,
+	redial func(context.Context) (net.Conn, error)) (*Client, error) {
+	c := &Client{cfg: cfg, set: cfg.set, redial: redial}
 	c.policy = ext.Policy{
 		TLS: cfg.TLS, TLSConfig: cfg.tlsConfig(host),
 		Credentials: cfg.Credentials, AllowInsecureAuth: cfg.AllowInsecureAuth,
@@ -133,30 +159,39 @@ func newClient(ctx context.Context, conn net.Conn, host string, cfg *config) (*C
 	table := c.set.Table()
 	c.mail, c.rcpt = table.Lookup("MAIL"), table.Lookup("RCPT")
 	c.data, c.rset = table.Lookup("DATA"), table.Lookup("RSET")
-	c.tx = proto.NewSender(table, cfg.Limits)
 	c.timer = time.NewTimer(time.Hour)
 	c.timer.Stop()
-	if cfg.trace.Connected != nil {
-		cfg.trace.Connected(conn.LocalAddr(), conn.RemoteAddr())
+	if err := c.begun(ctx, conn); err != nil {
+		return nil, err
 	}
-	if cfg.TLS == ext.TLSImplicit {
+	return c, nil
+}
+
+// begun begins a session on conn, which is closed if there is an error.
+func (c *Client) begun(ctx context.Context, conn net.Conn) error {
+	c.session = session{raw: conn, tx: proto.NewSender(c.set.Table(), c.cfg.Limits), hello: c.cfg.helloName(conn)}
+	c.interruptible(func() { conn.Close() })
+	if c.cfg.trace.Connected != nil {
+		c.cfg.trace.Connected(conn.LocalAddr(), conn.RemoteAddr())
+	}
+	if c.cfg.TLS == ext.TLSImplicit {
 		secured, err := c.handshake(ctx, conn)
 		if err != nil {
 			conn.Close()
-			err = &ext.TLSError{Err: err}
-			if cfg.trace.Closed != nil {
-				cfg.trace.Closed(err)
+			c.broken = &ext.TLSError{Err: err}
+			if c.cfg.trace.Closed != nil {
+				c.cfg.trace.Closed(c.broken)
 			}
-			return nil, err
+			return c.broken
 		}
 		conn = secured
 	}
 	c.open(conn)
-	if err := c.start(ctx); err != nil {
+	err := c.start(ctx)
+	if err != nil {
 		c.quit(ctx)
-		return nil, err
 	}
-	return c, nil
+	return err
 }
 
 // handshake starts TLS on a connection on which nothing else has been said.
@@ -192,12 +227,25 @@ func (c *Client) secured(conn net.Conn) {
 func (c *Client) Close() error {
 	if !c.busy.CompareAndSwap(false, true) {
 		c.cut.Store(true)
-		c.raw.Close()
+		c.mu.Lock()
+		stop := c.interrupt
+		c.mu.Unlock()
+		stop()
 		return nil
 	}
 	defer c.busy.Store(false)
 	c.quit(context.Background())
 	return nil
+}
+
+// interruptible makes stop what Close calls if it is called while another call is running.
+func (c *Client) interruptible(stop func()) {
+	c.mu.Lock()
+	c.interrupt = stop
+	c.mu.Unlock()
+	if c.cut.Load() {
+		stop()
+	}
 }
 
 // quit says QUIT if there is anybody to hear it, and closes the connection.
@@ -269,7 +317,10 @@ func (c *Client) Verified() bool { return c.verified }
 func (c *Client) Identity() string { return c.identity }
 
 // Authenticated records the name that the client has authenticated as. It is for extensions.
-func (c *Client) Authenticated(identity string) { c.identity = identity }
+func (c *Client) Authenticated(identity string) {
+	c.identity = identity
+	c.altered = c.altered || !c.greeting
+}
 
 // Secret makes the trace leave out what is sent until the exchange is over. It is for extensions.
 func (c *Client) Secret() { c.secret = true }

@@ -17,31 +17,36 @@ import (
 // Messages are sent by Send: a command that is followed by content is refused, and so are EHLO and QUIT. After a command
 // whose success makes the session begin anew Do introduces the client again; an error of that comes with the reply.
 func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
-	v := c.set.Table().Lookup(verb)
-	if err := c.permit(v, verb); err != nil {
-		return proto.Reply{}, err
-	}
-	r, err := c.do(ctx, v, args)
-	if err != nil || c.tx.State() != proto.Hello {
-		return r, err
-	}
-	c.forget()
-	if c.greeting {
-		return r, nil // Dial is about to
-	}
-	return r, c.introduce(ctx)
-}
-
-func (c *Client) do(ctx context.Context, v *proto.Verb, args string) (proto.Reply, error) {
 	if err := c.begin(ctx); err != nil {
 		return proto.Reply{}, err
 	}
 	defer c.end()
+	return c.do(ctx, verb, args)
+}
+
+func (c *Client) do(ctx context.Context, verb, args string) (proto.Reply, error) {
+	v := c.set.Table().Lookup(verb)
+	if err := c.permit(v, verb); err != nil {
+		return proto.Reply{}, err
+	}
 	r, err := c.exchange(ctx, v, []byte(args))
 	if err == nil && c.tx.State() == proto.Closed {
 		c.fail(ErrClosed)
 	}
-	return r, err
+	if err != nil || c.tx.State() != proto.Hello {
+		return r, err
+	}
+	c.forget()
+	return r, c.again(ctx)
+}
+
+// again introduces the client after a command has made the session begin anew, unless Dial is about to.
+func (c *Client) again(ctx context.Context) error {
+	if c.greeting {
+		return nil
+	}
+	c.altered = true
+	return c.introduce(ctx)
 }
 
 // permit says why v must not be sent by Do, if so.
@@ -82,6 +87,10 @@ func (c *Client) Line(ctx context.Context, line string) (proto.Reply, error) {
 		return proto.Reply{}, err
 	}
 	defer c.end()
+	return c.line(ctx, line)
+}
+
+func (c *Client) line(ctx context.Context, line string) (proto.Reply, error) {
 	out, err := c.tx.AppendLine(c.out, []byte(line))
 	if err != nil {
 		return proto.Reply{}, err
@@ -122,17 +131,14 @@ func (c *Client) simple(ctx context.Context, verb string) error {
 //
 // An error of take, or nil for a connection, closes the client. It is for extensions.
 func (c *Client) Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
-	if err := c.handOver(ctx, take); err != nil || c.greeting {
-		return err
-	}
-	return c.introduce(ctx) // after Dial nobody else would
-}
-
-func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
 	defer c.end()
+	return c.handOver(ctx, take)
+}
+
+func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
 	if c.tx.State() != proto.Handover {
 		return errors.New("smtp: there is nothing to hand over: no command that leads to it has succeeded")
 	}
@@ -153,12 +159,37 @@ func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Co
 	c.tx.Restart(proto.Hello)
 	c.forget()
 	c.secured(next)
-	return nil
+	return c.again(ctx)
+}
+
+// A dialogue is a client in the hands of an extension, which is called while the client is busy.
+type dialogue struct{ *Client }
+
+func (d dialogue) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
+	if err := d.check(ctx); err != nil {
+		return proto.Reply{}, err
+	}
+	return d.do(ctx, verb, args)
+}
+
+func (d dialogue) Line(ctx context.Context, line string) (proto.Reply, error) {
+	if err := d.check(ctx); err != nil {
+		return proto.Reply{}, err
+	}
+	return d.line(ctx, line)
+}
+
+func (d dialogue) Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	if err := d.check(ctx); err != nil {
+		return err
+	}
+	return d.handOver(ctx, take)
 }
 
 // forget forgets what is known of a session that begins anew.
 func (c *Client) forget() {
 	c.caps, c.offer, c.groups, c.identity = proto.Caps{}, 0, false, ""
+	c.bounds = ext.ServerLimits{}
 	c.tx.SetGroups(false)
 	c.tx.SetStatus(false)
 }

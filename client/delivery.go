@@ -352,21 +352,35 @@ func (d *delivery) done() bool {
 	return d.open == 0
 }
 
+// refusedWhole reports whether the server has refused the message, and not just recipients, and returns what it said.
+func (d *delivery) refusedWhole(p proto.Protocol) (RecipientResult, bool) {
+	all := d.res.Recipients
+	switch {
+	case d.sender != nil:
+		return all[0], true
+	case d.stopped != nil:
+		for _, r := range all {
+			if r.Err == d.stopped {
+				return r, true
+			}
+		}
+	case len(d.good) > 0 && p == proto.SMTP && !d.split:
+		r := all[d.good[0]]
+		return r, r.Err != nil
+	}
+	return RecipientResult{}, false
+}
+
 // outcome returns the result, with a *SendError unless every recipient got the message. The body of one that is to be sent
 // again is put back to where it began, if it can be.
 func (d *delivery) outcome() (*Result, error) {
 	d.body.close()
-	err := d.stopped
-	for i := range d.res.Recipients {
-		failed := d.res.Recipients[i].Err
-		if _, refused := errors.AsType[*proto.Error](failed); failed != nil && !(d.unknown && refused) {
-			err = failed
-			break
-		}
+	err := summary(d.res, d.unknown)
+	if err == nil && d.stopped != nil { // for want of recipients
+		err = &SendError{Result: d.res, Unknown: d.unknown, Err: d.stopped}
 	}
-	if err == nil {
-		return d.res, nil
+	if err != nil {
+		d.body.rewind()
 	}
-	d.body.rewind()
-	return d.res, &SendError{Result: d.res, Unknown: d.unknown, Err: err}
+	return d.res, err
 }

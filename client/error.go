@@ -78,7 +78,7 @@ type SendError struct {
 	Result *Result
 	// Unknown means that the connection broke between the end of the content and the reply to it. The server may
 	// have taken the message or not; sending it again may deliver it twice (RFC 1047). In doubt are the recipients whose
-	// Err in Result is not a *proto.Error; those who have one were refused.
+	// Err in Result is neither a *proto.Error nor a *LimitError: the former were refused, the latter were not offered.
 	Unknown bool
 	// Err is what happened to the first recipient that the message did not get to, or to all of them; with Unknown, to the
 	// first one in doubt.
@@ -138,6 +138,9 @@ func Temporary(err error) bool {
 func temporary(err error) bool {
 	if errors.Is(err, ErrClosed) {
 		return true // whatever the reason was, it is not about this call
+	}
+	if _, ok := errors.AsType[*LimitError](err); ok {
+		return true // nobody has said anything about this recipient
 	}
 	if e, ok := errors.AsType[*proto.Error](err); ok {
 		return e.Temporary()

@@ -73,6 +73,7 @@ func (c *Client) sayHello(ctx context.Context) error {
 	c.groups = c.set.Groups(c.offer)
 	c.tx.SetGroups(c.groups)
 	c.tx.SetStatus(c.set.Status(c.offer))
+	c.bounds = c.set.Bounds(c.offer, c)
 	return nil
 }
 
@@ -95,7 +96,7 @@ func (c *Client) connect(ctx context.Context) (again bool, err error) {
 		if list[i].Connect == nil || !c.offer.Has(i) || c.bare() && !takesOver(&list[i]) {
 			continue
 		}
-		if err := list[i].Connect(ctx, c); err != nil {
+		if err := list[i].Connect(ctx, dialogue{c}); err != nil {
 			return false, err
 		}
 		if c.takeover != before || c.tx.State() == proto.Hello {

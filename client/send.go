@@ -13,7 +13,10 @@ import (
 // accepted, and a *SendError otherwise. Those whom the server accepts get the message even if it refuses others.
 //
 // A transaction may have more recipients than the server takes at once. If it says so, and Body is an io.Seeker, the rest
-// are sent in further transactions (RFC 5321 section 4.5.3.1.8).
+// are sent in further transactions (RFC 5321 section 4.5.3.1.8). If the server has said beforehand how much it takes
+// (RFC 9422), no more than that is offered to it, and when it takes no more over this connection, a client made by [Dial]
+// says QUIT and makes another one, with the same Options; commands sent by Do are not repeated, and if one of them has
+// changed the session there is no other connection. Those who are not offered to the server have a [LimitError].
 //
 // The client can be used again afterwards, whether or not there was an error, unless the connection was closed: then
 // further calls return an error that wraps ErrClosed. It is closed if the server is too slow, breaks the rules or says
@@ -24,27 +27,20 @@ func (c *Client) Send(ctx context.Context, m *Message) (*Result, error) {
 		return unsent(m, err)
 	}
 	defer c.end()
-	d := c.sendOne(ctx, m)
-	res, err := d.outcome()
-	for left := d.later; len(left) > 0 && res.Sent() > 0 && c.broken == nil && d.body.rewind(); {
-		rest := *m
-		rest.To = make([]ext.Recipient, len(left))
-		for i, at := range left {
-			rest.To[i] = m.To[at]
-		}
-		d := c.sendOne(ctx, &rest)
-		part, _ := d.outcome()
-		res.Reply = part.Reply
-		for i, at := range left {
-			res.Recipients[at] = part.Recipients[i]
-		}
-		err = summary(res, d.unknown)
-		left = remaining(left, d.later)
-		if part.Sent() == 0 {
-			break
-		}
+	return c.send(ctx, m)
+}
+
+func (c *Client) send(ctx context.Context, m *Message) (*Result, error) {
+	if !c.admits(m.To) {
+		return c.sendParts(ctx, m)
 	}
-	return res, err
+	d := c.sendOne(ctx, m)
+	if len(d.later) == 0 {
+		return d.outcome()
+	}
+	p := &parts{c: c, m: m, res: d.res}
+	p.take(d, everyone(m), nil)
+	return p.send(ctx)
 }
 
 // remaining returns those of left at the places at.
@@ -58,12 +54,25 @@ func remaining(left, at []int32) []int32 {
 
 // summary returns the error that goes with res, nil if all went well.
 func summary(res *Result, unknown bool) error {
+	var first error
 	for i := range res.Recipients {
-		if err := res.Recipients[i].Err; err != nil {
-			return &SendError{Result: res, Unknown: unknown, Err: err}
+		err := res.Recipients[i].Err
+		if err != nil && (first == nil || unknown && !inDoubt(first) && inDoubt(err)) {
+			first = err
 		}
 	}
-	return nil
+	if first == nil {
+		return nil
+	}
+	return &SendError{Result: res, Unknown: unknown, Err: first}
+}
+
+// inDoubt reports whether err leaves open what became of a recipient: if the outcome is unknown at all, it is for those who
+// have neither been refused nor spared.
+func inDoubt(err error) bool {
+	_, refused := errors.AsType[*proto.Error](err)
+	_, spared := errors.AsType[*LimitError](err)
+	return !refused && !spared
 }
 
 // unsent is the outcome for a message that was not even begun.
@@ -136,6 +145,9 @@ func (c *Client) envelope(ctx context.Context, d *delivery) error {
 		return c.fail(err)
 	}
 	for i := range d.m.To {
+		if c.bounds.RcptDomainMax > 0 {
+			admit(&c.domains, c.bounds.RcptDomainMax, d.m.To[i].Address.Domain)
+		}
 		if !c.groups {
 			if err := c.drain(ctx); err != nil {
 				return err
@@ -163,6 +175,9 @@ func (c *Client) command(ctx context.Context, v *proto.Verb, args []byte, e expe
 		out, err := c.tx.AppendCommand(c.out, v, args)
 		if err == nil {
 			c.out = out
+			if v == c.mail {
+				c.mails++
+			}
 			c.expect(e)
 			c.traceCommand(v, args)
 			return nil

@@ -47,6 +47,9 @@ type stream struct {
 // add begins to send m. It reports whether more messages are welcome.
 func (s *stream) add(ctx context.Context, m *Message) bool {
 	c := s.c
+	if !c.admits(m.To) {
+		return s.apart(ctx, m)
+	}
 	d := c.prepare(m)
 	s.list = append(s.list, d)
 	if d.stopped == nil {
@@ -54,6 +57,26 @@ func (s *stream) add(ctx context.Context, m *Message) bool {
 	}
 	s.broken(s.room(ctx))
 	s.report()
+	return !s.full && c.broken == nil
+}
+
+// apart sends a message by itself that the server does not take behind the others: it takes more than one transaction, or
+// another connection.
+func (s *stream) apart(ctx context.Context, m *Message) bool {
+	c := s.c
+	limits := c.bounds
+	s.settle(ctx)
+	var res *Result
+	var err error
+	switch {
+	case c.broken != nil:
+		res, err = unsent(m, &LimitError{limits, &closedError{c.broken}})
+	case s.full:
+		res, err = unsent(m, &LimitError{limits, errUnwanted})
+	default:
+		res, err = c.send(ctx, m)
+	}
+	s.full = !s.each(m, res, err) || s.full
 	return !s.full && c.broken == nil
 }
 
@@ -126,6 +149,18 @@ func (s *stream) report() {
 // finish waits for what is on its way, and leaves the server ready for other messages.
 func (s *stream) finish(ctx context.Context) error {
 	c := s.c
+	s.settle(ctx)
+	if c.broken == nil && c.unready() {
+		if c.reset(ctx) == nil {
+			_ = c.drain(ctx)
+		}
+	}
+	return c.broken
+}
+
+// settle waits for what is on its way.
+func (s *stream) settle(ctx context.Context) {
+	c := s.c
 	for c.broken == nil {
 		if err := c.launch(ctx); err != nil {
 			s.broken(err)
@@ -138,10 +173,4 @@ func (s *stream) finish(ctx context.Context) error {
 		s.broken(c.advance(ctx))
 	}
 	s.report()
-	if c.broken == nil && c.unready() {
-		if c.reset(ctx) == nil {
-			_ = c.drain(ctx)
-		}
-	}
-	return c.broken
 }

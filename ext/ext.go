@@ -65,6 +65,9 @@ type Extension struct {
 	// may carry on a dialogue, say for TLS or authentication. If it takes the wire over, EHLO is sent again and
 	// the round begins anew.
 	Connect func(ctx context.Context, d Dialogue) error
+	// Bound is called on a client after each EHLO whose reply offers the extension. It returns what the server says it
+	// takes, and the client keeps to that: it sends a message in several transactions, or over several connections.
+	Bound func(d Dialogue) ServerLimits
 	// Prepare is called on a client for each message when the extension is on offer. It may add parameters to the
 	// envelope, or refuse the message before a byte of it is sent.
 	Prepare func(c proto.Caps, e *Envelope) error

@@ -16,11 +16,20 @@ import (
 // extension is in use. A session that is [Limited] has further limits, which the extension enforces: MAIL beyond
 // MAILMAX is answered with 421 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
 //
-// A client reads what the server states with [ReadLimits].
+// A client keeps to what the server states: it sends to more recipients in further transactions, and makes a new
+// connection for what one does not take. It does not believe what is stated in clear by a server that has TLS to offer,
+// for somebody in between may have written it. What the server states is told by [ReadLimits].
 func Limits() Extension {
 	return Extension{
 		Keyword:   "LIMITS",
 		Advertise: advertiseLimits,
+		Bound: func(d Dialogue) ServerLimits {
+			if d.TLS() == nil && d.Caps().Has("STARTTLS") {
+				return ServerLimits{}
+			}
+			l, _ := ReadLimits(d.Caps())
+			return l
+		},
 		CheckMail: func(_ context.Context, x Info, _ proto.Address, _ proto.Params) error {
 			q := quotaOf(x)
 			if q == nil || q.MailMax <= 0 {
@@ -109,10 +118,35 @@ type ServerLimits struct {
 	RcptDomainMax int // domains of recipients in a session
 }
 
+// within returns the stricter limits of l and other.
+func (l ServerLimits) within(other ServerLimits) ServerLimits {
+	stricter := func(a, b int) int {
+		if a <= 0 || b > 0 && b < a {
+			return b
+		}
+		return a
+	}
+	return ServerLimits{
+		MailMax:       stricter(l.MailMax, other.MailMax),
+		RcptMax:       stricter(l.RcptMax, other.RcptMax),
+		RcptDomainMax: stricter(l.RcptDomainMax, other.RcptDomainMax),
+	}
+}
+
+// Bounds returns what a server takes whose offer o is, as far as the extensions in it tell: the strictest of each limit.
+func (s *Set) Bounds(o Offer, d Dialogue) ServerLimits {
+	var l ServerLimits
+	for i := range s.list {
+		if o.Has(i) && s.list[i].Bound != nil {
+			l = l.within(s.list[i].Bound(d))
+		}
+	}
+	return l
+}
+
 // ReadLimits returns the limits in a server's reply to EHLO; ok is false if it does not offer LIMITS, or if what it states
 // has not the form of a list of limits. Limits that are not known here are passed over, and so are those with a
-// value that cannot be one (RFC 9422 sections 3 and 4). The reply to the last EHLO counts. What was said in clear where the
-// server has TLS to offer may come from anybody in between.
+// value that cannot be one (RFC 9422 sections 3 and 4). The reply to the last EHLO counts.
 func ReadLimits(c proto.Caps) (l ServerLimits, ok bool) {
 	args, ok := c.Args("LIMITS")
 	if !ok || args == "" {

@@ -1,0 +1,256 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// A LimitError means that a recipient was not offered to the server, or a message not begun, since the server has said that it
+// does not take so many, and that there was no other transaction or connection for it. It is temporary.
+type LimitError struct {
+	Limits ext.ServerLimits // what the server has said
+	Err    error            // why there was no other transaction or connection
+}
+
+func (e *LimitError) Error() string {
+	var what []string
+	for _, l := range []struct {
+		n    int
+		what string
+	}{
+		{e.Limits.MailMax, "%d messages over a connection"},
+		{e.Limits.RcptMax, "%d recipients in a transaction"},
+		{e.Limits.RcptDomainMax, "recipients of %d domains over a connection"},
+	} {
+		if l.n > 0 {
+			what = append(what, fmt.Sprintf(l.what, l.n))
+		}
+	}
+	return "smtp: the server takes " + strings.Join(what, ", ") + ", and this was not offered to it: " + cause(e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// Why what is beyond a limit cannot be sent.
+var (
+	errNoSeeker = errors.New("the content cannot be read again for another transaction: make Body an io.Seeker")
+	errNoDialer = errors.New("the connection was made elsewhere: make another one, and a new client")
+	errUnwanted = errors.New("no further messages were wanted")
+	errAltered  = errors.New("the session is not as Dial has made it, and a new one would be: dial again")
+)
+
+// admits reports whether the server takes a message to all of the recipients in one transaction over this connection.
+func (c *Client) admits(to []ext.Recipient) bool {
+	b := &c.bounds
+	switch {
+	case *b == ext.ServerLimits{}:
+		return true
+	case c.spent(), b.RcptMax > 0 && len(to) > b.RcptMax:
+		return false
+	case b.RcptDomainMax == 0:
+		return true
+	}
+	known := maps.Clone(c.domains)
+	for i := range to {
+		if !admit(&known, b.RcptDomainMax, to[i].Address.Domain) {
+			return false
+		}
+	}
+	return true
+}
+
+// spent reports whether the server takes no further message over this connection.
+func (c *Client) spent() bool { return c.bounds.MailMax > 0 && c.mails >= c.bounds.MailMax }
+
+// admit adds d to the domains, unless there would be more of them than limit.
+func admit(domains *map[string]bool, limit int, d proto.Domain) bool {
+	name := strings.ToLower(d.ASCII())
+	if (*domains)[name] {
+		return true
+	}
+	if len(*domains) >= limit {
+		return false
+	}
+	if *domains == nil {
+		*domains = make(map[string]bool)
+	}
+	(*domains)[name] = true
+	return true
+}
+
+// pick divides left, which are places in to, into those that the server takes in the next transaction and those that it does
+// not.
+func (c *Client) pick(to []ext.Recipient, left []int32) (some, rest []int32) {
+	b := c.bounds
+	if c.spent() {
+		return nil, left
+	}
+	known := maps.Clone(c.domains)
+	for n, i := range left {
+		if b.RcptMax > 0 && len(some) == b.RcptMax {
+			if rest == nil {
+				return some, left[n:]
+			}
+			return some, append(rest, left[n:]...)
+		}
+		if b.RcptDomainMax == 0 || admit(&known, b.RcptDomainMax, to[i].Address.Domain) {
+			some = append(some, i)
+		} else {
+			rest = append(rest, i)
+		}
+	}
+	return some, rest
+}
+
+// renew makes a new connection to the server, which takes no more over this one.
+func (c *Client) renew(ctx context.Context) error {
+	switch {
+	case c.redial == nil:
+		return errNoDialer
+	case c.altered:
+		return errAltered
+	}
+	c.quit(ctx)
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.interruptible(cancel)
+	conn, err := c.redial(limited)
+	if err == nil {
+		err = c.begun(ctx, conn)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case c.cut.Load():
+		err = ErrClosed
+	}
+	c.broken = err
+	return err
+}
+
+// Parts are a message that takes more than one transaction.
+type parts struct {
+	c    *Client
+	m    *Message
+	res  *Result
+	left []int32 // the recipients to be offered, or to be offered again
+
+	body    *source // of the last transaction
+	unknown bool
+}
+
+// sendParts sends a message in as many transactions as it takes. A mistake in any address is found before the first.
+func (c *Client) sendParts(ctx context.Context, m *Message) (*Result, error) {
+	if err := c.vet(m); err != nil {
+		return unsent(m, err)
+	}
+	p := &parts{c: c, m: m, res: newDelivery(m).res, left: everyone(m)}
+	return p.send(ctx)
+}
+
+// everyone returns the places of all recipients.
+func everyone(m *Message) []int32 {
+	all := make([]int32, len(m.To))
+	for i := range all {
+		all[i] = int32(i)
+	}
+	return all
+}
+
+// vet finds an address or a parameter that cannot be sent.
+func (c *Client) vet(m *Message) error {
+	env := ext.Envelope{From: m.From, Mail: m.Mail, To: append([]ext.Recipient(nil), m.To...), Size: -1, Need: m.Need,
+		Verified: c.Verified()}
+	if err := c.set.Prepare(c.offer, c.caps, &env); err != nil {
+		return err
+	}
+	return c.render(newDelivery(m), &env)
+}
+
+// send sends what is left.
+func (p *parts) send(ctx context.Context) (*Result, error) {
+	for len(p.left) > 0 {
+		some, rest := p.next(ctx)
+		if len(some) == 0 {
+			break
+		}
+		part := *p.m
+		part.To = make([]ext.Recipient, len(some))
+		for i, at := range some {
+			part.To[i] = p.m.To[at]
+		}
+		p.take(p.c.sendOne(ctx, &part), some, rest)
+	}
+	err := summary(p.res, p.unknown)
+	if err != nil && p.body != nil {
+		p.body.rewind()
+	}
+	return p.res, err
+}
+
+// next returns those to be offered next, and the rest. There are none if the rest cannot be offered.
+func (p *parts) next(ctx context.Context) (some, rest []int32) {
+	c := p.c
+	if some, rest = c.pick(p.m.To, p.left); len(some) > 0 {
+		return some, rest
+	}
+	limits := c.bounds
+	err := c.renew(ctx)
+	if err == nil {
+		if some, rest = c.pick(p.m.To, p.left); len(some) > 0 {
+			return some, rest
+		}
+	}
+	p.spare(rest, &LimitError{limits, err})
+	return nil, nil
+}
+
+// take takes note of the outcome for some, and finds out who is left.
+func (p *parts) take(d *delivery, some, rest []int32) {
+	c := p.c
+	limits := c.bounds
+	part, _ := d.outcome()
+	for i, at := range some {
+		p.res.Recipients[at] = part.Recipients[i]
+	}
+	p.res.Reply = part.Reply
+	p.body, p.unknown = &d.body, p.unknown || d.unknown
+	later := remaining(some, d.later)
+	if part.Sent() == 0 {
+		later = nil // there would be no end to it
+	}
+	p.left = append(rest[:len(rest):len(rest)], later...)
+	if len(p.left) == 0 {
+		return
+	}
+	whole, refused := d.refusedWhole(c.cfg.Protocol)
+	switch {
+	case c.broken != nil:
+		p.spare(rest, &LimitError{limits, &closedError{c.broken}})
+	case refused:
+		// What is wrong with the message is so for all of them.
+		for _, i := range rest {
+			p.res.Recipients[i].Reply, p.res.Recipients[i].Err = whole.Reply, whole.Err
+		}
+	case !d.body.rewind():
+		p.spare(rest, &LimitError{limits, errNoSeeker})
+	default:
+		return
+	}
+	p.left = nil
+}
+
+// spare settles recipients who are not offered to the server.
+func (p *parts) spare(rest []int32, err error) {
+	for _, i := range rest {
+		p.res.Recipients[i].Err = err
+	}
+	p.left = nil
+}
