@@ -161,9 +161,13 @@ func answer(conn net.Conn, silent string) {
 // TestSendAllLMTP has a server that refuses content with one reply where two are due. What follows has to be spared the
 // confusion (RFC 2033 section 4.2).
 func TestSendAllLMTP(t *testing.T) {
+	synctest.Test(t, testSendAllLMTP)
+}
+
+func testSendAllLMTP(t *testing.T) {
 	opt := func(o *Options) {
 		o.Protocol = proto.LMTP
-		o.Timeouts.Content = time.Millisecond
+		o.Timeouts.Content = time.Minute
 	}
 	script := "S: 220 mail.example\nC: LHLO client.example\nS: 250-mail.example\nS: 250 PIPELINING\n" +
 		"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 554 no\nHANGUP"
