@@ -28,11 +28,15 @@
 //
 // A refusal is a *proto.Error, whose Verb tells what was refused. *[LostError] is trouble with the network,
 // *[ProtocolError] a server that is not one, *ext.TLSError and *ext.AuthError a session that cannot be what it has to be,
-// and *[MessageError], *ext.NeedError and *ext.TooLargeError a message that cannot be sent, or not to this server. What
-// concerns a message is wrapped in a *[SendError]. Programs need not take errors apart to decide what to do:
-// [SafeToRetry] and [Temporary] tell.
+// and *[MessageError], *ext.NeedError and *ext.TooLargeError a message that cannot be sent, or not to this server. A
+// *[LimitError] means that the server takes no more than it was sent. What concerns a message is wrapped in a
+// *[SendError]. Programs need not take errors apart to decide what to do: [SafeToRetry] and [Temporary] tell.
 //
 // # Decisions
+//
+// What a server says it takes (RFC 9422) is what it gets: a client divides recipients over transactions and connections
+// rather than have some of them refused, since a server may count refusals against its client. It says QUIT to make another
+// connection, and asks for Credentials anew.
 //
 // HELO follows only if EHLO was answered with 500 or 502, command not recognised (RFC 5321 section 3.2). 501, 504 and
 // 550 are about the argument, which HELO would have too. There is no HELO where TLS or authentication is still to come.

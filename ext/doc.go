@@ -25,7 +25,7 @@
 //	MT-PRIORITY          6710                 Prioritizer                       Priority, or NeedError
 //	DELIVERBY            2852                 Expediter                         By, or NeedError
 //	RRVS                 7293                 OwnershipChecker                  ValidSince, or NeedError
-//	LIMITS               9422                 RCPTMAX; Limited                  ReadLimits
+//	LIMITS               9422                 RCPTMAX; Limited                  more transactions and connections
 //	(none)               5321 appendix F      502 for SEND, TURN and the like   refused; see Obsolete
 //
 //	CONNEG               4141 section 5       ContentNegotiator                 AddConNeg, or NeedError
@@ -68,7 +68,7 @@
 //
 // On a client, Prepare adds what a message needs and Connect does what has to be done before the first message. Both
 // are called only if the server offered the keyword; what cannot be done is said before a byte of the message is
-// sent.
+// sent. Bound tells the client how much the server takes.
 //
 // # Decisions
 //
