@@ -3,6 +3,7 @@ package ext
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net"
 	"time"
@@ -150,6 +151,9 @@ type Info interface {
 	Origin() *Origin
 	// TLS returns the state of the TLS connection, nil on one in clear.
 	TLS() *tls.ConnectionState
+	// OwnCertificates returns the certificates of the server one of which the client has been shown: one as a rule, more
+	// or none if the session of TLS was resumed, none on a connection in clear.
+	OwnCertificates() []*x509.Certificate
 	// TLSConfig returns the configuration with which TLS can be started, or nil.
 	TLSConfig() *tls.Config
 	// AllowInsecureAuth reports whether the operator permits passwords on connections in clear.

@@ -3,6 +3,7 @@ package ext
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"testing"
@@ -15,6 +16,7 @@ type fakeServer struct {
 	session   any
 	tls       *tls.ConnectionState
 	tlsConfig *tls.Config
+	own       []*x509.Certificate
 	insecure  bool
 	identity  string
 	maxSize   int64
@@ -34,29 +36,30 @@ type fakeServer struct {
 	after net.Conn // what it returned
 }
 
-func (f *fakeServer) Session() any              { return f.session }
-func (f *fakeServer) Protocol() proto.Protocol  { return proto.SMTP }
-func (f *fakeServer) Hostname() string          { return "mail.example" }
-func (f *fakeServer) Hello() string             { return "client.example" }
-func (f *fakeServer) Extended() bool            { return true }
-func (f *fakeServer) LocalAddr() net.Addr       { return &net.TCPAddr{} }
-func (f *fakeServer) RemoteAddr() net.Addr      { return &net.TCPAddr{} }
-func (f *fakeServer) PeerAddr() net.Addr        { return f.peer }
-func (f *fakeServer) Origin() *Origin           { return f.origin }
-func (f *fakeServer) TLS() *tls.ConnectionState { return f.tls }
-func (f *fakeServer) TLSConfig() *tls.Config    { return f.tlsConfig }
-func (f *fakeServer) AllowInsecureAuth() bool   { return f.insecure }
-func (f *fakeServer) Identity() string          { return f.identity }
-func (f *fakeServer) MaxSize() int64            { return f.maxSize }
-func (f *fakeServer) MaxRcpts() int             { return 100 }
-func (f *fakeServer) State() proto.State        { return proto.Ready }
-func (f *fakeServer) MailParams() proto.Params  { return nil }
-func (f *fakeServer) Verb() *proto.Verb         { return f.verb }
-func (f *fakeServer) Args() string              { return f.args }
-func (f *fakeServer) Authenticated(name string) { f.identity = name }
-func (f *fakeServer) AuthFailed() int           { f.failures++; return f.failures }
-func (f *fakeServer) PermitUTF8()               { f.utf8 = true }
-func (f *fakeServer) Table() *proto.Table       { return f.table }
+func (f *fakeServer) Session() any                         { return f.session }
+func (f *fakeServer) Protocol() proto.Protocol             { return proto.SMTP }
+func (f *fakeServer) Hostname() string                     { return "mail.example" }
+func (f *fakeServer) Hello() string                        { return "client.example" }
+func (f *fakeServer) Extended() bool                       { return true }
+func (f *fakeServer) LocalAddr() net.Addr                  { return &net.TCPAddr{} }
+func (f *fakeServer) RemoteAddr() net.Addr                 { return &net.TCPAddr{} }
+func (f *fakeServer) PeerAddr() net.Addr                   { return f.peer }
+func (f *fakeServer) Origin() *Origin                      { return f.origin }
+func (f *fakeServer) TLS() *tls.ConnectionState            { return f.tls }
+func (f *fakeServer) TLSConfig() *tls.Config               { return f.tlsConfig }
+func (f *fakeServer) OwnCertificates() []*x509.Certificate { return f.own }
+func (f *fakeServer) AllowInsecureAuth() bool              { return f.insecure }
+func (f *fakeServer) Identity() string                     { return f.identity }
+func (f *fakeServer) MaxSize() int64                       { return f.maxSize }
+func (f *fakeServer) MaxRcpts() int                        { return 100 }
+func (f *fakeServer) State() proto.State                   { return proto.Ready }
+func (f *fakeServer) MailParams() proto.Params             { return nil }
+func (f *fakeServer) Verb() *proto.Verb                    { return f.verb }
+func (f *fakeServer) Args() string                         { return f.args }
+func (f *fakeServer) Authenticated(name string)            { f.identity = name }
+func (f *fakeServer) AuthFailed() int                      { f.failures++; return f.failures }
+func (f *fakeServer) PermitUTF8()                          { f.utf8 = true }
+func (f *fakeServer) Table() *proto.Table                  { return f.table }
 
 var errHungUp = errors.New("the client has hung up")
 

@@ -36,10 +36,11 @@ func clientBinding(s *tls.ConnectionState) (kind string, data []byte) {
 // serverBindings returns what the data may be of a binding of that type. There is more than one if it is not known
 // which of the server's certificates the client was shown: any of them will do, since nobody else has their keys.
 //
-// It is not known at all which certificate was shown if the configuration makes them up as it goes along
+// It is not known at all on a resumed connection if the configuration makes the certificates up as it goes along
 // (GetCertificate and the like). A client that insists on tls-server-end-point, as do those on .NET, cannot
 // authenticate by SCRAM-PLUS then.
-func serverBindings(s *tls.ConnectionState, c *tls.Config, kind string) [][]byte {
+func serverBindings(x Info, kind string) [][]byte {
+	s := x.TLS()
 	if s == nil {
 		return nil
 	}
@@ -49,12 +50,9 @@ func serverBindings(s *tls.ConnectionState, c *tls.Config, kind string) [][]byte
 		}
 		return nil
 	}
-	if c == nil || c.GetCertificate != nil || c.GetConfigForClient != nil {
-		return nil
-	}
 	var list [][]byte
-	for i := range c.Certificates {
-		if data := endPoint(leaf(&c.Certificates[i])); data != nil {
+	for _, c := range x.OwnCertificates() {
+		if data := endPoint(c); data != nil {
 			list = append(list, data)
 		}
 	}
@@ -86,23 +84,9 @@ func commonBinding(s *tls.ConnectionState, kind string) []byte {
 	return nil
 }
 
-func leaf(c *tls.Certificate) *x509.Certificate {
-	if c.Leaf != nil || len(c.Certificate) == 0 {
-		return c.Leaf
-	}
-	leaf, err := x509.ParseCertificate(c.Certificate[0])
-	if err != nil {
-		return nil
-	}
-	return leaf
-}
-
 // endPoint returns the hash of the certificate, by the hash function of its signature but no weaker one than SHA-256
 // (RFC 5929 section 4.1). It is nil where the signature has none, as with Ed25519.
 func endPoint(c *x509.Certificate) []byte {
-	if c == nil {
-		return nil
-	}
 	var hash crypto.Hash
 	switch c.SignatureAlgorithm {
 	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1,

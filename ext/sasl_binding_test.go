@@ -45,7 +45,7 @@ func ends(t *testing.T, version uint16, session any, creds Credentials) *meeting
 	cert, pool := certificate(t)
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	serverSide, clientSide := tlsStates(t, version, config, &tls.Config{RootCAs: pool})
-	x := &fakeServer{session: session, tls: serverSide, tlsConfig: config}
+	x := &fakeServer{session: session, tls: serverSide, own: clientSide.PeerCertificates[:1]}
 	_, lines := newSet(t, Auth()).Offer(x)
 	d := safeClient(strings.Join(lines, "\n"), creds)
 	d.tls = clientSide
@@ -117,24 +117,20 @@ func TestSCRAMEndPoint(t *testing.T) {
 	if err := Auth().Connect(t.Context(), m); err != nil || m.x.identity != "user" {
 		t.Errorf("%v; server: %q", err, m.x.identity)
 	}
-	other, _ := certificate(t)
-	for _, tt := range []struct {
-		name   string
-		config *tls.Config
-		want   int
-	}{
-		{"one of several", &tls.Config{Certificates: append([]tls.Certificate{other}, m.x.tlsConfig.Certificates...)}, 2},
-		{"certificates made up", &tls.Config{Certificates: m.x.tlsConfig.Certificates,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }}, 0},
-		{"configurations made up", &tls.Config{Certificates: m.x.tlsConfig.Certificates,
-			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }}, 0},
-		{"no configuration", nil, 0},
-		{"no certificate", &tls.Config{Certificates: make([]tls.Certificate, 1)}, 0},
-		{"malformed certificate", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{{1}}}}}, 0},
+	for name, own := range map[string][]*x509.Certificate{
+		"none is known":     nil,
+		"another was shown": ends(t, tls.VersionTLS13, newBoth(), nil).x.own,
+		"it has no hash":    {{Raw: m.x.own[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
 	} {
-		if got := serverBindings(m.x.tls, tt.config, bindEndPoint); len(got) != tt.want {
-			t.Errorf("%s: %d bindings", tt.name, len(got))
+		m.x.own, m.x.identity, m.identity = own, "", ""
+		if err := Auth().Connect(t.Context(), m); err == nil || m.x.identity != "" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.identity)
 		}
+	}
+	m.identity = ""
+	m.x.own = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.own, clientSide.PeerCertificates...)
+	if err := Auth().Connect(t.Context(), m); err != nil || m.x.identity != "user" {
+		t.Errorf("one of several: %v; server: %q", err, m.x.identity)
 	}
 }
 
@@ -145,8 +141,12 @@ func TestEndPointHash(t *testing.T) {
 		x509.ECDSAWithSHA384: 48, x509.SHA384WithRSAPSS: 48, x509.SHA512WithRSA: 64, x509.ECDSAWithSHA512: 64,
 		x509.PureEd25519: 0, x509.UnknownSignatureAlgorithm: 0,
 	} {
-		if got := endPoint(&x509.Certificate{SignatureAlgorithm: algorithm, Raw: []byte("x")}); len(got) != size {
+		got := endPoint(&x509.Certificate{SignatureAlgorithm: algorithm, Raw: []byte("x")})
+		if len(got) != size {
 			t.Errorf("%v: %d octets, want %d", algorithm, len(got), size)
+		}
+		if want := sha256.Sum256([]byte("x")); size == len(want) && string(got) != string(want[:]) {
+			t.Errorf("%v: %x, want %x", algorithm, got, want)
 		}
 	}
 }
@@ -223,7 +223,7 @@ func TestSCRAMBindingRefused(t *testing.T) {
 		{"binding of another version", "SCRAM-SHA-256-PLUS " + b64("p=tls-unique,,n=user,r=x")},
 		{"empty binding", "SCRAM-SHA-256-PLUS " + b64("p=,,n=user,r=x")},
 	} {
-		x := &fakeServer{session: newBoth(), tls: m.x.tls, tlsConfig: m.x.tlsConfig}
+		x := &fakeServer{session: newBoth(), tls: m.x.tls, own: m.x.own}
 		if got := x.serve(t, Auth(), tt.args); !strings.HasPrefix(got, "535 ") {
 			t.Errorf("%s: %q", tt.name, got)
 		}

@@ -178,6 +178,11 @@ func TestSASLBothEnds(t *testing.T) {
 func deliver(t *testing.T, srv *server.Server, config *tls.Config, creds ext.Credentials) error {
 	t.Helper()
 	near, far := net.Pipe()
+	return deliverOver(t, near, far, srv, config, creds)
+}
+
+func deliverOver(t *testing.T, near, far net.Conn, srv *server.Server, config *tls.Config, creds ext.Credentials) error {
+	t.Helper()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -160,7 +160,7 @@ func (s *scramServer) offersPlus() bool {
 }
 
 func (s *scramServer) bindings(kind string) [][]byte {
-	return serverBindings(s.login.x.TLS(), s.login.x.TLSConfig(), kind)
+	return serverBindings(s.login.x, kind)
 }
 
 // look finds the secret of the user, or makes one up.

@@ -51,11 +51,12 @@ type Conn struct {
 	origin    *ext.Origin // nil unless a proxy tells
 	failed    int         // attempts to authenticate
 	tls       *tls.ConnectionState
-	open      bool         // a MAIL was accepted for which Reset has not been called
-	mail      proto.Params // of the transaction
-	status    bool         // replies carry enhanced status codes
-	utf8      bool         // the transaction permits UTF-8
-	binary    bool         // the content is declared to be binary
+	shown     *tls.Certificate // to the client, in the last handshake that was not abbreviated
+	open      bool             // a MAIL was accepted for which Reset has not been called
+	mail      proto.Params     // of the transaction
+	status    bool             // replies carry enhanced status codes
+	utf8      bool             // the transaction permits UTF-8
+	binary    bool             // the content is declared to be binary
 	lines     lineCache
 	exchange  exchange
 	body      body
@@ -128,7 +129,7 @@ func (c *Conn) Origin() *ext.Origin { return c.origin }
 func (c *Conn) TLS() *tls.ConnectionState { return c.tls }
 
 // TLSConfig returns the configuration with which TLS can be started, or nil.
-func (c *Conn) TLSConfig() *tls.Config { return c.srv.opt.TLSConfig }
+func (c *Conn) TLSConfig() *tls.Config { return c.srv.tlsConfig }
 
 // AllowInsecureAuth reports whether Options.AllowInsecureAuth is set.
 func (c *Conn) AllowInsecureAuth() bool { return c.srv.opt.AllowInsecureAuth }

@@ -204,7 +204,11 @@ func (x *exchange) hand(take takeFunc) (net.Conn, error) {
 	_ = c.nc.SetDeadline(deadline)
 	ctx, cancel := c.handshakeContext()
 	defer cancel()
-	next, err := take(ctx, x.rest())
+	given := &showing{x.rest(), c}
+	next, err := take(ctx, given)
+	if next == net.Conn(given) {
+		next = given.Conn
+	}
 	if err == nil && next == nil {
 		err = errors.New("smtp: the connection was not given back")
 	}

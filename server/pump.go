@@ -113,7 +113,7 @@ func (c *Conn) turnAway(e *proto.Error, implicit bool) {
 func (c *Conn) handshake(implicit bool) error {
 	nc := c.raw
 	if implicit {
-		nc = tls.Server(nc, c.srv.opt.TLSConfig)
+		nc = tls.Server(&showing{nc, c}, c.srv.tlsConfig)
 	}
 	t, ok := nc.(interface{ HandshakeContext(context.Context) error })
 	if !ok {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -20,12 +21,13 @@ var ErrServerClosed = errors.New("smtp: server closed")
 // A Server receives mail by SMTP or LMTP. Make one with [New]. Its methods may be called concurrently, and it may
 // serve several listeners at a time.
 type Server struct {
-	backend Backend
-	opt     Options
-	set     *ext.Set
-	chunks  map[string]bool // the verbs that carry content in chunks
-	status  bool            // an extension in use has replies carry enhanced status codes
-	guards  bool            // an extension in use has a Guard
+	backend   Backend
+	opt       Options
+	set       *ext.Set
+	tlsConfig *tls.Config     // opt.TLSConfig, watched
+	chunks    map[string]bool // the verbs that carry content in chunks
+	status    bool            // an extension in use has replies carry enhanced status codes
+	guards    bool            // an extension in use has a Guard
 	// The extensions that check the parameters of MAIL and RCPT.
 	checkMail, checkRcpt []*ext.Extension
 
@@ -69,6 +71,9 @@ func New(b Backend, opt *Options) (*Server, error) {
 		listeners: make(map[*net.Listener]struct{}),
 		conns:     make(map[*Conn]struct{}),
 		hosts:     make(map[netip.Prefix]int),
+	}
+	if o.TLSConfig != nil {
+		s.tlsConfig = watched(o.TLSConfig)
 	}
 	for i := range set.Extensions() {
 		e := &set.Extensions()[i]

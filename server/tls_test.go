@@ -249,3 +249,52 @@ func TestRefusedAfterStartTLS(t *testing.T) {
 		p.quit()
 	}
 }
+
+// TestOwnCertificates: a session learns which certificate the client was shown, however the handshake came about.
+func TestOwnCertificates(t *testing.T) {
+	config, trust := tlsPair(t)
+	cert := config.Certificates[0]
+	made := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }}
+	told := make(chan string, 3)
+	st := &store{newSession: func(_ context.Context, c *server.Conn) error {
+		var raw string
+		for _, own := range c.OwnCertificates() {
+			raw += string(own.Raw)
+		}
+		told <- raw
+		return nil
+	}}
+	srv := newServer(t, st, server.Options{TLSConfig: made})
+	addr, served := listen(t, srv.ServeTLS)
+	nc, err := tls.Dial("tcp", addr, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	implicit := newPeer(t, nc)
+	implicit.expect("220 ")
+	implicit.quit()
+
+	w := dialWire(t, srv)
+	w.ask("", "220 ")
+	w.ask("EHLO x\r\n", "250-")
+	p := w.startTLS(trust)
+	p.ask("EHLO x", "250-")
+	p.quit()
+	want := string(cert.Certificate[0])
+	for i, want := range []string{want, "", want} {
+		if got := <-told; got != want {
+			t.Errorf("session %d learns %x, want %x", i, got, want)
+		}
+	}
+
+	none := newServer(t, st, server.Options{TLSConfig: &tls.Config{}})
+	w = dialWire(t, none)
+	w.ask("", "220 ")
+	w.ask("EHLO x\r\n", "250-")
+	w.ask("STARTTLS\r\n", "220 ")
+	if err := tls.Client(w.nc, trust).Handshake(); err == nil {
+		t.Error("a server without a certificate made a handshake")
+	}
+	_ = srv.Shutdown(t.Context())
+	<-served
+}
