@@ -40,7 +40,7 @@ type Options struct {
 	// was not verified. Whoever listens then has them.
 	AllowInsecureAuth bool
 
-	// Extensions are what the client can make use of; nil means ext.Default(). An empty list that is not nil makes a
+	// Extensions are what the client can make use of; nil means ext.Default(), or ext.LMTP() in LMTP. An empty list that is not nil makes a
 	// client that uses none.
 	Extensions []ext.Extension
 	// Without are keywords that are taken as not offered, for servers known not to do what they say.

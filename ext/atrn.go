@@ -21,6 +21,7 @@ import (
 func Atrn() Extension {
 	return Extension{
 		Keyword:   "ATRN",
+		Role:      NeverSubmission, // RFC 6409 section 7
 		Verbs:     []proto.Verb{{Name: "ATRN", In: proto.Ready, Last: true, OK: proto.Handover}},
 		Patience:  10 * time.Minute, // RFC 2645 section 5.2.1
 		Advertise: func(x Info) (string, bool) { _, ok := As[Reverser](x.Session()); return "", ok },

@@ -19,8 +19,8 @@ import (
 // authenticated. Args are those of the keyword: "imap" for URLs that grant access by themselves (RFC 4467), and such as
 // "imap://imap.example.com" for servers that trust this one, which are told only to clients that have authenticated.
 //
-// It is not among the extensions of [Default]. It is for submission and must not be offered on port 25 (RFC 4468 section
-// 3.1). It requires 8BITMIME. A client calls [BURL].
+// It is among the extensions of [Submission] alone, and a server without a [SubmissionPolicy] cannot use it; nor is it on
+// offer on port 25 (RFC 4468 section 3.1). It requires 8BITMIME. A client calls [BURL].
 func Burl(args ...string) Extension {
 	const states = proto.Rcpt | proto.Chunks
 	last := &proto.Verb{Name: "BURL", In: states, Last: true, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true}
@@ -33,6 +33,7 @@ func Burl(args ...string) Extension {
 	all := strings.Join(args, " ")
 	return Extension{
 		Keyword: "BURL",
+		Role:    SubmissionOnly,
 		Verbs: []proto.Verb{{
 			// As with BDAT, a part that is refused spoils the message, whatever follows it in the group.
 			Name: "BURL", In: states, OK: proto.Chunks, Fail: proto.Broken,

@@ -41,6 +41,13 @@
 //	XCLIENT              Postfix              from the networks given to it     XCLIENT
 //	XFORWARD             Postfix              likewise; OriginRecorder          XFORWARD
 //
+// # Ready sets
+//
+// [Default] suits a server that does everything. [Relay] is for one that takes mail from anybody for its own domains,
+// [LMTP] for one that delivers into mailboxes, and [Submission] for one that users hand their mail to: it has the rules of
+// RFC 6409 with it, a [SubmissionPolicy]. A [SenderChecker] says there who may send from which address. What must not be
+// offered by a server of that kind, or by any other, says so in its [Role], and the server refuses to use it.
+//
 // # How to write an extension
 //
 // It takes one file, in any module. Write a function that returns the Extension, and add its value to the list:
@@ -71,6 +78,9 @@
 // sent. Bound tells the client how much the server takes.
 //
 // # Decisions
+//
+// A submission policy is an extension without keyword, not an option of the server: what it decides with are the same
+// Guard and checks that any extension has, and a set can be asked what kind of server it makes.
 //
 // AUTH has no switch. It is offered if the session can authenticate and the connection is safe, so that it cannot be
 // offered in vain. Passwords.Authenticate returns an error rather than a bool since there are three outcomes, and a

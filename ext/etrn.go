@@ -13,11 +13,12 @@ import (
 // The server does so over connections that it makes to that host, and so the client need not prove who it is.
 //
 // A server offers it if the session is a [QueueStarter], but neither in LMTP nor on the ports of submission, 465 and 587
-// (RFC 6409 section 7), where it is refused with 521. The engine refuses it in a transaction with 503. It is not among the
+// (RFC 6409 section 7), where it is refused with 502. The engine refuses it in a transaction with 503. It is not among the
 // extensions of [Default]. A client that has it in its list can call [ETRN].
 func Etrn() Extension {
 	return Extension{
 		Keyword: "ETRN",
+		Role:    NeverSubmission,
 		Verbs:   []proto.Verb{{Name: "ETRN", In: proto.Ready, Last: true}},
 		Advertise: func(x Info) (string, bool) {
 			_, ok := As[QueueStarter](x.Session())
@@ -86,7 +87,7 @@ func serveETRN(ctx context.Context, x Exchange) error {
 	s, ok := As[QueueStarter](x.Session())
 	switch {
 	case isSubmission(x):
-		return refusal(521, 5, 1, "ETRN is not for submission")
+		return refusal(502, 5, 1, "ETRN is not for submission") // 521 must not be used there either
 	case !ok:
 		return refusal(502, 5, 1, "There are no queues to be started here")
 	case x.Args() == "":

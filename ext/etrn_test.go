@@ -70,7 +70,7 @@ func TestU04_ETRN(t *testing.T) {
 			t.Errorf("port %d: offered %q", tt.port, lines)
 		}
 		x.verb, x.args = &Etrn().Verbs[0], "many.example"
-		want := "521 5.5.1 "
+		want := "502 5.5.1 "
 		if tt.offered {
 			want = "253 2.0.0 "
 		}

@@ -15,8 +15,9 @@ import (
 // a server or a client uses those in its options, and there is no registry. All fields but Keyword may be zero. The
 // functions are shared by all sessions and must be safe for concurrent use.
 type Extension struct {
-	// Keyword is the EHLO keyword, in upper case. Without one the extension is never on offer, and is there for verbs
-	// that cannot succeed: a server answers them otherwise than those it does not know. See [Obsolete].
+	// Keyword is the EHLO keyword, in upper case. Without one the extension is never on offer. It is there for verbs
+	// that cannot succeed, which a server answers otherwise than those it does not know (see [Obsolete]), or for what
+	// Guard, CheckMail and CheckRcpt refuse (see [SubmissionPolicy]).
 	Keyword string
 	// Invalid is why the extension cannot be used, if what its constructor was given makes no sense. It is the error of
 	// whoever is asked to use it.
@@ -33,6 +34,8 @@ type Extension struct {
 	// Meets is what an envelope can need that the extension provides for once it is offered. A client refuses a
 	// message with a need that nothing offered meets, before it sends a byte of it.
 	Meets Need
+	// Role says what the extension has to do with message submission. A server refuses to use it out of place.
+	Role Role
 	// Requires are the keywords of extensions that this one builds on. It is an error to use it without them, and it
 	// is not on offer when one of them is not.
 	Requires []string
@@ -73,6 +76,18 @@ type Extension struct {
 	// envelope, or refuse the message before a byte of it is sent.
 	Prepare func(c proto.Caps, e *Envelope) error
 }
+
+// A Role says what an extension has to do with message submission (RFC 6409). It matters to servers alone: which
+// extensions a server of either kind must not offer is known before it has a client; see [Set.CheckServer].
+type Role uint8
+
+// The roles.
+const (
+	AnyServer       Role = iota // it is for submission and for relay
+	MakesSubmission             // it makes a server one of submission: a [SubmissionPolicy]
+	SubmissionOnly              // no other server may offer it, nor this one on port 25
+	NeverSubmission             // a submission server must not offer it
+)
 
 // A Param describes a parameter of MAIL or RCPT (RFC 5321 section 4.1.2). Two extensions may describe the same Key if
 // both have Values; the parameter then takes the values of both.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -15,24 +13,25 @@ import (
 // FutureRelease returns the extension FUTURERELEASE (RFC 4865): the server that a message is submitted to keeps it until
 // later. Its limits are most; a client needs none.
 //
-// A server offers it if most says how long messages can be kept and the session is a [Holder], but not on port 25 and not
-// in LMTP: it is for submission (section 4.2). A request beyond the limits, or for a time after the one by which the
+// A server offers it if most says how long messages can be kept and the session is a [Holder], but not on port 25, and
+// without a [SubmissionPolicy] it cannot use it at all: it is for submission (section 4.2). A request beyond the limits, or for a time after the one by which the
 // message is to be delivered, is refused with 501 5.5.4. The session reads the request with [ReadHold]. If that is more than
 // the user may have kept, it refuses with 552 (section 6).
 //
 // On a client the caller adds the parameter with [Hold.AddTo]. The message is refused with a [NeedError] if the server does not
 // offer the extension or not for so long, and with another error if it is from the null reverse-path: notifications
-// are not to be held (sections 5.1.1 and 5.3.1). The extension is not among those of [Default].
+// are not to be held (sections 5.1.1 and 5.3.1). The extension is among those of [Submission] alone.
 func FutureRelease(most HoldLimits) Extension {
 	e := Extension{
 		Keyword: "FUTURERELEASE",
+		Role:    SubmissionOnly,
 		Mail: []Param{
 			{Key: "HOLDFOR", Length: len(" HOLDFOR=999999999"), Check: checkHold("HOLDFOR")},
 			{Key: "HOLDUNTIL", Length: len(" HOLDUNTIL=") + longestHoldUntil, Check: checkHold("HOLDUNTIL"), Instead: "HOLDFOR"},
 		},
 		Advertise: func(x Info) (string, bool) {
 			h, ok := As[Holder](x.Session())
-			if !ok || most.Interval == 0 || !h.HoldsMail() || x.Protocol() == proto.LMTP || portOf(x.LocalAddr()) == 25 {
+			if !ok || most.Interval == 0 || !h.HoldsMail() {
 				return "", false
 			}
 			return formatSeconds(most.Interval) + " " + dateTime(most.until(time.Now())), true
@@ -184,12 +183,4 @@ func checkHold(key string) func(string) error {
 		}
 		return nil
 	}
-}
-
-// portOf returns the port of an address of TCP, 0 of another.
-func portOf(a net.Addr) uint16 {
-	if a, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
-		return a.AddrPort().Port()
-	}
-	return 0
 }

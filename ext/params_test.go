@@ -68,17 +68,33 @@ func (a *able) StartQueue(_ context.Context, node ext.Node) (int, error) {
 	return 14, nil
 }
 
-// all returns the extensions of parameters that this package has, and ETRN.
+// all returns the extensions of parameters that this package has, for a server where anybody may submit.
 func all() []ext.Extension {
+	anybody := ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}
 	return append(ext.Default(), ext.FutureRelease(ext.HoldLimits{Interval: time.Hour}), ext.NoSoliciting("net.example:ADV"), ext.MTRK(),
-		ext.ResponsibleSubmitter(), ext.ConPerm(), ext.ConNeg(), ext.Etrn())
+		ext.ResponsibleSubmitter(), ext.ConPerm(), ext.ConNeg(), anybody.Extension())
 }
+
+// dialIn returns the extensions of a server that keeps mail for hosts that dial in.
+func dialIn() []ext.Extension { return append(ext.Default(), ext.Etrn()) }
 
 // say sends the lines to a server of all extensions one by one, and returns the last reply. Until the connection ends there
 // is one to each.
 func say(t *testing.T, s server.Session, lines ...string) string {
 	t.Helper()
-	srv := newServer(t, s, &server.Options{Hostname: "mail.example", Extensions: all(), MaxRcpts: 3})
+	return sayTo(t, all(), s, lines...)
+}
+
+// sayTo is say to a server with the extensions of list.
+func sayTo(t *testing.T, list []ext.Extension, s server.Session, lines ...string) string {
+	t.Helper()
+	srv := newServer(t, s, &server.Options{Hostname: "mail.example", Extensions: list, MaxRcpts: 3})
+	return talk(t, srv, lines...)
+}
+
+// talk sends the lines to srv one by one, and returns the last reply.
+func talk(t *testing.T, srv *server.Server, lines ...string) string {
+	t.Helper()
 	_, raw := over(t, srv, nil)
 	conn := raw()
 	r := bufio.NewReader(conn)
@@ -154,9 +170,6 @@ func TestParamReplies(t *testing.T) {
 		{"CONPERM", []string{from + " CONPERM=1"}, "501 5.5.4 "},
 		{"CONNEG", []string{from + " CONPERM", to + " CONNEG"}, "250-2.1.5 Recipient OK\r\n250 2.1.5 CONNEG (image-file-structure=TIFF)\r\n"},
 		{"E10 RCPTMAX", []string{from, to, to, to, to}, "452 4.5.3 "},
-		{"W12 ETRN", []string{"ETRN @example.org"}, "253 2.0.0 OK, 14 pending messages for node @example.org started\r\n"},
-		{"W12 ETRN in a transaction", []string{from, "ETRN example.org"}, "503 5.5.1 "},
-		{"W12 ETRN after RCPT", []string{from, to, "ETRN example.org"}, "503 5.5.1 "},
 		{"29 SEND", []string{"SEND FROM:<a@b.example>"}, "502 5.5.1 "},
 		{"29 SOML", []string{"SOML FROM:<a@b.example>"}, "502 5.5.1 "},
 		{"29 SAML in a transaction", []string{from, "SAML FROM:<a@b.example>"}, "502 5.5.1 "},
@@ -174,8 +187,24 @@ func TestParamReplies(t *testing.T) {
 	if got := say(t, &able{}, "TURN"); !strings.HasPrefix(got, "502 ") {
 		t.Errorf("TURN before EHLO: %q", got)
 	}
-	if got := say(t, &able{}, "ETRN example.org"); !strings.HasPrefix(got, "503 ") {
-		t.Errorf("ETRN before EHLO: %q", got)
+}
+
+func TestW12_ETRNReplies(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lines []string
+		want  string
+	}{
+		{"at once", []string{ehlo, "ETRN @example.org"}, "253 2.0.0 OK, 14 pending messages for node @example.org started\r\n"},
+		{"before EHLO", []string{"ETRN example.org"}, "503 "},
+		{"in a transaction", []string{ehlo, from, "ETRN example.org"}, "503 5.5.1 "},
+		{"after RCPT", []string{ehlo, from, to, "ETRN example.org"}, "503 5.5.1 "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := sayTo(t, dialIn(), &able{}, tt.lines...); !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 
@@ -188,7 +217,7 @@ func TestB04_Offered(t *testing.T) {
 		code    string
 	}{
 		{&able{quota: ext.Quota{MailMax: 50}}, "DSN|MT-PRIORITY MIXER|DELIVERBY 60|RRVS|LIMITS RCPTMAX=3 MAILMAX=50|FUTURERELEASE 3600 *|" +
-			"NO-SOLICITING net.example:ADV|MTRK|SUBMITTER|CONPERM|CONNEG|ETRN", "250 "},
+			"NO-SOLICITING net.example:ADV|MTRK|SUBMITTER|CONPERM|CONNEG", "250 "},
 		{&keeper{}, "LIMITS RCPTMAX=3|NO-SOLICITING net.example:ADV", "555 5.5.4 "},
 	} {
 		reply := say(t, tt.session, ehlo)

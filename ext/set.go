@@ -25,11 +25,15 @@ type Set struct {
 	rcpt     []rule
 }
 
-// NewSet returns the set of the extensions in list, or of those of [Default] if list is nil. An error names the two
+// NewSet returns the set of the extensions in list. If list is nil, they are those of [Default], or of [LMTP] if that is
+// the protocol. An error names the two
 // extensions that clash over a keyword, a verb or a parameter, or says what is wrong with one of them. A set can have
 // 64 extensions.
 func NewSet(p proto.Protocol, list []Extension) (*Set, error) {
-	if list == nil {
+	switch {
+	case list == nil && p == proto.LMTP:
+		list = LMTP()
+	case list == nil:
 		list = Default()
 	}
 	if len(list) > 64 {
@@ -93,7 +97,7 @@ func (s *Set) Offer(x Info) (Offer, []string) {
 	for i := range s.list {
 		e := &s.list[i]
 		lines[i] = e.Keyword
-		if e.Keyword == "" {
+		if e.Keyword == "" || e.Role == SubmissionOnly && isRelay(x) {
 			continue
 		}
 		if e.Advertise != nil {
@@ -220,26 +224,30 @@ func (e *Extension) check() error {
 	switch {
 	case e.Invalid != nil:
 		return e.Invalid
-	case !isKeyword(e.Keyword) && !e.isRefusal():
+	case !isKeyword(e.Keyword) && !e.onlyRefuses():
 		return fmt.Errorf("smtp: %q is not an EHLO keyword: use upper-case letters, digits and hyphens, with "+
 			"no hyphen at the beginning (RFC 5321 section 4.1.1.1)", e.Keyword)
 	}
 	return nil
 }
 
-// isRefusal reports whether e has no keyword and needs none, because nothing in it can succeed.
-func (e *Extension) isRefusal() bool {
+// onlyRefuses reports whether e has no keyword and needs none, because there is nothing in it that a client can use.
+func (e *Extension) onlyRefuses() bool {
 	for i := range e.Verbs {
 		if e.Verbs[i].OK != proto.Never {
 			return false
 		}
 	}
-	return e.Keyword == "" && len(e.Verbs) > 0 && len(e.Mail)+len(e.Rcpt) == 0
+	refuses := len(e.Verbs) > 0 || e.Guard != nil || e.CheckMail != nil || e.CheckRcpt != nil
+	return e.Keyword == "" && refuses && len(e.Mail)+len(e.Rcpt) == 0
 }
 
 // name is what e is called in errors.
 func (e *Extension) name() string {
-	if e.Keyword == "" {
+	switch {
+	case e.Role == MakesSubmission:
+		return "the submission policy"
+	case e.Keyword == "":
 		return "an extension without keyword"
 	}
 	return e.Keyword
@@ -255,8 +263,8 @@ func (s *Set) resolve() error {
 				j++
 			}
 			if j == len(s.list) {
-				return fmt.Errorf("smtp: the extension %s requires %s: add it to the list, or leave %s out",
-					s.list[i].Keyword, keyword, s.list[i].Keyword)
+				return fmt.Errorf("smtp: %s requires %s: add that to the list, or leave this one out",
+					s.list[i].name(), keyword)
 			}
 			s.requires[i] |= 1 << j
 		}

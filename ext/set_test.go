@@ -66,10 +66,13 @@ func TestNewSetDefault(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"BDAT", "STARTTLS", "AUTH", "HELP", "VRFY", "EXPN", "MAIL"} {
+		for _, name := range []string{"BDAT", "STARTTLS", "AUTH", "HELP", "VRFY", "MAIL"} {
 			if s.Table().Lookup(name) == nil {
 				t.Errorf("%v: no %s", p, name)
 			}
+		}
+		if expn := s.Table().Lookup("EXPN") != nil; expn != (p == proto.SMTP) {
+			t.Errorf("%v: EXPN is known: %v", p, expn)
 		}
 	}
 	if s, err := NewSet(proto.SMTP, []Extension{}); err != nil || len(s.Extensions()) != 0 {

@@ -37,8 +37,8 @@ func (s *lemonadeSession) ResolveURL(_ context.Context, url string) (io.ReadClos
 func TestBURL(t *testing.T) {
 	w := &witness{}
 	theirs, ours := ownTLS(t)
-	list := append(ext.Default(), ext.Burl("imap"))
-	addr := listening(t, lemonade{w}, server.Options{Extensions: list, TLSConfig: theirs, RequireAuth: true})
+	list := ext.Submission(ext.SubmissionPolicy{URLs: []string{"imap"}})
+	addr := listening(t, lemonade{w}, server.Options{Extensions: list, TLSConfig: theirs})
 	c, err := client.Dial(t.Context(), addr, &client.Options{
 		Extensions: list, TLSConfig: ours, Credentials: ext.Password("harry", "secret of harry", "PLAIN"),
 	})

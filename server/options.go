@@ -18,10 +18,11 @@ type Options struct {
 	// Hostname is what the server calls itself: a fully-qualified domain name or an address literal (RFC 5321
 	// section 2.3.5). Default: the name of the machine.
 	Hostname string
-	// Protocol is SMTP, the default, or LMTP (RFC 2033). LMTP must not be offered on port 25.
+	// Protocol is SMTP, the default, or LMTP (RFC 2033), which is not served on port 25.
 	Protocol proto.Protocol
-	// Extensions are what the server offers, in the order of the list; nil means ext.Default(). An empty list that is
-	// not nil makes a server without any.
+	// Extensions are what the server offers, in the order of the list; nil means ext.Default(), or ext.LMTP() if that is
+	// the protocol. An empty list that is not nil makes a server without any. A submission server needs those of
+	// ext.Submission, which bring its rules with them; for a relay there are those of ext.Relay.
 	Extensions []ext.Extension
 
 	// TLSConfig is what TLS is used with; without it there is none. Give it certificates, and GetCertificate if they
@@ -31,8 +32,8 @@ type Options struct {
 	// RequireTLS refuses mail on connections in clear with 530. A server that receives mail from anywhere must not
 	// do so (RFC 3207 section 4).
 	RequireTLS bool
-	// RequireAuth refuses mail from clients that have not authenticated with 530, as a submission server must
-	// (RFC 6409 section 4.3). It needs sessions that can authenticate; see package ext.
+	// RequireAuth refuses mail from clients that have not authenticated with 530. It needs sessions that can authenticate;
+	// see package ext. A submission server has the rule already, among those of ext.SubmissionPolicy.
 	RequireAuth bool
 	// AllowInsecureAuth permits clients to send passwords over connections in clear.
 	AllowInsecureAuth bool

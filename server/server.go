@@ -59,6 +59,9 @@ func New(b Backend, opt *Options) (*Server, error) {
 		return nil, err
 	}
 	set, err := ext.NewSet(o.Protocol, o.Extensions)
+	if err == nil {
+		err = set.CheckServer()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +100,8 @@ func New(b Backend, opt *Options) (*Server, error) {
 	return s, nil
 }
 
-// ListenAndServe listens on the TCP address addr, ":25" if it is empty, and calls Serve.
+// ListenAndServe listens on the TCP address addr, ":25" if it is empty, and calls Serve. LMTP has no port of its own, and
+// needs an address.
 func (s *Server) ListenAndServe(addr string) error {
 	return s.listen(addr, ":25", s.Serve)
 }
@@ -112,6 +116,9 @@ func (s *Server) listen(addr, otherwise string, serve func(net.Listener) error) 
 		return ErrServerClosed
 	}
 	if addr == "" {
+		if s.opt.Protocol == proto.LMTP {
+			return errors.New("smtp: LMTP has no port of its own: say which one to listen on")
+		}
 		addr = otherwise
 	}
 	l, err := net.Listen("tcp", addr)
@@ -124,7 +131,7 @@ func (s *Server) listen(addr, otherwise string, serve func(net.Listener) error) 
 // Serve serves the connections that l accepts until the server or l is closed. It closes l, and returns
 // ErrServerClosed after Shutdown or Close, even while connections live on. A connection that is a *tls.Conn already
 // is taken as it is. Errors of Accept other than that l is closed are logged, and Accept is tried again after a
-// pause.
+// pause. LMTP is not served on TCP port 25, where everybody expects SMTP (RFC 2033 section 5).
 func (s *Server) Serve(l net.Listener) error { return s.serve(l, false) }
 
 // ServeTLS is like Serve for connections that speak TLS from the first octet, as on port 465 (RFC 8314 section 3.3).
@@ -138,6 +145,11 @@ func (s *Server) ServeTLS(l net.Listener) error {
 }
 
 func (s *Server) serve(l net.Listener, implicit bool) error {
+	if s.opt.Protocol == proto.LMTP && portOf(l.Addr()) == 25 {
+		l.Close()
+		return errors.New("smtp: LMTP must not be used on TCP port 25: listen on another port, or on a Unix socket " +
+			"(RFC 2033 section 5)")
+	}
 	if !s.track(&l) {
 		l.Close()
 		return ErrServerClosed
@@ -316,11 +328,10 @@ func (s *Server) forget(c *Conn) {
 // hostOf returns what the connections of a client's host have in common: the IPv4 address, or the /64 that an IPv6
 // host has at its disposal. It is invalid for connections that are not made over IP.
 func hostOf(nc net.Conn) netip.Prefix {
-	a, ok := nc.RemoteAddr().(interface{ AddrPort() netip.AddrPort })
-	if !ok {
+	addr := addrPort(nc.RemoteAddr()).Addr().Unmap().WithZone("")
+	if !addr.IsValid() {
 		return netip.Prefix{}
 	}
-	addr := a.AddrPort().Addr().Unmap().WithZone("")
 	bits := 32
 	if addr.Is6() {
 		bits = 64
@@ -330,4 +341,14 @@ func hostOf(nc net.Conn) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return p
+}
+
+func portOf(a net.Addr) uint16 { return addrPort(a).Port() }
+
+// addrPort returns the address and port of TCP, the zero value of another network.
+func addrPort(a net.Addr) netip.AddrPort {
+	if a, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
+		return a.AddrPort()
+	}
+	return netip.AddrPort{}
 }

@@ -1,0 +1,50 @@
+package ext
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// CheckServer returns why no server can use the set, or nil: an extension in it must not be offered by a server of this kind.
+// A submission server is one with a [SubmissionPolicy]. A client can use any set.
+func (s *Set) CheckServer() error {
+	var policy *Extension
+	for i := range s.list {
+		if e := &s.list[i]; e.Role == MakesSubmission {
+			if policy != nil {
+				return errors.New("smtp: there are two submission policies in the list of extensions: leave one out")
+			}
+			policy = e
+		}
+	}
+	if policy != nil && s.table.Protocol() == proto.LMTP {
+		return errors.New("smtp: a submission policy makes no sense in LMTP: mail is submitted by SMTP (RFC 6409 section 3.1)")
+	}
+	for i := range s.list {
+		switch e := &s.list[i]; {
+		case e.Role == SubmissionOnly && policy == nil:
+			return fmt.Errorf("smtp: %s is for submission servers only: use the extensions of ext.Submission, or leave "+
+				"it out", e.name())
+		case e.Role == NeverSubmission && policy != nil:
+			return fmt.Errorf("smtp: %s must not be offered by a submission server (RFC 6409 section 7): leave it out, "+
+				"and use another server for it", e.name())
+		}
+	}
+	return nil
+}
+
+// isRelay reports whether x is a session of the port where mail is relayed, or of a protocol by which it is delivered. Of a
+// server that takes submissions on port 25 too, nobody can tell that it does (RFC 6409 section 3.1).
+func isRelay(x Info) bool { return portOf(x.LocalAddr()) == 25 || x.Protocol() == proto.LMTP }
+
+// portOf returns the port of an address of TCP, 0 of another.
+func portOf(a net.Addr) uint16 {
+	if a, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
+		return a.AddrPort().Port()
+	}
+	return 0
+}
