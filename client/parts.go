@@ -86,11 +86,14 @@ func admit(domains *map[string]bool, limit int, d proto.Domain) bool {
 }
 
 // pick divides left, which are places in to, into those that the server takes in the next transaction and those that it does
-// not.
-func (c *Client) pick(to []ext.Recipient, left []int32) (some, rest []int32) {
+// not. If most is not 0, it is how many there can be.
+func (c *Client) pick(to []ext.Recipient, left []int32, most int) (some, rest []int32) {
 	b := c.bounds
 	if c.spent() {
 		return nil, left
+	}
+	if b.RcptMax == 0 || most > 0 && most < b.RcptMax {
+		b.RcptMax = most
 	}
 	known := maps.Clone(c.domains)
 	for n, i := range left {
@@ -141,6 +144,7 @@ type parts struct {
 	m    *Message
 	res  *Result
 	left []int32 // the recipients to be offered, or to be offered again
+	most int     // how many the server had room for when it had not for all; 0 if it has not said
 
 	body    *source // of the last transaction
 	unknown bool
@@ -195,16 +199,20 @@ func (p *parts) send(ctx context.Context) (*Result, error) {
 	return p.res, err
 }
 
+// leastRoom is how many recipients every server has to have room for (RFC 5321 section 4.5.3.1.8). One that had room for
+// fewer had other reasons, which may have passed.
+const leastRoom = 100
+
 // next returns those to be offered next, and the rest. There are none if the rest cannot be offered.
 func (p *parts) next(ctx context.Context) (some, rest []int32) {
 	c := p.c
-	if some, rest = c.pick(p.m.To, p.left); len(some) > 0 {
+	if some, rest = c.pick(p.m.To, p.left, p.most); len(some) > 0 {
 		return some, rest
 	}
 	limits := c.bounds
 	err := c.renew(ctx)
 	if err == nil {
-		if some, rest = c.pick(p.m.To, p.left); len(some) > 0 {
+		if some, rest = c.pick(p.m.To, p.left, p.most); len(some) > 0 {
 			return some, rest
 		}
 	}
@@ -223,6 +231,9 @@ func (p *parts) take(d *delivery, some, rest []int32) {
 	p.res.Reply = part.Reply
 	p.body, p.unknown = &d.body, p.unknown || d.unknown
 	later := remaining(some, d.later)
+	if len(later) > 0 {
+		p.most = max(len(d.good), leastRoom)
+	}
 	if part.Sent() == 0 {
 		later = nil // there would be no end to it
 	}

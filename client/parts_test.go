@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -306,4 +307,26 @@ func TestV09_LimitsInClear(t *testing.T) {
 			checkAll(t, m)(c.Send(context.Background(), m))
 		})
 	}
+}
+
+// TestOffersNoMoreThanRoom has a server that takes 120 recipients at a time, and says so by refusing others: from then on it is
+// offered no more than it takes.
+func TestOffersNoMoreThanRoom(t *testing.T) {
+	var to []string
+	for i := range 300 {
+		to = append(to, fmt.Sprintf("r%d@x.example", i))
+	}
+	var script strings.Builder
+	script.WriteString(hello("PIPELINING"))
+	for _, part := range []struct{ from, to, room int }{{0, 300, 120}, {120, 240, 120}, {240, 300, 60}} {
+		script.WriteString("C: MAIL FROM:<a@b.example>\n")
+		for _, r := range to[part.from:part.to] {
+			script.WriteString("C: RCPT TO:<" + r + ">\n")
+		}
+		script.WriteString("C: DATA\n" + strings.Repeat("S: 250 ok\n", 1+part.room))
+		script.WriteString(strings.Repeat("S: 452 4.5.3 no\n", part.to-part.from-part.room) + "S: 354 go on\nC: hello\nC: .\nS: 250 ok\n")
+	}
+	c := dial(t, nil, script.String())
+	m := message("hello\r\n", to...)
+	checkAll(t, m)(c.Send(context.Background(), m))
 }
