@@ -39,7 +39,7 @@ func serveExpn(ctx context.Context, x Exchange) error {
 	}
 	members, err := e.Expand(ctx, list)
 	if err != nil {
-		return err
+		return told(err, utf8)
 	}
 	if len(members) == 0 {
 		return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "The list has no members"}

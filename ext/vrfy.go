@@ -50,7 +50,7 @@ func serveVrfy(ctx context.Context, x Exchange) error {
 	}
 	m, err := v.Verify(ctx, query)
 	if err != nil {
-		return err
+		return told(err, utf8)
 	}
 	return tell([]Mailbox{m}, utf8)
 }
@@ -67,6 +67,23 @@ func ask(x Exchange) (query string, utf8 bool, err error) {
 	return query, utf8, nil
 }
 
+var errNeedsUTF8 = &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 6, Detail: 8},
+	Text: "The reply needs UTF-8: say SMTPUTF8 at the end of the command"}
+
+// told returns the reply that the session has chosen, unless it is one with a mailbox in its text that the client
+// could not read (RFC 6531 section 3.7.4.2).
+func told(err error, utf8 bool) error {
+	e, ok := errors.AsType[*proto.Error](err)
+	if !ok || utf8 || printable(strings.ReplaceAll(e.Text, "\n", "")) {
+		return err
+	}
+	switch e.Code {
+	case 250, 251, 551, 553:
+		return errNeedsUTF8
+	}
+	return err
+}
+
 // tell returns the reply that names the mailboxes, each on a line (RFC 5321 section 3.5.2).
 func tell(list []Mailbox, utf8 bool) error {
 	lines := make([]string, len(list))
@@ -76,8 +93,7 @@ func tell(list []Mailbox, utf8 bool) error {
 		}
 		path, err := m.Address.AppendPath(nil, utf8)
 		if err != nil && !utf8 && !m.Address.IsASCII() {
-			return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 6, Detail: 8},
-				Text: "The reply needs UTF-8: say SMTPUTF8 at the end of the command"}
+			return errNeedsUTF8
 		}
 		if err != nil {
 			return err

@@ -30,6 +30,8 @@ func (d *directory) Verify(_ context.Context, query string) (Mailbox, error) {
 		return Mailbox{"Jörg", address(d.t, "j@münchen.example")}, nil
 	case "nowhere":
 		return Mailbox{Name: "N"}, nil
+	case "umgezogen":
+		return Mailbox{}, &proto.Error{Code: 251, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: "Try <jörg@c.example>"}
 	case "moved":
 		return Mailbox{}, &proto.Error{Code: 551, Status: proto.Status{Class: 5, Subject: 1, Detail: 6}, Text: "Try <a@c.example>"}
 	}
@@ -69,14 +71,16 @@ func TestVrfyExpn(t *testing.T) {
 		{"moved", "VRFY moved", "551 5.1.6 Try <a@c.example>", "moved"},
 		{"no argument", "VRFY", "501 5.5.4 ", ""},
 		{"S06 UTF-8 needed", "VRFY jörg", "550 5.6.8 ", "jörg"},
-		{"S06 UTF-8 permitted", "VRFY jörg SMTPUTF8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"S05 UTF-8 permitted", "VRFY jörg SMTPUTF8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"S06 UTF-8 needed by 251", "VRFY umgezogen", "550 5.6.8 ", "umgezogen"},
+		{"S06 UTF-8 permitted in 251", "VRFY umgezogen SMTPUTF8", "251 2.1.5 Try <jörg@c.example>", "umgezogen"},
 		{"S06 in lower case", "VRFY jörg smtputf8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
 		{"domain in ASCII", "VRFY idn", "250 2.1.5 <j@xn--mnchen-3ya.example>", "idn"},
 		{"parameter alone", "VRFY SMTPUTF8", "550 5.1.1 No such user", "SMTPUTF8"},
 		{"no address", "VRFY nowhere", "not a reply: smtp: ", "nowhere"},
 		{"list", "EXPN list", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 <bare@b.example>", "bare"},
-		{"list in UTF-8", "EXPN all SMTPUTF8", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 Jörg <jörg@b.example>", "jörg"},
-		{"list in UTF-8 without permission", "EXPN all", "550 5.6.8 ", "jörg"},
+		{"S05 list in UTF-8", "EXPN all SMTPUTF8", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"S06 list in UTF-8 without permission", "EXPN all", "550 5.6.8 ", "jörg"},
 		{"refused list", "EXPN secret", "550 5.7.2 Not for you", "secret"},
 		{"empty list", "EXPN empty", "550 5.1.1 ", "empty"},
 		{"no list", "EXPN", "501 5.5.4 ", ""},

@@ -56,6 +56,7 @@ type Conn struct {
 	mail      proto.Params     // of the transaction
 	status    bool             // replies carry enhanced status codes
 	utf8      bool             // the transaction permits UTF-8
+	asked     bool             // the command in hand permits UTF-8 in the reply
 	binary    bool             // the content is declared to be binary
 	lines     lineCache
 	exchange  exchange
@@ -217,7 +218,6 @@ func (c *Conn) endTransaction() {
 		return
 	}
 	c.open, c.mail, c.utf8, c.binary = false, nil, false, false
-	c.rx.SetUTF8(false)
 	if c.resetter != nil {
 		c.watch.arm()
 		c.resetter.Reset(c.ctx)
@@ -296,9 +296,9 @@ func (c *Conn) parse(args []byte, rcpt bool) (*line, *proto.Error) {
 	return e, nil
 }
 
-func isASCII(p []byte) bool {
-	for _, b := range p {
-		if b >= 0x80 {
+func isASCII[T string | []byte](p T) bool {
+	for i := range len(p) {
+		if p[i] >= 0x80 {
 			return false
 		}
 	}

@@ -50,9 +50,6 @@ func (c *Conn) carryOut(ev proto.Event) {
 		c.greeted(ev)
 	case "MAIL":
 		c.account(ev.Verb, c.mailFrom(ev.Args))
-		if !c.open {
-			c.rx.SetUTF8(false)
-		}
 	case "RCPT":
 		c.account(ev.Verb, c.rcptTo(ev.Args))
 	case "DATA":
@@ -249,7 +246,6 @@ func (c *Conn) mailFrom(args []byte) proto.Reply {
 			return e.Reply()
 		}
 	}
-	c.rx.SetUTF8(utf8)
 	c.watch.arm()
 	err := c.session.Mail(c.ctx, addr, params)
 	c.watch.disarm()

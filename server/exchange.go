@@ -34,7 +34,7 @@ func (c *Conn) extension(ev proto.Event, e *ext.Extension) {
 		c.rx.SetStatus(c.status && !x.greets) // RFC 2034 section 4: not in a greeting
 		c.account(x.verb, c.replyTo(e.Keyword, err, okPlain))
 		c.rx.SetStatus(c.status)
-		c.rx.SetUTF8(c.utf8)
+		c.asked = false
 	}
 }
 
@@ -69,7 +69,7 @@ func (x *exchange) AuthFailed() int {
 	return x.failed
 }
 
-func (x *exchange) PermitUTF8() { x.rx.SetUTF8(true) }
+func (x *exchange) PermitUTF8() { x.asked = true }
 
 func (x *exchange) Table() *proto.Table { return x.srv.set.Table() }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -212,26 +213,40 @@ func TestStatusCodes(t *testing.T) {
 	p.quit()
 }
 
-// TestUTF8: addresses that are not ASCII have to be announced (RFC 6531 section 3.4), and replies are ASCII unless
-// they were.
+// TestUTF8: addresses that are not ASCII have to be announced (RFC 6531 section 3.4), and replies are ASCII but for the
+// addresses in 251 and 551 where they were (section 3.7.4.1).
 func TestUTF8(t *testing.T) {
+	const mailUTF8 = "MAIL FROM:<jörg@bücher.example> SMTPUTF8"
 	st := &store{rcpt: func(_ context.Context, to proto.Address, _ proto.Params) error {
-		return &proto.Error{Code: 550, Text: "no " + to.Local + " é"}
+		code, err := strconv.Atoi(to.Domain.ASCII()[:3])
+		return errors.Join(err, &proto.Error{Code: code, Text: "see <müller@c.example>"})
 	}}
-	p := dial(t, newServer(t, st, server.Options{}))
-	p.hello()
-	p.ask("MAIL FROM:<jörg@b.example>", "553 5.6.7",
-		"MAIL FROM:<j@bücher.example>", "553 5.6.7",
-		"MAIL FROM:<a@b.example>", "250 ",
-		"RCPT TO:<jörg@d.example>", "553 5.6.7",
-		"RCPT TO:<j@d.example>", "550 5.0.0 no j ?\r\n",
-		"RSET", "250 ",
-		"MAIL FROM:<jörg@bücher.example> SMTPUTF8", "250 ",
-		"RCPT TO:<jörg@d.example>", "550 5.0.0 no jörg é\r\n",
-		"RSET", "250 ",
-		"MAIL FROM:<a@b.example>", "250 ",
-		"RCPT TO:<j@d.example>", "550 5.0.0 no j ?\r\n")
-	p.quit()
+	for _, c := range []struct {
+		name string
+		ask  []string
+	}{
+		{"S03 announced", []string{mailUTF8, "250 ", "RCPT TO:<jörg@250.example>", "250 "}},
+		{"S03 sender", []string{"MAIL FROM:<jörg@b.example>", "553 5.6.7"}},
+		{"S03 domain", []string{"MAIL FROM:<j@bücher.example>", "553 5.6.7"}},
+		{"S03 recipient", []string{"MAIL FROM:<a@b.example>", "250 ", "RCPT TO:<jörg@250.example>", "553 5.6.7"}},
+		{"S05 in 251", []string{mailUTF8, "250 ", "RCPT TO:<j@251.example>", "251 2.1.5 see <müller@c.example>\r\n"}},
+		{"S05 in 551", []string{mailUTF8, "250 ", "RCPT TO:<j@551.example>", "551 5.1.6 see <müller@c.example>\r\n"}},
+		{"S05 nowhere else", []string{mailUTF8, "250 ", "RCPT TO:<j@550.example>", "550 5.0.0 see <m?ller@c.example>\r\n",
+			"RCPT TO:<j@250.example>", "250 2.1.5 see <m?ller@c.example>\r\n"}},
+		{"S05 not announced", []string{"MAIL FROM:<a@b.example>", "250 ",
+			"RCPT TO:<j@251.example>", "250 2.1.5 The message will be forwarded\r\n",
+			"RCPT TO:<j@551.example>", "550 5.1.6 The user has another address now\r\n",
+			"RCPT TO:<j@553.example>", "553 5.1.3 see <m?ller@c.example>\r\n"}},
+		{"S05 not any more", []string{mailUTF8, "250 ", "RSET", "250 ", "MAIL FROM:<a@b.example>", "250 ",
+			"RCPT TO:<j@551.example>", "550 5.1.6 The user"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := dial(t, newServer(t, st, server.Options{}))
+			p.hello()
+			p.ask(c.ask...)
+			p.quit()
+		})
+	}
 }
 
 func TestLax(t *testing.T) {

@@ -356,6 +356,7 @@ func (c *Conn) reply(r proto.Reply) {
 }
 
 func (c *Conn) replyOnce(r proto.Reply) {
+	r = c.withoutUTF8(r)
 	out, err := c.rx.AppendReply(c.out, r)
 	if err != nil {
 		// Only a row of an extension's verb that does not fit its Serve leads here.
@@ -375,6 +376,26 @@ func (c *Conn) replyOnce(r proto.Reply) {
 	if len(c.out) > maxPending {
 		c.flush()
 	}
+}
+
+// withoutUTF8 sees to it that UTF-8 appears in replies only where the client has permitted it: to the command, or by MAIL
+// for the addresses in 251 and 551. These become 250 and 550 elsewhere, without the address (RFC 6531 section 3.7.4). In
+// any other reply, what is not ASCII is replaced.
+func (c *Conn) withoutUTF8(r proto.Reply) proto.Reply {
+	moved := r.Code == 251 || r.Code == 551
+	permitted := c.asked || moved && c.utf8
+	if moved && !permitted && !isASCII(r.Text) {
+		r.Code--
+		r.Text = "The message will be forwarded"
+		if r.Code == 550 {
+			r.Text = "The user has another address now"
+			if r.Status.IsZero() {
+				r.Status = proto.Status{Class: 5, Subject: 1, Detail: 6}
+			}
+		}
+	}
+	c.rx.SetUTF8(permitted)
+	return r
 }
 
 // flush writes the replies collected.
