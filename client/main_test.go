@@ -38,10 +38,10 @@ func inClear(srv *clienttest.Server) *Options {
 	return &Options{Hello: "client.example", TLS: ext.TLSInsecureNone, Dialer: srv.Dial}
 }
 
-// dial returns a client of a server that plays script.
-func dial(t *testing.T, change func(*Options), script string) *Client {
+// dial returns a client of a server that plays scripts, one for each connection.
+func dial(t *testing.T, change func(*Options), scripts ...string) *Client {
 	t.Helper()
-	opt := inClear(clienttest.New(t, script))
+	opt := inClear(clienttest.New(t, scripts...))
 	if change != nil {
 		change(opt)
 	}

@@ -72,13 +72,13 @@ func TestV08_Limits(t *testing.T) {
 			msgs = append(msgs, message("hello\r\n", strings.Fields(one)...))
 		}
 		t.Run(tt.name, func(t *testing.T) {
-			cl := dialScripts(t, nil, tt.scripts...)
+			cl := dial(t, nil, tt.scripts...)
 			for _, m := range msgs {
 				checkAll(t, m)(cl.Send(context.Background(), m))
 			}
 		})
 		t.Run(tt.name+", SendAll", func(t *testing.T) {
-			cl := dialScripts(t, nil, tt.scripts...)
+			cl := dial(t, nil, tt.scripts...)
 			for _, m := range msgs {
 				m.Body = strings.NewReader("hello\r\n")
 			}
@@ -96,21 +96,6 @@ func TestV08_Limits(t *testing.T) {
 			}
 		})
 	}
-}
-
-// dialScripts is dial with more than one connection.
-func dialScripts(t *testing.T, change func(*Options), scripts ...string) *Client {
-	t.Helper()
-	opt := inClear(clienttest.New(t, scripts...))
-	if change != nil {
-		change(opt)
-	}
-	c, err := Dial(context.Background(), host, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 // checkAll checks that all recipients of m are served.
@@ -158,7 +143,7 @@ func TestLimitsNotObeyed(t *testing.T) {
 		{"an address that cannot be sent", func(m *Message) { m.To[2].Address.Local = "jörg" }, []string{one}, "-1 -1 -1", false},
 	} {
 		t.Run("V08 "+tt.name, func(t *testing.T) {
-			cl := dialScripts(t, nil, tt.scripts...)
+			cl := dial(t, nil, tt.scripts...)
 			m := message("hello\r\n", a, b, c)
 			if tt.change != nil {
 				tt.change(m)
