@@ -150,6 +150,29 @@ func (c *Conn) State() proto.State { return c.rx.State() }
 // MailParams returns the parameters of the open transaction's MAIL command. They must not be modified.
 func (c *Conn) MailParams() proto.Params { return c.mail }
 
+// With returns how the message of the open transaction is being received, as the WITH clause of its Received field names
+// it: such as ESMTPSA or LMTP (RFC 3848), or UTF8SMTPS if the client announced UTF-8 (RFC 6531 section 4.3).
+func (c *Conn) With() string {
+	if !c.extended {
+		return "SMTP"
+	}
+	with := "E"
+	switch {
+	case c.utf8:
+		with = "UTF8"
+	case c.Protocol() == proto.LMTP:
+		with = ""
+	}
+	with += c.Protocol().String()
+	if c.tls != nil {
+		with += "S"
+	}
+	if c.identity != "" {
+		with += "A"
+	}
+	return with
+}
+
 // use goes on with the connection nc.
 func (c *Conn) use(nc net.Conn) {
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -68,11 +69,11 @@ func TestLMTP(t *testing.T) {
 		say  string
 		want []string
 	}{
-		{"without DataEach", nil, "hello\r\n.", []string{"250 2.0.0", "250 2.0.0", "250 2.0.0"}},
-		{"too large", nil, strings.Repeat("x", 2000) + "\r\n.", []string{"552 5.3.4", "552 5.3.4", "552 5.3.4"}},
+		{"T02 without DataEach", nil, "hello\r\n.", []string{"250 2.0.0", "250 2.0.0", "250 2.0.0"}},
+		{"T11 too large", nil, strings.Repeat("x", 2000) + "\r\n.", []string{"552 5.3.4", "552 5.3.4", "552 5.3.4"}},
 		{"bare LF", nil, "a\nb\r\n.", []string{"554 5.6.0", "554 5.6.0", "554 5.6.0"}},
 		{"no results", readAll, ".", []string{"250 2.0.0", "250 2.0.0", "250 2.0.0"}},
-		{"results", func(ctx context.Context, r io.Reader, result func(int, error)) error {
+		{"T02 results", func(ctx context.Context, r io.Reader, result func(int, error)) error {
 			err := readAll(ctx, r, result)
 			result(2, nil)
 			result(0, server.Accepted("delivered"))
@@ -105,8 +106,8 @@ func TestLMTP(t *testing.T) {
 	}
 }
 
-// TestLMTPAsReady: a result is sent when it is known and those before it are (RFC 2033 section 4.2).
-func TestLMTPAsReady(t *testing.T) {
+// TestT07_AsReady: a result is sent when it is known and those before it are (RFC 2033 section 5).
+func TestT07_AsReady(t *testing.T) {
 	next := make(chan int)
 	var wg sync.WaitGroup
 	p := deliver(t, func(_ context.Context, r io.Reader, result func(int, error)) error {
@@ -138,8 +139,8 @@ func TestLMTPAsReady(t *testing.T) {
 	p.quit()
 }
 
-// TestLMTPChunks: only the last chunk has a reply for each recipient (RFC 2033 section 4.3).
-func TestLMTPChunks(t *testing.T) {
+// TestT04_Chunks: only the last chunk has a reply for each recipient (RFC 2033 section 4.3).
+func TestT04_Chunks(t *testing.T) {
 	p := deliver(t, func(_ context.Context, r io.Reader, result func(int, error)) error {
 		_, err := io.Copy(io.Discard, r)
 		result(1, errFull)
@@ -155,10 +156,75 @@ func TestLMTPChunks(t *testing.T) {
 	p.quit()
 }
 
-func TestLMTPVerbs(t *testing.T) {
+// TestT01T03_Verbs: LHLO alone introduces a client, and content needs a recipient (RFC 2033 section 4).
+func TestT01T03_Verbs(t *testing.T) {
 	p := dial(t, newServer(t, &store{}, server.Options{Protocol: proto.LMTP}))
 	p.expect("220 ")
 	p.ask("EHLO x", "500 ", "HELO x", "500 ", "LHLO", "501 ", "LHLO x", "250-", "MAIL FROM:<a@b.example>", "250 ",
 		"DATA", "503 ")
 	p.quit()
+}
+
+// A wellKnown is a listener of a port that tests cannot listen on. Nobody connects.
+type wellKnown struct {
+	addr   net.Addr
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *wellKnown) Accept() (net.Conn, error) {
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *wellKnown) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *wellKnown) Addr() net.Addr { return l.addr }
+
+// TestT06_Port25: LMTP must not be used there (RFC 2033 section 5).
+func TestT06_Port25(t *testing.T) {
+	config, _ := tlsPair(t)
+	loopback := net.IPv4(127, 0, 0, 1)
+	for _, tt := range []struct {
+		name     string
+		protocol proto.Protocol
+		addr     net.Addr
+		refused  bool
+	}{
+		{"LMTP on 25", proto.LMTP, &net.TCPAddr{IP: loopback, Port: 25}, true},
+		{"LMTP on 24", proto.LMTP, &net.TCPAddr{IP: loopback, Port: 24}, false},
+		{"LMTP on a Unix socket", proto.LMTP, &net.UnixAddr{Name: "lmtp", Net: "unix"}, false},
+		{"SMTP on 25", proto.SMTP, &net.TCPAddr{IP: loopback, Port: 25}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := newServer(t, &store{}, server.Options{Protocol: tt.protocol, TLSConfig: config})
+			for _, serve := range []func(net.Listener) error{srv.Serve, srv.ServeTLS} {
+				l := &wellKnown{addr: tt.addr, closed: make(chan struct{})}
+				served := make(chan error, 1)
+				go func() { served <- serve(l) }()
+				if !tt.refused {
+					l.Close()
+					if err := <-served; !errors.Is(err, net.ErrClosed) {
+						t.Errorf("%v, want it to accept until the listener is closed", err)
+					}
+					continue
+				}
+				if err := <-served; err == nil || !strings.HasPrefix(err.Error(), "smtp: LMTP ") || !strings.Contains(err.Error(), "port 25") {
+					t.Errorf("%v, want an error about port 25", err)
+				}
+				select {
+				case <-l.closed:
+				default:
+					t.Error("the listener is left open")
+				}
+			}
+		})
+	}
+	srv := newServer(t, &store{}, server.Options{Protocol: proto.LMTP})
+	if err := srv.ListenAndServe(""); err == nil || !strings.Contains(err.Error(), "which one") {
+		t.Errorf("without a port: %v", err)
+	}
 }

@@ -1,0 +1,215 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"io"
+	"net/mail"
+	"strings"
+	"time"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// A Completion is what [Complete] adds to headers.
+type Completion struct {
+	// Hostname stands behind the "@" of a Message-ID. It should be [Conn.Hostname] or the domain of the sender; what is
+	// neither a domain name nor an address literal becomes "localhost".
+	Hostname string
+	// Sender is who has submitted the message, in the field Sender, which is added if From does not name this mailbox
+	// and no other (RFC 5322 section 3.6.2). The zero value adds none, and so does an address that is not ASCII.
+	Sender proto.Address
+}
+
+// Complete returns a reader of the message that r returns, with what its header lacks: Date and Message-ID, which every
+// message has or should have (RFC 5322 section 3.6), and Sender if it is asked for. A submission server does so for programs that
+// leave them out (RFC 6409 section 8); a relay must not (RFC 5321 section 6.4). In a session's Data:
+//
+//	r = server.Complete(r, server.Completion{Hostname: s.conn.Hostname()})
+//
+// The fields are added behind those that the message has. Everything else passes octet for octet as it comes, without being
+// stored: no field is changed, moved or looked at but by its name, except that a copy of a From of up to 4 KiB is kept for
+// Sender. Lines end with CRLF. The header ends at an empty line, at the end of the message, or, as in other servers, at a line that
+// cannot belong to a header; if something is added there, an empty line is too. The errors of r are passed on, and nothing is added to
+// a message that breaks off.
+func Complete(r io.Reader, add Completion) io.Reader {
+	return &completer{r: bufio.NewReaderSize(r, completeBuffer), add: add}
+}
+
+// completeBuffer is how much is read at a time. It has to hold the name of a field, and is longer than any line may be
+// (RFC 5322 section 2.1.1).
+const completeBuffer = 2048
+
+// longestFrom is how much of a From field is kept. One that is longer has more mailboxes than one.
+const longestFrom = 4096
+
+// A completer is the reader that Complete returns.
+type completer struct {
+	r   *bufio.Reader
+	add Completion
+	out []byte // to be returned next
+	err error  // behind out
+
+	past   bool // the header is over
+	within bool // what comes next belongs to a line that has begun
+	cr     bool // the last octet was CR
+	lines  int  // that have begun
+
+	hasDate, hasID, hasSender bool
+	froms                     int
+	inFrom                    bool
+	from                      []byte // the From field, as it came
+}
+
+func (c *completer) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for len(c.out) == 0 {
+		switch {
+		case c.err != nil:
+			return 0, c.err
+		case c.past:
+			return c.r.Read(p)
+		}
+		c.next()
+	}
+	n := copy(p, c.out)
+	c.out = c.out[n:]
+	return n, nil
+}
+
+// next reads a line of the header, or a part of one that is long.
+func (c *completer) next() {
+	piece, err := c.r.ReadSlice('\n')
+	c.out, c.err = piece, err
+	if err == bufio.ErrBufferFull {
+		c.err = nil
+	} else if err != nil && err != io.EOF {
+		return
+	}
+	if len(piece) > 0 {
+		if !c.within && c.ends(piece) {
+			c.past = true
+			c.insert(piece)
+		} else {
+			c.keepFrom(piece)
+		}
+		crlf := bytes.HasSuffix(piece, []byte("\r\n")) || c.cr && len(piece) == 1 && piece[0] == '\n'
+		c.within, c.cr = !crlf, piece[len(piece)-1] == '\r'
+	}
+	if c.err == nil || c.past {
+		return
+	}
+	if fields := c.fields(); len(fields) > 0 {
+		c.out = bytes.Clone(c.out)
+		if c.within {
+			c.out = append(c.out, "\r\n"...)
+		}
+		c.out = append(c.out, fields...)
+	}
+}
+
+// insert adds the fields that are missing before piece, with which the header is over.
+func (c *completer) insert(piece []byte) {
+	fields := c.fields()
+	if len(fields) == 0 {
+		return
+	}
+	if string(piece) != "\r\n" {
+		fields = append(fields, "\r\n"...)
+	}
+	c.out = append(fields, piece...)
+}
+
+// ends reports whether the header is over with the line that begins with piece. If it is not, it takes note of the field.
+func (c *completer) ends(piece []byte) bool {
+	first := c.lines == 0
+	c.lines++
+	if piece[0] == ' ' || piece[0] == '\t' {
+		return first
+	}
+	c.inFrom = false
+	name, ok := fieldName(piece)
+	if !ok {
+		// A line of mbox, which is no field, is often left before those that are.
+		return !(first && bytes.HasPrefix(piece, []byte("From ")))
+	}
+	switch strings.ToLower(name) {
+	case "date":
+		c.hasDate = true
+	case "message-id":
+		c.hasID = true
+	case "sender":
+		c.hasSender = true
+	case "from":
+		c.froms++
+		c.inFrom = true
+	}
+	return false
+}
+
+// fieldName returns the name of the field that begins with line, of printable ASCII without a colon (RFC 5322 section
+// 2.2). There may be white space before the colon in what is old (RFC 5322 section 4.5).
+func fieldName(line []byte) (name string, ok bool) {
+	before, _, ok := bytes.Cut(line, []byte{':'})
+	before = bytes.TrimRight(before, " \t")
+	for _, b := range before {
+		if b <= ' ' || b > '~' {
+			return "", false
+		}
+	}
+	return string(before), ok && len(before) > 0
+}
+
+// keepFrom keeps what belongs to the field From.
+func (c *completer) keepFrom(piece []byte) {
+	if !c.inFrom || c.add.Sender.IsNull() || len(c.from) > longestFrom {
+		return
+	}
+	c.from = append(c.from, piece...)
+}
+
+// fields returns those that the header lacks.
+func (c *completer) fields() []byte {
+	var b []byte
+	if !c.hasDate {
+		b = time.Now().AppendFormat(b, "Date: Mon, 02 Jan 2006 15:04:05 -0700\r\n")
+	}
+	if !c.hasID {
+		b = append(b, "Message-ID: <"+strings.ToLower(rand.Text())+"@"+idHost(c.add.Hostname)+">\r\n"...)
+	}
+	if c.hasSender || c.add.Sender.IsNull() || c.fromIs(c.add.Sender) {
+		return b
+	}
+	if path, err := c.add.Sender.AppendPath(nil, false); err == nil && !c.add.Sender.Domain.IsZero() {
+		b = append(append(append(b, "Sender: "...), path...), "\r\n"...)
+	}
+	return b
+}
+
+// idHost returns what can stand behind the "@" of a Message-ID: name, in ASCII, if it is a domain name or an address
+// literal.
+func idHost(name string) string {
+	d, err := proto.ParseDomain(name)
+	if err != nil {
+		return "localhost"
+	}
+	return d.ASCII()
+}
+
+// fromIs reports whether the message is from a alone.
+func (c *completer) fromIs(a proto.Address) bool {
+	if c.froms != 1 || len(c.from) > longestFrom {
+		return false
+	}
+	_, value, _ := strings.Cut(string(c.from), ":")
+	list, err := mail.ParseAddressList(strings.TrimSpace(strings.ReplaceAll(value, "\r\n", "")))
+	if err != nil || len(list) != 1 {
+		return false
+	}
+	path := (&mail.Address{Address: list[0].Address}).String() // which quotes what has to be quoted
+	from, err := proto.ParseAddress(strings.Trim(path, "<>"))
+	return err == nil && from.Equal(a)
+}
