@@ -1,0 +1,407 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// R13: the report on Carol of RFC 3461 section 10.7, with the fields that section 6.3 demands, in the order of the grammar in
+// RFC 3464.
+func TestR13_Compose(t *testing.T) {
+	m := message(t, "RET=HDRS ENVID=QQ+2B314159", content)
+	m.ReceivedFrom = MTA{Type: "dns", Name: "pc.example.org", Comment: "[192.0.2.7]"}
+	m.Arrival = time.Date(2026, 11, 22, 3, 4, 5, 0, time.FixedZone("", -5*3600))
+	reply, err := refusal(550, "5.1.1", "error - no such recipient\nask postmaster")
+	o := NextHop{Host: "Ivory.EDU"}.Outcome(to(t, "Carol@Ivory.EDU", "NOTIFY=FAILURE ORCPT=rfc822;Carol@Ivory.EDU"), reply, err)
+	o.LastAttempt = m.Arrival.Add(time.Minute)
+	o.Fields = []Field{{"SMTP-Remote-Recipient", "Carol@Ivory.EDU"}}
+	due := m.Due([]Outcome{o})
+	if len(due) != 1 {
+		t.Fatal(due)
+	}
+	due[0].Fields = []Field{{"X-Queue-ID", "4711"}}
+	h, leaves := dissect(t, compose(t, m, due[0], host))
+	for key, want := range map[string]string{
+		"From": "Mail Delivery System <postmaster@mail.example.org>", "To": "<Alice@Example.ORG>",
+		"Subject": "Undelivered mail", "Date": "Sun, 22 Nov 2026 04:00:00 +0100", "Mime-Version": "1.0",
+		"Auto-Submitted": "auto-replied",
+	} {
+		if h.Get(key) != want {
+			t.Errorf("%s: %q, want %q", key, h.Get(key), want)
+		}
+	}
+	if id := h.Get("Message-Id"); !strings.HasPrefix(id, "<") || !strings.HasSuffix(id, "@mail.example.org>") || len(id) < 40 {
+		t.Errorf("Message-ID %s", id)
+	}
+	if len(leaves) != 3 {
+		t.Fatalf("%d parts", len(leaves))
+	}
+	if l := leaves[0]; l.kind != "text/plain; charset=us-ascii" || !strings.Contains(l.content, "Carol@Ivory.EDU") ||
+		!strings.Contains(l.content, "The server Ivory.EDU said:\r\n        550-5.1.1 error - no such recipient") {
+		t.Errorf("%+v", l)
+	}
+	want := strings.ReplaceAll(`Original-Envelope-Id: QQ+314159
+Reporting-MTA: dns; mail.example.org
+Received-From-MTA: dns; pc.example.org ([192.0.2.7])
+Arrival-Date: Sun, 22 Nov 2026 03:04:05 -0500
+X-Queue-ID: 4711
+
+Original-Recipient: rfc822; Carol@Ivory.EDU
+Final-Recipient: rfc822; Carol@Ivory.EDU
+Action: failed
+Status: 5.1.1
+Remote-MTA: dns; Ivory.EDU
+Diagnostic-Code: smtp; 550-5.1.1 error - no such recipient 550 5.1.1 ask
+ postmaster
+Last-Attempt-Date: Sun, 22 Nov 2026 03:05:05 -0500
+SMTP-Remote-Recipient: Carol@Ivory.EDU
+`, "\n", "\r\n")
+	if l := leaves[1]; l.kind != "message/delivery-status" || l.content != want {
+		t.Errorf("%s:\n%s\nwant\n%s", l.kind, l.content, want)
+	}
+	if l := leaves[2]; l.kind != "text/rfc822-headers" || l.content != "Subject: Hello\r\nMessage-ID: <1@example.org>\r\n" {
+		t.Errorf("%+v", l)
+	}
+}
+
+// What is returned of the message: RFC 3461 section 6.2, RFC 6522 section 3, RFC 6533 sections 4.2 to 4.5.
+func TestR13_Returned(t *testing.T) {
+	const (
+		eight  = "Subject: x\r\n\r\nGr\u00fc\u00dfe\r\n"
+		latin  = "Subject: Gr\xfc\xdfe\r\n\r\nx\r\n"
+		wide   = "Subject: Grüße\r\n\r\nGrüße\r\n"
+		bare   = "Subject: x\r\n\r\na\rb\r\n"
+		noText = "Subject: x\r\n\r\n\x00\r\n"
+	)
+	long := "Subject: x\r\n\r\n" + strings.Repeat("x", 999) + "\r\n"
+	just := "Subject: x\r\n\r\n" + strings.Repeat("x", 998) + "\r\n"
+	tall := "Subject: " + strings.Repeat("x", 999) + "\r\n\r\nx\r\n"
+	large := "Subject: x\r\n\r\n" + strings.Repeat("0123456789\r\n", 100_000)
+	for _, tt := range []struct {
+		name, mail, content string
+		action              ext.Action
+		carries             ext.Need
+		kind, encoding      string
+		whole               bool
+		need                ext.Need
+	}{
+		{"nothing is said", "", content, ext.Failed, 0, "message/rfc822", "", true, 0},
+		{"full", "RET=FULL", content, ext.Failed, 0, "message/rfc822", "", true, 0},
+		{"headers", "RET=HDRS", content, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"R16 V06 REQUIRETLS", "REQUIRETLS RET=FULL", content, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"a delay", "RET=FULL", content, ext.Delayed, 0, "text/rfc822-headers", "", false, 0},
+		{"success", "RET=FULL", content, ext.Delivered, 0, "text/rfc822-headers", "", false, 0},
+		{"too large", "RET=FULL", large, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"8 bits", "", eight, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"8 bits, 8BITMIME", "", eight, ext.Failed, ext.EightBit, "message/rfc822", "8bit", true, ext.EightBit},
+		{"8 bits, headers", "RET=HDRS", eight, ext.Failed, ext.EightBit, "text/rfc822-headers", "", false, 0},
+		{"latin", "", latin, ext.Failed, ext.EightBit, "text/rfc822-headers", "quoted-printable", false, 0},
+		{"long line", "", long, ext.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
+		{"just not too long", "", just, ext.Failed, 0, "message/rfc822", "", true, 0},
+		{"long header", "", tall, ext.Failed, ext.UTF8, "text/rfc822-headers", "quoted-printable", false, 0},
+		{"bare CR", "", bare, ext.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
+		{"NUL", "", noText, ext.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
+		{"R17 UTF-8", "SMTPUTF8", wide, ext.Failed, ext.UTF8, "message/global", "8bit", true, ext.UTF8 | ext.EightBit},
+		{"R17 UTF-8, degraded", "SMTPUTF8", wide, ext.Failed, ext.EightBit, "message/global", "base64", true, 0},
+		{"R17 UTF-8, headers", "RET=HDRS", wide, ext.Failed, ext.UTF8, "message/global-headers", "8bit", false, ext.UTF8 | ext.EightBit},
+		{"R17 UTF-8, headers, degraded", "RET=HDRS", wide, ext.Failed, 0, "message/global-headers", "quoted-printable", false, 0},
+		{"R17 UTF-8, no text", "", wide + bare, ext.Failed, ext.UTF8, "message/global", "base64", true, 0},
+		{"LF", "", "Subject: x\n\nx\n", ext.Failed, 0, "message/rfc822", "", true, 0},
+		{"LF, headers", "RET=HDRS", "Subject: x\n\nx\n", ext.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"LF, UTF-8", "", strings.ReplaceAll(wide, "\r\n", "\n"), ext.Failed, 0, "message/global", "base64", true, 0},
+		{"no body", "", "Subject: x\r\n", ext.Failed, 0, "message/rfc822", "", true, 0},
+		{"no line ending", "", "Subject: x\r\n\r\nx", ext.Failed, 0, "message/rfc822", "", true, 0},
+		{"no header", "RET=HDRS", "\r\nx\r\n", ext.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"nothing", "", "", ext.Failed, 0, "message/rfc822", "", true, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := failed(t, "b@example.com")
+			r.Recipients[0].Action = tt.action
+			n := compose(t, message(t, tt.mail, tt.content), r, &Options{Hostname: "mail.example.org", Carries: tt.carries})
+			_, leaves := dissect(t, n)
+			want := strings.ReplaceAll(strings.ReplaceAll(tt.content, "\r\n", "\n"), "\n", "\r\n")
+			if !tt.whole {
+				head, _, found := strings.Cut("\r\n"+want, "\r\n\r\n")
+				if want = strings.TrimPrefix(head, "\r\n"); found && want != "" {
+					want += "\r\n"
+				}
+			}
+			l := leaves[2]
+			if l.kind != tt.kind || l.encoding != tt.encoding || l.content != want || n.Need != tt.need {
+				t.Errorf("%s %s, need %v: %.200q, want %s %s, need %v: %.200q", l.kind, l.encoding, n.Need, l.content,
+					tt.kind, tt.encoding, tt.need, want)
+			}
+		})
+	}
+}
+
+func TestMaxReturn(t *testing.T) {
+	for most, want := range map[int64]string{int64(len(content)): "message/rfc822", int64(len(content)) - 1: "text/rfc822-headers",
+		-1: "message/rfc822"} {
+		_, leaves := dissect(t, compose(t, message(t, "", content), failed(t, "b@example.com"),
+			&Options{Hostname: "mail.example.org", MaxReturn: most}))
+		if leaves[2].kind != want {
+			t.Errorf("%d: %s", most, leaves[2].kind)
+		}
+	}
+	header := strings.Repeat("X-Line: 0123456789\r\n", 10_000)
+	_, leaves := dissect(t, compose(t, message(t, "RET=HDRS", header+"\r\nx\r\n"), failed(t, "b@example.com"), host))
+	if got := leaves[2].content; !strings.HasPrefix(header, got) || len(got) > 64<<10 || len(got) < 60<<10 || !strings.HasSuffix(got, "\r\n") {
+		t.Errorf("%d octets of a long header, the last %.20q", len(got), got[len(got)-20:])
+	}
+	m := message(t, "", content)
+	m.Content = nil
+	if _, leaves := dissect(t, compose(t, m, failed(t, "b@example.com"), host)); len(leaves) != 2 {
+		t.Errorf("%d parts without the message", len(leaves))
+	}
+}
+
+// The body can be read again, from the beginning, and the content is put back to where it stood.
+func TestBodySeek(t *testing.T) {
+	m := message(t, "", "before"+content)
+	if _, err := m.Content.Seek(6, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	n := compose(t, m, failed(t, "b@example.com"), host)
+	if pos, err := m.Content.Seek(0, io.SeekCurrent); pos != 6 || err != nil {
+		t.Errorf("the content stands at %d: %v", pos, err)
+	}
+	first, err := io.ReadAll(iotest.OneByteReader(n.Body))
+	if err != nil || !bytes.Contains(first, []byte("\r\n\r\n"+content+"\r\n--")) {
+		t.Fatalf("%v, %s", err, first)
+	}
+	if pos, err := n.Body.Seek(0, io.SeekCurrent); pos != int64(len(first)) || err != nil {
+		t.Errorf("the body stands at %d: %v", pos, err)
+	}
+	if pos, err := n.Body.Seek(0, io.SeekStart); pos != 0 || err != nil {
+		t.Errorf("the body stands at %d: %v", pos, err)
+	}
+	if second, err := io.ReadAll(n.Body); err != nil || !bytes.Equal(first, second) {
+		t.Errorf("%v, and another time %s", err, second)
+	}
+	if _, err := n.Body.Seek(5, io.SeekStart); err == nil {
+		t.Error("it can be sought to 5")
+	}
+}
+
+// brittle is a content that fails at some call.
+type brittle struct {
+	io.ReadSeeker
+	seeks int // how many succeed; all if it is negative
+	read  error
+}
+
+var errBrittle = errors.New("worn out")
+
+func (b *brittle) Seek(offset int64, whence int) (int64, error) {
+	if b.seeks == 0 {
+		return 0, errBrittle
+	}
+	b.seeks--
+	return b.ReadSeeker.Seek(offset, whence)
+}
+
+func (b *brittle) Read(p []byte) (int, error) {
+	if b.read != nil {
+		return 0, b.read
+	}
+	return b.ReadSeeker.Read(p)
+}
+
+func TestComposeError(t *testing.T) {
+	good := failed(t, "b@example.com")
+	for name, try := range map[string]func(*Message, *Options) error{
+		"no hostname": func(m *Message, _ *Options) error { _, err := Compose(m, good, nil); return err },
+		"bad hostname": func(m *Message, _ *Options) error {
+			_, err := Compose(m, good, &Options{Hostname: "a\r\nb"})
+			return err
+		},
+		"null reverse-path": func(m *Message, o *Options) error {
+			m.From = proto.Address{}
+			_, err := Compose(m, good, o)
+			return err
+		},
+		"no recipients": func(m *Message, o *Options) error { _, err := Compose(m, &Report{}, o); return err },
+		"bad field": func(m *Message, o *Options) error {
+			_, err := Compose(m, &Report{Recipients: good.Recipients, Fields: []Field{{"X: y\r\nStatus", "x"}}}, o)
+			return err
+		},
+		"long field": func(m *Message, o *Options) error {
+			r := failed(t, "b@example.com")
+			r.Recipients[0].Fields = []Field{{strings.Repeat("x", 77), "x"}}
+			_, err := Compose(m, r, o)
+			return err
+		},
+		"bad reverse-path": func(m *Message, o *Options) error { m.From.Local = "a\nb"; _, err := Compose(m, good, o); return err },
+		"bad From": func(m *Message, o *Options) error {
+			_, err := Compose(m, good, &Options{Hostname: o.Hostname, From: proto.Address{Local: "x"}})
+			return err
+		},
+	} {
+		if err := try(message(t, "", content), host); err == nil || !strings.HasPrefix(err.Error(), "smtp: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for seeks := range 3 {
+		m := message(t, "", content)
+		m.Content = &brittle{ReadSeeker: m.Content, seeks: seeks}
+		n, err := Compose(m, good, host)
+		if err == nil {
+			_, err = io.ReadAll(n.Body)
+		}
+		if !errors.Is(err, errBrittle) {
+			t.Errorf("after %d seeks: %v", seeks, err)
+		}
+	}
+	m := message(t, "", content)
+	b := &brittle{ReadSeeker: m.Content, seeks: -1, read: errBrittle}
+	m.Content = b
+	if _, err := Compose(m, good, host); !errors.Is(err, errBrittle) {
+		t.Errorf("reading: %v", err)
+	}
+	b.read = nil
+	n := compose(t, m, good, host)
+	b.read = errBrittle
+	if _, err := io.ReadAll(n.Body); !errors.Is(err, errBrittle) {
+		t.Errorf("reading again: %v", err)
+	}
+}
+
+// R12: the envelope of a notification has the null reverse-path, which is that of a message without one, and of the parameters
+// of the message none but those that RFC 8689 section 5 and RFC 6710 section 4.6 ask for.
+func TestR12R16V06_Envelope(t *testing.T) {
+	for mail, want := range map[string]string{
+		"": "", "RET=FULL ENVID=x BODY=8BITMIME SIZE=9 AUTH=<> BY=9;R": "",
+		"REQUIRETLS RET=FULL": "REQUIRETLS", "MT-PRIORITY=-3 ENVID=x": "MT-PRIORITY=-3",
+		"MT-PRIORITY=4 REQUIRETLS": "REQUIRETLS MT-PRIORITY=4",
+	} {
+		n := compose(t, message(t, mail, content), failed(t, "b@example.com"), host)
+		args, err := proto.AppendMailArgs(nil, proto.Address{}, n.Mail, false)
+		if got := strings.TrimSpace(strings.TrimPrefix(string(args), "FROM:<>")); got != want || err != nil {
+			t.Errorf("%q: %q, %v, want %q", mail, got, err, want)
+		}
+		if len(n.To) != 1 || n.To[0].Address != address(t, "Alice@Example.ORG") || n.To[0].Params != nil || n.Need != 0 {
+			t.Errorf("%q: to %+v, need %v", mail, n.To, n.Need)
+		}
+	}
+}
+
+// V06: a notification from the null reverse-path may go on without REQUIRETLS rather than be lost (RFC 8689 section 5).
+func TestV06_Relax(t *testing.T) {
+	n := compose(t, message(t, "MT-PRIORITY=4 REQUIRETLS", content), failed(t, "b@example.com"), host)
+	before := n.Mail
+	for _, err := range []error{nil, errBrittle, &ext.NeedError{Keyword: "SMTPUTF8"}, &ext.NeedError{Keyword: "8BITMIME"}} {
+		if n.Relax(err) {
+			t.Errorf("%v: %v is left", err, n.Mail)
+		}
+	}
+	if !n.Relax(&ext.NeedError{Keyword: "REQUIRETLS", Err: errBrittle}) || n.Mail.Has("REQUIRETLS") || !n.Mail.Has("MT-PRIORITY") {
+		t.Errorf("%v is left", n.Mail)
+	}
+	if n.Relax(&ext.NeedError{Keyword: "REQUIRETLS"}) {
+		t.Error("it can be had without for ever")
+	}
+	if !n.Relax(&ext.NeedError{Keyword: "MT-PRIORITY"}) || len(n.Mail) != 0 || len(before) != 2 {
+		t.Errorf("%v is left of %v", n.Mail, before)
+	}
+}
+
+// R17, S14: with a way for UTF-8 addresses stand as they are, and without it in the 7-bit form (RFC 6533 sections 3 and 4.1).
+func TestR17S14_Status(t *testing.T) {
+	wide := Recipient{Final: ext.NewOriginalRecipient(address(t, "jörg@example.org")), Action: ext.Failed}
+	rcpt, _ := ext.ReadDSNRcpt(params(t, `ORCPT=utf-8;g\x{FC}nter@example.org`))
+	wide.Original = rcpt.Original
+	said := wide
+	said.Diagnostic = Diagnostic{"smtp", "550 5.1.1 nicht möglich"}
+	plus := Recipient{Final: ext.OriginalRecipient{Type: "utf-8", Address: "a+b@example.org"}, Action: ext.Failed}
+	for name, tt := range map[string]struct {
+		r              Recipient
+		opt            *Options
+		kind, encoding string
+		want           []string
+	}{
+		"carried": {said, all, "message/global-delivery-status", "8bit", []string{"Final-Recipient: utf-8; jörg@example.org\r\n",
+			"Original-Recipient: utf-8; günter@example.org\r\n", "Diagnostic-Code: smtp; 550 5.1.1 nicht möglich\r\n"}},
+		"addresses in ASCII": {wide, host, "message/delivery-status", "", []string{
+			"Final-Recipient: utf-8; j\\x{F6}rg@example.org\r\n", "Original-Recipient: utf-8; g\\x{FC}nter@example.org\r\n"}},
+		"encoded": {said, host, "message/global-delivery-status", "quoted-printable", []string{
+			"Final-Recipient: utf-8; jörg@example.org\r\n", "550 5.1.1 nicht möglich\r\n"}},
+		"nothing to carry": {plus, all, "message/delivery-status", "", []string{"Final-Recipient: utf-8; a\\x{2B}b@example.org\r\n"}},
+	} {
+		_, leaves := dissect(t, compose(t, message(t, "", content), &Report{Recipients: []Recipient{tt.r}}, tt.opt))
+		l := leaves[1]
+		if l.kind != tt.kind || l.encoding != tt.encoding {
+			t.Errorf("%s: %s %s", name, l.kind, l.encoding)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(l.content, want) {
+				t.Errorf("%s:\n%s\nhas no %s", name, l.content, want)
+			}
+		}
+	}
+	m := message(t, "SMTPUTF8", content)
+	m.From = address(t, "alice.ö@münchen.example")
+	n := compose(t, m, failed(t, "b@example.com"), host)
+	if h, _ := dissect(t, n); n.Need != ext.UTF8 || h.Get("To") != "<alice.ö@münchen.example>" {
+		t.Errorf("need %v, To: %s", n.Need, h.Get("To"))
+	}
+	m.From = address(t, "alice@münchen.example")
+	n = compose(t, m, failed(t, "b@example.com"), host)
+	if h, _ := dissect(t, n); n.Need != 0 || h.Get("To") != "<alice@xn--mnchen-3ya.example>" {
+		t.Errorf("need %v, To: %s", n.Need, h.Get("To"))
+	}
+}
+
+func TestOptions(t *testing.T) {
+	m, r := message(t, "", content), failed(t, "b@example.com")
+	h, leaves := dissect(t, compose(t, m, r, &Options{
+		Hostname: "relay", From: address(t, "help@example.net"),
+		Subject: func(*Report) string { return "Unzustellbar\r\nBcc: x: Grüße" },
+		Text:    func(*Report) string { return "Grüße\x00\r\n.\n--x\nüber " + strings.Repeat("ü", 2000) + "\n" },
+	}))
+	subject, err := new(mime.WordDecoder).DecodeHeader(h.Get("Subject"))
+	if err != nil || subject != "Unzustellbar  Bcc: x: Grüße" || h.Get("Bcc") != "" {
+		t.Errorf("Subject: %q %v", subject, err)
+	}
+	if got := h.Get("From"); got != "Mail Delivery System <help@example.net>" {
+		t.Errorf("From: %s", got)
+	}
+	if h.Get("Date") == "" {
+		t.Error("no date")
+	}
+	if l := leaves[0]; l.kind != "text/plain; charset=utf-8" || l.content != "Grüße?\r\n.\r\n--x\r\nüber "+strings.Repeat("ü", 2000)+"\r\n" {
+		t.Errorf("%+v", l)
+	}
+	if !strings.HasPrefix(leaves[1].content, "Reporting-MTA: x-local-hostname; relay\r\n") { // RFC 3461 section 6.3(b)
+		t.Errorf("%s", leaves[1].content)
+	}
+	_, leaves = dissect(t, compose(t, m, r, &Options{Hostname: "[192.0.2.1]"}))
+	if !strings.HasPrefix(leaves[1].content, "Reporting-MTA: dns; [192.0.2.1]\r\n") {
+		t.Errorf("%s", leaves[1].content)
+	}
+}
+
+// The boundary is another one if a line begins like it, in whatever part.
+func TestTaken(t *testing.T) {
+	o, taken, err := scan(strings.NewReader("Subject: x\r\n\r\nx--b\r\n--by\r\n"), []byte("--b"))
+	if err != nil || !taken || o.size != 26 {
+		t.Errorf("%v %v %d", err, taken, o.size)
+	}
+	if _, taken, _ := scan(strings.NewReader("Subject: x\r\n\r\nx--b\r\n"+strings.Repeat("x", 64<<10)+"--b"), []byte("--b")); taken {
+		t.Error("it is taken in the middle of a line")
+	}
+	for text, want := range map[string]bool{"--b": true, "x\n--bc": true, "x--b": false, "": false} {
+		if begins([]byte(text), "--b") != want {
+			t.Errorf("%q: %v", text, !want)
+		}
+	}
+}

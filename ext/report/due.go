@@ -1,0 +1,158 @@
+package report
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// A Message is a message as a server has accepted it, which is to be reported on.
+type Message struct {
+	// From is the reverse-path, to which notifications go. The null reverse-path gets none.
+	From proto.Address
+	// Mail are the parameters of the MAIL command.
+	Mail proto.Params
+	// Content is the message, a file or a [bytes.Reader], from where it stands to its end. Lines may end in LF or CRLF. It
+	// must stay as it is until the notification has been sent. With nil nothing of the message is returned.
+	Content io.ReadSeeker
+	// ReceivedFrom is the client it came from: the name of its EHLO, with its network address for a comment (RFC 3464
+	// section 2.2.4). It may be zero.
+	ReceivedFrom MTA
+	// Arrival is when the message was accepted, zero if that is not known.
+	Arrival time.Time
+}
+
+// An Outcome is what became of a message for a recipient.
+type Outcome struct {
+	// To is the recipient as he was accepted: the address of the RCPT command, with its parameters.
+	To ext.Recipient
+	// Action is what became of the message. It is "" if nothing has to be said, since a server that offers DSN
+	// has taken over and will say it.
+	Action ext.Action
+	// The rest is that of Recipient, whose fields of these names tell more.
+	Status         proto.Status
+	Remote         MTA
+	Diagnostic     Diagnostic
+	LastAttempt    time.Time
+	LogID          string
+	WillRetryUntil time.Time
+	Fields         []Field
+}
+
+// A NextHop is a server to which a message was sent on.
+type NextHop struct {
+	Host string     // the domain name by which it was looked for
+	Caps proto.Caps // what it offered in its last reply to EHLO
+}
+
+// Outcome returns what became of a message for the recipient to, from what sending it to h gave for him: a reply, if there was
+// one, and an error unless it was accepted. The package client has both in a RecipientResult.
+//
+// If h accepted the message and offers DSN, it has the duty to notify, and the Action is "" (RFC 3461 section 5.2.1). If it
+// does not offer DSN, the Action is Relayed. After a reply of 5yz it is Failed, and so it is after an [ext.NeedError], since
+// h lacks what the message needs. After anything else it is Delayed; when time is up, the caller makes that Failed.
+func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome {
+	o := Outcome{To: to, Remote: DNS(h.Host)}
+	if reply.Code != 0 {
+		o.Diagnostic = SMTP(reply)
+		o.Status = reply.Status
+	}
+	var need *ext.NeedError
+	var refused *proto.Error
+	switch {
+	case err == nil && h.Caps.Has("DSN"):
+	case err == nil:
+		o.Action = ext.Relayed
+	case errors.As(err, &need):
+		o.Action, o.Status = ext.Failed, needStatus(need)
+	case errors.As(err, &refused) && refused.Permanent():
+		o.Action = ext.Failed
+	default:
+		o.Action = ext.Delayed
+	}
+	if refused != nil && reply.Code == 0 {
+		o.Diagnostic, o.Status = SMTP(refused.Reply()), refused.Status
+	}
+	return o
+}
+
+// needStatus returns why a server could not be given a message that needs what it does not offer.
+func needStatus(e *ext.NeedError) proto.Status {
+	switch e.Keyword {
+	case "REQUIRETLS":
+		return proto.Status{Class: 5, Subject: 7, Detail: 30} // RFC 8689 section 4.2.1
+	case "SMTPUTF8":
+		return proto.Status{Class: 5, Subject: 6, Detail: 7} // RFC 6531 section 3.5
+	case "8BITMIME", "BINARYMIME":
+		return proto.Status{Class: 5, Subject: 6, Detail: 3} // RFC 3463 section 3.7: conversion required but not supported
+	}
+	return proto.Status{Class: 5, Subject: 5, Detail: 0}
+}
+
+// recipient returns what a report says of o.
+func (o *Outcome) recipient(original ext.OriginalRecipient) Recipient {
+	return Recipient{
+		Original: original, Final: ext.NewOriginalRecipient(o.To.Address), Action: o.Action, Status: o.Status, Remote: o.Remote,
+		Diagnostic: o.Diagnostic, LastAttempt: o.LastAttempt, LogID: o.LogID, WillRetryUntil: o.WillRetryUntil, Fields: o.Fields,
+	}
+}
+
+// Due returns the reports on m that outcomes make due, by what its sender has asked for (RFC 3461 sections 5.2.1 to 5.2.7): of
+// failure unless NOTIFY is there and does not say FAILURE, of delay unless it is there and does not say DELAY, and of
+// delivery, relaying and expansion if it says SUCCESS. NOTIFY=NEVER means none, and so does the null reverse-path, so that
+// bounces are never bounced. A report says nothing of recipients who are to have none (section 5.2.8).
+//
+// There are three at most: of failures, of delays and of the rest. Whom an outcome stands for is told of it each time
+// that Due is called, so outcomes are given to it once.
+func (m *Message) Due(outcomes []Outcome) []*Report {
+	if m.From.IsNull() {
+		return nil
+	}
+	var due []*Report
+	kinds := make(map[ext.Action]*Report)
+	for i := range outcomes {
+		o := &outcomes[i]
+		rcpt, _ := ext.ReadDSNRcpt(o.To.Params) // without parameters, the zero value is right
+		kind := kindOf(o.Action)
+		if kind == "" || !rcpt.Notify.Wants(o.Action) {
+			continue
+		}
+		r := kinds[kind]
+		if r == nil {
+			mail, _ := ext.ReadDSNMail(m.Mail)
+			r = &Report{EnvelopeID: mail.EnvID, ReceivedFrom: m.ReceivedFrom, Arrival: m.Arrival}
+			kinds[kind] = r
+			due = append(due, r)
+		}
+		r.Recipients = append(r.Recipients, o.recipient(rcpt.Original))
+	}
+	return due
+}
+
+// kindOf returns the action that stands for all those reported together with a, "" if a is none of ext.
+func kindOf(a ext.Action) ext.Action {
+	switch a {
+	case ext.Failed, ext.Delayed:
+		return a
+	case ext.Delivered, ext.Relayed, ext.Expanded:
+		return ext.Delivered
+	}
+	return ""
+}
+
+// kind returns the kind of the gravest action in r.
+func (r *Report) kind() ext.Action {
+	kind := ext.Action("")
+	for i := range r.Recipients {
+		switch k := kindOf(r.Recipients[i].Action); {
+		case k == ext.Failed:
+			return k
+		case k == ext.Delayed || kind == "":
+			kind = k
+		}
+	}
+	return kind
+}

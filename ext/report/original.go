@@ -1,0 +1,224 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime/quotedprintable"
+	"unicode/utf8"
+
+	"smtpkit.example/smtp/ext"
+)
+
+// maxHeader is how many octets of the header of a message are returned; more is cut off at a line.
+const maxHeader = 64 << 10
+
+// An original is what a look at a message has told of it.
+type original struct {
+	size   int64
+	header []byte // the header, with CRLF, as far as maxHeader goes
+	top    traits // of the header
+	body   traits
+	cut    bool // there is more of the header
+}
+
+// traits are what decides how a part of a message can be sent.
+type traits struct {
+	eight   bool // it has octets above 127,
+	legacy  bool // which are not UTF-8
+	unclean bool // it has NUL, CR without LF, or lines that are too long: it is no text (RFC 2045 section 2.7)
+}
+
+// scan reads the message to its end. It returns an error of r, and taken if a line begins with delimiter.
+func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
+	br := bufio.NewReaderSize(r, 16<<10)
+	inHeader, column := true, 0
+	for {
+		line, err := br.ReadSlice('\n')
+		o.size += int64(len(line))
+		if err != nil && err != io.EOF && !errors.Is(err, bufio.ErrBufferFull) {
+			return o, taken, err
+		}
+		end := err != nil && err != io.EOF // the line goes on
+		text := line
+		if !end {
+			text = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		}
+		if column == 0 {
+			taken = taken || bytes.HasPrefix(text, delimiter)
+			if inHeader && len(text) == 0 && len(line) > 0 {
+				inHeader = false
+			}
+		}
+		if column += len(text); !end {
+			o.note(inHeader, text, column)
+			column = 0
+		} else {
+			o.note(inHeader, text, column)
+		}
+		if inHeader && len(line) > 0 {
+			o.keep(text, end)
+		}
+		if err == io.EOF {
+			return o, taken, nil
+		}
+	}
+}
+
+// note takes down the traits of a line, or of a part of one that ends at column.
+func (o *original) note(inHeader bool, text []byte, column int) {
+	t := &o.body
+	if inHeader {
+		t = &o.top
+	}
+	t.unclean = t.unclean || column > maxLine || bytes.IndexByte(text, 0) >= 0 || bytes.IndexByte(text, '\r') >= 0
+	if !ascii(text) {
+		t.eight = true
+		t.legacy = t.legacy || !utf8.Valid(text)
+	}
+}
+
+// keep copies a line of the header.
+func (o *original) keep(text []byte, goesOn bool) {
+	if o.cut || len(o.header)+len(text)+len("\r\n") > maxHeader {
+		o.header = o.header[:bytes.LastIndexByte(o.header, '\n')+1]
+		o.cut = true
+		return
+	}
+	o.header = append(o.header, text...)
+	if !goesOn {
+		o.header = append(o.header, "\r\n"...)
+	}
+}
+
+func ascii[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// A part is a body part as it will be sent: its type, how it is encoded, and what it needs on its way.
+type part struct {
+	kind     string
+	encoding string // "" is 7bit
+	need     ext.Need
+	content  []byte                             // encoded, nil if it is streamed:
+	stream   func(io.Reader) (encode io.Reader) // from the message
+}
+
+// full returns the whole of o as a part, where can is what the way can carry. It reports false if it cannot be sent so: a
+// message of octets above 127 must not be encoded (RFC 2046 section 5.2.1) unless it is an internationalised one, for
+// which all encodings are allowed (RFC 6532 section 3.7).
+func (o *original) full(can ext.Need) (part, bool) {
+	unclean := o.top.unclean || o.body.unclean
+	switch {
+	case o.top.eight && o.top.legacy:
+		return part{}, false
+	case o.top.eight && !unclean && can&ext.UTF8 != 0:
+		return part{kind: "message/global", encoding: "8bit", need: ext.UTF8 | ext.EightBit, stream: canonical}, true
+	case o.top.eight:
+		return part{kind: "message/global", encoding: "base64", stream: func(r io.Reader) io.Reader {
+			return &base64Reader{r: canonical(r)}
+		}}, true
+	case unclean:
+		return part{}, false
+	case !o.body.eight:
+		return part{kind: "message/rfc822", stream: canonical}, true
+	case can&ext.EightBit != 0:
+		return part{kind: "message/rfc822", encoding: "8bit", need: ext.EightBit, stream: canonical}, true
+	}
+	return part{}, false
+}
+
+// headers returns the header of o as a part.
+func (o *original) headers(can ext.Need) part {
+	p := part{kind: "text/rfc822-headers", content: o.header}
+	if o.top.eight && !o.top.legacy {
+		p.kind = "message/global-headers"
+		if !o.top.unclean && can&ext.UTF8 != 0 {
+			p.encoding, p.need = "8bit", ext.UTF8|ext.EightBit
+			return p
+		}
+	}
+	if o.top.eight || o.top.unclean {
+		p.encoding, p.content = "quoted-printable", quoted(o.header)
+	}
+	return p
+}
+
+// quoted returns lines of text as quoted-printable.
+func quoted(text []byte) []byte {
+	var b bytes.Buffer
+	w := quotedprintable.NewWriter(&b)
+	_, _ = w.Write(text) // into memory
+	_ = w.Close()
+	return b.Bytes()
+}
+
+// canonical returns r with its line endings made CRLF.
+func canonical(r io.Reader) io.Reader { return &crlfReader{r: r} }
+
+// A crlfReader reads lines that end in LF or CRLF as lines that end in CRLF.
+type crlfReader struct {
+	r    io.Reader
+	buf  [4 << 10]byte
+	rest []byte // of buf, not read yet
+	err  error
+	cr   bool // the last octet was CR
+}
+
+func (c *crlfReader) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 && c.err == nil {
+		n, err := c.r.Read(c.buf[:])
+		c.rest, c.err = c.buf[:n], err
+	}
+	n := 0
+	for n < len(p) && len(c.rest) > 0 {
+		b := c.rest[0]
+		if b == '\n' && !c.cr {
+			b = '\r'
+		} else {
+			c.rest = c.rest[1:]
+		}
+		c.cr = b == '\r'
+		p[n] = b
+		n++
+	}
+	if n == 0 && len(c.rest) == 0 {
+		return 0, c.err
+	}
+	return n, nil
+}
+
+// A base64Reader reads what r has as lines of base64 (RFC 2045 section 6.8).
+type base64Reader struct {
+	r    io.Reader
+	line [76 + len("\r\n")]byte
+	rest []byte // of line, not read yet
+	err  error
+}
+
+func (b *base64Reader) Read(p []byte) (int, error) {
+	if len(b.rest) == 0 && b.err == nil {
+		var octets [57]byte
+		n, err := io.ReadFull(b.r, octets[:])
+		if err == io.ErrUnexpectedEOF {
+			err = io.EOF
+		}
+		b.err = err
+		if n > 0 && (err == nil || err == io.EOF) {
+			b.rest = append(base64.StdEncoding.AppendEncode(b.line[:0], octets[:n]), "\r\n"...)
+		}
+	}
+	if len(b.rest) == 0 {
+		return 0, b.err
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}

@@ -1,0 +1,198 @@
+package report
+
+import (
+	"bufio"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
+	"net/mail"
+	"net/textproto"
+	"regexp"
+	"strings"
+)
+
+// ErrNotReport is wrapped by the error for a message that is no delivery status notification, or one that says nothing.
+var ErrNotReport = errors.New("smtp: not a delivery status notification")
+
+// A Received is a notification that was read.
+type Received struct {
+	Report
+	// Header is that of the notification.
+	Header mail.Header
+	// Text is the first part for people, 64 KiB of it at most.
+	Text string
+	// Original is the header of the message reported on, as far as it was returned, 64 KiB of it at most; nil if it was
+	// not. A sender knows his message by EnvelopeID, or by its Message-ID or a field of his own here.
+	Original mail.Header
+}
+
+// What is read of a notification. There is no need for more than a few parts, but some mail systems wrap them.
+const (
+	maxNotification = 32 << 20 // octets up to where the header of the returned message has been read
+	maxStatus       = 1 << 20  // octets of the part for programs
+	maxText         = 64 << 10
+	maxParts        = 20
+	maxDepth        = 4 // of multiparts in multiparts
+)
+
+// Parse reads a notification of any mail system, or our own. It goes by the part of the type message/delivery-status or
+// message/global-delivery-status (RFC 6533 section 4.4), wherever it stands, and makes of it what it can: groups that are
+// split or run together, addresses in angle brackets, dates that are none and the like are no errors. Texts have no control
+// characters, but for line endings in Text, and are UTF-8.
+//
+// Anybody can send a notification that is forged, see [ext.NewEnvID]. Parse reads no more than it needs, 32 MiB at most,
+// and 1 MiB of what the report itself is. The error is one of r, or wraps [ErrNotReport].
+func Parse(r io.Reader) (*Received, error) {
+	in := &source{r: io.LimitReader(r, maxNotification)}
+	p := parser{got: new(Received)}
+	err := p.message(bufio.NewReader(in))
+	switch {
+	case in.err != nil:
+		return nil, in.err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrNotReport, err)
+	case !p.found:
+		return nil, fmt.Errorf("%w: it has no part message/delivery-status", ErrNotReport)
+	case len(p.got.Recipients) == 0:
+		return nil, fmt.Errorf("%w: it names no recipient", ErrNotReport)
+	}
+	return p.got, nil
+}
+
+// A source keeps the error of a reader, to be told from those of what it contains.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// A parser walks through the parts of a message.
+type parser struct {
+	got   *Received
+	found bool // the report
+	parts int
+}
+
+func (p *parser) message(r *bufio.Reader) error {
+	if line, err := r.Peek(len("From ")); err == nil && string(line) == "From " {
+		if _, err := r.ReadString('\n'); err != nil { // what a mailbox file has before a message
+			return err
+		}
+	}
+	m, err := mail.ReadMessage(r)
+	if err != nil {
+		return err
+	}
+	p.got.Header = m.Header
+	kind, params := contentType(m.Header.Get("Content-Type"))
+	if !strings.HasPrefix(kind, "multipart/") {
+		return fmt.Errorf("its type is %q", kind)
+	}
+	p.multipart(m.Body, params["boundary"], 1)
+	return nil
+}
+
+var bareBoundary = regexp.MustCompile(`(?i)boundary\s*=\s*"?([^";\s]+)`)
+
+// contentType reads a Content-Type, and finds the boundary in a malformed one too.
+func contentType(s string) (kind string, params map[string]string) {
+	kind, params, err := mime.ParseMediaType(s)
+	if err != nil && params == nil {
+		params = make(map[string]string)
+		if m := bareBoundary.FindStringSubmatch(s); m != nil {
+			params["boundary"] = m[1]
+		}
+		if kind == "" {
+			kind, _, _ = strings.Cut(s, ";")
+			kind = strings.ToLower(strings.TrimSpace(kind))
+		}
+	}
+	return kind, params
+}
+
+// multipart reads parts until the last one, until one that makes no sense, or until everything has been found.
+func (p *parser) multipart(r io.Reader, boundary string, depth int) {
+	if boundary == "" || depth > maxDepth {
+		return
+	}
+	mr := multipart.NewReader(r, boundary)
+	for !p.done() {
+		part, err := mr.NextRawPart()
+		if err != nil {
+			return
+		}
+		p.parts++
+		p.part(part, depth)
+	}
+}
+
+func (p *parser) done() bool { return p.parts >= maxParts || p.found && p.got.Original != nil }
+
+func (p *parser) part(part *multipart.Part, depth int) {
+	kind, params := contentType(part.Header.Get("Content-Type"))
+	r := decoded(part)
+	switch {
+	case strings.HasPrefix(kind, "multipart/"):
+		p.multipart(part, params["boundary"], depth+1)
+	case kind == "message/delivery-status" || kind == "message/global-delivery-status":
+		if !p.found {
+			p.found = true
+			readReport(&p.got.Report, groups(io.LimitReader(r, maxStatus)))
+		}
+	case kind == "text/rfc822-headers" || kind == "message/global-headers" || kind == "message/rfc822" || kind == "message/global":
+		if p.found {
+			p.got.Original = readHeader(io.LimitReader(r, maxHeader))
+		}
+	case (kind == "text/plain" || kind == "") && !p.found && p.got.Text == "":
+		text, _ := io.ReadAll(io.LimitReader(r, maxText)) // as much as there is
+		p.got.Text = lines(string(text))
+	}
+}
+
+// decoded returns the content of part without its encoding.
+func decoded(part *multipart.Part) io.Reader {
+	switch strings.ToLower(strings.TrimSpace(part.Header.Get("Content-Transfer-Encoding"))) {
+	case "base64":
+		return base64.NewDecoder(base64.StdEncoding, part)
+	case "quoted-printable":
+		return quotedprintable.NewReader(part)
+	}
+	return part
+}
+
+// lines returns text with LF for line endings, and nothing else that is not to be seen.
+func lines(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		end := ""
+		if strings.HasSuffix(line, "\n") {
+			end = "\n"
+		}
+		b.WriteString(strings.TrimRight(strings.Map(visible, strings.TrimSuffix(line, "\n")), " ") + end)
+	}
+	return b.String()
+}
+
+// readHeader reads the header that r begins with.
+func readHeader(r io.Reader) mail.Header {
+	h := make(mail.Header)
+	for _, group := range groups(r) {
+		for _, f := range group {
+			key := textproto.CanonicalMIMEHeaderKey(f.Name)
+			h[key] = append(h[key], f.Value)
+		}
+		break
+	}
+	return h
+}

@@ -1,0 +1,199 @@
+package report
+
+import (
+	"bufio"
+	"io"
+	"net/mail"
+	"strings"
+	"time"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// groups reads fields, in groups with empty lines between them, to the end of r or as far as it can be read. Lines that are no
+// fields are passed over.
+func groups(r io.Reader) [][]Field {
+	var all [][]Field
+	var group []Field
+	folded := false // the line before was a field
+	end := func() {
+		if len(group) > 0 {
+			all = append(all, group)
+		}
+		group, folded = nil, false
+	}
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, maxStatus+1)
+	for sc.Scan() {
+		line := sc.Text()
+		text := strings.TrimSpace(line)
+		switch name, value, ok := strings.Cut(line, ":"); {
+		case text == "":
+			end()
+		case line[0] == ' ' || line[0] == '\t':
+			if folded {
+				group[len(group)-1].Value += " " + text
+			}
+		default:
+			name = strings.TrimRight(name, " \t")
+			if folded = ok && isAtom(name); folded {
+				group = append(group, Field{name, value})
+			}
+		}
+	}
+	end()
+	for _, g := range all {
+		for i := range g {
+			g[i].Value, _ = clean(g[i].Value, true)
+		}
+	}
+	return all
+}
+
+// messageFields and recipientFields read the fields of RFC 3464 sections 2.2 and 2.3 and RFC 6533 section 4.1, by their names in
+// lower case.
+var (
+	messageFields = map[string]func(*Report, string){
+		"original-envelope-id": func(r *Report, s string) { r.EnvelopeID = s },
+		"reporting-mta":        func(r *Report, s string) { r.ReportingMTA = readMTA(s) },
+		"dsn-gateway":          func(r *Report, s string) { r.Gateway = readMTA(s) },
+		"received-from-mta":    func(r *Report, s string) { r.ReceivedFrom = readMTA(s) },
+		"arrival-date":         func(r *Report, s string) { r.Arrival = readDate(s) },
+	}
+	recipientFields = map[string]func(*Recipient, string){
+		"original-recipient": func(r *Recipient, s string) { r.Original = readAddress(s) },
+		"final-recipient":    func(r *Recipient, s string) { r.Final = readAddress(s) },
+		"action": func(r *Recipient, s string) {
+			s, _ = cutComment(s)
+			r.Action = ext.Action(strings.ToLower(s))
+		},
+		"status":               (*Recipient).readStatus,
+		"remote-mta":           func(r *Recipient, s string) { r.Remote = readMTA(s) },
+		"diagnostic-code":      func(r *Recipient, s string) { r.Diagnostic.Type, r.Diagnostic.Text = cutType(s) },
+		"localized-diagnostic": (*Recipient).readLocalized,
+		"last-attempt-date":    func(r *Recipient, s string) { r.LastAttempt = readDate(s) },
+		"final-log-id":         func(r *Recipient, s string) { r.LogID = s },
+		"will-retry-until":     func(r *Recipient, s string) { r.WillRetryUntil = readDate(s) },
+	}
+)
+
+// readReport reads the groups of message/delivery-status. A recipient begins with a group that has an address; fields of
+// recipients in one that has none tell of the recipient before it, and those of the message are that wherever they stand.
+func readReport(r *Report, all [][]Field) {
+	for _, group := range all {
+		seen := make(map[string]bool)
+		for _, f := range group {
+			if name := strings.ToLower(f.Name); name == "final-recipient" || name == "original-recipient" {
+				r.Recipients = append(r.Recipients, Recipient{})
+				break
+			}
+		}
+		for _, f := range group {
+			name := strings.ToLower(f.Name)
+			ofMessage, ofRecipient := messageFields[name], recipientFields[name]
+			if (ofMessage != nil || ofRecipient != nil) && seen[name] && name != "localized-diagnostic" {
+				continue // once at most (RFC 3464 section 2.2)
+			}
+			seen[name] = true
+			if len(r.Recipients) == 0 && ofRecipient != nil {
+				r.Recipients = append(r.Recipients, Recipient{})
+			}
+			switch n := len(r.Recipients); {
+			case ofMessage != nil:
+				ofMessage(r, f.Value)
+			case ofRecipient != nil:
+				ofRecipient(&r.Recipients[n-1], f.Value)
+			case n > 0:
+				r.Recipients[n-1].Fields = append(r.Recipients[n-1].Fields, f)
+			default:
+				r.Fields = append(r.Fields, f)
+			}
+		}
+	}
+}
+
+func (r *Recipient) readStatus(s string) {
+	s, r.Comment = cutComment(s)
+	code, _, _ := strings.Cut(s, " ")
+	r.Status, _ = proto.ParseStatus(strings.TrimPrefix(code, "#"))
+}
+
+func (r *Recipient) readLocalized(s string) {
+	language, text := cutType(s)
+	r.Localized = append(r.Localized, Localized{language, text})
+}
+
+// cutType reads a value with a type in front, which some mail systems leave out.
+func cutType(s string) (kind, rest string) {
+	before, after, ok := strings.Cut(s, ";")
+	if before = strings.TrimSpace(before); !ok || !isAtom(before) {
+		return "", s
+	}
+	return before, strings.TrimSpace(after)
+}
+
+func readMTA(s string) MTA {
+	var m MTA
+	m.Type, s = cutType(s)
+	m.Name, m.Comment = cutComment(s)
+	return m
+}
+
+// readAddress reads an address with its type, which is taken for rfc822 if there is none. Some mail systems put comments and
+// angle brackets there.
+func readAddress(s string) ext.OriginalRecipient {
+	if kind, _ := cutType(s); kind == "" {
+		s = "rfc822;" + s
+	}
+	if kind, _ := cutType(s); strings.EqualFold(kind, "rfc822") || isUTF8Type(kind) {
+		s, _ = cutComment(s)
+		kind, address := cutType(s)
+		if strings.HasPrefix(address, "<") && strings.HasSuffix(address, ">") {
+			s = kind + ";" + address[1:len(address)-1]
+		}
+	}
+	a, _ := ext.ParseOriginalRecipient(s)
+	a.Address, _ = clean(a.Address, true)
+	return a
+}
+
+// readDate reads a time, and returns the zero value for what is none.
+func readDate(s string) time.Time {
+	s, _ = cutComment(s)
+	t, err := mail.ParseDate(s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// cutComment takes from s the comment that it ends with, if there is a space before it.
+func cutComment(s string) (rest, comment string) {
+	if !strings.HasSuffix(s, ")") {
+		return s, ""
+	}
+	depth := 0
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i] != '(' && s[i] != ')' || escaped(s, i) {
+			continue
+		}
+		if s[i] == ')' {
+			depth++
+		} else if depth--; depth == 0 {
+			if i > 0 && s[i-1] != ' ' {
+				break
+			}
+			return strings.TrimRight(s[:i], " "), strings.TrimSpace(commentUnescaper.Replace(s[i+1 : len(s)-1]))
+		}
+	}
+	return s, ""
+}
+
+// escaped reports whether there is a backslash before s[i] that is not itself escaped.
+func escaped(s string, i int) bool {
+	n := 0
+	for ; i > n && s[i-1-n] == '\\'; n++ {
+	}
+	return n%2 == 1
+}

@@ -1,0 +1,161 @@
+package report
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// A Report is what a delivery status notification says of one message (RFC 3464 section 2). In one that [Parse] has read,
+// anything may be missing, and no text has control characters.
+type Report struct {
+	// EnvelopeID is the name that the sender gave to the message with ENVID, not in xtext; "" if he gave none.
+	EnvelopeID string
+	// ReportingMTA is who tried to deliver the message. [Compose] puts its own name where this is zero.
+	ReportingMTA MTA
+	// Gateway is who translated the report from that of a foreign system.
+	Gateway MTA
+	// ReceivedFrom is who gave the message to the reporting MTA: the name of its EHLO, with its address for a comment.
+	ReceivedFrom MTA
+	// Arrival is when that was.
+	Arrival time.Time
+	// Fields are fields of extensions, such as "X-Postfix-Queue-ID".
+	Fields []Field
+	// Recipients tell what became of the message for each recipient, at least one.
+	Recipients []Recipient
+}
+
+// An MTA is the name of a mail system, with the type of the name. The zero value is none.
+type MTA struct {
+	Type string // "dns" for a domain name or an address literal; "" is taken for that
+	Name string
+	// Comment is what follows the name in parentheses, such as the network address of a client.
+	Comment string
+}
+
+// DNS returns the MTA of the type dns called name, and the zero value if name is "".
+func DNS(name string) MTA {
+	if name == "" {
+		return MTA{}
+	}
+	return MTA{Type: "dns", Name: name}
+}
+
+// A Recipient is what became of a message for a recipient (RFC 3464 section 2.3).
+type Recipient struct {
+	// Original is the address that the sender gave with ORCPT; the zero value if he gave none.
+	Original ext.OriginalRecipient
+	// Final is the address for which the reporting MTA had the message.
+	Final ext.OriginalRecipient
+	// Action is in lower case. One that was read may be none of those that ext has.
+	Action ext.Action
+	// Status says why. Where it is zero, or of class 2 for a recipient whom the message has not reached, [Compose] puts
+	// the code that says no more than the class: 5.0.0, or 4.0.0 if the message is delayed or the last reply was 4yz
+	// (RFC 3461 section 6.3). One that could not be read is zero.
+	Status proto.Status
+	// Comment is what follows the status code in parentheses, for people.
+	Comment string
+	// Remote is the server that Diagnostic came from; zero if that is the reporting MTA itself.
+	Remote MTA
+	// Diagnostic is what was said to the reporting MTA.
+	Diagnostic Diagnostic
+	// Localized are translations of Diagnostic's text (RFC 6533 section 4.1).
+	Localized []Localized
+	// LastAttempt is when the reporting MTA last tried.
+	LastAttempt time.Time
+	// LogID is the name of the message in the log of the MTA that delivered it.
+	LogID string
+	// WillRetryUntil is when the reporting MTA means to give a delayed message up. It is not written for others.
+	WillRetryUntil time.Time
+	// Fields are fields of extensions.
+	Fields []Field
+}
+
+// A Diagnostic is a reason in the words of a mail system (RFC 3464 section 2.3.6). The zero value is none.
+type Diagnostic struct {
+	Type string // "smtp" for a reply; otherwise the name of another system or of a program, beginning with "x-"
+	// Text is the reason. The lines of a reply stand in it as they came, with code and status, and a space between them.
+	Text string
+}
+
+// SMTP returns r, the reply of a server, as a Diagnostic of the type smtp (RFC 3461 section 9.2).
+func SMTP(r proto.Reply) Diagnostic {
+	code := strconv.Itoa(r.Code)
+	lines := strings.Split(r.Text, "\n")
+	for i, text := range lines {
+		head := code + "-"
+		if i == len(lines)-1 {
+			head = code + " "
+		}
+		if !r.Status.IsZero() {
+			head += r.Status.String() + " "
+		}
+		lines[i] = strings.TrimSuffix(head+strings.TrimSuffix(text, "\r"), " ")
+	}
+	return Diagnostic{Type: "smtp", Text: strings.Join(lines, " ")}
+}
+
+// Reply returns the reply that a Diagnostic of the type smtp has, with its lines apart again. It reports false if there is
+// none.
+func (d Diagnostic) Reply() (proto.Reply, bool) {
+	text := strings.TrimSpace(d.Text)
+	if !strings.EqualFold(d.Type, "smtp") || len(text) < 3 {
+		return proto.Reply{}, false
+	}
+	code, err := strconv.ParseUint(text[:3], 10, 16)
+	if err != nil || code < 200 || code > 599 {
+		return proto.Reply{}, false
+	}
+	r := proto.Reply{Code: int(code)}
+	var lines []string
+	for head := text[:3]; ; {
+		text = text[3:]
+		more := strings.HasPrefix(text, "-")
+		if !more && text != "" && text[0] != ' ' {
+			return proto.Reply{}, false
+		}
+		line, rest := strings.TrimLeft(text, " -"), ""
+		if more {
+			line, rest = cutReplyLine(line, head)
+		}
+		line = strings.TrimSpace(line)
+		word, after, _ := strings.Cut(line, " ")
+		if st, ok := proto.ParseStatus(word); ok && int(st.Class) == r.Code/100 {
+			r.Status, line = st, strings.TrimSpace(after)
+		}
+		lines = append(lines, line)
+		if rest == "" {
+			r.Text = strings.Join(lines, "\n")
+			return r, true
+		}
+		text = rest
+	}
+}
+
+// cutReplyLine cuts text where the next line of a reply begins: at its code, after a space and before a space, a hyphen or the
+// end.
+func cutReplyLine(text, code string) (line, rest string) {
+	for i := 0; i+len(code) <= len(text); i++ {
+		at := strings.Index(text[i:], code)
+		if at < 0 {
+			break
+		}
+		i += at
+		if after := text[i+len(code):]; (i == 0 || text[i-1] == ' ') && (after == "" || after[0] == ' ' || after[0] == '-') {
+			return text[:i], text[i:]
+		}
+	}
+	return text, ""
+}
+
+// A Localized is the text of a diagnostic in another language.
+type Localized struct {
+	Language string // a tag such as "de" (RFC 5646)
+	Text     string
+}
+
+// A Field is a field of an extension (RFC 3464 section 2.4).
+type Field struct{ Name, Value string }
