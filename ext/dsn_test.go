@@ -56,7 +56,7 @@ func TestR02_DSNRcpt(t *testing.T) {
 		{"rfc822;Bob@Example.com", true}, {"x400;/C+3DUS/", true}, {"rfc822;", true}, {"rfc822;a+20b@c", true},
 		{"rfc822;" + strings.Repeat("x", 493), true}, // R04: 500 octets
 		{"rfc822;" + strings.Repeat("x", 494), false},
-		{"rfc822", false}, {";a@b", false}, {"rfc 822;a@b", false}, {"rfc.822;a@b", false}, {"rfc822;a+0D+0A", false},
+		{"rfc822", false}, {";a@b", false}, {"rfc=822;a@b", false}, {"rfc 822;a@b", false}, {"rfc.822;a@b", false}, {"rfc822;a+0D+0A", false},
 		{"rfc822;a+zz", false}, {"rfc822;jörg@b", false}, {"é;a@b", false},
 		{`utf-8;j\x{F6}rg@b.example`, true}, {"UTF-8;jörg@b.example", true}, {"utf-8;plain@b.example", true},
 		{"utf-8;\xff@b", false}, {"utf-8;a\u0085b", false}, {`utf-8;\x{110000}ö`, false}, {`utf-8;a+0A`, false},

@@ -145,10 +145,11 @@ func parseHexpoint(s string) (rune, bool) {
 // isQChar reports whether c stands for itself in the type utf-8.
 func isQChar(c rune) bool { return '!' <= c && c <= '~' && c != '\\' && c != '+' && c != '=' }
 
-// isAtom reports whether s is an atom of RFC 822 section 3.3.
+// isAtom reports whether s is an atom of RFC 822 section 3.3 that can stand in the value of a parameter, where "=" cannot
+// (RFC 5321 section 4.1.2).
 func isAtom(s string) bool {
 	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' || strings.IndexByte(`()<>@,;:\".[]`, s[i]) >= 0 {
+		if s[i] <= ' ' || s[i] > '~' || strings.IndexByte(`()<>@,;:\".[]=`, s[i]) >= 0 {
 			return false
 		}
 	}

@@ -214,10 +214,14 @@ func (u *use) check(value string) flaw {
 	if err == nil {
 		return flaw{}
 	}
+	f := flaw{text: cause(err)}
 	if e, ok := errors.AsType[*proto.Error](err); ok {
-		return flaw{e.Text, e.Status}
+		f = flaw{e.Text, e.Status}
 	}
-	return flaw{text: cause(err)}
+	if f.text == "" {
+		f.text = u.Key + " cannot have that value" // an error without a text is one all the same
+	}
+	return f
 }
 
 // UTF8 reports whether the parameters of a MAIL command permit UTF-8 in the addresses of the transaction.

@@ -401,3 +401,13 @@ func TestCheckStatus(t *testing.T) {
 		}
 	}
 }
+
+// A Check refuses by its error, whatever text that has.
+func TestCheckWithoutText(t *testing.T) {
+	for _, err := range []error{errors.New(""), errors.New("smtp: "), &proto.Error{Code: 501}} {
+		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", Length: 9, Check: func(string) error { return err }}}})
+		if got := wire(t, s.CheckMail(1, params("XP=1")), false); got != "501 5.5.4 Bad parameter: XP cannot have that value" {
+			t.Errorf("%#v: %q", err, got)
+		}
+	}
+}
