@@ -10,10 +10,14 @@ import (
 // its parameters, or refuses. A [NeedError] says what the server lacks for e, be it a parameter that the caller put
 // there or something that the message needs. Parameters are checked as a server would check them.
 func (s *Set) Prepare(o Offer, c proto.Caps, e *Envelope) error {
+	rcpts := len(e.To)
 	for i := range s.list {
 		if o.Has(i) && s.list[i].Prepare != nil {
 			if err := s.list[i].Prepare(c, e); err != nil {
 				return err
+			}
+			if len(e.To) != rcpts {
+				return errors.New("smtp: the extension " + s.list[i].Keyword + " changes the recipients of a message: its Prepare may only add parameters")
 			}
 		}
 	}

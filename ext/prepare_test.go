@@ -129,3 +129,15 @@ func TestPrepareLeavesParamsAlone(t *testing.T) {
 		t.Errorf("%v written into %v", e.Mail, shared[:2])
 	}
 }
+
+// Whose recipients they are is not for an extension to say.
+func TestPrepareKeepsRecipients(t *testing.T) {
+	s := newSet(t, Extension{Keyword: "XDROP", Prepare: func(_ proto.Caps, e *Envelope) error {
+		e.To = e.To[1:]
+		return nil
+	}})
+	e := &Envelope{Size: -1, To: []Recipient{{Address: address(t, "a@b.example")}, {Address: address(t, "c@d.example")}}}
+	if err := s.Prepare(s.Offered(ehlo("XDROP")), ehlo("XDROP"), e); err == nil || !strings.Contains(err.Error(), "XDROP changes the recipients") {
+		t.Errorf("%v", err)
+	}
+}
