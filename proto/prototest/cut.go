@@ -95,6 +95,15 @@ func (d *driver) reply(r proto.Reply) {
 // lengths has, it makes one cut in 64.
 func EveryCut(t testing.TB, table *proto.Table, answer func(proto.Event) proto.Reply, input []byte) string {
 	t.Helper()
+	want, err := AnyCut(table, answer, input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return want
+}
+
+// AnyCut is EveryCut without a test: the error is about the first cut whose outcome is another.
+func AnyCut(table *proto.Table, answer func(proto.Event) proto.Reply, input []byte) (string, error) {
 	drive := func(pieces ...[]byte) string {
 		return Drive(proto.NewReceiver(table, proto.Limits{}), answer, pieces...)
 	}
@@ -104,15 +113,15 @@ func EveryCut(t testing.TB, table *proto.Table, answer func(proto.Event) proto.R
 		each[i] = input[i : i+1]
 	}
 	if got := drive(each...); got != want {
-		t.Errorf("octet by octet:\n%s\nin one piece:\n%s", got, want)
+		return want, fmt.Errorf("octet by octet:\n%s\nin one piece:\n%s", got, want)
 	}
 	for i := 1; i < len(input); i++ {
 		if i > 8 && i%64 != 0 && len(bytes.Trim(input[i-8:min(i+8, len(input))], string(input[i:i+1]))) == 0 {
 			continue
 		}
 		if got := drive(input[:i], input[i:]); got != want {
-			t.Fatalf("cut at %d of %q:\n%s\nin one piece:\n%s", i, input, got, want)
+			return want, fmt.Errorf("cut at %d of %q:\n%s\nin one piece:\n%s", i, input, got, want)
 		}
 	}
-	return want
+	return want, nil
 }
