@@ -1,0 +1,338 @@
+package exttest_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/exttest"
+	"smtpkit.example/smtp/proto"
+)
+
+// sound returns an extension with nothing wrong, which the cases below break.
+func sound() ext.Extension {
+	return ext.Extension{
+		Keyword: "XSOUND",
+		Mail: []ext.Param{
+			{Key: "XID", Length: len(" XID=") + 8, Check: func(v string) error {
+				if v == "" || len(v) > 8 || strings.Trim(v, "0123456789abcdef") != "" {
+					return errors.New("XID has to be 1 to 8 digits")
+				}
+				return nil
+			}},
+			{Key: "XKIND", Length: len(" XKIND=LARGE"), Values: []string{"SMALL", "LARGE"}, Optional: true},
+		},
+		Rcpt:  []ext.Param{{Key: "XQUIET", Length: len(" XQUIET"), Flag: true}},
+		Verbs: []proto.Verb{{Name: "XASK", In: proto.Session &^ proto.Hello, Last: true, More: proto.Exchange}},
+		Advertise: func(x ext.Info) (string, bool) {
+			_, ok := ext.As[asked](x.Session())
+			return "for " + x.Hostname(), ok
+		},
+		Serve: func(ctx context.Context, x ext.Exchange) error {
+			s, ok := ext.As[asked](x.Session())
+			switch {
+			case !ok:
+				return &proto.Error{Code: 502, Text: "Nobody to ask"}
+			case x.Args() != "":
+				return &proto.Error{Code: 501, Text: "No arguments"}
+			}
+			line, err := x.Challenge(ctx, proto.Reply{Code: 334, Text: s.Ask()})
+			if err != nil {
+				return err
+			}
+			return &proto.Error{Code: 250, Text: "You said " + line}
+		},
+		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
+			for i := range e.To {
+				e.To[i].Params = e.To[i].Params.SetFlag("XQUIET")
+			}
+			return nil
+		},
+	}
+}
+
+type asked interface{ Ask() string }
+
+type answering struct{}
+
+func (answering) Ask() string { return "yes?" }
+
+var soundSample = exttest.Sample{
+	Session: func() any { return answering{} },
+	Mail:    []string{"XID=c0ffee XKIND=LARGE"}, BadMail: []string{"XID=coffee", "XKIND=MEDIUM"}, Rcpt: []string{"XQUIET"},
+	Dialogues: []string{"C: XASK\nS: 334 yes?\nC: no\nS: 250 2.0.0 You said no\nC: XASK x\nS: 501 *\n"},
+}
+
+func TestSound(t *testing.T) { exttest.Test(t, sound(), soundSample) }
+
+// refuse is an error of a reply.
+func refuse(code int, text string) error { return &proto.Error{Code: code, Text: text} }
+
+// serve is a Serve that looks for the session's part as it should, and then does f.
+func serve(f func(ctx context.Context, x ext.Exchange) error) func(context.Context, ext.Exchange) error {
+	return func(ctx context.Context, x ext.Exchange) error {
+		if _, ok := ext.As[asked](x.Session()); !ok {
+			return refuse(502, "no")
+		}
+		return f(ctx, x)
+	}
+}
+
+// broken are extensions with one mistake each.
+var broken = []struct {
+	name  string
+	spoil func(e *ext.Extension, sample *exttest.Sample)
+	want  string // what is said of it
+	rule  string
+}{
+	{"keyword", func(e *ext.Extension, _ *exttest.Sample) { e.Keyword = "x_sound" }, "is not an EHLO keyword", "RFC 5321 section 2.2.2"},
+	{"verb of another", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].Name = "VRFY" }, "defined by both", "RFC 5321 section 2.2.2"},
+	{"parameter of another", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Mail[0].Key, e.Mail[0].Length = "SIZE", 100
+	}, "defined by both", "RFC 5321 section 2.2.2"},
+	{"builds on nothing", func(e *ext.Extension, _ *exttest.Sample) { e.Requires = []string{"XNOWHERE"} }, "requires XNOWHERE", "RFC 5321 section 2.2.2"},
+	{"names not its own", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].Name = "ASK" }, "begin with X", "RFC 5321 section 2.2.2"},
+	{"Length too short", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Length-- }, "its Length is 11", "RFC 5321 section 4.5.3.1.4"},
+	{"Length too short for a sample", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[0].Length = len(" XID=1") },
+		"XID=\"c0ffee\" takes 11 octets", "RFC 5321 section 4.5.3.1.4"},
+	{"value that cannot be sent", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Values = append(e.Mail[1].Values, "A B") },
+		"it cannot be sent", "RFC 5321 section 4.1.2"},
+	{"exchange in a group", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].Last = false }, "set Last", "RFC 2920 section 3.1"},
+	{"verb not served", func(e *ext.Extension, _ *exttest.Sample) { e.Serve = nil }, "set Serve", "RFC 5321 section 4.2.4"},
+	{"never on offer", func(_ *ext.Extension, sample *exttest.Sample) { sample.Session = nil }, "never on offer", "nothing of it can be tested"},
+	{"Advertise panics", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Advertise = func(x ext.Info) (string, bool) { return x.Session().(asked).Ask(), true }
+	}, "Advertise panics", "use ext.As"},
+	{"Advertise too long", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Advertise = func(ext.Info) (string, bool) { return strings.Repeat("x", 501), true }
+	}, "make a line of 514 octets", "RFC 5321 section 4.5.3.1.5"},
+	{"Advertise two spaces", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Advertise = func(ext.Info) (string, bool) { return "a  b", true }
+	}, "cannot stand behind the keyword", "RFC 5321 section 4.1.1.1"},
+	{"Advertise a line", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Advertise = func(ext.Info) (string, bool) { return "a\r\n250 XEVIL", true }
+	}, "cannot stand behind the keyword", "RFC 5321 section 4.1.1.1"},
+	{"Advertise counts", func(e *ext.Extension, _ *exttest.Sample) {
+		var n atomic.Int64
+		e.Advertise = func(ext.Info) (string, bool) { return strings.Repeat("x", int(n.Add(1)%7)+1), true }
+	}, "something else each time", "RFC 5321 section 4.1.1.1"},
+	{"CheckMail refuses others", func(e *ext.Extension, _ *exttest.Sample) {
+		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+			if !p.Has("XID") {
+				return refuse(550, "XID is required")
+			}
+			return nil
+		}
+	}, "a client that does not use it is not served", "RFC 5321 section 2.2.1"},
+	{"Guard refuses others", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Guard = func(_ context.Context, _ ext.Info, v *proto.Verb, _ string) error {
+			if v.Name == "NOOP" {
+				return refuse(450, "not now")
+			}
+			return nil
+		}
+	}, "a client that does not use it is not served", "RFC 5321 section 2.2.1"},
+	{"Check panics", func(e *ext.Extension, _ *exttest.Sample) {
+		check := e.Mail[0].Check
+		e.Mail[0].Check = func(v string) error { _ = v[0]; return check(v) }
+	}, "Check of XID, for \"\", panics", "nothing that a peer or a session does may panic"},
+	{"Check takes control characters", func(e *ext.Extension, _ *exttest.Sample) {
+		check := e.Mail[0].Check
+		e.Mail[0].Check = func(v string) error { return check(strings.TrimSpace(v)) }
+	}, "which is no value of a parameter", "RFC 5321 section 4.1.2"},
+	{"Check remembers", func(e *ext.Extension, _ *exttest.Sample) {
+		check, seen := e.Mail[0].Check, sync.Map{}
+		e.Mail[0].Check = func(v string) error {
+			if _, twice := seen.LoadOrStore(v, true); twice && v == "1" {
+				return errors.New("seen before")
+			}
+			return check(v)
+		}
+	}, "depend on nothing but the value", "RFC 5321 section 4.1.2"},
+	{"Check does not return", func(e *ext.Extension, _ *exttest.Sample) {
+		check := e.Mail[0].Check
+		e.Mail[0].Check = func(v string) error {
+			if len(v) > 50_000 {
+				<-stuck
+			}
+			return check(v)
+		}
+	}, "does not return", "RFC 5321 section 4.1.2"},
+	{"Check says lines", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Mail[0].Check = func(v string) error {
+			if v != "c0ffee" {
+				return errors.New("not this:\n" + v)
+			}
+			return nil
+		}
+	}, "cannot be sent in a reply", "RFC 5321 section 4.2"},
+	{"Check says nothing", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Mail[0].Check = func(v string) error {
+			if v != "c0ffee" {
+				return errors.New("")
+			}
+			return nil
+		}
+	}, "without a text", "RFC 5321 section 4.2"},
+	{"Check too strict", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Mail[0].Check = func(string) error { return errors.New("no") }
+	}, "the Sample says that it is valid", "RFC 5321 section 4.1.1.11"},
+	{"Check too lax", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Mail[0].Check = nil
+	}, "want 501: let Check refuse it", "RFC 5321 section 4.1.1.11"},
+	{"CheckMail for a case", func(e *ext.Extension, _ *exttest.Sample) {
+		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+			if kind, ok := p.Get("XKIND"); ok && kind != "LARGE" && kind != "SMALL" {
+				return refuse(501, "upper case")
+			}
+			return nil
+		}
+	}, "have no case", "RFC 5321 section 2.4"},
+	{"CheckMail modifies", func(e *ext.Extension, _ *exttest.Sample) {
+		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+			for i := range p {
+				p[i].Value = "0"
+			}
+			return nil
+		}
+	}, "use Params.Set, which copies", "must not be modified"},
+	{"Serve panics", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Serve = serve(func(_ context.Context, x ext.Exchange) error { return refuse(250, x.Args()[:1]) })
+	}, "Serve, for \"XASK \", panics", "nothing that a peer or a session does may panic"},
+	{"Serve answers 354", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Serve = serve(func(context.Context, ext.Exchange) error { return refuse(354, "go on") })
+	}, "Serve returns the reply 354", "RFC 5321 section 4.2.1"},
+	{"Serve answers beyond its row", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Verbs[0].OK = proto.Never
+		e.Serve = serve(func(context.Context, ext.Exchange) error { return nil })
+	}, "which its row does not know", "RFC 5321 section 4.2.1"},
+	{"challenge beyond its row", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].More = 0 }, "Challenge sends the reply 334", "RFC 5321 section 4.2.1"},
+	{"hand-over beyond its row", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Serve = serve(func(ctx context.Context, x ext.Exchange) error {
+			return x.Handover(ctx, proto.Reply{Code: 220}, func(context.Context, net.Conn) (net.Conn, error) { return nil, nil })
+		})
+	}, "Handover sends the reply 220", "RFC 5321 section 4.2.1"},
+	{"Serve does not return", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Serve = serve(func(context.Context, ext.Exchange) error { <-stuck; return nil })
+	}, "has no reply", "RFC 5321 section 4.2"},
+	{"endless exchange", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Serve = serve(func(ctx context.Context, x ext.Exchange) error {
+			for {
+				if _, err := x.Challenge(ctx, proto.Reply{Code: 334}); err != nil {
+					return err
+				}
+			}
+		})
+	}, "bound the number of lines", "RFC 5321 section 4.2"},
+	{"Serve where not on offer", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Serve = func(context.Context, ext.Exchange) error { return nil }
+	}, "have Serve return 502", "RFC 5321 section 4.2.4"},
+	{"Serve minds the case", func(e *ext.Extension, sample *exttest.Sample) {
+		var n atomic.Int64
+		e.Serve = serve(func(context.Context, ext.Exchange) error { return refuse(250+int(n.Add(1)%2), "it depends") })
+	}, "in upper and", "RFC 5321 section 2.4"},
+	{"dialogue", func(_ *ext.Extension, sample *exttest.Sample) { sample.Dialogues = []string{"C: XASK\nS: 250 *\n"} },
+		`the server says "334 yes?"`, "what the Sample says"},
+	{"Payload remembers", func(e *ext.Extension, _ *exttest.Sample) {
+		var n atomic.Int64
+		e.Verbs[0].More = 0
+		e.Verbs[0].Payload = func([]byte) (int64, *proto.Error) { return n.Add(1) % 5, nil }
+	}, "depends on how the octets were cut", "law 3"},
+	{"Prepare panics", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			e.To[0].Params = e.To[0].Params.SetFlag("XQUIET")
+			return nil
+		}
+	}, "Prepare panics", "nothing that a peer or a session does may panic"},
+	{"Prepare adds what nobody knows", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			if len(e.To) == 0 {
+				e.Mail = e.Mail.SetFlag("XOTHER")
+			}
+			return nil
+		}
+	}, "adds the MAIL parameter XOTHER", "RFC 5321 section 2.2.2"},
+	{"Prepare adds what is malformed", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			e.Mail = e.Mail.Set("XID", "none")
+			return nil
+		}
+	}, "does not accept what the client sends", "RFC 5321 section 2.2.1"},
+	{"Prepare in place", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			if !e.Mail.Has("XID") {
+				e.Mail = append(e.Mail, proto.Param{Key: "XID", Value: "1", HasValue: true})
+			}
+			return nil
+		}
+	}, "modifies the parameters that the caller gave", "Prepare may add parameters"},
+	{"Prepare counts", func(e *ext.Extension, _ *exttest.Sample) {
+		var n atomic.Int64
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			e.Mail = e.Mail.Set("XID", strings.Repeat("1", int(n.Add(1)%7)+1))
+			return nil
+		}
+	}, "makes of the same envelope once", "Prepare may add parameters"},
+	{"Prepare drops recipients", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			e.To = e.To[:min(1, len(e.To))]
+			return nil
+		}
+	}, "changes the addresses", "Prepare may add parameters"},
+	{"Connect fails", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Connect = func(ctx context.Context, d ext.Dialogue) error {
+			_, err := d.Do(ctx, "XTELL", "")
+			return err
+		}
+	}, "cannot connect to a server of the same extension", "RFC 5321 section 2.2.1"},
+	{"sessions share", func(e *ext.Extension, _ *exttest.Sample) {
+		var busy atomic.Int64
+		gate := make(chan struct{}, 1)
+		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+			defer busy.Add(-1)
+			if busy.Add(1) > 1 {
+				select {
+				case gate <- struct{}{}:
+				default:
+				}
+				return refuse(450, "one at a time")
+			}
+			select { // long enough for another session to come
+			case <-gate:
+			case <-time.After(20 * time.Millisecond):
+			}
+			return nil
+		}
+	}, "among sessions at the same time", "safe for concurrent use"},
+}
+
+// stuck is what functions wait for that do not return.
+var stuck = make(chan struct{})
+
+// TestBroken shows that each mistake is found, and that the error names the rule.
+func TestBroken(t *testing.T) {
+	exttest.SetPatience(t, time.Second/2)
+	t.Cleanup(func() { close(stuck) })
+	for _, tt := range broken {
+		t.Run(tt.name, func(t *testing.T) {
+			e, sample := sound(), soundSample
+			tt.spoil(&e, &sample)
+			err := exttest.Check(e, sample)
+			if err == nil {
+				t.Fatal("nothing was found")
+			}
+			for line := range strings.Lines(err.Error()) {
+				if strings.Contains(line, tt.want) && strings.Contains(line, tt.rule) {
+					return
+				}
+			}
+			t.Errorf("found %v\nwant something with %q and %q", err, tt.want, tt.rule)
+		})
+	}
+}

@@ -1,0 +1,322 @@
+package exttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/clienttest"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+const ruleAddition = "ext.Extension: Prepare may add parameters to the envelope, or refuse the message"
+
+// client has the real client use the extension, with servers that offer it and with others.
+func (s *suite) client() {
+	for _, st := range s.stages {
+		s.withOffer(st)
+		s.withoutOffer(st)
+	}
+}
+
+// connect connects a client that has the extension to a server with those in list. Sent are the lines it sends.
+func (st *stage) connect(list []ext.Extension, told *record, sent *[]string) (*client.Client, func(), error) {
+	srv, err := st.server(list, told)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, cancel, ended := pipe(srv, st.tls)
+	opt := &client.Options{
+		Hello: "client.example", Protocol: st.protocol, Extensions: st.list, TLS: ext.TLSInsecureNone, Timeouts: client.AllTimeouts(patience),
+		Trace: &client.Trace{Sent: func(line string) { *sent = append(*sent, line) }},
+	}
+	if st.tls {
+		opt.TLS, opt.TLSConfig = ext.TLSImplicit, clientTLS()
+	}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	c, err := client.NewClient(ctx, conn, clienttest.Hostname, opt)
+	leave := func() {
+		if c != nil {
+			_ = c.Close() // always nil
+		}
+		cancel()
+		st.slow.done(ended)
+	}
+	if err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return c, leave, nil
+}
+
+// message is a small one with the parameters, for as many recipients as there are.
+func message(mail string, rcpt ...string) *client.Message {
+	m, err := client.NewMessage("a@b.example", nil, strings.NewReader("Subject: x\r\n\r\nx\r\n"))
+	if err != nil {
+		panic(err) // the address is one
+	}
+	m.Mail = parse(mail)
+	for i, params := range rcpt {
+		a, err := proto.ParseAddress(fmt.Sprintf("c%d@d.example", i))
+		if err != nil {
+			panic(err)
+		}
+		m.To = append(m.To, ext.Recipient{Address: a, Params: parse(params)})
+	}
+	return m
+}
+
+func send(c *client.Client, m *client.Message) error {
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	_, err := c.Send(ctx, m)
+	return err
+}
+
+// messages are those with which the sample is tried on a client: plain ones, and one for each parameter.
+func (s *suite) messages(st *stage) []*client.Message {
+	list := []*client.Message{message("", ""), message("", "", "", "")}
+	open := ""
+	if len(st.sample.Mail) > 0 {
+		open = st.sample.Mail[0]
+	}
+	for _, text := range st.sample.Mail {
+		list = append(list, message(text, ""))
+	}
+	for _, text := range st.sample.Rcpt {
+		list = append(list, message(open, text))
+	}
+	return list
+}
+
+// withOffer sends messages to a server that offers the extension.
+func (s *suite) withOffer(st *stage) {
+	if !st.on() {
+		return
+	}
+	for _, m := range s.messages(st) {
+		told, sent := &record{}, []string{}
+		c, leave, err := st.connect(st.list, told, &sent)
+		if err != nil {
+			s.broken(ruleService, "a client cannot connect to a server of the same extension, having sent %q: %v", sent, err)
+			return
+		}
+		what := write(m.Mail)
+		for _, r := range m.To {
+			what = strings.Trim(what+" "+write(r.Params), " ")
+		}
+		err = send(c, m)
+		caps := c.Caps()
+		leave()
+		if err != nil {
+			s.broken(ruleService, "the server does not accept what the client sends for a message with %q: %v; it sent %q", what, err, sent)
+			continue
+		}
+		s.arrived(m, told)
+		s.prepare(caps, m)
+	}
+}
+
+// arrived compares the parameters of m with what the session was told.
+func (s *suite) arrived(m *client.Message, told *record) {
+	missing := func(command string, want, got proto.Params) {
+		for _, p := range want {
+			// Prepare may know better than the caller, as that of SIZE does.
+			if v, ok := got.Get(p.Key); !ok || v != p.Value && s.e.Prepare == nil {
+				s.broken(ruleService, "a message with the %s parameter %s gives the session %q", command, write(proto.Params{p}), write(got))
+			}
+		}
+	}
+	if told.messages != 1 {
+		return // sessions that take messages for each recipient are not told by Data
+	}
+	missing("MAIL", m.Mail, last(told.mail))
+	for i, r := range m.To {
+		if i < len(told.rcpt) {
+			missing("RCPT", r.Params, told.rcpt[i])
+		}
+	}
+}
+
+// withoutOffer sends messages to a server that does not know the extension.
+func (s *suite) withoutOffer(st *stage) {
+	s.mu.Lock()
+	before := s.connected
+	s.mu.Unlock()
+	for _, m := range s.messages(st) {
+		sent := []string{}
+		c, leave, err := st.connect(st.others, nil, &sent)
+		if err != nil {
+			s.broken(ruleService, "a client cannot connect to a server that does not offer it, having sent %q: %v", sent, err)
+			return
+		}
+		err = send(c, m)
+		own := s.own(st, m)
+		if _, need := errors.AsType[*ext.NeedError](err); own != "" && !need {
+			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.NeedError", own, err)
+		} else if own == "" && err != nil && !need {
+			s.broken(ruleService, "a message without parameters of its own does not get to a server that does not offer it: %v", err)
+		}
+		for i := range s.e.Verbs {
+			ctx, stop := context.WithTimeout(context.Background(), patience)
+			if _, err := c.Do(ctx, s.e.Verbs[i].Name, ""); err == nil {
+				s.broken(ruleService, "the client sends %s to a server that does not offer it", s.e.Verbs[i].Name)
+			}
+			stop()
+		}
+		leave()
+		for _, line := range sent {
+			if s.names(st, line) {
+				s.broken(ruleService, "the client sends %q to a server that does not offer it", line)
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connected != before {
+		s.flaws = append(s.flaws, fmt.Errorf("smtp: %s: Connect was called although the extension was not on offer", s.name()))
+	}
+}
+
+// own returns a parameter of m that only this extension describes, or "".
+func (s *suite) own(st *stage, m *client.Message) string {
+	for _, p := range m.Mail {
+		if s.alone(st, p.Key, false) {
+			return p.Key
+		}
+	}
+	for _, r := range m.To {
+		for _, p := range r.Params {
+			if s.alone(st, p.Key, true) {
+				return p.Key
+			}
+		}
+	}
+	return ""
+}
+
+// alone reports whether only this extension describes the parameter.
+func (s *suite) alone(st *stage, key string, rcpt bool) bool {
+	of := func(e *ext.Extension) []ext.Param {
+		if rcpt {
+			return e.Rcpt
+		}
+		return e.Mail
+	}
+	return find(of(&s.e), key) != nil &&
+		!slices.ContainsFunc(st.others, func(e ext.Extension) bool { return find(of(&e), key) != nil })
+}
+
+// names reports whether a command has something of the extension in it.
+func (s *suite) names(st *stage, line string) bool {
+	verb, args, _ := strings.Cut(line, " ")
+	for i := range s.e.Verbs {
+		if s.e.Verbs[i].Name == verb {
+			return true
+		}
+	}
+	read := proto.ParseMailArgs
+	if verb == "RCPT" {
+		read = proto.ParseRcptArgs
+	}
+	if verb != "MAIL" && verb != "RCPT" {
+		return false
+	}
+	_, params, _ := read([]byte(args), false)
+	return slices.ContainsFunc(params, func(p proto.Param) bool { return s.alone(st, p.Key, verb == "RCPT") })
+}
+
+// prepare calls Prepare for envelopes of all kinds.
+func (s *suite) prepare(caps proto.Caps, m *client.Message) {
+	if s.e.Prepare == nil {
+		return
+	}
+	for _, e := range []ext.Envelope{
+		{},
+		{Size: -1},
+		{From: m.From, Mail: m.Mail},
+		{From: m.From, Mail: m.Mail, To: m.To, Size: -1},
+		{From: m.From, Mail: m.Mail, To: m.To, Size: 100, Verified: true},
+		{Mail: m.Mail, To: append(slices.Clone(m.To), m.To...), Size: 100, Need: ext.EightBit | ext.UTF8},
+		{From: m.From, Mail: m.Mail, To: m.To, Size: 1 << 40, Need: ext.Binary, Verified: true},
+	} {
+		s.prepared(caps, e)
+	}
+}
+
+// prepared calls Prepare twice for e, and looks at what it does to it.
+func (s *suite) prepared(caps proto.Caps, e ext.Envelope) {
+	var errs [2]error
+	var results [2]ext.Envelope
+	for i := range results {
+		mail, to := spare(e.Mail), slices.Clone(e.To)
+		var rcpts []proto.Params
+		for j := range to {
+			to[j].Params = spare(to[j].Params)
+			rcpts = append(rcpts, to[j].Params)
+		}
+		env := e
+		env.Mail, env.To = mail, to
+		if !s.within(func() { errs[i] = s.spied.Prepare(caps, &env) }) {
+			s.broken(ruleAddition, "Prepare does not return")
+			return
+		}
+		if errs[i] == errPanicked {
+			return
+		}
+		spoilt := !slices.Equal(mail[:cap(mail)], spare(e.Mail)[:cap(mail)])
+		for j, p := range rcpts {
+			spoilt = spoilt || !slices.Equal(p[:cap(p)], spare(e.To[j].Params)[:cap(p)])
+		}
+		if spoilt {
+			s.broken(ruleAddition, "Prepare modifies the parameters that the caller gave: use Params.Set, which copies, and not append or an index")
+		}
+		results[i] = env
+	}
+	a, b := &results[0], &results[1]
+	if !alike(a, b) || fmt.Sprint(errs[0]) != fmt.Sprint(errs[1]) {
+		s.broken(ruleAddition, "Prepare makes of the same envelope once %q, %v, and once %q, %v", write(a.Mail), errs[0], write(b.Mail), errs[1])
+	}
+	if errs[0] != nil {
+		return
+	}
+	if a.From != e.From || len(a.To) != len(e.To) {
+		s.broken(ruleAddition, "Prepare changes the addresses of the envelope")
+		return
+	}
+	s.added("MAIL", e.Mail, a.Mail, func(x *ext.Extension) []ext.Param { return x.Mail })
+	for i := range a.To {
+		s.added("RCPT", e.To[i].Params, a.To[i].Params, func(x *ext.Extension) []ext.Param { return x.Rcpt })
+	}
+}
+
+// spare returns a copy of p that has room behind it, so that it is seen if somebody uses that.
+func spare(p proto.Params) proto.Params {
+	return append(slices.Clone(p), proto.Param{Key: "SPARE"}, proto.Param{Key: "SPARE"})[: len(p) : len(p)+2]
+}
+
+func alike(a, b *ext.Envelope) bool {
+	ok := slices.Equal(a.Mail, b.Mail) && len(a.To) == len(b.To)
+	for i := 0; ok && i < len(a.To); i++ {
+		ok = slices.Equal(a.To[i].Params, b.To[i].Params)
+	}
+	return ok
+}
+
+// added looks for parameters that Prepare has added and that nobody has described.
+func (s *suite) added(command string, before, after proto.Params, of func(*ext.Extension) []ext.Param) {
+	for _, p := range after {
+		known := find(of(&s.e), p.Key) != nil
+		for _, other := range required(&s.e, s.samples[0].With, nil) {
+			known = known || find(of(&other), p.Key) != nil
+		}
+		if !known && !before.Has(p.Key) {
+			s.broken(ruleDefinition, "Prepare adds the %s parameter %s, which neither it nor what it Requires describes", command, p.Key)
+		}
+	}
+}

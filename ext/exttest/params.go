@@ -1,0 +1,273 @@
+package exttest
+
+import (
+	"slices"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// A command is MAIL or RCPT, with what there is to say about its parameters.
+type command struct {
+	st     *stage
+	name   string
+	params []ext.Param
+	of     func(*ext.Extension) []ext.Param
+	given  func(*Sample) []string // valid parameters
+	bad    []string               // those to be refused
+	before []string               // what is said before
+	line   string                 // the command without parameters
+}
+
+func (s *suite) commands(st *stage) []*command {
+	mail := &command{st: st, name: "MAIL", params: s.e.Mail, bad: st.sample.BadMail, line: from,
+		of:    func(e *ext.Extension) []ext.Param { return e.Mail },
+		given: func(x *Sample) []string { return x.Mail }}
+	open := from
+	if len(st.sample.Mail) > 0 {
+		open = with(from, st.sample.Mail[0])
+	}
+	rcpt := &command{st: st, name: "RCPT", params: s.e.Rcpt, bad: st.sample.BadRcpt, line: to, before: []string{open},
+		of:    func(e *ext.Extension) []ext.Param { return e.Rcpt },
+		given: func(x *Sample) []string { return x.Rcpt }}
+	return []*command{mail, rcpt}
+}
+
+// ask says the command with parameters, and returns the reply.
+func (c *command) ask(params string) answer {
+	return c.st.last(c.st.srv, append(slices.Clone(c.before), with(c.line, params))...)
+}
+
+// parameters has servers asked with parameters, good and bad.
+func (s *suite) parameters() {
+	for _, st := range s.stages {
+		if !st.on() {
+			continue
+		}
+		commands := s.commands(st)
+		for i, c := range commands {
+			for j := range c.params {
+				s.parameter(c, commands[1-i], &c.params[j])
+			}
+			for _, text := range c.bad {
+				if a := c.ask(text); a.code != 501 {
+					s.broken(ruleUnknown, "%s with %s is answered %v, want 501: let Check refuse it", c.name, text, a)
+				}
+			}
+		}
+		s.lines(commands)
+	}
+}
+
+// parameter tests one parameter of c.
+func (s *suite) parameter(c, other *command, p *ext.Param) {
+	list, given := s.valid(c.st, c.given, p)
+	if len(list) == 0 {
+		if !given {
+			s.broken("the parameter cannot be tested", "there is no value to be known that Check of the %s parameter %s accepts: give one in %s of a Sample",
+				c.name, p.Key, strings.ToUpper(c.name[:1])+strings.ToLower(c.name[1:]))
+		}
+		return
+	}
+	for _, text := range list {
+		s.accepted(c, p, text, given)
+	}
+	text := list[0]
+	own, rest := apart(text, p)
+	own.Key = strings.ToLower(own.Key)
+	s.expect(c, text+" "+write(proto.Params{own}), 501, "given twice")
+	alone := func(own string) string { return with(write(rest), own) }
+	switch {
+	case p.Flag:
+		s.expect(c, alone(p.Key+"=x"), 501, "a flag with a value")
+	case !p.Optional:
+		s.expect(c, alone(p.Key), 501, "without its value")
+	default:
+		if a := c.ask(alone(p.Key)); a.code == 501 || a.code == 555 {
+			s.broken(ruleUnknown, "%s with %s is answered %v, although its value is Optional", c.name, p.Key, a)
+		}
+	}
+	if p.Values != nil {
+		s.expect(c, alone(p.Key+"=XEXTTEST"), 501, "with a value that is not among its Values")
+	}
+	if p.Check != nil {
+		s.refused(c, p, alone)
+	}
+	if instead := find(c.params, p.Instead); instead != nil && p.Instead != "" {
+		if others, _ := s.valid(c.st, c.given, instead); len(others) > 0 {
+			s.expect(c, text+" "+others[0], 501, "together with "+p.Instead)
+		}
+	}
+	s.unknown(c, other, p, text)
+}
+
+// apart returns the parameter p of those in text, and the others.
+func apart(text string, p *ext.Param) (own proto.Param, rest proto.Params) {
+	for _, q := range parse(text) {
+		if strings.EqualFold(q.Key, p.Key) {
+			own = q
+		} else {
+			rest = append(rest, q)
+		}
+	}
+	return own, rest
+}
+
+// write returns parameters as they stand in a command.
+func write(params proto.Params) string {
+	var words []string
+	for _, p := range params {
+		if p.HasValue {
+			p.Key += "=" + p.Value
+		}
+		words = append(words, p.Key)
+	}
+	return strings.Join(words, " ")
+}
+
+// expect says c with the parameters and compares the code of the reply.
+func (s *suite) expect(c *command, params string, code int, what string) {
+	if a := c.ask(params); a.code != code {
+		s.broken(ruleUnknown, "%s with %s, %s, is answered %v, want %d", c.name, clip(params), what, a, code)
+	}
+}
+
+// accepted says what is valid, and looks at what the session is told.
+func (s *suite) accepted(c *command, p *ext.Param, text string, given bool) {
+	told := &record{}
+	srv, err := c.st.server(c.st.list, told)
+	if err != nil {
+		s.broken(ruleDefinition, "%v", err)
+		return
+	}
+	params := parse(text)
+	value, _ := params.Get(p.Key)
+	a := c.st.last(srv, append(slices.Clone(c.before), with(c.line, text))...)
+	switch {
+	case given && a.code/100 != 2:
+		s.broken(ruleUnknown, "%s with %s is answered %v %v, want 250: the Sample says that it is valid", c.name, text, a, c.st)
+		return
+	case a.code == 501 || a.code == 555 || a.code == 500 || a.code == 0:
+		s.broken(ruleUnknown, "%s with %s is answered %v %v, although the description says that it is valid", c.name, text, a, c.st)
+		return
+	}
+	if n := len(" " + p.Key + "=" + value); given && value != "" && n > p.Length {
+		s.broken(ruleLine, "the %s parameter %s=%s takes %d octets with the space before it, and its Length is %d: raise it",
+			c.name, p.Key, clip(value), n, p.Length)
+	}
+	seen := told.mail
+	if c.name == "RCPT" {
+		seen = told.rcpt
+	}
+	if got, ok := last(seen).Get(p.Key); a.code/100 == 2 && (!ok || got != value) {
+		s.broken(ruleUnknown, "%s with %s gives the session %s", c.name, text, write(last(seen)))
+	}
+	own, rest := apart(text, p)
+	for _, change := range []func(string) string{strings.ToUpper, strings.ToLower} {
+		q := own
+		q.Key = change(q.Key)
+		if p.Values != nil {
+			q.Value = change(q.Value)
+		}
+		if again := c.ask(write(append(slices.Clone(rest), q))); again.code != a.code {
+			s.broken(ruleCase, "%s with %s is answered %v, and with %s %v: names, and the values in Values, have no case", c.name, text, a,
+				write(proto.Params{q}), again)
+		}
+	}
+}
+
+func last(list []proto.Params) proto.Params {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[len(list)-1]
+}
+
+// refused says values that Check refuses, as far as they can be said.
+func (s *suite) refused(c *command, p *ext.Param, alone func(string) string) {
+	left := 16
+	for _, v := range hostile(common, 8) {
+		if left == 0 {
+			return
+		}
+		if !isValue(v) || !isPrintable(v) || len(v) > 8 || p.Values != nil && slices.Contains(p.Values, strings.ToUpper(v)) || s.accepts(p, v) {
+			continue
+		}
+		left--
+		s.expect(c, alone(p.Key+"="+v), 501, "which Check refuses")
+	}
+}
+
+// unknown has the parameter said where it is not known.
+func (s *suite) unknown(c, other *command, p *ext.Param, text string) {
+	shared := func(c *command) bool {
+		return slices.ContainsFunc(c.st.others, func(e ext.Extension) bool { return find(c.of(&e), p.Key) != nil })
+	}
+	alone, _ := apart(text, p)
+	own := write(proto.Params{alone})
+	say := func(st *stage, srv func() (answer, error), where string) {
+		if a, err := srv(); err != nil || a.code != 555 {
+			s.broken(ruleUnknown, "%s with %s is answered %v %s, want 555", c.name, own, a, where)
+		}
+	}
+	if find(other.params, p.Key) == nil && !shared(other) {
+		line := append(slices.Clone(other.before), with(other.line, own))
+		say(c.st, func() (answer, error) { return c.st.last(c.st.srv, line...), nil }, "in "+other.name+", to which it does not belong,")
+	}
+	if shared(c) {
+		return
+	}
+	var before []string
+	if c.name == "RCPT" {
+		before = []string{from}
+	}
+	lines := append(before, with(c.line, own))
+	say(c.st, func() (answer, error) {
+		srv, err := c.st.server(c.st.others, nil)
+		if err != nil {
+			return answer{}, err
+		}
+		return c.st.last(srv, lines...), nil
+	}, "by a server that does not use the extension")
+	if c.st.protocol == proto.SMTP {
+		say(c.st, func() (answer, error) {
+			return c.st.last(c.st.srv, append([]string{"HELO client.example"}, lines...)...), nil
+		}, "after HELO")
+	}
+	if st := c.st.refusing; st != nil {
+		say(st, func() (answer, error) { return st.last(st.srv, lines...), nil }, st.String()+", where it is not on offer,")
+	}
+}
+
+// lines finds out how long the command lines may be.
+func (s *suite) lines(commands []*command) {
+	set, err := ext.NewSet(commands[0].st.protocol, commands[0].st.list)
+	if err != nil {
+		s.broken(ruleDefinition, "%v", err)
+		return
+	}
+	for _, c := range commands {
+		text, longest := "", 0
+		for i := range c.params {
+			list, _ := s.valid(c.st, c.given, &c.params[i])
+			for _, one := range list {
+				if a := c.ask(one); a.code == 250 && len(one) > longest {
+					text, longest = one, len(one)
+				}
+			}
+		}
+		if text == "" {
+			continue
+		}
+		line := with(c.line, text)
+		limit := 512 + set.Table().Lookup(c.name).Grow
+		for over, code := range []int{250, 500} {
+			padded := line + strings.Repeat(" ", limit-len(line)-len("\r\n")+over)
+			if a := c.st.last(c.st.srv, append(slices.Clone(c.before), padded)...); a.code != code {
+				s.broken(ruleLine, "%s with %s in a line of %d octets is answered %v, want %d: 512 octets and what each Length has is the most",
+					c.name, text, limit+over, a, code)
+			}
+		}
+	}
+}

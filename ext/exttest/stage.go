@@ -1,0 +1,175 @@
+package exttest
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"smtpkit.example/smtp/client/clienttest"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// library returns the extensions of package ext, with arguments by which a server can offer them.
+func library() []ext.Extension {
+	return append(ext.Default(), ext.Atrn(), ext.Burl("imap"), ext.ConNeg(), ext.ConPerm(), ext.Etrn(),
+		ext.FutureRelease(ext.HoldLimits{}), ext.MTRK(), ext.NoSoliciting(), ext.Prdr(), ext.ResponsibleSubmitter(),
+		ext.Xclient(), ext.Xforward())
+}
+
+// replaces reports whether a list can have only one of a and b, because they are the same extension or because both only
+// refuse the same verbs.
+func replaces(a, b *ext.Extension) bool {
+	if a.Keyword != "" || b.Keyword != "" {
+		return a.Keyword == b.Keyword
+	}
+	return slices.ContainsFunc(a.Verbs, func(v proto.Verb) bool {
+		return slices.ContainsFunc(b.Verbs, func(w proto.Verb) bool { return v.Name == w.Name })
+	})
+}
+
+func without(list []ext.Extension, e *ext.Extension) []ext.Extension {
+	return slices.DeleteFunc(slices.Clone(list), func(other ext.Extension) bool { return replaces(e, &other) })
+}
+
+func has(list []ext.Extension, keyword string) bool {
+	return slices.ContainsFunc(list, func(e ext.Extension) bool { return e.Keyword == keyword })
+}
+
+// required returns what e builds on, and what that builds on, as far as package ext or with has it and list does not.
+func required(e *ext.Extension, with, list []ext.Extension) []ext.Extension {
+	var found []ext.Extension
+	need := slices.Clone(e.Requires)
+	for len(need) > 0 {
+		keyword := need[0]
+		need = need[1:]
+		if has(list, keyword) || has(found, keyword) || keyword == e.Keyword {
+			continue
+		}
+		for _, other := range append(slices.Clone(with), library()...) {
+			if other.Keyword == keyword {
+				found = append(found, other)
+				need = append(need, other.Requires...)
+				break
+			}
+		}
+	}
+	return found
+}
+
+// beside returns the extensions that e is used beside, with what it builds on before all else.
+func (s *suite) beside(sample *Sample) []ext.Extension {
+	list := without(ext.Default(), &s.e)
+	for i := range sample.With {
+		list = append(without(list, &sample.With[i]), sample.With[i])
+	}
+	list = append(required(&s.e, sample.With, list), list...)
+	if sample.Identity != "" {
+		list = append([]ext.Extension{login(sample.Identity)}, list...)
+	}
+	return list
+}
+
+// lacking returns those of list that can do without the extension of that keyword.
+func lacking(list []ext.Extension, keyword string) []ext.Extension {
+	gone := []string{keyword}
+	for before := 0; before != len(gone); {
+		before = len(gone)
+		list = slices.DeleteFunc(slices.Clone(list), func(e ext.Extension) bool {
+			builds := slices.ContainsFunc(e.Requires, func(k string) bool { return slices.Contains(gone, k) })
+			if builds {
+				gone = append(gone, e.Keyword)
+			}
+			return builds
+		})
+	}
+	return list
+}
+
+// A stage is the setting in which something is tried: sessions of one sample, in one protocol, with TLS or in clear.
+type stage struct {
+	sample   *Sample
+	taking   bool // the sessions take part in the extension
+	protocol proto.Protocol
+	tls      bool
+	list     []ext.Extension // with the extension
+	others   []ext.Extension // without it and what builds on it
+	offered  bool
+	refusing *stage // one in which the extension is not on offer, or nil
+	srv      *server.Server
+	slow     *slowness
+}
+
+func (s *suite) stage(sample *Sample, taking bool, p proto.Protocol, secure bool) *stage {
+	beside := s.beside(sample)
+	return &stage{sample: sample, taking: taking, protocol: p, tls: secure,
+		list: append(slices.Clone(beside), s.spied), others: lacking(beside, s.e.Keyword), slow: &s.slow}
+}
+
+// String says where something was found.
+func (st *stage) String() string {
+	text := "in " + st.protocol.String()
+	if st.tls {
+		text += " with TLS"
+	}
+	if !st.taking {
+		text += ", with a session that takes no part"
+	}
+	return text
+}
+
+// server returns a server with the extensions in list, whose sessions note what they are told in told.
+func (st *stage) server(list []ext.Extension, told *record) (*server.Server, error) {
+	backend := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		session := &bare{told: told}
+		if st.taking && st.sample.Session != nil {
+			session.part = st.sample.Session()
+		}
+		return session, nil
+	})
+	return server.New(backend, &server.Options{
+		Hostname: clienttest.Hostname, Protocol: st.protocol, Extensions: list, TLSConfig: serverTLS(),
+		MaxErrors: -1, MaxRefusedRcpts: -1, MaxJunk: -1, Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+// hello is the command by which a client introduces itself.
+func (st *stage) hello() string {
+	if st.protocol == proto.LMTP {
+		return "LHLO client.example"
+	}
+	return "EHLO client.example"
+}
+
+// enter connects to the server of the stage and introduces the client. It returns the reply to EHLO.
+func (st *stage) enter() (*talk, answer) { return st.enterTo(st.srv) }
+
+func (st *stage) enterTo(srv *server.Server) (*talk, answer) {
+	t := st.dial(srv)
+	a := t.ask(st.hello())
+	if st.sample.Identity != "" {
+		t.ask("XEXTTEST")
+		a = t.ask(st.hello())
+	}
+	return t, a
+}
+
+// last says the lines to srv and returns the last reply.
+func (st *stage) last(srv *server.Server, lines ...string) answer {
+	t, a := st.enterTo(srv)
+	defer t.close()
+	for _, line := range lines {
+		a = t.ask(line)
+	}
+	return a
+}
+
+const (
+	from = "MAIL FROM:<a@b.example>"
+	to   = "RCPT TO:<c@d.example>"
+)
+
+// with returns a command with parameters.
+func with(command, params string) string { return strings.TrimRight(command+" "+params, " ") }

@@ -1,0 +1,316 @@
+package exttest
+
+import (
+	"slices"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
+)
+
+// verbs has the verbs come in every state and with arguments of all kinds.
+func (s *suite) verbs() {
+	for _, st := range s.stages {
+		set, err := ext.NewSet(st.protocol, st.list)
+		if err != nil {
+			s.broken(ruleDefinition, "%v", err)
+			return
+		}
+		for i := range s.e.Verbs {
+			v := set.Table().Lookup(s.e.Verbs[i].Name)
+			b := &barrage{s: s, st: st, v: v, said: said(st.sample, v.Name)}
+			b.unknown()
+			b.states()
+			b.arguments()
+			b.group()
+			b.cuts(set.Table())
+		}
+	}
+}
+
+// said returns the arguments with which the dialogues of the sample say the verb.
+func said(sample *Sample, name string) []string {
+	var list []string
+	for _, text := range sample.Dialogues {
+		script, err := prototest.Parse("dialogue", []byte(text))
+		if err != nil {
+			continue // which is told where it is played
+		}
+		for _, step := range script.Steps {
+			word, args, _ := strings.Cut(strings.TrimRight(string(step.Raw), "\r\n"), " ")
+			if step.Kind == prototest.Send && strings.EqualFold(word, name) && !strings.ContainsAny(args, "\r\n") {
+				list = append(list, args)
+			}
+		}
+	}
+	return list
+}
+
+// A barrage tests one verb.
+type barrage struct {
+	s    *suite
+	st   *stage
+	v    *proto.Verb
+	said []string // the arguments of dialogues
+}
+
+// command returns the command with arguments, and the octets that follow it. It reports false if the command cannot be
+// said without losing the server, or drowning it.
+func (b *barrage) command(args string) (text string, row *proto.Verb, ok bool) {
+	const most = 1 << 16
+	row, text = b.v, with(b.v.Name, args)+"\r\n"
+	n := int64(0)
+	if !b.s.within(func() {
+		defer b.s.caught("Variant or Payload of "+b.v.Name+", for "+clip(args)+",", nil)
+		octets := []byte(strings.TrimRight(args, " \t"))
+		if b.v.Variant != nil {
+			if other := b.v.Variant(octets); other != nil {
+				row = other
+			}
+		}
+		if b.v.Payload != nil {
+			n, _ = b.v.Payload(octets)
+		}
+	}) {
+		b.s.broken(ruleCommand, "Variant or Payload of %s does not return for %s", b.v.Name, clip(args))
+	}
+	if n < 0 || n > most {
+		return "", nil, false
+	}
+	return text + strings.Repeat("x", int(n)), row, true
+}
+
+// easy returns arguments with which the command can be said at all times.
+func (b *barrage) easy() string {
+	for _, args := range append(slices.Clone(b.said), "", "0", "1") {
+		if text, _, ok := b.command(args); ok && (b.v.Payload == nil || len(text) < 512) {
+			if b.v.Payload == nil {
+				return args
+			}
+			if _, err := b.v.Payload([]byte(args)); err == nil {
+				return args
+			}
+		}
+	}
+	return ""
+}
+
+// unknown says the verb to servers that do not use the extension, and to those that do not offer it.
+func (b *barrage) unknown() {
+	srv, err := b.st.server(b.st.others, nil)
+	if err != nil {
+		b.s.broken(ruleDefinition, "the others cannot be used without it: %v", err)
+		return
+	}
+	if a := b.st.last(srv, b.v.Name); a.code != 500 && a.code != 502 {
+		b.s.broken(ruleCommand, "%s is answered %v by a server that does not use the extension, want 500", b.v.Name, a)
+	}
+	st := b.st.refusing
+	if st == nil || st == b.st {
+		return
+	}
+	for _, args := range append(slices.Clone(b.said), "", "x") {
+		text, _, ok := b.command(args)
+		if !ok {
+			continue
+		}
+		t, before, found := st.reach(b.v.In)
+		if !found || before.code == 0 {
+			t.close()
+			continue
+		}
+		t.say(text)
+		if a := t.hear(); a.code < 400 {
+			b.s.broken(ruleCommand, "%s is answered %v %v, where the extension is not on offer: have Serve return 502, since it is called there too",
+				clip(with(b.v.Name, args)), a, st)
+		}
+		t.close()
+	}
+}
+
+// A step leads from one state to the next.
+type step struct {
+	state proto.State
+	line  string // that leads there from the one before
+}
+
+func (st *stage) steps() []step {
+	return []step{
+		{proto.Hello, ""}, {proto.Ready, st.hello()}, {proto.Mail, from}, {proto.Rcpt, to}, {proto.Chunks, "BDAT 0"},
+	}
+}
+
+// reach returns a connection in the first state of in that can be reached; Hello is the last resort.
+func (st *stage) reach(in proto.State) (t *talk, a answer, ok bool) {
+	steps := st.steps()
+	for _, i := range []int{1, 2, 3, 4, 0} {
+		if in&steps[i].state == 0 {
+			continue
+		}
+		if i == 0 {
+			return st.dial(st.srv), answer{code: 220}, true
+		}
+		t, a = st.enter()
+		for _, step := range steps[2:max(2, i+1)] {
+			a = t.ask(step.line)
+		}
+		return t, a, true
+	}
+	t, a = st.enter()
+	return t, a, false
+}
+
+// states says the verb in every state.
+func (b *barrage) states() {
+	steps := b.st.steps()
+	text, _, ok := b.command(b.easy())
+	for i := range steps {
+		state := steps[i].state
+		if b.v.In&state != 0 || !ok || state == proto.Chunks && (!has(b.st.list, "CHUNKING") || b.s.e.Chunk != "") {
+			continue
+		}
+		t, _, _ := b.st.reach(state)
+		t.say(text)
+		if a := t.hear(); a.code != 503 {
+			b.s.broken(ruleOrder, "%s in the state %v, where it may not be sent, is answered %v, want 503", b.v.Name, state, a)
+		} else if next := t.ask("RSET"); next.code != 250 {
+			b.s.broken(ruleOrder, "after %s in the state %v RSET is answered %v", b.v.Name, state, next)
+		}
+		t.close()
+	}
+}
+
+// arguments says the verb with arguments of all kinds, in any case, where it may be sent.
+func (b *barrage) arguments() {
+	limit := 512 + b.v.Grow
+	fill := strings.Repeat("x", limit-len(b.v.Name+" \r\n"))
+	list := append(slices.Clone(b.said), "", " ", "x", "=", "*", "+", "-1", "0", "%s%n", "<>", "@", "#", ",", "\"", "\\", "é", "\xff", "\x00", "\t", "a\tb",
+		"99999999999999999999", "a b c d e f", strings.Repeat("x ", 100), strings.Repeat("=", 200), strings.Repeat(" ", 100)+"x", fill)
+	seeds := append(slices.Clone(b.said), "x")
+	for _, v := range hostile(seeds, 8) {
+		if len(list) > 80 {
+			break
+		}
+		if len(v) < 100 && !strings.ContainsAny(v, "\r\n") {
+			list = append(list, v)
+		}
+	}
+	for _, args := range list {
+		if b.s.slow.exceeded() {
+			return
+		}
+		upper, okUpper := b.say(b.v.Name, args)
+		lower, okLower := b.say(strings.ToLower(b.v.Name), args)
+		if okUpper && okLower && upper != lower {
+			b.s.broken(ruleCase, "%s is answered %d in upper and %d in lower case: verbs have none", clip(with(b.v.Name, args)), upper, lower)
+		}
+	}
+	if b.v.Payload == nil {
+		if code, ok := b.say(b.v.Name, fill+"x"); ok && code != 500 {
+			b.s.broken(ruleLine, "%s in a line of %d octets is answered %d, want 500", b.v.Name, limit+1, code)
+		}
+	}
+}
+
+// say says the verb once, and looks at the replies until the end of the command. It returns the code of the first.
+func (b *barrage) say(name, args string) (code int, ok bool) {
+	text, row, ok := b.command(args)
+	if !ok {
+		return 0, false
+	}
+	t, before, found := b.st.reach(b.v.In)
+	defer t.close()
+	if !found || before.code == 0 || before.code >= 400 {
+		return 0, false
+	}
+	what := clip(with(name, args))
+	t.say(name + text[len(name):])
+	a := t.hear()
+	code = a.code
+	for rounds := 0; a.code/100 == 3; rounds++ {
+		if rounds == 20 {
+			b.s.broken(ruleReply, "the exchange that %s begins does not end: bound the number of lines", what)
+			return code, true
+		}
+		if next, _ := row.After(row.In, a.code); next == proto.Content {
+			t.say(".\r\n")
+			a = t.hear()
+			break
+		}
+		a = t.ask("*")
+	}
+	if a.code == 0 {
+		how := "the connection ends"
+		if t.late {
+			how = "nothing is said"
+		}
+		b.s.broken(ruleReply, "%s has no reply, although every command has exactly one: %s", what, how)
+		return code, true
+	}
+	if n := row.Replies; n != nil {
+		for range n(1) - 1 {
+			t.hear()
+		}
+	}
+	next, known := row.After(row.In, a.code)
+	if !known || next&(proto.Handover|proto.Closed) != 0 {
+		return code, true
+	}
+	if end := t.ask("XEXTTEST-UNKNOWN"); end.code != 500 {
+		b.s.broken(ruleReply, "a command after %s is answered %v, want the 500 of one that is unknown: every command has exactly one reply", what, end)
+	}
+	return code, true
+}
+
+// group says the verb in a group of commands.
+func (b *barrage) group() {
+	args := b.easy()
+	text, row, ok := b.command(args)
+	if !ok || row.More != 0 || row.OK == proto.Handover || row.Replies != nil {
+		return
+	}
+	single, _ := b.say(b.v.Name, args)
+	t, before, found := b.st.reach(b.v.In)
+	defer t.close()
+	if !found || before.code >= 400 || single == 421 {
+		return
+	}
+	t.say(text + "XEXTTEST-UNKNOWN\r\nQUIT\r\n")
+	got := []int{t.hear().code, t.hear().code, t.hear().code}
+	if want := []int{single, 500, 221}; !slices.Equal(got, want) {
+		b.s.broken(ruleGroups, "%s in a group with an unknown command and QUIT is answered %v, want %v", clip(with(b.v.Name, args)), got, want)
+	}
+}
+
+// cuts has the engine read the verb cut in every way, which finds rows whose functions remember something.
+func (b *barrage) cuts(table *proto.Table) {
+	answer := func(ev proto.Event) proto.Reply {
+		if ev.Err == nil && ev.Verb != nil && ev.Verb.OK == proto.Never && ev.Verb.More == 0 {
+			return proto.Reply{Code: 502, Text: "no"}
+		}
+		return prototest.Accept(ev)
+	}
+	var input []byte
+	for _, line := range []string{b.st.hello(), from, to} {
+		for _, args := range append(slices.Clone(b.said), "x", b.easy()) {
+			if text, row, ok := b.command(args); ok && len(text) < 512 && row.More == 0 && row.OK != proto.Handover {
+				input = append(input, text...)
+			}
+		}
+		input = append(input, line+"\r\n"...)
+	}
+	input = append(input, "RSET\r\n"...)
+	if text, _, ok := b.command(b.easy()); ok {
+		input = append(input, text+"NOOP\r\n"...)
+	}
+	var err error
+	ok := b.s.within(func() {
+		defer b.s.caught("Variant, Payload or Replies of "+b.v.Name, nil)
+		_, err = prototest.AnyCut(table, answer, input)
+	})
+	if err != nil || !ok {
+		b.s.broken("law 3 of package proto", "the answer to %s depends on how the octets were cut on the way: let Variant, Payload and Replies depend "+
+			"on their arguments alone", b.v.Name)
+	}
+}
