@@ -39,7 +39,7 @@ func (s *picky) DataEach(_ context.Context, r io.Reader, result func(int, error)
 
 func (s *picky) Reset(context.Context) { s.to = nil }
 
-// TestPRDR is row W16, both ends ours: some recipients accept what others refuse, in one transaction.
+// TestPRDR, both ends ours: some recipients accept what others refuse, in one transaction.
 func TestPRDR(t *testing.T) {
 	list := append(ext.Default(), ext.Prdr())
 	backend := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {

@@ -13,10 +13,30 @@ type NeedError struct {
 	What    string // what needs it, such as "the recipient jörg@example.org"
 	// Err says why the extension will not do although the server offers it; nil if it does not offer it.
 	Err error
+
+	header bool // it is the content that needs UTF-8, and no address
 }
 
 // Unwrap returns Err.
 func (e *NeedError) Unwrap() error { return e.Err }
+
+// Status returns the status code by which the sender of the message is told, should no other server take it; it is of
+// class 5. 5.3.3 says no more than that the server cannot do something.
+func (e *NeedError) Status() proto.Status {
+	switch {
+	case e.Keyword == "REQUIRETLS" && e.Err == nil:
+		return proto.Status{Class: 5, Subject: 7, Detail: 30} // RFC 8689 section 4.2.1
+	case e.Keyword == "REQUIRETLS":
+		return proto.Status{Class: 5, Subject: 7, Detail: 10} // likewise
+	case e.header:
+		return proto.Status{Class: 5, Subject: 6, Detail: 9} // RFC 6531 section 3.5
+	case e.Keyword == "SMTPUTF8":
+		return proto.Status{Class: 5, Subject: 6, Detail: 7} // RFC 6531 section 3.5
+	case e.Keyword == "8BITMIME", e.Keyword == "BINARYMIME":
+		return proto.Status{Class: 5, Subject: 6, Detail: 3} // RFC 3463 section 3.7
+	}
+	return proto.Status{Class: 5, Subject: 3, Detail: 3} // RFC 3463 section 3.4
+}
 
 func (e *NeedError) Error() string {
 	if e.Err != nil {
@@ -37,6 +57,10 @@ func (e *TLSError) Error() string { return "smtp: TLS: " + cause(e.Err) }
 
 // Unwrap returns the cause: a *proto.Error if the server refused, or an error of crypto/tls or of the network.
 func (e *TLSError) Unwrap() error { return e.Err }
+
+// Status returns the status code by which the sender of a message is told, should no server with TLS take it: 5.7.10
+// (RFC 8689 section 4.2.1).
+func (e *TLSError) Status() proto.Status { return proto.Status{Class: 5, Subject: 7, Detail: 10} }
 
 // An AuthError is why a client gave up a session in which it could not authenticate.
 type AuthError struct {

@@ -55,7 +55,7 @@ func TestHoldParams(t *testing.T) {
 }
 
 // In a bubble it is the year 2000.
-func TestW01_W03_HoldCheckMail(t *testing.T) {
+func TestW01W03_HoldCheckMail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
 			most   HoldLimits

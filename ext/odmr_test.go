@@ -182,7 +182,7 @@ func serving(t *testing.T, l net.Listener, b server.Backend, opt server.Options)
 }
 
 // TestODMR has a host behind no fixed address fetch its queued mail over one connection, both ends ours
-// (RFC 2645; checklist W13).
+// (RFC 2645).
 func TestODMR(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -268,8 +268,8 @@ func TestODMR(t *testing.T) {
 	}
 }
 
-// TestODMRWithoutAuth shows that a client which did not authenticate gets 530 (checklist W13).
-func TestODMRWithoutAuth(t *testing.T) {
+// TestW13_WithoutAuth shows that a client which did not authenticate gets 530.
+func TestW13_WithoutAuth(t *testing.T) {
 	extensions := append(ext.Default(), ext.Atrn())
 	addr := listening(t, &relay{}, server.Options{Extensions: extensions})
 	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: extensions, TLS: ext.TLSInsecureNone})

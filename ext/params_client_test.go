@@ -92,7 +92,7 @@ func TestEveryParameter(t *testing.T) {
 // call2 lets a reader of any type be called where its results are wanted as they are.
 func call2[T any](v T, ok bool) (any, bool) { return v, ok }
 
-// TestV04_Unverified has a client that uses TLS with whomever refuse what requires it (checklist V04, attack 163).
+// TestV04_Unverified has a client that uses TLS with whomever refuse what requires it.
 func TestV04_Unverified(t *testing.T) {
 	session := &able{}
 	theirs, _ := ownTLS(t)
@@ -124,8 +124,8 @@ func TestV04_Unverified(t *testing.T) {
 	}
 }
 
-// TestR07_E22_NotOffered has a client refuse to send what the server did not offer, parameter by parameter.
-func TestR07_E22_NotOffered(t *testing.T) {
+// TestR07E22_NotOffered has a client refuse to send what the server did not offer, parameter by parameter.
+func TestR07E22_NotOffered(t *testing.T) {
 	session := &able{}
 	dial, _ := over(t, newServer(t, &keeper{}, &server.Options{Hostname: "mail.example", Extensions: []ext.Extension{ext.Pipelining()}}),
 		&client.Options{TLS: ext.TLSInsecureNone, Extensions: all()})

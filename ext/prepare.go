@@ -83,7 +83,7 @@ func (s *Set) needs(o Offer, e *Envelope) error {
 		{UTF8, "a message with UTF-8 in its header or its addresses"},
 	} {
 		if missing&n.need != 0 {
-			return &NeedError{Keyword: s.meets(n.need), What: n.what}
+			return &NeedError{Keyword: s.meets(n.need), What: n.what, header: n.need == UTF8}
 		}
 	}
 	return nil

@@ -77,7 +77,7 @@ func send(t *testing.T, c *client.Client, body string) {
 	}
 }
 
-// TestXclient has a proxy, our client, speak for two clients over one connection with TLS (checklist W14).
+// TestXclient has a proxy, our client, speak for two clients over one connection with TLS.
 func TestXclient(t *testing.T) {
 	w := &witness{}
 	theirs, ours := ownTLS(t)
@@ -114,8 +114,8 @@ func TestXclient(t *testing.T) {
 	}
 }
 
-// TestXclientForgets shows that XCLIENT drops what a client has authenticated as (checklist e.9 160).
-func TestXclientForgets(t *testing.T) {
+// TestW14_XclientForgets shows that XCLIENT drops what a client has authenticated as.
+func TestW14_XclientForgets(t *testing.T) {
 	w := &witness{}
 	list := append(ext.Default(), ext.Xclient(netip.MustParsePrefix("127.0.0.1/32")))
 	addr := listening(t, w, server.Options{Extensions: list, AllowInsecureAuth: true})
@@ -141,8 +141,8 @@ func TestXclientForgets(t *testing.T) {
 	}
 }
 
-// TestXclientNotListed is the rest of row 160: anybody else is refused, and changes nothing.
-func TestXclientNotListed(t *testing.T) {
+// TestW14_XclientNotListed: anybody else is refused, and changes nothing.
+func TestW14_XclientNotListed(t *testing.T) {
 	w := &witness{}
 	list := append(ext.Default(), ext.Xclient(netip.MustParsePrefix("192.0.2.0/24")), ext.Xforward())
 	addr := listening(t, w, server.Options{Extensions: list})

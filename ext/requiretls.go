@@ -15,7 +15,7 @@ import (
 // On a client the caller adds the parameter with [AddRequireTLS]. The message is refused with a [NeedError] unless the server
 // offers the extension, and the connection has TLS with a certificate that was verified. That the name of the server was
 // not made up, because DNSSEC or MTA-STS vouches for it (section 4.2.1), is for whoever looked it up. The status codes for
-// the sender of a message that cannot be sent on are 5.7.30 and 5.7.10. A notification about a message that required TLS
+// the sender of a message that no server can take are 5.7.30 and 5.7.10; NeedError and TLSError have them. A notification about a message that required TLS
 // requires it too, unless it says nothing of the message; with the null reverse-path, it may go without (section 5).
 func RequireTLS() Extension {
 	return Extension{

@@ -7,7 +7,7 @@ import "smtpkit.example/smtp/proto"
 //
 // A client adds the parameter to MAIL if the envelope needs it or has a local part that is not ASCII, and only then:
 // a domain alone is sent as A-labels, which every server takes. A server refuses such addresses in transactions
-// without the parameter with 553 5.6.7.
+// without the parameter: senders with 550 5.6.7, recipients with 553 5.6.7 (section 3.5).
 func SMTPUTF8() Extension {
 	return Extension{
 		Keyword:  "SMTPUTF8",

@@ -76,8 +76,8 @@ func TestXclientServer(t *testing.T) {
 	}
 }
 
-// TestXclientTrust is row W14: offered to listed peers, and refused to others.
-func TestXclientTrust(t *testing.T) {
+// TestW14_XclientTrust: offered to listed peers, and refused to others.
+func TestW14_XclientTrust(t *testing.T) {
 	tcp := func(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
 	for name, tt := range map[string]struct {
 		peer    net.Addr

@@ -238,7 +238,7 @@ func (c *Conn) mailFrom(args []byte) proto.Reply {
 	}
 	utf8 := c.srv.set.UTF8(c.offer, l.params)
 	if !l.ascii && !utf8 {
-		return errNotUTF8.Reply()
+		return errFromNotASCII.Reply()
 	}
 	addr, params := l.addr, l.params
 	for _, x := range c.srv.checkMail {
@@ -267,7 +267,7 @@ func (c *Conn) rcptTo(args []byte) proto.Reply {
 	case e != nil:
 		return e.Reply()
 	case !l.ascii && !c.utf8:
-		return errNotUTF8.Reply()
+		return errRcptNotASCII.Reply()
 	case c.rx.Rcpts() >= c.srv.opt.MaxRcpts && c.rx.State() == proto.Rcpt:
 		return errRcpts.Reply()
 	}

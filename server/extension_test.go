@@ -226,8 +226,8 @@ func TestUTF8(t *testing.T) {
 		ask  []string
 	}{
 		{"S03 announced", []string{mailUTF8, "250 ", "RCPT TO:<jörg@250.example>", "250 "}},
-		{"S03 sender", []string{"MAIL FROM:<jörg@b.example>", "553 5.6.7"}},
-		{"S03 domain", []string{"MAIL FROM:<j@bücher.example>", "553 5.6.7"}},
+		{"S03 sender", []string{"MAIL FROM:<jörg@b.example>", "550 5.6.7"}},
+		{"S03 domain", []string{"MAIL FROM:<j@bücher.example>", "550 5.6.7"}},
 		{"S03 recipient", []string{"MAIL FROM:<a@b.example>", "250 ", "RCPT TO:<jörg@250.example>", "553 5.6.7"}},
 		{"S05 in 251", []string{mailUTF8, "250 ", "RCPT TO:<j@251.example>", "251 2.1.5 see <müller@c.example>\r\n"}},
 		{"S05 in 551", []string{mailUTF8, "250 ", "RCPT TO:<j@551.example>", "551 5.1.6 see <müller@c.example>\r\n"}},

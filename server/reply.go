@@ -43,11 +43,13 @@ var (
 	errNeedAuth   = refusal(530, 7, 0, "Authentication required")
 	errNotServed  = refusal(502, 5, 1, "Command not implemented")
 	errNotOffered = refusal(503, 5, 1, "Command not on offer in this session")
-	errNotUTF8    = refusal(553, 6, 7, "Address is not ASCII and the transaction does not permit that")
-	errRcpts      = refusal(452, 5, 3, "Too many recipients, send the rest in another transaction")
-	errBinary     = refusal(503, 5, 1, "Binary content has to be sent in chunks")
-	errFetch      = refusal(451, 3, 0, "Content could not be fetched")
-	errMidway     = refusal(503, 5, 1, "Send the rest of the message first, or RSET")
+	// RFC 6531 section 3.5 has another code for senders than for recipients.
+	errFromNotASCII = refusal(550, 6, 7, "Address is not ASCII and the transaction does not permit that")
+	errRcptNotASCII = refusal(553, 6, 7, "Address is not ASCII and the transaction does not permit that")
+	errRcpts        = refusal(452, 5, 3, "Too many recipients, send the rest in another transaction")
+	errBinary       = refusal(503, 5, 1, "Binary content has to be sent in chunks")
+	errFetch        = refusal(451, 3, 0, "Content could not be fetched")
+	errMidway       = refusal(503, 5, 1, "Send the rest of the message first, or RSET")
 )
 
 // The refusals of content.

@@ -1,0 +1,182 @@
+package ext_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/clienttest"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// A postmaster is a session that knows one user, and notes the addresses of envelopes in both forms.
+type postmaster struct {
+	keeper
+	seen []string
+}
+
+func (p *postmaster) Mail(_ context.Context, from proto.Address, _ proto.Params) error {
+	p.seen = append(p.seen, from.Local+" "+from.Domain.Name()+" "+from.Domain.ASCII())
+	return nil
+}
+
+func (p *postmaster) Rcpt(ctx context.Context, to proto.Address, params proto.Params) error {
+	return p.Mail(ctx, to, params)
+}
+
+func (p *postmaster) Verify(context.Context, string) (ext.Mailbox, error) {
+	joerg, err := proto.ParseAddress("jörg@bücher.example")
+	return ext.Mailbox{Name: "Jörg", Address: joerg}, err
+}
+
+func (p *postmaster) Expand(ctx context.Context, list string) ([]ext.Mailbox, error) {
+	m, err := p.Verify(ctx, list)
+	return []ext.Mailbox{m}, err
+}
+
+// TestUTF8Server has the rules of RFC 6531 for servers, in octets.
+func TestUTF8Server(t *testing.T) {
+	const utf8 = from + " SMTPUTF8"
+	for _, tt := range []struct {
+		name  string
+		lines []string
+		want  string // how the reply begins
+	}{
+		{"S03 with the parameter", []string{utf8, "RCPT TO:<jörg@bücher.example>"}, "250 2.1.5 "},
+		{"S03 sender without", []string{"MAIL FROM:<jörg@b.example>"}, "550 5.6.7 "},
+		{"S03 recipient without", []string{from, "RCPT TO:<c@bücher.example>"}, "553 5.6.7 "},
+		{"S04 value", []string{from + " SMTPUTF8=1"}, "501 5.5.4 "},
+		{"S05 VRFY", []string{"VRFY x SMTPUTF8"}, "250 2.1.5 Jörg <jörg@bücher.example>\r\n"},
+		{"S05 EXPN", []string{"EXPN x SMTPUTF8"}, "250 2.1.5 Jörg <jörg@bücher.example>\r\n"},
+		{"S05 for one command only", []string{"VRFY x SMTPUTF8", "VRFY x"}, "550 5.6.8 "},
+		{"S05 the transaction does not count", []string{utf8, to, "VRFY x"}, "550 5.6.8 "},
+		{"S06 VRFY", []string{"VRFY jörg"}, "550 5.6.8 "},
+		{"S06 EXPN", []string{"EXPN x"}, "550 5.6.8 "},
+		{"S08 overlong", []string{utf8, "RCPT TO:<\xc0\x80@d.example>"}, "501 5.5.2 "},
+		{"S08 surrogate", []string{utf8, "RCPT TO:<\xed\xa0\x80@d.example>"}, "501 5.5.2 "},
+		{"S08 beyond Unicode", []string{"MAIL FROM:<a@\xf5\x80\x80\x80.example> SMTPUTF8"}, "501 5.5.2 "},
+		{"S16 64 octets", []string{utf8, "RCPT TO:<" + strings.Repeat("ö", 32) + "@d.example>"}, "250 2.1.5 "},
+		{"S16 66 octets", []string{utf8, "RCPT TO:<" + strings.Repeat("ö", 33) + "@d.example>"}, "501 5.1.3 "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := sayTo(t, ext.Default(), &postmaster{}, append([]string{ehlo}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
+			}
+		})
+	}
+	offered := strings.Split(sayTo(t, ext.Default(), &postmaster{}, ehlo), "\r\n")
+	t.Run("S01 with 8BITMIME", func(t *testing.T) {
+		if !slices.Contains(offered, "250-8BITMIME") || !slices.ContainsFunc(offered, func(l string) bool { return strings.HasPrefix(l[4:], "SMTPUTF8") }) {
+			t.Errorf("offered %q", offered)
+		}
+		if _, err := server.New(backend(&postmaster{}), &server.Options{Extensions: []ext.Extension{ext.SMTPUTF8()}}); err == nil {
+			t.Error("a server has it without 8BITMIME")
+		}
+	})
+	t.Run("S02 without arguments", func(t *testing.T) {
+		if !slices.Contains(offered, "250-SMTPUTF8") {
+			t.Errorf("offered %q", offered)
+		}
+	})
+	t.Run("S07 both forms of a domain", func(t *testing.T) {
+		p := &postmaster{}
+		sayTo(t, ext.Default(), p, ehlo, "MAIL FROM:<jörg@BÜCHER.example> SMTPUTF8", "RCPT TO:<c@xn--bcher-kva.example>")
+		want := []string{"jörg BÜCHER.example xn--bcher-kva.example", "c xn--bcher-kva.example xn--bcher-kva.example"}
+		if !slices.Equal(p.seen, want) {
+			t.Errorf("the session sees %q, want %q", p.seen, want)
+		}
+	})
+}
+
+// TestUTF8Client has them for clients: what is sent to a server that offers SMTPUTF8, or does not.
+func TestUTF8Client(t *testing.T) {
+	const (
+		greet   = "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250-8BITMIME\n"
+		offered = greet + "S: 250 SMTPUTF8\n"
+		rest    = "S: 250 ok\nC: RCPT TO:<%>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: x\nC: .\nS: 250 ok"
+	)
+	for _, tt := range []struct {
+		name, script string
+		from, to     string // those of the envelope; in the script % stands for to
+		need         ext.Need
+	}{
+		{"S09 ASCII", offered + "C: MAIL FROM:<a@b.example>\n" + rest, "a@b.example", "c@d.example", 0},
+		{"S09 header", offered + "C: MAIL FROM:<a@b.example> SMTPUTF8\n" + rest, "a@b.example", "c@d.example", ext.UTF8},
+		{"S09 sender", offered + "C~ \"MAIL FROM:<jörg@b.example> SMTPUTF8\\r\\n\"\n" + rest, "jörg@b.example", "c@d.example", 0},
+		{"S12 argument", greet + "S: 250 SMTPUTF8 x=1\nC~ \"MAIL FROM:<jörg@b.example> SMTPUTF8\\r\\n\"\n" + rest, "jörg@b.example", "c@d.example", 0},
+		{"S13 recipient alone", offered + "C: MAIL FROM:<a@b.example> SMTPUTF8\n" + strings.Replace(rest, "C: RCPT TO:<%>", "C~ \"RCPT TO:<jörg@d.example>\\r\\n\"", 1),
+			"a@b.example", "jörg@d.example", 0},
+		{"S10 local part", greet + "S: 250 SIZE", "a@b.example", "jörg@d.example", 0},
+		{"S10 header", greet + "S: 250 SIZE", "a@b.example", "c@d.example", ext.UTF8},
+		{"S10 domain alone", greet + "S: 250 HELP\nC: MAIL FROM:<a@xn--mnchen-3ya.example>\n" + strings.Replace(rest, "%", "c@xn--bcher-kva.example", 1),
+			"a@münchen.example", "c@bücher.example", 0},
+		{"S10 without 8BITMIME", strings.Replace(offered, "S: 250-8BITMIME\n", "", 1), "a@b.example", "jörg@d.example", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := clienttest.New(t, strings.Replace(tt.script, "%", tt.to, 1))
+			c, err := client.Dial(t.Context(), clienttest.Hostname+":25",
+				&client.Options{Hello: "client.example", TLS: ext.TLSInsecureNone, Dialer: srv.Dial})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			m, err := client.NewMessage(tt.from, []string{tt.to}, strings.NewReader("x\r\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Need = tt.need
+			_, err = c.Send(t.Context(), m)
+			if strings.Contains(tt.script, "MAIL FROM:") {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "SMTPUTF8" {
+				t.Errorf("%v, want a NeedError", err)
+			}
+		})
+	}
+	t.Run("S11 EHLO", func(t *testing.T) {
+		srv := clienttest.New(t, "S: 220 mail.example\nC: EHLO xn--mnchen-3ya.example\nS: 250-mail.example\nS: 250-8BITMIME\nS: 250 SMTPUTF8")
+		c, err := client.Dial(t.Context(), clienttest.Hostname+":25",
+			&client.Options{Hello: "münchen.example", TLS: ext.TLSInsecureNone, Dialer: srv.Dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	})
+}
+
+// A gateway hands on what it gets, and tells why it cannot.
+type gateway struct{ forwarder }
+
+func (g *gateway) Data(ctx context.Context, body io.Reader) error {
+	g.m.Need = ext.UTF8
+	err := g.forwarder.Data(ctx, body)
+	if e, ok := errors.AsType[*ext.NeedError](err); ok {
+		return &proto.Error{Code: 554, Status: e.Status(), Text: "The message cannot be sent on", Err: err}
+	}
+	return err
+}
+
+// TestS15_TooLate has a message with UTF-8 in its header accepted, until it is found that the next server does not take such
+// messages: 554 5.6.9 (RFC 6531 section 3.5). An address would have been the reason for 5.6.7.
+func TestS15_TooLate(t *testing.T) {
+	dial, _ := over(t, newServer(t, &keeper{}, &server.Options{Hostname: "next.example", Extensions: []ext.Extension{ext.EightBitMIME()}}),
+		&client.Options{TLS: ext.TLSInsecureNone})
+	for rcpt, want := range map[string]string{to: "554 5.6.9 ", "RCPT TO:<jörg@d.example>": "554 5.6.7 "} {
+		srv := newServer(t, &gateway{forwarder{next: dial}}, &server.Options{Hostname: "mail.example", Logger: slog.New(slog.DiscardHandler)})
+		got := talk(t, srv, ehlo, from+" SMTPUTF8", rcpt, "DATA", "Subject: Grüße\r\n\r\nx\r\n.")
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %s", rcpt, got, want)
+		}
+	}
+}
