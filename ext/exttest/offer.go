@@ -17,7 +17,7 @@ func (s *suite) offer() {
 		sample := &s.samples[i]
 		var refusing, first *stage
 		for _, taking := range []bool{true, false} {
-			for _, p := range []proto.Protocol{proto.SMTP, proto.LMTP} {
+			for _, p := range s.protocols() {
 				for _, secure := range []bool{false, true} {
 					st := s.stage(sample, taking, p, secure)
 					if !s.enterStage(st) {

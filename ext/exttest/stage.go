@@ -66,10 +66,24 @@ func (s *suite) beside(sample *Sample) []ext.Extension {
 		list = append(without(list, &sample.With[i]), sample.With[i])
 	}
 	list = append(required(&s.e, sample.With, list), list...)
+	if s.e.Role == ext.SubmissionOnly {
+		list = append([]ext.Extension{trusting.Extension()}, list...)
+	}
 	if sample.Identity != "" {
 		list = append([]ext.Extension{login(sample.Identity)}, list...)
 	}
 	return list
+}
+
+// trusting makes a server one of submission, where clients need not authenticate.
+var trusting = ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}
+
+// protocols are those in which the extension can be in use.
+func (s *suite) protocols() []proto.Protocol {
+	if s.e.Role == ext.SubmissionOnly || s.e.Role == ext.MakesSubmission {
+		return []proto.Protocol{proto.SMTP} // RFC 6409 section 3.1
+	}
+	return []proto.Protocol{proto.SMTP, proto.LMTP}
 }
 
 // lacking returns those of list that can do without the extension of that keyword.
