@@ -89,6 +89,8 @@ type session struct {
 // Addr is "host:port", or "unix:" and a path. The host is also the name that the server's certificate has to be for. The
 // context bounds Dial and has no effect on the client afterwards. An error is a *LostError, a *ProtocolError, an
 // *ext.TLSError or *ext.AuthError, or the *proto.Error by which the server refused; others are mistakes in addr or opt.
+//
+// To submit a user's mail where the port is not known, there is [DialSubmission].
 func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
 	cfg, err := newConfig(opt)
 	if err != nil {
@@ -98,11 +100,21 @@ func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	connect := cfg.connector(network, addr)
+	conn, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(ctx, conn, host, cfg, connect)
+}
+
+// connector returns a function that makes connections to addr.
+func (cfg *config) connector(network, addr string) func(context.Context) (net.Conn, error) {
 	dial := cfg.Dialer
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	connect := func(ctx context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
 		ctx, cancel := withTimeout(ctx, cfg.Timeouts.Connect)
 		defer cancel()
 		conn, err := dial(ctx, network, addr)
@@ -111,11 +123,6 @@ func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
 		}
 		return conn, nil
 	}
-	conn, err := connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return newClient(ctx, conn, host, cfg, connect)
 }
 
 // NewClient is Dial with a connection that exists already; host is the name that the server's certificate has to be for.

@@ -4,7 +4,8 @@
 //	…
 //	err = client.Send(ctx, "mail.example.org:587", &client.Options{Credentials: ext.Password(user, password)}, m)
 //
-// [Dial] makes a [Client] for more than one message. [Client.Send] returns what became of each recipient,
+// [Dial] makes a [Client] for more than one message, and [DialSubmission] one for a submission server whose port is not known.
+// [Client.Send] returns what became of each recipient,
 // [Client.SendAll] sends a stream of messages without waiting for each in turn, and [Client.Do] sends the commands of
 // extensions.
 //

@@ -1,11 +1,18 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -42,8 +49,96 @@ C: RCPT TO:<f@d.example>
 			if codes(res) != tt.want || !ok || e.Unknown != tt.unknown {
 				t.Errorf("the recipients got %s, want %s; %v", codes(res), tt.want, err)
 			}
+			for _, r := range res.Recipients {
+				if _, told := asReply(r.Err); r.Err != nil && !told && !Temporary(r.Err) {
+					t.Errorf("%v: %v, want a temporary failure", r.Address, r.Err)
+				}
+			}
 		})
 	}
+}
+
+// TestT10_OneReplyForAll: a server that answers as if it spoke SMTP keeps the client waiting for the other replies. What it
+// has said stands, and the rest is as if the connection had been lost.
+func TestT10_OneReplyForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		script := strings.Replace(hello("PIPELINING"), "EHLO", "LHLO", 1) + `C: MAIL FROM:<a@b.example>
+C: RCPT TO:<c@d.example>
+C: RCPT TO:<e@d.example>
+C: RCPT TO:<f@d.example>
+C: DATA
+S: 250 ok
+S: 250 ok
+S: 250 ok
+S: 250 ok
+S: 354 go on
+C: x
+C: .
+S: 250 all of them
+HANGUP`
+		c := dial(t, func(o *Options) { o.Protocol = proto.LMTP }, script)
+		start := time.Now()
+		res, err := c.Send(context.Background(), message("x\r\n", "c@d.example", "e@d.example", "f@d.example"))
+		e, ok := errors.AsType[*SendError](err)
+		if codes(res) != "0 -1 -1" || !ok || !e.Unknown || !Temporary(err) || SafeToRetry(err) {
+			t.Errorf("the recipients got %s; %v", codes(res), err)
+		}
+		for _, r := range res.Recipients[1:] {
+			if lost, ok := errors.AsType[*LostError](r.Err); !ok || !lost.Timeout() || !Temporary(r.Err) {
+				t.Errorf("%v: %v, want a timeout", r.Address, r.Err)
+			}
+		}
+		if took := time.Since(start); took != 10*time.Minute {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestT08_AsTheyCome has a server that sends each reply to the content only when the client has made use of the one before
+// (RFC 2033 section 5).
+func TestT08_AsTheyCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		read := make(chan string)
+		go func() {
+			defer here.Close()
+			r := bufio.NewReader(here)
+			for _, step := range []struct{ after, say string }{ // the last line of the client's, and what answers it
+				{"", "220 mail.example\r\n"},
+				{"LHLO client.example\r\n", "250-mail.example\r\n250 PIPELINING\r\n"},
+				{"DATA\r\n", "250 ok\r\n"}, {"", "250 ok\r\n"}, {"", "250 ok\r\n"}, {"", "354 go on\r\n"},
+				{".\r\n", "250 one\r\n"}, {"", "452 two\r\n"},
+				{"QUIT\r\n", "221 bye\r\n"},
+			} {
+				for line := ""; line != step.after; {
+					var err error
+					if line, err = r.ReadString('\n'); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if _, err := io.WriteString(here, step.say); err != nil {
+					t.Error(err)
+				}
+				if got := <-read; got != step.say[:3] {
+					t.Errorf("the client has read %s, want %s", got, step.say)
+				}
+			}
+		}()
+		c, err := NewClient(context.Background(), there, "mail.example", &Options{
+			Hello: "client.example", Protocol: proto.LMTP, TLS: ext.TLSInsecureNone,
+			Trace: &Trace{Received: func(r proto.Reply) { read <- strconv.Itoa(r.Code) }},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		res, _ := c.Send(context.Background(), message("x\r\n", "c@d.example", "c@d.example"))
+		if codes(res) != "0 452" || time.Since(start) != 0 {
+			t.Errorf("the recipients got %s in %v", codes(res), time.Since(start))
+		}
+		c.Close()
+	})
 }
 
 // TestRcptReply: what the server says of a recipient is kept beside what it says of the content.

@@ -1,0 +1,77 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// The ports of submission servers (RFC 8314 section 7.3, RFC 6409 section 3.1).
+const (
+	submissionsPort = "465" // TLS from the first octet
+	submissionPort  = "587" // STARTTLS
+)
+
+// DialSubmission is Dial for the submission server host, which is given without a port: port 465, where TLS comes first
+// (RFC 8314 section 3.3), and if no connection can be made to it, port 587, where STARTTLS has to lead to TLS. Port 25 is for
+// relay and never tried. Credentials are sent on neither port before the connection is protected and the server's certificate verified.
+//
+// The second port is for a server that does not listen on the first one. If it does, whatever goes wrong there is the outcome: a
+// handshake that fails or a password that is wrong is no better on another port. It is not tried either if there is
+// no such host. A network that swallows what is sent to port 465 delays the second attempt by Timeouts.Connect.
+//
+// With Options.TLS being TLSImplicit only port 465 is tried; modes in which mail may travel in clear are refused. The name of
+// the server is a matter of configuration: SRV records (RFC 6186), which anybody in between can forge without DNSSEC, are not
+// looked up (RFC 8314 section 5.1).
+func DialSubmission(ctx context.Context, host string, opt *Options) (*Client, error) {
+	cfg, err := newConfig(opt)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case cfg.TLS != ext.TLSRequired && cfg.TLS != ext.TLSImplicit:
+		return nil, errors.New("smtp: mail is submitted over TLS: leave Options.TLS as it is, or call Dial")
+	case cfg.Protocol != proto.SMTP:
+		return nil, fmt.Errorf("smtp: mail is not submitted by %v: leave Options.Protocol as it is", cfg.Protocol)
+	}
+	if _, _, err := net.SplitHostPort(host); err == nil || strings.HasPrefix(host, "unix:") {
+		return nil, fmt.Errorf("smtp: %q has a port: DialSubmission takes the name of the host alone, Dial takes both", host)
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if cfg.TLS == ext.TLSImplicit {
+		c, _, err := cfg.submit(ctx, host, submissionsPort, ext.TLSImplicit)
+		return c, err
+	}
+	c, absent, first := cfg.submit(ctx, host, submissionsPort, ext.TLSImplicit)
+	if !absent || ctx.Err() != nil {
+		return c, first
+	}
+	c, absent, err = cfg.submit(ctx, host, submissionPort, ext.TLSRequired)
+	if absent {
+		return nil, &LostError{Doing: "connecting to " + host, Err: fmt.Errorf("%s; %w", cause(first), err)}
+	}
+	return c, err
+}
+
+// submit dials a port. It reports whether nobody listens there, as far as the error tells.
+func (cfg *config) submit(ctx context.Context, host, port string, mode ext.TLSMode) (c *Client, absent bool, err error) {
+	network, addr, host, err := target(net.JoinHostPort(host, port))
+	if err != nil {
+		return nil, false, err
+	}
+	with := *cfg
+	with.TLS = mode
+	connect := with.connector(network, addr)
+	conn, err := connect(ctx)
+	if err != nil {
+		_, unknown := errors.AsType[*net.DNSError](err)
+		return nil, !unknown, err
+	}
+	c, err = newClient(ctx, conn, host, &with, connect)
+	return c, false, err
+}
