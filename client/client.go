@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"strings"
@@ -319,6 +320,27 @@ func (c *Client) TLS() *tls.ConnectionState { return c.tls }
 
 // Verified reports whether the server's certificate was verified, if need be by the functions of Options.TLSConfig.
 func (c *Client) Verified() bool { return c.verified }
+
+// CertificateError returns what is wrong with the certificate of a server that was not verified, as with TLSOpportunistic:
+// that it is for another name, say. It is nil if nothing is, if the certificate was verified, and in clear. It is meant for
+// logs and reports: a mode that goes on whatever the certificate is like protects from nobody who is in between.
+func (c *Client) CertificateError() error {
+	if c.tls == nil || c.verified || len(c.tls.PeerCertificates) == 0 {
+		return nil
+	}
+	config := c.policy.TLSConfig
+	opt := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool(), DNSName: config.ServerName}
+	if config.Time != nil {
+		opt.CurrentTime = config.Time()
+	}
+	for _, cert := range c.tls.PeerCertificates[1:] {
+		opt.Intermediates.AddCert(cert)
+	}
+	if _, err := c.tls.PeerCertificates[0].Verify(opt); err != nil {
+		return fmt.Errorf("smtp: the server's certificate: %w", err)
+	}
+	return nil
+}
 
 // Identity returns the name that the client has authenticated as, or "".
 func (c *Client) Identity() string { return c.identity }

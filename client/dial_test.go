@@ -230,7 +230,7 @@ func TestStartTLS(t *testing.T) {
 	}{
 		{"O10 required", offer + "C: STARTTLS\nS: 220 go\n" + secret + send, required, true},
 		{"O12 required and not offered", hello("SIZE"), required, false},
-		{"e.3 52 required and garbled", hello("XXXXXXXA", "SIZE"), required, false},
+		{"O12 required and garbled", hello("XXXXXXXA", "SIZE"), required, false},
 		{"O09 required and refused", offer + "C: STARTTLS\nS: 454 no\n", required, false},
 		{"O09 required and refused for good", offer + "C: STARTTLS\nS: 500 no\n", required, false},
 		{"O09 250 is not 220", offer + "C: STARTTLS\nS: 250 ok\nHANGUP", required, false},
@@ -238,16 +238,16 @@ func TestStartTLS(t *testing.T) {
 		{"O14 unknown root", offer + "C: STARTTLS\nS: 220 go\nTLS", func(o *Options) {
 			o.TLS, o.TLSConfig = ext.TLSRequired, &tls.Config{RootCAs: x509.NewCertPool()}
 		}, false},
-		{"e.3 54 no TLS behind 220", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", required, false},
+		{"O13 no TLS behind 220", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", required, false},
 		{"O08 a reply slipped in", offer + "C: STARTTLS\nS: 220 go\nS: 250-mail.example\nS: 250 AUTH PLAIN\nCLOSE", required, false},
 		{"opportunistic", offer + "C: STARTTLS\nS: 220 go\n" + secret + send, opportunistic, true},
-		{"opportunistic and refused", offer + "C: STARTTLS\nS: 454 no\n" + send, opportunistic, true},
+		{"O09 opportunistic and refused", offer + "C: STARTTLS\nS: 454 no\n" + send, opportunistic, true},
 		{"opportunistic and not offered", hello("SIZE") + send, opportunistic, true},
 		{"O13 opportunistic and failed", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", opportunistic, false},
 		{"none", offer + send, func(o *Options) {}, true},
-		{"implicit", "TLS\nS: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250 STARTTLS\n" + send,
+		{"O11 implicit", "TLS\nS: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250 STARTTLS\n" + send,
 			func(o *Options) { trust(o); o.TLS = ext.TLSImplicit }, true},
-		{"O15 another name", "TLS", func(o *Options) {
+		{"O14 another name", "TLS", func(o *Options) {
 			trust(o)
 			o.TLS = ext.TLSImplicit
 			o.TLSConfig.ServerName = "other.example"
@@ -296,6 +296,9 @@ func TestPolicy(t *testing.T) {
 		{"authenticated", auth + "S: 235 fine\nC: QUIT\nS: 221 bye", implicit, true},
 		{"refused", auth + "S: 535 no\nC: QUIT\nS: 221 bye", implicit, false},
 		{"not offered", secured + "S: 250 SIZE\nC: QUIT\nS: 221 bye", implicit, false},
+		{"O10 offered before TLS alone", hello("AUTH PLAIN", "STARTTLS") + "C: STARTTLS\nS: 220 go\n" +
+			"TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 SIZE\nC: QUIT\nS: 221 bye",
+			func(o *Options) { implicit(o); o.TLS = ext.TLSRequired }, false},
 		{"not without", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.Without = []string{"auth"} }, false},
 		{"P24 in clear", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye", func(o *Options) { o.Credentials = ext.Password("u", "p") }, false},

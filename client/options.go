@@ -30,8 +30,8 @@ type Options struct {
 	// TLS says when TLS is used; the default is to require it.
 	TLS ext.TLSMode
 	// TLSConfig is what TLS is used with. Default: what crypto/tls does, with the roots of the system. Without a
-	// ServerName the certificate has to be for the host that was dialled; versions before TLS 1.2 are not used unless
-	// MinVersion says so (RFC 8314 section 4).
+	// ServerName the certificate has to be for the host that was dialled; versions before TLS 1.2 are not used (RFC 8314
+	// section 4).
 	TLSConfig *tls.Config
 	// Credentials are what the client authenticates with; see ext.Password. If they are given, a session without
 	// authentication is an error. Default: none.
@@ -163,9 +163,7 @@ func (cfg *config) tlsConfig(host string) *tls.Config {
 		host, _, _ = strings.Cut(host, "%") // the zone of an IPv6 address says nothing to the server
 		c.ServerName = strings.TrimSuffix(host, ".")
 	}
-	if c.MinVersion == 0 {
-		c.MinVersion = tls.VersionTLS12
-	}
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
 	return c
 }
 

@@ -56,7 +56,7 @@ func TestStartTLSServeRefuses(t *testing.T) {
 	}{
 		{"O01 arguments", fakeServer{tlsConfig: config}, "foo", "501 5.5.4 "},
 		{"O02 active", fakeServer{tlsConfig: config, tls: &tls.ConnectionState{}}, "", "503 5.5.1 "},
-		{"no configuration", fakeServer{}, "", "502 5.5.1 "},
+		{"O01 no configuration", fakeServer{}, "", "502 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.x.serve(t, StartTLS(), tt.args); !strings.HasPrefix(got, tt.want) {
@@ -79,9 +79,11 @@ func TestStartTLSAdvertise(t *testing.T) {
 		{"O20 no configuration", &fakeServer{}, false},
 		{"O02 within TLS", &fakeServer{tlsConfig: &tls.Config{}, tls: &tls.ConnectionState{}}, false},
 	} {
-		if o, _ := newSet(t, StartTLS()).Offer(tt.x); o.Has(0) != tt.want {
-			t.Errorf("%s: offered %v", tt.name, o.Has(0))
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if o, _ := newSet(t, StartTLS()).Offer(tt.x); o.Has(0) != tt.want {
+				t.Errorf("offered %v", o.Has(0))
+			}
+		})
 	}
 }
 
@@ -119,8 +121,8 @@ func TestStartTLSBothEnds(t *testing.T) {
 		ok     bool
 	}{
 		{"verified", TLSRequired, &tls.Config{RootCAs: pool, ServerName: "mail.example"}, true},
-		{"58 unknown authority", TLSRequired, &tls.Config{ServerName: "mail.example", RootCAs: x509.NewCertPool()}, false},
-		{"58 other name", TLSRequired, &tls.Config{RootCAs: pool, ServerName: "other.example"}, false},
+		{"O14 unknown authority", TLSRequired, &tls.Config{ServerName: "mail.example", RootCAs: x509.NewCertPool()}, false},
+		{"O14 other name", TLSRequired, &tls.Config{RootCAs: pool, ServerName: "other.example"}, false},
 		{"opportunistic does not care", TLSOpportunistic, &tls.Config{ServerName: "other.example", RootCAs: x509.NewCertPool()}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,8 +151,8 @@ func TestStartTLSBothEnds(t *testing.T) {
 	}
 }
 
-// O18: no version below TLS 1.2, even if the caller asks for it.
-func TestStartTLSVersion(t *testing.T) {
+// No version below TLS 1.2 is used, even if the caller asks for it.
+func TestO18_StartTLSVersion(t *testing.T) {
 	cert, pool := certificate(t)
 	server := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	client := &tls.Config{RootCAs: pool, ServerName: "mail.example", MinVersion: tls.VersionTLS10}
@@ -168,9 +170,8 @@ type before struct {
 
 func (b before) Read(p []byte) (int, error) { return b.r.Read(p) }
 
-// O04 and O08: what stands in clear behind the command, or behind the reply, breaks the handshake and is never heard
-// of again.
-func TestStartTLSInjection(t *testing.T) {
+// What stands in clear behind the command, or behind the reply, breaks the handshake and is never heard of again.
+func TestO04O08_StartTLSInjection(t *testing.T) {
 	cert, _ := certificate(t)
 	injected := []byte("RSET\r\n250-evil\r\n250 AUTH PLAIN\r\n")
 	for _, side := range []string{"server", "client"} {
@@ -210,8 +211,8 @@ func TestStartTLSConnect(t *testing.T) {
 		{"none", TLSInsecureNone, nil, 0, true},
 		{"O09 454", TLSRequired, nil, 454, false},
 		{"O09 500", TLSRequired, nil, 500, false},
-		{"53 250 (CVE-2016-0772)", TLSRequired, nil, 250, false},
-		{"53 221", TLSRequired, nil, 221, false},
+		{"O09 250 (CVE-2016-0772)", TLSRequired, nil, 250, false},
+		{"O09 221", TLSRequired, nil, 221, false},
 		{"opportunistic 454", TLSOpportunistic, nil, 454, true},
 		{"opportunistic 502", TLSOpportunistic, nil, 502, true},
 		{"opportunistic 250", TLSOpportunistic, nil, 250, false},

@@ -73,14 +73,16 @@ func (c *Conn) refuse(ev *proto.Event) *proto.Error {
 	switch {
 	case v == nil && isHTTP(ev.Args):
 		return errHTTP
+	case c.refusal != nil && c.rx.State() != proto.Greeting && (v == nil || v.Name != "QUIT"):
+		return c.refusal // the reply to every command after STARTTLS (RFC 3207 section 4.1)
 	case ev.Err != nil:
 		return ev.Err
 	case (v.Name == "DATA" || v.Name == "RSET" || v.Name == "QUIT") && len(ev.Args) > 0:
 		return errNoArgs
 	case v.Name == "QUIT":
 		return nil
-	case c.refusal != nil:
-		return c.refusal
+	case c.srv.opt.RequireTLS && c.tls == nil && v.More == proto.Exchange:
+		return errNeedTLS
 	case v.Open:
 	case c.srv.opt.RequireTLS && c.tls == nil:
 		return errNeedTLS

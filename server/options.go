@@ -25,8 +25,8 @@ type Options struct {
 	// ext.Submission, which bring its rules with them; for a relay there are those of ext.Relay.
 	Extensions []ext.Extension
 
-	// TLSConfig is what TLS is used with; without it there is none. Give it certificates, and GetCertificate if they
-	// are to be renewed while the server runs. If it has no NextProtos, the server accepts of the protocols in a
+	// TLSConfig is what TLS is used with; without it there is none. It needs Certificates, or GetCertificate if they
+	// are to be renewed while the server runs. Versions before TLS 1.2 are not used (RFC 8314 section 4). If it has no NextProtos, the server accepts of the protocols in a
 	// client's ALPN only "smtp", so that a browser cannot be led to it (ALPACA).
 	TLSConfig *tls.Config
 	// RequireTLS refuses mail on connections in clear with 530. A server that receives mail from anywhere must not
@@ -98,6 +98,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.TLSConfig != nil {
 		o.TLSConfig = o.TLSConfig.Clone()
+		o.TLSConfig.MinVersion = max(o.TLSConfig.MinVersion, tls.VersionTLS12)
 		if len(o.TLSConfig.NextProtos) == 0 {
 			o.TLSConfig.NextProtos = []string{"smtp"}
 		}
@@ -147,6 +148,10 @@ func (o *Options) check() error {
 		return errors.New("smtp: Options.RequireTLS is set and there is no TLSConfig: set TLSConfig")
 	case o.RequireTLS && o.AllowInsecureAuth:
 		return errors.New("smtp: Options.RequireTLS and AllowInsecureAuth contradict each other: set one of them")
+	case o.TLSConfig != nil && len(o.TLSConfig.Certificates) == 0 && o.TLSConfig.GetCertificate == nil &&
+		o.TLSConfig.GetConfigForClient == nil:
+		return errors.New("smtp: Options.TLSConfig has no certificate, so that TLS can be offered and not used: set " +
+			"Certificates or GetCertificate in it")
 	case o.MaxRcpts < 0:
 		return errors.New("smtp: Options.MaxRcpts is negative: it bounds memory, so there must be a limit")
 	}

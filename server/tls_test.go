@@ -70,8 +70,8 @@ func plain(user, password string) string {
 	return "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password))
 }
 
-// TestStartTLS: what was said in clear is forgotten (RFC 3207 section 4.2).
-func TestStartTLS(t *testing.T) {
+// TestO03_StartTLS: what was said in clear is forgotten (RFC 3207 section 4.2).
+func TestO03_StartTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	st := &store{}
 	var conn *server.Conn
@@ -110,9 +110,9 @@ func TestStartTLS(t *testing.T) {
 	}
 }
 
-// TestStartTLSInjection: what stands behind STARTTLS is part of the handshake, which it breaks, and nothing follows
+// TestO04_StartTLSInjection: what stands behind STARTTLS is part of the handshake, which it breaks, and nothing follows
 // in clear (CVE-2011-0411).
-func TestStartTLSInjection(t *testing.T) {
+func TestO04_StartTLSInjection(t *testing.T) {
 	config, _ := tlsPair(t)
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{TLSConfig: config}))
@@ -132,7 +132,7 @@ func TestStartTLSInjection(t *testing.T) {
 	}
 }
 
-func TestALPN(t *testing.T) {
+func TestO21_ALPN(t *testing.T) {
 	config, trust := tlsPair(t)
 	srv := newServer(t, &store{}, server.Options{TLSConfig: config})
 	addr, served := listen(t, srv.ServeTLS)
@@ -155,7 +155,9 @@ func TestALPN(t *testing.T) {
 	<-served
 }
 
-func TestRequireTLS(t *testing.T) {
+// TestO05_RequireTLS: 530 is the reply to commands in clear, but for those of RFC 3207 section 4, and for RSET, to which
+// RFC 5321 section 4.1.1.5 permits no other than 250.
+func TestO05_RequireTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	srv := newServer(t, &store{}, server.Options{TLSConfig: config, RequireTLS: true})
 	w := dialWire(t, srv)
@@ -164,6 +166,8 @@ func TestRequireTLS(t *testing.T) {
 	w.ask("EHLO x\r\n", "250-")
 	w.ask("MAIL FROM:<a@b.example>\r\n", "530 5.7.0")
 	w.ask("VRFY x\r\n", "530 5.7.0")
+	w.ask("HELP\r\n", "530 5.7.0")
+	w.ask("AUTH PLAIN\r\n", "530 5.7.0")
 	w.ask("NOOP\r\n", "250 ")
 	w.ask("RSET\r\n", "250 ")
 	p := w.startTLS(trust)
@@ -172,11 +176,13 @@ func TestRequireTLS(t *testing.T) {
 	p.quit()
 }
 
-func TestRequireAuth(t *testing.T) {
+// TestP14_RequireAuth: 530 is the reply but to the commands of RFC 4954 section 6.
+func TestP14_RequireAuth(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, authStore{st}, server.Options{RequireAuth: true, AllowInsecureAuth: true}))
 	p.hello()
-	p.ask("MAIL FROM:<a@b.example>", "530 5.7.0", "NOOP", "250 ", "RSET", "250 ",
+	p.ask("MAIL FROM:<a@b.example>", "530 5.7.0", "VRFY x", "530 5.7.0", "EXPN x", "530 5.7.0", "HELP", "530 5.7.0",
+		"NOOP", "250 ", "RSET", "250 ", "HELO client.example", "250 ", "EHLO client.example", "250-",
 		plain("alice", "wrong"), "535 5.7.8", plain("alice", "secret"), "235 2.7.0")
 	p.begin()
 	p.quit()
@@ -185,8 +191,8 @@ func TestRequireAuth(t *testing.T) {
 	}
 }
 
-// TestAuthFailures: there are three attempts at least, and not many more.
-func TestAuthFailures(t *testing.T) {
+// TestP17_AuthFailures: there are three attempts at least, and not many more.
+func TestP17_AuthFailures(t *testing.T) {
 	p := dial(t, newServer(t, authStore{&store{}}, server.Options{AllowInsecureAuth: true}))
 	p.hello()
 	for range 3 {
@@ -198,8 +204,8 @@ func TestAuthFailures(t *testing.T) {
 	}
 }
 
-// TestExchangeLine: 12288 octets of it are taken, and what is longer is refused and skipped (RFC 4954 section 4).
-func TestExchangeLine(t *testing.T) {
+// TestP09_ExchangeLine: 12288 octets of it are taken, and what is longer is refused and skipped (RFC 4954 section 4).
+func TestP09_ExchangeLine(t *testing.T) {
 	p := dial(t, newServer(t, authStore{&store{}}, server.Options{AllowInsecureAuth: true}))
 	p.hello()
 	p.ask("AUTH PLAIN", "334 ", strings.Repeat("A", 12288), "5",
@@ -220,8 +226,8 @@ func TestExchangeLost(t *testing.T) {
 	}
 }
 
-// TestRefusedAfterStartTLS: a session that the backend refuses then has no greeting to say so (RFC 3207 section 4.1).
-func TestRefusedAfterStartTLS(t *testing.T) {
+// TestO07_RefusedAfterStartTLS: a session that the backend refuses then has no greeting to say so (RFC 3207 section 4.1).
+func TestO07_RefusedAfterStartTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	for _, c := range []struct {
 		err  error
@@ -245,7 +251,7 @@ func TestRefusedAfterStartTLS(t *testing.T) {
 			<-p.done
 			continue
 		}
-		p.ask("EHLO x", c.want, "NOOP", c.want, "MAIL FROM:<a@b.example>", "503 ")
+		p.ask("EHLO x", c.want, "NOOP", c.want, "MAIL FROM:<a@b.example>", c.want, "RSET", c.want, "FOO", c.want)
 		p.quit()
 	}
 }

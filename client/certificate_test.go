@@ -1,0 +1,249 @@
+package client
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/ext"
+)
+
+// named returns a certificate for names, which may be addresses and "CN=" and a common name, and the pool that vouches for it.
+func named(t *testing.T, names ...string) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	for _, name := range names {
+		if cn, ok := strings.CutPrefix(name, "CN="); ok {
+			template.Subject = pkix.Name{CommonName: cn}
+		} else if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, strings.TrimPrefix(name, "DNS:"))
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+}
+
+// meet dials addr, where a server of config is, and returns what Dial does. The server refuses everybody with 554 once there is
+// TLS. The name is that in the ClientHello.
+func meet(t *testing.T, config *tls.Config, addr string, opt Options) (sni string, err error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = config.Clone()
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		sni = hello.ServerName
+		return nil, nil
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		secured := tls.Server(conn, config)
+		if secured.Handshake() == nil {
+			io.WriteString(secured, "554 no service\r\n")
+			(&lineReader{r: secured}).line()
+			io.WriteString(secured, "221 bye\r\n")
+		}
+	}()
+	opt.TLS = ext.TLSImplicit
+	opt.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, l.Addr().String())
+	}
+	c, err := Dial(t.Context(), addr, &opt)
+	if err == nil {
+		c.Close()
+	}
+	l.Close()
+	<-done
+	return sni, err
+}
+
+// TestServerIdentity checks whom the client takes for the server it was told to go to (RFC 7817 section 3, RFC 6125). What the
+// server is reached by is of no interest: the name is that of the caller.
+func TestServerIdentity(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		cert  []string
+		addr  string
+		serve string // Options.TLSConfig.ServerName
+		ok    bool
+	}{
+		{"O14 the name", []string{"mail.example"}, "mail.example:465", "", true},
+		{"O14 one of the names", []string{"www.example", "mail.example"}, "mail.example:465", "", true},
+		{"O14 any case", []string{"Mail.EXAMPLE"}, "mAIL.example:465", "", true},
+		{"O14 the root's dot", []string{"mail.example"}, "mail.example.:465", "", true},
+		{"O14 A-label", []string{"xn--mnchen-3ya.example"}, "münchen.example:465", "", true},
+		{"O14 another name", []string{"www.example"}, "mail.example:465", "", false},
+		{"O14 a name below", []string{"mail.example"}, "a.mail.example:465", "", false},
+		{"O14 wildcard", []string{"*.example.org"}, "mail.example.org:465", "", true},
+		{"O14 wildcard is one label", []string{"*.example.org"}, "a.mail.example.org:465", "", false},
+		{"O14 wildcard is a label", []string{"*.example.org"}, "example.org:465", "", false},
+		{"O14 wildcard in part of a label", []string{"m*.example.org"}, "mail.example.org:465", "", false},
+		{"O14 wildcard at the end of a label", []string{"*l.example.org"}, "mail.example.org:465", "", false},
+		{"O14 wildcard not leftmost", []string{"mail.*.org"}, "mail.example.org:465", "", false},
+		{"O14 common name", []string{"CN=mail.example"}, "mail.example:465", "", false},
+		{"O14 common name beside others", []string{"CN=mail.example", "www.example"}, "mail.example:465", "", false},
+		{"O15 the name of an MX", []string{"mx.hoster.example"}, "mail.example:465", "", false},
+		{"O15 the address it has", []string{"127.0.0.1"}, "mail.example:465", "", false},
+		{"O15 another name by choice", []string{"mx.hoster.example"}, "mail.example:465", "mx.hoster.example", true},
+		{"O16 IPv4 address", []string{"192.0.2.1"}, "192.0.2.1:465", "", true},
+		{"O16 IPv6 address", []string{"2001:db8::1"}, "[2001:db8:0:0::1]:465", "", true},
+		{"O16 another address", []string{"192.0.2.2"}, "192.0.2.1:465", "", false},
+		{"O16 address as a name", []string{"DNS:192.0.2.1"}, "192.0.2.1:465", "", false},
+		{"O16 address as common name", []string{"CN=192.0.2.1"}, "192.0.2.1:465", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cert, roots := named(t, tt.cert...)
+			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, tt.addr,
+				Options{TLSConfig: &tls.Config{RootCAs: roots, ServerName: tt.serve}})
+			_, refused := errors.AsType[*ext.TLSError](err)
+			if e, ok := asReply(err); refused == tt.ok || tt.ok && (!ok || e.Code != 554) {
+				t.Errorf("%v; taken for the server: %v, want %v", err, !refused, tt.ok)
+			}
+		})
+	}
+}
+
+// TestO17_SNI checks that the client tells the server whom it looks for: a name, and never an address (RFC 6066 section 3).
+func TestO17_SNI(t *testing.T) {
+	cert, roots := named(t, "mail.example", "xn--mnchen-3ya.example", "192.0.2.1")
+	for addr, want := range map[string]string{
+		"mail.example:465": "mail.example", "mail.example.:465": "mail.example", "münchen.example:465": "xn--mnchen-3ya.example",
+		"192.0.2.1:465": "",
+	} {
+		got, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, addr, Options{TLSConfig: &tls.Config{RootCAs: roots}})
+		if e, ok := asReply(err); got != want || !ok || e.Code != 554 {
+			t.Errorf("%s: the server is told %q, want %q; %v", addr, got, want, err)
+		}
+	}
+}
+
+// TestO18_Version checks that no version below TLS 1.2 is used, whatever the caller says.
+func TestO18_Version(t *testing.T) {
+	cert, roots := named(t, "mail.example")
+	for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+		for _, least := range []uint16{0, tls.VersionTLS10} {
+			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: version},
+				"mail.example:465", Options{TLSConfig: &tls.Config{RootCAs: roots, MinVersion: least}})
+			if _, refused := errors.AsType[*ext.TLSError](err); refused == want {
+				t.Errorf("%s: %v, want it to be used: %v", tls.VersionName(version), err, want)
+			}
+		}
+	}
+}
+
+// TestO23_CloseNotify checks that a client ends TLS before it ends the connection.
+func TestO23_CloseNotify(t *testing.T) {
+	cert, roots := named(t, "mail.example")
+	here, there := net.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		secured := tls.Server(here, &tls.Config{Certificates: []tls.Certificate{cert}})
+		in := &lineReader{r: secured}
+		io.WriteString(secured, "220 mail.example\r\n")
+		for _, reply := range []string{"250 mail.example\r\n", "221 bye\r\n"} {
+			in.line()
+			io.WriteString(secured, reply)
+		}
+		_, err := secured.Read(make([]byte, 1))
+		here.Close()
+		ended <- err
+	}()
+	c, err := NewClient(t.Context(), there, "mail.example", &Options{TLS: ext.TLSImplicit, TLSConfig: &tls.Config{RootCAs: roots}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := <-ended; err != io.EOF {
+		t.Errorf("the server reads %v, want io.EOF, which is what it makes of close_notify", err)
+	}
+}
+
+// TestO25_StateOfTLS checks that a caller can tell what TLS a session has, and what is wrong with a certificate that was of no
+// importance.
+func TestO25_StateOfTLS(t *testing.T) {
+	cert, roots := named(t, "mail.example")
+	for _, tt := range []struct {
+		name     string
+		mode     ext.TLSMode
+		host     string
+		roots    *x509.CertPool
+		verified bool
+		want     any // the type of the error, as a pointer to it; nil if there is none
+	}{
+		{"verified", ext.TLSRequired, "mail.example", roots, true, nil},
+		{"opportunistic", ext.TLSOpportunistic, "mail.example", roots, false, nil},
+		{"opportunistic, unknown authority", ext.TLSOpportunistic, "mail.example", x509.NewCertPool(), false,
+			new(x509.UnknownAuthorityError)},
+		{"opportunistic, another name", ext.TLSOpportunistic, "mx.example", roots, false, new(x509.HostnameError)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			here, there := net.Pipe()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				defer here.Close()
+				in := &lineReader{r: here}
+				io.WriteString(here, "220 mail.example\r\n")
+				in.line()
+				io.WriteString(here, "250-mail.example\r\n250 STARTTLS\r\n")
+				in.line()
+				io.WriteString(here, "220 go\r\n")
+				secured := tls.Server(here, &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12})
+				in = &lineReader{r: secured}
+				for _, reply := range []string{"250 mail.example\r\n", "221 bye\r\n"} {
+					in.line()
+					io.WriteString(secured, reply)
+				}
+				secured.Read(make([]byte, 1))
+			}()
+			c, err := NewClient(t.Context(), there, tt.host, &Options{TLS: tt.mode, TLSConfig: &tls.Config{RootCAs: tt.roots}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := c.TLS(); s == nil || s.Version != tls.VersionTLS12 || s.CipherSuite == 0 || c.Verified() != tt.verified {
+				t.Errorf("TLS %+v, verified %v", s, c.Verified())
+			}
+			err = c.CertificateError()
+			if (err == nil) != (tt.want == nil) || err != nil && !errors.As(err, tt.want) {
+				t.Errorf("the certificate: %v, want %T", err, tt.want)
+			}
+			c.Close()
+			<-done
+		})
+	}
+}
