@@ -31,36 +31,47 @@ func testParam(t *testing.T, params []Param, key string, cases []paramCase) {
 	}
 }
 
-func TestR01_DSNMail(t *testing.T) {
-	testParam(t, DSN().Mail, "RET", []paramCase{
-		{"FULL", true}, {"hdrs", true}, {"Full", true}, {"NONE", false}, {"FULL,HDRS", false},
-	})
-	testParam(t, DSN().Mail, "ENVID", []paramCase{
-		{"QQ314159", true}, {"a+20b+3Dc", true}, // a space and an equals sign
-		{strings.Repeat("x", 100), true}, // R04
-		{strings.Repeat("x", 101), false},
-		{"a+0Ab", false}, // R05: not printable once decoded
-		{"a+0D+0ANOTIFY", false},
-		{"a+7F", false}, {"a+C3+A9", false}, {"a+2b", false}, {"a+2", false}, {"a+", false}, {"a\x00", false}, {"é", false},
-	})
-}
-
-func TestR02_DSNRcpt(t *testing.T) {
-	testParam(t, DSN().Rcpt, "NOTIFY", []paramCase{
-		{"NEVER", true}, {"never", true}, {"SUCCESS,FAILURE,DELAY", true}, {"Delay", true}, // R06
-		{"DELAY,success", true}, {"SUCCESS,SUCCESS", true}, {"SUCCESS,,DELAY", true}, // RFC 822 section 2.7
-		{"NEVER,SUCCESS", false}, {"SUCCESS,NEVER", false}, {"NEVER,", false}, {",", false}, {"ALWAYS", false},
-		{"SUCCESS;DELAY", false}, {"ſUCCESS", false}, // U+017F folds to s in Unicode
-	})
-	testParam(t, DSN().Rcpt, "ORCPT", []paramCase{
-		{"rfc822;Bob@Example.com", true}, {"x400;/C+3DUS/", true}, {"rfc822;", true}, {"rfc822;a+20b@c", true},
-		{"rfc822;" + strings.Repeat("x", 493), true}, // R04: 500 octets
-		{"rfc822;" + strings.Repeat("x", 494), false},
-		{"rfc822", false}, {";a@b", false}, {"rfc=822;a@b", false}, {"rfc 822;a@b", false}, {"rfc.822;a@b", false}, {"rfc822;a+0D+0A", false},
-		{"rfc822;a+zz", false}, {"rfc822;jörg@b", false}, {"é;a@b", false},
-		{`utf-8;j\x{F6}rg@b.example`, true}, {"UTF-8;jörg@b.example", true}, {"utf-8;plain@b.example", true},
-		{"utf-8;\xff@b", false}, {"utf-8;a\u0085b", false}, {`utf-8;\x{110000}ö`, false}, {`utf-8;a+0A`, false},
-	})
+func TestDSNParams(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		params []Param
+		key    string
+		cases  []paramCase
+	}{
+		{"R01 RET", DSN().Mail, "RET", []paramCase{
+			{"FULL", true}, {"hdrs", true}, {"Full", true}, {"NONE", false}, {"FULL,HDRS", false},
+		}},
+		{"R01 ENVID", DSN().Mail, "ENVID", []paramCase{
+			{"QQ314159", true}, {"a+20b+3Dc", true}, // a space and an equals sign
+			{"a+2b", false}, {"a+2", false}, {"a+", false}, {"a\x00", false}, {"é", false},
+		}},
+		{"R04 ENVID", DSN().Mail, "ENVID", []paramCase{{strings.Repeat("x", 100), true}, {strings.Repeat("x", 101), false}}},
+		{"R05 ENVID", DSN().Mail, "ENVID", []paramCase{ // it has to be printable once decoded
+			{"a+0Ab", false}, {"a+0D+0ANOTIFY", false}, {"a+7F", false}, {"a+C3+A9", false},
+		}},
+		{"R02 NOTIFY", DSN().Rcpt, "NOTIFY", []paramCase{
+			{"NEVER", true}, {"SUCCESS,FAILURE,DELAY", true},
+			{"DELAY,SUCCESS", true}, {"SUCCESS,SUCCESS", true}, {"SUCCESS,,DELAY", true}, // RFC 822 section 2.7
+			{"NEVER,SUCCESS", false}, {"SUCCESS,NEVER", false}, {"NEVER,", false}, {",", false}, {"ALWAYS", false},
+			{"SUCCESS;DELAY", false},
+		}},
+		{"R06 NOTIFY", DSN().Rcpt, "NOTIFY", []paramCase{
+			{"never", true}, {"Delay", true}, {"DELAY,success", true}, {"ſUCCESS", false}, // U+017F folds to s in Unicode
+		}},
+		{"R02 ORCPT", DSN().Rcpt, "ORCPT", []paramCase{
+			{"rfc822;Bob@Example.com", true}, {"x400;/C+3DUS/", true}, {"rfc822;", true}, {"rfc822;a+20b@c", true},
+			{"rfc822", false}, {";a@b", false}, {"rfc 822;a@b", false}, {"rfc.822;a@b", false},
+			{"rfc822;a+zz", false}, {"rfc822;jörg@b", false}, {"é;a@b", false},
+			{`utf-8;j\x{F6}rg@b.example`, true}, {"UTF-8;jörg@b.example", true}, {"utf-8;plain@b.example", true},
+			{"utf-8;\xff@b", false}, {"utf-8;a\u0085b", false}, {`utf-8;\x{110000}ö`, false},
+		}},
+		{"R04 ORCPT", DSN().Rcpt, "ORCPT", []paramCase{ // of 500 octets, and of more
+			{"rfc822;" + strings.Repeat("x", 493), true}, {"rfc822;" + strings.Repeat("x", 494), false},
+		}},
+		{"R05 ORCPT", DSN().Rcpt, "ORCPT", []paramCase{{"rfc822;a+0D+0A", false}, {`utf-8;a+0A`, false}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) { testParam(t, tt.params, tt.key, tt.cases) })
+	}
 }
 
 func TestReadDSNMail(t *testing.T) {

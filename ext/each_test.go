@@ -39,8 +39,8 @@ func (s *picky) DataEach(_ context.Context, r io.Reader, result func(int, error)
 
 func (s *picky) Reset(context.Context) { s.to = nil }
 
-// TestPRDR, both ends ours: some recipients accept what others refuse, in one transaction.
-func TestPRDR(t *testing.T) {
+// TestW16_PRDR has both ends ours: some recipients accept what others refuse, in one transaction.
+func TestW16_PRDR(t *testing.T) {
 	list := append(ext.Default(), ext.Prdr())
 	backend := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
 		return &picky{witnessSession: witnessSession{w: &witness{}, conn: c}}, nil

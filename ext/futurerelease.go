@@ -75,9 +75,14 @@ func (l HoldLimits) until(now time.Time) time.Time {
 // A Holder is a session that can keep messages until later.
 type Holder interface {
 	// HoldsMail reports whether it does so for this client. A server must not do it but for those who submit messages,
-	// and should limit how much one of them can have kept (RFC 4865 sections 4.2 and 6).
+	// and should limit how much one of them can have kept (RFC 4865 sections 4.2 and 6): see [ErrHoldQuota].
 	HoldsMail() bool
 }
+
+// ErrHoldQuota is what the Mail method of a [Holder] returns when the user has as much mail waiting to be released as he
+// may (RFC 4865 section 6). The status codes that the RFC has for it were given to something else since.
+var ErrHoldQuota error = &proto.Error{Code: 552, Status: proto.Status{Class: 5, Subject: 2, Detail: 2},
+	Text: "You have as much mail waiting to be released as you may"}
 
 // A Hold is a request to keep a message until later, the parameter HOLDFOR or HOLDUNTIL of a MAIL command: one of the two.
 type Hold struct {

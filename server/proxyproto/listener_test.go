@@ -155,8 +155,8 @@ func TestAddresses(t *testing.T) {
 	})
 }
 
-// TestBadHeader is row W15: whoever does not begin with a header is hung up on, and not greeted.
-func TestBadHeader(t *testing.T) {
+// TestW15_BadHeader: whoever does not begin with a header is hung up on, and not greeted.
+func TestW15_BadHeader(t *testing.T) {
 	for name, sent := range map[string]string{
 		"SMTP": "EHLO x\r\n", "malformed": "PROXY TCP4 x\r\n", "e.9 162 one MiB": "PROXY TCP4 " + strings.Repeat("1", 1<<20), "cut short": "PROXY TC", "nothing": "",
 	} {
