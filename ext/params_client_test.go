@@ -175,8 +175,8 @@ func TestR07E22_NotOffered(t *testing.T) {
 	}
 }
 
-// TestR08_Relay hands on what was received, to the letter, to a server that offers DSN, and without it to one that does not.
-func TestR08_Relay(t *testing.T) {
+// TestR06R08_Relay hands on what was received, to the letter, to a server that offers DSN, and without it to one that does not.
+func TestR06R08_Relay(t *testing.T) {
 	mail := proto.Params{{Key: "Ret", Value: "hdrs", HasValue: true}, {Key: "envid", Value: "A+4A", HasValue: true}}
 	rcpt := proto.Params{{Key: "ORCPT", Value: "RFC822;A+4A@Example", HasValue: true}, {Key: "Notify", Value: "success,failure", HasValue: true}}
 	for _, offers := range []bool{true, false} {
