@@ -50,7 +50,7 @@ func (r OriginalRecipient) ASCII() string {
 // there is none.
 func ParseOriginalRecipient(s string) (OriginalRecipient, bool) {
 	kind, address, ok := strings.Cut(s, ";")
-	kind, address = strings.TrimSpace(kind), strings.TrimSpace(address)
+	kind, address = strings.Trim(kind, " \t"), strings.Trim(address, " \t")
 	if !ok || !isAtom(kind) {
 		return OriginalRecipient{}, false
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -53,8 +54,7 @@ type Notification struct {
 	Body io.ReadSeeker
 }
 
-// Compose makes the notification of r, one of what m.Due returns, or another about m. It reads m.Content once to the end, and
-// puts it back to where it stood.
+// Compose makes the notification of r, one of what m.Due returns, or another about m. It reads m.Content once to the end.
 //
 // The message is returned whole if it has failed for a recipient, unless the sender asked for headers, or the message had
 // REQUIRETLS, which is as good (RFC 8689 section 5), or it is too long or cannot be sent as it is; otherwise its header is
@@ -101,8 +101,7 @@ type composer struct {
 	host     proto.Domain
 	from, to []byte // paths
 	need     ext.Need
-	start    int64 // where the content begins
-	size     int64 // and how long it is
+	size     int64 // of the content
 }
 
 func newComposer(m *Message, r *Report, opt *Options) (*composer, error) {
@@ -184,13 +183,7 @@ func checkNames(r *Report) error {
 
 // third returns what is returned of the message, and whether a line of the message begins with delimiter.
 func (c *composer) third(delimiter []byte) (p part, taken bool, err error) {
-	if c.start, err = c.m.Content.Seek(0, io.SeekCurrent); err != nil {
-		return part{}, false, err
-	}
-	o, taken, err := scan(c.m.Content, delimiter)
-	if err == nil {
-		_, err = c.m.Content.Seek(c.start, io.SeekStart)
-	}
+	o, taken, err := scan(io.NewSectionReader(c.m.Content, 0, math.MaxInt64), delimiter)
 	if err != nil {
 		return part{}, false, err
 	}

@@ -15,10 +15,10 @@
 //
 // # Decisions
 //
-// The content of a message has to be a Seeker, as a file of a queue is. What can be sent of it depends on all its octets: a
-// message with octets above 127 or with long lines cannot pass everywhere and must not be encoded. So it is read twice, a
-// buffer at a time, and no size is too large for memory. For the same reason the notification can be sent again, if the
-// server cannot be reached.
+// The content of a message has to be an io.ReaderAt, as a file of a queue is. What can be sent of it depends on all its octets:
+// a message with octets above 127 or with long lines cannot pass everywhere and must not be encoded. So it is read twice,
+// a buffer at a time, and no size is too large for memory. For the same reason the notification can be sent again, if the
+// server cannot be reached, and there can be several at a time about one message.
 //
 // A notification is in ASCII unless it is said that more gets through. It is what is sent when something has gone wrong, and
 // has nobody to be returned to.

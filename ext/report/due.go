@@ -15,9 +15,10 @@ type Message struct {
 	From proto.Address
 	// Mail are the parameters of the MAIL command.
 	Mail proto.Params
-	// Content is the message, a file or a [bytes.Reader], from where it stands to its end. Lines may end in LF or CRLF. It
-	// must stay as it is until the notification has been sent. With nil nothing of the message is returned.
-	Content io.ReadSeeker
+	// Content is the message: a file, a [bytes.Reader], or an [io.SectionReader] of something larger. It is read from offset
+	// 0 to io.EOF, and no position in it is used or moved. Lines may end in LF or CRLF. It must stay as it is until the
+	// notifications have been sent. With nil nothing of the message is returned.
+	Content io.ReaderAt
 	// ReceivedFrom is the client it came from: the name of its EHLO, with its network address for a comment (RFC 3464
 	// section 2.2.4). It may be zero.
 	ReceivedFrom MTA

@@ -81,12 +81,7 @@ func (c *composer) notification(boundary string, parts []part) *Notification {
 	}
 	body := &body{head: w.dst, tail: []byte("\r\n--" + boundary + "--\r\n")}
 	if stream != nil {
-		body.middle = func() (io.Reader, error) {
-			if _, err := c.m.Content.Seek(c.start, io.SeekStart); err != nil {
-				return nil, err
-			}
-			return stream(io.LimitReader(c.m.Content, c.size)), nil
-		}
+		body.middle = func() io.Reader { return stream(io.NewSectionReader(c.m.Content, 0, c.size)) }
 	}
 	n.Body = body
 	return n
@@ -98,6 +93,9 @@ func (c *composer) header(boundary string, eight bool) []byte {
 	w.field("From", "Mail Delivery System "+string(c.from))
 	w.field("To", string(c.to))
 	subject, _ := clean(c.opt.Subject(&c.r), true)
+	if subject == "" {
+		subject = DefaultSubject(&c.r)
+	}
 	w.field("Subject", mime.QEncoding.Encode("utf-8", subject))
 	w.date("Date", c.opt.Date)
 	w.field("Message-ID", "<"+rand.Text()+"@"+c.host.ASCII()+">")
@@ -113,7 +111,7 @@ func (c *composer) header(boundary string, eight bool) []byte {
 // A body reads a notification.
 type body struct {
 	head, tail []byte
-	middle     func() (io.Reader, error) // nil if there is none
+	middle     func() io.Reader // nil if there is none
 	r          io.Reader
 	pos        int64
 }
@@ -122,10 +120,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.r == nil {
 		middle := io.Reader(bytes.NewReader(nil))
 		if b.middle != nil {
-			var err error
-			if middle, err = b.middle(); err != nil {
-				return 0, err
-			}
+			middle = b.middle()
 		}
 		b.r = io.MultiReader(bytes.NewReader(b.head), middle, bytes.NewReader(b.tail))
 	}

@@ -38,13 +38,13 @@ func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
 	for {
 		line, err := br.ReadSlice('\n')
 		o.size += int64(len(line))
-		if err != nil && err != io.EOF && !errors.Is(err, bufio.ErrBufferFull) {
+		goesOn := errors.Is(err, bufio.ErrBufferFull)
+		if err != nil && err != io.EOF && !goesOn {
 			return o, taken, err
 		}
-		end := err != nil && err != io.EOF // the line goes on
-		text := line
-		if !end {
-			text = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		text, whole := bytes.CutSuffix(line, []byte("\n"))
+		if whole {
+			text = bytes.TrimSuffix(text, []byte("\r"))
 		}
 		if column == 0 {
 			taken = taken || bytes.HasPrefix(text, delimiter)
@@ -52,14 +52,13 @@ func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
 				inHeader = false
 			}
 		}
-		if column += len(text); !end {
-			o.note(inHeader, text, column)
-			column = 0
-		} else {
-			o.note(inHeader, text, column)
-		}
+		column += len(text)
+		o.note(inHeader, text, column)
 		if inHeader && len(line) > 0 {
-			o.keep(text, end)
+			o.keep(text, goesOn)
+		}
+		if !goesOn {
+			column = 0
 		}
 		if err == io.EOF {
 			return o, taken, nil

@@ -27,7 +27,7 @@ func groups(r io.Reader) [][]Field {
 	sc.Buffer(nil, maxStatus+1)
 	for sc.Scan() {
 		line := sc.Text()
-		text := strings.TrimSpace(line)
+		text := trim(line)
 		switch name, value, ok := strings.Cut(line, ":"); {
 		case text == "":
 			end()
@@ -36,7 +36,7 @@ func groups(r io.Reader) [][]Field {
 				group[len(group)-1].Value += " " + text
 			}
 		default:
-			name = strings.TrimRight(name, " \t")
+			name = trim(name)
 			if folded = ok && isAtom(name); folded {
 				group = append(group, Field{name, value})
 			}
@@ -127,10 +127,10 @@ func (r *Recipient) readLocalized(s string) {
 // cutType reads a value with a type in front, which some mail systems leave out.
 func cutType(s string) (kind, rest string) {
 	before, after, ok := strings.Cut(s, ";")
-	if before = strings.TrimSpace(before); !ok || !isAtom(before) {
+	if before = trim(before); !ok || !isAtom(before) {
 		return "", s
 	}
-	return before, strings.TrimSpace(after)
+	return before, trim(after)
 }
 
 func readMTA(s string) MTA {
@@ -184,7 +184,7 @@ func cutComment(s string) (rest, comment string) {
 			if i > 0 && s[i-1] != ' ' {
 				break
 			}
-			return strings.TrimRight(s[:i], " "), strings.TrimSpace(commentUnescaper.Replace(s[i+1 : len(s)-1]))
+			return trim(s[:i]), trim(commentUnescaper.Replace(s[i+1 : len(s)-1]))
 		}
 	}
 	return s, ""
@@ -197,3 +197,6 @@ func escaped(s string, i int) bool {
 	}
 	return n%2 == 1
 }
+
+// trim returns s without the white space around it, as RFC 822 section 3.3 has that: spaces of other scripts are text.
+func trim(s string) string { return strings.Trim(s, " \t\r") }

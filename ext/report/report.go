@@ -101,7 +101,7 @@ func SMTP(r proto.Reply) Diagnostic {
 // Reply returns the reply that a Diagnostic of the type smtp has, with its lines apart again. It reports false if there is
 // none.
 func (d Diagnostic) Reply() (proto.Reply, bool) {
-	text := strings.TrimSpace(d.Text)
+	text := trim(d.Text)
 	if !strings.EqualFold(d.Type, "smtp") || len(text) < 3 {
 		return proto.Reply{}, false
 	}
@@ -121,10 +121,10 @@ func (d Diagnostic) Reply() (proto.Reply, bool) {
 		if more {
 			line, rest = cutReplyLine(line, head)
 		}
-		line = strings.TrimSpace(line)
+		line = trim(line)
 		word, after, _ := strings.Cut(line, " ")
 		if st, ok := proto.ParseStatus(word); ok && int(st.Class) == r.Code/100 {
-			r.Status, line = st, strings.TrimSpace(after)
+			r.Status, line = st, trim(after)
 		}
 		lines = append(lines, line)
 		if rest == "" {

@@ -1,0 +1,92 @@
+package report_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/report"
+	"smtpkit.example/smtp/proto"
+)
+
+// A relay has accepted a message, and the next server has refused a recipient. The sender is told.
+func Example() {
+	from, _ := proto.ParseAddress("alice@example.org")
+	carol, _ := proto.ParseAddress("carol@example.com")
+
+	// What was accepted: the arguments of Mail and Rcpt in a session, and the file that Data has written.
+	message := report.Message{
+		From:    from,
+		Mail:    ext.DSNMail{EnvID: "QQ314159"}.AddTo(nil),
+		Content: strings.NewReader("Subject: Hello\r\n\r\nHow are you?\r\n"),
+	}
+	to := ext.Recipient{Address: carol}
+
+	// What became of it: a RecipientResult has the reply and the error, and Caps of a Client what was offered.
+	refused := proto.Reply{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "No such user"}
+	next := report.NextHop{Host: "mx.example.com"}
+	outcomes := []report.Outcome{next.Outcome(to, refused, refused.Err())}
+
+	for _, r := range message.Due(outcomes) {
+		n, err := report.Compose(&message, r, &report.Options{Hostname: "relay.example.org"})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		// Without From it has the null reverse-path. To send it: client.Send(ctx, addr, opt, m)
+		m := &client.Message{Mail: n.Mail, To: n.To, Need: n.Need, Body: n.Body}
+		fmt.Println("to", m.To[0].Address)
+
+		// On the other end:
+		got, err := report.Parse(m.Body)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		for _, p := range got.Recipients {
+			fmt.Println(got.EnvelopeID, p.Final.Address, p.Action, p.Status, p.Diagnostic.Text)
+		}
+		fmt.Println(got.Original.Get("Subject"))
+	}
+	// Output:
+	// to alice@example.org
+	// QQ314159 carol@example.com failed 5.1.1 550 5.1.1 No such user
+	// Hello
+}
+
+// A sender of bulk mail strikes addresses off his list that do not exist.
+func ExampleParse() {
+	r := strings.NewReader(`Content-Type: multipart/report; report-type=delivery-status; boundary=b
+
+--b
+
+It did not work.
+
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mail.example.com
+
+Final-Recipient: rfc822; bob@example.com
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550-5.1.1 No such user:
+ 550 5.1.1 bob
+
+--b--
+`)
+	got, err := report.Parse(r)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	for _, p := range got.Recipients {
+		if p.Action == ext.Failed && p.Status == (proto.Status{Class: 5, Subject: 1, Detail: 1}) {
+			reply, _ := p.Diagnostic.Reply()
+			fmt.Printf("%s: %q\n", p.Final.Address, reply.Text)
+		}
+	}
+	// Output: bob@example.com: "No such user:\nbob"
+}
