@@ -26,7 +26,8 @@ const longestOwnEnvID = 38
 //
 // On a client the caller adds them with [DSNMail.AddTo] and [DSNRcpt.AddTo]; the message is refused with a [NeedError] if
 // the server does not offer DSN. A relay passes on what it has received and nothing else, unchanged: [SplitDSN]
-// takes the parameters out of others, for a server that offers DSN and one that does not.
+// takes the parameters out of others, for a server that offers DSN and one that does not. Package report makes the
+// notifications, and reads them.
 func DSN() Extension {
 	return Extension{
 		Keyword: "DSN",

@@ -54,7 +54,8 @@ type NextHop struct {
 //
 // If h accepted the message and offers DSN, it has the duty to notify, and the Action is "" (RFC 3461 section 5.2.1). If it
 // does not offer DSN, the Action is Relayed. After a reply of 5yz it is Failed, and so it is after an [ext.NeedError], since
-// h lacks what the message needs. After anything else it is Delayed; when time is up, the caller makes that Failed.
+// h lacks what the message needs: that is the outcome once there is no other host to be tried (RFC 8689 section 4.2.1). After
+// anything else it is Delayed; when time is up, the caller makes that Failed.
 func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome {
 	o := Outcome{To: to, Remote: DNS(h.Host)}
 	if reply.Code != 0 {
@@ -83,8 +84,11 @@ func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome
 // needStatus returns why a server could not be given a message that needs what it does not offer.
 func needStatus(e *ext.NeedError) proto.Status {
 	switch e.Keyword {
-	case "REQUIRETLS":
-		return proto.Status{Class: 5, Subject: 7, Detail: 30} // RFC 8689 section 4.2.1
+	case "REQUIRETLS": // RFC 8689 section 4.2.1
+		if e.Err != nil {
+			return proto.Status{Class: 5, Subject: 7, Detail: 10} // it is offered, but there is no TLS to be trusted
+		}
+		return proto.Status{Class: 5, Subject: 7, Detail: 30}
 	case "SMTPUTF8":
 		return proto.Status{Class: 5, Subject: 6, Detail: 7} // RFC 6531 section 3.5
 	case "8BITMIME", "BINARYMIME":

@@ -123,7 +123,8 @@ func TestR09_Outcome(t *testing.T) {
 		{"552 for too many", plain, reply(552, ""), reply(452, "").Err(), ext.Delayed, "4.0.0", "552 text"},
 		{"no connection", plain, proto.Reply{}, errors.New("secret"), ext.Delayed, "4.0.0", ""},
 		{"no SMTPUTF8", plain, proto.Reply{}, &ext.NeedError{Keyword: "SMTPUTF8"}, ext.Failed, "5.6.7", ""},
-		{"no REQUIRETLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS"}, ext.Failed, "5.7.30", ""}, // V06
+		{"no REQUIRETLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS"}, ext.Failed, "5.7.30", ""},
+		{"no TLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS", Err: errors.New("in clear")}, ext.Failed, "5.7.10", ""},
 		{"no 8BITMIME", plain, proto.Reply{}, &ext.NeedError{Keyword: "8BITMIME"}, ext.Failed, "5.6.3", ""},
 		{"no RRVS", plain, proto.Reply{}, &ext.NeedError{Keyword: "RRVS"}, ext.Failed, "5.5.0", ""},
 	} {
