@@ -112,7 +112,13 @@ func TestReadDSNRcpt(t *testing.T) {
 		`ORCPT=utf-8;a\x{20}\x{10FFFD}@b`:  {DSNRcpt{0, OriginalRecipient{"utf-8", "a \U0010fffd@b"}}, true},
 		`ORCPT=utf-8;\x{5C}\x{2B}ö`:        {DSNRcpt{0, OriginalRecipient{"utf-8", `\+ö`}}, true},
 		`ORCPT=utf-8;\x{0D}\x{D800}\x{41}`: {DSNRcpt{0, OriginalRecipient{"utf-8", `\x{0D}\x{D800}\x{41}`}}, true}, // not unitext
-		`ORCPT=utf-8;\x{00F6}`:             {DSNRcpt{0, OriginalRecipient{"utf-8", `\x{00F6}`}}, true},
+		// As Postfix has it.
+		"ORCPT=rfc822;bj+C3+B8rn@b": {DSNRcpt{0, OriginalRecipient{"utf-8", "bjørn@b"}}, true},
+		"ORCPT=utf-8;bj+C3+B8rn@b":  {DSNRcpt{0, OriginalRecipient{"utf-8", "bjørn@b"}}, true},
+		"ORCPT=rfc822;a+C2+85@b":    {DSNRcpt{}, false}, // a control character
+		"ORCPT=rfc822;a+C3@b":       {DSNRcpt{}, false}, // not UTF-8
+		"ORCPT=x400;bj+C3+B8rn@b":   {DSNRcpt{}, false},
+		`ORCPT=utf-8;\x{00F6}`:      {DSNRcpt{0, OriginalRecipient{"utf-8", `\x{00F6}`}}, true},
 	} {
 		if d, ok := ReadDSNRcpt(params(text)); d != want.d || ok != want.ok {
 			t.Errorf("%q: %+v, %v, want %+v, %v", text, d, ok, want.d, want.ok)

@@ -83,6 +83,10 @@ func (r OriginalRecipient) encode() string {
 
 // parseORCPT reads addr-type ";" xtext, and for the type utf-8 the forms of RFC 6533 section 3 too. Text that claims to be
 // utf-8 and is not is taken as it is.
+//
+// Postfix 3.7 (2026-11) writes an address in UTF-8 as one of type rfc822, with its octets in xtext, and does so for each
+// recipient with such an address of whom no client has said ORCPT. RFC 3461 section 4.2 demands that there be ASCII
+// behind the xtext; but to insist is to refuse all such mail, and so it is taken for the utf-8 that it is.
 func parseORCPT(value string) (OriginalRecipient, bool) {
 	kind, text, ok := strings.Cut(value, ";")
 	if !ok || !isAtom(kind) || len(value) > longestORCPT {
@@ -94,10 +98,15 @@ func parseORCPT(value string) (OriginalRecipient, bool) {
 		}
 	}
 	address, err := proto.DecodeXtext(text)
-	if err != nil || !printable(address) {
+	switch {
+	case err != nil:
 		return OriginalRecipient{}, false
+	case printable(address):
+		return OriginalRecipient{kind, address}, true
+	case isUTF8(address) && (equalFold(kind, "rfc822") || equalFold(kind, "utf-8")):
+		return OriginalRecipient{"utf-8", address}, true
 	}
-	return OriginalRecipient{kind, address}, true
+	return OriginalRecipient{}, false
 }
 
 // decodeUnitext reads 1*(QUCHAR / EmbeddedUnicodeChar), which all three forms of a utf-8-enc-addr are.
@@ -126,6 +135,9 @@ func decodeUnitext(s string) (string, bool) {
 	}
 	return b.String(), s != ""
 }
+
+// isUTF8 reports whether s is text without control characters.
+func isUTF8(s string) bool { return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0 }
 
 // parseHexpoint reads HEXPOINT: two to six digits, without more zeros at the beginning than two digits take, for a
 // character that is not ASCII or that cannot stand for itself. Control characters, which the grammar allows, nobody
