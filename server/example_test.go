@@ -2,12 +2,15 @@ package server_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
 	"net"
+	"net/mail"
 	"strings"
 
+	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -63,16 +66,102 @@ func talk(addr string, srv *server.Server) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Fprint(nc, "EHLO client.example.com\r\nMAIL FROM:<jane@example.com>\r\nRCPT TO:<x@example.com>\r\n"+
+	say(nc, "EHLO client.example.com\r\nMAIL FROM:<jane@example.com>\r\nRCPT TO:<x@example.com>\r\n"+
 		"RCPT TO:<joe@example.org>\r\nDATA\r\nHello, Joe.\r\n.\r\nQUIT\r\n")
+	_ = srv.Shutdown(context.Background())
+}
+
+// say sends text and prints what is refused with 5yz.
+func say(nc net.Conn, text string) {
+	fmt.Fprint(nc, text)
 	replies, err := io.ReadAll(nc)
 	if err != nil {
 		log.Fatal(err)
 	}
 	for line := range strings.Lines(string(replies)) {
-		if strings.HasPrefix(line, "550") {
+		if strings.HasPrefix(line, "5") {
 			fmt.Println(strings.TrimSpace(line))
 		}
+	}
+}
+
+// A submission server: its users authenticate, send from their own addresses, and need not know what belongs in a header.
+func Example_submission() {
+	backend := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
+		return &outbox{conn: c}, nil
+	})
+	cert := clienttest.Certificate() // for an example
+	srv, err := server.New(backend, &server.Options{
+		Hostname:   "mail.example.org",
+		TLSConfig:  &tls.Config{Certificates: []tls.Certificate{cert}},
+		Extensions: ext.Submission(ext.SubmissionPolicy{}),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0") // or srv.ListenAndServeTLS(":465") and srv.ListenAndServe(":587")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go submit(l.Addr().String(), srv)
+	fmt.Println(srv.ServeTLS(l))
+	// Output:
+	// 530 5.7.0 Authentication required
+	// 550 5.7.1 You may not send from this address
+	// alice@example.org to bob@example.net, with a Date: true, with a Message-ID: true
+	// smtp: server closed
+}
+
+type outbox struct {
+	conn     *server.Conn
+	from, to proto.Address
+}
+
+func (o *outbox) Authenticate(_ context.Context, user, password string) error {
+	if user != "alice" || password != "secret" {
+		return ext.ErrCredentials
+	}
+	return nil
+}
+
+func (o *outbox) PermitsSender(_ context.Context, user string, from proto.Address) (bool, error) {
+	return from.String() == user+"@example.org", nil
+}
+
+func (o *outbox) Mail(_ context.Context, from proto.Address, _ proto.Params) error {
+	o.from = from
+	return nil
+}
+
+func (o *outbox) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
+	o.to = to
+	return nil
+}
+
+func (o *outbox) Data(_ context.Context, r io.Reader) error {
+	r = server.Complete(r, server.Completion{Hostname: o.conn.Hostname(), Sender: o.from})
+	m, err := mail.ReadMessage(r)
+	if err == nil {
+		fmt.Printf("%v to %v, with a Date: %v, with a Message-ID: %v\n",
+			o.from, o.to, m.Header.Get("Date") != "", m.Header.Get("Message-ID") != "")
+	}
+	return err
+}
+
+// submit is a client that tries what it may not, and then submits a message.
+func submit(addr string, srv *server.Server) {
+	config := clienttest.TLSConfig()
+	for _, text := range []string{
+		"MAIL FROM:<alice@example.org>\r\n",
+		"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<eve@example.org>\r\n",
+		"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<alice@example.org>\r\nRCPT TO:<bob@example.net>\r\n" +
+			"DATA\r\nSubject: hello\r\n\r\nHello, Bob.\r\n.\r\n",
+	} {
+		nc, err := tls.Dial("tcp", addr, config)
+		if err != nil {
+			log.Fatal(err)
+		}
+		say(nc, "EHLO client.example.com\r\n"+text+"QUIT\r\n")
 	}
 	_ = srv.Shutdown(context.Background())
 }
