@@ -293,7 +293,8 @@ func TestOwnCertificates(t *testing.T) {
 		}
 	}
 
-	none := newServer(t, st, server.Options{TLSConfig: &tls.Config{}})
+	failing := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("the disk is on fire") }
+	none := newServer(t, st, server.Options{TLSConfig: &tls.Config{GetCertificate: failing}})
 	w = dialWire(t, none)
 	w.ask("", "220 ")
 	w.ask("EHLO x\r\n", "250-")
