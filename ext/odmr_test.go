@@ -205,7 +205,7 @@ func TestODMR(t *testing.T) {
 		{"one domain of somebody else's", true, []string{"example.org", "example.net"}, "carol", nil, ext.ErrNotYours, 4},
 		{"no mail", true, []string{"empty.example"}, "carol", nil, ext.ErrNoMail, 4},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run("a21 ATRN "+tt.name, func(t *testing.T) {
 			r := &relay{
 				owners: map[string]string{"example.org": "carol", "example.com": "carol", "empty.example": "carol", "example.net": "dave"},
 				queue: map[string][]string{

@@ -252,39 +252,3 @@ func TestW12_ETRNBothEnds(t *testing.T) {
 		t.Errorf("ETRN: %d, %v, want 14", n, err)
 	}
 }
-
-// TestNeverUsed has a server offer what is obsolete, with parameters that everybody may use. The client takes no notice
-// (checklist rows 26 to 28; U04 for what SUBMITTER is).
-func TestNeverUsed(t *testing.T) {
-	old := []ext.Extension{
-		{Keyword: "CHECKPOINT", Mail: []ext.Param{{Key: "TRANSID", Length: 88}}},
-		{Keyword: "UTF8SMTP", Mail: []ext.Param{{Key: "ALT-ADDRESS", Length: 460}}, Rcpt: []ext.Param{{Key: "ALT-ADDRESS", Length: 460}}},
-	}
-	session := &able{}
-	dial, _ := over(t, newServer(t, session, &server.Options{Hostname: "mail.example", Extensions: append(all(), old...)}),
-		&client.Options{TLS: ext.TLSInsecureNone, Extensions: all()})
-	c, err := dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if !c.Caps().Has("CHECKPOINT") || !c.Caps().Has("UTF8SMTP") || !c.Caps().Has("SUBMITTER") {
-		t.Fatalf("offered %v", c.Caps().Keywords())
-	}
-	m, err := client.NewMessage("a@b.example", []string{"jörg@d.example"}, strings.NewReader("x\r\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Send(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range append(session.mail[0], session.rcpt[0]...) {
-		if p.Key != "SIZE" && p.Key != "SMTPUTF8" && p.Key != "BODY" {
-			t.Errorf("the client sent %s=%s", p.Key, p.Value)
-		}
-	}
-	m.Mail = proto.Params{}.Set("TRANSID", "<1@b.example>")
-	if _, err := c.Send(t.Context(), m); err == nil {
-		t.Error("TRANSID was sent")
-	}
-}

@@ -33,8 +33,8 @@ func (s *lemonadeSession) ResolveURL(_ context.Context, url string) (io.ReadClos
 	return io.NopCloser(strings.NewReader(text)), int64(len(text)), nil
 }
 
-// TestBURL has our client submit a message to our server that the server fetches, in parts and whole (RFC 4468).
-func TestBURL(t *testing.T) {
+// burl has our client submit a message to our server that the server fetches, in parts and whole (RFC 4468).
+func burl(t *testing.T) {
 	w := &witness{}
 	theirs, ours := ownTLS(t)
 	list := ext.Submission(ext.SubmissionPolicy{URLs: []string{"imap"}})
