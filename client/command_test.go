@@ -147,8 +147,8 @@ S: 250 ok`)
 	}
 }
 
-// TestTrace checks what a trace is told, and above all what it is not.
-func TestTrace(t *testing.T) {
+// TestP23_Trace checks what a trace is told, and above all what it is not.
+func TestP23_Trace(t *testing.T) {
 	var log []string
 	note := func(format string, args ...any) { log = append(log, fmt.Sprintf(format, args...)) }
 	srv := clienttest.New(t, `TLS

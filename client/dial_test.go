@@ -293,7 +293,7 @@ func TestPolicy(t *testing.T) {
 		change       func(*Options)
 		ok           bool
 	}{
-		{"authenticated", auth + "S: 235 fine\nC: QUIT\nS: 221 bye", implicit, true},
+		{"P28 authenticated", auth + "S: 235 fine\nC: QUIT\nS: 221 bye", implicit, true},
 		{"refused", auth + "S: 535 no\nC: QUIT\nS: 221 bye", implicit, false},
 		{"not offered", secured + "S: 250 SIZE\nC: QUIT\nS: 221 bye", implicit, false},
 		{"O10 offered before TLS alone", hello("AUTH PLAIN", "STARTTLS") + "C: STARTTLS\nS: 220 go\n" +

@@ -35,6 +35,8 @@ func (u *users) Authenticate(_ context.Context, user, password string) error {
 		return fmt.Errorf("wrapped: %w", &proto.Error{Code: 454, Status: proto.Status{Class: 4, Subject: 7}, Text: "Busy"})
 	case user == "weak":
 		return &proto.Error{Code: 534, Status: proto.Status{Class: 5, Subject: 7, Detail: 9}, Text: "Too weak"}
+	case user == "old":
+		return &proto.Error{Code: 432, Status: proto.Status{Class: 4, Subject: 7, Detail: 12}, Text: "Log in elsewhere once"}
 	case user == "liar":
 		return &proto.Error{Code: 235, Status: proto.Status{Class: 2, Subject: 7}, Text: "An error that says yes"}
 	}
@@ -69,31 +71,32 @@ func TestAuthServe(t *testing.T) {
 		{"P10 bad user", "PLAIN " + b64("\x00bob\x00secret"), nil, "535 5.7.8 ", "bob/secret", ""},
 		{"P11 temporary", "PLAIN " + b64("\x00busy\x00x"), nil, "454 4.7.0 Busy", "busy/x", ""},
 		{"P11 too weak", "LOGIN", []string{b64("weak"), b64("x")}, "534 5.7.9 Too weak", "weak/x", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
+		{"P11 transition", "PLAIN " + b64("\x00old\x00x"), nil, "432 4.7.12 Log in elsewhere once", "old/x", ""},
 		{"session is broken", "PLAIN " + b64("\x00down\x00x"), nil, "454 4.7.0 ", "down/x", ""},
 		{"an error is no success", "PLAIN " + b64("\x00liar\x00x"), nil, "454 4.7.0 ", "liar/x", ""},
 		{"no mechanism", "", nil, "501 5.5.4 ", "", ""},
 		{"P03 unknown", "SCRAM-SHA-1", nil, "504 5.5.4 ", "", ""},
 		{"P05 cancelled", "PLAIN", []string{"*"}, "501 5.7.0 ", "", "|"},
 		{"P05 cancelled half-way", "LOGIN", []string{b64("alice"), "*"}, "501 5.7.0 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
-		{"83 * for initial response", "PLAIN *", nil, "501 5.5.2 ", "", ""},
+		{"P06 * for initial response", "PLAIN *", nil, "501 5.5.2 ", "", ""},
 		{"P07 empty initial response", "PLAIN =", nil, "535 5.7.8 ", "", ""},
-		{"83 ====", "PLAIN ====", nil, "501 5.5.2 ", "", ""},
-		{"83 AAA=BBB", "PLAIN AAA=BBB", nil, "501 5.5.2 ", "", ""},
-		{"83 =AAA", "PLAIN =AAA", nil, "501 5.5.2 ", "", ""},
-		{"83 padding inside", "PLAIN AA==AA==", nil, "501 5.5.2 ", "", ""},
-		{"83 NUL", "PLAIN AGE=\x00", nil, "501 5.5.2 ", "", ""},
+		{"P06 ====", "PLAIN ====", nil, "501 5.5.2 ", "", ""},
+		{"P06 AAA=BBB", "PLAIN AAA=BBB", nil, "501 5.5.2 ", "", ""},
+		{"P06 =AAA", "PLAIN =AAA", nil, "501 5.5.2 ", "", ""},
+		{"P06 padding inside", "PLAIN AA==AA==", nil, "501 5.5.2 ", "", ""},
+		{"P06 NUL", "PLAIN AGE=\x00", nil, "501 5.5.2 ", "", ""},
 		{"P06 space", "PLAIN AGFs aWNl", nil, "501 5.5.2 ", "", ""},
 		{"P06 junk within", "PLAIN AG!lAG==", nil, "501 5.5.2 ", "", ""},
 		{"P06 unpadded", "PLAIN AGE", nil, "501 5.5.2 ", "", ""},
 		{"P06 in a response", "LOGIN", []string{"!!!"}, "501 5.5.2 ", "", "VXNlcm5hbWU6|"},
 		{"= is for the command alone", "PLAIN", []string{"="}, "501 5.5.2 ", "", "|"},
-		{"84 no NUL", "PLAIN " + b64("alice"), nil, "535 5.7.8 ", "", ""},
-		{"84 one NUL", "PLAIN " + b64("alice\x00secret"), nil, "535 5.7.8 ", "", ""},
-		{"84 three NULs", "PLAIN " + b64("\x00alice\x00secret\x00"), nil, "535 5.7.8 ", "", ""},
-		{"84 LF in user", "PLAIN " + b64("\x00ali\nce\x00secret"), nil, "535 5.7.8 ", "", ""},
-		{"84 CTL in password", "PLAIN " + b64("\x00alice\x00sec\x7fret"), nil, "535 5.7.8 ", "", ""},
-		{"84 NUL in LOGIN", "LOGIN", []string{b64("ali\x00ce"), b64("secret")}, "535 5.7.8 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
-		{"invalid UTF-8", "PLAIN " + b64("\x00al\xffce\x00secret"), nil, "535 5.7.8 ", "", ""},
+		{"P20 no NUL", "PLAIN " + b64("alice"), nil, "535 5.7.8 ", "", ""},
+		{"P20 one NUL", "PLAIN " + b64("alice\x00secret"), nil, "535 5.7.8 ", "", ""},
+		{"P20 three NULs", "PLAIN " + b64("\x00alice\x00secret\x00"), nil, "535 5.7.8 ", "", ""},
+		{"P23 LF in user", "PLAIN " + b64("\x00ali\nce\x00secret"), nil, "535 5.7.8 ", "", ""},
+		{"P23 CTL in password", "PLAIN " + b64("\x00alice\x00sec\x7fret"), nil, "535 5.7.8 ", "", ""},
+		{"P23 NUL in LOGIN", "LOGIN", []string{b64("ali\x00ce"), b64("secret")}, "535 5.7.8 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
+		{"P20 invalid UTF-8", "PLAIN " + b64("\x00al\xffce\x00secret"), nil, "535 5.7.8 ", "", ""},
 		{"empty user", "PLAIN " + b64("\x00\x00secret"), nil, "535 5.7.8 ", "", ""},
 		{"empty password", "PLAIN " + b64("\x00alice\x00"), nil, "535 5.7.8 ", "", ""},
 		{"88 empty lines", "LOGIN", []string{"", ""}, "535 5.7.8 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
@@ -131,8 +134,8 @@ func TestAuthServe(t *testing.T) {
 	}
 }
 
-// P10: nothing in the reply tells a wrong user from a wrong password or malformed credentials.
-func TestAuthSameText(t *testing.T) {
+// Nothing in the reply tells a wrong user from a wrong password or malformed credentials.
+func TestP10_AuthSameText(t *testing.T) {
 	texts := make(map[string]bool)
 	for _, s := range []string{"\x00alice\x00x", "\x00bob\x00secret", "root\x00alice\x00secret", "x", "\x00a\nb\x00c"} {
 		texts[safeServer(&users{}).serve(t, Auth(), "PLAIN "+b64(s))] = true
@@ -142,7 +145,7 @@ func TestAuthSameText(t *testing.T) {
 	}
 }
 
-// P01, P13, row 80: whether AUTH is offered, and what it is answered with when it is not.
+// TestAuthOffer: whether AUTH is offered, and what it is answered with when it is not.
 func TestAuthOffer(t *testing.T) {
 	line := "PLAIN " + b64("\x00alice\x00secret")
 	active := &tls.ConnectionState{}
@@ -153,8 +156,8 @@ func TestAuthOffer(t *testing.T) {
 		offer string // the line, "" if it is not offered
 		want  string
 	}{
-		{"TLS", fakeServer{session: &users{}, tls: active}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
-		{"in clear", fakeServer{session: &users{}}, "", "538 5.7.11 "},
+		{"P13 TLS", fakeServer{session: &users{}, tls: active}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
+		{"P03 P13 in clear", fakeServer{session: &users{}}, "", "538 5.7.11 "},
 		{"in clear by permission", fakeServer{session: &users{}, insecure: true}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
 		{"nobody", fakeServer{session: 1, tls: active}, "", "502 5.5.1 "},
 		{"own mechanisms", fakeServer{session: own, tls: active}, "AUTH SCRAM-SHA-256 EXTERNAL", "504 5.5.4 "},
@@ -163,7 +166,7 @@ func TestAuthOffer(t *testing.T) {
 			*users
 		}{own, &users{}}, tls: active}, "AUTH SCRAM-SHA-256 EXTERNAL PLAIN LOGIN", "235 2.7.0 "},
 		{"no mechanism", fakeServer{session: &mechs{}, tls: active}, "", "502 5.5.1 "},
-		{"done", fakeServer{session: &users{}, tls: active, identity: "alice"}, "AUTH PLAIN LOGIN", "503 5.5.1 "},
+		{"P01 done", fakeServer{session: &users{}, tls: active, identity: "alice"}, "AUTH PLAIN LOGIN", "503 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, lines := newSet(t, Auth()).Offer(&tt.x)
@@ -178,7 +181,7 @@ func TestAuthOffer(t *testing.T) {
 }
 
 // RFC 8314 section 4.1: credentials sent in clear are not looked at.
-func TestAuthInClearIsNotEvaluated(t *testing.T) {
+func TestP13_AuthInClearIsNotEvaluated(t *testing.T) {
 	u := &users{}
 	good := (&fakeServer{session: u}).serve(t, Auth(), "PLAIN "+b64("\x00alice\x00secret"))
 	bad := (&fakeServer{session: u}).serve(t, Auth(), "PLAIN "+b64("\x00alice\x00x"))
@@ -187,9 +190,8 @@ func TestAuthInClearIsNotEvaluated(t *testing.T) {
 	}
 }
 
-// P17: three attempts may fail; the connection ends with the fourth. Attempts that the session could not judge do not
-// count.
-func TestAuthFailures(t *testing.T) {
+// Three attempts may fail; the connection ends with the fourth. Attempts that the session could not judge do not count.
+func TestP17_AuthFailures(t *testing.T) {
 	x := safeServer(&users{})
 	for _, tt := range []struct{ user, want string }{
 		{"bob", "535 "}, {"down", "454 "}, {"busy", "454 "}, {"bob", "535 "}, {"weak", "534 "}, {"bob", "421 4.7.0 "},
@@ -376,4 +378,37 @@ func FuzzPlain(f *testing.F) {
 			t.Fatalf("%q: %q as %q", message, got, x.identity)
 		}
 	})
+}
+
+// A client can send nothing behind AUTH, or STARTTLS, before it knows the answer, whatever groups are on offer.
+func TestP27_NothingBehindAuth(t *testing.T) {
+	table := newSet(t, Default()...).Table()
+	for line, code := range map[string]int{"AUTH PLAIN =": 235, "STARTTLS ": 454} {
+		m := proto.NewMachine(table)
+		step := func(line string, code int) error {
+			verb, args, _ := strings.Cut(line, " ")
+			err := m.Command(table.Lookup(verb), []byte(args))
+			if err == nil && code != 0 {
+				_, err = m.Reply(code)
+			}
+			return err
+		}
+		if _, err := m.Reply(220); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(step("EHLO x", 250), step(line, 0)); err != nil {
+			t.Fatal(err)
+		}
+		for _, next := range []string{"MAIL FROM:<>", "NOOP ", "QUIT "} {
+			if err := step(next, 0); err != proto.ErrMustWait {
+				t.Errorf("%s behind %s: %v, want ErrMustWait", next, line, err)
+			}
+		}
+		if _, err := m.Reply(code); err != nil {
+			t.Fatal(err)
+		}
+		if err := step("MAIL FROM:<>", 250); err != nil {
+			t.Errorf("MAIL after %d: %v", code, err)
+		}
+	}
 }

@@ -164,7 +164,7 @@ func endless(code, n int) []proto.Reply {
 	return list
 }
 
-// P24, O12: where credentials may be sent.
+// TestAuthConnectFit: where credentials may be sent.
 func TestAuthConnectFit(t *testing.T) {
 	active := &tls.ConnectionState{}
 	for _, tt := range []struct {
@@ -175,13 +175,13 @@ func TestAuthConnectFit(t *testing.T) {
 		insecure bool
 		ok       bool
 	}{
-		{"verified", TLSRequired, active, true, false, true},
+		{"P24 verified", TLSRequired, active, true, false, true},
 		{"implicit", TLSImplicit, active, true, false, true},
-		{"not verified", TLSRequired, active, false, false, false},
+		{"P24 not verified", TLSRequired, active, false, false, false},
 		{"not verified, permitted", TLSRequired, active, false, true, true},
-		{"opportunistic", TLSOpportunistic, active, false, false, false},
-		{"opportunistic in clear", TLSOpportunistic, nil, false, false, false},
-		{"in clear", TLSInsecureNone, nil, false, false, false},
+		{"P24 opportunistic", TLSOpportunistic, active, false, false, false},
+		{"P24 opportunistic in clear", TLSOpportunistic, nil, false, false, false},
+		{"P24 in clear", TLSInsecureNone, nil, false, false, false},
 		{"in clear, permitted", TLSInsecureNone, nil, false, true, true},
 		{"opportunistic in clear, permitted", TLSOpportunistic, nil, false, true, true},
 		{"O12 STARTTLS stripped", TLSRequired, nil, false, false, false},

@@ -127,7 +127,7 @@ func newMailServer(t *testing.T, config *tls.Config) (*server.Server, chan strin
 	return srv, who
 }
 
-// P19, P29, P34, P35: each mechanism between the real server and the real client, over both versions of TLS.
+// TestSASLBothEnds: each mechanism between the real server and the real client, over both versions of TLS.
 func TestSASLBothEnds(t *testing.T) {
 	token := func(token string) func(context.Context) (string, error) {
 		return func(context.Context) (string, error) { return token, nil }
@@ -141,20 +141,20 @@ func TestSASLBothEnds(t *testing.T) {
 			name       string
 			good, evil ext.Credentials
 		}{
-			{"the strongest", ext.Password("alice", password), ext.Password("alice", "x")},
-			{"SCRAM-SHA-256-PLUS", ext.Password("alice", password, "SCRAM-SHA-256-PLUS"), ext.Password("bob", password, "SCRAM-SHA-256-PLUS")},
-			{"SCRAM-SHA-1-PLUS", ext.Password("alice", password, "SCRAM-SHA-1-PLUS"), ext.Password("alice", "x", "SCRAM-SHA-1-PLUS")},
-			{"SCRAM-SHA-256", ext.Password("alice", password, "SCRAM-SHA-256"), ext.Password("bob", password, "SCRAM-SHA-256")},
-			{"SCRAM-SHA-1", ext.Password("alice", password, "SCRAM-SHA-1"), ext.Password("alice", "x", "SCRAM-SHA-1")},
+			{"P29 the strongest", ext.Password("alice", password), ext.Password("alice", "x")},
+			{"P34 SCRAM-SHA-256-PLUS", ext.Password("alice", password, "SCRAM-SHA-256-PLUS"), ext.Password("bob", password, "SCRAM-SHA-256-PLUS")},
+			{"P34 SCRAM-SHA-1-PLUS", ext.Password("alice", password, "SCRAM-SHA-1-PLUS"), ext.Password("alice", "x", "SCRAM-SHA-1-PLUS")},
+			{"P34 SCRAM-SHA-256", ext.Password("alice", password, "SCRAM-SHA-256"), ext.Password("bob", password, "SCRAM-SHA-256")},
+			{"P34 SCRAM-SHA-1", ext.Password("alice", password, "SCRAM-SHA-1"), ext.Password("alice", "x", "SCRAM-SHA-1")},
 			{"CRAM-MD5", ext.Password("alice", password, "CRAM-MD5"), ext.Password("bob", password, "CRAM-MD5")},
-			{"PLAIN", ext.Password("alice", password, "PLAIN"), ext.Password("alice", "x", "PLAIN")},
+			{"P19 PLAIN", ext.Password("alice", password, "PLAIN"), ext.Password("alice", "x", "PLAIN")},
 			{"LOGIN", ext.Password("alice", password, "LOGIN"), ext.Password("bob", password, "LOGIN")},
-			{"OAUTHBEARER", ext.Token("alice", token("vF9d"), "OAUTHBEARER"), ext.Token("alice", token("x"), "OAUTHBEARER")},
-			{"XOAUTH2", ext.Token("alice", token("vF9d"), "XOAUTH2"), ext.Token("bob", token("vF9d"), "XOAUTH2")},
-			{"EXTERNAL", ext.External(""), ext.External("bob")},
+			{"P30 OAUTHBEARER", ext.Token("alice", token("vF9d"), "OAUTHBEARER"), ext.Token("alice", token("x"), "OAUTHBEARER")},
+			{"P30 XOAUTH2", ext.Token("alice", token("vF9d"), "XOAUTH2"), ext.Token("bob", token("vF9d"), "XOAUTH2")},
+			{"P35 EXTERNAL", ext.External(""), ext.External("bob")},
 			{"ANONYMOUS", ext.Anonymous("alice@example.org"), nil},
 		} {
-			t.Run(tls.VersionName(version)+" "+tt.name, func(t *testing.T) {
+			t.Run(tt.name+" "+tls.VersionName(version), func(t *testing.T) {
 				config := &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}
 				if err := deliver(t, srv, config, tt.good); err != nil {
 					t.Fatal(err)

@@ -179,8 +179,8 @@ func TestTokenConnect(t *testing.T) {
 	}
 }
 
-// P31: the token is asked for once for each connection.
-func TestTokenPerConnection(t *testing.T) {
+// The token is asked for once for each connection.
+func TestP31_TokenPerConnection(t *testing.T) {
 	asked := 0
 	creds := Token("user", func(context.Context) (string, error) {
 		asked++

@@ -24,13 +24,13 @@ type scramVector struct {
 }
 
 var scramVectors = []scramVector{
-	{"RFC 5802 section 5", crypto.SHA1, "fyko+d2lbbFgONRv9qkxdawL", "3rfcNHYJY1ZVvWVs7j", "QSXCR+Q6sek8bf92", [4]string{
+	{"P34 RFC 5802 section 5", crypto.SHA1, "fyko+d2lbbFgONRv9qkxdawL", "3rfcNHYJY1ZVvWVs7j", "QSXCR+Q6sek8bf92", [4]string{
 		"n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL",
 		"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
 		"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
 		"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
 	}},
-	{"RFC 7677 section 3", crypto.SHA256, "rOprNGfwEbeRWgbNEkqO", "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0", "W22ZaJ0SNY7soEsUEjb6gQ==", [4]string{
+	{"P34 RFC 7677 section 3", crypto.SHA256, "rOprNGfwEbeRWgbNEkqO", "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0", "W22ZaJ0SNY7soEsUEjb6gQ==", [4]string{
 		"n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
 		"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
 		"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
@@ -157,13 +157,13 @@ func TestSCRAMSecret(t *testing.T) {
 	}
 }
 
-// P34, row 92: what a server might say to have the client do endless work, or reveal what it can be attacked by.
+// What a server might say to have the client do endless work, or reveal what it can be attacked by.
 func TestSCRAMClientRefuses(t *testing.T) {
 	const nonce = "fyko+d2lbbFgONRv9qkxdawL"
 	first := func(nonce, salt, count string) string { return "r=" + nonce + ",s=" + salt + ",i=" + count }
 	good := nonce + "3rfc"
 	for _, tt := range []struct{ name, message, want string }{
-		{"92 iterations 2^31", first(good, "QSXCR+Q6sek8bf92", "2147483648"), "2147483648"},
+		{"P34 iterations 2^31", first(good, "QSXCR+Q6sek8bf92", "2147483648"), "2147483648"},
 		{"92 iterations beyond an int", first(good, "QSXCR+Q6sek8bf92", "99999999999999999999"), "none"},
 		{"P34 one iteration too many", first(good, "QSXCR+Q6sek8bf92", "1000001"), "1000001"},
 		{"P34 one too few", first(good, "QSXCR+Q6sek8bf92", "4095"), "4095"},
@@ -175,8 +175,8 @@ func TestSCRAMClientRefuses(t *testing.T) {
 		{"92 empty salt", first(good, "", "4096"), "malformed"},
 		{"salt not base64", first(good, "QSXC!", "4096"), "malformed"},
 		{"salt of 1025 octets", first(good, base64.StdEncoding.EncodeToString(make([]byte, 1025)), "4096"), "malformed"},
-		{"92 nonce not extended", first(nonce, "QSXCR+Q6sek8bf92", "4096"), "nonce"},
-		{"92 another nonce", first("x"+good, "QSXCR+Q6sek8bf92", "4096"), "nonce"},
+		{"P34 nonce not extended", first(nonce, "QSXCR+Q6sek8bf92", "4096"), "nonce"},
+		{"P34 another nonce", first("x"+good, "QSXCR+Q6sek8bf92", "4096"), "nonce"},
 		{"92 half a nonce", first(nonce[:10], "QSXCR+Q6sek8bf92", "4096"), "nonce"},
 		{"92 nonce in lower case", first(strings.ToLower(good), "QSXCR+Q6sek8bf92", "4096"), "nonce"},
 		{"control character in nonce", first(good+"\x01", "QSXCR+Q6sek8bf92", "4096"), "malformed"},
@@ -250,7 +250,7 @@ func TestSCRAMConnect(t *testing.T) {
 	}
 }
 
-// P10, P34: malformed messages of a client, and those of somebody who does not know the password.
+// Malformed messages of a client, and those of somebody who does not know the password.
 func TestSCRAMServerRefuses(t *testing.T) {
 	v := scramVectors[1]
 	first, final := v.messages[0], v.messages[2]
@@ -275,12 +275,12 @@ func TestSCRAMServerRefuses(t *testing.T) {
 		{"84 another authzid", "n,a=root,n=user,r=x", ""},
 		{"empty authzid", "n,a=,n=user,r=x", ""},
 		{"authzid without a=", "n,user,n=user,r=x", ""},
-		{"invalid proof", first, strings.Replace(final, "p=dHzb", "p=aHzb", 1)},
+		{"P34 invalid proof", first, strings.Replace(final, "p=dHzb", "p=aHzb", 1)},
 		{"short proof", first, "c=biws,r=" + nonce + ",p=dHzb"},
 		{"no proof", first, "c=biws,r=" + nonce},
 		{"proof not base64", first, "c=biws,r=" + nonce + ",p=!"},
 		{"proof not last", first, final + ",x=y"},
-		{"another nonce", first, strings.Replace(final, nonce, nonce+"x", 1)},
+		{"P34 another nonce", first, strings.Replace(final, nonce, nonce+"x", 1)},
 		{"the client's nonce alone", first, strings.Replace(final, nonce, v.client, 1)},
 		{"another header", first, strings.Replace(final, "c=biws", "c=eSws", 1)}, // y,,
 		{"header not base64", first, strings.Replace(final, "c=biws", "c=biw", 1)},
@@ -308,9 +308,9 @@ func TestSCRAMServerRefuses(t *testing.T) {
 	}
 }
 
-// P34: a client that knows the password, and signs for another nonce or binding than has been agreed on, may have been
+// A client that knows the password, and signs for another nonce or binding than has been agreed on, may have been
 // talked into it by somebody in between.
-func TestSCRAMServerSigned(t *testing.T) {
+func TestP34_SCRAMServerSigned(t *testing.T) {
 	v := scramVectors[1]
 	nonce := v.client + v.server
 	for _, tt := range []struct {
@@ -342,9 +342,9 @@ func TestSCRAMServerSigned(t *testing.T) {
 	}
 }
 
-// P10, row 87: from what it is told, the client cannot tell whether the name exists: the salt of one that does not is
+// From what it is told, the client cannot tell whether the name exists: the salt of one that does not is
 // no different, neither in length nor from one time to the next.
-func TestSCRAMUnknownUser(t *testing.T) {
+func TestP10_SCRAMUnknownUser(t *testing.T) {
 	for _, v := range scramVectors {
 		ask := func(session any, user string) (salt, rest string, last error) {
 			s := v.newServer(t, session)
@@ -467,7 +467,7 @@ func TestSCRAMNames(t *testing.T) {
 }
 
 // RFC 4013 section 3, and what RFC 3454 has beyond the examples.
-func TestSASLprep(t *testing.T) {
+func TestP21_SASLprep(t *testing.T) {
 	for _, tt := range []struct {
 		in, out string
 		ok      bool

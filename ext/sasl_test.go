@@ -62,7 +62,7 @@ func TestCRAMVector(t *testing.T) {
 	}
 }
 
-func TestCRAMServe(t *testing.T) {
+func TestP08_CRAMServe(t *testing.T) {
 	response := func(user, password string) func(challenge []byte) string {
 		return func(challenge []byte) string { return user + " " + string(cramDigest(password, challenge)) }
 	}
@@ -107,7 +107,7 @@ func TestCRAMServe(t *testing.T) {
 		t.Error(got)
 	}
 	if got := x.serve(t, Auth(), "CRAM-MD5 "+b64("tim x")); !strings.HasPrefix(got, "501 5.7.0 ") || len(x.sent) != 1 {
-		t.Errorf("P08: %q", got)
+		t.Errorf("an initial response: %q", got)
 	}
 }
 
@@ -163,7 +163,7 @@ func chain(raw string) *tls.ConnectionState {
 	return &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c}, VerifiedChains: [][]*x509.Certificate{{c}}}
 }
 
-// P35: EXTERNAL, and the names that are asked for.
+// EXTERNAL, and the names that are asked for.
 func TestExternalServe(t *testing.T) {
 	unverified := chain("alice")
 	unverified.VerifiedChains = nil
@@ -176,7 +176,7 @@ func TestExternalServe(t *testing.T) {
 		want    string
 		as      string
 	}{
-		{"by certificate", cards{}, chain("alice"), "EXTERNAL =", nil, "235 ", "alice"},
+		{"P35 by certificate", cards{}, chain("alice"), "EXTERNAL =", nil, "235 ", "alice"},
 		{"empty line", cards{}, chain("alice"), "EXTERNAL", []string{""}, "235 ", "alice"},
 		{"by name", cards{}, chain("alice"), "EXTERNAL " + b64("alice"), nil, "235 ", "alice"},
 		{"84 another name", cards{}, chain("alice"), "EXTERNAL " + b64("bob"), nil, "535 5.7.8 ", ""},
@@ -278,7 +278,7 @@ type all struct {
 
 func (all) AuthPause(int) time.Duration { return 0 }
 
-// P13, P29: what is offered, strongest first.
+// What is offered, strongest first.
 func TestAuthOfferOrder(t *testing.T) {
 	everything := all{newBoth(), &tokens{}, &cleartext{}, cards{}, &guests{}}
 	cert, pool := certificate(t)
@@ -291,7 +291,7 @@ func TestAuthOfferOrder(t *testing.T) {
 		x    fakeServer
 		want string
 	}{
-		{"TLS with certificate", fakeServer{session: everything, tls: known},
+		{"P35 TLS with certificate", fakeServer{session: everything, tls: known},
 			"AUTH EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS " + rest},
 		{"TLS", fakeServer{session: everything, tls: unknown}, "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS " + rest},
 		{"P13 in clear", fakeServer{session: everything}, ""},
@@ -318,7 +318,7 @@ func TestAuthOfferOrder(t *testing.T) {
 		filter
 	}{newBoth(), filter{"SCRAM-SHA-256"}})
 	if got := x.serve(t, Auth(), "PLAIN "+b64("\x00user\x00pencil")); !strings.HasPrefix(got, "504 5.5.4 ") {
-		t.Errorf("P03: a mechanism that the filter has taken out: %q", got)
+		t.Errorf("a mechanism that the filter has taken out: %q", got)
 	}
 	x = safeServer(struct {
 		cards
@@ -326,13 +326,13 @@ func TestAuthOfferOrder(t *testing.T) {
 	}{cards{}, filter{"GSSAPI", "EXTERNAL"}})
 	for _, name := range []string{"GSSAPI", "EXTERNAL"} {
 		if got := x.serve(t, Auth(), name+" ="); !strings.HasPrefix(got, "454 ") {
-			t.Errorf("P35: %s, which the filter has put in and nobody can serve here: %q", name, got)
+			t.Errorf("%s, which the filter has put in and nobody can serve here: %q", name, got)
 		}
 	}
 }
 
-// P29: of what the server offers, the strongest that the caller allows; its order does not matter.
-func TestPasswordOrder(t *testing.T) {
+// Of what the server offers, the strongest that the caller allows; its order does not matter.
+func TestP29_PasswordOrder(t *testing.T) {
 	for _, tt := range []struct {
 		offer   string
 		allowed []string
@@ -357,8 +357,8 @@ func TestPasswordOrder(t *testing.T) {
 	}
 }
 
-// P10, P22: whatever it was that failed, and however long it took to find out, the client is told after a second.
-func TestAuthPause(t *testing.T) {
+// Whatever it was that failed, and however long it took to find out, the client is told after a second.
+func TestP10P22_AuthPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
 			name  string
@@ -416,8 +416,8 @@ func (s slow) Authenticate(ctx context.Context, user, password string) error {
 	return (&users{}).Authenticate(ctx, user, password)
 }
 
-// P16, P32: what a relay says of who submitted a message.
-func TestSubmittedBy(t *testing.T) {
+// What a relay says of who submitted a message.
+func TestP16P32_SubmittedBy(t *testing.T) {
 	for _, tt := range []struct{ address, want string }{
 		{"e=mc2@example.com", "e+3Dmc2@example.com"}, // RFC 4954 section 5.1
 		{"", "<>"},

@@ -210,6 +210,8 @@ func TestP09_ExchangeLine(t *testing.T) {
 	p.hello()
 	p.ask("AUTH PLAIN", "334 ", strings.Repeat("A", 12288), "5",
 		"AUTH PLAIN", "334 ", strings.Repeat("A", 12292), "500 5.5.6",
+		"AUTH PLAIN "+strings.Repeat("A", 12288), "535 ",
+		"AUTH PLAIN "+strings.Repeat("A", 13000), "500 ",
 		"AUTH PLAIN", "334 ", "*", "501 ", "NOOP", "250 ")
 	p.quit()
 }

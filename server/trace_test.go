@@ -12,7 +12,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-func TestTrace(t *testing.T) {
+func TestP23_Trace(t *testing.T) {
 	var seen []string
 	note := func(format string, args ...any) { seen = append(seen, fmt.Sprintf(format, args...)) }
 	var log bytes.Buffer
@@ -51,7 +51,7 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-// traced is the trace of TestTrace.
+// traced is the trace of TestP23_Trace.
 const traced = `connect
 < 220
 > EHLO client.example

@@ -48,8 +48,8 @@ func TestWith(t *testing.T) {
 		{"HELO", proto.SMTP, "HELO", false, false, false, "SMTP"},
 		{"EHLO", proto.SMTP, "EHLO", false, false, false, "ESMTP"},
 		{"EHLO TLS", proto.SMTP, "EHLO", true, false, false, "ESMTPS"},
-		{"EHLO authenticated", proto.SMTP, "EHLO", false, true, false, "ESMTPA"},
-		{"EHLO both", proto.SMTP, "EHLO", true, true, false, "ESMTPSA"},
+		{"P33 EHLO authenticated", proto.SMTP, "EHLO", false, true, false, "ESMTPA"},
+		{"P33 EHLO both", proto.SMTP, "EHLO", true, true, false, "ESMTPSA"},
 		{"EHLO UTF-8", proto.SMTP, "EHLO", false, false, true, "UTF8SMTP"},
 		{"EHLO UTF-8 TLS", proto.SMTP, "EHLO", true, false, true, "UTF8SMTPS"},
 	} {

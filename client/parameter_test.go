@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
 )
 
 // TestM09_TooLarge checks that a message above what the server accepts is not begun with, and says why.
@@ -49,6 +50,26 @@ func TestN20_NoChunks(t *testing.T) {
 		}
 		if r, err := c.Do(context.Background(), "BDAT", "0 LAST"); err == nil {
 			t.Errorf("%s: BDAT was sent and answered %v", name, r)
+		}
+	}
+}
+
+// TestP32_Submitter checks that a relay can pass on who submitted a message, and that it is unknown.
+func TestP32_Submitter(t *testing.T) {
+	for who, want := range map[string]string{"": "<>", "e=mc2@example.com": "e+3Dmc2@example.com"} {
+		var a proto.Address
+		if who != "" {
+			var err error
+			if a, err = proto.ParseAddress(who); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := dial(t, nil, hello("AUTH PLAIN")+"C: MAIL FROM:<a@b.example> AUTH="+want+"\n"+
+			"S: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: x\nC: .\nS: 250 ok\n")
+		m := message("x", "c@d.example")
+		m.Mail = ext.SubmittedBy(m.Mail, a)
+		if _, err := c.Send(context.Background(), m); err != nil {
+			t.Error(err)
 		}
 	}
 }
