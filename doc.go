@@ -3,6 +3,7 @@
 //   - [smtpkit.example/smtp/server] receives mail: implement a Backend, or a function, and serve SMTP, submission or LMTP.
 //   - [smtpkit.example/smtp/client] sends mail: one call for one message, or a connection for a stream of them.
 //   - [smtpkit.example/smtp/ext] has the service extensions, one file for each EHLO keyword, and is where to write another.
+//   - [smtpkit.example/smtp/ext/exttest] tests extensions, for those who write one.
 //   - [smtpkit.example/smtp/ext/report] makes and reads delivery status notifications, for relays and for senders of bulk mail.
 //   - [smtpkit.example/smtp/proto] is the engine that both ends share: addresses, parameters, replies, and the state machine.
 //   - examples holds programs to copy from: quickstart, receive, send, and an extension of one's own.

@@ -77,6 +77,10 @@
 // are called only if the server offered the keyword; what cannot be done is said before a byte of the message is
 // sent. Bound tells the client how much the server takes.
 //
+// Package ext/exttest tests whether an extension keeps to all that: one call of its Test, with values of the parameters and
+// a session that takes part, has a server and a client use it, and names each rule that is broken. The example in
+// examples/extension is a keyword, a parameter and a verb with both ends and that test.
+//
 // # Decisions
 //
 // A submission policy is an extension without keyword, not an option of the server: what it decides with are the same

@@ -1,5 +1,5 @@
 // Extension shows an SMTP service extension that is not part of the library: xtrace.go adds a keyword, a parameter and a verb
-// to both sides, and this file uses it.
+// to both sides, and this file uses it. xtrace_test.go tests it with package exttest.
 //
 //	go run ./examples/extension
 package main
@@ -49,7 +49,7 @@ func (s *session) Where(_ context.Context, id string) (string, error) {
 
 func main() {
 	log.SetFlags(0)
-	place, err := run(context.Background(), extensions())
+	place, err := run(context.Background())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -59,8 +59,8 @@ func main() {
 // extensions are the usual ones and ours.
 func extensions() []ext.Extension { return append(ext.Default(), XTrace()) }
 
-// run sends a message with an ID to a server, and asks where it is. The client uses the extensions in list.
-func run(ctx context.Context, list []ext.Extension) (string, error) {
+// run sends a message with an ID to a server, and asks where it is.
+func run(ctx context.Context) (string, error) {
 	srv, err := server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
 		return &session{places: make(map[string]string)}, nil
 	}), &server.Options{Hostname: "localhost", Extensions: extensions()})
@@ -74,7 +74,7 @@ func run(ctx context.Context, list []ext.Extension) (string, error) {
 	go func() { _ = srv.Serve(listener) }()
 	defer srv.Close()
 
-	c, err := client.Dial(ctx, listener.Addr().String(), &client.Options{TLS: ext.TLSInsecureNone, Extensions: list})
+	c, err := client.Dial(ctx, listener.Addr().String(), &client.Options{TLS: ext.TLSInsecureNone, Extensions: extensions()})
 	if err != nil {
 		return "", err
 	}

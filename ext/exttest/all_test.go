@@ -120,6 +120,7 @@ var library = []struct {
 	{ext.RRVS(), exttest.Sample{Rcpt: []string{"RRVS=2014-04-03T23:01:00Z", "RRVS=2014-04-03T23:01:00+00:00;C"}, BadRcpt: []string{"RRVS=yesterday"}}},
 	{ext.Limits(), exttest.Sample{Session: func() any { return &able{quota: ext.Quota{MailMax: 50, RcptDomainMax: 7}} }}},
 	{ext.Obsolete(), exttest.Sample{Dialogues: []string{"C: TURN\nS: 502 5.5.1 *\nC: SEND FROM:<a@b.example>\nS: 502 5.5.1 *\n"}}},
+	{ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}.Extension(), exttest.Sample{}},
 	{ext.ConNeg(), exttest.Sample{Rcpt: []string{"CONNEG"}}},
 	{ext.ConPerm(), exttest.Sample{Mail: []string{"CONPERM"}}},
 	{ext.Etrn(), exttest.Sample{Dialogues: []string{"C: ETRN @example.org\nS: 253 2.0.0 OK, 3 *\nC: ETRN\nS: 500 *\nC: ETRN x\nS: 501 *\n"}}},
@@ -142,11 +143,7 @@ var library = []struct {
 // TestLibrary runs the test over every extension of package ext.
 func TestLibrary(t *testing.T) {
 	for _, tt := range library {
-		name := tt.e.Keyword
-		if name == "" {
-			name = "none"
-		}
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.e.Keyword, func(t *testing.T) {
 			if tt.sample.Session == nil {
 				tt.sample.Session = func() any { return &able{} }
 			}

@@ -103,6 +103,7 @@ var broken = []struct {
 		"XID=\"c0ffee\" takes 11 octets", "RFC 5321 section 4.5.3.1.4"},
 	{"value that cannot be sent", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Values = append(e.Mail[1].Values, "A B") },
 		"it cannot be sent", "RFC 5321 section 4.1.2"},
+	{"value in lower case", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Values[0] = "small" }, "in upper case", "RFC 5321 section 2.4"},
 	{"exchange in a group", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].Last = false }, "set Last", "RFC 2920 section 3.1"},
 	{"verb not served", func(e *ext.Extension, _ *exttest.Sample) { e.Serve = nil }, "set Serve", "RFC 5321 section 4.2.4"},
 	{"never on offer", func(_ *ext.Extension, sample *exttest.Sample) { sample.Session = nil }, "never on offer", "nothing of it can be tested"},
@@ -122,6 +123,13 @@ var broken = []struct {
 		var n atomic.Int64
 		e.Advertise = func(ext.Info) (string, bool) { return strings.Repeat("x", int(n.Add(1)%7)+1), true }
 	}, "something else each time", "RFC 5321 section 4.1.1.1"},
+	{"Advertise comes and goes", func(e *ext.Extension, _ *exttest.Sample) {
+		var seen sync.Map
+		e.Advertise = func(x ext.Info) (string, bool) {
+			_, again := seen.LoadOrStore(x, true)
+			return "", !again
+		}
+	}, "on offer in one reply to EHLO and not in the next", "RFC 5321 section 4.1.1.1"},
 	{"CheckMail refuses others", func(e *ext.Extension, _ *exttest.Sample) {
 		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
 			if !p.Has("XID") {
@@ -194,6 +202,14 @@ var broken = []struct {
 			return nil
 		}
 	}, "have no case", "RFC 5321 section 2.4"},
+	{"CheckMail wants what is Optional", func(e *ext.Extension, _ *exttest.Sample) {
+		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+			if kind, ok := p.Get("XKIND"); ok && kind == "" {
+				return refuse(501, "XKIND needs a value")
+			}
+			return nil
+		}
+	}, "although its value is Optional", "RFC 5321 section 4.1.1.11"},
 	{"CheckMail modifies", func(e *ext.Extension, _ *exttest.Sample) {
 		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
 			for i := range p {
@@ -244,6 +260,20 @@ var broken = []struct {
 		e.Verbs[0].More = 0
 		e.Verbs[0].Payload = func([]byte) (int64, *proto.Error) { return n.Add(1) % 5, nil }
 	}, "depends on how the octets were cut", "law 3"},
+	{"Prepare wants what is optional", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			if !e.Mail.Has("XID") {
+				return errors.New("XID is required")
+			}
+			return nil
+		}
+	}, "does not accept what the client sends", "RFC 5321 section 2.2.1"},
+	{"Bound panics", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Bound = func(d ext.Dialogue) ext.ServerLimits {
+			args, _ := d.Caps().Args("XSOUND")
+			return ext.ServerLimits{RcptMax: int(args[99])}
+		}
+	}, "Bound panics", "nothing that a peer or a session does may panic"},
 	{"Prepare panics", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
 			e.To[0].Params = e.To[0].Params.SetFlag("XQUIET")
@@ -335,4 +365,40 @@ func TestBroken(t *testing.T) {
 			t.Errorf("found %v\nwant something with %q and %q", err, tt.want, tt.rule)
 		})
 	}
+}
+
+// TestWithoutSamples has nothing to go by but the description.
+func TestWithoutSamples(t *testing.T) {
+	e := sound()
+	e.Advertise, e.Serve, e.Verbs = nil, nil, nil
+	exttest.Test(t, e)
+
+	e.Mail[0].Check = func(v string) error {
+		if v != "0815" {
+			return errors.New("XID is a secret")
+		}
+		return nil
+	}
+	if err := exttest.Check(e); err == nil || !strings.Contains(err.Error(), "give one in Mail of a Sample") {
+		t.Errorf("a Check that takes nothing common: %v", err)
+	}
+	if err := exttest.Check(e, exttest.Sample{Mail: []string{"XID=0815"}}); err != nil {
+		t.Error(err)
+	}
+	if err := exttest.Check(sound()); err == nil || !strings.Contains(err.Error(), "give a Sample whose Session takes part") {
+		t.Errorf("an extension that needs a session: %v", err)
+	}
+}
+
+// TestWith has an extension that builds on another that is not part of the library.
+func TestWith(t *testing.T) {
+	e := sound()
+	e.Requires = []string{"XBASE", "MTRK"}
+	sample := soundSample
+	sample.With = []ext.Extension{{Keyword: "XBASE"}}
+	if err := exttest.Check(e, sample); err == nil || !strings.Contains(err.Error(), "never on offer") {
+		t.Errorf("MTRK is not on offer to the session, and so neither is what builds on it: %v", err)
+	}
+	e.Requires = []string{"XBASE", "8BITMIME"}
+	exttest.Test(t, e, sample)
 }

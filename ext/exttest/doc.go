@@ -29,6 +29,7 @@
 //     to a copy. What the client sends, the server of the same extension accepts.
 //   - Sessions do not get in each other's way; use the flag -race.
 //
-// It knows nothing of what the extension is for: the dialogues of a [Sample] and tests of its own are for that. Functions
-// that panic are reported as such. One that does not return within ten seconds is left behind.
+// It knows nothing of what the extension is for: the dialogues of a [Sample] and tests of its own are for that. Nor does it
+// know whether IANA has registered a keyword that does not begin with X. A function that panics is reported; one that does
+// not return within ten seconds is left behind, and if that happens over and over, the test is given up.
 package exttest

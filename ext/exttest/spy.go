@@ -52,6 +52,12 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 			return f(ctx, d)
 		}
 	}
+	if f := e.Bound; f != nil {
+		e.Bound = func(d ext.Dialogue) ext.ServerLimits {
+			defer s.caught("Bound", nil)
+			return f(d)
+		}
+	}
 	if f := e.Prepare; f != nil {
 		e.Prepare = func(c proto.Caps, env *ext.Envelope) (err error) {
 			defer s.caught("Prepare", &err)

@@ -1,0 +1,22 @@
+package exttest_test
+
+import (
+	"fmt"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/exttest"
+)
+
+// The author of this extension has forgotten that there is a space before a parameter.
+func Example() {
+	kind := ext.Extension{
+		Keyword: "XKIND",
+		Mail:    []ext.Param{{Key: "XKIND", Length: len("XKIND=MEDIUM"), Values: []string{"SMALL", "MEDIUM"}}},
+	}
+	fmt.Println(exttest.Check(kind))
+	kind.Mail[0].Length = len(" XKIND=MEDIUM")
+	fmt.Println(exttest.Check(kind))
+	// Output:
+	// smtp: XKIND: the MAIL parameter XKIND=MEDIUM takes 13 octets with the space before it, and its Length is 12: raise it (RFC 5321 section 4.5.3.1.4)
+	// <nil>
+}
