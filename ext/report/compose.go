@@ -63,14 +63,19 @@ type Notification struct {
 // It is an error to report to the null reverse-path, or on no recipient, without a Hostname, or with the name of a field that
 // is no atom of RFC 822 or longer than 76 octets. Compose may be called concurrently for different messages.
 func Compose(m *Message, r *Report, opt *Options) (*Notification, error) {
+	return compose(m, r, opt, rand.Text)
+}
+
+// compose is Compose with boundaries from next.
+func compose(m *Message, r *Report, opt *Options, next func() string) (*Notification, error) {
 	c, err := newComposer(m, r, opt)
 	if err != nil {
 		return nil, err
 	}
 	parts := []part{c.text(), c.status()}
 	for {
-		// Nobody can guess a boundary, so the loop comes around for none; but then a boundary has to be one.
-		boundary := rand.Text()
+		// Nobody can guess one, so this is not expected to come around.
+		boundary := next()
 		all, taken := parts, false
 		if m.Content != nil {
 			var third part

@@ -29,7 +29,7 @@ func TestR13_Compose(t *testing.T) {
 		t.Fatal(due)
 	}
 	due[0].Fields = []Field{{"X-Queue-ID", "4711"}}
-	h, leaves := dissect(t, compose(t, m, due[0], host))
+	h, leaves := dissect(t, made(t, m, due[0], host))
 	for key, want := range map[string]string{
 		"From": "Mail Delivery System <postmaster@mail.example.org>", "To": "<Alice@Example.ORG>",
 		"Subject": "Undelivered mail", "Date": "Sun, 22 Nov 2026 04:00:00 +0100", "Mime-Version": "1.0",
@@ -127,7 +127,7 @@ func TestR13_Returned(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := failed(t, "b@example.com")
 			r.Recipients[0].Action = tt.action
-			n := compose(t, message(t, tt.mail, tt.content), r, &Options{Hostname: "mail.example.org", Carries: tt.carries})
+			n := made(t, message(t, tt.mail, tt.content), r, &Options{Hostname: "mail.example.org", Carries: tt.carries})
 			_, leaves := dissect(t, n)
 			want := strings.ReplaceAll(strings.ReplaceAll(tt.content, "\r\n", "\n"), "\n", "\r\n")
 			if !tt.whole {
@@ -148,20 +148,20 @@ func TestR13_Returned(t *testing.T) {
 func TestMaxReturn(t *testing.T) {
 	for most, want := range map[int64]string{int64(len(content)): "message/rfc822", int64(len(content)) - 1: "text/rfc822-headers",
 		-1: "message/rfc822"} {
-		_, leaves := dissect(t, compose(t, message(t, "", content), failed(t, "b@example.com"),
+		_, leaves := dissect(t, made(t, message(t, "", content), failed(t, "b@example.com"),
 			&Options{Hostname: "mail.example.org", MaxReturn: most}))
 		if leaves[2].kind != want {
 			t.Errorf("%d: %s", most, leaves[2].kind)
 		}
 	}
 	header := strings.Repeat("X-Line: 0123456789\r\n", 10_000)
-	_, leaves := dissect(t, compose(t, message(t, "RET=HDRS", header+"\r\nx\r\n"), failed(t, "b@example.com"), host))
+	_, leaves := dissect(t, made(t, message(t, "RET=HDRS", header+"\r\nx\r\n"), failed(t, "b@example.com"), host))
 	if got := leaves[2].content; !strings.HasPrefix(header, got) || len(got) > 64<<10 || len(got) < 60<<10 || !strings.HasSuffix(got, "\r\n") {
 		t.Errorf("%d octets of a long header, the last %.20q", len(got), got[len(got)-20:])
 	}
 	m := message(t, "", content)
 	m.Content = nil
-	if _, leaves := dissect(t, compose(t, m, failed(t, "b@example.com"), host)); len(leaves) != 2 {
+	if _, leaves := dissect(t, made(t, m, failed(t, "b@example.com"), host)); len(leaves) != 2 {
 		t.Errorf("%d parts without the message", len(leaves))
 	}
 }
@@ -170,7 +170,7 @@ func TestMaxReturn(t *testing.T) {
 func TestBodySeek(t *testing.T) {
 	m := message(t, "", content)
 	m.Content = io.NewSectionReader(strings.NewReader("before"+content+"after"), 6, int64(len(content)))
-	n := compose(t, m, failed(t, "b@example.com"), host)
+	n := made(t, m, failed(t, "b@example.com"), host)
 	first, err := io.ReadAll(iotest.OneByteReader(n.Body))
 	if err != nil || !bytes.Contains(first, []byte("\r\n\r\n"+content+"\r\n--")) {
 		t.Fatalf("%v, %s", err, first)
@@ -187,7 +187,7 @@ func TestBodySeek(t *testing.T) {
 	if _, err := n.Body.Seek(0, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	other := compose(t, m, failed(t, "c@example.com"), host)
+	other := made(t, m, failed(t, "c@example.com"), host)
 	var one, two bytes.Buffer
 	for err := error(nil); err == nil; {
 		if _, err = io.CopyN(&one, n.Body, 100); err == nil {
@@ -254,7 +254,7 @@ func TestComposeError(t *testing.T) {
 	m := message(t, "", content)
 	b := &brittle{ReaderAt: m.Content}
 	m.Content = b
-	n := compose(t, m, good, host)
+	n := made(t, m, good, host)
 	b.worn = true
 	if _, err := io.ReadAll(n.Body); !errors.Is(err, errBrittle) {
 		t.Errorf("reading it: %v", err)
@@ -272,7 +272,7 @@ func TestR12R16V06_Envelope(t *testing.T) {
 		"REQUIRETLS RET=FULL": "REQUIRETLS", "MT-PRIORITY=-3 ENVID=x": "MT-PRIORITY=-3",
 		"MT-PRIORITY=4 REQUIRETLS": "REQUIRETLS MT-PRIORITY=4",
 	} {
-		n := compose(t, message(t, mail, content), failed(t, "b@example.com"), host)
+		n := made(t, message(t, mail, content), failed(t, "b@example.com"), host)
 		args, err := proto.AppendMailArgs(nil, proto.Address{}, n.Mail, false)
 		if got := strings.TrimSpace(strings.TrimPrefix(string(args), "FROM:<>")); got != want || err != nil {
 			t.Errorf("%q: %q, %v, want %q", mail, got, err, want)
@@ -285,7 +285,7 @@ func TestR12R16V06_Envelope(t *testing.T) {
 
 // V06: a notification from the null reverse-path may go on without REQUIRETLS rather than be lost (RFC 8689 section 5).
 func TestV06_Relax(t *testing.T) {
-	n := compose(t, message(t, "MT-PRIORITY=4 REQUIRETLS", content), failed(t, "b@example.com"), host)
+	n := made(t, message(t, "MT-PRIORITY=4 REQUIRETLS", content), failed(t, "b@example.com"), host)
 	before := n.Mail
 	for _, err := range []error{nil, errBrittle, &ext.NeedError{Keyword: "SMTPUTF8"}, &ext.NeedError{Keyword: "8BITMIME"}} {
 		if n.Relax(err) {
@@ -325,7 +325,7 @@ func TestR17S14_Status(t *testing.T) {
 			"Final-Recipient: utf-8; jörg@example.org\r\n", "550 5.1.1 nicht möglich\r\n"}},
 		"nothing to carry": {plus, all, "message/delivery-status", "", []string{"Final-Recipient: utf-8; a\\x{2B}b@example.org\r\n"}},
 	} {
-		_, leaves := dissect(t, compose(t, message(t, "", content), &Report{Recipients: []Recipient{tt.r}}, tt.opt))
+		_, leaves := dissect(t, made(t, message(t, "", content), &Report{Recipients: []Recipient{tt.r}}, tt.opt))
 		l := leaves[1]
 		if l.kind != tt.kind || l.encoding != tt.encoding {
 			t.Errorf("%s: %s %s", name, l.kind, l.encoding)
@@ -338,12 +338,12 @@ func TestR17S14_Status(t *testing.T) {
 	}
 	m := message(t, "SMTPUTF8", content)
 	m.From = address(t, "alice.ö@münchen.example")
-	n := compose(t, m, failed(t, "b@example.com"), host)
+	n := made(t, m, failed(t, "b@example.com"), host)
 	if h, _ := dissect(t, n); n.Need != ext.UTF8 || h.Get("To") != "<alice.ö@münchen.example>" {
 		t.Errorf("need %v, To: %s", n.Need, h.Get("To"))
 	}
 	m.From = address(t, "alice@münchen.example")
-	n = compose(t, m, failed(t, "b@example.com"), host)
+	n = made(t, m, failed(t, "b@example.com"), host)
 	if h, _ := dissect(t, n); n.Need != 0 || h.Get("To") != "<alice@xn--mnchen-3ya.example>" {
 		t.Errorf("need %v, To: %s", n.Need, h.Get("To"))
 	}
@@ -351,7 +351,7 @@ func TestR17S14_Status(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	m, r := message(t, "", content), failed(t, "b@example.com")
-	h, leaves := dissect(t, compose(t, m, r, &Options{
+	h, leaves := dissect(t, made(t, m, r, &Options{
 		Hostname: "relay", From: address(t, "help@example.net"),
 		Subject: func(*Report) string { return "Unzustellbar\r\nBcc: x: Grüße" },
 		Text:    func(*Report) string { return "Grüße\x00\r\n.\n--x\nüber " + strings.Repeat("ü", 2000) + "\n" },
@@ -372,14 +372,31 @@ func TestOptions(t *testing.T) {
 	if !strings.HasPrefix(leaves[1].content, "Reporting-MTA: x-local-hostname; relay\r\n") { // RFC 3461 section 6.3(b)
 		t.Errorf("%s", leaves[1].content)
 	}
-	_, leaves = dissect(t, compose(t, m, r, &Options{Hostname: "[192.0.2.1]"}))
+	_, leaves = dissect(t, made(t, m, r, &Options{Hostname: "[192.0.2.1]"}))
 	if !strings.HasPrefix(leaves[1].content, "Reporting-MTA: dns; [192.0.2.1]\r\n") {
 		t.Errorf("%s", leaves[1].content)
 	}
 }
 
 // The boundary is another one if a line begins like it, in whatever part.
-func TestTaken(t *testing.T) {
+func TestBoundary(t *testing.T) {
+	m := message(t, "", "Subject: x\r\n\r\n--whole\r\n")
+	r := failed(t, "b@example.com")
+	r.Recipients[0].Diagnostic = Diagnostic{"smtp", strings.Repeat("x", 70) + " --status"}
+	opt := &Options{Hostname: "mail.example.org", Text: func(*Report) string { return "--text" }}
+	given := []string{"whole", "text", "free"}
+	n, err := compose(m, r, opt, func() string {
+		b := given[0]
+		given = given[1:]
+		return b
+	})
+	if err != nil || len(given) != 0 {
+		t.Fatalf("%v, and %q are left", err, given)
+	}
+	if _, leaves := dissect(t, n); len(leaves) != 3 || leaves[2].content != "Subject: x\r\n\r\n--whole\r\n" {
+		t.Errorf("%q", leaves)
+	}
+
 	o, taken, err := scan(strings.NewReader("Subject: x\r\n\r\nx--b\r\n--by\r\n"), []byte("--b"))
 	if err != nil || !taken || o.size != 26 {
 		t.Errorf("%v %v %d", err, taken, o.size)

@@ -133,8 +133,8 @@ var (
 	all  = &Options{Hostname: "mail.example.org", Carries: ext.UTF8}
 )
 
-// compose is Compose without an error.
-func compose(t testing.TB, m *Message, r *Report, opt *Options) *Notification {
+// made is Compose without an error.
+func made(t testing.TB, m *Message, r *Report, opt *Options) *Notification {
 	t.Helper()
 	n, err := Compose(m, r, opt)
 	if err != nil {

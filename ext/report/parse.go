@@ -32,7 +32,7 @@ type Received struct {
 
 // What is read of a notification. There is no need for more than a few parts, but some mail systems wrap them.
 const (
-	maxNotification = 32 << 20 // octets up to where the header of the returned message has been read
+	maxNotification = 32 << 20 // octets behind the header, up to where that of the returned message has been read
 	maxStatus       = 1 << 20  // octets of the part for programs
 	maxText         = 64 << 10
 	maxParts        = 20
@@ -42,13 +42,13 @@ const (
 // Parse reads a notification of any mail system, or our own. It goes by the part of the type message/delivery-status or
 // message/global-delivery-status (RFC 6533 section 4.4), wherever it stands, and makes of it what it can: groups that are
 // split or run together, addresses in angle brackets, dates that are none and the like are no errors. Texts have no control
-// characters, but for line endings in Text, and are UTF-8.
+// characters, but for line endings in Text, and are UTF-8; Header is as it came.
 //
-// Anybody can send a notification that is forged, see [ext.NewEnvID]. Parse reads no more than it needs, 32 MiB at most,
-// and 1 MiB of what the report itself is. The error is one of r, or wraps [ErrNotReport].
+// Anybody can send a notification that is forged, see [ext.NewEnvID]. Parse reads no more than it needs: a header of 64 KiB,
+// 1 MiB of the report, and 32 MiB in all. The error is one of r, or wraps [ErrNotReport].
 func Parse(r io.Reader) (*Received, error) {
-	in := &source{r: io.LimitReader(r, maxNotification)}
-	p := parser{got: new(Received)}
+	in := &source{r: io.LimitedReader{R: r, N: maxHeader}}
+	p := parser{in: in, got: new(Received)}
 	err := p.message(bufio.NewReader(in))
 	switch {
 	case in.err != nil:
@@ -65,7 +65,7 @@ func Parse(r io.Reader) (*Received, error) {
 
 // A source keeps the error of a reader, to be told from those of what it contains.
 type source struct {
-	r   io.Reader
+	r   io.LimitedReader
 	err error
 }
 
@@ -79,6 +79,7 @@ func (s *source) Read(p []byte) (int, error) {
 
 // A parser walks through the parts of a message.
 type parser struct {
+	in    *source
 	got   *Received
 	found bool // the report
 	parts int
@@ -94,6 +95,7 @@ func (p *parser) message(r *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
+	p.in.r.N = maxNotification
 	p.got.Header = m.Header
 	kind, params := contentType(m.Header.Get("Content-Type"))
 	if !strings.HasPrefix(kind, "multipart/") {

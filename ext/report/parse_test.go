@@ -325,6 +325,7 @@ func TestParseError(t *testing.T) {
 		"too many":        multi("multipart/report", "b", append(many, "Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822; b")...),
 		"broken header":   multi("multipart/report", "b", "broken\n\nx", "Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822; b"),
 		"an endless line": "From ",
+		"a long header":   strings.Repeat("X-A: b\n", 10_000) + notification("Final-Recipient: rfc822; b\n"),
 	} {
 		if got, err := Parse(strings.NewReader(in)); !errors.Is(err, ErrNotReport) || !strings.HasPrefix(err.Error(), "smtp: ") {
 			t.Errorf("%s: %+v, %v", name, got, err)

@@ -48,11 +48,11 @@ var sentences = []struct {
 	action ext.Action
 	text   string
 }{
-	{ext.Failed, "Your message could not be delivered to the recipients below. Nobody is going to\ntry again."},
-	{ext.Delayed, "Your message has not yet been delivered to the recipients below. You need not\nsend it again: more attempts are going to be made."},
+	{ext.Failed, "Your message could not be delivered to the recipients below. Nobody is\ngoing to try again."},
+	{ext.Delayed, "Your message has not yet been delivered to the recipients below. You need\nnot send it again: more attempts are going to be made."},
 	{ext.Delivered, "Your message was delivered to these recipients:"},
-	{ext.Relayed, "Your message was handed to a mail system that does not confirm delivery. Unless it\nfails, this is the last you hear of it for these recipients:"},
-	{ext.Expanded, "Your message was delivered to these addresses, and sent on to others from there:"},
+	{ext.Relayed, "Your message was handed to a mail system that does not confirm delivery.\nUnless it fails, this is the last you hear of it for these recipients:"},
+	{ext.Expanded, "Your message was delivered to these addresses, and sent on from there to\nothers:"},
 }
 
 // writeRecipient writes what is to be said of p.
@@ -78,6 +78,9 @@ func writeRecipient(b *strings.Builder, p *Recipient) {
 	b.WriteString("\n")
 }
 
+// textLine is the longest line of a text in characters: quoted-printable leaves it in one piece if it is ASCII.
+const textLine = 75
+
 // wrap returns s in indented lines.
 func wrap(s string) string {
 	const indent = "        "
@@ -89,7 +92,7 @@ func wrap(s string) string {
 		case column == 0:
 			b.WriteString(indent)
 			column = len(indent) + n
-		case column+1+n > goodLine:
+		case column+1+n > textLine:
 			b.WriteString("\n" + indent)
 			column = len(indent) + n
 		default:
