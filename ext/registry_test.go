@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -269,4 +271,64 @@ func (m *meeting) does(t *testing.T, verb, args string, code int) bool {
 	t.Helper()
 	r, err := m.c.Do(t.Context(), verb, args)
 	return err == nil && r.Code == code
+}
+
+// TestEveryParameterRefused: a parameter that is malformed or comes twice has 501, one that is not on offer 555, whatever
+// extension it belongs to.
+func TestEveryParameterRefused(t *testing.T) {
+	list := append(all(), ext.Prdr())
+	offered := inTLS(t, list)
+	without := inTLS(t, []ext.Extension{ext.StartTLS(), ext.EnhancedStatusCodes()})
+	count := 0
+	refused := func(command string, p ext.Param) {
+		count++
+		bad := command + p.Key // without the value that it needs
+		switch {
+		case p.Flag:
+			bad += "=1"
+		case p.Optional:
+			bad += "="
+		}
+		offered.say(bad, "501 5.5.")
+		offered.say(command+p.Key+"=x "+strings.ToLower(p.Key), "501 5.5.4 ")
+		without.say(command+p.Key+"=x", "555 5.5.4 ")
+	}
+	for _, e := range list {
+		for _, p := range e.Mail {
+			refused(from+" ", p)
+		}
+	}
+	offered.say(from, "250 ")
+	without.say(from, "250 ")
+	for _, e := range list {
+		for _, p := range e.Rcpt {
+			refused(to+" ", p)
+		}
+	}
+	if count < 20 {
+		t.Errorf("there are %d parameters, which cannot be all", count)
+	}
+}
+
+// A divided session can have another outcome for each recipient, beside what others can.
+type divided struct{ registrar }
+
+func (*divided) DataEach(context.Context, io.Reader, func(int, error)) error { return nil }
+
+// inTLS returns a talker who has said EHLO in TLS to a server with the extensions of list.
+func inTLS(t *testing.T, list []ext.Extension) *talker {
+	t.Helper()
+	theirs, ours := ownTLS(t)
+	nc, err := net.Dial("tcp", listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, MaxErrors: -1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	p := &talker{t: t, nc: nc}
+	p.expect("220 ")
+	p.say(ehlo, "250")
+	p.say("STARTTLS", "220 ")
+	p.nc = tls.Client(nc, ours)
+	p.say(ehlo, "250")
+	return p
 }

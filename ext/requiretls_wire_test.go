@@ -1,7 +1,6 @@
 package ext_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -46,24 +45,16 @@ func TestRequireTLSServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { nc.Close() }()
-	r := bufio.NewReader(nc)
+	defer nc.Close()
+	p := &talker{t: t, nc: nc}
 	ask := func(line string) string {
 		t.Helper()
-		if line != "" {
-			if _, err := io.WriteString(nc, line+"\r\n"); err != nil {
-				t.Fatal(err)
-			}
+		if _, err := io.WriteString(p.nc, line+"\r\n"); err != nil {
+			t.Fatal(err)
 		}
-		reply := ""
-		for last := ""; len(last) < 4 || last[3] == '-'; reply += last {
-			if last, err = r.ReadString('\n'); err != nil {
-				t.Fatalf("%s: %v", line, err)
-			}
-		}
-		return reply
+		return p.expect("")
 	}
-	ask("")
+	p.expect("220 ")
 	t.Run("V01 in clear", func(t *testing.T) {
 		if got := ask("EHLO client.example"); strings.Contains(got, "REQUIRETLS") || !strings.Contains(got, "STARTTLS") {
 			t.Errorf("offered %q", got)
@@ -74,9 +65,8 @@ func TestRequireTLSServer(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	})
-	ask("STARTTLS")
-	secured := tls.Client(nc, ours)
-	nc, r = secured, bufio.NewReader(secured)
+	p.say("STARTTLS", "220 ")
+	p.nc = tls.Client(nc, ours)
 	t.Run("V01 in TLS", func(t *testing.T) {
 		if got := ask("EHLO client.example"); !strings.Contains(got, "REQUIRETLS\r\n") {
 			t.Errorf("offered %q", got)
