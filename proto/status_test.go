@@ -2,7 +2,7 @@ package proto
 
 import "testing"
 
-func TestParseStatus(t *testing.T) {
+func TestQ05_ParseStatus(t *testing.T) {
 	tests := []struct {
 		in   string
 		want Status
@@ -45,7 +45,7 @@ func TestParseStatus(t *testing.T) {
 	}
 }
 
-func TestDefaultStatus(t *testing.T) {
+func TestQ07_DefaultStatus(t *testing.T) {
 	tests := map[int]string{
 		220: "2.0.0", 221: "2.0.0", 235: "2.7.0", 250: "2.0.0", 251: "2.1.5", 299: "2.0.0",
 		334: "", 354: "", 199: "", 600: "", 0: "", -450: "",

@@ -203,8 +203,8 @@ func TestHello(t *testing.T) {
 	}
 }
 
-// TestStatusCodes: replies carry them before any greeting and after EHLO, and not after HELO (RFC 2034 section 4).
-func TestStatusCodes(t *testing.T) {
+// TestQ01_StatusCodes: replies carry them before any greeting and after EHLO, and not after HELO (RFC 2034 section 4).
+func TestQ01_StatusCodes(t *testing.T) {
 	p := dial(t, newServer(t, &store{}, server.Options{}))
 	p.expect("220 mail.example ESMTP")
 	p.ask("NOOP", "250 2.0.0 OK", "EHLO x", "250-mail.example", "NOOP", "250 2.0.0 OK", "FOO", "500 5.5.1 ",
