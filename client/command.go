@@ -14,6 +14,9 @@ import (
 // like. The error is not nil if there was no reply. Nothing has been sent if it is an *ext.NeedError, because the
 // verb belongs to an extension that the server does not offer, or if args have control characters in them.
 //
+// When the server takes no more messages over this connection, the command of an extension is sent over another one, as the
+// message after it would be; see Send.
+//
 // Messages are sent by Send: a command that is followed by content is refused, and so are EHLO and QUIT. After a command
 // whose success makes the session begin anew Do introduces the client again; an error of that comes with the reply.
 func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
@@ -26,6 +29,12 @@ func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error)
 
 func (c *Client) do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	v := c.set.Table().Lookup(verb)
+	if e, _ := c.set.Owner(v); e != nil && !c.greeting && c.spent() && c.renewable() == nil {
+		// It may be about a message that follows, which could not be sent over this connection.
+		if err := c.renew(ctx); err != nil {
+			return proto.Reply{}, err
+		}
+	}
 	if err := c.permit(v, verb); err != nil {
 		return proto.Reply{}, err
 	}

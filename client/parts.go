@@ -112,13 +112,21 @@ func (c *Client) pick(to []ext.Recipient, left []int32, most int) (some, rest []
 	return some, rest
 }
 
-// renew makes a new connection to the server, which takes no more over this one.
-func (c *Client) renew(ctx context.Context) error {
+// renewable returns why there cannot be another connection, nil if there can.
+func (c *Client) renewable() error {
 	switch {
 	case c.redial == nil:
 		return errNoDialer
 	case c.altered:
 		return errAltered
+	}
+	return nil
+}
+
+// renew makes a new connection to the server, which takes no more over this one.
+func (c *Client) renew(ctx context.Context) error {
+	if err := c.renewable(); err != nil {
+		return err
 	}
 	c.quit(ctx)
 	limited, cancel := context.WithCancel(ctx)

@@ -227,6 +227,24 @@ func TestV08_NoOtherConnection(t *testing.T) {
 	})
 }
 
+// TestV08_CommandBeforeMessage has a command of an extension before a message that the server does not take over this
+// connection: it goes over the one that the message goes over.
+func TestV08_CommandBeforeMessage(t *testing.T) {
+	list := append(ext.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Ready}}})
+	start := hello("PIPELINING", "XNOTE", "LIMITS MAILMAX=1")
+	note := "C: XNOTE x\nS: 250 ok\n"
+	c := dial(t, func(o *Options) { o.Extensions = list }, start+taken("c@d.example")+bye, start+note+taken("c@d.example"))
+	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.Do(context.Background(), "XNOTE", "x"); r.Code != 250 || err != nil {
+		t.Fatalf("%v, %v", r, err)
+	}
+	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestV08_CloseMeanwhile closes a client that is making another connection.
 func TestV08_CloseMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 // A transaction may have more recipients than the server takes at once. If it says so, and Body is an io.Seeker, the rest
 // are sent in further transactions (RFC 5321 section 4.5.3.1.8). If the server has said beforehand how much it takes
 // (RFC 9422), no more than that is offered to it, and when it takes no more over this connection, a client made by [Dial]
-// says QUIT and makes another one, with the same Options; commands sent by Do are not repeated, and if one of them has
-// changed the session there is no other connection. Those who are not offered to the server have a [LimitError].
+// says QUIT and makes another one, with the same Options. If a command sent by Do has made the session begin anew, there is no
+// other connection; others are not repeated, so that what they say of the next message holds for its first transaction. Those who are not offered to the server have a [LimitError].
 //
 // The client can be used again afterwards, whether or not there was an error, unless the connection was closed: then
 // further calls return an error that wraps ErrClosed. It is closed if the server is too slow, breaks the rules or says

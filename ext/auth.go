@@ -89,9 +89,9 @@ type SCRAMSecrets interface {
 type SCRAMPolicy struct {
 	// Hashes are the hash functions there are secrets for, of crypto.SHA256 and crypto.SHA1. Nil means the former.
 	Hashes []crypto.Hash
-	// Iterations is that of the secrets. 0 means the one that [NewSCRAMSecret] uses for 0.
+	// Iterations is that of the secrets, from 4096 to 1000000. 0 means the one that [NewSCRAMSecret] uses for 0.
 	Iterations int
-	// SaltSize is the length of their salts in octets. 0 means 16, as NewSCRAMSecret makes them.
+	// SaltSize is the length of their salts in octets, from 1 to 1024. 0 means 16, as NewSCRAMSecret makes them.
 	SaltSize int
 	// Key is what the salts of names that do not exist are made from: 32 random octets or so that are the same for
 	// all servers of a domain and never change. Nil means octets that are random for each process; whoever compares

@@ -32,11 +32,14 @@ func connectAuth(ctx context.Context, d Dialogue) error {
 	var own []string
 	for _, c := range list {
 		name, response, err := c.Start()
-		if err != nil {
-			return &AuthError{Mechanism: name, Err: err}
-		}
 		own = append(own, name)
-		if !slices.Contains(offered, strings.ToUpper(name)) {
+		switch {
+		case err != nil && name == "":
+			return &AuthError{Err: err}
+		case !slices.Contains(offered, strings.ToUpper(name)):
+			continue
+		case err != nil: // it cannot be done with this name or password
+			tried = &AuthError{Mechanism: name, Err: err}
 			continue
 		}
 		a := &attempt{d: d, c: c, name: name, response: response}

@@ -113,13 +113,17 @@ func (t *trial) run(ctx context.Context, response []byte) error {
 			return nil
 		}
 		initial = false
+		var refused error
+		if r, ok := t.server.(interface{ Refusal() error }); ok && r.Refusal() != nil {
+			refused = t.failed(ctx, r.Refusal()) // the challenge tells the client so, and must not come sooner than a reply
+		}
 		line, err := t.x.Challenge(ctx, proto.Reply{Code: 334, Text: base64.StdEncoding.EncodeToString(challenge)})
 		if err != nil {
 			return err
 		}
 		t.since = time.Now()
-		if r, ok := t.server.(interface{ Refusal() error }); ok && r.Refusal() != nil {
-			return t.told(ctx, r.Refusal(), line)
+		if refused != nil {
+			return hasBeenTold(refused, line)
 		}
 		if line == "*" {
 			return errCancelled
@@ -141,14 +145,13 @@ func (t *trial) run(ctx context.Context, response []byte) error {
 
 var errCancelled = refuseAuth(501, 7, 0, "Cancelled")
 
-// told ends an exchange whose last challenge told the client that it has failed. Whatever it answers, the attempt
+// hasBeenTold ends an exchange whose last challenge told the client that it has failed. Whatever it answers, the attempt
 // counts; to cancel it is one of the proper answers (RFC 7628 section 3.2.3).
-func (t *trial) told(ctx context.Context, refusal error, line string) error {
-	err := t.failed(ctx, refusal)
-	if e := chosen(err); line == "*" && e != nil && e.Code == 535 {
+func hasBeenTold(refused error, line string) error {
+	if e := chosen(refused); line == "*" && e != nil && e.Code == 535 {
 		return errCancelled
 	}
-	return err
+	return refused
 }
 
 // failed is the reply to a client that failed to authenticate.

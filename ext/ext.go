@@ -162,7 +162,8 @@ type Info interface {
 	RemoteAddr() net.Addr
 	// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client.
 	PeerAddr() net.Addr
-	// Origin returns what the last Restart was given, nil if there was none. It must not be modified.
+	// Origin returns what the last Restart was given, nil if there was none. What the client said in a session that is over is
+	// no longer part of it. It must not be modified.
 	Origin() *Origin
 	// TLS returns the state of the TLS connection, nil on one in clear.
 	TLS() *tls.ConnectionState

@@ -2,6 +2,7 @@ package ext_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -138,6 +139,35 @@ func TestW14_XclientForgets(t *testing.T) {
 	p.say(".", "250 ")
 	if got := w.seen[0]; got.identity != "" || got.remote != "198.51.100.2:0" || got.origin.Hello != "h.example" {
 		t.Errorf("the message came from %+v", got)
+	}
+}
+
+// TestW14_XclientThenTLS shows that STARTTLS drops what XCLIENT has told of the session before it, and not who the client is.
+func TestW14_XclientThenTLS(t *testing.T) {
+	w := &witness{}
+	theirs, ours := ownTLS(t)
+	ours.ServerName = "mail.example"
+	list := append(ext.Default(), ext.Xclient(netip.MustParsePrefix("127.0.0.1/32")))
+	addr := listening(t, w, server.Options{Extensions: list, TLSConfig: theirs})
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	p := &talker{t: t, nc: nc}
+	p.expect("220 ")
+	p.say("XCLIENT ADDR=198.51.100.2 NAME=h.example HELO=h.example LOGIN=mallory PROTO=ESMTP", "220 ")
+	p.say("EHLO proxy.example", "250")
+	p.say("STARTTLS", "220 ")
+	p.nc = tls.Client(nc, ours)
+	p.say("EHLO proxy.example", "250")
+	p.say("MAIL FROM:<a@b.example>", "250 ")
+	p.say("RCPT TO:<c@d.example>", "250 ")
+	p.say("DATA", "354 ")
+	p.say(".", "250 ")
+	want := ext.Origin{Addr: "198.51.100.2", Name: "h.example"}
+	if got := w.seen[0]; got.identity != "" || got.remote != "198.51.100.2:0" || *got.origin != want {
+		t.Errorf("the message came from %+v of %+v", got, got.origin)
 	}
 }
 

@@ -40,7 +40,7 @@ func clientBinding(s *tls.ConnectionState) (kind string, data []byte) {
 // (GetCertificate and the like). A client that insists on tls-server-end-point, as do those on .NET, cannot
 // authenticate by SCRAM-PLUS then.
 func serverBindings(x Info, kind string) [][]byte {
-	s := x.TLS()
+	s := directTLS(x)
 	if s == nil {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -199,3 +200,37 @@ func deliverOver(t *testing.T, near, far net.Conn, srv *server.Server, config *t
 	}
 	return errors.Join(err, c.Close())
 }
+
+// TestLongChallenge has a challenge that is longer than any other reply may be (RFC 4954 section 4): it must not be folded.
+func TestLongChallenge(t *testing.T) {
+	scope := strings.Repeat("s", 9000)
+	near, far := net.Pipe()
+	srv := newServer(t, &wordy{scope: scope}, &server.Options{
+		Hostname: "mail.example", AllowInsecureAuth: true, Logger: slog.New(slog.DiscardHandler),
+	})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = srv.ServeConn(t.Context(), far)
+	}()
+	defer func() { <-ended }()
+	source := func(context.Context) (string, error) { return "vF9d", nil }
+	_, err := client.NewClient(t.Context(), near, "mail.example", &client.Options{
+		TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Credentials: ext.Token("alice", source),
+	})
+	if e, ok := errors.AsType[*ext.TokenError](err); !ok || e.Scope != scope {
+		t.Errorf("%.200s", err)
+	}
+}
+
+// wordy is a session that has much to say of a token.
+type wordy struct {
+	keeper
+	scope string
+}
+
+func (w *wordy) AuthenticateToken(context.Context, string, string) (string, error) {
+	return "", &ext.TokenError{Status: "insufficient_scope", Scope: w.scope}
+}
+
+func (w *wordy) AuthPause(int) time.Duration { return 0 }

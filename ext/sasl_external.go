@@ -2,6 +2,7 @@ package ext
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"unicode/utf8"
 
@@ -27,7 +28,17 @@ func External(authzid string) Credentials {
 // hasCertificate reports whether the client has shown a certificate that was verified, to a session that knows what
 // to do with it. That a certificate was sent proves nothing (RFC 8314 section 4.2).
 func hasCertificate(x Info) bool {
-	return is[Certificates](x) && x.TLS() != nil && len(x.TLS().VerifiedChains) > 0
+	s := directTLS(x)
+	return is[Certificates](x) && s != nil && len(s.VerifiedChains) > 0
+}
+
+// directTLS returns the state of the TLS connection with the client, nil if there is none. That with a proxy which speaks for
+// clients is none: its certificate is not theirs, and they cannot bind to its channel.
+func directTLS(x Info) *tls.ConnectionState {
+	if x.Origin() != nil {
+		return nil
+	}
+	return x.TLS()
 }
 
 func newExternalServer(l *login) sasl.Server {

@@ -59,7 +59,7 @@ func TestTokenServe(t *testing.T) {
 		{"any answer to a failure", "XOAUTH2 " + rfc("user=u^Aauth=Bearer x^A^A"), []string{"!!!"}, "535 ", "u/x", failed + "|", 1},
 		{"another token in answer to a failure", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer x^A^A"),
 			[]string{rfc("n,,^Aauth=Bearer vF9d^A^A")}, "535 ", "/x", failed + "|", 1},
-		{"hung up on a failure", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer x^A^A"), nil, "not a reply", "/x", failed + "|", 0},
+		{"hung up on a failure", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer x^A^A"), nil, "not a reply", "/x", failed + "|", 1},
 		{"scope", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer scope^A^A"), []string{"AQ=="}, "535 5.7.8 ", "/scope",
 			`{"status":"insufficient_scope","scope":"https://mail.example/"}|`, 1},
 		{"session is broken", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer down^A^A"), nil, "454 4.7.0 ", "/down", "", 0},

@@ -23,7 +23,7 @@ func scramMechanism(hash crypto.Hash, plus bool) mechanism {
 		name: scramName(hash, plus),
 		ready: func(x Info) bool {
 			v, ok := As[SCRAMSecrets](x.Session())
-			return ok && slices.Contains(v.SCRAM().withDefaults().Hashes, hash) && (!plus || canBind(x.TLS()))
+			return ok && slices.Contains(v.SCRAM().withDefaults().Hashes, hash) && (!plus || canBind(directTLS(x)))
 		},
 		start: func(l *login) sasl.Server {
 			return &scramServer{login: l, hash: hash, plus: plus, nonce: rand.Text()}
@@ -48,6 +48,16 @@ func (p SCRAMPolicy) withDefaults() SCRAMPolicy {
 		p.Key = processKey()
 	}
 	return p
+}
+
+// check finds a policy by which no secret can have been made. Nobody can authenticate then: if those could whose secrets were
+// made otherwise, they would be told from names that do not exist.
+func (p SCRAMPolicy) check() error {
+	if p.Iterations < leastIterations || p.Iterations > mostIterations || p.SaltSize < 1 || p.SaltSize > mostSaltSize {
+		return fmt.Errorf("smtp: SCRAMPolicy has %d Iterations and a SaltSize of %d: there have to be %d to %d, and 1 to %d",
+			p.Iterations, p.SaltSize, leastIterations, mostIterations, mostSaltSize)
+	}
+	return nil
 }
 
 // decoy returns the secret of a name that does not exist: always the same one, so that it looks as if it did.
@@ -169,6 +179,9 @@ func (s *scramServer) look() error {
 	user, err := saslPrep(s.first.user)
 	if !ok || err != nil || !s.login.mayAsk(user, s.first.authzid) {
 		return ErrCredentials
+	}
+	if err := v.SCRAM().withDefaults().check(); err != nil {
+		return failedCheck(s.login.ctx, err)
 	}
 	s.first.user = user
 	s.secret, err = v.SCRAMSecret(s.login.ctx, user, s.hash)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -47,9 +49,13 @@ type pencils struct {
 	err    error  // of SCRAMSecret, for the user
 	asked  []string
 	change func(*SCRAMSecret)
+	policy *SCRAMPolicy // in place of the one that fits
 }
 
 func (p *pencils) SCRAM() SCRAMPolicy {
+	if p.policy != nil {
+		return *p.policy
+	}
 	return SCRAMPolicy{Hashes: p.hashes, Iterations: 4096, SaltSize: len(p.salt)}
 }
 
@@ -502,4 +508,42 @@ func TestP21_SASLprep(t *testing.T) {
 			t.Errorf("%+q: %+q, %v", tt.in, out, err)
 		}
 	}
+}
+
+// TestSCRAMPolicyImpossible has a session whose policy no secret can follow: nobody is told by that which names exist.
+func TestSCRAMPolicyImpossible(t *testing.T) {
+	for _, policy := range []SCRAMPolicy{{Iterations: 1000}, {Iterations: mostIterations + 1}, {SaltSize: -1}, {SaltSize: mostSaltSize + 1}} {
+		for _, user := range []string{"user", "nobody"} {
+			v := scramVectors[0]
+			s := v.session()
+			s.policy = &policy
+			policy.Hashes = s.hashes
+			_, _, err := v.newServer(t, s).Next([]byte("n,,n=" + user + ",r=abc"))
+			if e := chosen(err); e == nil || e.Code != 454 {
+				t.Errorf("%+v: %s is answered with %v, want 454", policy, user, err)
+			}
+		}
+	}
+}
+
+// TestBehindProxy has a proxy speak for a client: neither the proxy's certificate nor its channel is the client's.
+func TestBehindProxy(t *testing.T) {
+	x := safeServer(&behindProxy{})
+	x.tls = &tls.ConnectionState{Version: tls.VersionTLS12, TLSUnique: []byte("unique"), VerifiedChains: [][]*x509.Certificate{{{}}}}
+	if got := strings.Join(mechanisms(x), " "); got != "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256" {
+		t.Fatalf("without a proxy %s", got)
+	}
+	x.origin = &Origin{Addr: "192.0.2.1"}
+	if got := strings.Join(mechanisms(x), " "); got != "SCRAM-SHA-256" {
+		t.Errorf("with a proxy %s", got)
+	}
+	if got := x.serve(t, Auth(), "EXTERNAL ="); !strings.HasPrefix(got, "504 ") {
+		t.Errorf("EXTERNAL: %s", got)
+	}
+}
+
+type behindProxy struct{ pencils }
+
+func (*behindProxy) AuthenticateCertificate(context.Context, []*x509.Certificate) (string, error) {
+	return "proxy", nil
 }

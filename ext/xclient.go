@@ -79,11 +79,15 @@ func serveXclient(ctx context.Context, x Exchange) error {
 //
 // What the server cannot be told is left out, except for Addr and Login, without which it would take the client for
 // somebody else; then XCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If d has
-// credentials, it authenticates again, which takes the place of Login.
+// credentials, it authenticates again, as itself; then there cannot be a Login.
 func XCLIENT(ctx context.Context, d Dialogue, o Origin) error {
 	offered := offeredBy(d.Caps(), "XCLIENT")
 	if o.Ident != "" || o.Source != "" {
 		return errors.New("smtp: XCLIENT cannot tell Ident and Source: XFORWARD can")
+	}
+	if o.Login != "" && d.Policy().Credentials != nil {
+		return errors.New("smtp: XCLIENT cannot tell Login, since the client has credentials and authenticates as itself: " +
+			"use a client without credentials")
 	}
 	who, session, err := xclientArgs(&o, offered)
 	if err != nil {

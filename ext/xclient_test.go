@@ -195,7 +195,11 @@ func TestXclientClient(t *testing.T) {
 			}
 		})
 	}
-	d := &fakeClient{caps: ehlo(all), replies: []proto.Reply{{Code: 550, Text: "no"}}}
+	d := &fakeClient{caps: ehlo(all), policy: Policy{Credentials: Password("proxy", "secret")}}
+	if err := XCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1", Login: "bob"}); err == nil || len(d.sent) > 0 {
+		t.Errorf("with credentials of its own it sent %q, %v", d.sent, err)
+	}
+	d = &fakeClient{caps: ehlo(all), replies: []proto.Reply{{Code: 550, Text: "no"}}}
 	if err := XCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1"}); err == nil || err.Error() != "smtp: XCLIENT: 550 no" {
 		t.Errorf("refused: %v", err)
 	}

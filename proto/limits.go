@@ -14,7 +14,8 @@ type Limits struct {
 	// the peer is given up. Default 1 MiB: a peer that has gone so far wrong is not going to recover.
 	DroppedLine int
 	// ReplyLine is the longest line of a reply accepted, in octets with its CRLF. Default 4096; RFC 5321
-	// section 4.5.3.1.5 has 512, which servers are known to exceed.
+	// section 4.5.3.1.5 has 512, which servers are known to exceed. In an exchange a line may be as long as ExchangeLine
+	// permits, with the code before it.
 	ReplyLine int
 	// ReplyLines is the largest number of lines accepted in one reply. Default 1000.
 	ReplyLines int
@@ -27,6 +28,13 @@ func (l Limits) droppedLine() int  { return orElse(l.DroppedLine, 1<<20) }
 func (l Limits) replyLine() int    { return orElse(l.ReplyLine, 4096) }
 func (l Limits) replyLines() int   { return orElse(l.ReplyLines, 1000) }
 func (l Limits) reply() int        { return orElse(l.Reply, 64<<10) }
+
+// inExchange returns the limits for replies that may carry on an exchange.
+func (l Limits) inExchange() Limits {
+	l.ReplyLine = max(l.replyLine(), len("334 ")+l.exchangeLine())
+	l.Reply = max(l.reply(), l.ReplyLine)
+	return l
+}
 
 func orElse(n, otherwise int) int {
 	if n > 0 {

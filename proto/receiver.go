@@ -2,6 +2,7 @@ package proto
 
 import (
 	"bytes"
+	"math"
 	"unicode/utf8"
 )
 
@@ -272,7 +273,8 @@ func (rx *Receiver) fatal(err *Error) Event {
 // Due returns the number of replies that the command being answered still has to get; 0 if none is being answered.
 func (rx *Receiver) Due() int { return rx.machine.Due() }
 
-// AppendReply appends r in its wire form and takes note of it. It returns ErrOutOfStep, and dst as it was, if no
+// AppendReply appends r in its wire form and takes note of it. A reply that carries on an exchange is not folded: its text is
+// data, and may be longer than that of others (RFC 4954 section 4). It returns ErrOutOfStep, and dst as it was, if no
 // command waits for a reply, or if r cannot be the reply to the one that does. A 421 answers everything, may be sent at
 // any time, and closes the session.
 func (rx *Receiver) AppendReply(dst []byte, r Reply) ([]byte, error) {
@@ -283,13 +285,16 @@ func (rx *Receiver) AppendReply(dst []byte, r Reply) ([]byte, error) {
 	if _, err := rx.machine.Reply(r.Code); err != nil {
 		return dst, err
 	}
+	longest := maxReplyLine
 	switch rx.machine.Now() {
+	case Exchange:
+		longest = math.MaxInt
 	case Content:
 		rx.text, rx.content = bareScanner{}, decoder{}
 	case Closed:
 		rx.over = true
 	}
-	return AppendReply(dst, r, rx.status && !plain, rx.utf8), nil
+	return appendReply(dst, r, rx.status && !plain, rx.utf8, longest), nil
 }
 
 // SetStatus sets whether replies carry enhanced status codes. The greeting and those to EHLO, HELO and LHLO never do

@@ -28,6 +28,11 @@ const maxReplyLine = 512
 // (RFC 6531 section 3.7.4). Any character that the text must not have becomes a question mark, so that nothing in it
 // can pass for a reply of its own. A code outside 200 to 599 is a mistake of the caller's, and sent as 451.
 func AppendReply(dst []byte, r Reply, status, utf8 bool) []byte {
+	return appendReply(dst, r, status, utf8, maxReplyLine)
+}
+
+// appendReply is AppendReply with lines of up to longest octets.
+func appendReply(dst []byte, r Reply, status, utf8 bool, longest int) []byte {
 	if r.Code < 200 || r.Code > 599 {
 		r.Code, r.Status = 451, Status{}
 	}
@@ -44,7 +49,7 @@ func AppendReply(dst []byte, r Reply, status, utf8 bool) []byte {
 	for {
 		var at int
 		dst, at = head.append(dst)
-		room := maxReplyLine - len("\r\n") - (len(dst) - at)
+		room := longest - len("\r\n") - (len(dst) - at)
 		line, rest, more := cutLine(r.Text, room, utf8)
 		dst = appendText(dst, line, utf8)
 		dst = append(dst, "\r\n"...)

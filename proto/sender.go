@@ -75,7 +75,11 @@ func (tx *Sender) Next() Event {
 	if tx.in.r == tx.in.w {
 		return Event{Kind: NeedInput}
 	}
-	reply, n, err := tx.replies.scan(tx.in.pending(), tx.status, tx.lim)
+	lim := tx.lim
+	if v := tx.machine.Waiting(); v != nil && v.More == Exchange {
+		lim = lim.inExchange()
+	}
+	reply, n, err := tx.replies.scan(tx.in.pending(), tx.status, lim)
 	if err != nil {
 		return tx.fatal(err, "")
 	}

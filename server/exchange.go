@@ -142,6 +142,11 @@ func (x *exchange) Handover(_ context.Context, r proto.Reply, take takeFunc) err
 	c.rx.Restart(proto.Hello)
 	c.setStatus(c.srv.status)
 	c.forgetClient()
+	if c.origin != nil {
+		o := *c.origin
+		o.Protocol, o.Hello, o.Login = "", "", "" // said in the session that is over
+		c.origin = &o
+	}
 	x.handed = true
 	return nil
 }
