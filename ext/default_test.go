@@ -153,7 +153,7 @@ var login = "AUTH PLAIN AGFsaWNlAHNlY3JldCBvZiBhbGljZQ=="
 
 // TestSubmission says to a submission server what users say, and what others do.
 func TestSubmission(t *testing.T) {
-	sales := func(name string) bool { return strings.EqualFold(name, "sales") }
+	sales := func(name string) bool { return name == "sales" }
 	trusted := func(x ext.Info) bool { return x.Hello() == "intranet.example" }
 	const mail = "MAIL FROM:<alice@b.example>"
 	for _, tt := range []struct {

@@ -21,8 +21,8 @@ type SubmissionPolicy struct {
 	// Trusted reports whether the client of x may submit without having authenticated, for instance because it is in a
 	// network of the operator's own (section 4.3). Nil: none may.
 	Trusted func(x Info) bool
-	// Completes reports whether the session completes the single-level domain name, as in <alice@sales>, which then is
-	// given to it as it is. Multi-level names cannot be told from complete ones, and completing them is risky (section
+	// Completes reports whether the session completes the single-level domain name, in lower case, as in <alice@sales>. The
+	// address is given to it as it came. Multi-level names cannot be told from complete ones, and completing them is risky (section
 	// 4.2). Nil: all single-level domains are refused.
 	Completes func(name string) bool
 	// Hold is how long messages can be kept before they are released (RFC 4865); see [FutureRelease]. The zero value is
@@ -91,5 +91,5 @@ func (p SubmissionPolicy) checkRcpt(_ context.Context, _ Info, to proto.Address,
 // qualified reports whether d is fully qualified as far as its form tells, or is completed by the session.
 func (p SubmissionPolicy) qualified(d proto.Domain) bool {
 	name := d.Name()
-	return name == "" || strings.Contains(name, ".") || p.Completes != nil && p.Completes(name)
+	return name == "" || strings.Contains(name, ".") || p.Completes != nil && p.Completes(strings.ToLower(name))
 }

@@ -18,8 +18,12 @@ type Completion struct {
 	// neither a domain name nor an address literal becomes "localhost".
 	Hostname string
 	// Sender is who has submitted the message, in the field Sender, which is added if From does not name this mailbox
-	// and no other (RFC 5322 section 3.6.2). The zero value adds none, and so does an address that is not ASCII.
+	// and no other (RFC 5322 section 3.6.2). The zero value adds none, and so does an address that is not ASCII
+	// or whose domain is not fully qualified.
 	Sender proto.Address
+	// Completes reports whether the session completes the single-level domain name, in lower case, in the fields of the
+	// header as in the envelope; see ext.SubmissionPolicy. Nil: messages with single-level domains are refused.
+	Completes func(name string) bool
 }
 
 // Complete returns a reader of the message that r returns, with what its header lacks: Date and Message-ID, which every
@@ -30,11 +34,12 @@ type Completion struct {
 //
 // The fields are added behind those that the message has. Everything else passes octet for octet as it comes, without being
 // stored: no field is changed, moved or looked at but by its name, except that a copy of a From of up to 4 KiB is kept for
-// Sender. Lines end with CRLF. The header ends at an empty line, at the end of the message, or, as in other servers, at a line that
+// Sender. A message in which the domain of an address is not fully qualified is refused: the reader then returns a *proto.Error with
+// code 554, as a server that alters a message has to (RFC 6409 section 4.2). Lines end with CRLF. The header ends at an empty line, at the end of the message, or, as in other servers, at a line that
 // cannot belong to a header; if something is added there, an empty line is too. The errors of r are passed on, and nothing is added to
 // a message that breaks off.
 func Complete(r io.Reader, add Completion) io.Reader {
-	return &completer{r: bufio.NewReaderSize(r, completeBuffer), add: add}
+	return &completer{r: bufio.NewReaderSize(r, completeBuffer), add: add, scan: domainScan{completes: add.Completes}}
 }
 
 // completeBuffer is how much is read at a time. It has to hold the name of a field, and is longer than any line may be
@@ -48,7 +53,7 @@ const longestFrom = 4096
 type completer struct {
 	r   *bufio.Reader
 	add Completion
-	out []byte // to be returned next
+	out []byte // to be returned next; it may belong to r
 	err error  // behind out
 
 	past   bool // the header is over
@@ -59,7 +64,9 @@ type completer struct {
 	hasDate, hasID, hasSender bool
 	froms                     int
 	inFrom                    bool
-	from                      []byte // the From field, as it came
+	from                      []byte // the value of the From field, as it came
+	inAddresses               bool
+	scan                      domainScan // of the field, if it is one of addresses
 }
 
 func (c *completer) Read(p []byte) (int, error) {
@@ -83,36 +90,92 @@ func (c *completer) Read(p []byte) (int, error) {
 // next reads a line of the header, or a part of one that is long.
 func (c *completer) next() {
 	piece, err := c.r.ReadSlice('\n')
-	c.out, c.err = piece, err
 	if err == bufio.ErrBufferFull {
-		c.err = nil
-	} else if err != nil && err != io.EOF {
+		err = nil
+	}
+	c.out, c.err = piece, err
+	if err != nil && err != io.EOF {
 		return
 	}
 	if len(piece) > 0 {
-		if !c.within && c.ends(piece) {
-			c.past = true
-			c.insert(piece)
-		} else {
-			c.keepFrom(piece)
-		}
-		crlf := bytes.HasSuffix(piece, []byte("\r\n")) || c.cr && len(piece) == 1 && piece[0] == '\n'
-		c.within, c.cr = !crlf, piece[len(piece)-1] == '\r'
+		c.take(piece)
 	}
-	if c.err == nil || c.past {
-		return
-	}
-	if fields := c.fields(); len(fields) > 0 {
-		c.out = bytes.Clone(c.out)
-		if c.within {
-			c.out = append(c.out, "\r\n"...)
-		}
-		c.out = append(c.out, fields...)
+	if err == io.EOF && !c.past {
+		c.atEOF()
 	}
 }
 
-// insert adds the fields that are missing before piece, with which the header is over.
-func (c *completer) insert(piece []byte) {
+func (c *completer) take(piece []byte) {
+	switch {
+	case c.within, c.lines > 0 && (piece[0] == ' ' || piece[0] == '\t'):
+		c.value(piece)
+	default:
+		name, value, ok := fieldName(piece)
+		// A line of mbox, which is no field, is often left before those that are.
+		if ok || c.lines == 0 && bytes.HasPrefix(piece, []byte("From ")) {
+			c.begin(strings.ToLower(name))
+			c.value(value)
+		} else {
+			c.atEnd(piece)
+		}
+		c.lines++
+	}
+	crlf := bytes.HasSuffix(piece, []byte("\r\n")) || c.cr && len(piece) == 1 && piece[0] == '\n'
+	c.within, c.cr = !crlf, piece[len(piece)-1] == '\r'
+}
+
+// begin takes note of a field.
+func (c *completer) begin(name string) {
+	c.finishField()
+	switch name {
+	case "date":
+		c.hasDate = true
+	case "message-id":
+		c.hasID = true
+	case "sender":
+		c.hasSender = true
+	case "from":
+		c.froms++
+	}
+	c.inFrom = name == "from" && !c.add.Sender.IsNull()
+	if c.inAddresses = addressFields[name]; c.inAddresses {
+		c.scan = domainScan{completes: c.add.Completes, name: c.scan.name[:0]}
+	}
+}
+
+// value goes on with the value of the field.
+func (c *completer) value(piece []byte) {
+	if c.inFrom && len(c.from) <= longestFrom {
+		c.from = append(c.from, piece...)
+	}
+	if c.inAddresses && !c.past {
+		c.refuse(c.scan.scan(piece))
+	}
+}
+
+// finishField is called behind a field.
+func (c *completer) finishField() {
+	if c.inAddresses {
+		c.refuse(c.scan.end())
+	}
+	c.inFrom, c.inAddresses = false, false
+}
+
+// refuse ends the reader because of a domain, unless there is none.
+func (c *completer) refuse(domain string) {
+	if domain == "" || c.past {
+		return
+	}
+	c.past, c.out = true, nil
+	c.err = refusal(554, 6, 0, "The domain "+domain+" in the header of the message is not fully qualified")
+}
+
+// atEnd is called when the header is over with the line that begins with piece. It adds the fields before that.
+func (c *completer) atEnd(piece []byte) {
+	if c.finishField(); c.past {
+		return
+	}
+	c.past = true
 	fields := c.fields()
 	if len(fields) == 0 {
 		return
@@ -123,52 +186,34 @@ func (c *completer) insert(piece []byte) {
 	c.out = append(fields, piece...)
 }
 
-// ends reports whether the header is over with the line that begins with piece. If it is not, it takes note of the field.
-func (c *completer) ends(piece []byte) bool {
-	first := c.lines == 0
-	c.lines++
-	if piece[0] == ' ' || piece[0] == '\t' {
-		return first
+// atEOF adds the fields to a message that is over with its header.
+func (c *completer) atEOF() {
+	if c.finishField(); c.past {
+		return
 	}
-	c.inFrom = false
-	name, ok := fieldName(piece)
-	if !ok {
-		// A line of mbox, which is no field, is often left before those that are.
-		return !(first && bytes.HasPrefix(piece, []byte("From ")))
+	c.past = true
+	fields := c.fields()
+	if len(fields) == 0 {
+		return
 	}
-	switch strings.ToLower(name) {
-	case "date":
-		c.hasDate = true
-	case "message-id":
-		c.hasID = true
-	case "sender":
-		c.hasSender = true
-	case "from":
-		c.froms++
-		c.inFrom = true
+	c.out = bytes.Clone(c.out)
+	if c.within {
+		c.out = append(c.out, "\r\n"...)
 	}
-	return false
+	c.out = append(c.out, fields...)
 }
 
 // fieldName returns the name of the field that begins with line, of printable ASCII without a colon (RFC 5322 section
-// 2.2). There may be white space before the colon in what is old (RFC 5322 section 4.5).
-func fieldName(line []byte) (name string, ok bool) {
-	before, _, ok := bytes.Cut(line, []byte{':'})
+// 2.2), and what follows it. There may be white space before the colon in what is old (RFC 5322 section 4.5).
+func fieldName(line []byte) (name string, value []byte, ok bool) {
+	before, value, ok := bytes.Cut(line, []byte{':'})
 	before = bytes.TrimRight(before, " \t")
 	for _, b := range before {
 		if b <= ' ' || b > '~' {
-			return "", false
+			return "", nil, false
 		}
 	}
-	return string(before), ok && len(before) > 0
-}
-
-// keepFrom keeps what belongs to the field From.
-func (c *completer) keepFrom(piece []byte) {
-	if !c.inFrom || c.add.Sender.IsNull() || len(c.from) > longestFrom {
-		return
-	}
-	c.from = append(c.from, piece...)
+	return string(before), value, ok && len(before) > 0
 }
 
 // fields returns those that the header lacks.
@@ -183,7 +228,10 @@ func (c *completer) fields() []byte {
 	if c.hasSender || c.add.Sender.IsNull() || c.fromIs(c.add.Sender) {
 		return b
 	}
-	if path, err := c.add.Sender.AppendPath(nil, false); err == nil && !c.add.Sender.Domain.IsZero() {
+	// What is put there has to be as good as what is asked of the rest (RFC 6409 section 8.1).
+	scan := domainScan{completes: c.add.Completes}
+	path, err := c.add.Sender.AppendPath(nil, false)
+	if err == nil && !c.add.Sender.Domain.IsZero() && scan.scan(path) == "" {
 		b = append(append(append(b, "Sender: "...), path...), "\r\n"...)
 	}
 	return b
@@ -204,8 +252,7 @@ func (c *completer) fromIs(a proto.Address) bool {
 	if c.froms != 1 || len(c.from) > longestFrom {
 		return false
 	}
-	_, value, _ := strings.Cut(string(c.from), ":")
-	list, err := mail.ParseAddressList(strings.TrimSpace(strings.ReplaceAll(value, "\r\n", "")))
+	list, err := mail.ParseAddressList(strings.TrimSpace(strings.ReplaceAll(string(c.from), "\r\n", "")))
 	if err != nil || len(list) != 1 {
 		return false
 	}

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/mail"
@@ -86,6 +87,7 @@ func TestComplete(t *testing.T) {
 		{"U06 a From that is none", "alice@b.example", date + id + "From: @\r\n\r\n", date + id + "From: @\r\n{S}\r\n"},
 		{"U06 a From without end", "alice@b.example", date + id + "From: alice@b.example (" + long + ")\r\n\r\n",
 			date + id + "From: alice@b.example (" + long + ")\r\n{S}\r\n"},
+		{"U06 Sender is not qualified", "alice@host", date + id + "\r\n", date + id + "\r\n"},
 		{"U06 Sender not in ASCII", "jörg@b.example", date + id + "\r\n", date + id + "\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,6 +108,67 @@ func TestComplete(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestU02_Header: a server that alters a message sees to it that the domains in its header are fully qualified (RFC 6409
+// section 4.2).
+func TestU02_Header(t *testing.T) {
+	for _, tt := range []struct{ name, header, want string }{ // want is the domain refused
+		{"alone", "To: a@host", "host"},
+		{"at the end of the header", "To: a@host\r\n\r\n", "host"},
+		{"before another field", "To: a@host\r\nDate: x\r\n\r\n", "host"},
+		{"in a list", "Cc: a@b.example, c@host, d@e.example\r\n", "host"},
+		{"in brackets", "Reply-To: A B <a@host>\r\n", "host"},
+		{"in a group", "Resent-Bcc: team: a@b.example, c@host;\r\n", "host"},
+		{"folded", "From: a\r\n @\r\n\t host\r\n , b@c.example\r\n", "host"},
+		{"behind a comment", "Sender: a@(at (home)) host (x.y)\r\n", "host"},
+		{"quoted", "To: \"a.b@c.d\"@host\r\n", "host"},
+		{"a route", "To: <@host:a@b.example>\r\n", "host"},
+		{"long", "To: a@" + strings.Repeat("h", 5000) + "\r\n", strings.Repeat("h", 64)},
+		{"in UTF-8", "To: a@höst\r\n", "höst"},
+		{"completed", "To: a@SALES, b@host\r\n", "host"},
+
+		{"qualified", "To: a@b.example, C D <c@d.example> (at home), e@f.example\r\n", ""},
+		{"white space about the dots", "To: a@b . example, c@d (x) .example\r\n", ""},
+		{"a literal", "To: a@[192.0.2.1], <b@[IPv6:2001:db8::1]>\r\n", ""},
+		{"a name that is displayed", "To: a@host <a@b.example>, \"c@host\" <c@d.example>, x@host y <e@f.example>\r\n", ""},
+		{"in a comment", "To: a@b.example (a@host, b@host)\r\n", ""},
+		{"behind backslashes", "To: \"\\\"@host, \" <a@b.example> (\\) c@host, )\r\n", ""},
+		{"completed alone", "To: a@sales\r\n", ""},
+		{"nothing", "To:\r\nCc: undisclosed:;\r\nBcc: @\r\n", ""},
+		{"a field of another kind", "Subject: a@host, b@host\r\nMessage-ID: <1@host>\r\nX-To: a@host\r\n", ""},
+		{"the body", "To: a@b.example\r\n\r\nTo: a@host\r\n", ""},
+		{"behind an open quotation mark", "To: \"a\r\nSubject: x@host\r\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sales := func(name string) bool { return name == "sales" }
+			for how, r := range map[string]io.Reader{
+				"whole": strings.NewReader(tt.header), "by octets": iotest.OneByteReader(strings.NewReader(tt.header)),
+			} {
+				_, err := io.ReadAll(server.Complete(r, server.Completion{Completes: sales}))
+				e, ok := errors.AsType[*proto.Error](err)
+				if tt.want == "" && err != nil || tt.want != "" && (!ok || e.Code != 554 || !strings.Contains(e.Text, " "+tt.want+" ")) {
+					t.Errorf("%s: %v, want it to be about %q", how, err, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// TestU02_HeaderReply: the refusal is that of the message, which is read to its end before.
+func TestU02_HeaderReply(t *testing.T) {
+	st := &store{data: func(_ context.Context, r io.Reader) error {
+		_, err := io.Copy(io.Discard, server.Complete(r, server.Completion{}))
+		return err
+	}}
+	p := dial(t, newServer(t, st, server.Options{}))
+	p.hello()
+	p.begin()
+	p.ask("DATA", "354 ")
+	p.ask("From: a@host\r\n\r\nbody\r\n"+strings.Repeat("QUIT\r\n", 9999)+".", "554 5.6.0 The domain host ")
+	p.begin()
+	p.ask("DATA", "354 ", "From: a@host.example\r\n\r\nbody\r\n.", "250 ")
+	p.quit()
 }
 
 // TestU06_Readable has another parser read what was added.
@@ -159,6 +222,9 @@ func FuzzComplete(f *testing.F) {
 			add.Sender = a
 		}
 		once, err := io.ReadAll(server.Complete(strings.NewReader(in), add))
+		if e, ok := errors.AsType[*proto.Error](err); ok && e.Code == 554 {
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
