@@ -17,17 +17,19 @@ const (
 	submissionPort  = "587" // STARTTLS
 )
 
-// DialSubmission is Dial for the submission server host, which is given without a port: port 465, where TLS comes first
-// (RFC 8314 section 3.3), and if no connection can be made to it, port 587, where STARTTLS has to lead to TLS. Port 25 is for
-// relay and never tried. Credentials are sent on neither port before the connection is protected and the server's certificate verified.
+// DialSubmission is Dial for the submission server host, which is given without a port: port 465, where TLS comes
+// first (RFC 8314 section 3.3), and if no connection can be made to it, port 587, where STARTTLS has to lead to TLS.
+// Port 25 is for relay and never tried. Credentials are sent on neither port before the connection is protected and
+// the server's certificate verified, unless Options.AllowInsecureAuth puts up with one that is not.
 //
-// The second port is for a server that does not listen on the first one. If it does, whatever goes wrong there is the outcome: a
-// handshake that fails or a password that is wrong is no better on another port. It is not tried either if there is
-// no such host. A network that swallows what is sent to port 465 delays the second attempt by Timeouts.Connect.
+// The second port is for a server that does not listen on the first one. If it does, whatever goes wrong there is the
+// outcome: a handshake that fails or a password that is wrong is no better on another port. It is not tried either if
+// there is no such host. A network that swallows what is sent to port 465 delays the second attempt by
+// Timeouts.Connect.
 //
-// With Options.TLS being TLSImplicit only port 465 is tried; modes in which mail may travel in clear are refused. The name of
-// the server is a matter of configuration: SRV records (RFC 6186), which anybody in between can forge without DNSSEC, are not
-// looked up (RFC 8314 section 5.1).
+// With Options.TLS being TLSImplicit only port 465 is tried; modes in which mail may travel in clear are refused. The
+// name of the server is a matter of configuration: SRV records (RFC 6186), which anybody in between can forge without
+// DNSSEC, are not looked up (RFC 8314 section 5.1).
 func DialSubmission(ctx context.Context, host string, opt *Options) (*Client, error) {
 	cfg, err := newConfig(opt)
 	if err != nil {

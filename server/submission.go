@@ -26,18 +26,21 @@ type Completion struct {
 	Completes func(name string) bool
 }
 
-// Complete returns a reader of the message that r returns, with what its header lacks: Date and Message-ID, which every
-// message has or should have (RFC 5322 section 3.6), and Sender if it is asked for. A submission server does so for programs that
-// leave them out (RFC 6409 section 8); a relay must not (RFC 5321 section 6.4). In a session's Data:
+// Complete returns a reader of the message that r returns, with what its header lacks: Date and Message-ID, which
+// every message has or should have (RFC 5322 section 3.6), and Sender if it is asked for. A submission server does so
+// for programs that leave them out (RFC 6409 section 8); a relay must not (RFC 5321 section 6.4). In a session's
+// Data:
 //
 //	r = server.Complete(r, server.Completion{Hostname: s.conn.Hostname()})
 //
-// The fields are added behind those that the message has. Everything else passes octet for octet as it comes, without being
-// stored: no field is changed, moved or looked at but by its name, except that a copy of a From of up to 4 KiB is kept for
-// Sender. A message in which the domain of an address is not fully qualified is refused: the reader then returns a *proto.Error with
-// code 554, as a server that alters a message has to (RFC 6409 section 4.2). Lines end with CRLF. The header ends at an empty line, at the end of the message, or, as in other servers, at a line that
-// cannot belong to a header; if something is added there, an empty line is too. The errors of r are passed on, and nothing is added to
-// a message that breaks off.
+// The fields are added behind those that the message has. Everything else passes octet for octet as it comes, and no
+// field is changed or moved. Nothing of it is stored but the value of From, up to 4 KiB, if there may be a Sender. Lines
+// end with CRLF. The header ends at an empty line, at the end of the message, or, as in other servers, at a line that
+// cannot belong to a header; if something is added there, an empty line is too.
+//
+// A server that alters a message has to see to the domains in it (RFC 6409 section 4.2). If that of an address in the
+// header is not fully qualified, the reader returns a *proto.Error with code 554. The errors of r are passed on, and
+// nothing is added to a message that breaks off.
 func Complete(r io.Reader, add Completion) io.Reader {
 	return &completer{r: bufio.NewReaderSize(r, completeBuffer), add: add, scan: domainScan{completes: add.Completes}}
 }
