@@ -15,9 +15,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestInjection checks that nothing a caller passes can become a command of its own: it is refused before a byte of it is sent
-// (checklist e.6).
-func TestInjection(t *testing.T) {
+// TestD21D22_Injection checks that nothing a caller passes can become a command of its own: it is refused before a byte of
+// it is sent.
+func TestD21D22_Injection(t *testing.T) {
 	for _, addr := range []string{
 		"a@b>\r\nRCPT TO:<evil@x",
 		"a@b.example\r\nRCPT TO:<evil@x>",
@@ -330,8 +330,8 @@ func TestPredicates(t *testing.T) {
 	}
 }
 
-// TestErrorText checks that what a server says cannot do anything in a log (checklist G18).
-func TestErrorText(t *testing.T) {
+// TestG18_ErrorText checks that what a server says cannot do anything in a log.
+func TestG18_ErrorText(t *testing.T) {
 	here, there := net.Pipe()
 	go func() {
 		in := &lineReader{r: here}

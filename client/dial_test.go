@@ -61,8 +61,8 @@ func TestGreetings(t *testing.T) {
 	}
 }
 
-// TestWaitsForGreeting checks that nothing is sent before the greeting (checklist A05).
-func TestWaitsForGreeting(t *testing.T) {
+// TestA05_WaitsForGreeting checks that nothing is sent before the greeting.
+func TestA05_WaitsForGreeting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
 		go func() {
@@ -79,7 +79,7 @@ func TestWaitsForGreeting(t *testing.T) {
 	})
 }
 
-// TestHelo checks when HELO follows a refused EHLO (checklist B08, B09, e.3 56).
+// TestHelo checks when HELO follows a refused EHLO.
 func TestHelo(t *testing.T) {
 	credentials := func(o *Options) { o.Credentials, o.AllowInsecureAuth = ext.Password("u", "p"), true }
 	for _, tt := range []struct {
@@ -88,16 +88,16 @@ func TestHelo(t *testing.T) {
 		change func(*Options)
 		helo   bool
 	}{
-		{"500", "500", nil, true},
-		{"502", "502", nil, true},
+		{"B08 500", "500", nil, true},
+		{"B08 502", "502", nil, true},
 		{"501", "501", nil, false},
 		{"504", "504", nil, false},
 		{"550", "550", nil, false},
-		{"451", "451", nil, false},
-		{"421", "421", nil, false},
-		{"TLS required", "502", func(o *Options) { o.TLS = ext.TLSRequired }, false},
+		{"B08 451", "451", nil, false},
+		{"B08 421", "421", nil, false},
+		{"B09 TLS required", "502", func(o *Options) { o.TLS = ext.TLSRequired }, false},
 		{"TLS opportunistic", "502", func(o *Options) { o.TLS = ext.TLSOpportunistic }, true},
-		{"credentials", "502", credentials, false},
+		{"B09 credentials", "502", credentials, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			script := "S: 220 mail.example\nC: EHLO client.example\nS: " + tt.code + " no\n"
@@ -123,8 +123,8 @@ func TestHelo(t *testing.T) {
 
 func atoi(s string) int { return int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]-'0') }
 
-// TestHelloName checks how a client introduces itself (checklist B17, B24, e.6 102).
-func TestHelloName(t *testing.T) {
+// TestB17B24_HelloName checks how a client introduces itself.
+func TestB17B24_HelloName(t *testing.T) {
 	for _, tt := range []struct{ option, want string }{
 		{"client.example", "client.example"},
 		{"münchen.example", "xn--mnchen-3ya.example"},
@@ -339,8 +339,8 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// TestNothingInClear checks that no extension can send anything before TLS where TLS is required.
-func TestNothingInClear(t *testing.T) {
+// TestB09_NothingInClear checks that no extension can send anything before TLS where TLS is required.
+func TestB09_NothingInClear(t *testing.T) {
 	var got error
 	nosy := ext.Extension{
 		Keyword: "XNOSY",
@@ -364,9 +364,9 @@ func TestNothingInClear(t *testing.T) {
 	}
 }
 
-// TestCaps checks what a client knows of the server: keywords in any case, unknown ones too, AUTH in all its forms, and
+// TestB07B19B20_Caps checks what a client knows of the server: keywords in any case, unknown ones too, AUTH in all its forms, and
 // none of what was said before TLS.
-func TestCaps(t *testing.T) {
+func TestB07B19B20_Caps(t *testing.T) {
 	opt := inClear(clienttest.New(t, hello("pipelining", "XFOO a=b", "AUTH PLAIN", "AUTH=LOGIN", "sIzE 99999999999999999999999")))
 	opt.Without = []string{"Pipelining"}
 	c, err := Dial(context.Background(), host, opt)

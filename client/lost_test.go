@@ -34,8 +34,8 @@ func (endless) Read(p []byte) (int, error) {
 	return copy(p, bytes.Repeat([]byte("0123456\r\n"), len(p)/9+1)), nil
 }
 
-// TestBodyFails checks that a body that cannot be read to its end is never given an end (checklist F23).
-func TestBodyFails(t *testing.T) {
+// TestF23_BodyFails checks that a body that cannot be read to its end is never given an end.
+func TestF23_BodyFails(t *testing.T) {
 	broken := errors.New("the disk is gone")
 	half := strings.Repeat("x", 3*blockSize)
 	t.Run("DATA", func(t *testing.T) {
@@ -107,8 +107,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestEightBit checks that octets above 127 are not sent to a server that does not offer to take them (RFC 5321 section 2.4).
-func TestEightBit(t *testing.T) {
+// TestF22_EightBit checks that octets above 127 are not sent to a server that does not offer to take them (RFC 5321 section 2.4).
+func TestF22_EightBit(t *testing.T) {
 	stream := func(s string) *Message {
 		m := message("", "c@d.example")
 		m.Body = oddPieces{strings.NewReader(s)}
@@ -161,9 +161,9 @@ func TestEightBit(t *testing.T) {
 	})
 }
 
-// TestEarlyReplies checks what a reply in the middle of content does: a refusal counts and ends the session
-// (checklist F24), and a success cannot be one (e.7 128).
-func TestEarlyReplies(t *testing.T) {
+// TestF24_EarlyReplies checks what a reply in the middle of content does: a refusal counts and ends the session,
+// and a success cannot be one.
+func TestF24_EarlyReplies(t *testing.T) {
 	m := func() *Message {
 		m := message("", "c@d.example")
 		m.Body = endless{}
@@ -311,8 +311,8 @@ func TestTruncation(t *testing.T) {
 	<-done
 }
 
-// TestHugeReplies checks that what a server says is bounded (checklist G11, e.7 120).
-func TestHugeReplies(t *testing.T) {
+// TestG11_HugeReplies checks that what a server says is bounded.
+func TestG11_HugeReplies(t *testing.T) {
 	for _, piece := range []string{"250-x\r\n", "2", "250-XXXX\r\n"} {
 		here, there := net.Pipe()
 		done := make(chan int)

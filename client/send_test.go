@@ -175,9 +175,9 @@ func checkSendError(t *testing.T, res *Result, err error, verb string) {
 	}
 }
 
-// TestLockStep checks that nothing is sent ahead to a server that does not take groups of commands, and that a refusal ends
+// TestL12_LockStep checks that nothing is sent ahead to a server that does not take groups of commands, and that a refusal ends
 // the transaction at once.
-func TestLockStep(t *testing.T) {
+func TestL12_LockStep(t *testing.T) {
 	c := dial(t, nil, hello()+`
 C: MAIL FROM:<a@b.example>
 S: 550 no
@@ -220,8 +220,8 @@ S: 221 bye`)
 	}
 }
 
-// TestMoreRecipientsThanRoom checks that the recipients for whom a transaction had no room get one of their own.
-func TestMoreRecipientsThanRoom(t *testing.T) {
+// TestE20_MoreRecipientsThanRoom checks that the recipients for whom a transaction had no room get one of their own.
+func TestE20_MoreRecipientsThanRoom(t *testing.T) {
 	first := `C: MAIL FROM:<a@b.example>
 C: RCPT TO:<c0@d.example>
 C: RCPT TO:<c1@d.example>
@@ -271,8 +271,8 @@ S: 250 ok
 	})
 }
 
-// TestContent checks the octets that are sent for content, by DATA and in chunks.
-func TestContent(t *testing.T) {
+// TestF19_Content checks the octets that are sent for content, by DATA and in chunks.
+func TestF19_Content(t *testing.T) {
 	long := strings.Repeat(".2345678\n", 50000)
 	for _, tt := range []struct{ name, body, text string }{
 		{"N17 F20 empty", "", ""},
@@ -359,9 +359,9 @@ S: 250 ok`)
 	}
 }
 
-// TestManyRecipients sends 5000 RCPT to a server that does not read on before each reply was taken, over a pipe that holds
+// TestL16_ManyRecipients sends 5000 RCPT to a server that does not read on before each reply was taken, over a pipe that holds
 // nothing (RFC 2920 section 3.1).
-func TestManyRecipients(t *testing.T) {
+func TestL16_ManyRecipients(t *testing.T) {
 	c, srv := pipe(t, "PIPELINING")
 	var to []string
 	for i := range 5000 {

@@ -15,8 +15,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestTimeouts checks each default of RFC 5321 section 4.5.3.2, to the second, and that the connection is not used again.
-func TestTimeouts(t *testing.T) {
+// TestG16I01I02_Timeouts checks each default of RFC 5321 section 4.5.3.2, to the second, and that the connection is not used again.
+func TestG16I01I02_Timeouts(t *testing.T) {
 	one := func(ctx context.Context, c *Client) error {
 		_, err := c.Send(ctx, message("hello\r\n", "c@d.example"))
 		return err
@@ -97,7 +97,7 @@ func TestBlockTimeout(t *testing.T) {
 	})
 }
 
-// TestDrip checks that a reply has to be complete in time, however often an octet of it arrives (checklist e.7 126).
+// TestDrip checks that a reply has to be complete in time, however often an octet of it arrives.
 func TestDrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
@@ -120,8 +120,8 @@ func TestDrip(t *testing.T) {
 	})
 }
 
-// TestContext checks that a context bounds what it is given for, and closes the connection if a reply is outstanding.
-func TestContext(t *testing.T) {
+// TestI03_Context checks that a context bounds what it is given for, and closes the connection if a reply is outstanding.
+func TestI03_Context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := dial(t, nil, hello()+"C: NOOP\nS: 250 ok\nC: NOOP\nHANGUP")
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -144,9 +144,9 @@ func TestContext(t *testing.T) {
 	})
 }
 
-// TestUnsolicited checks that a reply nobody asked for ends the session before the next command can take it for its own
-// (checklist G15), and that the end of an idle session is noticed.
-func TestUnsolicited(t *testing.T) {
+// TestG15_Unsolicited checks that a reply nobody asked for ends the session before the next command can take it for its own,
+// and that the end of an idle session is noticed.
+func TestG15_Unsolicited(t *testing.T) {
 	for _, tt := range []struct {
 		say  string
 		want func(error) bool
@@ -185,8 +185,8 @@ func TestUnsolicited(t *testing.T) {
 	}
 }
 
-// TestClose checks that QUIT is said, and that its reply can be anything or nothing (checklist H13 to H15).
-func TestClose(t *testing.T) {
+// TestH13H14H15_Close checks that QUIT is said, and that its reply can be anything or nothing.
+func TestH13H14H15_Close(t *testing.T) {
 	for _, end := range []string{"S: 221 bye", "S: 500 what", "S: 421 bye", "S: nonsense", "CLOSE"} {
 		c := dial(t, nil, hello()+"C: QUIT\n"+end)
 		if err := c.Close(); err != nil {

@@ -33,7 +33,7 @@ func TestV10_LimitsAdvertise(t *testing.T) {
 func TestV10_LimitsEnforced(t *testing.T) {
 	e := Limits()
 	x := &fakeServer{session: rationed{&Quota{MailMax: 2, RcptDomainMax: 2}}}
-	for i, want := range []string{"", "", "421 4.7.0 ", "421 4.7.0 "} { // checklist E12
+	for i, want := range []string{"", "", "421 4.7.0 ", "421 4.7.0 "} {
 		if got := wire(t, e.CheckMail(t.Context(), x, proto.Address{}, nil), false); want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("MAIL %d: %q, want %q", i, got, want)
 		}

@@ -215,7 +215,7 @@ func TestW12_ETRNReplies(t *testing.T) {
 }
 
 // TestB04_Offered compares what is offered to a session that can do everything with what is to one that can do nothing, and
-// finds that the parameters are known only where they are offered (checklist C16).
+// finds that the parameters are known only where they are offered.
 func TestB04_Offered(t *testing.T) {
 	for _, tt := range []struct {
 		session server.Session

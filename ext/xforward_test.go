@@ -64,7 +64,7 @@ func TestXforwardNot(t *testing.T) {
 	if got := none.serve(t, Xforward(proxies...), "NAME=x"); !strings.HasPrefix(got, "502 5.5.1 ") || offers(none) {
 		t.Errorf("where origins are not recorded: %q, offered is %t", got, offers(none))
 	}
-	// Row 161 of checklist e.9: whoever speaks for another has no facts to tell.
+	// Whoever speaks for another has no facts to tell.
 	other := &fakeServer{peer: proxy, session: &recorder{}, origin: &Origin{Name: "c.example"}}
 	if got := other.serve(t, Xforward(proxies...), "NAME=x"); !strings.HasPrefix(got, "550 5.7.1 ") || offers(other) {
 		t.Errorf("after XCLIENT: %q, offered is %t", got, offers(other))

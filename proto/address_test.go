@@ -133,8 +133,8 @@ func TestParseAddressHint(t *testing.T) {
 // RFC 5322 section 3.2.3: the characters of an atom.
 const atext = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~"
 
-// TestAtext is row D11: which octets a local part can have without quotes, with them, and written from an Address.
-func TestAtext(t *testing.T) {
+// TestD11_Atext is row D11: which octets a local part can have without quotes, with them, and written from an Address.
+func TestD11_Atext(t *testing.T) {
 	d := mustDomain(t, "d")
 	for c := range 256 {
 		octet := string([]byte{byte(c)})

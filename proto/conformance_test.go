@@ -16,10 +16,6 @@ import (
 	"smtpkit.example/smtp/proto/prototest"
 )
 
-// filling are the groups of the list that are being filled. A test may have the name of a rule there that is not listed
-// yet; what is listed there must have a test as anywhere else.
-const filling = "ABCDEFGHIJKL"
-
 var (
 	ruleRow    = regexp.MustCompile(`^\| ([A-Z]\d\d) \| (\S.*\S) \| (\S.*\S) \|$`)
 	ruleGroup  = regexp.MustCompile(`^## ([A-Z]): `)
@@ -33,8 +29,8 @@ var (
 func TestConformance(t *testing.T) {
 	listed := listedRules(t)
 	carried := carriedRules(t)
-	if len(carried) < 100 {
-		t.Errorf("%d rules are in the names of tests", len(carried))
+	if len(listed) < 300 {
+		t.Errorf("%d rules are listed", len(listed))
 	}
 	for _, rule := range listed {
 		if len(carried[rule]) == 0 {
@@ -42,7 +38,7 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	for rule, places := range carried {
-		if !slices.Contains(listed, rule) && !strings.Contains(filling, rule[:1]) {
+		if !slices.Contains(listed, rule) {
 			t.Errorf("%v: %s is in the name of a test, and not in CONFORMANCE.md", places, rule)
 		}
 	}

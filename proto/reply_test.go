@@ -53,9 +53,9 @@ func TestAppendReply(t *testing.T) {
 	}
 }
 
-// TestAppendReplyFolds checks that no line has more than 512 octets, whatever it is made of (RFC 5321
+// TestG03_AppendReplyFolds checks that no line has more than 512 octets, whatever it is made of (RFC 5321
 // section 4.5.3.1.5).
-func TestAppendReplyFolds(t *testing.T) {
+func TestG03_AppendReplyFolds(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	tests := []struct {
 		name   string

@@ -27,7 +27,7 @@ func TestAppendXtext(t *testing.T) {
 	}
 }
 
-func TestDecodeXtext(t *testing.T) {
+func TestC21_DecodeXtext(t *testing.T) {
 	for _, test := range []struct{ in, want string }{ // C21
 		{"", ""},
 		{"Bob@Example.COM", "Bob@Example.COM"},

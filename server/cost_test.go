@@ -119,8 +119,8 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestOneWritePerGroup: the replies to what came in one piece leave in one piece (RFC 2920 section 3.2).
-func TestOneWritePerGroup(t *testing.T) {
+// TestL02L05_OneWritePerGroup: the replies to what came in one piece leave in one piece (RFC 2920 section 3.2).
+func TestL02L05_OneWritePerGroup(t *testing.T) {
 	m := newMemory()
 	defer serveMemory(t, discardServer(t), m)()
 	group := "MAIL FROM:<a@b.example>\r\n" + strings.Repeat("RCPT TO:<c@d.example>\r\n", 50) + "DATA\r\n"

@@ -25,7 +25,7 @@ func withData(t *testing.T, opt server.Options, data func(context.Context, io.Re
 
 func readNothing(context.Context, io.Reader) error { return nil }
 
-func TestContentIsExact(t *testing.T) {
+func TestF05F07_ContentIsExact(t *testing.T) {
 	const text = "Subject: x\r\n\r\n.dot\r\n..two\r\n\r\nno\x00 \xff end\r\n"
 	for name, read := range map[string]func(io.Reader) (string, error){
 		"ReadAll": func(r io.Reader) (string, error) {
@@ -66,8 +66,8 @@ func TestContentIsExact(t *testing.T) {
 	}
 }
 
-// TestUnreadContent: what Data leaves is passed over, and counts.
-func TestUnreadContent(t *testing.T) {
+// TestF15_UnreadContent: what Data leaves is passed over, and counts.
+func TestF15_UnreadContent(t *testing.T) {
 	refuse := func(context.Context, io.Reader) error { return &proto.Error{Code: 550, Text: "spam"} }
 	opt := server.Options{MaxSize: 2 << 20}
 	for _, c := range []struct {
@@ -120,8 +120,8 @@ func TestReaderRefusesContent(t *testing.T) {
 	}
 }
 
-// TestEndlessContent: a client that goes on sending what was refused is given up.
-func TestEndlessContent(t *testing.T) {
+// TestF16_EndlessContent: a client that goes on sending what was refused is given up.
+func TestF16_EndlessContent(t *testing.T) {
 	p, _ := withData(t, server.Options{MaxSize: 1 << 20}, func(_ context.Context, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
 		return err

@@ -249,7 +249,7 @@ func TestUTF8(t *testing.T) {
 	}
 }
 
-func TestLax(t *testing.T) {
+func TestC14C15_Lax(t *testing.T) {
 	for _, c := range []struct {
 		lax  bool
 		want string

@@ -27,8 +27,8 @@ func inBubble(t *testing.T, want time.Duration, f func(t *testing.T)) {
 	})
 }
 
-// TestCommandTimeout: it is 5 minutes for a whole line, however it dribbles in (RFC 5321 section 4.5.3.2.7).
-func TestCommandTimeout(t *testing.T) {
+// TestH16_CommandTimeout: it is 5 minutes for a whole line, however it dribbles in (RFC 5321 section 4.5.3.2.7).
+func TestH16_CommandTimeout(t *testing.T) {
 	t.Run("silence", func(t *testing.T) {
 		inBubble(t, 5*time.Minute, func(t *testing.T) {
 			p := dial(t, newServer(t, &store{}, server.Options{}))
@@ -100,8 +100,8 @@ func (s authSession) Authenticate(_ context.Context, user, password string) erro
 	return nil
 }
 
-// TestContentTimeout: it is renewed with each block, and the time that the session takes does not count.
-func TestContentTimeout(t *testing.T) {
+// TestH17_ContentTimeout: it is renewed with each block, and the time that the session takes does not count.
+func TestH17_ContentTimeout(t *testing.T) {
 	block := strings.Repeat("12345678\r\n", 10000)
 	t.Run("renewed", func(t *testing.T) {
 		inBubble(t, 40*time.Minute, func(t *testing.T) {
@@ -161,8 +161,8 @@ func TestContentTimeout(t *testing.T) {
 	})
 }
 
-// TestMinRate: after the grace, content has to come at 100 octets a second.
-func TestMinRate(t *testing.T) {
+// TestI09_MinRate: after the grace, content has to come at 100 octets a second.
+func TestI09_MinRate(t *testing.T) {
 	trickle := func(t *testing.T, size int) time.Duration {
 		p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) error {
 			_, err := io.Copy(io.Discard, r)
@@ -263,7 +263,7 @@ func TestNegativeTimeoutsAreNone(t *testing.T) {
 	})
 }
 
-func TestMaxErrors(t *testing.T) {
+func TestC23_MaxErrors(t *testing.T) {
 	for _, c := range []struct {
 		say, want string
 		n         int
@@ -301,7 +301,7 @@ func TestMaxErrors(t *testing.T) {
 	}
 }
 
-func TestMaxRefusedRcpts(t *testing.T) {
+func TestH09_MaxRefusedRcpts(t *testing.T) {
 	st := &store{rcpt: func(_ context.Context, to proto.Address, _ proto.Params) error {
 		if to.Local == "reject" {
 			return &proto.Error{Code: 550, Text: "no"}
@@ -326,7 +326,7 @@ func TestMaxRefusedRcpts(t *testing.T) {
 	<-p.done
 }
 
-func TestMaxRcpts(t *testing.T) {
+func TestE10_MaxRcpts(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{MaxRcpts: 100}))
 	p.hello()
@@ -345,8 +345,8 @@ func TestMaxRcpts(t *testing.T) {
 	}
 }
 
-// TestHTTP: a request has one reply at most, and nothing in it is carried out.
-func TestHTTP(t *testing.T) {
+// TestC22_HTTP: a request has one reply at most, and nothing in it is carried out.
+func TestC22_HTTP(t *testing.T) {
 	for _, say := range []string{
 		"GET / HTTP/1.1\r\nHost: mail.example\r\n\r\nMAIL FROM:<a@b.example>\r\n",
 		"POST /x HTTP/1.0\r\n\r\nEHLO x\r\n",
@@ -363,7 +363,7 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-func TestMaxConns(t *testing.T) {
+func TestA04I07_MaxConns(t *testing.T) {
 	st := &store{}
 	srv := newServer(t, st, server.Options{MaxConns: 2})
 	a, b := dial(t, srv), dial(t, srv)

@@ -84,7 +84,7 @@ func TestReply421Closes(t *testing.T) {
 	}
 }
 
-func TestRefusedByGreeting(t *testing.T) {
+func TestA02_RefusedByGreeting(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		err    error
@@ -262,8 +262,8 @@ func (s panicky) Close() error {
 	return nil
 }
 
-// TestPanic: it is answered 421, is logged, and ends that connection only.
-func TestPanic(t *testing.T) {
+// TestG20H19_Panic: it is answered 421, is logged, and ends that connection only.
+func TestG20H19_Panic(t *testing.T) {
 	var log bytes.Buffer
 	where := "NewSession"
 	b := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {

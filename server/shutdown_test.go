@@ -97,8 +97,8 @@ func TestListenerClosed(t *testing.T) {
 	}
 }
 
-// TestShutdown: who has nothing in hand is told 421 at once, the others when they are done.
-func TestShutdown(t *testing.T) {
+// TestH11_Shutdown: who has nothing in hand is told 421 at once, the others when they are done.
+func TestH11_Shutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &store{}
 		srv := newServer(t, authStore{st}, server.Options{AllowInsecureAuth: true})
@@ -353,8 +353,8 @@ func TestShutdownWhileAcceptFails(t *testing.T) {
 	})
 }
 
-// TestImplicitTLS: a client that stalls in the handshake delays nobody, and is not told anything in clear.
-func TestImplicitTLS(t *testing.T) {
+// TestA11_ImplicitTLS: a client that stalls in the handshake delays nobody, and is not told anything in clear.
+func TestA11_ImplicitTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	st := &store{}
 	srv := newServer(t, st, server.Options{TLSConfig: config})

@@ -191,7 +191,7 @@ func TestW15_BadHeader(t *testing.T) {
 	}
 }
 
-// TestSlowHeader shows that a slow proxy delays nobody, and is given up in the end (checklist e.9 162).
+// TestSlowHeader shows that a slow proxy delays nobody, and is given up in the end.
 func TestSlowHeader(t *testing.T) {
 	for _, limit := range []time.Duration{0, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
@@ -309,7 +309,7 @@ func TestAcceptError(t *testing.T) {
 }
 
 // TestClientAndServer has our client, behind a header, talk to our server: in clear, and with TLS from the first octet
-// behind the header (checklist e.9 162).
+// behind the header.
 func TestClientAndServer(t *testing.T) {
 	theirs, ours := certificates(t)
 	for _, implicit := range []bool{false, true} {
