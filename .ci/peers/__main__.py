@@ -1,6 +1,6 @@
-"""Real mail software talks to the example programs, in both directions, on loopback ports only.
+"""Real mail software talks to the examples, and to a program with every extension, both ways and on loopback only.
 
-    /usr/bin/python3 .ci/peers --receive BINARY --send BINARY --exim BINARY [--only REGEXP]
+    /usr/bin/python3 .ci/peers --receive BINARY --send BINARY --ours BINARY --exim BINARY [--only REGEXP]
 
 Needs root, since Postfix does, and the packages that .ci/run installs. It exits with 0 only if at least one case ran
 and all passed.
@@ -18,7 +18,7 @@ from bench import Bench, Report, die  # noqa: E402
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for program in ("receive", "send", "exim"):
+    for program in ("receive", "send", "ours", "exim"):
         args.add_argument("--" + program, required=True, type=os.path.abspath, metavar="BINARY")
     args.add_argument("--only", default="", metavar="REGEXP", help="run the cases whose names match")
     args = args.parse_args()
@@ -27,14 +27,25 @@ def main():
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, lambda *_: sys.exit("peers: ended by a signal"))
 
+    import auth
+    import dovecot
+    import extended
+    import extensions
     import into
     import outof
 
     report = Report(os.path.join(os.path.dirname(os.path.abspath(__file__)), "exemptions"), args.only)
-    bench = Bench(args.receive, args.send)
+    bench = Bench(args.receive, args.send, args.ours)
     try:
-        mta = into.all_peers(report, bench, args.exim)
+        servers = auth.Servers(bench)
+        relays = auth.Relays(bench, servers)
+        ours = extensions.Ends(bench)
+        mta = into.all_peers(report, bench, args.exim, dovecot.Dovecot(bench, into.USER, into.PASSWORD, auth.TOKEN),
+                             relays.transports() | ours.transports(), relays.routes() + ours.routes())
         outof.all_peers(report, bench, mta)
+        auth.all_peers(report, bench, mta, servers, relays)
+        extensions.all_peers(report, bench, mta, ours)
+        extended.all_peers(report, bench, mta, ours)
     finally:
         clean = bench.close()
     sys.exit(0 if report.close() and clean else 1)

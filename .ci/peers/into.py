@@ -280,7 +280,8 @@ def logged(system, pattern):
 SUBMITTED = {"tls": True, "auth": USER}
 
 
-def all_peers(report, bench, exim_binary):
+def all_peers(report, bench, exim_binary, dovecot, transports, routes):
+    """Run the cases and return the mail systems. They ask dovecot, and have more transports and routes than those here."""
     for which, message in MESSAGES.items():
         bench.write(which + ".eml", message)
     submission = Receive(bench, "submission", "-require-auth")
@@ -289,8 +290,8 @@ def all_peers(report, bench, exim_binary):
         "Postfix": postfix.Postfix(bench, USER, PASSWORD, {
             "smtp.relay.example": f"smtp:[127.0.0.1]:{relay.smtp}",
             "submit.relay.example": f"submit:[127.0.0.1]:{submission.smtp}",
-            "lmtp.relay.example": f"lmtp:inet:[127.0.0.1]:{relay.lmtp}"}),
-        "Exim": exim.Exim(bench, exim_binary, USER, PASSWORD, relay, submission),
+            "lmtp.relay.example": f"lmtp:inet:[127.0.0.1]:{relay.lmtp}"} | transports, dovecot),
+        "Exim": exim.Exim(bench, exim_binary, USER, PASSWORD, relay, submission, routes),
     }
     from_clients(report, bench, submission, relay)
     from_systems(report, mta, submission, relay)

@@ -1,4 +1,5 @@
 // Sends one raw message with nodemailer: node nodemailer.js PORT starttls|tls USER PASSWORD FILE FROM TO...
+// The environment may have more options in JSON: TRANSPORT for those of the transport, MESSAGE for those of the message.
 'use strict';
 
 const fs = require('fs');
@@ -13,9 +14,12 @@ const transport = nodemailer.createTransport({
   requireTLS: true,
   tls: { servername: 'peer.example' },
   auth: { user, pass },
+  ...JSON.parse(process.env.TRANSPORT || '{}'),
 });
 
-transport.sendMail({ envelope: { from, to }, raw: fs.readFileSync(file) }).then(
+const more = JSON.parse(process.env.MESSAGE || '{}');
+
+transport.sendMail({ envelope: { from, to }, raw: fs.readFileSync(file), ...more }).then(
   (info) => process.exit(info.rejected.length ? 1 : 0),
   (err) => {
     console.error(err);

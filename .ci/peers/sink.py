@@ -12,6 +12,7 @@ import threading
 
 from bench import Failure, port
 from messages import unstuffed
+import gsasl
 
 
 class Sink:
@@ -19,12 +20,13 @@ class Sink:
 
     keywords are the lines of its EHLO reply; tls is "starttls", "implicit" or empty; users maps names to passwords;
     replies maps the beginning of a command to the reply it gets in place of the usual one, with "CONNECT" for the
-    greeting and "." for the end of the content, and an empty reply hangs up.
+    greeting and "." for the end of the content, and an empty reply hangs up. sasl makes the server side of a mechanism
+    from its name and the connection, as gsasl.server does; without it, the users log in by PLAIN and LOGIN.
     """
 
-    def __init__(self, bench, keywords=(), tls="", users=None, replies=None):
+    def __init__(self, bench, keywords=(), tls="", users=None, replies=None, sasl=None):
         self.bench, self.keywords, self.tls = bench, keywords, tls
-        self.users, self.replies = users or {}, replies or {}
+        self.users, self.replies, self.sasl = users or {}, replies or {}, sasl
         self.sessions = []
         self.port = port()
         self.listener = socket.create_server(("127.0.0.1", self.port))
@@ -146,6 +148,8 @@ class Session:
 
     def do_auth(self, line):
         _, mechanism, *initial = line.split(" ")
+        if self.sink.sasl:
+            return self.exchange(line, self.sink.sasl(mechanism, self.conn), *initial)
         if mechanism.upper() == "PLAIN":
             _, user, password = decode(initial[0] if initial else self.ask("")).split("\0")
         else:
@@ -156,8 +160,26 @@ class Session:
             return self.reply("235 2.7.0 welcome", line)[0]
         return self.reply("535 5.7.8 wrong user or password", line)[0]
 
+    def exchange(self, line, server, response=""):
+        """Carry on an exchange until the mechanism is content; what it says last is a challenge (RFC 4954 section 4)."""
+        try:
+            more = True
+            while more:
+                challenge, more = server.step(response)
+                if more or challenge:
+                    response = self.ask_encoded(challenge)
+            server.verify()
+        except gsasl.Refused:
+            return self.reply("535 5.7.8 refused", line)[0]
+        finally:
+            server.close()
+        return self.reply("235 2.7.0 welcome", line)[0]
+
     def ask(self, challenge):
-        self.conn.sendall(b"334 " + base64.b64encode(challenge.encode()) + b"\r\n")
+        return self.ask_encoded(base64.b64encode(challenge.encode()).decode())
+
+    def ask_encoded(self, challenge):
+        self.conn.sendall(f"334 {challenge}\r\n".encode())
         return self.line()
 
     def do_mail(self, line):
