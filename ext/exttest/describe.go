@@ -52,6 +52,13 @@ func (s *suite) description() {
 	if s.hopeless {
 		return
 	}
+	for i := range s.samples {
+		for _, text := range slices.Concat(s.samples[i].Mail, s.samples[i].Rcpt) {
+			if parse(text) == nil {
+				s.broken(ruleValue, "%q in the Sample are not parameters: write them as in a command, such as \"KEY=value FLAG\"", text)
+			}
+		}
+	}
 	s.describeVerbs()
 	s.describeParams("MAIL", s.e.Mail, func(e *ext.Extension) []ext.Param { return e.Mail })
 	s.describeParams("RCPT", s.e.Rcpt, func(e *ext.Extension) []ext.Param { return e.Rcpt })
@@ -82,6 +89,9 @@ func (s *suite) describeParams(command string, params []ext.Param, of func(*ext.
 		}
 		if strings.HasPrefix(s.e.Keyword, "X") && p.Key[0] != 'X' && !known {
 			s.broken(ruleDefinition, "the %s parameter %s of a private extension has to begin with X, as its keyword does", command, p.Key)
+		}
+		if p.Binary != "" && p.Values != nil && !slices.Contains(p.Values, p.Binary) {
+			s.broken(ruleDefinition, "the Binary of the %s parameter %s is %q, which is none of its Values", command, p.Key, p.Binary)
 		}
 		for _, v := range p.Values {
 			switch {

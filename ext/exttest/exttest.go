@@ -55,7 +55,7 @@ func Check(e ext.Extension, samples ...Sample) error {
 
 // patience is how long a function of the extension's, or a reply, may take. A few times it may take longer; then the test is
 // given up.
-var patience = 10 * time.Second
+const patience = 10 * time.Second
 
 // examine runs the parts of the test one after the other, and tells of each what it has found.
 func examine(e ext.Extension, samples []Sample, tell func(part string, flaws []error)) {

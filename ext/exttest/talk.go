@@ -17,7 +17,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// An answer is a reply as it came, with all of its lines. The zero value stands for a connection that was closed.
+// An answer is a reply as it came, with all of its lines. The zero value stands for none.
 type answer struct {
 	code int
 	raw  string
@@ -25,7 +25,7 @@ type answer struct {
 
 func (a answer) String() string {
 	if a.code == 0 {
-		return "the end of the connection"
+		return "not at all"
 	}
 	return strconv.Quote(a.raw)
 }
@@ -170,6 +170,9 @@ func (t *talk) ask(line string) answer {
 // close ends the connection, and waits for the server to end it as well.
 func (t *talk) close() {
 	t.raw.Close()
+	for range t.answers {
+		// what nobody has asked for must not keep listen
+	}
 	t.slow.done(t.ended)
 	t.cancel()
 }

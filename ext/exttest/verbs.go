@@ -161,23 +161,41 @@ func (st *stage) reach(in proto.State) (t *talk, a answer, ok bool) {
 	return t, a, false
 }
 
-// states says the verb in every state.
+// states says the verb in every state: where it may be sent, and where it may not.
 func (b *barrage) states() {
-	steps := b.st.steps()
 	text, _, ok := b.command(b.easy())
-	for i := range steps {
-		state := steps[i].state
-		if b.v.In&state != 0 || !ok || state == proto.Chunks && (!has(b.st.list, "CHUNKING") || b.s.e.Chunk != "") {
+	for _, step := range b.st.steps() {
+		if step.state == proto.Chunks && (!has(b.st.list, "CHUNKING") || b.s.e.Chunk != "") {
 			continue
 		}
-		t, _, _ := b.st.reach(state)
+		if b.v.In&step.state != 0 {
+			for _, args := range append(slices.Clone(b.said), "", "x", b.easy()) {
+				b.say(b.v.Name, args, step.state)
+			}
+			continue
+		}
+		if !ok {
+			continue
+		}
+		t, _, _ := b.st.reach(step.state)
 		t.say(text)
 		if a := t.hear(); a.code != 503 {
-			b.s.broken(ruleOrder, "%s in the state %v, where it may not be sent, is answered %v, want 503", b.v.Name, state, a)
-		} else if next := t.ask("RSET"); next.code != 250 {
-			b.s.broken(ruleOrder, "after %s in the state %v RSET is answered %v", b.v.Name, state, next)
+			b.s.broken(ruleOrder, "%s in the state %v, where it may not be sent, is answered %v, want 503", b.v.Name, step.state, a)
+		} else {
+			b.stays(t, step.state, step.state)
 		}
 		t.close()
+	}
+}
+
+// stays finds out whether a session that was in a state, and is to be in next, goes on from there.
+func (b *barrage) stays(t *talk, state, next proto.State) {
+	on := map[proto.State]string{proto.Hello: b.st.hello(), proto.Ready: from, proto.Mail: to, proto.Rcpt: "DATA"}[next]
+	if on == "" {
+		return
+	}
+	if a := t.ask(on); a.code/100 != 2 && a.code != 354 {
+		b.s.broken(ruleOrder, "after %s in the state %v, which leads to %v, %s is answered %v", b.v.Name, state, next, on, a)
 	}
 }
 
@@ -200,26 +218,27 @@ func (b *barrage) arguments() {
 		if b.s.slow.exceeded() {
 			return
 		}
-		upper, okUpper := b.say(b.v.Name, args)
-		lower, okLower := b.say(strings.ToLower(b.v.Name), args)
+		upper, okUpper := b.say(b.v.Name, args, b.v.In)
+		lower, okLower := b.say(strings.ToLower(b.v.Name), args, b.v.In)
 		if okUpper && okLower && upper != lower {
 			b.s.broken(ruleCase, "%s is answered %d in upper and %d in lower case: verbs have none", clip(with(b.v.Name, args)), upper, lower)
 		}
 	}
 	if b.v.Payload == nil {
-		if code, ok := b.say(b.v.Name, fill+"x"); ok && code != 500 {
+		if code, ok := b.say(b.v.Name, fill+"x", b.v.In); ok && code != 500 {
 			b.s.broken(ruleLine, "%s in a line of %d octets is answered %d, want 500", b.v.Name, limit+1, code)
 		}
 	}
 }
 
-// say says the verb once, and looks at the replies until the end of the command. It returns the code of the first.
-func (b *barrage) say(name, args string) (code int, ok bool) {
+// say says the verb once in the first of the states, and looks at the replies until the end of the command. It returns the
+// code of the first.
+func (b *barrage) say(name, args string, in proto.State) (code int, ok bool) {
 	text, row, ok := b.command(args)
 	if !ok {
 		return 0, false
 	}
-	t, before, found := b.st.reach(b.v.In)
+	t, before, found := b.st.reach(in)
 	defer t.close()
 	if !found || before.code == 0 || before.code >= 400 {
 		return 0, false
@@ -259,6 +278,11 @@ func (b *barrage) say(name, args string) (code int, ok bool) {
 	}
 	if end := t.ask("XEXTTEST-UNKNOWN"); end.code != 500 {
 		b.s.broken(ruleReply, "a command after %s is answered %v, want the 500 of one that is unknown: every command has exactly one reply", what, end)
+		return code, true
+	}
+	if in&(in-1) == 0 {
+		next, _ = row.After(in, a.code)
+		b.stays(t, in, next)
 	}
 	return code, true
 }
@@ -270,7 +294,7 @@ func (b *barrage) group() {
 	if !ok || row.More != 0 || row.OK == proto.Handover || row.Replies != nil {
 		return
 	}
-	single, _ := b.say(b.v.Name, args)
+	single, _ := b.say(b.v.Name, args, b.v.In)
 	t, before, found := b.st.reach(b.v.In)
 	defer t.close()
 	if !found || before.code >= 400 || single == 421 {
