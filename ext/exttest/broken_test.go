@@ -197,7 +197,7 @@ var broken = []struct {
 	}, "the Sample says that it is valid", "RFC 5321 section 4.1.1.11"},
 	{"Check too lax", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Mail[0].Check = nil
-	}, "want 501: let Check refuse it", "RFC 5321 section 4.1.1.11"},
+	}, "want 501: let Check refuse it", "RFC 5321 section 4.2.2"},
 	{"CheckMail for a case", func(e *ext.Extension, _ *exttest.Sample) {
 		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
 			if kind, ok := p.Get("XKIND"); ok && kind != "LARGE" && kind != "SMALL" {

@@ -13,6 +13,7 @@ const (
 	ruleOffer      = "RFC 5321 section 4.1.1.1"
 	ruleValue      = "RFC 5321 section 4.1.2"
 	ruleUnknown    = "RFC 5321 section 4.1.1.11"
+	ruleSyntax     = "RFC 5321 section 4.2.2"
 	ruleLine       = "RFC 5321 section 4.5.3.1.4"
 	ruleReplyLine  = "RFC 5321 section 4.5.3.1.5"
 	ruleCase       = "RFC 5321 section 2.4"

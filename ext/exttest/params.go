@@ -6,6 +6,7 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
 )
 
 // A command is MAIL or RCPT, with what there is to say about its parameters.
@@ -52,7 +53,7 @@ func (s *suite) parameters() {
 			}
 			for _, text := range c.bad {
 				if a := c.ask(text); a.code != 501 {
-					s.broken(ruleUnknown, "%s with %s is answered %v, want 501: let Check refuse it", c.name, text, a)
+					s.broken(ruleSyntax, "%s with %s is answered %v, want 501: let Check refuse it", c.name, text, a)
 				}
 			}
 		}
@@ -76,27 +77,27 @@ func (s *suite) parameter(c, other *command, p *ext.Param) {
 	text := list[0]
 	own, rest := apart(text, p)
 	own.Key = strings.ToLower(own.Key)
-	s.expect(c, text+" "+write(proto.Params{own}), 501, "given twice")
+	s.malformed(c, text+" "+write(proto.Params{own}), "given twice")
 	alone := func(own string) string { return with(write(rest), own) }
 	switch {
 	case p.Flag:
-		s.expect(c, alone(p.Key+"=x"), 501, "a flag with a value")
+		s.malformed(c, alone(p.Key+"=x"), "a flag with a value")
 	case !p.Optional:
-		s.expect(c, alone(p.Key), 501, "without its value")
+		s.malformed(c, alone(p.Key), "without its value")
 	default:
 		if a := c.ask(alone(p.Key)); a.code == 501 || a.code == 555 {
 			s.broken(ruleUnknown, "%s with %s is answered %v, although its value is Optional", c.name, p.Key, a)
 		}
 	}
 	if p.Values != nil {
-		s.expect(c, alone(p.Key+"=XEXTTEST"), 501, "with a value that is not among its Values")
+		s.malformed(c, alone(p.Key+"=XEXTTEST"), "with a value that is not among its Values")
 	}
 	if p.Check != nil {
 		s.refused(c, p, alone)
 	}
 	if instead := find(c.params, p.Instead); instead != nil && p.Instead != "" {
 		if others, _ := s.valid(c.st, c.given, instead); len(others) > 0 {
-			s.expect(c, text+" "+others[0], 501, "together with "+p.Instead)
+			s.malformed(c, text+" "+others[0], "together with "+p.Instead)
 		}
 	}
 	s.unknown(c, other, p, text)
@@ -126,10 +127,10 @@ func write(params proto.Params) string {
 	return strings.Join(words, " ")
 }
 
-// expect says c with the parameters and compares the code of the reply.
-func (s *suite) expect(c *command, params string, code int, what string) {
-	if a := c.ask(params); a.code != code {
-		s.broken(ruleUnknown, "%s with %s, %s, is answered %v, want %d", c.name, clip(params), what, a, code)
+// malformed says c with the parameters, which have to be refused.
+func (s *suite) malformed(c *command, params string, what string) {
+	if a := c.ask(params); a.code != 501 {
+		s.broken(ruleSyntax, "%s with %s, %s, is answered %v, want 501", c.name, clip(params), what, a)
 	}
 }
 
@@ -195,7 +196,7 @@ func (s *suite) refused(c *command, p *ext.Param, alone func(string) string) {
 			continue
 		}
 		left--
-		s.expect(c, alone(p.Key+"="+v), 501, "which Check refuses")
+		s.malformed(c, alone(p.Key+"="+v), "which Check refuses")
 	}
 }
 
@@ -206,47 +207,38 @@ func (s *suite) unknown(c, other *command, p *ext.Param, text string) {
 	}
 	alone, _ := apart(text, p)
 	own := write(proto.Params{alone})
-	say := func(st *stage, srv func() (answer, error), where string) {
-		if a, err := srv(); err != nil || a.code != 555 {
-			s.broken(ruleUnknown, "%s with %s is answered %v %s, want 555", c.name, own, a, where)
+	refuse := func(where string, st *stage, srv *server.Server, lines ...string) {
+		if a := st.last(srv, lines...); a.code != 555 {
+			s.broken(ruleUnknown, "%q is answered %v %s, want 555", lines[len(lines)-1], a, where)
 		}
 	}
 	if find(other.params, p.Key) == nil && !shared(other) {
-		line := append(slices.Clone(other.before), with(other.line, own))
-		say(c.st, func() (answer, error) { return c.st.last(c.st.srv, line...), nil }, "in "+other.name+", to which it does not belong,")
+		refuse("although the parameter is one of "+c.name, c.st, c.st.srv, append(slices.Clone(other.before), with(other.line, own))...)
 	}
 	if shared(c) {
 		return
 	}
-	var before []string
+	var lines []string
 	if c.name == "RCPT" {
-		before = []string{from}
+		lines = []string{from}
 	}
-	lines := append(before, with(c.line, own))
-	say(c.st, func() (answer, error) {
-		srv, err := c.st.server(c.st.others, nil)
-		if err != nil {
-			return answer{}, err
-		}
-		return c.st.last(srv, lines...), nil
-	}, "by a server that does not use the extension")
+	lines = append(lines, with(c.line, own))
+	srv, err := c.st.server(c.st.others, nil)
+	if err != nil {
+		s.broken(ruleDefinition, "the others cannot be used without it: %v", err)
+		return
+	}
+	refuse("by a server that does not use the extension", c.st, srv, lines...)
 	if c.st.protocol == proto.SMTP {
-		say(c.st, func() (answer, error) {
-			return c.st.last(c.st.srv, append([]string{"HELO client.example"}, lines...)...), nil
-		}, "after HELO")
+		refuse("after HELO", c.st, c.st.srv, append([]string{"HELO client.example"}, lines...)...)
 	}
 	if st := c.st.refusing; st != nil {
-		say(st, func() (answer, error) { return st.last(st.srv, lines...), nil }, st.String()+", where it is not on offer,")
+		refuse(st.String()+", where it is not on offer", st, st.srv, lines...)
 	}
 }
 
 // lines finds out how long the command lines may be.
 func (s *suite) lines(commands []*command) {
-	set, err := ext.NewSet(commands[0].st.protocol, commands[0].st.list)
-	if err != nil {
-		s.broken(ruleDefinition, "%v", err)
-		return
-	}
 	for _, c := range commands {
 		text, longest := "", 0
 		for i := range c.params {
@@ -261,7 +253,7 @@ func (s *suite) lines(commands []*command) {
 			continue
 		}
 		line := with(c.line, text)
-		limit := 512 + set.Table().Lookup(c.name).Grow
+		limit := 512 + c.length()
 		for over, code := range []int{250, 500} {
 			padded := line + strings.Repeat(" ", limit-len(line)-len("\r\n")+over)
 			if a := c.st.last(c.st.srv, append(slices.Clone(c.before), padded)...); a.code != code {
@@ -270,4 +262,24 @@ func (s *suite) lines(commands []*command) {
 			}
 		}
 	}
+}
+
+// length returns by how much the parameters of all extensions lengthen the command.
+func (c *command) length() int {
+	longest, instead := make(map[string]int), make(map[string]string)
+	for i := range c.st.list {
+		for _, p := range c.of(&c.st.list[i]) {
+			longest[p.Key] = max(longest[p.Key], p.Length)
+			if p.Instead != "" {
+				instead[p.Key] = p.Instead
+			}
+		}
+	}
+	sum := 0
+	for key, n := range longest {
+		if sum += n; instead[key] != "" {
+			sum -= min(n, longest[instead[key]])
+		}
+	}
+	return sum
 }
