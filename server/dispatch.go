@@ -81,8 +81,8 @@ func (c *Conn) refuse(ev *proto.Event) *proto.Error {
 		return errNoArgs
 	case v.Name == "QUIT":
 		return nil
-	case c.srv.opt.RequireTLS && c.tls == nil && v.More == proto.Exchange:
-		return errNeedTLS
+	case c.srv.opt.RequireTLS && c.tls == nil && (v.Name == "HELO" || v.More == proto.Exchange):
+		return errNeedTLS // neither leads to TLS
 	case v.Open:
 	case c.srv.opt.RequireTLS && c.tls == nil:
 		return errNeedTLS

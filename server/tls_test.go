@@ -168,6 +168,7 @@ func TestO05_RequireTLS(t *testing.T) {
 	w.ask("VRFY x\r\n", "530 5.7.0")
 	w.ask("HELP\r\n", "530 5.7.0")
 	w.ask("AUTH PLAIN\r\n", "530 5.7.0")
+	w.ask("HELO x\r\n", "530 ")
 	w.ask("NOOP\r\n", "250 ")
 	w.ask("RSET\r\n", "250 ")
 	p := w.startTLS(trust)
