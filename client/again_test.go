@@ -96,6 +96,19 @@ S: 221 bye
 			t.Error("the client still knows what was offered before")
 		}
 	})
+	t.Run("without authentication afterwards", func(t *testing.T) {
+		c := dial(t, func(o *Options) {
+			anew(o)
+			o.Credentials, o.AllowInsecureAuth = ext.Password("alice", "secret"), true
+		}, hello("XANEW", "AUTH PLAIN")+"C: AUTH *\nS: 235 ok\nC: XANEW x\nS: 220 hello\nC: EHLO client.example\nS: 250 mail.example\n"+
+			"C: QUIT\nS: 221 bye\n")
+		if _, err := c.Do(context.Background(), "XANEW", "x"); !isAuthError(err) {
+			t.Errorf("%v, want an AuthError", err)
+		}
+		if _, err := c.Send(context.Background(), message("x", "a@b.example")); !errors.Is(err, ErrClosed) || !isAuthError(err) {
+			t.Errorf("the message was sent without authentication: %v", err)
+		}
+	})
 	t.Run("while dialling", func(t *testing.T) {
 		once := false
 		list := append([]ext.Extension(nil), list...)
@@ -120,4 +133,9 @@ S: 221 bye
 			t.Errorf("the client knows %v", c.Caps())
 		}
 	})
+}
+
+func isAuthError(err error) bool {
+	_, ok := errors.AsType[*ext.AuthError](err)
+	return ok
 }

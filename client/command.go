@@ -18,7 +18,8 @@ import (
 // message after it would be; see Send.
 //
 // Messages are sent by Send: a command that is followed by content is refused, and so are EHLO and QUIT. After a command
-// whose success makes the session begin anew Do introduces the client again; an error of that comes with the reply.
+// whose success makes the session begin anew Do introduces the client again; an error of that comes with the reply, and closes
+// the client.
 func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	if err := c.begin(ctx); err != nil {
 		return proto.Reply{}, err
@@ -55,7 +56,13 @@ func (c *Client) again(ctx context.Context) error {
 		return nil
 	}
 	c.altered = true
-	return c.introduce(ctx)
+	err := c.introduce(ctx)
+	if err != nil && c.broken == nil {
+		// The session is not what it has to be, with authentication for instance.
+		c.quit(ctx)
+		c.broken = err
+	}
+	return err
 }
 
 // permit says why v must not be sent by Do, if so.

@@ -128,6 +128,7 @@ func (c *Client) renew(ctx context.Context) error {
 	if err := c.renewable(); err != nil {
 		return err
 	}
+	secure, verified := c.tls != nil, c.verified
 	c.quit(ctx)
 	limited, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -135,6 +136,10 @@ func (c *Client) renew(ctx context.Context) error {
 	conn, err := c.redial(limited)
 	if err == nil {
 		err = c.begun(ctx, conn)
+	}
+	if err == nil && (secure && c.tls == nil || verified && !c.verified) {
+		err = &ext.TLSError{Err: errors.New("the connection before this one was better protected: somebody may be in between")}
+		c.quit(ctx)
 	}
 	switch {
 	case err == nil:

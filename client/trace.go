@@ -16,7 +16,8 @@ type Trace struct {
 	// TLS is called after each handshake. Verified reports whether the certificate was verified.
 	TLS func(state tls.ConnectionState, verified bool)
 	// Sent is called for each command line, without its CRLF, when it is about to be sent. What follows the verb of a
-	// command that begins an exchange, such as authentication, is replaced by "***", and so is each line of it.
+	// command that begins an exchange, such as authentication, is replaced by "***", and so is each line of it, and what
+	// follows a verb that is Secret.
 	Sent func(line string)
 	// Content is called when content has been sent, or a chunk of it, with the number of octets.
 	Content func(octets int64)
@@ -35,7 +36,7 @@ func (c *Client) traceCommand(v *proto.Verb, args []byte) {
 	line := v.Name
 	switch {
 	case len(args) == 0:
-	case c.secret || v.More == proto.Exchange:
+	case c.secret || v.Secret || v.More == proto.Exchange:
 		line += " " + redacted
 	default:
 		line += " " + string(args)

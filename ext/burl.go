@@ -1,6 +1,7 @@
 package ext
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,13 +18,16 @@ import (
 //
 // A server offers it if the session is a [URLResolver], and refuses it with 530 as long as the client has not
 // authenticated. Args are those of the keyword: "imap" for URLs that grant access by themselves (RFC 4467), and such as
-// "imap://imap.example.com" for servers that trust this one, which are told only to clients that have authenticated.
+// "imap://imap.example.com" for servers that trust this one, which are told only to clients that have authenticated. URLs
+// of IMAP that args say nothing of are refused (RFC 4468 section 3.3), and so are those that grant access to the submission
+// server on behalf of a user who is not the one that has authenticated.
 //
 // It is among the extensions of [Submission] alone, and a server without a [SubmissionPolicy] cannot use it; nor is it on
 // offer on port 25 (RFC 4468 section 3.1). It requires 8BITMIME. A client calls [BURL].
 func Burl(args ...string) Extension {
 	const states = proto.Rcpt | proto.Chunks
-	last := &proto.Verb{Name: "BURL", In: states, Last: true, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true}
+	// A URL may have in it what lets whoever knows it read the message (RFC 4467 section 8).
+	last := &proto.Verb{Name: "BURL", In: states, Last: true, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true, Secret: true}
 	open := ""
 	for _, a := range args {
 		if !strings.Contains(a, "://") {
@@ -36,7 +40,7 @@ func Burl(args ...string) Extension {
 		Role:    SubmissionOnly,
 		Verbs: []proto.Verb{{
 			// As with BDAT, a part that is refused spoils the message, whatever follows it in the group.
-			Name: "BURL", In: states, OK: proto.Chunks, Fail: proto.Broken,
+			Name: "BURL", In: states, OK: proto.Chunks, Fail: proto.Broken, Secret: true,
 			Variant: func(args []byte) *proto.Verb {
 				if _, isLast := splitBURL(string(args)); isLast {
 					return last
@@ -52,7 +56,9 @@ func Burl(args ...string) Extension {
 			}
 			return all, ok
 		},
-		Fetch: fetchURL,
+		Fetch: func(ctx context.Context, x Info, text string) (io.ReadCloser, error) {
+			return fetchURL(ctx, x, text, args)
+		},
 	}
 }
 
@@ -62,7 +68,7 @@ type URLResolver interface {
 	// The content is a message or a part of one, with CRLF at the end of its lines. It is read to its end before the
 	// client is answered, and then closed; an error of the reader refuses the message.
 	//
-	// A URL comes from a stranger: nothing but what is meant to be public, or what the user has access to, may be
+	// A URL comes from a stranger, and has been looked at only so far as [Burl] says: nothing but what is meant to be public, or what the user has access to, may be
 	// fetched for it, from servers that are trusted. Info.Identity is the user. The errors of RFC 4468 section 6 are
 	// [ErrURLFailed], [ErrURLTrust] and [ErrURLDenied]; any other, unless it is a *proto.Error, is logged, and the client
 	// is told with 451 to try again.
@@ -77,9 +83,10 @@ var (
 	ErrURLDenied error = &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 7}, Text: "URL authorization failed"}
 )
 
-func fetchURL(ctx context.Context, x Info, args string) (io.ReadCloser, error) {
+func fetchURL(ctx context.Context, x Info, args string, offered []string) (io.ReadCloser, error) {
 	text, _ := splitBURL(args)
-	if !isURL(text) {
+	u := parseURL(text)
+	if u == nil {
 		return nil, badArgs("BURL needs an absolute URL")
 	}
 	r, ok := As[URLResolver](x.Session())
@@ -88,6 +95,9 @@ func fetchURL(ctx context.Context, x Info, args string) (io.ReadCloser, error) {
 	}
 	if x.Identity() == "" {
 		return nil, &proto.Error{Code: 530, Status: proto.Status{Class: 5, Subject: 7}, Text: "Authentication required"}
+	}
+	if err := u.permit(offered, x.Identity()); err != nil {
+		return nil, err
 	}
 	content, size, err := r.ResolveURL(ctx, text)
 	switch {
@@ -111,17 +121,84 @@ func splitBURL(args string) (text string, last bool) {
 	return args, false
 }
 
-func isURL(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && u.IsAbs() && printable(text) && !strings.Contains(text, " ")
+// A messageURL is where content is to be fetched.
+type messageURL struct {
+	*url.URL
+	access string // who may use it, "submit+" and a user for example; "" if it does not grant access by itself
 }
+
+// parseURL returns nil if text is not an absolute URL.
+func parseURL(text string) *messageURL {
+	u, err := url.Parse(text)
+	if err != nil || !u.IsAbs() || !printable(text) || strings.Contains(text, " ") {
+		return nil
+	}
+	m := &messageURL{URL: u}
+	const mark = ";URLAUTH="
+	for i := range len(text) - len(mark) + 1 {
+		if equalFold(text[i:i+len(mark)], mark) {
+			// With two of them, it is the last that counts for some and the first for others.
+			if m.access != "" {
+				return nil
+			}
+			m.access, _, _ = strings.Cut(text[i+len(mark):], ":")
+			if m.access == "" {
+				return nil
+			}
+		}
+	}
+	return m
+}
+
+// permit says why the URL must not be resolved for the user, if so (RFC 4468 section 3.3).
+func (m *messageURL) permit(offered []string, user string) error {
+	prefix, name, ok := strings.Cut(m.access, "+")
+	if ok && equalFold(prefix, "submit") {
+		if who, err := url.PathUnescape(name); err != nil || who != user {
+			return ErrURLDenied
+		}
+	}
+	if !equalFold(m.Scheme, "imap") {
+		return nil
+	}
+	if !m.offered(offered) {
+		return ErrURLTrust
+	}
+	return nil
+}
+
+// offered reports whether the arguments of the keyword, or those given to [Burl], say that such URLs of IMAP are resolved.
+func (m *messageURL) offered(args []string) bool {
+	for _, a := range args {
+		if m.access != "" {
+			if equalFold(a, "imap") {
+				return true
+			}
+			continue
+		}
+		trusted, err := url.Parse(a)
+		if err == nil && equalFold(trusted.Scheme, "imap") && equalFold(trusted.Hostname(), m.Hostname()) && port(trusted) == port(m.URL) {
+			return true
+		}
+	}
+	return false
+}
+
+// port returns the port of a URL of IMAP (RFC 5092 section 3).
+func port(u *url.URL) string { return cmp.Or(u.Port(), "143") }
 
 // BURL has the server at the other end of d, such as a *client.Client, add the content of an absolute URL to the
 // message of the open transaction, whose MAIL and RCPT commands have been sent by Do. With last the message is complete,
-// and nil means that the server has accepted it. A refusal is a *proto.Error; the transaction has then failed.
+// and nil means that the server has accepted it. A refusal is a *proto.Error; the transaction has then failed. A URL of
+// IMAP that grants access by itself, where the server says what it resolves and that is something else, is a NeedError.
 func BURL(ctx context.Context, d Dialogue, url string, last bool) error {
-	if !isURL(url) {
+	u := parseURL(url)
+	if u == nil {
 		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)
+	}
+	// What other URLs it resolves a server tells after the client has authenticated, if at all.
+	if offered, _ := d.Caps().Args("BURL"); offered != "" && u.access != "" && equalFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
+		return &NeedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
 	}
 	args := url
 	if last {

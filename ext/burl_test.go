@@ -55,6 +55,16 @@ func TestBurlServer(t *testing.T) {
 	}{
 		{"RFC 4468", urlauth + " LAST", "harry", &imap{}, "", urlauth},
 		{"not last", urlauth, "harry", &imap{}, "", urlauth},
+		{"another user's", urlauth + " LAST", "draco", &imap{}, "554 5.7.0 ", ""},
+		{"another user's, in another case", strings.ToUpper(urlauth), "harry", &imap{}, "554 5.7.0 ", ""},
+		{"encoded", "imap://x/y;URLAUTH=submit+h%61rry:internal:1", "harry", &imap{}, "", "imap://x/y;URLAUTH=submit+h%61rry:internal:1"},
+		{"encoded wrongly", "imap://x/y;URLAUTH=submit+%zz:internal:1", "%zz", &imap{}, "501 5.5.4 ", ""},
+		{"to be read by anybody", "imap://x/y;urlauth=anonymous:internal:1", "draco", &imap{}, "", "imap://x/y;urlauth=anonymous:internal:1"},
+		{"access twice", urlauth + ";urlauth=submit+draco:internal:1", "draco", &imap{}, "501 5.5.4 ", ""},
+		{"access of nobody", "imap://x/y;urlauth=", "harry", &imap{}, "501 5.5.4 ", ""},
+		{"a host that is not in the list", "imap://z/y", "harry", &imap{}, "554 5.7.8 ", ""},
+		{"a port that is not in the list", "imap://x:144/y", "harry", &imap{}, "554 5.7.8 ", ""},
+		{"its own port", "imap://x:143/y", "harry", &imap{}, "", "imap://x:143/y"},
 		{"lower case", "http://mail.example/x last", "harry", &imap{}, "", "http://mail.example/x"},
 		{"size unknown", "imap://x/unknown", "harry", &imap{}, "", "imap://x/unknown"},
 		{"failed", "imap://x/failed LAST", "harry", &imap{}, "554 5.6.6 ", "imap://x/failed"},
@@ -74,7 +84,7 @@ func TestBurlServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fakeServer{session: tt.session, identity: tt.user, maxSize: 1000}
-			r, err := Burl().Fetch(t.Context(), f, tt.args)
+			r, err := Burl("imap", "imap://x").Fetch(t.Context(), f, tt.args)
 			if got := wire(t, err, false); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the refusal is %q, want %q", got, tt.want)
 			}

@@ -160,7 +160,8 @@ type Info interface {
 	// told by Restart if it has.
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
-	// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client.
+	// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client, as the
+	// listener has it: one that reads the PROXY protocol has the address of the client, if the proxy tells it.
 	PeerAddr() net.Addr
 	// Origin returns what the last Restart was given, nil if there was none. What the client said in a session that is over is
 	// no longer part of it. It must not be modified.

@@ -144,7 +144,7 @@ func (*library) Authenticate(context.Context, string, string) error { return nil
 
 // A client on a slow line has the server fetch the message.
 func ExampleBurl() {
-	dialogue(&library{}, ext.Submission(ext.SubmissionPolicy{}), func(ctx context.Context, c *client.Client) error {
+	dialogue(&library{}, ext.Submission(ext.SubmissionPolicy{URLs: []string{"imap://imap.example"}}), func(ctx context.Context, c *client.Client) error {
 		for _, command := range [][2]string{{"MAIL", "FROM:<a@mail.example>"}, {"RCPT", "TO:<b@mail.example>"}} {
 			if r, err := c.Do(ctx, command[0], command[1]); err != nil || r.Code != 250 {
 				return fmt.Errorf("%v %w", r, err)

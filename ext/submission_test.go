@@ -22,10 +22,13 @@ func (l lemonade) NewSession(_ context.Context, c *server.Conn) (server.Session,
 
 type lemonadeSession struct{ witnessSession }
 
+// access is how a URL grants access on behalf of harry (RFC 4467 section 3).
+const access = ";urlauth=submit+harry:internal:91354a473744909de610943775f92038"
+
 func (s *lemonadeSession) ResolveURL(_ context.Context, url string) (io.ReadCloser, int64, error) {
 	text, ok := map[string]string{
-		"imap://harry@imap.example/outbox/;uid=1": "Subject: from the outbox\r\n\r\n",
-		"imap://harry@imap.example/outbox/;uid=2": "whole\r\n.\r\n",
+		"imap://harry@imap.example/outbox/;uid=1" + access: "Subject: from the outbox\r\n\r\n",
+		"imap://harry@imap.example/outbox/;uid=2" + access: "whole\r\n.\r\n",
 	}[url]
 	if !ok {
 		return nil, 0, ext.ErrURLFailed
@@ -59,19 +62,19 @@ func burl(t *testing.T) {
 	}
 	const box = "imap://harry@imap.example/outbox/;uid="
 	begin()
-	if err := errors.Join(ext.BURL(t.Context(), c, box+"1", false), ext.BURL(t.Context(), c, box+"2", true)); err != nil {
+	if err := errors.Join(ext.BURL(t.Context(), c, box+"1"+access, false), ext.BURL(t.Context(), c, box+"2"+access, true)); err != nil {
 		t.Fatal(err)
 	}
 	begin()
-	if err := ext.BURL(t.Context(), c, box+"2", true); err != nil {
+	if err := ext.BURL(t.Context(), c, box+"2"+access, true); err != nil {
 		t.Fatal(err)
 	}
 	begin()
-	err = ext.BURL(t.Context(), c, box+"3", false)
+	err = ext.BURL(t.Context(), c, box+"3"+access, false)
 	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{Class: 5, Subject: 6, Detail: 6}) {
 		t.Errorf("a URL that leads nowhere: %v", err)
 	}
-	if err := ext.BURL(t.Context(), c, box+"2", true); !errors.Is(err, proto.ErrSequence) {
+	if err := ext.BURL(t.Context(), c, box+"2"+access, true); !errors.Is(err, proto.ErrSequence) {
 		t.Errorf("behind what was refused: %v, want ErrSequence", err)
 	}
 	send(t, c, "an ordinary one\r\n") // which resets first

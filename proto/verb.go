@@ -14,6 +14,8 @@ type Verb struct {
 	Last bool   // must end a pipelined group: nothing may be sent until it is answered (RFC 2920 section 3.1)
 	Open bool   // may be sent before the authentication or encryption that a server insists on (RFC 4954 section 6)
 
+	Secret bool // its arguments are not for logs
+
 	// The state after a reply of 2yz, 3yz, and 4yz or 5yz. Zero means no change, except for More, where it means
 	// that the command has no intermediate reply. Never means that the command has no such reply.
 	OK, More, Fail State

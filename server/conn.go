@@ -120,7 +120,8 @@ func (c *Conn) RemoteAddr() net.Addr {
 	return c.nc.RemoteAddr()
 }
 
-// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client.
+// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client, as the listener
+// has it: one that reads the PROXY protocol has the address of the client, if the proxy tells it.
 func (c *Conn) PeerAddr() net.Addr { return c.nc.RemoteAddr() }
 
 // Origin returns what a trusted proxy tells of the client, nil if it tells nothing. It must not be modified.

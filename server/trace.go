@@ -8,8 +8,8 @@ import "smtpkit.example/smtp/proto"
 type Trace struct {
 	// Connect is called when a connection was accepted and, with implicit TLS, the handshake is done.
 	Connect func(c *Conn)
-	// Command is called for each command line. For a verb that begins an exchange args is left out, and for a line
-	// that names no verb both are: it may be a password that missed its exchange.
+	// Command is called for each command line. For a verb that begins an exchange or is Secret args is left out, and for a
+	// line that names no verb both are: it may be a password that missed its exchange.
 	Command func(c *Conn, verb, args string)
 	// Reply is called for each reply, except those that carry on an exchange.
 	Reply func(c *Conn, r proto.Reply)
@@ -27,7 +27,7 @@ func (c *Conn) traceCommand(ev *proto.Event) {
 	verb, args := "", ""
 	if ev.Verb != nil {
 		verb = ev.Verb.Name
-		if ev.Verb.More != proto.Exchange {
+		if ev.Verb.More != proto.Exchange && !ev.Verb.Secret {
 			args = string(ev.Args)
 		}
 	}

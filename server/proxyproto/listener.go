@@ -6,6 +6,10 @@
 //	err = srv.Serve(proxyproto.NewListener(l, &proxyproto.Options{Trusted: balancers}))
 //
 // The header comes before anything else, the handshake of ServeTLS included.
+//
+// A proxy may say that it does not know the client, or that it connects on its own behalf; the address is that of the proxy
+// then. So nothing may be permitted to the address of a proxy that is not permitted to everybody: it must not be among the
+// networks that an extension or a backend trusts.
 package proxyproto
 
 import (
