@@ -92,7 +92,10 @@ var library = []struct {
 	sample exttest.Sample
 }{
 	{ext.Pipelining(), exttest.Sample{}},
-	{ext.Size(), exttest.Sample{Mail: []string{"SIZE=10", "SIZE=00000000000000000010"}, BadMail: []string{"SIZE=-1", "SIZE=000000000000000000010"}}},
+	{ext.Size(), exttest.Sample{
+		Mail:    []string{"SIZE=10", "SIZE=00000000000000000010"},
+		BadMail: []string{"SIZE=-1", "SIZE=000000000000000000010"},
+	}},
 	{ext.EightBitMIME(), exttest.Sample{Mail: []string{"BODY=8BITMIME", "BODY=7BIT"}, BadMail: []string{"BODY=8BIT"}}},
 	{ext.EnhancedStatusCodes(), exttest.Sample{}},
 	{ext.StartTLS(), exttest.Sample{Dialogues: []string{"C: STARTTLS now\nS: 501 5.5.4 *\n"}}},
@@ -107,7 +110,9 @@ var library = []struct {
 		"C: BDAT 3 LAST\nC~ \"x\\r\\n\"\nS: 503 *\n"}}},
 	{ext.BinaryMIME(), exttest.Sample{Mail: []string{"BODY=BINARYMIME"}}},
 	{ext.Help(), exttest.Sample{Dialogues: []string{"C: HELP\nS... 214\nC: HELP XYZZY\nS: 504 *\n"}}},
-	{ext.Vrfy(), exttest.Sample{Dialogues: []string{"C: VRFY alice\nS: 250 2.1.5 Alice <alice@example.org>\nC: VRFY\nS: 501 *\n"}}},
+	{ext.Vrfy(), exttest.Sample{
+		Dialogues: []string{"C: VRFY alice\nS: 250 2.1.5 Alice <alice@example.org>\nC: VRFY\nS: 501 *\n"},
+	}},
 	{ext.Expn(), exttest.Sample{Dialogues: []string{"C: EXPN staff\nS... 250\nC: EXPN nobody\nS: 550 *\n"}}},
 	{ext.DSN(), exttest.Sample{
 		Mail: []string{"RET=HDRS ENVID=QQ314159"}, BadMail: []string{"RET=ALL", "ENVID=a+0A"},
@@ -115,21 +120,37 @@ var library = []struct {
 		BadRcpt: []string{"NOTIFY=NEVER,SUCCESS", "NOTIFY=", "ORCPT=d@e.example"},
 	}},
 	{ext.RequireTLS(), exttest.Sample{Mail: []string{"REQUIRETLS"}}},
-	{ext.MTPriority(), exttest.Sample{Mail: []string{"MT-PRIORITY=-9", "MT-PRIORITY=9"}, BadMail: []string{"MT-PRIORITY=+1", "MT-PRIORITY=10"}}},
+	{ext.MTPriority(), exttest.Sample{
+		Mail:    []string{"MT-PRIORITY=-9", "MT-PRIORITY=9"},
+		BadMail: []string{"MT-PRIORITY=+1", "MT-PRIORITY=10"},
+	}},
 	{ext.DeliverBy(), exttest.Sample{Mail: []string{"BY=60;R", "BY=-99;NT"}, BadMail: []string{"BY=0;R", "BY=60"}}},
-	{ext.RRVS(), exttest.Sample{Rcpt: []string{"RRVS=2014-04-03T23:01:00Z", "RRVS=2014-04-03T23:01:00+00:00;C"}, BadRcpt: []string{"RRVS=yesterday"}}},
+	{ext.RRVS(), exttest.Sample{
+		Rcpt:    []string{"RRVS=2014-04-03T23:01:00Z", "RRVS=2014-04-03T23:01:00+00:00;C"},
+		BadRcpt: []string{"RRVS=yesterday"},
+	}},
 	{ext.Limits(), exttest.Sample{Session: func() any { return &able{quota: ext.Quota{MailMax: 50, RcptDomainMax: 7}} }}},
-	{ext.Obsolete(), exttest.Sample{Dialogues: []string{"C: TURN\nS: 502 5.5.1 *\nC: SEND FROM:<a@b.example>\nS: 502 5.5.1 *\n"}}},
+	{ext.Obsolete(), exttest.Sample{
+		Dialogues: []string{"C: TURN\nS: 502 5.5.1 *\nC: SEND FROM:<a@b.example>\nS: 502 5.5.1 *\n"},
+	}},
 	{ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}.Extension(), exttest.Sample{}},
 	{ext.ConNeg(), exttest.Sample{Rcpt: []string{"CONNEG"}}},
 	{ext.ConPerm(), exttest.Sample{Mail: []string{"CONPERM"}}},
-	{ext.Etrn(), exttest.Sample{Dialogues: []string{"C: ETRN @example.org\nS: 253 2.0.0 OK, 3 *\nC: ETRN\nS: 500 *\nC: ETRN x\nS: 501 *\n"}}},
+	{ext.Etrn(), exttest.Sample{
+		Dialogues: []string{"C: ETRN @example.org\nS: 253 2.0.0 OK, 3 *\nC: ETRN\nS: 500 *\nC: ETRN x\nS: 501 *\n"},
+	}},
 	{ext.FutureRelease(ext.HoldLimits{Interval: time.Hour, Until: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}), exttest.Sample{
 		Mail: []string{"HOLDFOR=60", "HOLDUNTIL=2030-01-01T00:00:00Z"}, BadMail: []string{"HOLDFOR=3601", "HOLDFOR=0", "HOLDUNTIL=2030-01-01"}}},
 	{ext.MTRK(), exttest.Sample{Mail: []string{"MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ ENVID=1@b.example"},
 		BadMail: []string{"MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ", "MTRK=x ENVID=1@b.example"}}},
-	{ext.NoSoliciting("net.example:ADV"), exttest.Sample{Mail: []string{"SOLICIT=org.example:ADV,org.example:XYZ"}, BadMail: []string{"SOLICIT=,"}}},
-	{ext.ResponsibleSubmitter(), exttest.Sample{Mail: []string{"SUBMITTER=alice@example.org"}, BadMail: []string{"SUBMITTER=alice"}}},
+	{ext.NoSoliciting("net.example:ADV"), exttest.Sample{
+		Mail:    []string{"SOLICIT=org.example:ADV,org.example:XYZ"},
+		BadMail: []string{"SOLICIT=,"},
+	}},
+	{ext.ResponsibleSubmitter(), exttest.Sample{
+		Mail:    []string{"SUBMITTER=alice@example.org"},
+		BadMail: []string{"SUBMITTER=alice"},
+	}},
 	{ext.Atrn(), exttest.Sample{Identity: "alice", Dialogues: []string{
 		"C: ATRN example.org\nS: 453 *\nC: ATRN [192.0.2.1]\nS: 501 *\n", "C: ATRN\nS: 250 *\nCLOSE\n"}}},
 	{ext.Burl("imap", "imap://imap.example"), exttest.Sample{Identity: "alice", Dialogues: []string{
@@ -137,7 +158,9 @@ var library = []struct {
 	{ext.Prdr(), exttest.Sample{Mail: []string{"PRDR"}}},
 	{ext.Xclient(loopback), exttest.Sample{Dialogues: []string{"C: XCLIENT ADDR=192.0.2.1 NAME=a.example\nS: 220 *\nC: EHLO x.example\nS... 250\n",
 		"C: XCLIENT NONSENSE\nS: 501 *\n"}}},
-	{ext.Xforward(loopback), exttest.Sample{Dialogues: []string{"C: XFORWARD ADDR=192.0.2.1 NAME=a.example\nS: 250 *\nC: XFORWARD\nS: 501 *\n"}}},
+	{ext.Xforward(loopback), exttest.Sample{
+		Dialogues: []string{"C: XFORWARD ADDR=192.0.2.1 NAME=a.example\nS: 250 *\nC: XFORWARD\nS: 501 *\n"},
+	}},
 }
 
 // TestLibrary runs the test over every extension of package ext.

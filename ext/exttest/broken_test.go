@@ -92,25 +92,43 @@ var broken = []struct {
 	want  string // what is said of it
 	rule  string
 }{
-	{"keyword", func(e *ext.Extension, _ *exttest.Sample) { e.Keyword = "x_sound" }, "is not an EHLO keyword", "RFC 5321 section 2.2.2"},
-	{"verb of another", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].Name = "VRFY" }, "defined by both", "RFC 5321 section 2.2.2"},
+	{"keyword", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Keyword = "x_sound"
+	}, "is not an EHLO keyword", "RFC 5321 section 2.2.2"},
+	{"verb of another", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Verbs[0].Name = "VRFY"
+	}, "defined by both", "RFC 5321 section 2.2.2"},
 	{"parameter of another", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Mail[0].Key, e.Mail[0].Length = "SIZE", 100
 	}, "defined by both", "RFC 5321 section 2.2.2"},
-	{"builds on nothing", func(e *ext.Extension, _ *exttest.Sample) { e.Requires = []string{"XNOWHERE"} }, "requires XNOWHERE", "RFC 5321 section 2.2.2"},
-	{"names not its own", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].Name = "ASK" }, "begin with X", "RFC 5321 section 2.2.2"},
-	{"Length too short", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Length-- }, "its Length is 11", "RFC 5321 section 4.5.3.1.4"},
+	{"builds on nothing", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Requires = []string{"XNOWHERE"}
+	}, "requires XNOWHERE", "RFC 5321 section 2.2.2"},
+	{"names not its own", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Verbs[0].Name = "ASK"
+	}, "begin with X", "RFC 5321 section 2.2.2"},
+	{"Length too short", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Mail[1].Length--
+	}, "its Length is 11", "RFC 5321 section 4.5.3.1.4"},
 	{"Length too short for a sample", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[0].Length = len(" XID=1") },
 		"XID=\"c0ffee\" takes 11 octets", "RFC 5321 section 4.5.3.1.4"},
 	{"value that cannot be sent", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Values = append(e.Mail[1].Values, "A B") },
 		"it cannot be sent", "RFC 5321 section 4.1.2"},
-	{"value in lower case", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Values[0] = "small" }, "in upper case", "RFC 5321 section 2.4"},
-	{"Binary that is no value", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Binary = "OCTETS" }, "none of its Values", "RFC 5321 section 2.2.2"},
+	{"value in lower case", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Mail[1].Values[0] = "small"
+	}, "in upper case", "RFC 5321 section 2.4"},
+	{"Binary that is no value", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Mail[1].Binary = "OCTETS"
+	}, "none of its Values", "RFC 5321 section 2.2.2"},
 	{"sample that is none", func(_ *ext.Extension, sample *exttest.Sample) { sample.Mail = []string{"XID=a=b"} },
 		"are not parameters", "RFC 5321 section 4.1.2"},
-	{"exchange in a group", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].Last = false }, "set Last", "RFC 2920 section 3.1"},
+	{"exchange in a group", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Verbs[0].Last = false
+	}, "set Last", "RFC 2920 section 3.1"},
 	{"verb not served", func(e *ext.Extension, _ *exttest.Sample) { e.Serve = nil }, "set Serve", "RFC 5321 section 4.2.4"},
-	{"never on offer", func(_ *ext.Extension, sample *exttest.Sample) { sample.Session = nil }, "never on offer", "nothing of it can be tested"},
+	{"never on offer", func(_ *ext.Extension, sample *exttest.Sample) {
+		sample.Session = nil
+	}, "never on offer", "nothing of it can be tested"},
 	{"Advertise panics", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Advertise = func(x ext.Info) (string, bool) { return x.Session().(asked).Ask(), true }
 	}, "Advertise panics", "use ext.As"},
@@ -232,7 +250,9 @@ var broken = []struct {
 		e.Verbs[0].OK = proto.Never
 		e.Serve = serve(func(context.Context, ext.Exchange) error { return nil })
 	}, "which its row does not know", "RFC 5321 section 4.2.1"},
-	{"challenge beyond its row", func(e *ext.Extension, _ *exttest.Sample) { e.Verbs[0].More = 0 }, "Challenge sends the reply 334", "RFC 5321 section 4.2.1"},
+	{"challenge beyond its row", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Verbs[0].More = 0
+	}, "Challenge sends the reply 334", "RFC 5321 section 4.2.1"},
 	{"hand-over beyond its row", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Serve = serve(func(ctx context.Context, x ext.Exchange) error {
 			return x.Handover(ctx, proto.Reply{Code: 220}, func(context.Context, net.Conn) (net.Conn, error) { return nil, nil })

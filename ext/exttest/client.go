@@ -31,8 +31,9 @@ func (st *stage) connect(list []ext.Extension, told *record, sent *[]string) (*c
 	}
 	conn, cancel, ended := pipe(srv, st.tls)
 	opt := &client.Options{
-		Hello: "client.example", Protocol: st.protocol, Extensions: st.list, TLS: ext.TLSInsecureNone, Timeouts: client.AllTimeouts(patience),
-		Trace: &client.Trace{Sent: func(line string) { *sent = append(*sent, line) }},
+		Hello: "client.example", Protocol: st.protocol, Extensions: st.list, TLS: ext.TLSInsecureNone,
+		Timeouts: client.AllTimeouts(patience),
+		Trace:    &client.Trace{Sent: func(line string) { *sent = append(*sent, line) }},
 	}
 	if st.tls {
 		opt.TLS, opt.TLSConfig = ext.TLSImplicit, clientTLS()
@@ -114,7 +115,8 @@ func (s *suite) withOffer(st *stage) {
 		caps := c.Caps()
 		leave()
 		if err != nil {
-			s.broken(ruleService, "the server does not accept what the client sends for a message with %q: %v; it sent %q", what, err, sent)
+			s.broken(ruleService, "the server does not accept what the client sends for a message with %q: %v; it sent %q",
+				what, err, sent)
 			continue
 		}
 		s.arrived(m, told)
@@ -128,7 +130,8 @@ func (s *suite) arrived(m *client.Message, told *record) {
 		for _, p := range want {
 			// Prepare may know better than the caller, as that of SIZE does.
 			if v, ok := got.Get(p.Key); !ok || v != p.Value && s.e.Prepare == nil {
-				s.broken(ruleService, "a message with the %s parameter %s gives the session %q", command, write(proto.Params{p}), write(got))
+				s.broken(ruleService, "a message with the %s parameter %s gives the session %q",
+					command, write(proto.Params{p}), write(got))
 			}
 		}
 	}
@@ -158,9 +161,11 @@ func (s *suite) withoutOffer(st *stage) {
 		err = send(c, m)
 		own := s.own(st, m)
 		if _, need := errors.AsType[*ext.NeedError](err); own != "" && !need {
-			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.NeedError", own, err)
+			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.NeedError",
+				own, err)
 		} else if own == "" && err != nil && !need {
-			s.broken(ruleService, "a message without parameters of its own does not get to a server that does not offer it: %v", err)
+			s.broken(ruleService, "a message without parameters of its own does not get to a server that does not "+
+				"offer it: %v", err)
 		}
 		for i := range s.e.Verbs {
 			ctx, stop := context.WithTimeout(context.Background(), patience)
@@ -274,13 +279,15 @@ func (s *suite) prepared(caps proto.Caps, e ext.Envelope) {
 			spoilt = spoilt || !slices.Equal(p[:cap(p)], spare(e.To[j].Params)[:cap(p)])
 		}
 		if spoilt {
-			s.broken(ruleAddition, "Prepare modifies the parameters that the caller gave: use Params.Set, which copies, and not append or an index")
+			s.broken(ruleAddition, "Prepare modifies the parameters that the caller gave: use Params.Set, which "+
+				"copies, and not append or an index")
 		}
 		results[i] = env
 	}
 	a, b := &results[0], &results[1]
 	if !alike(a, b) || fmt.Sprint(errs[0]) != fmt.Sprint(errs[1]) {
-		s.broken(ruleAddition, "Prepare makes of the same envelope once %q, %v, and once %q, %v", write(a.Mail), errs[0], write(b.Mail), errs[1])
+		s.broken(ruleAddition, "Prepare makes of the same envelope once %q, %v, and once %q, %v",
+			write(a.Mail), errs[0], write(b.Mail), errs[1])
 	}
 	if errs[0] != nil {
 		return
@@ -316,7 +323,8 @@ func (s *suite) added(command string, before, after proto.Params, of func(*ext.E
 			known = known || find(of(&other), p.Key) != nil
 		}
 		if !known && !before.Has(p.Key) {
-			s.broken(ruleDefinition, "Prepare adds the %s parameter %s, which neither it nor what it Requires describes", command, p.Key)
+			s.broken(ruleDefinition, "Prepare adds the %s parameter %s, which neither it nor what it Requires describes",
+				command, p.Key)
 		}
 	}
 }

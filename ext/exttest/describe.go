@@ -56,7 +56,8 @@ func (s *suite) description() {
 	for i := range s.samples {
 		for _, text := range slices.Concat(s.samples[i].Mail, s.samples[i].Rcpt) {
 			if parse(text) == nil {
-				s.broken(ruleValue, "%q in the Sample are not parameters: write them as in a command, such as \"KEY=value FLAG\"", text)
+				s.broken(ruleValue, "%q in the Sample are not parameters: write them as in a command, such as "+
+					"\"KEY=value FLAG\"", text)
 			}
 		}
 	}
@@ -72,8 +73,8 @@ func (s *suite) describeVerbs() {
 			s.broken(ruleDefinition, "the verb %s of a private extension has to begin with X, as its keyword does", v.Name)
 		}
 		if (v.OK == proto.Handover || v.More == proto.Exchange || v.More == proto.Content) && !v.Last {
-			s.broken(ruleGroups, "after the verb %s the wire carries something else than commands, so nothing may be sent behind it: set Last",
-				v.Name)
+			s.broken(ruleGroups, "after the verb %s the wire carries something else than commands, so nothing may "+
+				"be sent behind it: set Last", v.Name)
 		}
 		if s.e.Serve == nil && v.Name != s.e.Chunk && (s.e.Fetch == nil || v.In&proto.Chunks == 0) {
 			s.broken(ruleCommand, "the verb %s is never carried out: set Serve", v.Name)
@@ -89,19 +90,24 @@ func (s *suite) describeParams(command string, params []ext.Param, of func(*ext.
 			known = known || find(of(&other), p.Key) != nil
 		}
 		if strings.HasPrefix(s.e.Keyword, "X") && p.Key[0] != 'X' && !known {
-			s.broken(ruleDefinition, "the %s parameter %s of a private extension has to begin with X, as its keyword does", command, p.Key)
+			s.broken(ruleDefinition, "the %s parameter %s of a private extension has to begin with X, as its keyword does",
+				command, p.Key)
 		}
 		if p.Binary != "" && p.Values != nil && !slices.Contains(p.Values, p.Binary) {
-			s.broken(ruleDefinition, "the Binary of the %s parameter %s is %q, which is none of its Values", command, p.Key, p.Binary)
+			s.broken(ruleDefinition, "the Binary of the %s parameter %s is %q, which is none of its Values",
+				command, p.Key, p.Binary)
 		}
 		for _, v := range p.Values {
 			switch {
 			case !isValue(v):
-				s.broken(ruleValue, "the %s parameter %s cannot have %q for one of its Values: it cannot be sent", command, p.Key, v)
+				s.broken(ruleValue, "the %s parameter %s cannot have %q for one of its Values: it cannot be sent",
+					command, p.Key, v)
 			case v != strings.ToUpper(v):
-				s.broken(ruleCase, "the value %q of the %s parameter %s has to be in upper case in Values; any case matches", v, command, p.Key)
+				s.broken(ruleCase, "the value %q of the %s parameter %s has to be in upper case in Values; any case matches",
+					v, command, p.Key)
 			case len(" "+p.Key+"="+v) > p.Length:
-				s.broken(ruleLine, "the %s parameter %s=%s takes %d octets with the space before it, and its Length is %d: raise it",
+				s.broken(ruleLine, "the %s parameter %s=%s takes %d octets with the space before it, and its Length "+
+					"is %d: raise it",
 					command, p.Key, v, len(" "+p.Key+"="+v), p.Length)
 			}
 		}

@@ -68,7 +68,8 @@ func (s *suite) enterStage(st *stage) bool {
 	_, times := offers(a, s.e.Keyword)
 	st.offered = times > 0
 	if _, again := offers(t.ask(st.hello()), s.e.Keyword); again != times {
-		s.broken(ruleOffer, "it is on offer in one reply to EHLO and not in the next, %v: let Advertise depend on nothing that changes by itself", st)
+		s.broken(ruleOffer, "it is on offer in one reply to EHLO and not in the next, %v: let Advertise depend on "+
+			"nothing that changes by itself", st)
 	}
 	s.plain(t, st)
 	if st.protocol == proto.SMTP && t.ask("HELO client.example").code == 250 {
@@ -84,7 +85,8 @@ func (s *suite) plain(t *talk, st *stage) {
 		code int
 	}{{from, 250}, {to, 250}, {"NOOP", 250}, {"DATA", 354}, {"Subject: x\r\n\r\nx\r\n.", 250}, {"RSET", 250}} {
 		if a := t.ask(step.line); a.code != step.code {
-			s.broken(ruleService, "a client that does not use it is not served: %q is answered %v %v, want %d", step.line, a, st, step.code)
+			s.broken(ruleService, "a client that does not use it is not served: %q is answered %v %v, want %d",
+				step.line, a, st, step.code)
 			return
 		}
 	}
@@ -104,7 +106,8 @@ func (s *suite) advertised(f func(ext.Info) (string, bool), x ext.Info) (args st
 		before, was = again, still
 	}
 	if changes > 1 {
-		s.broken(ruleOffer, "Advertise returns something else each time, such as %q and %q: the same EHLO has the same reply", args, before)
+		s.broken(ruleOffer, "Advertise returns something else each time, such as %q and %q: the same EHLO has the same reply",
+			args, before)
 	}
 	if !ok {
 		return args, ok
@@ -115,13 +118,14 @@ func (s *suite) advertised(f func(ext.Info) (string, bool), x ext.Info) (args st
 	}
 	for word := range strings.SplitSeq(line, " ") {
 		if !isPrintable(word) {
-			s.broken(ruleOffer, "Advertise returns %q, which cannot stand behind the keyword: words of printable ASCII with single spaces "+
-				"between them can", args)
+			s.broken(ruleOffer, "Advertise returns %q, which cannot stand behind the keyword: words of printable "+
+				"ASCII with single spaces between them can", args)
 			break
 		}
 	}
 	if n := len("250-" + line + "\r\n"); n > longestReply {
-		s.broken(ruleReplyLine, "the keyword and what Advertise returns make a line of %d octets, and %d is the most: leave something out", n, longestReply)
+		s.broken(ruleReplyLine, "the keyword and what Advertise returns make a line of %d octets, and %d is the "+
+			"most: leave something out", n, longestReply)
 	}
 	return args, ok
 }

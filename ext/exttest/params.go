@@ -66,7 +66,8 @@ func (s *suite) parameter(c, other *command, p *ext.Param) {
 	list, given := s.valid(c.st, c.given, p)
 	if len(list) == 0 {
 		if !given {
-			s.broken("the parameter cannot be tested", "there is no value to be known that Check of the %s parameter %s accepts: give one in %s of a Sample",
+			s.broken("the parameter cannot be tested", "there is no value to be known that Check of the %s "+
+				"parameter %s accepts: give one in %s of a Sample",
 				c.name, p.Key, strings.ToUpper(c.name[:1])+strings.ToLower(c.name[1:]))
 		}
 		return
@@ -147,10 +148,12 @@ func (s *suite) accepted(c *command, p *ext.Param, text string, given bool) {
 	a := c.st.last(srv, append(slices.Clone(c.before), with(c.line, text))...)
 	switch {
 	case given && a.code/100 != 2:
-		s.broken(ruleUnknown, "%s with %s is answered %v %v, want 250: the Sample says that it is valid", c.name, text, a, c.st)
+		s.broken(ruleUnknown, "%s with %s is answered %v %v, want 250: the Sample says that it is valid",
+			c.name, text, a, c.st)
 		return
 	case a.code == 501 || a.code == 555 || a.code == 500 || a.code == 0:
-		s.broken(ruleUnknown, "%s with %s is answered %v %v, although the description says that it is valid", c.name, text, a, c.st)
+		s.broken(ruleUnknown, "%s with %s is answered %v %v, although the description says that it is valid",
+			c.name, text, a, c.st)
 		return
 	}
 	if n := len(" " + p.Key + "=" + value); given && value != "" && n > p.Length {
@@ -172,7 +175,8 @@ func (s *suite) accepted(c *command, p *ext.Param, text string, given bool) {
 			q.Value = change(q.Value)
 		}
 		if again := c.ask(write(append(slices.Clone(rest), q))); again.code != a.code {
-			s.broken(ruleCase, "%s with %s is answered %v, and with %s %v: names, and the values in Values, have no case", c.name, text, a,
+			s.broken(ruleCase, "%s with %s is answered %v, and with %s %v: names, and the values in Values, have no case",
+				c.name, text, a,
 				write(proto.Params{q}), again)
 		}
 	}
@@ -192,7 +196,7 @@ func (s *suite) refused(c *command, p *ext.Param, alone func(string) string) {
 		if left == 0 {
 			return
 		}
-		if !isValue(v) || !isPrintable(v) || len(v) > 8 || p.Values != nil && slices.Contains(p.Values, strings.ToUpper(v)) || s.accepts(p, v) {
+		if !isValue(v) || !isPrintable(v) || len(v) > 8 || slices.Contains(p.Values, strings.ToUpper(v)) || s.accepts(p, v) {
 			continue
 		}
 		left--
@@ -213,7 +217,8 @@ func (s *suite) unknown(c, other *command, p *ext.Param, text string) {
 		}
 	}
 	if find(other.params, p.Key) == nil && !shared(other) {
-		refuse("although the parameter is one of "+c.name, c.st, c.st.srv, append(slices.Clone(other.before), with(other.line, own))...)
+		lines := append(slices.Clone(other.before), with(other.line, own))
+		refuse("although the parameter is one of "+c.name, c.st, c.st.srv, lines...)
 	}
 	if shared(c) {
 		return
@@ -257,8 +262,8 @@ func (s *suite) lines(commands []*command) {
 		for over, code := range []int{250, 500} {
 			padded := line + strings.Repeat(" ", limit-len(line)-len("\r\n")+over)
 			if a := c.st.last(c.st.srv, append(slices.Clone(c.before), padded)...); a.code != code {
-				s.broken(ruleLine, "%s with %s in a line of %d octets is answered %v, want %d: 512 octets and what each Length has is the most",
-					c.name, text, limit+over, a, code)
+				s.broken(ruleLine, "%s with %s in a line of %d octets is answered %v, want %d: 512 octets and what "+
+					"each Length has is the most", c.name, text, limit+over, a, code)
 			}
 		}
 	}

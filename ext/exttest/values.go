@@ -12,7 +12,8 @@ import (
 )
 
 // common are values that many parameters take.
-var common = []string{"1", "x", "a@b.example", "2030-01-01T00:00:00Z", "rfc822;a@b.example", "10;R", "<>", "YES", "a:b", "c0ffee"}
+var common = []string{"1", "x", "a@b.example", "2030-01-01T00:00:00Z", "rfc822;a@b.example", "10;R", "<>", "YES", "a:b",
+	"c0ffee"}
 
 // valid returns parameters that have the parameter p in them and that ought to be accepted. Given reports whether they come
 // from the sample.
@@ -111,8 +112,8 @@ func (s *suite) check(p *ext.Param, list []string) {
 			for _, at := range list {
 				again := s.verdict(p, at)
 				if before, seen := first[at]; seen && again != before {
-					s.broken(ruleValue, "Check of %s answers once %q and once %q to %s: let it depend on nothing but the value",
-						p.Key, before, again, clip(at))
+					s.broken(ruleValue, "Check of %s answers once %q and once %q to %s: let it depend on nothing "+
+						"but the value", p.Key, before, again, clip(at))
 					return
 				}
 				first[at] = again
@@ -121,7 +122,8 @@ func (s *suite) check(p *ext.Param, list []string) {
 		}
 	})
 	if !ok {
-		s.broken(ruleValue, "Check of %s does not return for one of %d values, the longest of which have 64 KiB: bound what it does", p.Key, len(list))
+		s.broken(ruleValue, "Check of %s does not return for one of %d values, the longest of which have 64 KiB: "+
+			"bound what it does", p.Key, len(list))
 	}
 }
 
@@ -131,8 +133,8 @@ func (s *suite) verdict(p *ext.Param, value string) string {
 	err := p.Check(value)
 	if err == nil {
 		if !isValue(value) {
-			s.broken(ruleValue, "Check of %s accepts %s, which is no value of a parameter: control characters, spaces and \"=\" cannot "+
-				"stand in one; look at every octet", p.Key, clip(value))
+			s.broken(ruleValue, "Check of %s accepts %s, which is no value of a parameter: control characters, "+
+				"spaces and \"=\" cannot stand in one; look at every octet", p.Key, clip(value))
 		}
 		return ""
 	}
@@ -145,19 +147,23 @@ func (s *suite) verdict(p *ext.Param, value string) string {
 		s.broken(ruleReply, "Check of %s refuses %s without a text: say what the value has to be", p.Key, clip(value))
 		return "(refused)"
 	case len(text) > longestReply-len("501 5.5.4 Bad parameter: \r\n"):
-		s.broken(ruleReplyLine, "Check of %s refuses %s with a text of %d octets, which does not fit in a line of a reply", p.Key, clip(value), len(text))
+		s.broken(ruleReplyLine, "Check of %s refuses %s with a text of %d octets, which does not fit in a line of a reply",
+			p.Key, clip(value), len(text))
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }):
-		s.broken(ruleReply, "Check of %s refuses %s with a text that cannot be sent in a reply, %q: leave the value out of it, or write it "+
-			"with %%+q", p.Key, clip(value), text)
+		s.broken(ruleReply, "Check of %s refuses %s with a text that cannot be sent in a reply, %q: leave the value "+
+			"out of it, or write it with %%+q", p.Key, clip(value), text)
 	}
 	return text
 }
 
 // hostile returns values of all kinds, most of which are made by mistakes in seeds.
 func hostile(seeds []string, length int) []string {
-	list := []string{"", " ", "=", "==", "\x00", "\r\n", "a\r\nRCPT TO:<x@y.example>", "\n", "\t", "+", "+4", "+ZZ", "+0D+0A", "+00", "%s%n",
-		";", ":", ",", ",,,", "@", "<", "<>", ">", "\"", "\\", "-", "--", ".", "/", "0", "-0", "-1", "00", "1e9", "0x1", "é", "\xff", "\xc3", "٣", "１",
-		"\u2028", "\u200f", "99999999999999999999999999", "-99999999999999999999", "0000-00-00T00:00:00Z", "9999-99-99T99:99:99Z"}
+	list := []string{
+		"", " ", "=", "==", "\x00", "\r\n", "a\r\nRCPT TO:<x@y.example>", "\n", "\t", "+", "+4", "+ZZ", "+0D+0A", "+00", "%s%n",
+		";", ":", ",", ",,,", "@", "<", "<>", ">", "\"", "\\", "-", "--", ".", "/", "0", "-0", "-1", "00", "1e9", "0x1",
+		"é", "\xff", "\xc3", "٣", "１", "\u2028", "\u200f", "99999999999999999999999999", "-99999999999999999999",
+		"0000-00-00T00:00:00Z", "9999-99-99T99:99:99Z",
+	}
 	for _, c := range "a9+;,:@<.-é" {
 		for _, n := range []int{length, 100, 1 << 12, 1 << 16} {
 			list = append(list, strings.Repeat(string(c), n))

@@ -122,8 +122,8 @@ func (b *barrage) unknown() {
 		}
 		t.say(text)
 		if a := t.hear(); a.code < 400 {
-			b.s.broken(ruleCommand, "%s is answered %v %v, where the extension is not on offer: have Serve return 502, since it is called there too",
-				clip(with(b.v.Name, args)), a, st)
+			b.s.broken(ruleCommand, "%s is answered %v %v, where the extension is not on offer: have Serve return "+
+				"502, since it is called there too", clip(with(b.v.Name, args)), a, st)
 		}
 		t.close()
 	}
@@ -180,7 +180,8 @@ func (b *barrage) states() {
 		t, _, _ := b.st.reach(step.state)
 		t.say(text)
 		if a := t.hear(); a.code != 503 {
-			b.s.broken(ruleOrder, "%s in the state %v, where it may not be sent, is answered %v, want 503", b.v.Name, step.state, a)
+			b.s.broken(ruleOrder, "%s in the state %v, where it may not be sent, is answered %v, want 503",
+				b.v.Name, step.state, a)
 		} else {
 			b.stays(t, step.state, step.state)
 		}
@@ -203,8 +204,10 @@ func (b *barrage) stays(t *talk, state, next proto.State) {
 func (b *barrage) arguments() {
 	limit := 512 + b.v.Grow
 	fill := strings.Repeat("x", limit-len(b.v.Name+" \r\n"))
-	list := append(slices.Clone(b.said), "", " ", "x", "=", "*", "+", "-1", "0", "%s%n", "<>", "@", "#", ",", "\"", "\\", "é", "\xff", "\x00", "\t", "a\tb",
-		"99999999999999999999", "a b c d e f", strings.Repeat("x ", 100), strings.Repeat("=", 200), strings.Repeat(" ", 100)+"x", fill)
+	list := append(slices.Clone(b.said), "", " "+
+		"", "x", "=", "*", "+", "-1", "0", "%s%n", "<>", "@", "#", ",", "\"", "\\", "é", "\xff", "\x00", "\t", "a\tb",
+		"99999999999999999999", "a b c d e f", strings.Repeat("x "+
+			"", 100), strings.Repeat("=", 200), strings.Repeat(" ", 100)+"x", fill)
 	seeds := append(slices.Clone(b.said), "x")
 	for _, v := range hostile(seeds, 8) {
 		if len(list) > 80 {
@@ -221,7 +224,8 @@ func (b *barrage) arguments() {
 		upper, okUpper := b.say(b.v.Name, args, b.v.In)
 		lower, okLower := b.say(strings.ToLower(b.v.Name), args, b.v.In)
 		if okUpper && okLower && upper != lower {
-			b.s.broken(ruleCase, "%s is answered %d in upper and %d in lower case: verbs have none", clip(with(b.v.Name, args)), upper, lower)
+			b.s.broken(ruleCase, "%s is answered %d in upper and %d in lower case: verbs have none",
+				clip(with(b.v.Name, args)), upper, lower)
 		}
 	}
 	if b.v.Payload == nil {
@@ -277,7 +281,8 @@ func (b *barrage) say(name, args string, in proto.State) (code int, ok bool) {
 		return code, true
 	}
 	if end := t.ask("XEXTTEST-UNKNOWN"); end.code != 500 {
-		b.s.broken(ruleReply, "a command after %s is answered %v, want the 500 of one that is unknown: every command has exactly one reply", what, end)
+		b.s.broken(ruleReply, "a command after %s is answered %v, want the 500 of one that is unknown: every "+
+			"command has exactly one reply", what, end)
 		return code, true
 	}
 	if in&(in-1) == 0 {
@@ -303,7 +308,8 @@ func (b *barrage) group() {
 	t.say(text + "XEXTTEST-UNKNOWN\r\nQUIT\r\n")
 	got := []int{t.hear().code, t.hear().code, t.hear().code}
 	if want := []int{single, 500, 221}; !slices.Equal(got, want) {
-		b.s.broken(ruleGroups, "%s in a group with an unknown command and QUIT is answered %v, want %v", clip(with(b.v.Name, args)), got, want)
+		b.s.broken(ruleGroups, "%s in a group with an unknown command and QUIT is answered %v, want %v",
+			clip(with(b.v.Name, args)), got, want)
 	}
 }
 
@@ -334,7 +340,7 @@ func (b *barrage) cuts(table *proto.Table) {
 		_, err = prototest.AnyCut(table, answer, input)
 	})
 	if err != nil || !ok {
-		b.s.broken("law 3 of package proto", "the answer to %s depends on how the octets were cut on the way: let Variant, Payload and Replies depend "+
-			"on their arguments alone", b.v.Name)
+		b.s.broken("law 3 of package proto", "the answer to %s depends on how the octets were cut on the way: let "+
+			"Variant, Payload and Replies depend on their arguments alone", b.v.Name)
 	}
 }
