@@ -207,6 +207,9 @@ func TestEndPointResumed(t *testing.T) {
 		"GetCertificate": {&tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return &cert, nil
 		}}, false},
+		"GetCertificate before one": {&tls.Config{Certificates: []tls.Certificate{cert}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return nil, nil
+		}}, false},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			resumed := 0

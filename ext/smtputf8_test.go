@@ -28,6 +28,9 @@ func (p *postmaster) Mail(_ context.Context, from proto.Address, _ proto.Params)
 }
 
 func (p *postmaster) Rcpt(ctx context.Context, to proto.Address, params proto.Params) error {
+	if to.Local == "gone" {
+		return &proto.Error{Code: 550, Text: "Ask Jörg"}
+	}
 	return p.Mail(ctx, to, params)
 }
 
@@ -57,6 +60,7 @@ func TestUTF8Server(t *testing.T) {
 		{"S05 EXPN", []string{"EXPN x SMTPUTF8"}, "250 2.1.5 Jörg <jörg@bücher.example>\r\n"},
 		{"S05 for one command only", []string{"VRFY x SMTPUTF8", "VRFY x"}, "550 5.6.8 "},
 		{"S05 the transaction does not count", []string{utf8, to, "VRFY x"}, "550 5.6.8 "},
+		{"S05 not for others", []string{from, "VRFY x SMTPUTF8", "RCPT TO:<gone@d.example>"}, "550 5.0.0 Ask J?rg\r\n"},
 		{"S06 VRFY", []string{"VRFY jörg"}, "550 5.6.8 "},
 		{"S06 EXPN", []string{"EXPN x"}, "550 5.6.8 "},
 		{"S08 overlong", []string{utf8, "RCPT TO:<\xc0\x80@d.example>"}, "501 5.5.2 "},

@@ -219,7 +219,7 @@ func TestUTF8(t *testing.T) {
 	const mailUTF8 = "MAIL FROM:<jörg@bücher.example> SMTPUTF8"
 	st := &store{rcpt: func(_ context.Context, to proto.Address, _ proto.Params) error {
 		code, err := strconv.Atoi(to.Domain.ASCII()[:3])
-		return errors.Join(err, &proto.Error{Code: code, Text: "see <müller@c.example>"})
+		return errors.Join(err, &proto.Error{Code: code, Text: "see <" + strings.ReplaceAll(to.Local, "j", "müller") + "@c.example>"})
 	}}
 	for _, c := range []struct {
 		name string
@@ -237,6 +237,7 @@ func TestUTF8(t *testing.T) {
 			"RCPT TO:<j@251.example>", "250 2.1.5 The message will be forwarded\r\n",
 			"RCPT TO:<j@551.example>", "550 5.1.6 The user has another address now\r\n",
 			"RCPT TO:<j@553.example>", "553 5.1.3 see <m?ller@c.example>\r\n"}},
+		{"S05 not needed", []string{"MAIL FROM:<a@b.example>", "250 ", "RCPT TO:<x@251.example>", "251 2.1.5 see <x@c.example>\r\n"}},
 		{"S05 not any more", []string{mailUTF8, "250 ", "RSET", "250 ", "MAIL FROM:<a@b.example>", "250 ",
 			"RCPT TO:<j@551.example>", "550 5.1.6 The user"}},
 	} {

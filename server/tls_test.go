@@ -296,6 +296,21 @@ func TestOwnCertificates(t *testing.T) {
 		}
 	}
 
+	// A client that names no host is shown the first one that it can use.
+	other, _ := tlsPair(t)
+	for name, config := range map[string]*tls.Config{
+		"GetCertificate": made, "several": {Certificates: []tls.Certificate{cert, other.Certificates[0]}},
+	} {
+		w := dialWire(t, newServer(t, st, server.Options{TLSConfig: config}))
+		w.ask("", "220 ")
+		<-told
+		w.ask("EHLO x\r\n", "250-")
+		w.startTLS(&tls.Config{InsecureSkipVerify: true}).ask("EHLO x", "250-")
+		if got := <-told; got != want {
+			t.Errorf("%s: a session whose client names no host learns %x, want %x", name, got, want)
+		}
+	}
+
 	failing := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("the disk is on fire") }
 	none := newServer(t, st, server.Options{TLSConfig: &tls.Config{GetCertificate: failing}})
 	w = dialWire(t, none)
