@@ -86,6 +86,9 @@ var alice = func() proto.Address {
 
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
+// opened is how a dialogue begins in which a message is sent.
+const opened = "C: MAIL FROM:<a@b.example>\nS: 250 *\nC: RCPT TO:<c@d.example>\nS: 250 *\n"
+
 // library are the extensions of package ext, each with what a session can be told of it.
 var library = []struct {
 	e      ext.Extension
@@ -106,7 +109,7 @@ var library = []struct {
 	}},
 	{ext.SMTPUTF8(), exttest.Sample{Mail: []string{"SMTPUTF8 BODY=8BITMIME"}}},
 	{ext.Chunking(), exttest.Sample{Dialogues: []string{
-		"C: MAIL FROM:<a@b.example>\nS: 250 *\nC: RCPT TO:<c@d.example>\nS: 250 *\nC: BDAT 3\nC~ \"x\\r\\n\"\nS: 250 *\nC: BDAT 0 LAST\nS: 250 *\n",
+		opened + "C: BDAT 3\nC~ \"x\\r\\n\"\nS: 250 *\nC: BDAT 0 LAST\nS: 250 *\n",
 		"C: BDAT 3 LAST\nC~ \"x\\r\\n\"\nS: 503 *\n"}}},
 	{ext.BinaryMIME(), exttest.Sample{Mail: []string{"BODY=BINARYMIME"}}},
 	{ext.Help(), exttest.Sample{Dialogues: []string{"C: HELP\nS... 214\nC: HELP XYZZY\nS: 504 *\n"}}},
@@ -140,7 +143,9 @@ var library = []struct {
 		Dialogues: []string{"C: ETRN @example.org\nS: 253 2.0.0 OK, 3 *\nC: ETRN\nS: 500 *\nC: ETRN x\nS: 501 *\n"},
 	}},
 	{ext.FutureRelease(ext.HoldLimits{Interval: time.Hour, Until: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}), exttest.Sample{
-		Mail: []string{"HOLDFOR=60", "HOLDUNTIL=2030-01-01T00:00:00Z"}, BadMail: []string{"HOLDFOR=3601", "HOLDFOR=0", "HOLDUNTIL=2030-01-01"}}},
+		Mail:    []string{"HOLDFOR=60", "HOLDUNTIL=2030-01-01T00:00:00Z"},
+		BadMail: []string{"HOLDFOR=3601", "HOLDFOR=0", "HOLDUNTIL=2030-01-01"},
+	}},
 	{ext.MTRK(), exttest.Sample{Mail: []string{"MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ ENVID=1@b.example"},
 		BadMail: []string{"MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ", "MTRK=x ENVID=1@b.example"}}},
 	{ext.NoSoliciting("net.example:ADV"), exttest.Sample{
@@ -154,9 +159,10 @@ var library = []struct {
 	{ext.Atrn(), exttest.Sample{Identity: "alice", Dialogues: []string{
 		"C: ATRN example.org\nS: 453 *\nC: ATRN [192.0.2.1]\nS: 501 *\n", "C: ATRN\nS: 250 *\nCLOSE\n"}}},
 	{ext.Burl("imap", "imap://imap.example"), exttest.Sample{Identity: "alice", Dialogues: []string{
-		"C: MAIL FROM:<a@b.example>\nS: 250 *\nC: RCPT TO:<c@d.example>\nS: 250 *\nC: BURL imap://imap.example/1 LAST\nS: 250 *\n"}}},
+		opened + "C: BURL imap://imap.example/1 LAST\nS: 250 *\n"}}},
 	{ext.Prdr(), exttest.Sample{Mail: []string{"PRDR"}}},
-	{ext.Xclient(loopback), exttest.Sample{Dialogues: []string{"C: XCLIENT ADDR=192.0.2.1 NAME=a.example\nS: 220 *\nC: EHLO x.example\nS... 250\n",
+	{ext.Xclient(loopback), exttest.Sample{Dialogues: []string{
+		"C: XCLIENT ADDR=192.0.2.1 NAME=a.example\nS: 220 *\nC: EHLO x.example\nS... 250\n",
 		"C: XCLIENT NONSENSE\nS: 501 *\n"}}},
 	{ext.Xforward(loopback), exttest.Sample{
 		Dialogues: []string{"C: XFORWARD ADDR=192.0.2.1 NAME=a.example\nS: 250 *\nC: XFORWARD\nS: 501 *\n"},

@@ -204,10 +204,10 @@ func (b *barrage) stays(t *talk, state, next proto.State) {
 func (b *barrage) arguments() {
 	limit := 512 + b.v.Grow
 	fill := strings.Repeat("x", limit-len(b.v.Name+" \r\n"))
-	list := append(slices.Clone(b.said), "", " "+
-		"", "x", "=", "*", "+", "-1", "0", "%s%n", "<>", "@", "#", ",", "\"", "\\", "é", "\xff", "\x00", "\t", "a\tb",
-		"99999999999999999999", "a b c d e f", strings.Repeat("x "+
-			"", 100), strings.Repeat("=", 200), strings.Repeat(" ", 100)+"x", fill)
+	list := append(slices.Clone(b.said),
+		"", " ", "x", "=", "*", "+", "-1", "0", "%s%n", "<>", "@", "#", ",", "\"", "\\", "é", "\xff", "\x00", "\t", "a\tb",
+		"99999999999999999999", "a b c d e f", strings.Repeat("x ", 100), strings.Repeat("=", 200),
+		strings.Repeat(" ", 100)+"x", fill)
 	seeds := append(slices.Clone(b.said), "x")
 	for _, v := range hostile(seeds, 8) {
 		if len(list) > 80 {
