@@ -61,7 +61,7 @@ type Notification struct {
 // returned (RFC 3461 section 6.2). Characters that could pass for another line or field become question marks.
 //
 // It is an error to report to the null reverse-path, or on no recipient, without a Hostname, or with the name of a field that
-// is no atom of RFC 822 or longer than 76 octets. Compose may be called concurrently for different messages.
+// is no atom of RFC 822 or longer than 76 octets. Compose may be called concurrently.
 func Compose(m *Message, r *Report, opt *Options) (*Notification, error) {
 	return compose(m, r, opt, rand.Text)
 }
