@@ -103,6 +103,7 @@ func TestR13_Returned(t *testing.T) {
 		{"too large", "RET=FULL", large, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
 		{"8 bits", "", eight, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
 		{"8 bits, 8BITMIME", "", eight, ext.Failed, ext.EightBit, "message/rfc822", "8bit", true, ext.EightBit},
+		{"8 bits, SMTPUTF8", "", eight, ext.Failed, ext.UTF8, "message/rfc822", "8bit", true, ext.EightBit},
 		{"8 bits, headers", "RET=HDRS", eight, ext.Failed, ext.EightBit, "text/rfc822-headers", "", false, 0},
 		{"latin", "", latin, ext.Failed, ext.EightBit, "text/rfc822-headers", "quoted-printable", false, 0},
 		{"long line", "", long, ext.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
@@ -115,6 +116,7 @@ func TestR13_Returned(t *testing.T) {
 		{"R17 UTF-8, degraded", "SMTPUTF8", wide, ext.Failed, ext.EightBit, "message/global", "base64", true, 0},
 		{"R17 UTF-8, headers", "RET=HDRS", wide, ext.Failed, ext.UTF8, "message/global-headers", "8bit", false, ext.UTF8 | ext.EightBit},
 		{"R17 UTF-8, headers, degraded", "RET=HDRS", wide, ext.Failed, 0, "message/global-headers", "quoted-printable", false, 0},
+		{"R17 UTF-8, long header", "RET=HDRS", "X-Ü: ü\r\n" + tall, ext.Failed, ext.UTF8, "message/global-headers", "quoted-printable", false, 0},
 		{"R17 UTF-8, no text", "", wide + bare, ext.Failed, ext.UTF8, "message/global", "base64", true, 0},
 		{"LF", "", "Subject: x\n\nx\n", ext.Failed, 0, "message/rfc822", "", true, 0},
 		{"LF, headers", "RET=HDRS", "Subject: x\n\nx\n", ext.Failed, 0, "text/rfc822-headers", "", false, 0},
@@ -154,7 +156,7 @@ func TestMaxReturn(t *testing.T) {
 			t.Errorf("%d: %s", most, leaves[2].kind)
 		}
 	}
-	header := strings.Repeat("X-Line: 0123456789\r\n", 10_000)
+	header := strings.Repeat("X-Line: "+strings.Repeat("0123456789", 90)+"\r\n", 100) + "X-Short: 1\r\n"
 	_, leaves := dissect(t, made(t, message(t, "RET=HDRS", header+"\r\nx\r\n"), failed(t, "b@example.com"), host))
 	if got := leaves[2].content; !strings.HasPrefix(header, got) || len(got) > 64<<10 || len(got) < 60<<10 || !strings.HasSuffix(got, "\r\n") {
 		t.Errorf("%d octets of a long header, the last %.20q", len(got), got[len(got)-20:])
@@ -180,6 +182,14 @@ func TestBodySeek(t *testing.T) {
 	}
 	if pos, err := n.Body.Seek(0, io.SeekStart); pos != 0 || err != nil {
 		t.Errorf("the body stands at %d: %v", pos, err)
+	}
+	if _, err := io.CopyN(io.Discard, n.Body, 5); err != nil {
+		t.Fatal(err)
+	}
+	for _, offset := range []int64{5, 0} {
+		if pos, err := n.Body.Seek(offset, io.SeekStart); pos != offset || err != nil {
+			t.Errorf("the body stands at %d: %v", pos, err)
+		}
 	}
 	if second, err := io.ReadAll(n.Body); err != nil || !bytes.Equal(first, second) {
 		t.Errorf("%v, and another time %s", err, second)
@@ -368,6 +378,10 @@ func TestOptions(t *testing.T) {
 	}
 	if l := leaves[0]; l.kind != "text/plain; charset=utf-8" || l.content != "Grüße?\r\n.\r\n--x\r\nüber "+strings.Repeat("ü", 2000)+"\r\n" {
 		t.Errorf("%+v", l)
+	}
+	long := &Options{Hostname: "mail.example.org", Text: func(*Report) string { return strings.Repeat("x", 999) }}
+	if _, leaves := dissect(t, made(t, m, r, long)); leaves[0].encoding != "quoted-printable" || leaves[0].content != strings.Repeat("x", 999)+"\r\n" {
+		t.Errorf("%+v", leaves[0])
 	}
 	if !strings.HasPrefix(leaves[1].content, "Reporting-MTA: x-local-hostname; relay\r\n") { // RFC 3461 section 6.3(b)
 		t.Errorf("%s", leaves[1].content)

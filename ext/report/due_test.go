@@ -183,6 +183,8 @@ func TestR14_Diagnostic(t *testing.T) {
 		{proto.Reply{Code: 426, Text: "connection timed out"}, "426 connection timed out"},
 		{proto.Reply{Code: 250}, "250"},
 		{proto.Reply{Code: 550, Text: "error 550 in 1550 550x"}, "550 error 550 in 1550 550x"},
+		{proto.Reply{Code: 550, Text: "2.1.1 is the version"}, "550 2.1.1 is the version"},
+		{proto.Reply{Code: 550, Text: "in 1550 or\nx5501"}, "550-in 1550 or 550 x5501"},
 	} {
 		d := SMTP(tt.reply)
 		if d != (Diagnostic{"smtp", tt.text}) {

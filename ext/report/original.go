@@ -48,7 +48,7 @@ func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
 		}
 		if column == 0 {
 			taken = taken || bytes.HasPrefix(text, delimiter)
-			if inHeader && len(text) == 0 && len(line) > 0 {
+			if inHeader && len(text) == 0 {
 				inHeader = false
 			}
 		}
@@ -210,7 +210,7 @@ func (b *base64Reader) Read(p []byte) (int, error) {
 			err = io.EOF
 		}
 		b.err = err
-		if n > 0 && (err == nil || err == io.EOF) {
+		if n > 0 {
 			b.rest = append(base64.StdEncoding.AppendEncode(b.line[:0], octets[:n]), "\r\n"...)
 		}
 	}

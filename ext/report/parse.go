@@ -153,9 +153,7 @@ func (p *parser) part(part *multipart.Part, depth int) {
 			readReport(&p.got.Report, groups(io.LimitReader(r, maxStatus)))
 		}
 	case kind == "text/rfc822-headers" || kind == "message/global-headers" || kind == "message/rfc822" || kind == "message/global":
-		if p.found {
-			p.got.Original = readHeader(io.LimitReader(r, maxHeader))
-		}
+		p.got.Original = readHeader(io.LimitReader(r, maxHeader))
 	case (kind == "text/plain" || kind == "") && !p.found && p.got.Text == "":
 		text, _ := io.ReadAll(io.LimitReader(r, maxText)) // as much as there is
 		p.got.Text = lines(string(text))

@@ -141,7 +141,7 @@ func FuzzCompose(f *testing.F) {
 	f.Add("550 no\r\nStatus: 2.0.0\r\n\r\nFinal-Recipient: rfc822; c@d\r\nAction: delivered", "a\nb", "x\r\n y", "Subject: \xff\n\n", uint8(4))
 	f.Add("550-a\n550 b\r\n--x\r\n", "(", "a;b (c", "a\rb", uint8(1))
 	f.Add("", "", "", "", uint8(0))
-	f.Add(strings.Repeat("x", 3000)+"\u2028\u0085\x00\xc3", strings.Repeat(" ", 2000)+"x", "ü", "\r\n\r\n"+strings.Repeat("y", 2000), uint8(7))
+	f.Add(strings.Repeat("x", 3000)+"\u2028\u0085\x00\xc3", "x"+strings.Repeat(" ", 2000)+"x", "ü", "\r\n\r\n"+strings.Repeat("y", 2000), uint8(7))
 	f.Fuzz(func(t *testing.T, said, id, remote, original string, carries uint8) {
 		m := message(t, "", original)
 		r := failed(t, "b@example.com")
