@@ -261,6 +261,9 @@ var broken = []struct {
 	{"Serve does not return", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Serve = serve(func(context.Context, ext.Exchange) error { <-stuck; return nil })
 	}, "has no reply", "RFC 5321 section 4.2"},
+	{"Serve does not return, over and over", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Serve = serve(func(context.Context, ext.Exchange) error { <-stuck; return nil })
+	}, "is given up, with the part verbs", "nothing may take for ever"},
 	{"endless exchange", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Serve = serve(func(ctx context.Context, x ext.Exchange) error {
 			for {

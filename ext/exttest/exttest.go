@@ -3,6 +3,7 @@ package exttest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -79,6 +80,9 @@ func examine(e ext.Extension, samples []Sample, tell func(part string, flaws []e
 	}
 	for _, p := range parts {
 		p.run()
+		if s.slow.exceeded() {
+			s.broken("nothing may take for ever", "the test was kept waiting %d times and is given up, with the part %s", mostSlow, p.name)
+		}
 		tell(p.name, s.take())
 		if s.hopeless || s.slow.exceeded() {
 			return
@@ -110,11 +114,16 @@ const mostAlike = 3
 // broken records that a rule was broken. The rule is an RFC section, or what else it follows from.
 func (s *suite) broken(rule, format string, args ...any) {
 	text := fmt.Sprintf("smtp: %s: %s (%s)", s.name(), fmt.Sprintf(format, args...), rule)
+	kind := format
+	if len(args) > 0 {
+		about, _, _ := strings.Cut(fmt.Sprint(args[0]), " ")
+		kind += about
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.seen[text] && s.times[format] < mostAlike {
+	if !s.seen[text] && s.times[kind] < mostAlike {
 		s.seen[text] = true
-		s.times[format]++
+		s.times[kind]++
 		s.flaws = append(s.flaws, errors.New(text))
 	}
 }

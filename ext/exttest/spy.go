@@ -129,12 +129,12 @@ func (s *suite) served(x ext.Exchange, err error) {
 		code = e.Code
 	}
 	if code/100 == 3 || code < 200 || code > 599 {
-		s.broken("RFC 5321 section 4.2.1", "Serve returns the reply %d to %s: only 2yz, 4yz and 5yz can answer a "+
+		s.broken(ruleCode, "Serve returns the reply %d to %s: only 2yz, 4yz and 5yz can answer a "+
 			"command; 3yz is for Exchange.Challenge", code, v.Name)
 		return
 	}
 	if _, ok := v.After(v.In, code); !ok {
-		s.broken("RFC 5321 section 4.2.1", "Serve returns the reply %d to %s, which its row does not know: set OK "+
+		s.broken(ruleCode, "Serve returns the reply %d to %s, which its row does not know: set OK "+
 			"or Fail of the Verb", code, v.Name)
 	}
 }
@@ -164,7 +164,7 @@ func (w watched) Surrender(ctx context.Context, r proto.Reply, serve func(contex
 func (w watched) leads(r proto.Reply, where proto.State, what string) {
 	v := w.Verb()
 	if next, ok := v.After(v.In, r.Code); !ok || next != where {
-		w.s.broken("RFC 5321 section 4.2.1", "%s sends the reply %d to %s, which does not lead to %v: look at OK "+
+		w.s.broken(ruleCode, "%s sends the reply %d to %s, which does not lead to %v: look at OK "+
 			"and More of the Verb", what, r.Code, v.Name, where)
 	}
 }
