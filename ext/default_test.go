@@ -253,6 +253,11 @@ func TestU01_InClear(t *testing.T) {
 	if !strings.HasPrefix(got, "530 5.7.0 ") || !strings.Contains(got, "STARTTLS") {
 		t.Errorf("%q", got)
 	}
+	opt.AllowInsecureAuth = true
+	got = talk(t, newServer(t, &desk{}, &opt), ehlo, "MAIL FROM:<alice@b.example>")
+	if !strings.HasPrefix(got, "530 5.7.0 ") || strings.Contains(got, "STARTTLS") {
+		t.Errorf("where passwords may travel in clear: %q", got)
+	}
 }
 
 func ExampleSubmission() {

@@ -72,10 +72,10 @@ func (s *domainScan) next(b byte) string {
 	case '>', ',', ';', ':':
 		return s.end()
 	case '.':
-		s.dotted, s.gap = true, false
+		s.dotted = true
 	default:
-		// In what is old there may be white space around the dots (RFC 5322 section 4.4).
-		if s.gap && len(s.name) > 0 && !s.dotted {
+		// White space ends a domain, except around the dots of what is old (RFC 5322 section 4.4). That has dots then.
+		if s.gap && len(s.name) > 0 {
 			s.finish()
 		}
 		if s.gap = false; s.domain && len(s.name) < longestShown {
