@@ -91,7 +91,9 @@ S: 250 ok`)
 func TestObsoleteBothEnds(t *testing.T) {
 	m := meet(t, all())
 	for _, tt := range []struct{ name, verb, args string }{
-		{"a29 SEND", "SEND", "FROM:<a@b.example>"}, {"a29 SOML", "SOML", "FROM:<a@b.example>"}, {"a29 SAML", "SAML", "FROM:<a@b.example>"},
+		{"a29 SEND", "SEND", "FROM:<a@b.example>"},
+		{"a29 SOML", "SOML", "FROM:<a@b.example>"},
+		{"a29 SAML", "SAML", "FROM:<a@b.example>"},
 		{"a30 TURN", "TURN", ""},
 		{"a31 VERB", "VERB", "ON"}, {"a31 ONEX", "ONEX", ""},
 	} {
@@ -133,8 +135,9 @@ S: 235 ok`, ext.Password("alice", "secret"), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			srv := clienttest.New(t, tt.script)
-			c, err := client.Dial(t.Context(), clienttest.Hostname+":587", &client.Options{Hello: "client.example", TLS: ext.TLSInsecureNone,
-				AllowInsecureAuth: true, Credentials: tt.creds, Dialer: srv.Dial})
+			c, err := client.Dial(t.Context(), clienttest.Hostname+":587", &client.Options{
+				Hello: "client.example", TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Credentials: tt.creds, Dialer: srv.Dial,
+			})
 			if tt.refused {
 				if e, ok := errors.AsType[*ext.AuthError](err); !ok || e.Mechanism != "" {
 					t.Errorf("%v, want no mechanism to be tried", err)

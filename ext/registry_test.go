@@ -164,9 +164,9 @@ func registryRows() []registryRow {
 			body, _ := mail(m).Get("BODY")
 			return body == "BINARYMIME" && m.session.body == "\x00\n\r."
 		}},
-		{"a15 REQUIRETLS", "x\r\n", func(m *client.Message) { m.Mail = ext.AddRequireTLS(nil) }, "REQUIRETLS", true, func(m *meeting) bool {
-			return ext.RequiresTLS(mail(m))
-		}},
+		{"a15 REQUIRETLS", "x\r\n", func(m *client.Message) {
+			m.Mail = ext.AddRequireTLS(nil)
+		}, "REQUIRETLS", true, func(m *meeting) bool { return ext.RequiresTLS(mail(m)) }},
 		{"a16 MT-PRIORITY", "x\r\n", setMail(ext.Priority(-3)), "MT-PRIORITY", true, func(m *meeting) bool {
 			n, ok := ext.ReadPriority(mail(m))
 			return n == -3 && ok
@@ -201,7 +201,9 @@ func registryRows() []registryRow {
 			filter, ok := ext.ReadContent(m.res.Recipients[0].Rcpt)
 			return filter == "(image-file-structure=TIFF)" && ok && ext.AsksContent(m.session.rcpt[0])
 		}},
-		{"a27 SUBMITTER", "x\r\n", func(m *client.Message) { m.Mail = ext.AddResponsible(nil, alice) }, "SUBMITTER", true, func(m *meeting) bool {
+		{"a27 SUBMITTER", "x\r\n", func(m *client.Message) {
+			m.Mail = ext.AddResponsible(nil, alice)
+		}, "SUBMITTER", true, func(m *meeting) bool {
 			a, ok := ext.ReadResponsible(mail(m))
 			return a == alice && ok
 		}},

@@ -79,30 +79,33 @@ func ecKey(t *testing.T, curve elliptic.Curve) crypto.Signer {
 	return key
 }
 
+// getting and configuring return what gives each client the certificate and the configuration.
+func getting(cert *tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }
+}
+
+func configuring(config *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	return func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }
+}
+
 // TestP34_EndPoint has the client bind to the server's certificate, by whatever way the server comes by it. A server that
 // has another one than the client was shown, as the end of a connection in between would, refuses.
 func TestP34_EndPoint(t *testing.T) {
 	cert := signed(t, "mail.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
 	other := signed(t, "other.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
 	several := []tls.Certificate{other, cert}
-	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
+	get := getting(&cert)
 	for name, config := range map[string]*tls.Config{
 		"one":                           {Certificates: []tls.Certificate{cert}},
 		"several":                       {Certificates: several},
 		"GetCertificate":                {GetCertificate: get},
 		"GetCertificate before several": {Certificates: []tls.Certificate{other, other}, GetCertificate: get},
-		"GetCertificate without answer": {Certificates: several, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return nil, nil
-		}},
-		"GetConfigForClient": {Certificates: []tls.Certificate{other}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return &tls.Config{Certificates: several}, nil
-		}},
-		"GetConfigForClient with GetCertificate": {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return &tls.Config{GetCertificate: get}, nil
-		}},
-		"GetConfigForClient without answer": {Certificates: several, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return nil, nil
-		}},
+		"GetCertificate without answer": {Certificates: several, GetCertificate: getting(nil)},
+		"GetConfigForClient": {
+			Certificates: []tls.Certificate{other}, GetConfigForClient: configuring(&tls.Config{Certificates: several}),
+		},
+		"GetConfigForClient with GetCertificate": {GetConfigForClient: configuring(&tls.Config{GetCertificate: get})},
+		"GetConfigForClient without answer":      {Certificates: several, GetConfigForClient: configuring(nil)},
 	} {
 		t.Run(name, func(t *testing.T) { bothVersions(t, config, cert, "SCRAM-SHA-256-PLUS") })
 	}
@@ -166,7 +169,7 @@ func TestEndPointInBetween(t *testing.T) {
 	}
 	for name, config := range map[string]*tls.Config{
 		"one":            {Certificates: []tls.Certificate{cert}},
-		"GetCertificate": {GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }},
+		"GetCertificate": {GetCertificate: getting(&cert)},
 		// It is the server's, and not the one that it has shown here.
 		"several": {Certificates: []tls.Certificate{cert, evil}},
 	} {
@@ -202,14 +205,10 @@ func TestEndPointResumed(t *testing.T) {
 		config *tls.Config
 		known  bool
 	}{
-		"one":     {&tls.Config{Certificates: []tls.Certificate{cert}}, true},
-		"several": {&tls.Config{Certificates: []tls.Certificate{other, cert}}, true},
-		"GetCertificate": {&tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return &cert, nil
-		}}, false},
-		"GetCertificate before one": {&tls.Config{Certificates: []tls.Certificate{cert}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return nil, nil
-		}}, false},
+		"one":                       {&tls.Config{Certificates: []tls.Certificate{cert}}, true},
+		"several":                   {&tls.Config{Certificates: []tls.Certificate{other, cert}}, true},
+		"GetCertificate":            {&tls.Config{GetCertificate: getting(&cert)}, false},
+		"GetCertificate before one": {&tls.Config{Certificates: []tls.Certificate{cert}, GetCertificate: getting(nil)}, false},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			resumed := 0
