@@ -51,8 +51,8 @@ func groups(r io.Reader) [][]Field {
 	return all
 }
 
-// messageFields and recipientFields read the fields of RFC 3464 sections 2.2 and 2.3 and RFC 6533 section 4.1, by their names in
-// lower case.
+// messageFields and recipientFields read the fields of RFC 3464 sections 2.2 and 2.3 and of RFC 6533 section 4.1, by their
+// names in lower case.
 var (
 	messageFields = map[string]func(*Report, string){
 		"original-envelope-id": func(r *Report, s string) { r.EnvelopeID = s },

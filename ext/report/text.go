@@ -49,9 +49,11 @@ var sentences = []struct {
 	text   string
 }{
 	{ext.Failed, "Your message could not be delivered to the recipients below. Nobody is\ngoing to try again."},
-	{ext.Delayed, "Your message has not yet been delivered to the recipients below. You need\nnot send it again: more attempts are going to be made."},
+	{ext.Delayed, "Your message has not yet been delivered to the recipients below. You need\n" +
+		"not send it again: more attempts are going to be made."},
 	{ext.Delivered, "Your message was delivered to these recipients:"},
-	{ext.Relayed, "Your message was handed to a mail system that does not confirm delivery.\nUnless it fails, this is the last you hear of it for these recipients:"},
+	{ext.Relayed, "Your message was handed to a mail system that does not confirm delivery.\n" +
+		"Unless it fails, this is the last you hear of it for these recipients:"},
 	{ext.Expanded, "Your message was delivered to these addresses, and sent on from there to\nothers:"},
 }
 
