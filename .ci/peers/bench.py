@@ -98,7 +98,8 @@ class Bench:
         self.closers = []
         self.cert, self.key = self.certificate()
         # GnuTLS shows no certificate with a signature of the kind that RSA keys make by default.
-        self.client_cert, self.client_key = self.certificate("client-", "anna", ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"))
+        self.client_cert, self.client_key = self.certificate(
+            "client-", "anna", ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"))
 
     def certificate(self, prefix="", name="peer.example", kind=("rsa:2048",)):
         """Make a certificate that signs itself, for a name and the address 127.0.0.1."""

@@ -6,7 +6,9 @@ import re
 
 from bench import Failure, same_after
 from extensions import PLAIN, TO, begin, logged, only
+from into import FROM
 from ours import Ours, check, has, send
+from sink import Sink
 import exim
 import postfix
 
@@ -136,11 +138,26 @@ def prdr_out(bench, system):
 def prdr_out_by_data(bench, system):
     """The same by DATA."""
     begin(system)
-    outcome = send(bench, system.data, "-tls", "none", "-to", ",".join(reversed(TO)), file=bench.path("plain.eml"), error="550")
+    outcome = send(bench, system.data, "-tls", "none", "-to", ",".join(reversed(TO)), file=bench.path("plain.eml"),
+                   error="550")
     has(outcome["dialogue"], " PRDR", "C: DATA")
     if [(r["ok"], r["reply"][:3]) for r in outcome["recipients"]] != [(False, "550"), (True, "250")]:
         raise Failure(f"{outcome}")
     delivered(system, exim.DELIVERED)
+
+
+def requiretls(bench, system):
+    """No peer of Debian's offers REQUIRETLS: the message stays here, for it must not go on without."""
+    outcome = send(bench, system.chunking, "-requiretls", file=bench.path("plain.eml"), error="REQUIRETLS")
+    if any(line.startswith("C: MAIL") for line in outcome["dialogue"]):
+        raise Failure(f"{outcome}")
+
+
+def requiretls_offered(bench):
+    sink = Sink(bench, ("8BITMIME", "REQUIRETLS"), "starttls")
+    send(bench, sink.port, "-requiretls", file=bench.path("plain.eml"))
+    sink.messages()
+    has(sink.commands(), f"MAIL FROM:<{FROM}> REQUIRETLS")
 
 
 def not_offered(bench, system, words):
@@ -158,7 +175,9 @@ def all_peers(report, bench, mta, ends):
         added, envid = (postfix.DELIVERED, "QQ+314=159") if name == "Postfix" else (exim.DELIVERED, "QQ314159")
         case(f"out-of/dsn-{name.lower()}/success", notification, bench, ends, system, added, envid)
         case(f"out-of/dsn-{name.lower()}/never", notify_never, bench, ends, system)
+        case(f"out-of/requiretls-{name.lower()}/not-offered", requiretls, bench, system)
         case(f"out-of/{name.lower()}/offers-no-more", not_offered, bench, system, ("REQUIRETLS", "LIMITS"))
+    case("out-of/requiretls-sink/offered", requiretls_offered, bench)
     system = mta["Postfix"]
     case("out-of/xclient-postfix/trusted", xclient_out, bench, system)
     case("out-of/xclient-postfix/not-offered", xclient_not_offered, bench, system)

@@ -34,13 +34,15 @@ class Ends:
         self.wary = Ours(bench, "ours-wary", "-trusted", ELSEWHERE)
         self.odmr = Ours(bench, "ours-odmr", *user, "-insecure-auth")  # RFC 2645 section 5.1.2 has CRAM-MD5 without TLS
         self.checked = Ours(bench, "ours-checked")
+        self.limited = Ours(bench, "ours-limited", "-max-rcpts", "2", "-mail-max", "1", "-domain-max", "1")
         self.haproxy = haproxy.HAProxy(bench, self.open.proxied, self.checked.proxied)
         self.later = port()  # where there is no server yet
 
     def transports(self):
         at = "ours:[127.0.0.1]:%d"
         open_ = at % self.open.smtp
-        return {"ours.example": open_, "notify.example": open_, postfix.QUEUED: at % self.later}
+        return {"ours.example": open_, "notify.example": open_, postfix.QUEUED: at % self.later,
+                "limited.example": at % self.limited.smtp}
 
     def routes(self):
         return [("ours.example", self.open.smtp, False), ("notify.example", self.open.smtp, False)]
@@ -56,7 +58,8 @@ def begin(system):
 
 def logged(system, known, *patterns):
     for pattern in patterns:
-        until(lambda: f"{pattern} in the log:\n" + system.log.tail(), lambda: re.search(pattern, system.log.text()[known:]))
+        until(lambda: f"{pattern} in the log:\n" + system.log.tail(),
+              lambda: re.search(pattern, system.log.text()[known:]))
 
 
 # Clients.
@@ -88,8 +91,8 @@ def xclient(bench, ends):
 def xclient_refused(bench, ends):
     """A client that is not in the list is not offered XCLIENT, and refused if it insists."""
     ends.wary.mark()
-    out = run("swaks", "--server", f"127.0.0.1:{ends.wary.smtp}", "--ehlo", "client.example", "--from", FROM, "--to", TO[0],
-              "--xclient-addr", "192.0.2.9", status=33)
+    out = run("swaks", "--server", f"127.0.0.1:{ends.wary.smtp}", "--ehlo", "client.example", "--from", FROM, "--to",
+              TO[0], "--xclient-addr", "192.0.2.9", status=33)
     has(out, "Host did not advertise XCLIENT")
     check(ends.wary.take(), messages=None)
     with smtplib.SMTP("127.0.0.1", ends.wary.smtp, timeout=60) as s:  # swaks does not insist, whatever its options
@@ -103,10 +106,11 @@ def xclient_refused(bench, ends):
 
 def proxied(bench, ends, version, family, source, dest):
     """swaks sends the header of a proxy."""
-    flags = ("--proxy-version", version, "--proxy-family", family, "--proxy-source", source, "--proxy-source-port", "4711",
-             "--proxy-dest", dest, "--proxy-dest-port", "25")
+    flags = ("--proxy-version", version, "--proxy-family", family, "--proxy-source", source, "--proxy-source-port",
+             "4711", "--proxy-dest", dest, "--proxy-dest-port", "25")
     literal = "[%s]:%d" if ":" in source else "%s:%d"
-    arrives(ends.open, by_swaks(bench, ends.open.proxied, *flags), remote=literal % (source, 4711), local=literal % (dest, 25))
+    arrives(ends.open, by_swaks(bench, ends.open.proxied, *flags),
+            remote=literal % (source, 4711), local=literal % (dest, 25))
 
 
 def checked_by_haproxy(ends):
@@ -167,7 +171,8 @@ def dsn_by_nodemailer(bench, ends):
     dsn = {"id": "QQ+314=159", "return": "headers", "notify": ["failure", "delay"], "recipient": "bert@old.example"}
 
     def peer(which, _):
-        env = dict(os.environ, NODE_PATH="/usr/share/nodejs", NODE_EXTRA_CA_CERTS=bench.cert, MESSAGE=json.dumps({"dsn": dsn}))
+        env = dict(os.environ, NODE_PATH="/usr/share/nodejs", NODE_EXTRA_CA_CERTS=bench.cert,
+                   MESSAGE=json.dumps({"dsn": dsn}))
         run("/usr/bin/node", HERE + "/nodemailer.js", str(ends.open.smtp), "starttls", USER, PASSWORD,
             bench.path(which + ".eml"), FROM, TO[0], env=env)
 
@@ -197,12 +202,40 @@ def requiretls(bench, ends, secure):
         check(message["params"], REQUIRETLS="")
 
 
+def limits(ends):
+    """No peer of Debian's knows LIMITS: to one that asks for more than there is, the replies say so."""
+    with smtplib.SMTP("127.0.0.1", ends.limited.smtp, timeout=60) as s:
+        s.ehlo("client.example")
+        if s.esmtp_features.get("limits") != "RCPTMAX=2 MAILMAX=1 RCPTDOMAINMAX=1":
+            raise Failure(f"offered: {s.esmtp_features}")
+        refused = s.sendmail(FROM, ["bert@receive.example", "bert@other.example"], PLAIN)
+        if {a: code for a, (code, _) in refused.items()} != {"bert@other.example": 452}:
+            raise Failure(f"refused: {refused}")
+        code, text = s.mail(FROM)
+        if code != 421 or not text.startswith(b"4.7.0 "):
+            raise Failure(f"{code} {text}")
+
+
+def limits_by_postfix(ends, system):
+    """Postfix keeps the recipient for whom there is no room."""
+    known = begin(system)
+    to = [f"{name}@limited.example" for name in ("bert", "carla", "dora")]
+    ends.limited.mark()
+    with smtplib.SMTP("127.0.0.1", system.chunking, timeout=60) as s:
+        s.sendmail(FROM, to, PLAIN)
+    message, _ = ends.limited.message()
+    if [one["address"] for one in message["to"]] != to[:2]:
+        raise Failure(f"{message}")
+    logged(system, known, r"to=<carla@limited\.example>.* status=sent",
+           r"to=<dora@limited\.example>.* status=deferred .* said: 452 4\.5\.3 ")
+
+
 def mail_auth(bench, ends):
     """curl passes on that nobody is known to have submitted the message (RFC 4954 section 5)."""
 
     def peer(which, _):
-        run("curl", "--silent", "--show-error", "--url", f"smtp://127.0.0.1:{ends.open.smtp}/client.example", "--ssl-reqd",
-            "--cacert", bench.cert, "--user", f"{USER}:{PASSWORD}", "--mail-auth", "", "--mail-from", FROM,
+        run("curl", "--silent", "--show-error", "--url", f"smtp://127.0.0.1:{ends.open.smtp}/client.example",
+            "--ssl-reqd", "--cacert", bench.cert, "--user", f"{USER}:{PASSWORD}", "--mail-auth", "", "--mail-from", FROM,
             "--mail-rcpt", TO[0], "--upload-file", bench.path(which + ".eml"))
 
     message, _ = arrives(ends.open, peer, identity=USER)
@@ -212,7 +245,8 @@ def mail_auth(bench, ends):
 def asked(ends, want, *flags):
     """curl asks for a mailbox or a list."""
     ends.open.mark()
-    has(run("curl", "--silent", "--show-error", "--url", f"smtp://127.0.0.1:{ends.open.smtp}/client.example", *flags), *want)
+    url = f"smtp://127.0.0.1:{ends.open.smtp}/client.example"
+    has(run("curl", "--silent", "--show-error", "--url", url, *flags), *want)
     check(ends.open.take(), error="")
 
 
@@ -303,7 +337,7 @@ def xforward_by_postfix(ends, system):
     """Postfix tells where the message came from."""
     message, _ = relayed(ends, system, ["bert@ours.example"])
     check(message["origin"], Addr="127.0.0.1", Hello="client.example", Protocol="ESMTP", Source="REMOTE")
-    if not re.fullmatch("[0-9A-Fa-z]+", message["origin"]["Ident"]) or message["origin"]["Ident"] not in system.log.text():
+    if f": {message['origin']['Ident'] or 'nothing'}: from=<{FROM}>" not in system.log.text():
         raise Failure(f"no queue of Postfix has {message['origin']}")
 
 
@@ -328,7 +362,8 @@ def all_peers(report, bench, mta, ends):
     for version in ("v1", "v2"):
         case(f"into/proxy-haproxy/{version}", by_haproxy, ends, version)
     case("into/proxy-haproxy/v2-local", checked_by_haproxy, ends)
-    for name, data in (("malformed-v1", b"PROXY TCP4 192.0.2.9 nowhere 4711 25\r\n"), ("no-header", b"EHLO client.example\r\n"),
+    for name, data in (("malformed-v1", b"PROXY TCP4 192.0.2.9 nowhere 4711 25\r\n"),
+                       ("no-header", b"EHLO client.example\r\n"),
                        ("malformed-v2", b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c" + bytes(12))):
         case("into/proxy-refused/" + name, bad_header, ends, data)
     case("into/proxy-refused/not-trusted", header_of_a_stranger, ends)
@@ -336,9 +371,12 @@ def all_peers(report, bench, mta, ends):
     case("into/dsn-nodemailer/all-parameters", dsn_by_nodemailer, bench, ends)
     case("into/requiretls-smtplib/over-tls", requiretls, bench, ends, True)
     case("into/requiretls-smtplib/in-clear", requiretls, bench, ends, False)
+    case("into/limits-smtplib/all", limits, ends)
+    case("into/limits-postfix/recipients", limits_by_postfix, ends, mta["Postfix"])
     case("into/mail-auth-curl/nobody", mail_auth, bench, ends)
     case("into/vrfy-curl/known", asked, ends, ["250 2.1.5 Bert <bert@receive.example>"], "--mail-rcpt", "bert")
-    case("into/expn-curl/list", asked, ends, ["250-2.1.5 Bert <", "250 2.1.5 Bert <"], "--mail-rcpt", "list", "--request", "EXPN")
+    case("into/expn-curl/list", asked, ends, ["250-2.1.5 Bert <", "250 2.1.5 Bert <"], "--mail-rcpt", "list",
+         "--request", "EXPN")
     case("into/atrn-fetchmail/fetched", atrn, bench, ends)
     case("into/atrn-fetchmail/wrong-password", atrn_refused, bench, ends)
     case("into/etrn-fetchmail/waiting", etrn, bench, ends, "queued.example", "253 ")

@@ -37,7 +37,6 @@ type job struct {
 	requireTLS                             bool
 	file                                   string
 	options                                client.Options
-	without                                string
 }
 
 // An outcome is what came of it.
@@ -89,7 +88,6 @@ func parseSend(args []string) (*job, error) {
 	f.StringVar(&j.notify, "notify", "", "NOTIFY of every recipient, such as SUCCESS,FAILURE")
 	f.BoolVar(&j.originalTo, "orcpt", false, "say ORCPT")
 	f.BoolVar(&j.requireTLS, "requiretls", false, "say REQUIRETLS")
-	f.StringVar(&j.without, "without", "", "keywords not to use, separated by commas")
 	err := f.Parse(args)
 	j.file = f.Arg(0)
 	return j, err
@@ -121,7 +119,8 @@ func send(args []string) error {
 }
 
 var modes = map[string]ext.TLSMode{
-	"required": ext.TLSRequired, "implicit": ext.TLSImplicit, "opportunistic": ext.TLSOpportunistic, "none": ext.TLSInsecureNone,
+	"required": ext.TLSRequired, "implicit": ext.TLSImplicit, "opportunistic": ext.TLSOpportunistic,
+	"none": ext.TLSInsecureNone,
 }
 
 // prepare makes the options of the client.
@@ -135,9 +134,6 @@ func (j *job) prepare() error {
 	var ok bool
 	if o.TLS, ok = modes[j.tls]; !ok {
 		return fmt.Errorf("-tls cannot be %q", j.tls)
-	}
-	if j.without != "" {
-		o.Without = strings.Split(j.without, ",")
 	}
 	var err error
 	if o.TLSConfig.RootCAs, err = authority(j.ca); err != nil {

@@ -52,7 +52,6 @@ func parseServe(args []string) (*config, error) {
 	f.IntVar(&c.options.MaxRcpts, "max-rcpts", 0, "recipients of a message; 0: 1000")
 	f.BoolVar(&c.options.RequireAuth, "require-auth", false, "accept mail from users only")
 	f.BoolVar(&c.options.AllowInsecureAuth, "insecure-auth", false, "let users authenticate in clear")
-	f.StringVar(&c.options.Hostname, "hostname", "ours.example", "name of the server")
 	return c, f.Parse(args)
 }
 
@@ -82,6 +81,7 @@ func serve(args []string) error {
 	if err := b.makeSecrets(); err != nil {
 		return err
 	}
+	c.options.Hostname = "ours.example"
 	c.options.TLSConfig = &tls.Config{
 		Certificates: []tls.Certificate{pair}, ClientCAs: clients, ClientAuth: tls.VerifyClientCertIfGiven,
 	}
