@@ -222,8 +222,10 @@ func (c *Client) secured(conn net.Conn) {
 	}
 	state := s.ConnectionState()
 	c.tls = &state
-	// A configuration that verifies by functions of its own leaves no chains.
-	own := c.policy.TLSConfig.VerifyConnection != nil || c.policy.TLSConfig.VerifyPeerCertificate != nil
+	// A configuration that verifies by functions of its own, and does nothing else, leaves no chains. Where it is the mode that
+	// puts up with any certificate, functions are there for something else.
+	config := c.policy.TLSConfig
+	own := config.InsecureSkipVerify && (config.VerifyConnection != nil || config.VerifyPeerCertificate != nil)
 	c.verified = len(state.VerifiedChains) > 0 || own
 	if c.cfg.trace.TLS != nil {
 		c.cfg.trace.TLS(state, c.verified)
@@ -318,7 +320,8 @@ func (c *Client) Policy() ext.Policy { return c.policy }
 // TLS returns the state of the TLS connection, nil on one in clear.
 func (c *Client) TLS() *tls.ConnectionState { return c.tls }
 
-// Verified reports whether the server's certificate was verified, if need be by the functions of Options.TLSConfig.
+// Verified reports whether the server's certificate was verified: by package crypto/tls or, if Options.TLSConfig has
+// InsecureSkipVerify set, by the functions in it.
 func (c *Client) Verified() bool { return c.verified }
 
 // CertificateError returns what is wrong with the certificate of a server that was not verified, as with TLSOpportunistic:

@@ -310,6 +310,14 @@ func TestPolicy(t *testing.T) {
 			}, false},
 		{"P24 not verified", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.TLSConfig.InsecureSkipVerify = true }, false},
+		{"P24 not verified, with a function for something else", "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\n" +
+			"S: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n" + strings.Replace(secured, "S: 220 mail.example\n", "", 1) +
+			"S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye", func(o *Options) {
+			implicit(o)
+			o.TLS = ext.TLSOpportunistic
+			o.TLSConfig.RootCAs = x509.NewCertPool()
+			o.TLSConfig.VerifyConnection = func(tls.ConnectionState) error { return nil }
+		}, false},
 		{"verified by a function", auth + "S: 235 fine\nC: QUIT\nS: 221 bye", func(o *Options) {
 			implicit(o)
 			o.TLSConfig.InsecureSkipVerify = true

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -46,10 +46,16 @@ var (
 	errAltered  = errors.New("the session is not as Dial has made it, and a new one would be: dial again")
 )
 
+// mostAtOnce is how many recipients a server that has not said what it takes is offered in a transaction, if the content can
+// be read again for others: hardly any takes more, and to have a thousand refused is no way to make friends.
+const mostAtOnce = 1000
+
 // admits reports whether the server takes a message to all of the recipients in one transaction over this connection.
-func (c *Client) admits(to []ext.Recipient) bool {
-	b := &c.bounds
+func (c *Client) admits(m *Message) bool {
+	to, b := m.To, &c.bounds
 	switch {
+	case len(to) > mostAtOnce && b.RcptMax == 0 && seekable(m.Body):
+		return false
 	case *b == ext.ServerLimits{}:
 		return true
 	case c.spent(), b.RcptMax > 0 && len(to) > b.RcptMax:
@@ -57,9 +63,9 @@ func (c *Client) admits(to []ext.Recipient) bool {
 	case b.RcptDomainMax == 0:
 		return true
 	}
-	known := maps.Clone(c.domains)
+	more := c.moreDomains()
 	for i := range to {
-		if !admit(&known, b.RcptDomainMax, to[i].Address.Domain) {
+		if !more.admit(to[i].Address.Domain) {
 			return false
 		}
 	}
@@ -69,19 +75,37 @@ func (c *Client) admits(to []ext.Recipient) bool {
 // spent reports whether the server takes no further message over this connection.
 func (c *Client) spent() bool { return c.bounds.MailMax > 0 && c.mails >= c.bounds.MailMax }
 
-// admit adds d to the domains, unless there would be more of them than limit.
-func admit(domains *map[string]bool, limit int, d proto.Domain) bool {
+// note takes note of the domain of a recipient, if the server cares about domains.
+func (c *Client) note(d proto.Domain) {
+	if c.bounds.RcptDomainMax == 0 {
+		return
+	}
+	if c.domains == nil {
+		c.domains = make(map[string]bool)
+	}
+	c.domains[strings.ToLower(d.ASCII())] = true
+}
+
+// moreDomains are those that there would be beyond the known ones.
+type moreDomains struct {
+	known, more map[string]bool
+	limit       int
+}
+
+func (c *Client) moreDomains() *moreDomains {
+	return &moreDomains{known: c.domains, more: make(map[string]bool), limit: c.bounds.RcptDomainMax}
+}
+
+// admit reports whether the server takes a recipient of the domain.
+func (m *moreDomains) admit(d proto.Domain) bool {
 	name := strings.ToLower(d.ASCII())
-	if (*domains)[name] {
+	if m.known[name] || m.more[name] {
 		return true
 	}
-	if len(*domains) >= limit {
+	if len(m.known)+len(m.more) >= m.limit {
 		return false
 	}
-	if *domains == nil {
-		*domains = make(map[string]bool)
-	}
-	(*domains)[name] = true
+	m.more[name] = true
 	return true
 }
 
@@ -95,7 +119,7 @@ func (c *Client) pick(to []ext.Recipient, left []int32, most int) (some, rest []
 	if b.RcptMax == 0 || most > 0 && most < b.RcptMax {
 		b.RcptMax = most
 	}
-	known := maps.Clone(c.domains)
+	more := c.moreDomains()
 	for n, i := range left {
 		if b.RcptMax > 0 && len(some) == b.RcptMax {
 			if rest == nil {
@@ -103,7 +127,7 @@ func (c *Client) pick(to []ext.Recipient, left []int32, most int) (some, rest []
 			}
 			return some, append(rest, left[n:]...)
 		}
-		if b.RcptDomainMax == 0 || admit(&known, b.RcptDomainMax, to[i].Address.Domain) {
+		if b.RcptDomainMax == 0 || more.admit(to[i].Address.Domain) {
 			some = append(some, i)
 		} else {
 			rest = append(rest, i)
@@ -169,7 +193,16 @@ func (c *Client) sendParts(ctx context.Context, m *Message) (*Result, error) {
 		return unsent(m, err)
 	}
 	p := &parts{c: c, m: m, res: newDelivery(m).res, left: everyone(m)}
+	if c.bounds.RcptMax == 0 && seekable(m.Body) {
+		p.most = mostAtOnce
+	}
 	return p.send(ctx)
+}
+
+// seekable reports whether the content can be read again, as far as its type tells.
+func seekable(r io.Reader) bool {
+	_, ok := r.(io.Seeker)
+	return ok || r == nil
 }
 
 // everyone returns the places of all recipients.

@@ -326,6 +326,39 @@ func TestV09_LimitsInClear(t *testing.T) {
 	}
 }
 
+// TestOffersAThousand has more recipients than are offered to a server that has not said how many it takes.
+func TestOffersAThousand(t *testing.T) {
+	var to []string
+	for i := range 1500 {
+		to = append(to, fmt.Sprintf("r%d@x.example", i))
+	}
+	c := dial(t, nil, hello("PIPELINING")+taken(to[:1000]...)+taken(to[1000:]...))
+	m := message("hello\r\n", to...)
+	checkAll(t, m)(c.Send(context.Background(), m))
+	c = dial(t, nil, limited("RCPTMAX=2000")+taken(to...))
+	m.Body = strings.NewReader("hello\r\n")
+	checkAll(t, m)(c.Send(context.Background(), m))
+}
+
+// TestV08_NewSession has a command make the session begin anew: what was sent before does not count any more.
+func TestV08_NewSession(t *testing.T) {
+	list := append(ext.Default(), ext.Extension{
+		Keyword: "XANEW", Verbs: []proto.Verb{{Name: "XANEW", In: proto.Ready, Last: true, OK: proto.Hello}},
+	})
+	start := hello("XANEW", "PIPELINING", "LIMITS MAILMAX=1 RCPTDOMAINMAX=1")
+	c := dial(t, func(o *Options) { o.Extensions = list }, hello("XANEW", "PIPELINING")+"C: XANEW x\nS: 220 hello\n"+
+		strings.TrimPrefix(start, "S: 220 mail.example\n")+taken("c@d.example")+
+		"C: XANEW x\nS: 220 hello\n"+strings.TrimPrefix(start, "S: 220 mail.example\n")+taken("c@e.example"))
+	for _, to := range []string{"c@d.example", "c@e.example"} {
+		if _, err := c.Do(context.Background(), "XANEW", "x"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Send(context.Background(), message("hello\r\n", to)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestOffersNoMoreThanRoom has a server that takes 120 recipients at a time, and says so by refusing others: from then on it is
 // offered no more than it takes.
 func TestOffersNoMoreThanRoom(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 // accepted, and a *SendError otherwise. Those whom the server accepts get the message even if it refuses others.
 //
 // A transaction may have more recipients than the server takes at once. If it says so, and Body is an io.Seeker, the rest
-// are sent in further transactions (RFC 5321 section 4.5.3.1.8). If the server has said beforehand how much it takes
+// are sent in further transactions (RFC 5321 section 4.5.3.1.8); more than 1000 are not offered at once unless the server has
+// said that it takes them. If the server has said beforehand how much it takes
 // (RFC 9422), no more than that is offered to it, and when it takes no more over this connection, a client made by [Dial]
 // says QUIT and makes another one, with the same Options. If a command sent by Do has made the session begin anew, there is no
 // other connection; others are not repeated, so that what they say of the next message holds for its first transaction. Those who are not offered to the server have a [LimitError].
@@ -31,7 +32,7 @@ func (c *Client) Send(ctx context.Context, m *Message) (*Result, error) {
 }
 
 func (c *Client) send(ctx context.Context, m *Message) (*Result, error) {
-	if !c.admits(m.To) {
+	if !c.admits(m) {
 		return c.sendParts(ctx, m)
 	}
 	d := c.sendOne(ctx, m)
@@ -145,9 +146,7 @@ func (c *Client) envelope(ctx context.Context, d *delivery) error {
 		return c.fail(err)
 	}
 	for i := range d.m.To {
-		if c.bounds.RcptDomainMax > 0 {
-			admit(&c.domains, c.bounds.RcptDomainMax, d.m.To[i].Address.Domain)
-		}
+		c.note(d.m.To[i].Address.Domain)
 		if !c.groups {
 			if err := c.drain(ctx); err != nil {
 				return err

@@ -367,7 +367,9 @@ func TestL16_ManyRecipients(t *testing.T) {
 	for i := range 5000 {
 		to = append(to, fmt.Sprintf("recipient%d@d.example", i))
 	}
-	res, err := c.Send(context.Background(), message("hello", to...))
+	m := message("hello", to...)
+	m.Body = io.MultiReader(m.Body) // which cannot be read again for another transaction
+	res, err := c.Send(context.Background(), m)
 	if err != nil || res.Sent() != 5000 {
 		t.Errorf("%d served, %v", res.Sent(), err)
 	}

@@ -47,7 +47,7 @@ type stream struct {
 // add begins to send m. It reports whether more messages are welcome.
 func (s *stream) add(ctx context.Context, m *Message) bool {
 	c := s.c
-	if !c.admits(m.To) {
+	if !c.admits(m) {
 		return s.apart(ctx, m)
 	}
 	d := c.prepare(m)

@@ -79,8 +79,8 @@ type SCRAMSecrets interface {
 	// SCRAM says how secrets are made here.
 	SCRAM() SCRAMPolicy
 	// SCRAMSecret returns that of user with that hash function. The name has been prepared with SASLprep (RFC 4013).
-	// For a name that does not exist it returns [ErrCredentials], having taken the same time; the client then gets a
-	// salt that does not change, and fails in the end. Other errors are treated as those of [Passwords].
+	// For a name that does not exist, or has no secret with that function, it returns [ErrCredentials] or the zero value, having
+	// taken the same time; the client then gets a salt that does not change, and fails in the end. Other errors are treated as those of [Passwords].
 	SCRAMSecret(ctx context.Context, user string, hash crypto.Hash) (SCRAMSecret, error)
 }
 

@@ -117,6 +117,9 @@ func (l *login) mayAsk(user, authzid string) bool {
 // as ends the login of a client that has proved to be user and asks to be known as authzid, or as user if that is
 // empty.
 func (l *login) as(user, authzid string) error {
+	if user == "" {
+		return failedCheck(l.ctx, errors.New("smtp: the session has authenticated a client without a name"))
+	}
 	if authzid == "" || authzid == user {
 		l.who = user
 		return nil

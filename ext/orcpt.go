@@ -59,6 +59,9 @@ func ParseOriginalRecipient(s string) (OriginalRecipient, bool) {
 			address = text
 		}
 	}
+	if strings.ContainsFunc(address, unicode.IsControl) {
+		return OriginalRecipient{}, false
+	}
 	return OriginalRecipient{kind, address}, true
 }
 

@@ -42,6 +42,10 @@ type SCRAMSecret struct {
 	ServerKey  []byte
 }
 
+func (s *SCRAMSecret) isZero() bool {
+	return s.Hash == 0 && s.Salt == nil && s.Iterations == 0 && s.StoredKey == nil && s.ServerKey == nil
+}
+
 // NewSCRAMSecret makes the secret of a password, with a salt of its own. Iterations is the work that it takes to try a
 // password, from 4096 to 1000000; 0 means 15000. SHA-256 is the hash function to use; SHA-1 is for clients that have
 // nothing else. The error says that one of the arguments is not possible, be it a password with characters that

@@ -185,6 +185,9 @@ func (s *scramServer) look() error {
 	}
 	s.first.user = user
 	s.secret, err = v.SCRAMSecret(s.login.ctx, user, s.hash)
+	if err == nil && s.secret.isZero() {
+		err = ErrCredentials // there is none with that hash function
+	}
 	if errors.Is(err, ErrCredentials) {
 		s.secret, err = v.SCRAM().decoy(user, s.hash)
 	}

@@ -526,6 +526,20 @@ func TestSCRAMPolicyImpossible(t *testing.T) {
 	}
 }
 
+// TestSCRAMNoSecret has a session that looks a user up in a map, and returns what is there: nothing for a user who has no secret
+// with that hash function.
+func TestSCRAMNoSecret(t *testing.T) {
+	v := scramVectors[0]
+	s := v.session()
+	s.change = func(secret *SCRAMSecret) { *secret = SCRAMSecret{} }
+	for _, user := range []string{"user", "nobody"} {
+		question, _, err := v.newServer(t, s).Next([]byte("n,,n=" + user + ",r=abc"))
+		if err != nil || !strings.HasPrefix(string(question), "r=abc") {
+			t.Errorf("%s is answered with %q, %v", user, question, err)
+		}
+	}
+}
+
 // TestBehindProxy has a proxy speak for a client: neither the proxy's certificate nor its channel is the client's.
 func TestBehindProxy(t *testing.T) {
 	x := safeServer(&behindProxy{})

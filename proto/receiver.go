@@ -78,6 +78,8 @@ func (rx *Receiver) Lend(buf []byte) []byte {
 // the command, if any, and after that NeedReply.
 func (rx *Receiver) Next() Event {
 	switch {
+	case rx.machine.Now() == Closed && rx.machine.Outstanding() == 0:
+		return Event{Kind: Over} // whatever is left of content, nobody is going to answer it
 	case rx.payload > 0:
 		return rx.chunk()
 	case rx.ending:

@@ -89,6 +89,7 @@ func (c *Conn) takeData() bool {
 		b.chosen = e != nil && b.reply.Code >= 400
 		if b.reply.Code == 421 {
 			c.reply(b.reply)
+			c.flush()
 			return false
 		}
 	}

@@ -1,9 +1,11 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -159,5 +161,48 @@ func TestReaderAfterData(t *testing.T) {
 	p.quit()
 	if n, err := kept.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
 		t.Errorf("Read after Data returned %d, %v", n, err)
+	}
+}
+
+// TestDataEndsSession has a session answer 421 to content that it has not read, or not to its end: the client is told, and that
+// it is told about all commands before.
+func TestDataEndsSession(t *testing.T) {
+	away := &proto.Error{Code: 421, Status: proto.Status{Class: 4, Subject: 3, Detail: 2}, Text: "Going away"}
+	some := func(_ context.Context, r io.Reader) error {
+		_, _ = r.Read(make([]byte, 1))
+		return away
+	}
+	none := func(context.Context, io.Reader) error { return away }
+	const group = "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
+	long := strings.Repeat("0123456789abcdef\r\n", 200)
+	for _, tt := range []struct {
+		name, say string
+		data      func(context.Context, io.Reader) error
+		want      []string
+	}{
+		{"chunk", group + "BDAT 9\r\n012345678", none, []string{"250 ", "250 ", "421 4.3.2 Going away"}},
+		{"part of a chunk", group + "BDAT 9\r\n0123", some, []string{"250 ", "250 ", "421 4.3.2 Going away"}},
+		{"last chunk", group + "BDAT 9 LAST\r\n012345678", none, []string{"250 ", "250 ", "421 4.3.2 Going away"}},
+		{"two chunks", group + "BDAT 1\r\n0BDAT 1 LAST\r\n1", none, []string{"250 ", "250 ", "421 4.3.2 Going away"}},
+		{"content", group + "DATA\r\n" + "x\r\n.\r\n", none, []string{"250 ", "250 ", "354 ", "421 4.3.2 Going away"}},
+		{"content that is too large", group + "DATA\r\n" + long + ".\r\n", none, []string{"250 ", "250 ", "354 ", "421 4.3.2 Going away"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log bytes.Buffer
+			srv := newServer(t, &store{data: tt.data}, server.Options{MaxSize: 1000, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			p := dial(t, srv)
+			p.hello()
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				_, _ = io.WriteString(p.nc, tt.say) // the server need not read all of it
+			}()
+			p.expect(tt.want...)
+			_ = p.ended()
+			<-sent
+			if strings.Contains(log.String(), "internal error") {
+				t.Error(log.String())
+			}
+		})
 	}
 }

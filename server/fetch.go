@@ -43,7 +43,10 @@ func (b *body) pull() []byte {
 	}
 	for idle := 0; b.src != nil; idle++ {
 		b.c.watch.arm()
-		n, err := b.src.Read(b.room)
+		n, err := 0, b.c.ctx.Err() // the client may be gone
+		if err == nil {
+			n, err = b.src.Read(b.room)
+		}
 		if err == nil && n == 0 && idle == 100 {
 			err = io.ErrNoProgress
 		}
@@ -76,9 +79,9 @@ func (b *body) moreFetched() {
 	}
 }
 
-// skipFetched is drain for a chunk that was fetched.
+// skipFetched is drain for a chunk that was fetched. What the session has refused need not be fetched to its end.
 func (b *body) skipFetched() {
-	for b.refused == nil {
+	for b.refused == nil && b.reply.Code < 400 {
 		p := b.pull()
 		if p == nil {
 			break

@@ -276,3 +276,40 @@ func TestFetchLMTP(t *testing.T) {
 	p.expect("554 5.6.6", "554 5.6.6")
 	p.quit()
 }
+
+// flood is content without end, which takes no notice of anything.
+type flood struct{ closed chan struct{} }
+
+func (f flood) Read(p []byte) (int, error) { return copy(p, "0123456789abcd\r\n"), nil }
+func (f flood) Close() error               { close(f.closed); return nil }
+
+// TestFetchWithoutEnd has content without end fetched: when the client is gone, or when the session wants no more of it, that is
+// the end of it all the same.
+func TestFetchWithoutEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		data func(context.Context, io.Reader) error
+		gone bool
+	}{
+		{"client is gone", func(_ context.Context, r io.Reader) error { _, err := io.Copy(io.Discard, r); return err }, true},
+		{"refused", func(context.Context, io.Reader) error { return errors.New("no") }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := flood{make(chan struct{})}
+			fetching := ext.Extension{Keyword: "XFLOOD", Verbs: []proto.Verb{{Name: "XFLOOD", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready}},
+				Fetch: func(context.Context, ext.Info, string) (io.ReadCloser, error) { return f, nil }}
+			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{MaxSize: -1, Extensions: append(ext.Default(), fetching)}))
+			p.hello()
+			p.begin()
+			p.send("XFLOOD\r\n")
+			if tt.gone {
+				p.nc.Close()
+				<-f.closed
+				return
+			}
+			p.expect("451 ")
+			<-f.closed
+			p.quit()
+		})
+	}
+}
