@@ -12,13 +12,13 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Atrn returns the extension ATRN, on-demand mail relay (RFC 2645): a host without a fixed address, the customer,
+// ATRN returns the extension ATRN, on-demand mail relay (RFC 2645): a host without a fixed address, the customer,
 // connects to the provider that keeps its mail, authenticates, and has the roles reversed. From then on the provider
 // is the client on that connection, and sends what it has.
 //
 // A server offers it if the session is a [Reverser]. It is not among the extensions of [Default], and belongs on port
-// 366, which is for it alone. A customer calls [ATRN].
-func Atrn() Extension {
+// 366, which is for it alone. A customer calls [SendATRN].
+func ATRN() Extension {
 	return Extension{
 		Keyword:   "ATRN",
 		Role:      NeverSubmission, // RFC 6409 section 7
@@ -52,7 +52,7 @@ type Reverser interface {
 	Reverse(ctx context.Context, domains []proto.Domain) (send func(ctx context.Context, conn net.Conn) error, err error)
 }
 
-// What a [Reverser] refuses with, and what the errors of [ATRN] wrap if a provider does (RFC 2645 section 7).
+// What a [Reverser] refuses with, and what the errors of [SendATRN] wrap if a provider does (RFC 2645 section 7).
 var (
 	ErrNoMail   = errors.New("smtp: there is no mail for these domains")
 	ErrNotYours = errors.New("smtp: no access to the mail of one of these domains, or not so soon again")
@@ -102,16 +102,16 @@ func parseDomains(args string) ([]proto.Domain, error) {
 	return domains, nil
 }
 
-// ATRN asks the provider at the other end of d, such as a *client.Client, for the mail of the domains, or of all that
+// SendATRN asks the provider at the other end of d, such as a *client.Client, for the mail of the domains, or of all that
 // the customer has access to if there are none. If the provider has any, it calls serve with the connection, on which
 // the customer is now the server; the ServeConn of a *server.Server fits. Its context is ctx.
 //
-// ATRN returns what serve returned once that is done, and d is closed. If the provider refuses, ATRN returns the
+// SendATRN returns what serve returned once that is done, and d is closed. If the provider refuses, it returns the
 // *proto.Error, and d can be used on; it wraps [ErrNoMail] for the code 453 and [ErrNotYours] for 450. The client has
 // to have authenticated, and waits for the reply for 10 minutes at least.
 //
 // The connection that serve is given has TLS if d had; then the server takes it as it is and does not offer STARTTLS.
-func ATRN(ctx context.Context, d Dialogue, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
+func SendATRN(ctx context.Context, d Dialogue, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
 	names := make([]string, len(domains))
 	for i, domain := range domains {
 		if names[i] = domain.ASCII(); domain.Addr().IsValid() || names[i] == "" {

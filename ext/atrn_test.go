@@ -63,7 +63,7 @@ func TestAtrnServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fakeServer{session: tt.session, identity: tt.user}
-			got := f.serve(t, Atrn(), tt.args)
+			got := f.serve(t, ATRN(), tt.args)
 			if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the reply is %q, want %q", got, tt.want)
 			}
@@ -82,7 +82,7 @@ func TestAtrnServer(t *testing.T) {
 }
 
 func TestAtrnOffer(t *testing.T) {
-	set := newSet(t, Atrn())
+	set := newSet(t, ATRN())
 	if _, lines := set.Offer(&fakeServer{session: &provider{}}); len(lines) != 1 || lines[0] != "ATRN" {
 		t.Errorf("a provider offers %q", lines)
 	}
@@ -129,7 +129,7 @@ func TestAtrnClient(t *testing.T) {
 			defer far.Close()
 			d := &fakeClient{replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, conn: near}
 			served := false
-			err := ATRN(t.Context(), d, tt.domains, func(_ context.Context, c net.Conn) error {
+			err := SendATRN(t.Context(), d, tt.domains, func(_ context.Context, c net.Conn) error {
 				served = c == near
 				return tt.serve
 			})
@@ -149,7 +149,7 @@ func TestAtrnClient(t *testing.T) {
 	}
 	d := &fakeClient{}
 	for _, bad := range []proto.Domain{{}, domain("[192.0.2.1]")} {
-		if err := ATRN(t.Context(), d, []proto.Domain{bad}, nil); err == nil || len(d.sent) != 0 {
+		if err := SendATRN(t.Context(), d, []proto.Domain{bad}, nil); err == nil || len(d.sent) != 0 {
 			t.Errorf("asked for the mail of %q: %v, sent %q", bad, err, d.sent)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Burl returns the extension BURL (RFC 4468), by which a client that submits a message has the server fetch it, or
+// BURL returns the extension BURL (RFC 4468), by which a client that submits a message has the server fetch it, or
 // parts of it, such as one that lies in the user's IMAP mailbox already. BURL and BDAT may be mixed; the session's
 // Data gets one content.
 //
@@ -23,8 +23,8 @@ import (
 // server on behalf of a user who is not the one that has authenticated.
 //
 // It is among the extensions of [Submission] alone, and a server without a [SubmissionPolicy] cannot use it; nor is it on
-// offer on port 25 (RFC 4468 section 3.1). It requires 8BITMIME. A client calls [BURL].
-func Burl(args ...string) Extension {
+// offer on port 25 (RFC 4468 section 3.1). It requires 8BITMIME. A client calls [SendBURL].
+func BURL(args ...string) Extension {
 	const states = proto.Rcpt | proto.Chunks
 	// A URL may have in it what lets whoever knows it read the message (RFC 4467 section 8).
 	last := &proto.Verb{Name: "BURL", In: states, Last: true, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true, Secret: true}
@@ -68,7 +68,7 @@ type URLResolver interface {
 	// The content is a message or a part of one, with CRLF at the end of its lines. It is read to its end before the
 	// client is answered, and then closed; an error of the reader refuses the message.
 	//
-	// A URL comes from a stranger, and has been looked at only so far as [Burl] says: nothing but what is meant to be public, or what the user has access to, may be
+	// A URL comes from a stranger, and has been looked at only so far as [BURL] says: nothing but what is meant to be public, or what the user has access to, may be
 	// fetched for it, from servers that are trusted. Info.Identity is the user. The errors of RFC 4468 section 6 are
 	// [ErrURLFailed], [ErrURLTrust] and [ErrURLDenied]; any other, unless it is a *proto.Error, is logged, and the client
 	// is told with 451 to try again.
@@ -167,7 +167,7 @@ func (m *messageURL) permit(offered []string, user string) error {
 	return nil
 }
 
-// offered reports whether the arguments of the keyword, or those given to [Burl], say that such URLs of IMAP are resolved.
+// offered reports whether the arguments of the keyword, or those given to [BURL], say that such URLs of IMAP are resolved.
 func (m *messageURL) offered(args []string) bool {
 	for _, a := range args {
 		if m.access != "" {
@@ -187,11 +187,11 @@ func (m *messageURL) offered(args []string) bool {
 // port returns the port of a URL of IMAP (RFC 5092 section 3).
 func port(u *url.URL) string { return cmp.Or(u.Port(), "143") }
 
-// BURL has the server at the other end of d, such as a *client.Client, add the content of an absolute URL to the
+// SendBURL has the server at the other end of d, such as a *client.Client, add the content of an absolute URL to the
 // message of the open transaction, whose MAIL and RCPT commands have been sent by Do. With last the message is complete,
 // and nil means that the server has accepted it. A refusal is a *proto.Error; the transaction has then failed. A URL of
 // IMAP that grants access by itself, where the server says what it resolves and that is something else, is a NeedError.
-func BURL(ctx context.Context, d Dialogue, url string, last bool) error {
+func SendBURL(ctx context.Context, d Dialogue, url string, last bool) error {
 	u := parseURL(url)
 	if u == nil {
 		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)

@@ -84,7 +84,7 @@ func TestBurlServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fakeServer{session: tt.session, identity: tt.user, maxSize: 1000}
-			r, err := Burl("imap", "imap://x").Fetch(t.Context(), f, tt.args)
+			r, err := BURL("imap", "imap://x").Fetch(t.Context(), f, tt.args)
 			if got := wire(t, err, false); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the refusal is %q, want %q", got, tt.want)
 			}
@@ -103,7 +103,7 @@ func TestBurlServer(t *testing.T) {
 }
 
 func TestBurlOffer(t *testing.T) {
-	set := newSet(t, EightBitMIME(), Burl("imap", "imap://imap.example.com"))
+	set := newSet(t, EightBitMIME(), BURL("imap", "imap://imap.example.com"))
 	for _, tt := range []struct {
 		f    *fakeServer
 		want string
@@ -116,14 +116,14 @@ func TestBurlOffer(t *testing.T) {
 			t.Errorf("offered %q, want %s", lines, tt.want)
 		}
 	}
-	if _, err := NewSet(proto.SMTP, []Extension{Burl()}); err == nil {
+	if _, err := NewSet(proto.SMTP, []Extension{BURL()}); err == nil {
 		t.Error("BURL without 8BITMIME (RFC 4468 section 4)")
 	}
 }
 
 // TestBurlVerb checks the states: a part that was refused spoils the message, and the last one ends it.
 func TestBurlVerb(t *testing.T) {
-	v := newSet(t, EightBitMIME(), Burl()).Table().Lookup("BURL")
+	v := newSet(t, EightBitMIME(), BURL()).Table().Lookup("BURL")
 	last := v.Variant([]byte("imap://x/y LAST"))
 	if last == nil || v.Variant([]byte("imap://x/LAST")) != nil {
 		t.Fatal("the last part is not told from others")
@@ -160,13 +160,13 @@ func TestBurlClient(t *testing.T) {
 		{"imap://x/y\r\nRSET", true, ""},
 	} {
 		d := &fakeClient{replies: []proto.Reply{{Code: 250}}}
-		err := BURL(t.Context(), d, tt.url, tt.last)
+		err := SendBURL(t.Context(), d, tt.url, tt.last)
 		if got := strings.Join(d.sent, "|"); got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%q: sent %q, %v", tt.url, got, err)
 		}
 	}
 	d := &fakeClient{replies: []proto.Reply{{Code: 554, Status: proto.Status{Class: 5, Subject: 6, Detail: 6}, Text: "no"}}}
-	if err := BURL(t.Context(), d, "imap://x/y", true); err == nil || err.Error() != "smtp: BURL: 554 5.6.6 no" {
+	if err := SendBURL(t.Context(), d, "imap://x/y", true); err == nil || err.Error() != "smtp: BURL: 554 5.6.6 no" {
 		t.Errorf("refused: %v", err)
 	}
 }
@@ -177,14 +177,14 @@ func FuzzBURL(f *testing.F) {
 	for _, s := range []string{"imap://x/y LAST", "imap://x/y", " LAST", "a:b last", "LAST LAST", "a: LAST LAST"} {
 		f.Add(s)
 	}
-	v := Burl().Verbs[0]
+	v := BURL().Verbs[0]
 	f.Fuzz(func(t *testing.T, args string) {
 		text, last := splitBURL(args)
 		if (v.Variant([]byte(args)) != nil) != last {
 			t.Fatalf("%q: the engine disagrees", args)
 		}
 		m := &imap{}
-		_, err := Burl().Fetch(t.Context(), &fakeServer{session: m, identity: "u"}, args)
+		_, err := BURL().Fetch(t.Context(), &fakeServer{session: m, identity: "u"}, args)
 		if m.asked == "" {
 			if err == nil {
 				t.Fatalf("%q: nobody was asked", args)
@@ -192,7 +192,7 @@ func FuzzBURL(f *testing.F) {
 			return
 		}
 		d := &fakeClient{replies: []proto.Reply{{Code: 250}}}
-		if err := BURL(t.Context(), d, text, last); err != nil || m.asked != text {
+		if err := SendBURL(t.Context(), d, text, last); err != nil || m.asked != text {
 			t.Fatalf("%q: asked for %q, which cannot be sent: %v", args, m.asked, err)
 		}
 		if again, _ := strings.CutPrefix(d.sent[0], "BURL "); !strings.EqualFold(again, args) {

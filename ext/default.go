@@ -20,8 +20,8 @@ func Default() []Extension {
 		Chunking(),
 		BinaryMIME(),
 		Help(),
-		Vrfy(),
-		Expn(),
+		VRFY(),
+		EXPN(),
 		DSN(),
 		RequireTLS(),
 		MTPriority(),
@@ -35,7 +35,7 @@ func Default() []Extension {
 // Relay returns the extensions of a server that takes mail from anybody for its own domains, as on port 25: those of
 // [Default] without AUTH. Strangers have no password here, and where there is nothing to guess nobody guesses. Add [Auth]
 // if customers relay through the server. What is for submission only is not among them: FUTURERELEASE (RFC 4865 section
-// 4.2) and BURL (RFC 4468 section 3.1). [Etrn] is to be added by a server with queues for hosts that dial in.
+// 4.2) and BURL (RFC 4468 section 3.1). [ETRN] is to be added by a server with queues for hosts that dial in.
 func Relay() []Extension { return without(Default(), "AUTH") }
 
 // LMTP returns the extensions of a server that delivers into mailboxes (RFC 2033), and those in use with that protocol if
@@ -43,7 +43,7 @@ func Relay() []Extension { return without(Default(), "AUTH") }
 // of [Default] but two. EXPN is left out because lists have been expanded before mail gets here, and DELIVERBY because the
 // reply tells at once what became of the message, so that there is no time to bound. AUTH and STARTTLS are in: they are
 // for a connection that leaves the machine (RFC 3848). So are REQUIRETLS and MT-PRIORITY, whose specifications have rules
-// for LMTP (RFC 8689 section 1, RFC 6710 section 6). What asks for an outcome for each recipient, such as [Prdr], has no place:
+// for LMTP (RFC 8689 section 1, RFC 6710 section 6). What asks for an outcome for each recipient, such as [PRDR], has no place:
 // the protocol always tells it.
 func LMTP() []Extension { return without(Default(), "EXPN", "DELIVERBY") }
 
@@ -61,7 +61,7 @@ func LMTP() []Extension { return without(Default(), "EXPN", "DELIVERBY") }
 // The client that uses them can do without them: p has no effect there.
 func Submission(p SubmissionPolicy) []Extension {
 	list := append([]Extension{p.Extension()}, without(Default(), "EXPN")...)
-	return append(list, FutureRelease(p.Hold), Burl(p.URLs...))
+	return append(list, FutureRelease(p.Hold), BURL(p.URLs...))
 }
 
 // without returns list less the extensions of the keywords.

@@ -91,12 +91,12 @@ func TestU08_CheckServer(t *testing.T) {
 		want     string // in the error; "" for none
 	}{
 		{"FUTURERELEASE for relay", proto.SMTP, with(hold), "FUTURERELEASE is for submission"},
-		{"BURL for relay", proto.SMTP, append(ext.Relay(), ext.Burl("imap")), "BURL is for submission"},
-		{"BURL in LMTP", proto.LMTP, append(ext.LMTP(), ext.Burl()), "BURL is for submission"},
-		{"both for submission", proto.SMTP, with(policy, hold, ext.Burl("imap")), ""},
-		{"U04 ETRN for submission", proto.SMTP, append(ext.Submission(ext.SubmissionPolicy{}), ext.Etrn()), "ETRN must not be"},
-		{"U04 ATRN for submission", proto.SMTP, with(policy, ext.Atrn()), "ATRN must not be"},
-		{"U04 ETRN for relay", proto.SMTP, with(ext.Etrn(), ext.Atrn()), ""},
+		{"BURL for relay", proto.SMTP, append(ext.Relay(), ext.BURL("imap")), "BURL is for submission"},
+		{"BURL in LMTP", proto.LMTP, append(ext.LMTP(), ext.BURL()), "BURL is for submission"},
+		{"both for submission", proto.SMTP, with(policy, hold, ext.BURL("imap")), ""},
+		{"U04 ETRN for submission", proto.SMTP, append(ext.Submission(ext.SubmissionPolicy{}), ext.ETRN()), "ETRN must not be"},
+		{"U04 ATRN for submission", proto.SMTP, with(policy, ext.ATRN()), "ATRN must not be"},
+		{"U04 ETRN for relay", proto.SMTP, with(ext.ETRN(), ext.ATRN()), ""},
 		{"submission in LMTP", proto.LMTP, append(ext.LMTP(), policy), "LMTP"},
 		{"two policies", proto.SMTP, append(ext.Submission(ext.SubmissionPolicy{}), policy), "two submission policies"},
 		{"U05 without AUTH", proto.SMTP, append(ext.Relay(), policy), "the submission policy requires AUTH"},
@@ -113,7 +113,7 @@ func TestU08_CheckServer(t *testing.T) {
 			}
 		})
 	}
-	if _, err := ext.NewSet(proto.SMTP, with(hold, ext.Burl(), ext.Etrn())); err != nil {
+	if _, err := ext.NewSet(proto.SMTP, with(hold, ext.BURL(), ext.ETRN())); err != nil {
 		t.Errorf("a client: %v", err)
 	}
 }
@@ -268,7 +268,7 @@ func ExampleSubmission() {
 		return
 	}
 	fmt.Println(srv.Close())
-	_, err = server.New(backend(&desk{}), &server.Options{Extensions: append(list, ext.Etrn())})
+	_, err = server.New(backend(&desk{}), &server.Options{Extensions: append(list, ext.ETRN())})
 	fmt.Println(err)
 	// Output:
 	// <nil>

@@ -30,16 +30,16 @@
 //
 //	CONNEG               4141 section 5       ContentNegotiator                 AddConNeg, or NeedError
 //	CONPERM              4141 section 4       Converter                         AddConPerm, or NeedError
-//	ETRN                 1985                 QueueStarter                      ETRN
+//	ETRN                 1985                 QueueStarter                      SendETRN
 //	FUTURERELEASE        4865                 Holder                            Hold, or NeedError
 //	MTRK                 3885                 Tracker                           Tracking, or NeedError
 //	NO-SOLICITING        3865                 550; Declutterer                  Solicitation, or NeedError
 //	SUBMITTER            4405                 SubmitterChecker                  AddResponsible
-//	ATRN                 2645                 Reverser                          ATRN
-//	BURL                 4468                 URLResolver                       BURL
+//	ATRN                 2645                 Reverser                          SendATRN
+//	BURL                 4468                 URLResolver                       SendBURL
 //	PRDR                 draft-hall-prdr      server.RecipientData              PRDR, for several recipients
-//	XCLIENT              Postfix              from the networks given to it     XCLIENT
-//	XFORWARD             Postfix              likewise; OriginRecorder          XFORWARD
+//	XCLIENT              Postfix              from the networks given to it     SendXCLIENT
+//	XFORWARD             Postfix              likewise; OriginRecorder          SendXFORWARD
 //
 // # Ready sets
 //

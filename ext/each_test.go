@@ -41,7 +41,7 @@ func (s *picky) Reset(context.Context) { s.to = nil }
 
 // TestW16_PRDR has both ends ours: some recipients accept what others refuse, in one transaction.
 func TestW16_PRDR(t *testing.T) {
-	list := append(ext.Default(), ext.Prdr())
+	list := append(ext.Default(), ext.PRDR())
 	backend := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
 		return &picky{witnessSession: witnessSession{w: &witness{}, conn: c}}, nil
 	})

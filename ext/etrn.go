@@ -9,13 +9,13 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Etrn returns the extension ETRN (RFC 1985), by which a client asks the server to send the mail that waits for a host now.
+// ETRN returns the extension ETRN (RFC 1985), by which a client asks the server to send the mail that waits for a host now.
 // The server does so over connections that it makes to that host, and so the client need not prove who it is.
 //
 // A server offers it if the session is a [QueueStarter], but neither in LMTP nor on the ports of submission, 465 and 587
 // (RFC 6409 section 7), where it is refused with 502. The engine refuses it in a transaction with 503. It is not among the
-// extensions of [Default]. A client that has it in its list can call [ETRN].
-func Etrn() Extension {
+// extensions of [Default]. A client that has it in its list can call [SendETRN].
+func ETRN() Extension {
 	return Extension{
 		Keyword: "ETRN",
 		Role:    NeverSubmission,
@@ -126,10 +126,10 @@ func refuseNode(node Node, err error) error {
 	return e
 }
 
-// ETRN asks the server at the other end of d, such as a *client.Client, to send the mail that waits for node. It returns how
+// SendETRN asks the server at the other end of d, such as a *client.Client, to send the mail that waits for node. It returns how
 // many messages there are, [PendingSome] or [PendingUnknown]; if that is 0, nothing waits. A refusal is a *proto.Error,
 // which wraps [ErrNotYours] for the code 459.
-func ETRN(ctx context.Context, d Dialogue, node Node) (pending int, err error) {
+func SendETRN(ctx context.Context, d Dialogue, node Node) (pending int, err error) {
 	args := node.String()
 	if n, ok := parseNode(args); !ok || n != node {
 		return 0, fmt.Errorf("smtp: ETRN cannot ask for the mail of %q: it is neither a full domain name nor the name of a queue", args)

@@ -46,14 +46,14 @@ func TestW12_ETRN(t *testing.T) {
 		{"$a.example", "501 5.5.4 "},
 	} {
 		x := &fakeServer{session: outer{queues}}
-		if got := x.serve(t, Etrn(), tt.args); got != tt.want && (!strings.HasSuffix(tt.want, " ") || !strings.HasPrefix(got, tt.want)) {
+		if got := x.serve(t, ETRN(), tt.args); got != tt.want && (!strings.HasSuffix(tt.want, " ") || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("ETRN %.40s: %q, want %q", tt.args, got, tt.want)
 		}
-		if strings.Contains(tt.args, "broken") && !errors.Is(Etrn().Serve(t.Context(), x), queues["broken.example"].(error)) {
+		if strings.Contains(tt.args, "broken") && !errors.Is(ETRN().Serve(t.Context(), x), queues["broken.example"].(error)) {
 			t.Error("the cause is lost to the log")
 		}
 	}
-	if got := (&fakeServer{}).serve(t, Etrn(), "a.example"); !strings.HasPrefix(got, "502 5.5.1 ") {
+	if got := (&fakeServer{}).serve(t, ETRN(), "a.example"); !strings.HasPrefix(got, "502 5.5.1 ") {
 		t.Errorf("without queues: %q", got)
 	}
 }
@@ -66,15 +66,15 @@ func TestU04_ETRN(t *testing.T) {
 		offered  bool
 	}{{25, proto.SMTP, true}, {2525, proto.SMTP, true}, {587, proto.SMTP, false}, {465, proto.SMTP, false}, {24, proto.LMTP, false}} {
 		x := &portSession{fakeServer{session: queues}, tt.port, tt.protocol}
-		if _, lines := newSet(t, Etrn()).Offer(x); (len(lines) == 1) != tt.offered {
+		if _, lines := newSet(t, ETRN()).Offer(x); (len(lines) == 1) != tt.offered {
 			t.Errorf("port %d: offered %q", tt.port, lines)
 		}
-		x.verb, x.args = &Etrn().Verbs[0], "many.example"
+		x.verb, x.args = &ETRN().Verbs[0], "many.example"
 		want := "502 5.5.1 "
 		if tt.offered {
 			want = "253 2.0.0 "
 		}
-		if got := wire(t, Etrn().Serve(t.Context(), x), false); !strings.HasPrefix(got, want) {
+		if got := wire(t, ETRN().Serve(t.Context(), x), false); !strings.HasPrefix(got, want) {
 			t.Errorf("port %d: %q, want %s", tt.port, got, want)
 		}
 	}
@@ -96,18 +96,18 @@ func TestETRNClient(t *testing.T) {
 		{Node{Name: "a.example"}, proto.Reply{Code: 459, Text: "no"}, "ETRN a.example", 0, ErrNotYours},
 	} {
 		c := &fakeClient{replies: []proto.Reply{tt.reply}}
-		pending, err := ETRN(t.Context(), c, tt.node)
+		pending, err := SendETRN(t.Context(), c, tt.node)
 		if pending != tt.pending || !errors.Is(err, tt.err) || len(c.sent) != 1 || c.sent[0] != tt.line {
 			t.Errorf("%v: %q, %d, %v, want %s, %d, %v", tt.node, c.sent, pending, err, tt.line, tt.pending, tt.err)
 		}
 	}
 	c := &fakeClient{replies: []proto.Reply{{Code: 458, Text: "no"}}}
-	if e, ok := errors.AsType[*proto.Error](errOf(ETRN(t.Context(), c, Node{Name: "a.example"}))); !ok || e.Code != 458 || e.Verb != "ETRN" {
+	if e, ok := errors.AsType[*proto.Error](errOf(SendETRN(t.Context(), c, Node{Name: "a.example"}))); !ok || e.Code != 458 || e.Verb != "ETRN" {
 		t.Errorf("a refusal is %v", e)
 	}
 	for _, n := range []Node{{}, {Name: "local"}, {Name: "a.example b"}, {Name: "@a.example"}, {Name: "a\r\nQUIT", Queue: true}, {Name: "a.example", Queue: true, Below: true}} {
 		c := &fakeClient{}
-		if err := errOf(ETRN(t.Context(), c, n)); err == nil || len(c.sent) != 0 || !strings.HasPrefix(err.Error(), "smtp: ") {
+		if err := errOf(SendETRN(t.Context(), c, n)); err == nil || len(c.sent) != 0 || !strings.HasPrefix(err.Error(), "smtp: ") {
 			t.Errorf("%+v: %q is sent, %v", n, c.sent, err)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Expn returns the extension EXPN (RFC 5321 section 4.1.1.7). A server offers it to sessions that are an [Expander].
-func Expn() Extension {
+// EXPN returns the extension EXPN (RFC 5321 section 4.1.1.7). A server offers it to sessions that are an [Expander].
+func EXPN() Extension {
 	return Extension{
 		Keyword: "EXPN",
 		Verbs:   []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: longestAsk}},

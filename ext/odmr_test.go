@@ -215,7 +215,7 @@ func TestODMR(t *testing.T) {
 				},
 			}
 			theirs, ours := ownTLS(t)
-			extensions := append(ext.Default(), ext.Atrn())
+			extensions := append(ext.Default(), ext.ATRN())
 			opt := server.Options{Extensions: extensions, RequireAuth: true, AllowInsecureAuth: !tt.secure}
 			mode := ext.TLSInsecureNone
 			if tt.secure {
@@ -242,7 +242,7 @@ func TestODMR(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err = ext.ATRN(t.Context(), c, domains, mine.ServeConn)
+			err = ext.SendATRN(t.Context(), c, domains, mine.ServeConn)
 			if !errors.Is(err, tt.err) || tt.err == nil && err != nil {
 				t.Fatalf("ATRN: %v, want %v", err, tt.err)
 			}
@@ -270,14 +270,14 @@ func TestODMR(t *testing.T) {
 
 // TestW13_WithoutAuth shows that a client which did not authenticate gets 530.
 func TestW13_WithoutAuth(t *testing.T) {
-	extensions := append(ext.Default(), ext.Atrn())
+	extensions := append(ext.Default(), ext.ATRN())
 	addr := listening(t, &relay{}, server.Options{Extensions: extensions})
 	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: extensions, TLS: ext.TLSInsecureNone})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	err = ext.ATRN(t.Context(), c, nil, func(context.Context, net.Conn) error {
+	err = ext.SendATRN(t.Context(), c, nil, func(context.Context, net.Conn) error {
 		t.Error("the roles were reversed")
 		return nil
 	})

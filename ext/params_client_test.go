@@ -248,7 +248,7 @@ func TestW12_ETRNBothEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if n, err := ext.ETRN(t.Context(), c, ext.Node{Name: "example.org", Below: true}); n != 14 || err != nil {
+	if n, err := ext.SendETRN(t.Context(), c, ext.Node{Name: "example.org", Below: true}); n != 14 || err != nil {
 		t.Errorf("ETRN: %d, %v, want 14", n, err)
 	}
 }

@@ -76,7 +76,7 @@ func all() []ext.Extension {
 }
 
 // dialIn returns the extensions of a server that keeps mail for hosts that dial in.
-func dialIn() []ext.Extension { return append(ext.Default(), ext.Etrn()) }
+func dialIn() []ext.Extension { return append(ext.Default(), ext.ETRN()) }
 
 // say sends the lines to a server of all extensions one by one, and returns the last reply. Until the connection ends there
 // is one to each.

@@ -28,7 +28,7 @@ type SubmissionPolicy struct {
 	// Hold is how long messages can be kept before they are released (RFC 4865); see [FutureRelease]. The zero value is
 	// not at all.
 	Hold HoldLimits
-	// URLs are what BURL can be used with, such as "imap"; see [Burl].
+	// URLs are what BURL can be used with, such as "imap"; see [BURL].
 	URLs []string
 }
 

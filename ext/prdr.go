@@ -7,7 +7,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Prdr returns the extension PRDR (draft-hall-prdr, as Exim has it), by which a client is told in SMTP what became of the
+// PRDR returns the extension PRDR (draft-hall-prdr, as Exim has it), by which a client is told in SMTP what became of the
 // content for each recipient, as it is in LMTP: some may accept a message that others refuse for what is in it.
 //
 // A server offers it if the session has the method DataEach of server.RecipientData, which is then called for the messages
@@ -15,7 +15,7 @@ import (
 // result of each. If the last of the replies, that for all, refuses, then none has got the message.
 //
 // It has no part in LMTP. It is not among the extensions of [Default].
-func Prdr() Extension {
+func PRDR() Extension {
 	return Extension{
 		Keyword: "PRDR",
 		Mail:    []Param{{Key: "PRDR", Length: len(" PRDR"), Flag: true, Split: true}},

@@ -20,7 +20,7 @@ type lmtpServer struct{ *fakeServer }
 func (lmtpServer) Protocol() proto.Protocol { return proto.LMTP }
 
 func TestPrdrOffer(t *testing.T) {
-	set := newSet(t, Prdr())
+	set := newSet(t, PRDR())
 	for _, tt := range []struct {
 		x    Info
 		want string
@@ -36,7 +36,7 @@ func TestPrdrOffer(t *testing.T) {
 }
 
 func TestPrdrParam(t *testing.T) {
-	set := newSet(t, Prdr(), SMTPUTF8(), EightBitMIME())
+	set := newSet(t, PRDR(), SMTPUTF8(), EightBitMIME())
 	mail := set.Table().Lookup("MAIL")
 	for args, want := range map[string]bool{
 		"FROM:<a@b.example> PRDR":                 true,
@@ -61,7 +61,7 @@ func TestPrdrParam(t *testing.T) {
 }
 
 func TestPrdrPrepare(t *testing.T) {
-	set := newSet(t, Prdr())
+	set := newSet(t, PRDR())
 	a := address(t, "a@b.example")
 	for n, want := range map[int]bool{1: false, 2: true} {
 		for _, offered := range []bool{true, false} {

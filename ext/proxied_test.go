@@ -82,7 +82,7 @@ func send(t *testing.T, c *client.Client, body string) {
 func TestXclient(t *testing.T) {
 	w := &witness{}
 	theirs, ours := ownTLS(t)
-	list := append(ext.Default(), ext.Xclient(netip.MustParsePrefix("127.0.0.0/8")), ext.Xforward(netip.MustParsePrefix("127.0.0.1/32")))
+	list := append(ext.Default(), ext.XCLIENT(netip.MustParsePrefix("127.0.0.0/8")), ext.XFORWARD(netip.MustParsePrefix("127.0.0.1/32")))
 	addr := listening(t, w, server.Options{Extensions: list, TLSConfig: theirs, RequireTLS: true, RequireAuth: true})
 	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: list, TLSConfig: ours})
 	if err != nil {
@@ -92,7 +92,7 @@ func TestXclient(t *testing.T) {
 	alice := ext.Origin{Name: "a.example", Addr: "2001:db8::a", Port: "4001", Hello: "alice.example", Protocol: "ESMTP", Login: "alice"}
 	bob := ext.Origin{Name: ext.TempUnavailable, Addr: "198.51.100.2", Port: "4002", Login: "bob+1@example.org"}
 	for _, o := range []ext.Origin{alice, bob} {
-		if err := ext.XCLIENT(t.Context(), c, o); err != nil {
+		if err := ext.SendXCLIENT(t.Context(), c, o); err != nil {
 			t.Fatal(err)
 		}
 		if c.TLS() == nil || c.Caps().Has("STARTTLS") || !c.Caps().Has("XCLIENT") || c.Caps().Has("XFORWARD") {
@@ -100,6 +100,7 @@ func TestXclient(t *testing.T) {
 		}
 		send(t, c, "for "+o.Login+"\r\n")
 	}
+	alice.ReverseName, bob.ReverseName = ext.Unavailable, ext.Unavailable // as nothing was said of it
 	for i, want := range []struct {
 		origin                 ext.Origin
 		remote, identity, body string
@@ -118,7 +119,7 @@ func TestXclient(t *testing.T) {
 // TestW14_XclientForgets shows that XCLIENT drops what a client has authenticated as.
 func TestW14_XclientForgets(t *testing.T) {
 	w := &witness{}
-	list := append(ext.Default(), ext.Xclient(netip.MustParsePrefix("127.0.0.1/32")))
+	list := append(ext.Default(), ext.XCLIENT(netip.MustParsePrefix("127.0.0.1/32")))
 	addr := listening(t, w, server.Options{Extensions: list, AllowInsecureAuth: true})
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -147,7 +148,7 @@ func TestW14_XclientThenTLS(t *testing.T) {
 	w := &witness{}
 	theirs, ours := ownTLS(t)
 	ours.ServerName = "mail.example"
-	list := append(ext.Default(), ext.Xclient(netip.MustParsePrefix("127.0.0.1/32")))
+	list := append(ext.Default(), ext.XCLIENT(netip.MustParsePrefix("127.0.0.1/32")))
 	addr := listening(t, w, server.Options{Extensions: list, TLSConfig: theirs})
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -174,14 +175,14 @@ func TestW14_XclientThenTLS(t *testing.T) {
 // TestW14_XclientNotListed: anybody else is refused, and changes nothing.
 func TestW14_XclientNotListed(t *testing.T) {
 	w := &witness{}
-	list := append(ext.Default(), ext.Xclient(netip.MustParsePrefix("192.0.2.0/24")), ext.Xforward())
+	list := append(ext.Default(), ext.XCLIENT(netip.MustParsePrefix("192.0.2.0/24")), ext.XFORWARD())
 	addr := listening(t, w, server.Options{Extensions: list})
 	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: list, TLS: ext.TLSInsecureNone})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	err = ext.XCLIENT(t.Context(), c, ext.Origin{Addr: "127.0.0.1", Login: "admin"})
+	err = ext.SendXCLIENT(t.Context(), c, ext.Origin{Addr: "127.0.0.1", Login: "admin"})
 	if err == nil || c.Caps().Has("XCLIENT") || c.Caps().Has("XFORWARD") {
 		t.Errorf("XCLIENT: %v, offered %v", err, c.Caps())
 	}
@@ -207,7 +208,7 @@ func TestW14_XclientNotListed(t *testing.T) {
 // TestXforward has our client tell our server where messages came from.
 func TestXforward(t *testing.T) {
 	w := &witness{}
-	list := append(ext.Default(), ext.Xforward(netip.MustParsePrefix("127.0.0.1/32")))
+	list := append(ext.Default(), ext.XFORWARD(netip.MustParsePrefix("127.0.0.1/32")))
 	addr := listening(t, w, server.Options{Extensions: list})
 	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: list, TLS: ext.TLSInsecureNone})
 	if err != nil {
@@ -216,7 +217,7 @@ func TestXforward(t *testing.T) {
 	defer c.Close()
 	o := ext.Origin{Name: strings.Repeat("n", 255), Addr: "2001:db8::1", Port: "25", Protocol: "ESMTP",
 		Hello: strings.Repeat("h", 255), Ident: "4XyZ", Source: "REMOTE"}
-	if err := ext.XFORWARD(t.Context(), c, o); err != nil {
+	if err := ext.SendXFORWARD(t.Context(), c, o); err != nil {
 		t.Fatal(err)
 	}
 	send(t, c, "forwarded\r\n")

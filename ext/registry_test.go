@@ -256,7 +256,7 @@ func TestRegistryDialogue(t *testing.T) {
 			return ok && l == ext.ServerLimits{MailMax: 50, RcptMax: 100}
 		}},
 		{"a20 ETRN", func() bool {
-			n, err := ext.ETRN(t.Context(), meet(t, dialIn()).c, ext.Node{Name: "example.org"})
+			n, err := ext.SendETRN(t.Context(), meet(t, dialIn()).c, ext.Node{Name: "example.org"})
 			return n == 14 && err == nil
 		}},
 	} {
@@ -278,7 +278,7 @@ func (m *meeting) does(t *testing.T, verb, args string, code int) bool {
 // TestEveryParameterRefused: a parameter that is malformed or comes twice has 501, one that is not on offer 555, whatever
 // extension it belongs to.
 func TestEveryParameterRefused(t *testing.T) {
-	list := append(all(), ext.Prdr())
+	list := append(all(), ext.PRDR())
 	offered := inTLS(t, list)
 	without := inTLS(t, []ext.Extension{ext.StartTLS(), ext.EnhancedStatusCodes()})
 	count := 0

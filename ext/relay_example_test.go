@@ -63,7 +63,7 @@ func (book) Verify(_ context.Context, query string) (ext.Mailbox, error) {
 }
 
 // A session that answers VRFY; without it the answer is 252.
-func ExampleVrfy() {
+func ExampleVRFY() {
 	dialogue(&book{}, nil, func(ctx context.Context, c *client.Client) error {
 		for _, name := range []string{"jones", "smith"} {
 			r, err := c.Do(ctx, "VRFY", name)
@@ -90,11 +90,11 @@ func (dialUp) StartQueue(_ context.Context, node ext.Node) (int, error) {
 }
 
 // A customer has the provider send what is waiting.
-func ExampleEtrn() {
-	dialogue(&dialUp{}, append(ext.Default(), ext.Etrn()), func(ctx context.Context, c *client.Client) error {
-		n, err := ext.ETRN(ctx, c, ext.Node{Name: "customer.example"})
+func ExampleETRN() {
+	dialogue(&dialUp{}, append(ext.Default(), ext.ETRN()), func(ctx context.Context, c *client.Client) error {
+		n, err := ext.SendETRN(ctx, c, ext.Node{Name: "customer.example"})
 		fmt.Println(n, "messages,", err)
-		_, err = ext.ETRN(ctx, c, ext.Node{Name: "other.example"})
+		_, err = ext.SendETRN(ctx, c, ext.Node{Name: "other.example"})
 		fmt.Println(errors.Is(err, ext.ErrNotYours))
 		return nil
 	})
@@ -104,7 +104,7 @@ func ExampleEtrn() {
 }
 
 // A customer without an address of its own fetches its mail: it connects as a client, and then is the server.
-func ExampleAtrn() {
+func ExampleATRN() {
 	inbox, err := server.New(server.Handler(func(_ context.Context, m *server.Message) error {
 		fmt.Println("mail from", m.From)
 		_, err := io.Copy(io.Discard, m.Body)
@@ -116,7 +116,7 @@ func ExampleAtrn() {
 	}
 	ctx := context.Background()
 	c, err := client.Dial(ctx, "provider.example:366", &client.Options{
-		Extensions:  append(ext.Default(), ext.Atrn()),
+		Extensions:  append(ext.Default(), ext.ATRN()),
 		Credentials: ext.Password("customer", "secret"),
 	})
 	if err != nil {
@@ -124,7 +124,7 @@ func ExampleAtrn() {
 		return
 	}
 	defer c.Close()
-	if err := ext.ATRN(ctx, c, nil, inbox.ServeConn); err != nil && !errors.Is(err, ext.ErrNoMail) {
+	if err := ext.SendATRN(ctx, c, nil, inbox.ServeConn); err != nil && !errors.Is(err, ext.ErrNoMail) {
 		fmt.Println(err)
 	}
 }
@@ -143,14 +143,14 @@ func (library) ResolveURL(_ context.Context, url string) (io.ReadCloser, int64, 
 func (*library) Authenticate(context.Context, string, string) error { return nil }
 
 // A client on a slow line has the server fetch the message.
-func ExampleBurl() {
+func ExampleBURL() {
 	dialogue(&library{}, ext.Submission(ext.SubmissionPolicy{URLs: []string{"imap://imap.example"}}), func(ctx context.Context, c *client.Client) error {
 		for _, command := range [][2]string{{"MAIL", "FROM:<a@mail.example>"}, {"RCPT", "TO:<b@mail.example>"}} {
 			if r, err := c.Do(ctx, command[0], command[1]); err != nil || r.Code != 250 {
 				return fmt.Errorf("%v %w", r, err)
 			}
 		}
-		fmt.Println(ext.BURL(ctx, c, "imap://imap.example/Drafts/;UID=3", true))
+		fmt.Println(ext.SendBURL(ctx, c, "imap://imap.example/Drafts/;UID=3", true))
 		return nil
 	})
 	// Output: <nil>
@@ -172,8 +172,8 @@ func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, error
 }
 
 // With PRDR a message is refused for one recipient and accepted for another, as in LMTP.
-func ExamplePrdr() {
-	dialogue(&choosy{}, append(ext.Default(), ext.Prdr()), func(ctx context.Context, c *client.Client) error {
+func ExamplePRDR() {
+	dialogue(&choosy{}, append(ext.Default(), ext.PRDR()), func(ctx context.Context, c *client.Client) error {
 		body := strings.NewReader("Subject: Offer\r\n\r\nBuy now\r\n")
 		m, err := client.NewMessage("a@shop.example", []string{"always@mail.example", "never@mail.example"}, body)
 		if err != nil {
@@ -191,10 +191,10 @@ func ExamplePrdr() {
 }
 
 // A proxy tells the server for whom it speaks. The server believes those whom it knows.
-func ExampleXclient() {
-	list := append(ext.Default(), ext.Xclient(netip.MustParsePrefix("127.0.0.0/8")))
+func ExampleXCLIENT() {
+	list := append(ext.Default(), ext.XCLIENT(netip.MustParsePrefix("127.0.0.0/8")))
 	dialogue(&keeper{}, list, func(ctx context.Context, c *client.Client) error {
-		err := ext.XCLIENT(ctx, c, ext.Origin{Name: "client.example", Addr: "192.0.2.1", Port: "4242"})
+		err := ext.SendXCLIENT(ctx, c, ext.Origin{Name: "client.example", Addr: "192.0.2.1", Port: "4242"})
 		fmt.Println(err) // the session's Conn.RemoteAddr is 192.0.2.1:4242 now
 		return nil
 	})
@@ -210,10 +210,10 @@ func (recorder) RecordOrigin(_ context.Context, o ext.Origin) error {
 }
 
 // A content filter between two servers hands on where messages came from.
-func ExampleXforward() {
-	list := append(ext.Default(), ext.Xforward(netip.MustParsePrefix("127.0.0.0/8")))
+func ExampleXFORWARD() {
+	list := append(ext.Default(), ext.XFORWARD(netip.MustParsePrefix("127.0.0.0/8")))
 	dialogue(&recorder{}, list, func(ctx context.Context, c *client.Client) error {
-		return ext.XFORWARD(ctx, c, ext.Origin{Addr: "192.0.2.1", Ident: "4F2A1"})
+		return ext.SendXFORWARD(ctx, c, ext.Origin{Addr: "192.0.2.1", Ident: "4F2A1"})
 	})
 	// Output: the next message came from 192.0.2.1 as 4F2A1
 }

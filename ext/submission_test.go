@@ -62,19 +62,19 @@ func burl(t *testing.T) {
 	}
 	const box = "imap://harry@imap.example/outbox/;uid="
 	begin()
-	if err := errors.Join(ext.BURL(t.Context(), c, box+"1"+access, false), ext.BURL(t.Context(), c, box+"2"+access, true)); err != nil {
+	if err := errors.Join(ext.SendBURL(t.Context(), c, box+"1"+access, false), ext.SendBURL(t.Context(), c, box+"2"+access, true)); err != nil {
 		t.Fatal(err)
 	}
 	begin()
-	if err := ext.BURL(t.Context(), c, box+"2"+access, true); err != nil {
+	if err := ext.SendBURL(t.Context(), c, box+"2"+access, true); err != nil {
 		t.Fatal(err)
 	}
 	begin()
-	err = ext.BURL(t.Context(), c, box+"3"+access, false)
+	err = ext.SendBURL(t.Context(), c, box+"3"+access, false)
 	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{Class: 5, Subject: 6, Detail: 6}) {
 		t.Errorf("a URL that leads nowhere: %v", err)
 	}
-	if err := ext.BURL(t.Context(), c, box+"2"+access, true); !errors.Is(err, proto.ErrSequence) {
+	if err := ext.SendBURL(t.Context(), c, box+"2"+access, true); !errors.Is(err, proto.ErrSequence) {
 		t.Errorf("behind what was refused: %v, want ErrSequence", err)
 	}
 	send(t, c, "an ordinary one\r\n") // which resets first

@@ -15,14 +15,14 @@ import (
 
 // made are the extensions of this package by the names of their constructors.
 var made = map[string]ext.Extension{
-	"Atrn": ext.Atrn(), "Auth": ext.Auth(), "BinaryMIME": ext.BinaryMIME(), "Burl": ext.Burl(), "Chunking": ext.Chunking(),
+	"ATRN": ext.ATRN(), "Auth": ext.Auth(), "BinaryMIME": ext.BinaryMIME(), "BURL": ext.BURL(), "Chunking": ext.Chunking(),
 	"ConNeg": ext.ConNeg(), "ConPerm": ext.ConPerm(), "DSN": ext.DSN(), "DeliverBy": ext.DeliverBy(), "EightBitMIME": ext.EightBitMIME(),
-	"EnhancedStatusCodes": ext.EnhancedStatusCodes(), "Etrn": ext.Etrn(), "Expn": ext.Expn(),
+	"EnhancedStatusCodes": ext.EnhancedStatusCodes(), "ETRN": ext.ETRN(), "EXPN": ext.EXPN(),
 	"FutureRelease": ext.FutureRelease(ext.HoldLimits{}), "Help": ext.Help(), "Limits": ext.Limits(), "MTPriority": ext.MTPriority(),
 	"MTRK": ext.MTRK(), "NoSoliciting": ext.NoSoliciting(), "Obsolete": ext.Obsolete(), "Pipelining": ext.Pipelining(),
-	"Prdr": ext.Prdr(), "RRVS": ext.RRVS(), "RequireTLS": ext.RequireTLS(), "ResponsibleSubmitter": ext.ResponsibleSubmitter(),
-	"SMTPUTF8": ext.SMTPUTF8(), "Size": ext.Size(), "StartTLS": ext.StartTLS(), "Vrfy": ext.Vrfy(), "Xclient": ext.Xclient(),
-	"Xforward": ext.Xforward(),
+	"PRDR": ext.PRDR(), "RRVS": ext.RRVS(), "RequireTLS": ext.RequireTLS(), "ResponsibleSubmitter": ext.ResponsibleSubmitter(),
+	"SMTPUTF8": ext.SMTPUTF8(), "Size": ext.Size(), "StartTLS": ext.StartTLS(), "VRFY": ext.VRFY(), "XCLIENT": ext.XCLIENT(),
+	"XFORWARD": ext.XFORWARD(),
 }
 
 // source is what the test has to know of the package's files.

@@ -11,9 +11,9 @@ import (
 // longestAsk is by how much the lines of VRFY and EXPN may exceed 512 octets (RFC 6531 section 3.7.4.2).
 const longestAsk = len(" SMTPUTF8")
 
-// Vrfy returns the extension VRFY (RFC 5321 section 4.1.1.6). A server asks the session if it is a [Verifier], else
+// VRFY returns the extension VRFY (RFC 5321 section 4.1.1.6). A server asks the session if it is a [Verifier], else
 // it answers 252: it does not say who has a mailbox, and will try to deliver (RFC 5321 section 7.3).
-func Vrfy() Extension {
+func VRFY() Extension {
 	return Extension{
 		Keyword: "VRFY",
 		Verbs:   []proto.Verb{{Name: "VRFY", In: proto.Session, Last: true, Grow: longestAsk}},

@@ -89,7 +89,7 @@ func TestVrfyExpn(t *testing.T) {
 			d := &directory{t: t}
 			x := &fakeServer{session: outer{d}}
 			verb, args, _ := strings.Cut(tt.line, " ")
-			e := map[string]Extension{"VRFY": Vrfy(), "EXPN": Expn()}[verb]
+			e := map[string]Extension{"VRFY": VRFY(), "EXPN": EXPN()}[verb]
 			got := x.serve(t, e, args)
 			if got != tt.want && !(strings.HasSuffix(tt.want, " ") && strings.HasPrefix(got, tt.want)) {
 				t.Errorf("%q, want %q", got, tt.want)
@@ -104,17 +104,17 @@ func TestVrfyExpn(t *testing.T) {
 // H02, H03: without a session that verifies, nobody is verified and nothing is refused either.
 func TestVrfyDefault(t *testing.T) {
 	x := &fakeServer{session: 1}
-	if got := x.serve(t, Vrfy(), "fred"); !strings.HasPrefix(got, "252 2.") {
+	if got := x.serve(t, VRFY(), "fred"); !strings.HasPrefix(got, "252 2.") {
 		t.Errorf("%q", got)
 	}
-	if got := x.serve(t, Expn(), "list"); !strings.HasPrefix(got, "502 5.5.1 ") {
+	if got := x.serve(t, EXPN(), "list"); !strings.HasPrefix(got, "502 5.5.1 ") {
 		t.Errorf("%q", got)
 	}
 }
 
 // H06: EXPN is listed if it is supported, and only then.
 func TestExpnAdvertise(t *testing.T) {
-	s := newSet(t, Expn())
+	s := newSet(t, EXPN())
 	if o, _ := s.Offer(&fakeServer{session: 1}); o.Has(0) {
 		t.Error("offered by a session that does not expand")
 	}

@@ -11,7 +11,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Xclient returns the extension XCLIENT of Postfix (XCLIENT_README), by which a proxy has the server treat the
+// XCLIENT returns the extension XCLIENT of Postfix (XCLIENT_README), by which a proxy has the server treat the
 // connection as one of the client's for whom it speaks: address, names, and the user it has authenticated.
 //
 // A server offers it to peers whose own address is in one of the trusted networks, and answers others with 550: whoever
@@ -21,8 +21,8 @@ import (
 // and Identity of the connection are the client's from there on, the latter two until EHLO or AUTH says otherwise;
 // Origin has all that was told and PeerAddr the address of the proxy.
 //
-// It is not among the extensions of [Default]. A client that has it in its list can call [XCLIENT].
-func Xclient(trusted ...netip.Prefix) Extension {
+// It is not among the extensions of [Default]. A client that has it in its list can call [SendXCLIENT].
+func XCLIENT(trusted ...netip.Prefix) Extension {
 	trusted = slices.Clone(trusted)
 	return Extension{
 		Keyword: "XCLIENT",
@@ -74,13 +74,14 @@ func serveXclient(ctx context.Context, x Exchange) error {
 	return x.Restart(ctx, &o)
 }
 
-// XCLIENT tells the server at the other end of d, such as a *client.Client, that it speaks for the client o from now
-// on, and introduces itself anew. To speak for another, call it again with all that there is to tell of that one.
+// SendXCLIENT tells the server at the other end of d, such as a *client.Client, that it speaks for the client o from now
+// on, and introduces itself anew. To speak for another, call it again with all that there is to tell of that one: with Addr,
+// names and a port that there are none of are told as Unavailable, or they would be those of the client before.
 //
 // What the server cannot be told is left out, except for Addr and Login, without which it would take the client for
-// somebody else; then XCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If d has
+// somebody else; then SendXCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If d has
 // credentials, it authenticates again, as itself; then there cannot be a Login.
-func XCLIENT(ctx context.Context, d Dialogue, o Origin) error {
+func SendXCLIENT(ctx context.Context, d Dialogue, o Origin) error {
 	offered := offeredBy(d.Caps(), "XCLIENT")
 	if o.Ident != "" || o.Source != "" {
 		return errors.New("smtp: XCLIENT cannot tell Ident and Source: XFORWARD can")
@@ -122,6 +123,8 @@ func xclientArgs(o *Origin, offered map[string]bool) (who, session string, err e
 	for _, a := range facts {
 		value := *a.field(o)
 		switch {
+		case value == "" && o.Addr != "" && offered[a.name] && (a.name == "NAME" || a.name == "REVERSE_NAME" || a.name == "PORT"):
+			who = appendFact(who, a.name, Unavailable) // or it would be that of the client before
 		case value == "":
 		case !offered[a.name] && (a.name == "ADDR" || a.name == "LOGIN"):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: the server does not take %s", a.name)

@@ -62,7 +62,7 @@ func TestXclientServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fakeServer{peer: proxy}
-			got := f.serve(t, Xclient(proxies...), tt.args)
+			got := f.serve(t, XCLIENT(proxies...), tt.args)
 			if !strings.HasPrefix(got, tt.want) {
 				t.Errorf("the reply is %q, want %s", got, tt.want)
 			}
@@ -97,7 +97,7 @@ func TestW14_XclientTrust(t *testing.T) {
 		"zero prefixes": {tcp("192.0.2.1:999"), []netip.Prefix{{}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, e := range []Extension{Xclient(tt.trusted...), Xforward(tt.trusted...)} {
+			for _, e := range []Extension{XCLIENT(tt.trusted...), XFORWARD(tt.trusted...)} {
 				f := &fakeServer{peer: tt.peer, session: &recorder{}}
 				_, lines := newSet(t, e).Offer(f)
 				if offered := len(lines) == 1; offered != tt.want {
@@ -115,10 +115,10 @@ func TestW14_XclientTrust(t *testing.T) {
 // TestXclientAgain shows what of one XCLIENT holds after another.
 func TestXclientAgain(t *testing.T) {
 	f := &fakeServer{peer: proxy}
-	f.serve(t, Xclient(proxies...), "NAME=c.example ADDR=198.51.100.7 PORT=1025 LOGIN=bob HELO=h.example PROTO=SMTP")
+	f.serve(t, XCLIENT(proxies...), "NAME=c.example ADDR=198.51.100.7 PORT=1025 LOGIN=bob HELO=h.example PROTO=SMTP")
 	before := *f.origin
 	kept := f.origin
-	f.serve(t, Xclient(proxies...), "PORT=1026 HELO=i.example")
+	f.serve(t, XCLIENT(proxies...), "PORT=1026 HELO=i.example")
 	if want := (Origin{Name: "c.example", Addr: "198.51.100.7", Port: "1026", Hello: "i.example"}); *f.origin != want {
 		t.Errorf("the origin is %+v, want %+v", *f.origin, want)
 	}
@@ -128,7 +128,7 @@ func TestXclientAgain(t *testing.T) {
 }
 
 func TestXclientVerb(t *testing.T) {
-	v := newSet(t, Xclient()).Table().Lookup("XCLIENT")
+	v := newSet(t, XCLIENT()).Table().Lookup("XCLIENT")
 	if next, ok := v.After(proto.Ready, 220); !ok || next != proto.Hello {
 		t.Errorf("220 leads to %v, %t", next, ok)
 	}
@@ -172,9 +172,9 @@ func TestXclientClient(t *testing.T) {
 		want        string // the commands, or ""
 	}{
 		{"order", all, Origin{Login: "a b", Hello: "h", Addr: "2001:db8::1", Port: "5", Name: "n"},
-			"XCLIENT NAME=n ADDR=IPV6:2001:db8::1 PORT=5 HELO=h LOGIN=a+20b"},
-		{"mapped", all, Origin{Addr: "::ffff:192.0.2.1"}, "XCLIENT ADDR=192.0.2.1"},
-		{"unavailable", all, Origin{Addr: Unavailable, Name: TempUnavailable}, "XCLIENT NAME=[TEMPUNAVAIL] ADDR=[UNAVAILABLE]"},
+			"XCLIENT NAME=n REVERSE_NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1 PORT=5 HELO=h LOGIN=a+20b"},
+		{"mapped", all, Origin{Addr: "::ffff:192.0.2.1"}, "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=[UNAVAILABLE]"},
+		{"unavailable", all, Origin{Addr: Unavailable, Name: TempUnavailable}, "XCLIENT NAME=[TEMPUNAVAIL] REVERSE_NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE]"},
 		{"left out", "XCLIENT ADDR", Origin{Addr: "192.0.2.1", Name: "n", Hello: "h"}, "XCLIENT ADDR=192.0.2.1"},
 		{"two commands", all, Origin{Name: long, Hello: long, Login: "bob"},
 			"XCLIENT NAME=" + long + " | XCLIENT HELO=" + long + " LOGIN=bob"},
@@ -189,18 +189,18 @@ func TestXclientClient(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &fakeClient{caps: ehlo(tt.offer), replies: []proto.Reply{{Code: 220}, {Code: 220}}}
-			err := XCLIENT(t.Context(), d, tt.o)
+			err := SendXCLIENT(t.Context(), d, tt.o)
 			if got := strings.Join(d.sent, " | "); got != tt.want || (err == nil) != (tt.want != "") {
 				t.Errorf("sent %q, %v, want %q", got, err, tt.want)
 			}
 		})
 	}
 	d := &fakeClient{caps: ehlo(all), policy: Policy{Credentials: Password("proxy", "secret")}}
-	if err := XCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1", Login: "bob"}); err == nil || len(d.sent) > 0 {
+	if err := SendXCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1", Login: "bob"}); err == nil || len(d.sent) > 0 {
 		t.Errorf("with credentials of its own it sent %q, %v", d.sent, err)
 	}
 	d = &fakeClient{caps: ehlo(all), replies: []proto.Reply{{Code: 550, Text: "no"}}}
-	if err := XCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1"}); err == nil || err.Error() != "smtp: XCLIENT: 550 no" {
+	if err := SendXCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1"}); err == nil || err.Error() != "smtp: XCLIENT: 550 no" {
 		t.Errorf("refused: %v", err)
 	}
 }

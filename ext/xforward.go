@@ -9,13 +9,13 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Xforward returns the extension XFORWARD of Postfix (XFORWARD_README), by which a filter or a proxy tells where a
+// XFORWARD returns the extension XFORWARD of Postfix (XFORWARD_README), by which a filter or a proxy tells where a
 // message came from, for logs. Unlike XCLIENT it changes nothing: the client of the session stays the proxy.
 //
 // A server offers it if the session is an [OriginRecorder], to peers whose own address is in one of the trusted networks;
 // others are answered 550, and so is a proxy that speaks for another since XCLIENT. It is not among the extensions of
-// [Default]. A client that has it in its list can call [XFORWARD].
-func Xforward(trusted ...netip.Prefix) Extension {
+// [Default]. A client that has it in its list can call [SendXFORWARD].
+func XFORWARD(trusted ...netip.Prefix) Extension {
 	trusted = slices.Clone(trusted)
 	permitted := func(x Info) bool { return listed(trusted, x.PeerAddr()) && x.Origin() == nil }
 	return Extension{
@@ -59,9 +59,9 @@ func serveXforward(ctx context.Context, x Exchange) error {
 	return r.RecordOrigin(ctx, o)
 }
 
-// XFORWARD tells the server at the other end of d, such as a *client.Client, where the next message came from, in as
+// SendXFORWARD tells the server at the other end of d, such as a *client.Client, where the next message came from, in as
 // many commands as it takes. What the server cannot be told is left out. A refusal is a *proto.Error.
-func XFORWARD(ctx context.Context, d Dialogue, o Origin) error {
+func SendXFORWARD(ctx context.Context, d Dialogue, o Origin) error {
 	offered := offeredBy(d.Caps(), "XFORWARD")
 	var commands []string
 	args := ""

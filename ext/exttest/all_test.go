@@ -113,10 +113,10 @@ var library = []struct {
 		"C: BDAT 3 LAST\nC~ \"x\\r\\n\"\nS: 503 *\n"}}},
 	{ext.BinaryMIME(), exttest.Sample{Mail: []string{"BODY=BINARYMIME"}}},
 	{ext.Help(), exttest.Sample{Dialogues: []string{"C: HELP\nS... 214\nC: HELP XYZZY\nS: 504 *\n"}}},
-	{ext.Vrfy(), exttest.Sample{
+	{ext.VRFY(), exttest.Sample{
 		Dialogues: []string{"C: VRFY alice\nS: 250 2.1.5 Alice <alice@example.org>\nC: VRFY\nS: 501 *\n"},
 	}},
-	{ext.Expn(), exttest.Sample{Dialogues: []string{"C: EXPN staff\nS... 250\nC: EXPN nobody\nS: 550 *\n"}}},
+	{ext.EXPN(), exttest.Sample{Dialogues: []string{"C: EXPN staff\nS... 250\nC: EXPN nobody\nS: 550 *\n"}}},
 	{ext.DSN(), exttest.Sample{
 		Mail: []string{"RET=HDRS ENVID=QQ314159"}, BadMail: []string{"RET=ALL", "ENVID=a+0A"},
 		Rcpt:    []string{"NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@Example.com", "NOTIFY=NEVER"},
@@ -139,7 +139,7 @@ var library = []struct {
 	{ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}.Extension(), exttest.Sample{}},
 	{ext.ConNeg(), exttest.Sample{Rcpt: []string{"CONNEG"}}},
 	{ext.ConPerm(), exttest.Sample{Mail: []string{"CONPERM"}}},
-	{ext.Etrn(), exttest.Sample{
+	{ext.ETRN(), exttest.Sample{
 		Dialogues: []string{"C: ETRN @example.org\nS: 253 2.0.0 OK, 3 *\nC: ETRN\nS: 500 *\nC: ETRN x\nS: 501 *\n"},
 	}},
 	{ext.FutureRelease(ext.HoldLimits{Interval: time.Hour, Until: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}), exttest.Sample{
@@ -156,15 +156,15 @@ var library = []struct {
 		Mail:    []string{"SUBMITTER=alice@example.org"},
 		BadMail: []string{"SUBMITTER=alice"},
 	}},
-	{ext.Atrn(), exttest.Sample{Identity: "alice", Dialogues: []string{
+	{ext.ATRN(), exttest.Sample{Identity: "alice", Dialogues: []string{
 		"C: ATRN example.org\nS: 453 *\nC: ATRN [192.0.2.1]\nS: 501 *\n", "C: ATRN\nS: 250 *\nCLOSE\n"}}},
-	{ext.Burl("imap", "imap://imap.example"), exttest.Sample{Identity: "alice", Dialogues: []string{
+	{ext.BURL("imap", "imap://imap.example"), exttest.Sample{Identity: "alice", Dialogues: []string{
 		opened + "C: BURL imap://imap.example/1 LAST\nS: 250 *\n"}}},
-	{ext.Prdr(), exttest.Sample{Mail: []string{"PRDR"}}},
-	{ext.Xclient(loopback), exttest.Sample{Dialogues: []string{
+	{ext.PRDR(), exttest.Sample{Mail: []string{"PRDR"}}},
+	{ext.XCLIENT(loopback), exttest.Sample{Dialogues: []string{
 		"C: XCLIENT ADDR=192.0.2.1 NAME=a.example\nS: 220 *\nC: EHLO x.example\nS... 250\n",
 		"C: XCLIENT NONSENSE\nS: 501 *\n"}}},
-	{ext.Xforward(loopback), exttest.Sample{
+	{ext.XFORWARD(loopback), exttest.Sample{
 		Dialogues: []string{"C: XFORWARD ADDR=192.0.2.1 NAME=a.example\nS: 250 *\nC: XFORWARD\nS: 501 *\n"},
 	}},
 }

@@ -14,9 +14,9 @@ import (
 
 // library returns the extensions of package ext, with arguments by which a server can offer them.
 func library() []ext.Extension {
-	return append(ext.Default(), ext.Atrn(), ext.Burl("imap"), ext.ConNeg(), ext.ConPerm(), ext.Etrn(),
-		ext.FutureRelease(ext.HoldLimits{}), ext.MTRK(), ext.NoSoliciting(), ext.Prdr(), ext.ResponsibleSubmitter(),
-		ext.Xclient(), ext.Xforward())
+	return append(ext.Default(), ext.ATRN(), ext.BURL("imap"), ext.ConNeg(), ext.ConPerm(), ext.ETRN(),
+		ext.FutureRelease(ext.HoldLimits{}), ext.MTRK(), ext.NoSoliciting(), ext.PRDR(), ext.ResponsibleSubmitter(),
+		ext.XCLIENT(), ext.XFORWARD())
 }
 
 // replaces reports whether a list can have only one of a and b, because they are the same extension or because both only

@@ -187,12 +187,13 @@ func lines(text string) string {
 // readHeader reads the header that r begins with.
 func readHeader(r io.Reader) mail.Header {
 	h := make(mail.Header)
-	for _, group := range groups(r) {
-		for _, f := range group {
-			key := textproto.CanonicalMIMEHeaderKey(f.Name)
-			h[key] = append(h[key], f.Value)
-		}
-		break
+	all := groups(r)
+	if len(all) == 0 {
+		return h
+	}
+	for _, f := range all[0] {
+		key := textproto.CanonicalMIMEHeaderKey(f.Name)
+		h[key] = append(h[key], f.Value)
 	}
 	return h
 }

@@ -35,7 +35,7 @@ func main() {
 
 // withAll returns the extensions of Default and those that are not among them.
 func withAll(more ...ext.Extension) []ext.Extension {
-	return append(append(ext.Default(), ext.Prdr(), ext.Etrn(), ext.Atrn()), more...)
+	return append(append(ext.Default(), ext.PRDR(), ext.ETRN(), ext.ATRN()), more...)
 }
 
 // authority returns the certificates in a file.

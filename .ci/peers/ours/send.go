@@ -126,7 +126,7 @@ var modes = map[string]ext.TLSMode{
 // prepare makes the options of the client.
 func (j *job) prepare() error {
 	o := &j.options
-	o.Hello, o.Extensions = "client.example", withAll(ext.Xclient(), ext.Xforward())
+	o.Hello, o.Extensions = "client.example", withAll(ext.XCLIENT(), ext.XFORWARD())
 	o.TLSConfig = &tls.Config{ServerName: j.serverName}
 	if j.maxTLS == "1.2" {
 		o.TLSConfig.MaxVersion = tls.VersionTLS12
@@ -202,7 +202,7 @@ func (j *job) run(ctx context.Context, out *outcome) error {
 	defer c.Close()
 	if j.xclient != "" {
 		var o ext.Origin
-		if err := errors.Join(json.Unmarshal([]byte(j.xclient), &o), ext.XCLIENT(ctx, c, o)); err != nil {
+		if err := errors.Join(json.Unmarshal([]byte(j.xclient), &o), ext.SendXCLIENT(ctx, c, o)); err != nil {
 			return err
 		}
 	}
@@ -211,7 +211,7 @@ func (j *job) run(ctx context.Context, out *outcome) error {
 		out.TLS = tls.VersionName(s.Version)
 	}
 	if j.etrn != "" {
-		if out.Pending, err = ext.ETRN(ctx, c, ext.Node{Name: j.etrn}); err != nil {
+		if out.Pending, err = ext.SendETRN(ctx, c, ext.Node{Name: j.etrn}); err != nil {
 			return err
 		}
 	}
@@ -225,7 +225,7 @@ func (j *job) run(ctx context.Context, out *outcome) error {
 	}
 	if j.xforward != "" {
 		var o ext.Origin
-		if err := errors.Join(json.Unmarshal([]byte(j.xforward), &o), ext.XFORWARD(ctx, c, o)); err != nil {
+		if err := errors.Join(json.Unmarshal([]byte(j.xforward), &o), ext.SendXFORWARD(ctx, c, o)); err != nil {
 			return err
 		}
 	}

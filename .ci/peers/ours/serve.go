@@ -85,7 +85,7 @@ func serve(args []string) error {
 	c.options.TLSConfig = &tls.Config{
 		Certificates: []tls.Certificate{pair}, ClientCAs: clients, ClientAuth: tls.VerifyClientCertIfGiven,
 	}
-	c.options.Extensions = withAll(ext.Xclient(trusted), ext.Xforward(trusted))
+	c.options.Extensions = withAll(ext.XCLIENT(trusted), ext.XFORWARD(trusted))
 	c.options.Trace = b.trace()
 	srv, err := server.New(b, &c.options)
 	if err != nil {
