@@ -2,54 +2,16 @@ package client
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"math/big"
 	"net"
-	"strings"
 	"testing"
-	"time"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto/prototest"
 )
-
-// named returns a certificate for names, which may be addresses and "CN=" and a common name, and the pool that vouches for it.
-func named(t *testing.T, names ...string) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	for _, name := range names {
-		if cn, ok := strings.CutPrefix(name, "CN="); ok {
-			template.Subject = pkix.Name{CommonName: cn}
-		} else if ip := net.ParseIP(name); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, strings.TrimPrefix(name, "DNS:"))
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
-}
 
 // meet dials addr, where a server of config is, and returns what Dial does. The server refuses everybody with 554 once there is
 // TLS. The name is that in the ClientHello.
@@ -127,7 +89,7 @@ func TestServerIdentity(t *testing.T) {
 		{"O16 address as common name", []string{"CN=192.0.2.1"}, "192.0.2.1:465", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cert, roots := named(t, tt.cert...)
+			cert, roots := prototest.Certificate(t, tt.cert...)
 			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, tt.addr,
 				Options{TLSConfig: &tls.Config{RootCAs: roots, ServerName: tt.serve}})
 			_, refused := errors.AsType[*ext.TLSError](err)
@@ -140,7 +102,7 @@ func TestServerIdentity(t *testing.T) {
 
 // TestO17_SNI checks that the client tells the server whom it looks for: a name, and never an address (RFC 6066 section 3).
 func TestO17_SNI(t *testing.T) {
-	cert, roots := named(t, "mail.example", "xn--mnchen-3ya.example", "192.0.2.1")
+	cert, roots := prototest.Certificate(t, "mail.example", "xn--mnchen-3ya.example", "192.0.2.1")
 	for addr, want := range map[string]string{
 		"mail.example:465": "mail.example", "mail.example.:465": "mail.example", "münchen.example:465": "xn--mnchen-3ya.example",
 		"192.0.2.1:465": "",
@@ -154,7 +116,7 @@ func TestO17_SNI(t *testing.T) {
 
 // TestO18_Version checks that no version below TLS 1.2 is used, whatever the caller says.
 func TestO18_Version(t *testing.T) {
-	cert, roots := named(t, "mail.example")
+	cert, roots := prototest.Certificate(t, "mail.example")
 	for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		for _, least := range []uint16{0, tls.VersionTLS10} {
 			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: version},
@@ -168,7 +130,7 @@ func TestO18_Version(t *testing.T) {
 
 // TestO23_CloseNotify checks that a client ends TLS before it ends the connection.
 func TestO23_CloseNotify(t *testing.T) {
-	cert, roots := named(t, "mail.example")
+	cert, roots := prototest.Certificate(t, "mail.example")
 	here, there := net.Pipe()
 	ended := make(chan error, 1)
 	go func() {
@@ -196,7 +158,7 @@ func TestO23_CloseNotify(t *testing.T) {
 // TestO25_StateOfTLS checks that a caller can tell what TLS a session has, and what is wrong with a certificate that was of no
 // importance.
 func TestO25_StateOfTLS(t *testing.T) {
-	cert, roots := named(t, "mail.example")
+	cert, roots := prototest.Certificate(t, "mail.example")
 	for _, tt := range []struct {
 		name     string
 		mode     ext.TLSMode

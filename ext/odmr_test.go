@@ -2,26 +2,21 @@ package ext_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 )
 
@@ -130,25 +125,8 @@ func (b *mailbox) take(_ context.Context, m *server.Message) error {
 // ownTLS returns the configuration of a server with a certificate of its own making, and that of a client which trusts it.
 func ownTLS(t *testing.T) (server, client *tls.Config) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0), DNSNames: []string{"mail.example"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
-		&tls.Config{RootCAs: pool, ServerName: "mail.example"}
+	cert, pool := prototest.Certificate(t, "mail.example")
+	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: pool, ServerName: "mail.example"}
 }
 
 // listening serves b on the loopback and returns the address. The server is closed at the end of the test.

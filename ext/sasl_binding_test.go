@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 )
 
 // tlsStates returns what the ends of a TLS connection know of it.
@@ -42,7 +43,7 @@ func tlsStates(t *testing.T, version uint16, server, client *tls.Config) (server
 
 // ends returns a client of the session's user and the server, on a connection of the version of TLS.
 func ends(t *testing.T, version uint16, session any, creds Credentials) *meeting {
-	cert, pool := certificate(t)
+	cert, pool := prototest.Certificate(t, "mail.example")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	serverSide, clientSide := tlsStates(t, version, config, &tls.Config{RootCAs: pool})
 	x := &fakeServer{session: session, tls: serverSide, own: clientSide.PeerCertificates[:1]}

@@ -3,16 +3,11 @@ package ext_test
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -21,6 +16,7 @@ import (
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 )
 
@@ -72,33 +68,6 @@ func (m *account) AuthenticateGuest(context.Context, string) (string, error) { r
 
 func (m *account) AuthPause(int) time.Duration { return 0 }
 
-// pair returns a certificate for mail.example, whose owner is alice, and the pool that vouches for it.
-func pair(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "alice"},
-		DNSNames:     []string{"mail.example"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
-}
-
 // newMailServer returns a server of accounts, and says as whom clients have authenticated.
 func newMailServer(t *testing.T, config *tls.Config) (*server.Server, chan string) {
 	t.Helper()
@@ -133,7 +102,7 @@ func TestSASLBothEnds(t *testing.T) {
 	token := func(token string) func(context.Context) (string, error) {
 		return func(context.Context) (string, error) { return token, nil }
 	}
-	cert, pool := pair(t)
+	cert, pool := prototest.Certificate(t, "CN=alice", "mail.example")
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		srv, who := newMailServer(t, &tls.Config{
 			Certificates: []tls.Certificate{cert}, MaxVersion: version, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 )
 
 // cleartext is a session that knows that tim's password is the one of RFC 2195.
@@ -281,7 +282,7 @@ func (all) AuthPause(int) time.Duration { return 0 }
 // What is offered, strongest first.
 func TestAuthOfferOrder(t *testing.T) {
 	everything := all{newBoth(), &tokens{}, &cleartext{}, cards{}, &guests{}}
-	cert, pool := certificate(t)
+	cert, pool := prototest.Certificate(t, "mail.example")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool}
 	known, _ := tlsStates(t, tls.VersionTLS13, config, &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}})
 	unknown, _ := tlsStates(t, tls.VersionTLS12, config, &tls.Config{RootCAs: pool})

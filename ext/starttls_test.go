@@ -3,50 +3,20 @@ package ext
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 )
 
-// certificate returns one for mail.example, and the pool that vouches for it.
-func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		DNSNames:     []string{"mail.example"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
-}
-
 func TestStartTLSServeRefuses(t *testing.T) {
-	cert, _ := certificate(t)
+	cert, _ := prototest.Certificate(t, "mail.example")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	for _, tt := range []struct {
 		name string
@@ -112,7 +82,7 @@ func startTLS(t *testing.T, server *tls.Config, p Policy) (x *fakeServer, d *fak
 }
 
 func TestStartTLSBothEnds(t *testing.T) {
-	cert, pool := certificate(t)
+	cert, pool := prototest.Certificate(t, "mail.example")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true}
 	for _, tt := range []struct {
 		name   string
@@ -153,7 +123,7 @@ func TestStartTLSBothEnds(t *testing.T) {
 
 // No version below TLS 1.2 is used, even if the caller asks for it.
 func TestO18_StartTLSVersion(t *testing.T) {
-	cert, pool := certificate(t)
+	cert, pool := prototest.Certificate(t, "mail.example")
 	server := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	client := &tls.Config{RootCAs: pool, ServerName: "mail.example", MinVersion: tls.VersionTLS10}
 	_, _, _, err := startTLS(t, server, Policy{TLSConfig: client})
@@ -172,7 +142,7 @@ func (b before) Read(p []byte) (int, error) { return b.r.Read(p) }
 
 // What stands in clear behind the command, or behind the reply, breaks the handshake and is never heard of again.
 func TestO04O08_StartTLSInjection(t *testing.T) {
-	cert, _ := certificate(t)
+	cert, _ := prototest.Certificate(t, "mail.example")
 	injected := []byte("RSET\r\n250-evil\r\n250 AUTH PLAIN\r\n")
 	for _, side := range []string{"server", "client"} {
 		a, b := net.Pipe()
