@@ -68,6 +68,7 @@ func TestTokenServe(t *testing.T) {
 		{"dummy first", "OAUTHBEARER AQ==", []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"empty", "OAUTHBEARER =", []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"another scheme", "OAUTHBEARER " + rfc("n,,^Aauth=Basic vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
+		{"a comma in the name", "OAUTHBEARER " + rfc("n,a=a,,^Aauth=Bearer vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"two tokens", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer x^Aauth=Bearer vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"no end", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer vF9d^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"binding", "OAUTHBEARER " + rfc("p=tls-exporter,,^Aauth=Bearer vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},

@@ -206,8 +206,11 @@ func quoteName(s string) string { return nameQuoter.Replace(s) }
 
 var nameQuoter = strings.NewReplacer("=", "=3D", ",", "=2C")
 
-// unquoteName is the inverse of quoteName; an equals sign in any other place is an error.
+// unquoteName is the inverse of quoteName; a comma, and an equals sign in any other place, is an error.
 func unquoteName(s string) (string, error) {
+	if strings.Contains(s, ",") {
+		return "", errSCRAM
+	}
 	var b strings.Builder
 	for {
 		text, rest, more := strings.Cut(s, "=")
