@@ -88,10 +88,14 @@ type SendError struct {
 func (e *SendError) Error() string {
 	var b strings.Builder
 	b.WriteString("smtp: ")
-	failed := 0
+	failed, first := 0, ""
 	for i := range e.Result.Recipients {
-		if e.Result.Recipients[i].Err != nil {
+		r := &e.Result.Recipients[i]
+		if r.Err != nil {
 			failed++
+		}
+		if first == "" && r.Err != nil {
+			first = r.Address.String()
 		}
 	}
 	switch n := len(e.Result.Recipients); {
@@ -99,8 +103,10 @@ func (e *SendError) Error() string {
 		b.WriteString("whether the message was accepted is unknown: ")
 	case n > 1 && failed == n:
 		fmt.Fprintf(&b, "not sent to any of %d recipients: ", n)
+	case n > 1 && failed > 1:
+		fmt.Fprintf(&b, "not sent to %d of %d recipients (%s, …): ", failed, n, first)
 	case n > 1:
-		fmt.Fprintf(&b, "not sent to %d of %d recipients: ", failed, n)
+		fmt.Fprintf(&b, "not sent to 1 of %d recipients (%s): ", n, first)
 	}
 	b.WriteString(cause(e.Err))
 	return b.String()

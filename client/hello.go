@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -13,12 +14,20 @@ func (c *Client) start(ctx context.Context) error {
 	c.expect(expectation{role: greeting})
 	c.flown = 1
 	if err := c.drain(ctx); err != nil {
-		return err
+		return c.silent(err)
 	}
 	if c.reply.Code >= 400 {
 		return refusal(c.reply, "greeting")
 	}
 	return c.introduce(ctx)
+}
+
+// silent adds to err, if the server has not greeted in time, what the reason often is.
+func (c *Client) silent(err error) error {
+	if e, ok := errors.AsType[*LostError](err); ok && e.Timeout() && c.cfg.TLS != ext.TLSImplicit {
+		e.Err = fmt.Errorf("%w: on a port where TLS comes first, such as 465, use TLSImplicit", e.Err)
+	}
+	return err
 }
 
 // mostRounds is how often a session may begin anew. Each time takes an extension that hands the wire over, and in a healthy

@@ -113,6 +113,7 @@ func TestOptions(t *testing.T) {
 	}
 	for _, opt := range []*Options{
 		{TLS: 9},
+		{Protocol: 9},
 		{Extensions: []ext.Extension{{Keyword: "not one"}}},
 	} {
 		if _, err := Dial(context.Background(), host, opt); err == nil {
@@ -156,7 +157,12 @@ func TestOptions(t *testing.T) {
 // TestErrors checks the text of errors: one "smtp: " at the beginning, and what happened to what.
 func TestErrors(t *testing.T) {
 	refused := &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "no", Verb: "RCPT"}
-	some := &Result{Recipients: []RecipientResult{{Err: refused}, {}}}
+	to, err := proto.ParseAddress("c@d.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := &Result{Recipients: []RecipientResult{{Address: to, Err: refused}, {}}}
+	more := &Result{Recipients: []RecipientResult{{}, {Address: to, Err: refused}, {Err: refused}}}
 	for _, tt := range []struct {
 		err  error
 		want string
@@ -165,7 +171,8 @@ func TestErrors(t *testing.T) {
 		{&ProtocolError{proto.ErrOutOfStep}, "smtp: the server does not follow the protocol: " + strings.TrimPrefix(proto.ErrOutOfStep.Error(), "smtp: ")},
 		{&closedError{refused}, "smtp: the connection is closed: RCPT: 550 5.1.1 no"},
 		{&MessageError{What: `the recipient "x"`, Err: errors.New("smtp: it is none")}, `smtp: the recipient "x": it is none`},
-		{&SendError{Result: some, Err: refused}, "smtp: not sent to 1 of 2 recipients: RCPT: 550 5.1.1 no"},
+		{&SendError{Result: some, Err: refused}, "smtp: not sent to 1 of 2 recipients (c@d.example): RCPT: 550 5.1.1 no"},
+		{&SendError{Result: more, Err: refused}, "smtp: not sent to 2 of 3 recipients (c@d.example, …): RCPT: 550 5.1.1 no"},
 		{&SendError{Result: &Result{Recipients: some.Recipients[:1]}, Err: refused}, "smtp: RCPT: 550 5.1.1 no"},
 		{&SendError{Result: some, Unknown: true, Err: &LostError{Doing: "x", Err: io.EOF}},
 			"smtp: whether the message was accepted is unknown: connection lost while x: EOF"},

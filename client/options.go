@@ -134,6 +134,9 @@ func newConfig(opt *Options) (*config, error) {
 	if cfg.TLS > ext.TLSInsecureNone {
 		return nil, fmt.Errorf("smtp: Options.TLS is %d, which is none of the modes of package ext", cfg.TLS)
 	}
+	if cfg.Protocol > proto.LMTP {
+		return nil, fmt.Errorf("smtp: Options.Protocol is %d: use proto.SMTP or proto.LMTP", cfg.Protocol)
+	}
 	if cfg.Hello != "" {
 		d, err := proto.ParseDomain(cfg.Hello)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -224,4 +225,22 @@ func TestCloseMeanwhile(t *testing.T) {
 			t.Errorf("the call that was waiting: %v, want ErrClosed", err)
 		}
 	})
+}
+
+// TestNoGreeting has a port where TLS comes first: nothing is heard there, and the error says what may be the matter.
+func TestNoGreeting(t *testing.T) {
+	for mode, hint := range map[ext.TLSMode]bool{ext.TLSRequired: true, ext.TLSImplicit: false} {
+		synctest.Test(t, func(t *testing.T) {
+			script := "HANGUP"
+			if mode == ext.TLSImplicit {
+				script = "TLS\nHANGUP"
+			}
+			opt := inClear(clienttest.New(t, script))
+			opt.TLS, opt.TLSConfig = mode, clienttest.TLSConfig()
+			_, err := Dial(context.Background(), host, opt)
+			if e, ok := errors.AsType[*LostError](err); !ok || !e.Timeout() || strings.Contains(err.Error(), "TLSImplicit") != hint {
+				t.Errorf("%v", err)
+			}
+		})
+	}
 }

@@ -51,7 +51,7 @@ const (
 
 // A Node is what ETRN asks for: the mail for a host, for all hosts below a domain, or in a queue.
 type Node struct {
-	Name  string // a domain name, or the name of a queue
+	Name  string // a domain name, which SendETRN takes with U-labels too, or the name of a queue
 	Below bool   // of the domain and everything below it: "@" on the wire
 	Queue bool   // of a queue, whose names are the server's own affair: "#" on the wire
 }
@@ -130,6 +130,9 @@ func refuseNode(node Node, err error) error {
 // many messages there are, [PendingSome] or [PendingUnknown]; if that is 0, nothing waits. A refusal is a *proto.Error,
 // which wraps [ErrNotYours] for the code 459.
 func SendETRN(ctx context.Context, d Dialogue, node Node) (pending int, err error) {
+	if d, err := proto.ParseDomain(node.Name); err == nil && !node.Queue {
+		node.Name = d.ASCII() // a U-label
+	}
 	args := node.String()
 	if n, ok := parseNode(args); !ok || n != node {
 		return 0, fmt.Errorf("smtp: ETRN cannot ask for the mail of %q: it is neither a full domain name nor the name of a queue", args)

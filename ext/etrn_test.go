@@ -90,6 +90,7 @@ func TestETRNClient(t *testing.T) {
 	}{
 		{Node{Name: "a.example"}, proto.Reply{Code: 250, Text: "OK, queuing for node a.example started"}, "ETRN a.example", PendingUnknown, nil},
 		{Node{Name: "a.example"}, proto.Reply{Code: 251}, "ETRN a.example", 0, nil},
+		{Node{Name: "münchen.example", Below: true}, proto.Reply{Code: 251}, "ETRN @xn--mnchen-3ya.example", 0, nil},
 		{Node{Name: "example", Below: true}, proto.Reply{Code: 252}, "ETRN @example", PendingSome, nil},
 		{Node{Name: "uucp", Queue: true}, proto.Reply{Code: 253, Text: "OK, 14 pending messages for node #uucp started"}, "ETRN #uucp", 14, nil},
 		{Node{Name: "a.example"}, proto.Reply{Code: 253, Text: "Fine"}, "ETRN a.example", PendingSome, nil},

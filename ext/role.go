@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -35,6 +36,11 @@ func (s *Set) CheckServer() error {
 		}
 	}
 	return nil
+}
+
+// Submission reports whether the set is that of a submission server.
+func (s *Set) Submission() bool {
+	return slices.ContainsFunc(s.list, func(e Extension) bool { return e.Role == MakesSubmission })
 }
 
 // isRelay reports whether x is a session of the port where mail is relayed, or of a protocol by which it is delivered. Of a

@@ -89,8 +89,11 @@ type Message struct {
 
 // Handler returns a Backend that accepts every sender and recipient and calls f for each message. The error of f is
 // the reply, as that of [Session.Data]. It may be called concurrently for several connections. The message must not
-// be used after f has returned.
+// be used after f has returned. With nil for f it returns nil, which New refuses.
 func Handler(f func(ctx context.Context, m *Message) error) Backend {
+	if f == nil {
+		return nil
+	}
 	return BackendFunc(func(_ context.Context, c *Conn) (Session, error) {
 		return &handled{handle: f, msg: Message{Conn: c}}, nil
 	})

@@ -1,16 +1,19 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -440,6 +443,7 @@ func TestNew(t *testing.T) {
 		want string
 	}{
 		{"no backend", nil, server.Options{}, "Backend"},
+		{"no function", server.Handler(nil), server.Options{}, "Backend"},
 		{"RequireTLS", b, server.Options{RequireTLS: true}, "set TLSConfig"},
 		{"contradiction", b, server.Options{RequireTLS: true, AllowInsecureAuth: true, TLSConfig: &tls.Config{}},
 			"contradict"},
@@ -454,5 +458,38 @@ func TestNew(t *testing.T) {
 	}
 	if _, err := server.New(b, nil); err != nil {
 		t.Errorf("without options: %v", err)
+	}
+}
+
+// TestNobodyCanAuthenticate has servers that insist on authentication and offer none in clear, nor TLS: the operator is told.
+func TestNobodyCanAuthenticate(t *testing.T) {
+	config, _ := tlsPair(t)
+	for _, c := range []struct {
+		name string
+		opt  server.Options
+		told bool
+	}{
+		{"submission", server.Options{Extensions: ext.Submission(ext.SubmissionPolicy{})}, true},
+		{"RequireAuth", server.Options{RequireAuth: true}, true},
+		{"with TLS", server.Options{RequireAuth: true, TLSConfig: config}, false},
+		{"in clear, as asked", server.Options{RequireAuth: true, AllowInsecureAuth: true}, false},
+		{"not required", server.Options{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log bytes.Buffer
+			c.opt.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			srv := newServer(t, &store{}, c.opt)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Close() // which ends Serve at once
+			if err := srv.Serve(l); err == nil {
+				t.Error("the listener was closed")
+			}
+			if told := strings.Contains(log.String(), "set Options.TLSConfig"); told != c.told {
+				t.Errorf("%q", log.String())
+			}
+		})
 	}
 }

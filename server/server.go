@@ -155,6 +155,10 @@ func (s *Server) serve(l net.Listener, implicit bool) error {
 		return ErrServerClosed
 	}
 	defer s.untrack(&l)
+	if (s.opt.RequireAuth || s.set.Submission()) && s.opt.TLSConfig == nil && !s.opt.AllowInsecureAuth {
+		s.opt.Logger.Warn("smtp: nobody can authenticate on a connection in clear, and there is no TLS to be started: "+
+			"set Options.TLSConfig, unless the listener brings TLS with it", "addr", l.Addr())
+	}
 	var delay time.Duration
 	for {
 		nc, err := l.Accept()

@@ -182,6 +182,11 @@ func (l *listener) receive(nc net.Conn) {
 		return
 	}
 	nc.Close()
+	select {
+	case <-l.closed:
+		return // it is us who has ended it
+	default:
+	}
 	if l.opt.Rejected != nil {
 		l.opt.Rejected(nc.RemoteAddr(), err)
 	}
