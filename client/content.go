@@ -81,13 +81,12 @@ func (b *source) close() {
 	}
 }
 
-// rewind returns to the beginning of the body; it reports false if that cannot be done.
-func (b *source) rewind() bool {
-	if !b.again {
-		return false
+// rewind returns to the beginning of the body, if that can be done.
+func (b *source) rewind() {
+	if b.again {
+		_, err := b.r.(io.Seeker).Seek(b.start, io.SeekStart)
+		b.again = err == nil
 	}
-	_, err := b.r.(io.Seeker).Seek(b.start, io.SeekStart)
-	return err == nil
 }
 
 // A measure is what there is to know of content before it is sent.

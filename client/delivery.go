@@ -371,16 +371,14 @@ func (d *delivery) refusedWhole(p proto.Protocol) (RecipientResult, bool) {
 	return RecipientResult{}, false
 }
 
-// outcome returns the result, with a *SendError unless every recipient got the message. The body of one that is to be sent
-// again is put back to where it began, if it can be.
+// outcome returns the result, with a *SendError unless every recipient got the message. The body is put back to where it began,
+// if it can be.
 func (d *delivery) outcome() (*Result, error) {
 	d.body.close()
+	d.body.rewind()
 	err := summary(d.res, d.unknown)
 	if err == nil && d.stopped != nil { // for want of recipients
 		err = &SendError{Result: d.res, Unknown: d.unknown, Err: d.stopped}
-	}
-	if err != nil {
-		d.body.rewind()
 	}
 	return d.res, err
 }

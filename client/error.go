@@ -157,8 +157,15 @@ func temporary(err error) bool {
 	if _, ok := errors.AsType[*ext.TLSError](err); ok {
 		return false
 	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		return e.Temporary()
+	}
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		return true // of a source of credentials, for instance
+	}
 	_, lost := errors.AsType[*LostError](err)
-	return lost || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	_, unreachable := errors.AsType[*net.OpError](err)
+	return lost || unreachable || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // cause is the text of err as part of a longer one.

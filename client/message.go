@@ -20,8 +20,8 @@ type Message struct {
 	// Body is the content: header, an empty line, and text. Nil is empty content. It is read by the goroutine that
 	// sends, in blocks, once; a CR or LF that is not part of a CRLF becomes one unless the content is binary. If it is
 	// an io.Seeker and more than a block long, it is read twice, the first time to learn its size and whether it
-	// has octets above 127. If not all recipients got the message, an io.Seeker is put back to where it was, so that the
-	// message can be sent again; any other Body has been used up, and a message to be sent again needs a new one.
+	// has octets above 127. An io.Seeker is put back to where it was in the end, so that the message can be sent again; any
+	// other Body has been used up, and a message to be sent again needs a new one.
 	Body io.Reader
 	// Size is the number of octets of Body, a CRLF counting for each end of line, if the caller knows it; zero means
 	// that he does not. It is used where Body does not tell.

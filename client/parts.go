@@ -183,7 +183,6 @@ type parts struct {
 	left []int32 // the recipients to be offered, or to be offered again
 	most int     // how many the server had room for when it had not for all; 0 if it has not said
 
-	body    *source // of the last transaction
 	unknown bool
 }
 
@@ -199,9 +198,13 @@ func (c *Client) sendParts(ctx context.Context, m *Message) (*Result, error) {
 	return p.send(ctx)
 }
 
-// seekable reports whether the content can be read again, as far as its type tells.
+// seekable reports whether the content can be read again. The type does not tell: a pipe can be an *os.File.
 func seekable(r io.Reader) bool {
-	_, ok := r.(io.Seeker)
+	s, ok := r.(io.Seeker)
+	if ok {
+		_, err := s.Seek(0, io.SeekCurrent)
+		ok = err == nil
+	}
 	return ok || r == nil
 }
 
@@ -238,11 +241,7 @@ func (p *parts) send(ctx context.Context) (*Result, error) {
 		}
 		p.take(p.c.sendOne(ctx, &part), some, rest)
 	}
-	err := summary(p.res, p.unknown)
-	if err != nil && p.body != nil {
-		p.body.rewind()
-	}
-	return p.res, err
+	return p.res, summary(p.res, p.unknown)
 }
 
 // leastRoom is how many recipients every server has to have room for (RFC 5321 section 4.5.3.1.8). One that had room for
@@ -275,7 +274,7 @@ func (p *parts) take(d *delivery, some, rest []int32) {
 		p.res.Recipients[at] = part.Recipients[i]
 	}
 	p.res.Reply = part.Reply
-	p.body, p.unknown = &d.body, p.unknown || d.unknown
+	p.unknown = p.unknown || d.unknown
 	later := remaining(some, d.later)
 	if len(later) > 0 {
 		p.most = max(len(d.good), leastRoom)
@@ -296,7 +295,7 @@ func (p *parts) take(d *delivery, some, rest []int32) {
 		for _, i := range rest {
 			p.res.Recipients[i].Reply, p.res.Recipients[i].Err = whole.Reply, whole.Err
 		}
-	case !d.body.rewind():
+	case !d.body.again:
 		p.spare(rest, &LimitError{limits, errNoSeeker})
 	default:
 		return

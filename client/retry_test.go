@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net"
@@ -36,6 +37,62 @@ func TestRetry(t *testing.T) {
 	// On the wire its dot is doubled.
 	if _, err := c.Send(context.Background(), m); err != nil {
 		t.Errorf("the second time: %v", err)
+	}
+}
+
+// TestSendTwice sends a message twice: it has its content the second time too.
+func TestSendTwice(t *testing.T) {
+	once := envelope + "C: ..hello\nC: .\nS: 250 ok\n"
+	c := dial(t, nil, hello("PIPELINING")+once+once)
+	m := message(".hello\r\n", "c@d.example")
+	for range 2 {
+		if _, err := c.Send(context.Background(), m); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.Send(context.Background(), nil); !SafeToRetry(err) || !strings.Contains(err.Error(), "no recipients") {
+		t.Errorf("nil for a message: %v", err)
+	}
+}
+
+// TestPipeToMany has content from a pipe, which is a file and cannot be read twice, for more recipients than are offered at
+// once where it can.
+func TestPipeToMany(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		defer w.Close()
+		_, _ = io.WriteString(w, "hello\r\n")
+	}()
+	var to []string
+	for i := range 1100 {
+		to = append(to, fmt.Sprintf("r%d@x.example", i))
+	}
+	c := dial(t, nil, hello("PIPELINING")+taken(to...))
+	m := message("", to...)
+	m.Body = r
+	checkAll(t, m)(c.Send(context.Background(), m))
+}
+
+// TestTemporaryNetwork has credentials fail because their source cannot be reached.
+func TestTemporaryNetwork(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, true},
+		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, true},
+		{&net.DNSError{IsTemporary: true}, true},
+		{&net.DNSError{IsTimeout: true}, true},
+		{&net.DNSError{IsNotFound: true}, false},
+		{errors.New("no account"), false},
+	} {
+		if got := Temporary(&ext.AuthError{Err: tt.err}); got != tt.want {
+			t.Errorf("%#v: %v", tt.err, got)
+		}
 	}
 }
 

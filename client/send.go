@@ -24,6 +24,9 @@ import (
 // 421, if it refuses the content before all of it has been sent after DATA, if ctx ends meanwhile, and if Body fails after
 // the server was told that content follows: to end the content then would be to send half a message.
 func (c *Client) Send(ctx context.Context, m *Message) (*Result, error) {
+	if m == nil {
+		m = &Message{} // which has no recipients
+	}
 	if err := c.begin(ctx); err != nil {
 		return unsent(m, err)
 	}

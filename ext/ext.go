@@ -222,6 +222,9 @@ type Exchange interface {
 	PermitUTF8()
 	// Table returns the commands that the server knows.
 	Table() *proto.Table
+	// Serves reports whether v is a command of the protocol itself, or of an extension that is on offer to the session now,
+	// or would be if the client asked.
+	Serves(v *proto.Verb) bool
 }
 
 // A TLSMode says when a client uses TLS.

@@ -59,6 +59,7 @@ func (f *fakeServer) Args() string                         { return f.args }
 func (f *fakeServer) Authenticated(name string)            { f.identity = name }
 func (f *fakeServer) AuthFailed() int                      { f.failures++; return f.failures }
 func (f *fakeServer) PermitUTF8()                          { f.utf8 = true }
+func (f *fakeServer) Serves(*proto.Verb) bool              { return true }
 func (f *fakeServer) Table() *proto.Table                  { return f.table }
 
 var errHungUp = errors.New("the client has hung up")

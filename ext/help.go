@@ -8,7 +8,7 @@ import (
 )
 
 // Help returns the extension HELP (RFC 5321 section 4.1.1.8). A server answers for the session if it is a [Helper],
-// else with a list of the commands it knows.
+// else with a list of the commands that it carries out.
 func Help() Extension {
 	return Extension{
 		Keyword: "HELP",
@@ -29,7 +29,7 @@ func serveHelp(ctx context.Context, x Exchange) error {
 	if h, ok := As[Helper](x.Session()); ok {
 		text, err = h.Help(ctx, x.Args())
 	} else {
-		text, err = helpOn(x.Table(), x.Args())
+		text, err = helpOn(x, x.Args())
 	}
 	if err != nil {
 		return err
@@ -37,17 +37,17 @@ func serveHelp(ctx context.Context, x Exchange) error {
 	return &proto.Error{Code: 214, Status: proto.Status{Class: 2}, Text: text}
 }
 
-func helpOn(t *proto.Table, topic string) (string, error) {
+func helpOn(x Exchange, topic string) (string, error) {
 	if topic != "" {
-		if v := t.Lookup(topic); v != nil && succeeds(v) {
+		if v := x.Table().Lookup(topic); v != nil && succeeds(v) && x.Serves(v) {
 			return v.Name + " is a command of this server", nil
 		}
 		return "", &proto.Error{Code: 504, Status: proto.Status{Class: 5, Subject: 5, Detail: 4},
 			Text: "There is no help on that; HELP alone lists the commands"}
 	}
 	var names []string
-	for _, v := range t.Verbs() {
-		if succeeds(v) {
+	for _, v := range x.Table().Verbs() {
+		if succeeds(v) && x.Serves(v) {
 			names = append(names, v.Name)
 		}
 	}

@@ -73,6 +73,15 @@ func (x *exchange) PermitUTF8() { x.asked = true }
 
 func (x *exchange) Table() *proto.Table { return x.srv.set.Table() }
 
+func (x *exchange) Serves(v *proto.Verb) bool {
+	e, i := x.srv.set.Owner(v)
+	if e == nil {
+		return true
+	}
+	o, _ := x.srv.set.Offer(x)
+	return o.Has(i)
+}
+
 func (x *exchange) Challenge(_ context.Context, r proto.Reply) (string, error) {
 	c := x.Conn
 	c.watch.disarm()

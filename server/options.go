@@ -26,8 +26,9 @@ type Options struct {
 	Extensions []ext.Extension
 
 	// TLSConfig is what TLS is used with; without it there is none. It needs Certificates, or GetCertificate if they
-	// are to be renewed while the server runs. Versions before TLS 1.2 are not used (RFC 8314 section 4). If it has no NextProtos, the server accepts of the protocols in a
-	// client's ALPN only "smtp", so that a browser cannot be led to it (ALPACA).
+	// are to be renewed while the server runs, and GetConfigForClient if keys of session tickets are: what is changed in it
+	// after New has no effect. Versions before TLS 1.2 are not used (RFC 8314 section 4). If it has no NextProtos, the
+	// server accepts of the protocols in a client's ALPN only "smtp", so that a browser cannot be led to it (ALPACA).
 	TLSConfig *tls.Config
 	// RequireTLS refuses mail on connections in clear with 530. A server that receives mail from anywhere must not
 	// do so (RFC 3207 section 4).
