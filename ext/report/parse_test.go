@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -367,5 +369,45 @@ func TestParseBounds(t *testing.T) {
 		strings.Repeat("Subject: Hello\n", 100_000), 1)))
 	if n := len(got.Original["Subject"]); err != nil || n > 64<<10/len("Subject: Hello\n")+1 || n < 1000 {
 		t.Errorf("%v, %d subjects", err, n)
+	}
+}
+
+// What a report costs grows with its size and no faster, also if it is all one field: anybody can send one. Memory stands for
+// time here, since what is copied for each line shows in both.
+func TestParseIsLinear(t *testing.T) {
+	const recipient = "Final-Recipient: rfc822; b@example.com\n"
+	fill := func(unit string) string { return strings.Repeat(unit, maxStatus/len(unit)) }
+	header := func(h string) string { return multi("multipart/report", "b", h+"\n\nx", h+"\n\nx", h+"\n\nx") }
+	for name, in := range map[string]string{
+		"a field of many lines": notification(recipient + "Diagnostic-Code: smtp; 550\n" + fill(" a\n")),
+		"fields":                notification(recipient + fill("a:b\n")),
+		"groups":                notification(recipient + fill("a:b\n\n")),
+		"recipients":            notification(fill("Final-Recipient:a\n\n")),
+		"comments":              notification(recipient + "Status: 5.0.0 (" + fill("(\\)") + ")\n"),
+		"returned header":       strings.Replace(notification(recipient), "Subject: Hello\n", "Subject: Hello\n"+fill(" a\n"), 1),
+		"parameters":            header("Content-Type: text/plain" + fill("; a*0=b")),
+		"boundaries":            header("Content-Type: multipart/x; " + fill("boundary ")),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Parse(strings.NewReader(in))
+		runtime.ReadMemStats(&after)
+		if err != nil && !errors.Is(err, ErrNotReport) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := int(after.TotalAlloc - before.TotalAlloc); n > 128*maxStatus {
+			t.Errorf("%s: %d octets are allocated for %d", name, n, len(in))
+		}
+	}
+}
+
+// The values of a field of many lines are joined by one space each.
+func TestParseFolded(t *testing.T) {
+	got, err := Parse(strings.NewReader(notification("Final-Recipient: rfc822; b@example.com\nX-A: 1\n\t2 \n  3\nX-B:\n 4\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Field{{"X-A", "1 2 3"}, {"X-B", "4"}}; !slices.Equal(got.Recipients[0].Fields, want) {
+		t.Errorf("%q, want %q", got.Recipients[0].Fields, want)
 	}
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net/mail"
 	"strings"
@@ -16,38 +17,41 @@ import (
 func groups(r io.Reader) [][]Field {
 	var all [][]Field
 	var group []Field
-	folded := false // the line before was a field
-	end := func() {
+	name, value := "", []byte(nil) // of the field that the line before belongs to; without a name there is none
+	endField := func() {
+		if name != "" {
+			text, _ := clean(string(value), true)
+			group = append(group, Field{name, text})
+		}
+		name, value = "", value[:0]
+	}
+	endGroup := func() {
+		endField()
 		if len(group) > 0 {
 			all = append(all, group)
 		}
-		group, folded = nil, false
+		group = nil
 	}
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, maxStatus+1)
 	for sc.Scan() {
-		line := sc.Text()
-		text := trim(line)
-		switch name, value, ok := strings.Cut(line, ":"); {
-		case text == "":
-			end()
+		line := sc.Bytes()
+		text := bytes.Trim(line, blanks)
+		switch {
+		case len(text) == 0:
+			endGroup()
 		case line[0] == ' ' || line[0] == '\t':
-			if folded {
-				group[len(group)-1].Value += " " + text
+			if name != "" {
+				value = append(append(value, ' '), text...)
 			}
 		default:
-			name = trim(name)
-			if folded = ok && isAtom(name); folded {
-				group = append(group, Field{name, value})
+			endField()
+			if before, after, ok := bytes.Cut(line, []byte(":")); ok && isAtom(trim(string(before))) {
+				name, value = trim(string(before)), append(value, after...)
 			}
 		}
 	}
-	end()
-	for _, g := range all {
-		for i := range g {
-			g[i].Value, _ = clean(g[i].Value, true)
-		}
-	}
+	endGroup()
 	return all
 }
 
@@ -199,4 +203,6 @@ func escaped(s string, i int) bool {
 }
 
 // trim returns s without the white space around it, as RFC 822 section 3.3 has that: spaces of other scripts are text.
-func trim(s string) string { return strings.Trim(s, " \t\r") }
+func trim(s string) string { return strings.Trim(s, blanks) }
+
+const blanks = " \t\r"
