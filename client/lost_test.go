@@ -343,3 +343,21 @@ func TestG11_HugeReplies(t *testing.T) {
 		here.Close()
 	}
 }
+
+// TestContextEndsWhileReading has the context end while the body keeps the client waiting: nothing has been sent, and that is
+// known.
+func TestContextEndsWhileReading(t *testing.T) {
+	for _, keywords := range [][]string{{"PIPELINING"}, {"PIPELINING", "CHUNKING"}, nil} {
+		c := dial(t, nil, hello(keywords...)+"HANGUP")
+		ctx, cancel := context.WithCancel(context.Background())
+		m := message("", "c@d.example")
+		m.Body = readerFunc(func(p []byte) (int, error) {
+			cancel()
+			return copy(p, "hello\r\n"), io.EOF
+		})
+		_, err := c.Send(ctx, m)
+		if e, ok := errors.AsType[*SendError](err); !ok || e.Unknown || !SafeToRetry(err) || !errors.Is(err, context.Canceled) {
+			t.Errorf("%v: %v", keywords, err)
+		}
+	}
+}

@@ -255,6 +255,9 @@ func (c *Client) launch(ctx context.Context) error {
 	if len(c.out) == 0 {
 		return nil
 	}
+	if err := ctx.Err(); err != nil && !c.leaving {
+		return c.fail(c.lost(err)) // it ended while the body was being read, and what is not begun is known to have no effect
+	}
 	for i := c.waiting.head + c.flown; i < len(c.waiting.list); i++ {
 		if e := &c.waiting.list[i]; e.role == content && e.d != nil {
 			e.d.ended = true
