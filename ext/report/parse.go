@@ -35,6 +35,7 @@ const (
 	maxNotification = 32 << 20 // octets behind the header, up to where that of the returned message has been read
 	maxStatus       = 1 << 20  // octets of the part for programs
 	maxText         = 64 << 10
+	maxType         = 4 << 10 // octets of a Content-Type; a boundary has 70 (RFC 2046 section 5.1.1)
 	maxParts        = 20
 	maxDepth        = 4 // of multiparts in multiparts
 )
@@ -44,8 +45,11 @@ const (
 // split or run together, addresses in angle brackets, dates that are none and the like are no errors. Texts have no control
 // characters, but for line endings in Text, and are UTF-8; Header is as it came.
 //
-// Anybody can send a notification that is forged, see [ext.NewEnvID]. Parse reads no more than it needs: a header of 64 KiB,
-// 1 MiB of the report, and 32 MiB in all. The error is one of r, or wraps [ErrNotReport].
+// Anybody can send a notification that is forged, see [ext.NewEnvID], or made to be hard to read. The time that Parse takes
+// grows with what it reads and no faster. It reads a header of 64 KiB and 32 MiB behind it at most, of that 20 parts, four deep,
+// and 1 MiB of the report. Parts are passed over if their header has more than 64 KiB or their Content-Type more than 4 KiB.
+//
+// The error is one of r, or wraps [ErrNotReport].
 func Parse(r io.Reader) (*Received, error) {
 	in := &source{r: io.LimitedReader{R: r, N: maxHeader}}
 	p := parser{in: in, got: new(Received)}
@@ -99,7 +103,7 @@ func (p *parser) message(r *bufio.Reader) error {
 	p.got.Header = m.Header
 	kind, params := contentType(m.Header.Get("Content-Type"))
 	if !strings.HasPrefix(kind, "multipart/") {
-		return fmt.Errorf("its type is %q", kind)
+		return fmt.Errorf("its type is %.80q", kind)
 	}
 	p.multipart(m.Body, params["boundary"], 1)
 	return nil
@@ -107,8 +111,11 @@ func (p *parser) message(r *bufio.Reader) error {
 
 var bareBoundary = regexp.MustCompile(`(?i)boundary\s*=\s*"?([^";\s]+)`)
 
-// contentType reads a Content-Type, and finds the boundary in a malformed one too.
+// contentType reads a Content-Type, and finds the boundary in a malformed one too. One that is too long for that is unreadable.
 func contentType(s string) (kind string, params map[string]string) {
+	if len(s) > maxType {
+		return unreadable, nil
+	}
 	kind, params, err := mime.ParseMediaType(s)
 	if err != nil && params == nil {
 		params = make(map[string]string)
@@ -141,7 +148,24 @@ func (p *parser) multipart(r io.Reader, boundary string, depth int) {
 
 func (p *parser) done() bool { return p.parts >= maxParts || p.found && p.got.Original != nil }
 
+// unreadable stands for a Content-Type; it is none.
+const unreadable = "too long"
+
+// headerSize returns about how many octets h had.
+func headerSize(h textproto.MIMEHeader) int {
+	n := 0
+	for key, values := range h {
+		for _, value := range values {
+			n += len(key) + len(": ") + len(value) + len("\r\n")
+		}
+	}
+	return n
+}
+
 func (p *parser) part(part *multipart.Part, depth int) {
+	if headerSize(part.Header) > maxHeader {
+		return
+	}
 	kind, params := contentType(part.Header.Get("Content-Type"))
 	r := decoded(part)
 	switch {

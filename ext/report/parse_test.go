@@ -330,9 +330,12 @@ func TestParseError(t *testing.T) {
 		"too many":        multi("multipart/report", "b", append(many, "Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822; b")...),
 		"broken header":   multi("multipart/report", "b", "broken\n\nx", "Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822; b"),
 		"an endless line": "From ",
+		"a long type":     multi("multipart/report", "b", "Content-Type: message/delivery-status; x="+strings.Repeat("x", 4<<10)+"\n\nFinal-Recipient: rfc822; b"),
+		"of a long type":  "Content-Type: text/" + strings.Repeat("x", 5000) + "\n\nx",
+		"a part's header": multi("multipart/report", "b", "X-A: "+strings.Repeat("x", 64<<10)+"\nContent-Type: message/delivery-status\n\nFinal-Recipient: rfc822; b"),
 		"a long header":   strings.Repeat("X-A: b\n", 10_000) + notification("Final-Recipient: rfc822; b\n"),
 	} {
-		if got, err := Parse(strings.NewReader(in)); !errors.Is(err, ErrNotReport) || !strings.HasPrefix(err.Error(), "smtp: ") {
+		if got, err := Parse(strings.NewReader(in)); !errors.Is(err, ErrNotReport) || !strings.HasPrefix(err.Error(), "smtp: ") || len(err.Error()) > 200 {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -364,6 +367,11 @@ func TestParseBounds(t *testing.T) {
 	got, err = Parse(strings.NewReader(notification("Final-Recipient: rfc822; b@example.com\nX-A: " + strings.Repeat("a", 2<<20))))
 	if err != nil || len(got.Recipients[0].Fields) != 1 || len(got.Recipients[0].Fields[0].Value) > 1<<20 {
 		t.Errorf("%v, %d fields", err, len(got.Recipients[0].Fields))
+	}
+	got, err = Parse(strings.NewReader(multi("multipart/report", "b", "X-A: "+strings.Repeat("x", 100<<10)+"\n\nno text",
+		"X-A: "+strings.Repeat("x", 60<<10)+"\nContent-Type: message/delivery-status; x="+strings.Repeat("x", 3<<10)+"\n\nFinal-Recipient: rfc822; b\n")))
+	if err != nil || got.Text != "" || len(got.Recipients) != 1 {
+		t.Errorf("of parts with long headers %+v, %v", got, err)
 	}
 	got, err = Parse(strings.NewReader(strings.Replace(notification("Final-Recipient: rfc822; b@example.com\n"), "Subject: Hello\n",
 		strings.Repeat("Subject: Hello\n", 100_000), 1)))
