@@ -58,7 +58,8 @@ type Notification struct {
 //
 // The message is returned whole if it has failed for a recipient, unless the sender asked for headers, or the message had
 // REQUIRETLS, which is as good (RFC 8689 section 5), or it is too long or cannot be sent as it is; otherwise its header is
-// returned (RFC 3461 section 6.2). Characters that could pass for another line or field become question marks.
+// returned (RFC 3461 section 6.2), which ends at the first line that is no field. Characters that could pass for another line or
+// field become question marks.
 //
 // It is an error to report to the null reverse-path, or on no recipient, without a Hostname, or with the name of a field that
 // is no atom of RFC 822 or longer than 76 octets. Compose may be called concurrently.

@@ -18,7 +18,7 @@ const maxHeader = 64 << 10
 // An original is what a look at a message has told of it.
 type original struct {
 	size   int64
-	header []byte // the header, with CRLF, as far as maxHeader goes
+	header []byte // the header, and nothing else, with CRLF and no other CR, as far as maxHeader goes
 	top    traits // of the header
 	body   traits
 	cut    bool // there is more of the header
@@ -34,27 +34,29 @@ type traits struct {
 // scan reads the message to its end. It returns an error of r, and taken if a line begins with delimiter.
 func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
 	br := bufio.NewReaderSize(r, 16<<10)
-	inHeader, column := true, 0
+	place, column := atStart, 0
 	for {
 		line, err := br.ReadSlice('\n')
-		o.size += int64(len(line))
 		goesOn := errors.Is(err, bufio.ErrBufferFull)
 		if err != nil && err != io.EOF && !goesOn {
 			return o, taken, err
 		}
+		if goesOn && line[len(line)-1] == '\r' { // of a CRLF, perhaps
+			_ = br.UnreadByte() // the last one read
+			line = line[:len(line)-1]
+		}
+		o.size += int64(len(line))
 		text, whole := bytes.CutSuffix(line, []byte("\n"))
 		if whole {
 			text = bytes.TrimSuffix(text, []byte("\r"))
 		}
 		if column == 0 {
 			taken = taken || bytes.HasPrefix(text, delimiter)
-			if inHeader && len(text) == 0 {
-				inHeader = false
-			}
+			place = place.next(text)
 		}
 		column += len(text)
-		o.note(inHeader, text, column)
-		if inHeader && len(line) > 0 {
+		o.note(place != inBody, text, column)
+		if place == inField && len(line) > 0 {
 			o.keep(text, goesOn)
 		}
 		if !goesOn {
@@ -64,6 +66,37 @@ func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
 			return o, taken, nil
 		}
 	}
+}
+
+// A place is where in a message a line is.
+type place int
+
+const (
+	atStart place = iota // before the first field
+	inField
+	inBody
+)
+
+// next returns the place of the line that begins with text and follows one at p. The header ends at a line that is no field, if
+// there is no empty one before: the rest may be a body, which the sender may not want to be returned (RFC 8689 section 5). The
+// line that a mailbox file has before a message stands for no field, and the header begins behind it.
+func (p place) next(text []byte) place {
+	switch {
+	case p == inBody || len(text) == 0:
+	case isField(text), p == inField && (text[0] == ' ' || text[0] == '\t'):
+		return inField
+	case p == atStart && bytes.HasPrefix(text, []byte("From ")):
+		return atStart
+	}
+	return inBody
+}
+
+// isField reports whether a field begins with text: with a name of printable ASCII characters and a colon, before which there
+// may be white space (RFC 5322 sections 3.6.8 and 4.5).
+func isField(text []byte) bool {
+	name, _, ok := bytes.Cut(text, []byte(":"))
+	name = bytes.TrimRight(name, " \t")
+	return ok && len(name) > 0 && bytes.IndexFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) < 0
 }
 
 // note takes down the traits of a line, or of a part of one that ends at column.
@@ -79,8 +112,10 @@ func (o *original) note(inHeader bool, text []byte, column int) {
 	}
 }
 
-// keep copies a line of the header.
+// keep copies a line of the header. A CR that ends no line becomes a question mark, since some readers would take it for one
+// that does.
 func (o *original) keep(text []byte, goesOn bool) {
+	text = bytes.ReplaceAll(text, []byte("\r"), []byte("?"))
 	if o.cut || len(o.header)+len(text)+len("\r\n") > maxHeader {
 		o.header = o.header[:bytes.LastIndexByte(o.header, '\n')+1]
 		o.cut = true

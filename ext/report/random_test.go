@@ -158,6 +158,9 @@ func FuzzCompose(f *testing.F) {
 		if _, err := n.Body.Seek(0, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
+		if l := leaves[2]; strings.HasSuffix(l.kind, "-headers") && strings.Count(l.content, "\n") > strings.Count(original, "\n")+1 {
+			t.Fatalf("of %q is returned %q", original, l.content)
+		}
 		got, err := Parse(n.Body)
 		if err != nil {
 			t.Fatal(err)
