@@ -388,6 +388,49 @@ func TestR17S14_Status(t *testing.T) {
 	}
 }
 
+// R13, R17: addresses are written as they are, with all their spaces and whatever else a quoted string may have: another one
+// would be another mailbox.
+func TestR13R17_Addresses(t *testing.T) {
+	long := `"a` + strings.Repeat(" ", 58) + `b"@b.example`
+	few := `"a  b   c` + strings.Repeat(" d", 20) + `"@b.example`
+	for _, addr := range []string{long, few, `"x (y)"@d.example`, `"x;y"@d.example`, `"\\\"<>"@d.example`, `"ü` + strings.Repeat(" ", 58) + `"@d.example`,
+		"\"a\u2028b\"@d.example", "\"a\u0085b\"@d.example", "a\ufffd@d.example"} {
+		for _, carries := range []ext.Need{0, ext.UTF8} {
+			m := message(t, "", content)
+			if m.From = address(t, addr); !m.From.IsASCII() {
+				m.From = address(t, "alice@example.org")
+			}
+			r := failed(t, addr)
+			p := &r.Recipients[0]
+			p.Original = p.Final
+			if p.Final.Type == "rfc822" {
+				p.Original.Address = `"a` + strings.Repeat(" ", 160) + `b"@b.example`
+			}
+			n := made(t, m, r, &Options{Hostname: "mail.example.org", From: m.From, Carries: carries})
+			h, _ := dissect(t, n)
+			if want := "<" + m.From.String() + ">"; h.Get("To") != want || h.Get("From") != "Mail Delivery System "+want {
+				t.Errorf("%q: to %q from %q", addr, h.Get("To"), h.Get("From"))
+			}
+			if _, err := n.Body.Seek(0, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			got, err := Parse(n.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What is not to be seen stays in the form of RFC 6533 section 3 when it is read.
+			want := ext.OriginalRecipient{Type: p.Final.Type, Address: p.Final.Address}
+			if strings.Map(visible, addr) != addr {
+				_, want.Address, _ = strings.Cut(p.Final.ASCII(), ";")
+				p.Original = want
+			}
+			if q := got.Recipients[0]; q.Final != want || q.Original != p.Original {
+				t.Errorf("%q: read as %q and %q", addr, q.Final, q.Original)
+			}
+		}
+	}
+}
+
 func TestOptions(t *testing.T) {
 	m, r := message(t, "", content), failed(t, "b@example.com")
 	h, leaves := dissect(t, made(t, m, r, &Options{

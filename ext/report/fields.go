@@ -91,7 +91,7 @@ func clean(s string, utf8Allowed bool) (_ string, lost bool) {
 		}
 		return c
 	}, s)
-	// More than a line of spaces cannot be folded.
+	// So many spaces are in no address, where they tell mailboxes apart, and with more of them lines could not be folded.
 	for strings.Contains(s, manySpaces) {
 		s = strings.ReplaceAll(s, manySpaces, " ")
 	}
@@ -110,7 +110,8 @@ func visible(c rune) rune {
 	return c
 }
 
-var manySpaces = strings.Repeat(" ", 50)
+// manySpaces are more than any ORCPT has, which is one of 500 octets (RFC 3461 section 5.4) with three for each space.
+var manySpaces = strings.Repeat(" ", 200)
 
 // typed appends a field whose value has a type in front; one that is no atom becomes unknown.
 func (w *fieldWriter) typed(name, kind, unknown, value string) {
@@ -148,9 +149,9 @@ var (
 	commentUnescaper = strings.NewReplacer(`\\`, `\`, `\(`, "(", `\)`, ")")
 )
 
-// address appends a field with an address, in ASCII unless UTF-8 is permitted.
+// address appends a field with an address, in ASCII unless UTF-8 is permitted and all of it can be written.
 func (w *fieldWriter) address(name string, a ext.OriginalRecipient) {
-	if isUTF8Type(a.Type) && !w.utf8 {
+	if isUTF8Type(a.Type) && (!w.utf8 || strings.Map(visible, a.Address) != a.Address) {
 		_, value, _ := strings.Cut(a.ASCII(), ";")
 		w.typed(name, a.Type, "unknown", value)
 		return

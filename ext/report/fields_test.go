@@ -12,7 +12,7 @@ import (
 // Fields are folded at spaces where they can be, and in the middle of a word where they must be (RFC 5322 sections 2.1.1, 2.2.3).
 func TestField(t *testing.T) {
 	name := "X-" + strings.Repeat("a", 70)
-	spaces := strings.Repeat(" ", 49)
+	spaces := strings.Repeat(" ", 199)
 	for _, tt := range []struct{ name, value, want string }{
 		{"X", " a\tb ", "X: a b\r\n"},
 		{"X", "", ""},
@@ -24,7 +24,7 @@ func TestField(t *testing.T) {
 		{"X", strings.Repeat("x", 75) + "  y", "X: " + strings.Repeat("x", 75) + "  y\r\n"},
 		{"X", strings.Repeat("x", 500), "X: " + strings.Repeat("x", 499) + "\r\n x\r\n"},
 		{"X", "ab" + strings.Repeat("ü", 300), "X: ab" + strings.Repeat("ü", 248) + "\r\n " + strings.Repeat("ü", 52) + "\r\n"},
-		{"X", "a" + spaces + spaces + spaces + "b", "X: a" + strings.Repeat(" ", 49) + "b\r\n"},
+		{"X", "a" + spaces + spaces + spaces + "b", "X: a" + strings.Repeat(" ", 199) + "b\r\n"},
 	} {
 		w := fieldWriter{utf8: true}
 		w.field(tt.name, tt.value)

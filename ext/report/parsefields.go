@@ -158,7 +158,9 @@ func readAddress(s string) ext.OriginalRecipient {
 		}
 	}
 	a, _ := ext.ParseOriginalRecipient(s)
-	a.Address, _ = clean(a.Address, true)
+	if strings.Map(visible, a.Address) != a.Address { // the form of RFC 6533 section 3 had what is not to be seen
+		_, a.Address, _ = strings.Cut(a.ASCII(), ";")
+	}
 	return a
 }
 
