@@ -61,8 +61,8 @@ type Notification struct {
 // returned (RFC 3461 section 6.2), which ends at the first line that is no field. Characters that could pass for another line or
 // field become question marks.
 //
-// It is an error to report to the null reverse-path, or on no recipient, without a Hostname, or with the name of a field that
-// is no atom of RFC 822 or longer than 76 octets. Compose may be called concurrently.
+// It is an error to report to the null reverse-path, or on no recipient, or on one without Final, without a Hostname, or with the
+// name of a field that is no atom of RFC 822 or longer than 76 octets. Compose may be called concurrently.
 func Compose(m *Message, r *Report, opt *Options) (*Notification, error) {
 	return compose(m, r, opt, rand.Text)
 }
@@ -125,6 +125,9 @@ func newComposer(m *Message, r *Report, opt *Options) (*composer, error) {
 	if len(r.Recipients) == 0 {
 		return nil, errors.New("smtp: a report needs at least one recipient")
 	}
+	if err := checkFinals(r); err != nil {
+		return nil, err
+	}
 	if err := checkNames(r); err != nil {
 		return nil, err
 	}
@@ -168,6 +171,17 @@ func (c *composer) fill() {
 	if c.opt.Date.IsZero() {
 		c.opt.Date = time.Now()
 	}
+}
+
+// checkFinals checks that all recipients have addresses (RFC 3464 section 2.3.2).
+func checkFinals(r *Report) error {
+	for i := range r.Recipients {
+		if address, _ := clean(r.Recipients[i].Final.Address, true); address == "" {
+			return fmt.Errorf("smtp: the recipient %d of a report has no address: "+
+				"set Recipients[%d].Final, for which there is ext.NewOriginalRecipient", i+1, i)
+		}
+	}
+	return nil
 }
 
 // checkNames checks the names of fields of extensions.

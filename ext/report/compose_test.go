@@ -270,6 +270,19 @@ func TestComposeError(t *testing.T) {
 			return err
 		},
 		"no recipients": func(m *Message, o *Options) error { _, err := Compose(m, &Report{}, o); return err },
+		"R13 no address": func(m *Message, o *Options) error {
+			r := failed(t, "b@example.com")
+			r.Recipients = append(r.Recipients, Recipient{Original: rfc822("c@example.com"), Action: ext.Failed})
+			_, err := Compose(m, r, o)
+			if err == nil || !strings.Contains(err.Error(), "recipient 2") || !strings.Contains(err.Error(), "Recipients[1].Final") {
+				t.Errorf("it is not said which recipient has no address: %v", err)
+			}
+			return err
+		},
+		"R13 a blank address": func(m *Message, o *Options) error {
+			_, err := Compose(m, &Report{Recipients: []Recipient{{Final: rfc822(" \r\n"), Action: ext.Failed}}}, o)
+			return err
+		},
 		"bad field": func(m *Message, o *Options) error {
 			_, err := Compose(m, &Report{Recipients: good.Recipients, Fields: []Field{{"X: y\r\nStatus", "x"}}}, o)
 			return err

@@ -72,6 +72,11 @@ func TestDefaultText(t *testing.T) {
 		{Recipient{Final: rfc822("c@x"), Original: rfc822("c@x"), Action: ext.Relayed}, "Delayed mail", "<c@x>\n\n"},
 		{Recipient{Final: rfc822("d@x"), Original: rfc822("e@x"), Action: ext.Failed, Comment: "full", Diagnostic: Diagnostic{"smtp", "550 no"}},
 			"Undelivered mail", "<d@x>, sent to <e@x>\n    full\n    The reason:\n        550 no\n\n"},
+		{Recipient{Final: rfc822("g@x"), Action: ext.Failed, Remote: DNS("mx"), Diagnostic: Diagnostic{"smtp", "550-No such user 550-5.1.1 550 5.1.1 " +
+			strings.Repeat("really ", 9) + "not"}}, "Undelivered mail", "<g@x>\n    The server mx said:\n        550-No such user\n        550-5.1.1\n" +
+			"        550 5.1.1 really really really really really really really really\n        really not\n\n"},
+		{Recipient{Final: rfc822("h@x"), Action: ext.Failed, Diagnostic: Diagnostic{"x-unix", "550-a 550 b"}}, "Undelivered mail",
+			"<h@x>\n    The reason:\n        550-a 550 b\n\n"},
 		{Recipient{Final: rfc822("f@x"), Action: ext.Delayed}, "Undelivered mail", "<f@x>\n\n"},
 	} {
 		r.Recipients = append(r.Recipients, tt.add)

@@ -48,7 +48,7 @@ func DNS(name string) MTA {
 type Recipient struct {
 	// Original is the address that the sender gave with ORCPT; the zero value if he gave none.
 	Original ext.OriginalRecipient
-	// Final is the address for which the reporting MTA had the message.
+	// Final is the address for which the reporting MTA had the message. [Compose] requires it.
 	Final ext.OriginalRecipient
 	// Action is in lower case. One that was read may be none of those that ext has.
 	Action ext.Action
@@ -102,7 +102,7 @@ func SMTP(r proto.Reply) Diagnostic {
 // none.
 func (d Diagnostic) Reply() (proto.Reply, bool) {
 	text := trim(d.Text)
-	if !strings.EqualFold(d.Type, "smtp") || len(text) < 3 {
+	if !strings.EqualFold(d.Type, "smtp") || len(text) < 3 || len(text) > 3 && text[3] != ' ' && text[3] != '-' {
 		return proto.Reply{}, false
 	}
 	code, err := strconv.ParseUint(text[:3], 10, 16)
@@ -110,26 +110,33 @@ func (d Diagnostic) Reply() (proto.Reply, bool) {
 		return proto.Reply{}, false
 	}
 	r := proto.Reply{Code: int(code)}
-	var lines []string
-	for head := text[:3]; ; {
-		text = text[3:]
-		more := strings.HasPrefix(text, "-")
-		if !more && text != "" && text[0] != ' ' {
-			return proto.Reply{}, false
-		}
-		line, rest := strings.TrimLeft(text, " -"), ""
-		if more {
-			line, rest = cutReplyLine(line, head)
-		}
-		line = trim(line)
+	lines := replyLines(text)
+	for i, line := range lines {
+		line = strings.TrimLeft(line[3:], " -")
 		word, after, _ := strings.Cut(line, " ")
 		if st, ok := proto.ParseStatus(word); ok && int(st.Class) == r.Code/100 {
 			r.Status, line = st, trim(after)
 		}
-		lines = append(lines, line)
+		lines[i] = line
+	}
+	r.Text = strings.Join(lines, "\n")
+	return r, true
+}
+
+// replyLines returns the lines of a reply that is the text of a Diagnostic, each with its code.
+func replyLines(text string) []string {
+	const digits = 3
+	var lines []string
+	for code := text[:digits]; ; {
+		line, rest := text, ""
+		if strings.HasPrefix(text[digits:], "-") {
+			start := len(text) - len(strings.TrimLeft(text[digits:], " -"))
+			line, rest = cutReplyLine(text[start:], code)
+			line = text[:start] + line
+		}
+		lines = append(lines, trim(line))
 		if rest == "" {
-			r.Text = strings.Join(lines, "\n")
-			return r, true
+			return lines
 		}
 		text = rest
 	}

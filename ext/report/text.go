@@ -75,7 +75,14 @@ func writeRecipient(b *strings.Builder, p *Recipient) {
 		if p.Remote.Name != "" {
 			who = "The server " + p.Remote.Name + " said"
 		}
-		fmt.Fprintf(b, "    %s:\n%s", who, wrap(p.Diagnostic.Text))
+		fmt.Fprintf(b, "    %s:\n", who)
+		lines := []string{p.Diagnostic.Text}
+		if _, ok := p.Diagnostic.Reply(); ok {
+			lines = replyLines(trim(p.Diagnostic.Text))
+		}
+		for _, line := range lines {
+			b.WriteString(wrap(line))
+		}
 	}
 	b.WriteString("\n")
 }
