@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"strings"
 
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -142,7 +143,7 @@ func Temporary(err error) bool {
 }
 
 func temporary(err error) bool {
-	if errors.Is(err, ErrClosed) {
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrBusy) {
 		return true // whatever the reason was, it is not about this call
 	}
 	if _, ok := errors.AsType[*LimitError](err); ok {
@@ -154,18 +155,29 @@ func temporary(err error) bool {
 	if _, ok := errors.AsType[*ProtocolError](err); ok {
 		return true // RFC 5321 section 3.8: as if 451 had been received
 	}
-	if _, ok := errors.AsType[*ext.TLSError](err); ok {
-		return false
-	}
+	_, lost := errors.AsType[*LostError](err)
+	return lost || ofNetwork(err)
+}
+
+// ofNetwork reports whether err is of the network, in a TLS handshake for instance or on the way to a source of credentials, and
+// not of what is at the other end of it.
+func ofNetwork(err error) bool {
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		return e.Temporary()
 	}
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-		return true // of a source of credentials, for instance
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e.Op != "remote error" // an alert of TLS
 	}
-	_, lost := errors.AsType[*LostError](err)
-	_, unreachable := errors.AsType[*net.OpError](err)
-	return lost || unreachable || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	for _, cause := range []error{
+		context.Canceled, context.DeadlineExceeded, os.ErrDeadlineExceeded,
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed,
+	} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
 }
 
 // cause is the text of err as part of a longer one.

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,6 +96,30 @@ func TestTemporaryNetwork(t *testing.T) {
 		if got := Temporary(&ext.AuthError{Err: tt.err}); got != tt.want {
 			t.Errorf("%#v: %v", tt.err, got)
 		}
+	}
+}
+
+// TestTemporaryHandshake has handshakes end in all sorts of ways.
+func TestTemporaryHandshake(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{io.EOF, true},
+		{io.ErrUnexpectedEOF, true},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
+		{context.DeadlineExceeded, true},
+		{&net.OpError{Op: "remote error", Err: tls.AlertError(40)}, false},
+		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false},
+		{tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false},
+		{errors.New("the server does not offer it"), false},
+	} {
+		if got := Temporary(&ext.TLSError{Err: tt.err}); got != tt.want {
+			t.Errorf("%#v: %v", tt.err, got)
+		}
+	}
+	if !Temporary(ErrBusy) {
+		t.Error("a client in use is so for good")
 	}
 }
 

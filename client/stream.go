@@ -15,11 +15,11 @@ const messagesAhead = 100
 // content in chunks too. It calls each with the outcome of every message, as Send would have returned it, in the order of
 // the messages. When each returns false, no further message is begun.
 //
-// The next message is taken from msgs before the outcome of the last one is known, and before all of that has left, up to 100 of
-// them ahead; so
-// msgs must not wait for outcomes, and is not for messages that have yet to come in. Msgs, each and the bodies of the
-// messages are used by the goroutine that calls SendAll, and must not use the client. Recipients for which a
-// transaction had no room are left to the caller; see [Temporary].
+// The next message is taken from msgs before the outcome of the last one is known, and before all of that has left, up to
+// 100 of them ahead; so msgs must not wait for outcomes, and is not for messages that have yet to come in. Msgs, each and
+// the bodies of the messages are used by the goroutine that calls SendAll, and must not use the client. Recipients for
+// which a transaction had no room are left to the caller; see [Temporary]. What is beyond limits that the server has stated
+// is sent as by Send.
 //
 // The error is not nil if the connection was closed or could not be used. The outcomes of the messages on their way say so
 // too; those not taken from msgs are not begun.
