@@ -104,7 +104,8 @@ type Param struct {
 	// Check decides.
 	Values []string
 	// Check returns an error if value is malformed; it is answered with 501 5.5.4 and its text. If it is a *proto.Error
-	// with a Status of class 5, that is used in place of 5.5.4. Nil accepts all.
+	// with a Status of class 5, that is used in place of 5.5.4. Nil accepts all. It need not refuse what no parameter can
+	// have for a value, such as "" or "a=b" (RFC 5321 section 4.1.2): a command with that is refused whatever Check says.
 	Check func(value string) error
 	// UTF8 says that the parameter permits UTF-8 in the addresses of the transaction and in replies to it
 	// (RFC 6531 section 3.4).

@@ -45,12 +45,11 @@ func (s *suite) description() {
 	} {
 		for _, p := range []proto.Protocol{proto.SMTP, proto.LMTP} {
 			if _, err := ext.NewSet(p, list); err != nil {
-				s.hopeless = true
 				s.broken(ruleDefinition, "it cannot be used: %s", strings.TrimPrefix(err.Error(), "smtp: "))
 			}
 		}
 	}
-	if s.hopeless {
+	if !s.sound() {
 		return
 	}
 	for i := range s.samples {

@@ -3,7 +3,6 @@ package exttest
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +35,8 @@ type Sample struct {
 
 // Test tests e, and fails t for each rule that is broken. Each sample is tested by itself; without any, what needs a
 // session that takes part cannot be tested, which is a failure if e is never on offer to others.
+//
+// A part of the test that finds something is the last one: those after it would mostly say the same in other words.
 func Test(t *testing.T, e ext.Extension, samples ...Sample) {
 	t.Helper()
 	examine(e, samples, func(part string, flaws []error) {
@@ -63,7 +64,7 @@ func examine(e ext.Extension, samples []Sample, tell func(part string, flaws []e
 	if len(samples) == 0 {
 		samples = []Sample{{}}
 	}
-	s := &suite{e: e, samples: samples, seen: make(map[string]bool), times: make(map[string]int)}
+	s := &suite{e: e, samples: samples}
 	s.spied = s.spy(e)
 	parts := []struct {
 		name string
@@ -80,11 +81,13 @@ func examine(e ext.Extension, samples []Sample, tell func(part string, flaws []e
 	}
 	for _, p := range parts {
 		p.run()
-		if s.slow.exceeded() {
-			s.broken("nothing may take for ever", "the test was kept waiting %d times and is given up, with the part %s", mostSlow, p.name)
+		if s.slow.exceeded() && s.sound() {
+			s.broken("nothing may take for ever", "the test was kept waiting %d times and is given up, with the part %s: some "+
+				"function does not return, such as Serve when the client is gone and Challenge has failed", mostSlow, p.name)
 		}
-		tell(p.name, s.take())
-		if s.hopeless || s.slow.exceeded() {
+		flaws := s.take()
+		tell(p.name, flaws)
+		if len(flaws) > 0 {
 			return
 		}
 	}
@@ -96,43 +99,60 @@ type suite struct {
 	spied   ext.Extension // with functions that are watched
 	samples []Sample
 	stages  []*stage // for each sample, where it is on offer, or where it can be if it never is
-	// hopeless is set if the extension cannot be used at all.
-	hopeless bool
 
 	mu        sync.Mutex
-	flaws     []error
-	seen      map[string]bool
-	times     map[string]int // how often each kind of flaw was found
-	connected int            // how often Connect was called
+	flaws     []*flaw
+	connected int // how often Connect was called
 
 	slow slowness
 }
 
-// mostAlike is how many flaws of a kind are told: a mistake in one place shows in many.
-const mostAlike = 3
+// A flaw is a rule that was broken. Only the first of a kind is told, and how many others there are: a mistake in one place
+// shows in many.
+type flaw struct {
+	kind, text, rule string          // the kind is the format of the text
+	others           map[string]bool // the texts of the others
+}
+
+func (f *flaw) Error() string {
+	more := ""
+	if n := len(f.others); n > 0 {
+		more = fmt.Sprintf("; and %d more like it", n)
+	}
+	return fmt.Sprintf("%s (%s)%s", f.text, f.rule, more)
+}
 
 // broken records that a rule was broken. The rule is an RFC section, or what else it follows from.
 func (s *suite) broken(rule, format string, args ...any) {
-	text := fmt.Sprintf("smtp: %s: %s (%s)", s.name(), fmt.Sprintf(format, args...), rule)
-	kind := format
-	if len(args) > 0 {
-		about, _, _ := strings.Cut(fmt.Sprint(args[0]), " ")
-		kind += about
-	}
+	text := fmt.Sprintf("smtp: %s: %s", s.name(), fmt.Sprintf(format, args...))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.seen[text] && s.times[kind] < mostAlike {
-		s.seen[text] = true
-		s.times[kind]++
-		s.flaws = append(s.flaws, errors.New(text))
+	for _, f := range s.flaws {
+		if f.kind == format {
+			if f.text != text {
+				f.others[text] = true
+			}
+			return
+		}
 	}
+	s.flaws = append(s.flaws, &flaw{kind: format, text: text, rule: rule, others: make(map[string]bool)})
+}
+
+// sound reports whether the part that runs has found nothing so far.
+func (s *suite) sound() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.flaws) == 0
 }
 
 // take returns what was found since it was called last.
 func (s *suite) take() []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	flaws := s.flaws
+	var flaws []error
+	for _, f := range s.flaws {
+		flaws = append(flaws, f)
+	}
 	s.flaws = nil
 	return flaws
 }

@@ -35,9 +35,16 @@ func (s *suite) commands(st *stage) []*command {
 	return []*command{mail, rcpt}
 }
 
-// ask says the command with parameters, and returns the reply.
-func (c *command) ask(params string) answer {
-	return c.st.last(c.st.srv, append(slices.Clone(c.before), with(c.line, params))...)
+// ask says the command with parameters, and returns the reply: that of the first command that is refused.
+func (c *command) ask(params string) (a answer) {
+	t, _ := c.st.enter()
+	defer t.close()
+	for _, line := range append(slices.Clone(c.before), with(c.line, params)) {
+		if a = t.ask(line); a.code/100 != 2 {
+			break
+		}
+	}
+	return a
 }
 
 // parameters has servers asked with parameters, good and bad.
@@ -48,17 +55,46 @@ func (s *suite) parameters() {
 		}
 		commands := s.commands(st)
 		for i, c := range commands {
+			s.given(c)
 			for j := range c.params {
-				s.parameter(c, commands[1-i], &c.params[j])
+				if s.sound() {
+					s.parameter(c, commands[1-i], &c.params[j])
+				}
 			}
 			for _, text := range c.bad {
 				if a := c.ask(text); a.code != 501 {
 					s.broken(ruleSyntax, "%s with %s is answered %v, want 501: let Check refuse it", c.name, text, a)
 				}
 			}
+			if !s.sound() {
+				return // what is said of RCPT follows a MAIL of the Sample
+			}
 		}
 		s.lines(commands)
 	}
+}
+
+// given says the parameters of the sample that have to be accepted.
+func (s *suite) given(c *command) {
+	for _, text := range c.given(c.st.sample) {
+		a := c.ask(text)
+		if a.code/100 == 2 {
+			continue
+		}
+		if again := c.ask(text); again.code != a.code {
+			s.fickle(with(c.name, "with "+text), a, again)
+			continue
+		}
+		s.broken(ruleUnknown, "%s with %s is answered %v %v, want 250: the Sample says that it is valid",
+			c.name, text, a, c.st)
+	}
+}
+
+// fickle records that the same commands were answered once like this and once like that.
+func (s *suite) fickle(what string, a, b answer) {
+	s.broken("Sample.Session: the same dialogue has to have the same replies each time", "%s is answered once %v, and once "+
+		"%v: let replies depend on nothing but what the session was told, and sessions not share what they are told",
+		what, a, b)
 }
 
 // parameter tests one parameter of c.
@@ -74,6 +110,9 @@ func (s *suite) parameter(c, other *command, p *ext.Param) {
 	}
 	for _, text := range list {
 		s.accepted(c, p, text, given)
+	}
+	if !s.sound() {
+		return
 	}
 	text := list[0]
 	own, rest := apart(text, p)
@@ -147,9 +186,10 @@ func (s *suite) accepted(c *command, p *ext.Param, text string, given bool) {
 	value, _ := params.Get(p.Key)
 	a := c.st.last(srv, append(slices.Clone(c.before), with(c.line, text))...)
 	switch {
+	case !s.sound():
+		return
 	case given && a.code/100 != 2:
-		s.broken(ruleUnknown, "%s with %s is answered %v %v, want 250: the Sample says that it is valid",
-			c.name, text, a, c.st)
+		s.fickle(with(c.name, "with "+text), answer{250, "250 ..."}, a)
 		return
 	case a.code == 501 || a.code == 555 || a.code == 500 || a.code == 0:
 		s.broken(ruleUnknown, "%s with %s is answered %v %v, although the description says that it is valid",
@@ -174,7 +214,13 @@ func (s *suite) accepted(c *command, p *ext.Param, text string, given bool) {
 		if p.Values != nil {
 			q.Value = change(q.Value)
 		}
-		if again := c.ask(write(append(slices.Clone(rest), q))); again.code != a.code {
+		again := c.ask(write(append(slices.Clone(rest), q)))
+		if again.code == a.code {
+			continue
+		}
+		if same := c.ask(text); same.code != a.code {
+			s.fickle(with(c.name, "with "+text), a, same)
+		} else {
 			s.broken(ruleCase, "%s with %s is answered %v, and with %s %v: names, and the values in Values, have no case",
 				c.name, text, a,
 				write(proto.Params{q}), again)

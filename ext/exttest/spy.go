@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -112,7 +113,9 @@ func (s *suite) caught(what string, err *error) {
 	if _, ok := v.(*runtime.TypeAssertionError); ok {
 		why = "; a session need not have the interface that is looked for: use ext.As, and its second result"
 	}
-	s.broken("nothing that a peer or a session does may panic", "%s panics: %v%s", what, v, why)
+	function, _, _ := strings.Cut(what, " ")
+	s.broken("nothing that a peer or a session does may panic", function+"%s panics: %v%s",
+		what[len(function):], v, why)
 	if err != nil {
 		*err = errPanicked
 	}

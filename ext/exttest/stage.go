@@ -111,7 +111,8 @@ type stage struct {
 	list     []ext.Extension // with the extension
 	others   []ext.Extension // without it and what builds on it
 	offered  bool
-	refusing *stage // one in which the extension is not on offer, or nil
+	refusing *stage   // one in which the extension is not on offer, or nil
+	offering []*stage // all those in which it is
 	srv      *server.Server
 	slow     *slowness
 }
