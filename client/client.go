@@ -147,8 +147,16 @@ func target(addr string) (network, dial, host string, err error) {
 	if err != nil || host == "" || port == "" {
 		return "", "", "", fmt.Errorf("smtp: %q is not the address of a server: use host:port, or unix: and a path", addr)
 	}
+	return hostTarget(host, port)
+}
+
+// hostTarget is target for a host and a port.
+func hostTarget(host, port string) (network, dial, name string, err error) {
+	if host == "" || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '[' || r == ']' }) {
+		return "", "", "", fmt.Errorf("smtp: %q is not the name of a host", host)
+	}
 	if !has8bit([]byte(host)) {
-		return "tcp", addr, host, nil
+		return "tcp", net.JoinHostPort(host, port), host, nil
 	}
 	d, err := proto.ParseDomain(host)
 	if err != nil {

@@ -44,7 +44,9 @@ func DialSubmission(ctx context.Context, host string, opt *Options) (*Client, er
 	if _, _, err := net.SplitHostPort(host); err == nil || strings.HasPrefix(host, "unix:") {
 		return nil, fmt.Errorf("smtp: %q has a port: DialSubmission takes the name of the host alone, Dial takes both", host)
 	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		host, _ = strings.CutSuffix(inner, "]")
+	}
 	if cfg.TLS == ext.TLSImplicit {
 		c, _, err := cfg.submit(ctx, host, submissionsPort, ext.TLSImplicit)
 		return c, err
@@ -62,7 +64,7 @@ func DialSubmission(ctx context.Context, host string, opt *Options) (*Client, er
 
 // submit dials a port. It reports whether nobody listens there, as far as the error tells.
 func (cfg *config) submit(ctx context.Context, host, port string, mode ext.TLSMode) (c *Client, absent bool, err error) {
-	network, addr, host, err := target(net.JoinHostPort(host, port))
+	network, addr, host, err := hostTarget(host, port)
 	if err != nil {
 		return nil, false, err
 	}

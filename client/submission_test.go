@@ -165,7 +165,9 @@ func TestU09_Mistakes(t *testing.T) {
 		{"a port", "mail.example:25", nil, "has a port"},
 		{"a port of submission", "[::1]:465", nil, "has a port"},
 		{"a socket", "unix:/run/submission", nil, "has a port"},
-		{"no host", "", nil, "address of a server"},
+		{"no host", "", nil, "not the name of a host"},
+		{"half a bracket", "mail.example]", nil, "not the name of a host"},
+		{"a line", "mail.example\r\nQUIT", nil, `"mail.example\r\nQUIT" is not the name of a host`},
 		{"opportunistic", "mail.example", func(o *Options) { o.TLS = ext.TLSOpportunistic }, "over TLS"},
 		{"in clear", "mail.example", func(o *Options) { o.TLS = ext.TLSInsecureNone }, "over TLS"},
 		{"LMTP", "mail.example", func(o *Options) { o.Protocol = proto.LMTP }, "LMTP"},
@@ -187,7 +189,7 @@ func TestU09_Mistakes(t *testing.T) {
 // TestU09_Hosts: names in other scripts are sent in ASCII, and addresses of IPv6 may have brackets.
 func TestU09_Hosts(t *testing.T) {
 	for host, want := range map[string]string{
-		"münchen.example": "xn--mnchen-3ya.example:465", "::1": "[::1]:465", "[::1]": "[::1]:465", "192.0.2.1": "192.0.2.1:465",
+		"unix": "unix:465", "münchen.example": "xn--mnchen-3ya.example:465", "::1": "[::1]:465", "[::1]": "[::1]:465", "192.0.2.1": "192.0.2.1:465",
 	} {
 		opt, dialled := ports{want: errRefused, strings.Replace(want, ":465", ":587", 1): errRefused}.options(t)
 		if _, err := DialSubmission(t.Context(), host, opt); err == nil || len(*dialled) != 2 || (*dialled)[0] != want {

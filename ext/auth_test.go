@@ -412,3 +412,21 @@ func TestP27_NothingBehindAuth(t *testing.T) {
 		}
 	}
 }
+
+func FuzzSubmittedByParam(f *testing.F) {
+	for _, s := range []string{"alice@example.com", "<>", `"a+20b"@c`, "e+3Dmc2@example.com", "+3C+3E", "a@[192.0.2.1]", "+0D", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		a, ok := Submitter(one("AUTH", s))
+		if ok != (checkSubmitter(s) == nil) {
+			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
+		}
+		if !ok {
+			return
+		}
+		if again, ok := Submitter(SubmittedBy(nil, a)); !ok || again != a {
+			t.Fatalf("%q is written as %v and read as %v", s, SubmittedBy(nil, a), again)
+		}
+	})
+}

@@ -29,10 +29,20 @@ func watched(config *tls.Config) *tls.Config {
 			if c == nil || err != nil {
 				return nil, err
 			}
-			return watched(c), nil
+			return watched(hardened(c)), nil
 		}
 	}
 	return w
+}
+
+// hardened returns a copy of config with what Options.TLSConfig promises of versions and of ALPN.
+func hardened(config *tls.Config) *tls.Config {
+	h := config.Clone()
+	h.MinVersion = max(h.MinVersion, tls.VersionTLS12)
+	if len(h.NextProtos) == 0 {
+		h.NextProtos = []string{"smtp"}
+	}
+	return h
 }
 
 // choose returns the certificate for a client, as package crypto/tls would do with config.

@@ -98,11 +98,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	if o.TLSConfig != nil {
-		o.TLSConfig = o.TLSConfig.Clone()
-		o.TLSConfig.MinVersion = max(o.TLSConfig.MinVersion, tls.VersionTLS12)
-		if len(o.TLSConfig.NextProtos) == 0 {
-			o.TLSConfig.NextProtos = []string{"smtp"}
-		}
+		o.TLSConfig = hardened(o.TLSConfig)
 	}
 	if o.Trace == nil {
 		o.Trace = &Trace{}

@@ -56,9 +56,13 @@ func TestO06_InClear(t *testing.T) {
 
 // TestO18_Version: TLS 1.1 is not spoken, whatever the configuration says.
 func TestO18_Version(t *testing.T) {
-	for _, least := range []uint16{0, tls.VersionTLS10} {
+	for i, least := range []uint16{0, tls.VersionTLS10, tls.VersionTLS10} {
 		config, trust := tlsPair(t)
 		config.MinVersion = least
+		if i == 2 {
+			each := config
+			config = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return each, nil }}
+		}
 		srv := newServer(t, &store{}, server.Options{TLSConfig: config})
 		addr, served := listen(t, srv.ServeTLS)
 		for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true} {
