@@ -256,7 +256,7 @@ var broken = []struct {
 	}, "have Advertise offer it only to sessions for which Serve can carry it out", "RFC 5321 section 4.2.4"},
 	{"Guard without keyword that nobody satisfies", func(e *ext.Extension, sample *exttest.Sample) {
 		*e, *sample = insist(func(ext.Info) bool { return false }), exttest.Sample{}
-	}, "a client that does not use it is not served", "RFC 5321 section 2.2.1"},
+	}, "no client is served, with TLS or without", "RFC 5321 section 2.2.1"},
 	{"Serve panics", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Serve = serve(func(_ context.Context, x ext.Exchange) error { return refuse(250, x.Args()[:1]) })
 	}, "Serve, for \"XASK \", panics", "nothing that a peer or a session does may panic"},
@@ -347,6 +347,14 @@ var broken = []struct {
 		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
 			if !e.Mail.Has("XID") {
 				e.Mail = append(e.Mail, proto.Param{Key: "XID", Value: "1", HasValue: true})
+			}
+			return nil
+		}
+	}, "modifies the parameters that the caller gave", "Prepare may add parameters"},
+	{"Prepare changes what others have added", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			for i := range e.Mail {
+				e.Mail[i].Value = strings.TrimPrefix(e.Mail[i].Value, "1")
 			}
 			return nil
 		}

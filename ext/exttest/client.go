@@ -249,6 +249,7 @@ func (s *suite) prepare(caps proto.Caps, m *client.Message) {
 		{},
 		{Size: -1},
 		{From: m.From, Mail: m.Mail},
+		{From: m.From, Mail: m.Mail.Set("SIZE", "100"), To: m.To, Size: 100}, // another extension's Prepare has been there
 		{From: m.From, Mail: m.Mail, To: m.To, Size: -1},
 		{From: m.From, Mail: m.Mail, To: m.To, Size: 100, Verified: true},
 		{Mail: m.Mail, To: append(slices.Clone(m.To), m.To...), Size: 100, Need: ext.EightBit | ext.UTF8},

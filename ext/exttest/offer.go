@@ -48,8 +48,12 @@ func (s *suite) offer() {
 				}
 			}
 		}
-		if unserved != nil && (first == nil || !s.refuses()) {
+		switch {
+		case unserved != nil && !s.refuses():
 			s.broken(ruleService, "a client that does not use it is not served: %v", unserved)
+		case unserved != nil && first == nil:
+			s.broken(ruleService, "no client is served, with TLS or without, such as this one: %v: give a Sample with the "+
+				"Session or the Identity that it takes", unserved)
 		}
 		if s.stages[i] == nil {
 			s.stages[i] = first

@@ -85,6 +85,13 @@ var unusual = []struct {
 		Advertise: func(x ext.Info) (string, bool) { return "", x.Identity() != "" },
 		Rcpt:      []ext.Param{{Key: "XLABEL", Length: len(" XLABEL=") + 100, Check: short(100)}},
 	}, exttest.Sample{Identity: "bob"}},
+	{"only before EHLO", ext.Extension{Keyword: "XPRE",
+		Verbs: []proto.Verb{{Name: "XPRE", In: proto.Hello, Last: true}},
+		Serve: func(context.Context, ext.Exchange) error { return nil },
+	}, exttest.Sample{}},
+	{"only in submission", ext.Extension{Keyword: "XSUBMIT", Role: ext.SubmissionOnly,
+		Rcpt: []ext.Param{{Key: "XSUBMIT", Length: len(" XSUBMIT"), Flag: true}},
+	}, exttest.Sample{}},
 	{"two rounds", ext.Extension{Keyword: "XPOW",
 		Verbs: []proto.Verb{{Name: "XPOW", In: proto.Ready, Last: true, More: proto.Exchange}},
 		Serve: func(ctx context.Context, x ext.Exchange) error {
@@ -107,6 +114,7 @@ var unusual = []struct {
 		Rcpt: []ext.Param{{Key: "XD", Length: len(" XD=A"), Values: []string{"A", "B"}}},
 	}, exttest.Sample{}},
 	{"TLS demanded", insist(func(x ext.Info) bool { return x.TLS() != nil }), exttest.Sample{}},
+	{"the policy of submission", ext.SubmissionPolicy{}.Extension(), exttest.Sample{Identity: "bob"}},
 	{"authentication demanded", insist(func(x ext.Info) bool { return x.Identity() != "" }), exttest.Sample{Identity: "bob"}},
 }
 
