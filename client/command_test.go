@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -115,6 +116,46 @@ func TestNeeds(t *testing.T) {
 		e, ok := errors.AsType[*SendError](err)
 		if !ok || !strings.Contains(err.Error(), tt.want) || e.Result != res || Temporary(err) || !SafeToRetry(err) {
 			t.Errorf("%s: %v, want an error about %s", tt.name, err, tt.want)
+		}
+	}
+}
+
+// TestUnprepared checks that what an extension finds wrong with a message counts as an error of the message, unless it says what
+// it is.
+func TestUnprepared(t *testing.T) {
+	odd, own, later := errors.New("odd"), &ext.TooLargeError{Size: 2, Max: 1}, &proto.Error{Code: 451}
+	for _, tt := range []struct{ err, want error }{
+		{odd, &MessageError{What: "the message", Err: odd}}, {own, own}, {later, later},
+	} {
+		c := dial(t, func(o *Options) {
+			o.Extensions = []ext.Extension{{Keyword: "X-ODD", Prepare: func(proto.Caps, *ext.Envelope) error { return tt.err }}}
+		}, hello("X-ODD"))
+		res, err := c.Send(context.Background(), message("x", "c@d.example"))
+		if !errors.Is(err, tt.err) {
+			t.Errorf("%v does not wrap %v", err, tt.err)
+		}
+		if got := res.Recipients[0].Err; !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%v: %#v, want %#v", tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestStatus checks by which status codes senders are told of errors (RFC 3463).
+func TestStatus(t *testing.T) {
+	no := &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}}
+	for _, tt := range []struct {
+		err  interface{ Status() proto.Status }
+		want string
+	}{
+		{&LostError{Err: io.EOF}, "4.4.2"},
+		{&LostError{Err: &net.OpError{Op: "dial", Err: io.EOF}}, "4.4.1"},
+		{&LostError{Err: &net.OpError{Op: "read", Err: io.EOF}}, "4.4.2"},
+		{&closedError{no}, "4.4.2"},
+		{&LimitError{Err: no}, "4.5.3"},
+		{&MessageError{Err: io.EOF}, "5.6.0"},
+	} {
+		if got := tt.err.Status().String(); got != tt.want {
+			t.Errorf("%#v: %s, want %s", tt.err, got, tt.want)
 		}
 	}
 }

@@ -81,12 +81,24 @@ func (c *Client) load(d *delivery) error {
 		return &MessageError{What: "reading the body", Err: err}
 	}
 	if err := c.set.Prepare(c.offer, c.caps, &env); err != nil {
-		return err
+		return unprepared(err)
 	}
 	if d.binary && d.verb == nil {
 		return &ext.NeedError{What: "binary content"}
 	}
 	return c.render(d, &env)
+}
+
+// unprepared is the error of an extension that would not have a message, as one that says that it is about the message.
+func unprepared(err error) error {
+	_, told := errors.AsType[interface {
+		error
+		Status() proto.Status
+	}](err)
+	if _, refused := errors.AsType[*proto.Error](err); told || refused {
+		return err
+	}
+	return &MessageError{What: "the message", Err: err}
 }
 
 // measure finds out what the body needs.

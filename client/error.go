@@ -29,6 +29,14 @@ func (e *closedError) Error() string        { return ErrClosed.Error() + ": " + 
 func (e *closedError) Is(target error) bool { return target == ErrClosed }
 func (e *closedError) Unwrap() error        { return e.reason }
 
+// Status is that of a connection that was lost: whatever the reason was, it is not about this call.
+func (e *closedError) Status() proto.Status { return badConnection }
+
+var (
+	noAnswer      = proto.Status{Class: 4, Subject: 4, Detail: 1} // RFC 3463 section 3.5
+	badConnection = proto.Status{Class: 4, Subject: 4, Detail: 2} // likewise
+)
+
 // A LostError means that the connection could not be made, broke, or was given up because the server took too long or the
 // context ended. It counts as temporary (RFC 5321 section 3.8).
 type LostError struct {
@@ -42,6 +50,15 @@ func (e *LostError) Error() string {
 
 // Unwrap returns the cause.
 func (e *LostError) Unwrap() error { return e.Err }
+
+// Status returns the status code by which the sender of a message is told of the delay: 4.4.1 if the server could not be
+// connected to, otherwise 4.4.2 (RFC 3463 section 3.5).
+func (e *LostError) Status() proto.Status {
+	if op, ok := errors.AsType[*net.OpError](e.Err); ok && op.Op == "dial" {
+		return noAnswer
+	}
+	return badConnection
+}
 
 // Timeout reports whether the server took too long.
 func (e *LostError) Timeout() bool {
@@ -62,8 +79,8 @@ func (e *ProtocolError) Error() string {
 // Unwrap returns the cause; it may wrap proto.ErrOutOfStep or proto.ErrReply.
 func (e *ProtocolError) Unwrap() error { return e.Err }
 
-// A MessageError means that a message cannot be sent as it is: an address is not one, or its Body failed. No recipient
-// has got it.
+// A MessageError means that a message cannot be sent as it is: an address is not one, an extension has found something wrong, or
+// its Body failed. No recipient has got it.
 type MessageError struct {
 	What string // such as "the recipient \"x\""
 	Err  error
@@ -73,6 +90,10 @@ func (e *MessageError) Error() string { return "smtp: " + e.What + ": " + cause(
 
 // Unwrap returns the cause.
 func (e *MessageError) Unwrap() error { return e.Err }
+
+// Status returns the status code by which the sender of the message is told: 5.6.0 (RFC 3463 section 3.7). One about an address
+// would be wrong of all recipients but one.
+func (e *MessageError) Status() proto.Status { return proto.Status{Class: 5, Subject: 6} }
 
 // A SendError means that a message did not get to all of its recipients. Result tells about each one.
 type SendError struct {

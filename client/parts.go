@@ -38,6 +38,9 @@ func (e *LimitError) Error() string {
 // Unwrap returns the cause.
 func (e *LimitError) Unwrap() error { return e.Err }
 
+// Status returns the status code by which the sender of the message is told of the delay: 4.5.3 (RFC 3463 section 3.6).
+func (e *LimitError) Status() proto.Status { return proto.Status{Class: 4, Subject: 5, Detail: 3} }
+
 // Why what is beyond a limit cannot be sent.
 var (
 	errNoSeeker = errors.New("the content cannot be read again for another transaction: make Body an io.Seeker")

@@ -1,6 +1,8 @@
 package ext
 
 import (
+	"context"
+	"errors"
 	"strings"
 
 	"smtpkit.example/smtp/proto"
@@ -77,6 +79,29 @@ func (e *AuthError) Error() string {
 
 // Unwrap returns the cause: a *proto.Error if the server refused.
 func (e *AuthError) Unwrap() error { return e.Err }
+
+// Status returns the status code by which the sender of a message is told, should no server let this one in: that of the cause,
+// if it has one, or 5.7.0 (RFC 3463 section 3.8), and 4.7.0 for what may pass.
+func (e *AuthError) Status() proto.Status {
+	other := proto.Status{Class: 5, Subject: 7}
+	if r, ok := errors.AsType[*proto.Error](e.Err); ok {
+		if !r.Status.IsZero() {
+			return r.Status
+		}
+		other.Class = uint16(r.Code / 100)
+		return other
+	}
+	if s, ok := errors.AsType[interface {
+		error
+		Status() proto.Status
+	}](e.Err); ok {
+		return s.Status()
+	}
+	if errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded) {
+		other.Class = 4
+	}
+	return other
+}
 
 // refusal returns a reply that refuses a command, with the status code of the class that code has.
 func refusal(code int, subject, detail uint16, text string) *proto.Error {

@@ -77,6 +77,10 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("smtp: the message has %d octets, and the server accepts %d at most", e.Size, e.Max)
 }
 
+// Status returns the status code by which the sender of the message is told, should no other server take it: 5.3.4, as if the
+// server had refused it (RFC 1870 section 6.1, RFC 3463 section 3.4).
+func (e *TooLargeError) Status() proto.Status { return proto.Status{Class: 5, Subject: 3, Detail: 4} }
+
 func prepareSize(c proto.Caps, e *Envelope) error {
 	size := e.Size
 	if size >= 0 {

@@ -3,6 +3,7 @@ package report
 import (
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"smtpkit.example/smtp/ext"
@@ -35,6 +36,7 @@ type Outcome struct {
 	Action ext.Action
 	// The rest is that of Recipient, whose fields of these names tell more.
 	Status         proto.Status
+	Comment        string
 	Remote         MTA
 	Diagnostic     Diagnostic
 	LastAttempt    time.Time
@@ -53,55 +55,65 @@ type NextHop struct {
 // one, and an error unless it was accepted. The package client has both in a RecipientResult.
 //
 // If h accepted the message and offers DSN, it has the duty to notify, and the Action is "" (RFC 3461 section 5.2.1). If it
-// does not offer DSN, the Action is Relayed. After a reply of 5yz it is Failed, and so it is after an [ext.NeedError], since
-// h lacks what the message needs: that is the outcome once there is no other host to be tried (RFC 8689 section 4.2.1). After
-// anything else it is Delayed; when time is up, the caller makes that Failed.
+// does not offer DSN, the Action is Relayed. After a reply of 5yz it is Failed, and so it is after an error without a reply that
+// is about the message or the connection that it needs, such as [ext.NeedError], [ext.TooLargeError], [ext.TLSError] and
+// MessageError of the package client: that is the outcome once there is no other host to be tried (RFC 8689 section 4.2.1).
+// After anything else it is Delayed; when time is up, the caller makes that Failed.
+//
+// Such an error tells the status by a method Status() proto.Status, which others can have too. The Comment then is a sentence
+// of ours: the text of the error may name files and addresses that are nobody else's business.
 func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome {
 	o := Outcome{To: to, Remote: DNS(h.Host)}
+	var refused *proto.Error
+	if errors.As(err, &refused) && reply.Code == 0 {
+		reply = refused.Reply()
+	}
 	if reply.Code != 0 {
 		o.Diagnostic = SMTP(reply)
 		o.Status = reply.Status
 	}
-	var need *ext.NeedError
-	var refused *proto.Error
+	var told interface{ Status() proto.Status }
 	switch {
 	case err == nil && h.Caps.Has("DSN"):
 	case err == nil:
 		o.Action = ext.Relayed
-	case errors.As(err, &need):
-		o.Action, o.Status = ext.Failed, needStatus(need)
-	case errors.As(err, &refused) && refused.Permanent():
+	case errors.As(err, &told) && told.Status().Class == 4:
+		o.Action, o.Status = ext.Delayed, told.Status()
+	case refused != nil && !refused.Permanent():
+		o.Action = ext.Delayed
+	case told != nil:
+		o.Action, o.Status, o.Comment = ext.Failed, told.Status(), explain(err)
+	case refused != nil:
 		o.Action = ext.Failed
 	default:
 		o.Action = ext.Delayed
 	}
-	if refused != nil && reply.Code == 0 {
-		o.Diagnostic, o.Status = SMTP(refused.Reply()), refused.Status
-	}
 	return o
 }
 
-// needStatus returns why a server could not be given a message that needs what it does not offer.
-func needStatus(e *ext.NeedError) proto.Status {
-	switch e.Keyword {
-	case "REQUIRETLS": // RFC 8689 section 4.2.1
-		if e.Err != nil {
-			return proto.Status{Class: 5, Subject: 7, Detail: 10} // it is offered, but there is no TLS to be trusted
-		}
-		return proto.Status{Class: 5, Subject: 7, Detail: 30}
-	case "SMTPUTF8":
-		return proto.Status{Class: 5, Subject: 6, Detail: 7} // RFC 6531 section 3.5
-	case "8BITMIME", "BINARYMIME":
-		return proto.Status{Class: 5, Subject: 6, Detail: 3} // RFC 3463 section 3.7: conversion required but not supported
+// explain returns in a few words of ASCII why a message could not be given to a server that has not refused it.
+func explain(err error) string {
+	var need *ext.NeedError
+	var large *ext.TooLargeError
+	var tls *ext.TLSError
+	switch {
+	case errors.As(err, &large):
+		return strings.TrimPrefix(large.Error(), "smtp: ")
+	case errors.As(err, &need) && need.Keyword != "" && need.Err == nil:
+		return "the server does not offer " + need.Keyword + ", which the message needs"
+	case errors.As(err, &need) && need.Keyword != "":
+		return "the server offers " + need.Keyword + ", but not as the message needs it"
+	case errors.As(err, &tls):
+		return "the server has no TLS that can be trusted, which is required"
 	}
-	return proto.Status{Class: 5, Subject: 5, Detail: 0}
+	return "the message could not be given to the server"
 }
 
 // recipient returns what a report says of o.
 func (o *Outcome) recipient(original ext.OriginalRecipient) Recipient {
 	return Recipient{
-		Original: original, Final: ext.NewOriginalRecipient(o.To.Address), Action: o.Action, Status: o.Status, Remote: o.Remote,
-		Diagnostic: o.Diagnostic, LastAttempt: o.LastAttempt, LogID: o.LogID, WillRetryUntil: o.WillRetryUntil, Fields: o.Fields,
+		Original: original, Final: ext.NewOriginalRecipient(o.To.Address), Action: o.Action, Status: o.Status,
+		Comment: o.Comment, Remote: o.Remote, Diagnostic: o.Diagnostic, LastAttempt: o.LastAttempt, LogID: o.LogID, WillRetryUntil: o.WillRetryUntil, Fields: o.Fields,
 	}
 }
 

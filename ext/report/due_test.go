@@ -126,7 +126,7 @@ func TestR09_Outcome(t *testing.T) {
 		{"no REQUIRETLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS"}, ext.Failed, "5.7.30", ""},
 		{"no TLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS", Err: errors.New("in clear")}, ext.Failed, "5.7.10", ""},
 		{"no 8BITMIME", plain, proto.Reply{}, &ext.NeedError{Keyword: "8BITMIME"}, ext.Failed, "5.6.3", ""},
-		{"no RRVS", plain, proto.Reply{}, &ext.NeedError{Keyword: "RRVS"}, ext.Failed, "5.5.0", ""},
+		{"no RRVS", plain, proto.Reply{}, &ext.NeedError{Keyword: "RRVS"}, ext.Failed, "5.3.3", ""},
 	} {
 		o := tt.hop.Outcome(to(t, "b@example.com", ""), tt.reply, tt.err)
 		r := o.recipient(ext.OriginalRecipient{})
