@@ -361,3 +361,17 @@ func TestContextEndsWhileReading(t *testing.T) {
 		}
 	}
 }
+
+// TestM12_EightBitAnywhere has one octet above 127 at each place of a short body, which is looked at eight octets at a time.
+func TestM12_EightBitAnywhere(t *testing.T) {
+	for at := range 20 {
+		body := []byte(strings.Repeat("x", 20))
+		if has8bit(body) {
+			t.Fatal("a body of ASCII has an octet above 127")
+		}
+		body[at] = 0x80
+		if !has8bit(body) {
+			t.Errorf("the octet at %d is not seen", at)
+		}
+	}
+}

@@ -168,6 +168,7 @@ func TestSubmission(t *testing.T) {
 		{"U01 after AUTH", []string{ehlo, login, mail}, "250 2.1.0 "},
 		{"U01 a new greeting changes nothing", []string{ehlo, login, ehlo, mail}, "250 2.1.0 "},
 		{"U01 VRFY", []string{ehlo, "VRFY alice"}, "530 5.7.0 "},
+		{"U01 HELP", []string{ehlo, "HELP"}, "530 5.7.0 "},
 		{"U01 NOOP", []string{ehlo, "NOOP"}, "250 "},
 		{"U01 RSET", []string{ehlo, "RSET"}, "250 "},
 		{"U01 a trusted client", []string{"EHLO intranet.example", "MAIL FROM:<sales@b.example>"}, "250 2.1.0 "},

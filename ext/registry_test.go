@@ -292,7 +292,16 @@ func TestEveryParameterRefused(t *testing.T) {
 			bad += "="
 		}
 		offered.say(bad, "501 5.5.")
-		offered.say(command+p.Key+"=x "+strings.ToLower(p.Key), "501 5.5.4 ")
+		value := "=x"
+		if p.Flag {
+			value = ""
+		}
+		if _, err := io.WriteString(offered.nc, command+p.Key+value+" "+strings.ToLower(p.Key)+value+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if reply := offered.expect("501 5.5.4 "); !strings.Contains(reply, "twice") {
+			t.Errorf("%s twice: %q", p.Key, reply)
+		}
 		without.say(command+p.Key+"=x", "555 5.5.4 ")
 	}
 	for _, e := range list {

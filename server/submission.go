@@ -39,8 +39,8 @@ type Completion struct {
 // cannot belong to a header; if something is added there, an empty line is too.
 //
 // A server that alters a message has to see to the domains in it (RFC 6409 section 4.2). If that of an address in the
-// header is not fully qualified, the reader returns a *proto.Error with code 554. The errors of r are passed on, and
-// nothing is added to a message that breaks off.
+// header is not fully qualified, the reader returns a *proto.Error with code 554, and so it does for a header with an LF without
+// CR, as binary content can have. The errors of r are passed on, and nothing is added to a message that breaks off.
 func Complete(r io.Reader, add Completion) io.Reader {
 	return &completer{r: bufio.NewReaderSize(r, completeBuffer), add: add, scan: domainScan{completes: add.Completes}}
 }
@@ -109,6 +109,12 @@ func (c *completer) next() {
 }
 
 func (c *completer) take(piece []byte) {
+	crlf := bytes.HasSuffix(piece, []byte("\r\n")) || c.cr && len(piece) == 1 && piece[0] == '\n'
+	if !crlf && piece[len(piece)-1] == '\n' {
+		// Fields behind it might be seen by others, and not here. In text it is refused in any case.
+		c.past, c.out, c.err = true, nil, errBare
+		return
+	}
 	switch {
 	case c.within, c.lines > 0 && (piece[0] == ' ' || piece[0] == '\t'):
 		c.value(piece)
@@ -123,7 +129,6 @@ func (c *completer) take(piece []byte) {
 		}
 		c.lines++
 	}
-	crlf := bytes.HasSuffix(piece, []byte("\r\n")) || c.cr && len(piece) == 1 && piece[0] == '\n'
 	c.within, c.cr = !crlf, piece[len(piece)-1] == '\r'
 }
 

@@ -65,7 +65,7 @@ func TestComplete(t *testing.T) {
 		{"U06 complete before what is no field", "", date + id + "no field\r\n", date + id + "no field\r\n"},
 		{"U06 mbox", "", "From alice Sat Jan 1 00:00:00 2000\r\nSubject: x\r\n\r\n", "From alice Sat Jan 1 00:00:00 2000\r\nSubject: x\r\n{D}{I}\r\n"},
 		{"U06 mbox is first", "", "Subject: x\r\nFrom alice\r\nDate: x\r\n", "Subject: x\r\n{D}{I}\r\nFrom alice\r\nDate: x\r\n"},
-		{"U06 only CRLF ends", "", "Subject: x\n\nDate: y\rDate: z\r\n\r\n", "Subject: x\n\nDate: y\rDate: z\r\n{D}{I}\r\n"},
+		{"U06 only CRLF ends", "", "Subject: x\rDate: z\r\n\r\n", "Subject: x\rDate: z\r\n{D}{I}\r\n"},
 		{"U06 the body is left alone", "", date + id + "\r\n\r\nDate: x\r\n..\n\r\r\n\x00", date + id + "\r\n\r\nDate: x\r\n..\n\r\r\n\x00"},
 		{"U06 long lines", "", "Subject: " + long + "\r\n" + date + "\r\n" + long, "Subject: " + long + "\r\n" + date + "{I}\r\n" + long},
 		{"U06 a long line that is folded", "", "Subject: x\r\n " + long + "Date: y\r\n\r\n", "Subject: x\r\n " + long + "Date: y\r\n{D}{I}\r\n"},
@@ -110,6 +110,18 @@ func TestComplete(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestU06_BareLF has a header in which fields are hidden from those to whom only CRLF ends a line, as binary content can have.
+func TestU06_BareLF(t *testing.T) {
+	for _, in := range []string{"Subject: x\nDate: y\r\n\r\n", "Subject: x\r\n\nTo: a@host\r\n\r\n", "\nSubject: x\r\n\r\n", "Subject: x\r\nX\n"} {
+		for _, through := range []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.DataErrReader} {
+			got, err := io.ReadAll(server.Complete(through(strings.NewReader(in)), server.Completion{Hostname: "mail.example"}))
+			if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{Class: 5, Subject: 6}) {
+				t.Errorf("%q has become %q, %v", in, got, err)
+			}
+		}
 	}
 }
 
