@@ -58,10 +58,12 @@ type NextHop struct {
 // does not offer DSN, the Action is Relayed. After a reply of 5yz it is Failed, and so it is after an error without a reply that
 // is about the message or the connection that it needs, such as [ext.NeedError], [ext.TooLargeError], [ext.TLSError] and
 // MessageError of the package client: that is the outcome once there is no other host to be tried (RFC 8689 section 4.2.1).
-// After anything else it is Delayed; when time is up, the caller makes that Failed.
+// After anything else it is Delayed; when time is up, the caller makes that Failed, and leaves the Status: RFC 3464 section 2.3.3.
 //
-// Such an error tells the status by a method Status() proto.Status, which others can have too. The Comment then is a sentence
-// of ours: the text of the error may name files and addresses that are nobody else's business.
+// Such an error, and one of a connection, tells the status by a method Status() proto.Status, which others can have too. The
+// Comment then is a sentence of ours: the text of the error may name files and addresses that are nobody else's business. Of
+// an error that has no such method and is no reply, such as that of a lookup, nothing is known: who knows more sets Status, such as
+// to 4.4.3, and Comment.
 func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome {
 	o := Outcome{To: to, Remote: DNS(h.Host)}
 	var refused *proto.Error
@@ -72,17 +74,20 @@ func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome
 		o.Diagnostic = SMTP(reply)
 		o.Status = reply.Status
 	}
+	if refused != nil && refused.Code/100 != reply.Code/100 {
+		o.Status = refused.Status // 552 taken for 452 (RFC 5321 section 4.5.3.1.10)
+	}
 	var told interface{ Status() proto.Status }
 	switch {
 	case err == nil && h.Caps.Has("DSN"):
 	case err == nil:
 		o.Action = ext.Relayed
 	case errors.As(err, &told) && told.Status().Class == 4:
-		o.Action, o.Status = ext.Delayed, told.Status()
+		o.Action, o.Status, o.Comment = ext.Delayed, told.Status(), explain(err, told.Status())
 	case refused != nil && !refused.Permanent():
 		o.Action = ext.Delayed
 	case told != nil:
-		o.Action, o.Status, o.Comment = ext.Failed, told.Status(), explain(err)
+		o.Action, o.Status, o.Comment = ext.Failed, told.Status(), explain(err, told.Status())
 	case refused != nil:
 		o.Action = ext.Failed
 	default:
@@ -92,7 +97,7 @@ func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome
 }
 
 // explain returns in a few words of ASCII why a message could not be given to a server that has not refused it.
-func explain(err error) string {
+func explain(err error, status proto.Status) string {
 	var need *ext.NeedError
 	var large *ext.TooLargeError
 	var tls *ext.TLSError
@@ -105,6 +110,14 @@ func explain(err error) string {
 		return "the server offers " + need.Keyword + ", but not as the message needs it"
 	case errors.As(err, &tls):
 		return "the server has no TLS that can be trusted, which is required"
+	}
+	switch status { // RFC 3463 sections 3.5 and 3.6
+	case proto.Status{Class: 4, Subject: 4, Detail: 1}:
+		return "the server cannot be reached"
+	case proto.Status{Class: 4, Subject: 4, Detail: 2}:
+		return "the connection to the server was lost"
+	case proto.Status{Class: 4, Subject: 5, Detail: 3}:
+		return "the server does not take so much at a time"
 	}
 	return "the message could not be given to the server"
 }

@@ -121,7 +121,9 @@ func TestR09_Outcome(t *testing.T) {
 		{"an error alone", plain, proto.Reply{}, reply(554, "5.7.1").Err(), ext.Failed, "5.7.1", "554 5.7.1 text"},
 		{"for now", plain, reply(450, ""), reply(450, "").Err(), ext.Delayed, "4.0.0", "450 text"},
 		{"552 for too many", plain, reply(552, ""), reply(452, "").Err(), ext.Delayed, "4.0.0", "552 text"},
+		{"552 5.5.3 for too many", plain, reply(552, "5.5.3"), reply(452, "4.5.3").Err(), ext.Delayed, "4.5.3", "552 5.5.3 text"},
 		{"no connection", plain, proto.Reply{}, errors.New("secret"), ext.Delayed, "4.0.0", ""},
+		{"V05 no REQUIRETLS, wrapped", plain, proto.Reply{}, fmt.Errorf("to b: %w", &ext.NeedError{Keyword: "REQUIRETLS"}), ext.Failed, "5.7.30", ""},
 		{"no SMTPUTF8", plain, proto.Reply{}, &ext.NeedError{Keyword: "SMTPUTF8"}, ext.Failed, "5.6.7", ""},
 		{"no REQUIRETLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS"}, ext.Failed, "5.7.30", ""},
 		{"no TLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS", Err: errors.New("in clear")}, ext.Failed, "5.7.10", ""},
@@ -157,10 +159,15 @@ func TestR15_Status(t *testing.T) {
 		{ext.Delayed, "", "", "4.0.0"},
 		{ext.Delayed, "2.0.0", "550 x", "4.0.0"},
 		{ext.Delayed, "4.2.2", "", "4.2.2"},
+		{ext.Delayed, "5.5.3", "552 5.5.3 x", "4.0.0"},
 		{ext.Delivered, "", "", "2.0.0"},
 		{ext.Relayed, "2.1.9", "", "2.1.9"},
 		{ext.Relayed, "5.6.2", "", "5.6.2"}, // with loss (RFC 3464 section 2.3.3)
+		{ext.Relayed, "4.1.1", "", "2.0.0"},
+		{ext.Delivered, "5.1.1", "", "2.0.0"},
+		{ext.Delivered, "2.1.5", "", "2.1.5"},
 		{ext.Expanded, "", "", "2.0.0"},
+		{ext.Expanded, "4.2.1", "", "2.0.0"},
 	} {
 		st, _ := proto.ParseStatus(tt.status)
 		r := Recipient{Action: tt.action, Status: st, Diagnostic: Diagnostic{Type: "smtp", Text: tt.diagnostic}}

@@ -210,15 +210,24 @@ func (w *fieldWriter) recipient(r *Recipient) {
 
 // status returns the status code to be written for r.
 func (r *Recipient) status() proto.Status {
-	trouble := kindOf(r.Action) != ext.Delivered
-	if !r.Status.IsZero() && (!trouble || r.Status.Class != 2) {
+	kind := kindOf(r.Action)
+	fits := false
+	switch r.Status.Class {
+	case 2:
+		fits = kind == ext.Delivered
+	case 4:
+		fits = kind != ext.Delivered
+	case 5:
+		fits = kind != ext.Delayed && kind != ext.Delivered || r.Action == ext.Relayed // with a loss (RFC 3464 section 2.3.3)
+	}
+	if fits {
 		return r.Status
 	}
 	reply, _ := r.Diagnostic.Reply()
 	switch {
-	case !trouble:
+	case kind == ext.Delivered:
 		return proto.Status{Class: 2}
-	case r.Action == ext.Delayed || reply.Code/100 == 4:
+	case kind == ext.Delayed || reply.Code/100 == 4:
 		return proto.Status{Class: 4}
 	}
 	return proto.Status{Class: 5}

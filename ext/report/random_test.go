@@ -99,8 +99,11 @@ func (d dice) report() *Report {
 			p.Diagnostic = Diagnostic{d.one("smtp", "x-unix"), d.name() + " " + d.text(30)}
 			p.Localized = []Localized{{"de", d.name()}, {"zh-Hant", d.name()}}
 		}
-		if p.Action == ext.Delayed {
-			p.WillRetryUntil = d.time()
+		switch p.Action {
+		case ext.Delayed:
+			p.Status.Class, p.WillRetryUntil = 4, d.time()
+		case ext.Delivered, ext.Relayed, ext.Expanded:
+			p.Status.Class = 2
 		}
 		r.Recipients = append(r.Recipients, p)
 	}

@@ -52,9 +52,10 @@ type Recipient struct {
 	Final ext.OriginalRecipient
 	// Action is in lower case. One that was read may be none of those that ext has.
 	Action ext.Action
-	// Status says why. Where it is zero, or of class 2 for a recipient whom the message has not reached, [Compose] puts
-	// the code that says no more than the class: 5.0.0, or 4.0.0 if the message is delayed or the last reply was 4yz
-	// (RFC 3461 section 6.3). One that could not be read is zero.
+	// Status says why. Where its class is not one for Action, [Compose] puts the code that says no more than the class: 2.0.0 for
+	// a recipient whom the message has reached, otherwise 5.0.0, or 4.0.0 if the message is delayed or the last reply was
+	// 4yz (RFC 3461 section 6.3). Failed goes with 4 and 5, Delayed with 4, Relayed with 2 and 5 and the others with
+	// 2. One that could not be read is zero.
 	Status proto.Status
 	// Comment is what follows the status code in parentheses, for people.
 	Comment string
