@@ -45,7 +45,8 @@ func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]ru
 		for _, u := range r.uses {
 			if u.Values == nil || p.Values == nil || u.Optional != p.Optional {
 				return nil, fmt.Errorf("smtp: the %s parameter %s is defined by both %s and %s: use one of them, "+
-					"or give both a list of Values", verb, p.Key, s.list[u.ext].Keyword, name)
+					"or another key; they can share it if both have Values, and both or none are Optional",
+					verb, p.Key, s.list[u.ext].Keyword, name)
 			}
 		}
 		r.uses = append(r.uses, use{p, ext})

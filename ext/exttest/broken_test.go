@@ -94,7 +94,7 @@ var broken = []struct {
 }{
 	{"keyword", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Keyword = "x_sound"
-	}, "is not an EHLO keyword", "RFC 5321 section 2.2.2"},
+	}, "is not an EHLO keyword", "RFC 5321 section 4.1.1.1"},
 	{"verb of another", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Verbs[0].Name = "VRFY"
 	}, "defined by both", "RFC 5321 section 2.2.2"},
@@ -275,6 +275,9 @@ var broken = []struct {
 			return x.Handover(ctx, proto.Reply{Code: 220}, func(context.Context, net.Conn) (net.Conn, error) { return nil, nil })
 		})
 	}, "Handover sends the reply 220", "RFC 5321 section 4.2.1"},
+	{"Serve does not return, whoever calls", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Serve = func(context.Context, ext.Exchange) error { <-stuck; return nil }
+	}, "Serve does not return", "RFC 5321 section 4.2"},
 	{"Serve does not return", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Serve = serve(func(context.Context, ext.Exchange) error { <-stuck; return nil })
 	}, "has no reply", "RFC 5321 section 4.2"},
@@ -316,7 +319,7 @@ var broken = []struct {
 			}
 			return nil
 		}
-	}, "does not accept what the client sends", "RFC 5321 section 2.2.1"},
+	}, "does not accept what the client sends", "its server accepts"},
 	{"Bound panics", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Bound = func(d ext.Dialogue) ext.ServerLimits {
 			args, _ := d.Caps().Args("XSOUND")
@@ -342,7 +345,7 @@ var broken = []struct {
 			e.Mail = e.Mail.Set("XID", "none")
 			return nil
 		}
-	}, "does not accept what the client sends", "RFC 5321 section 2.2.1"},
+	}, "does not accept what the client sends", "its server accepts"},
 	{"Prepare in place", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
 			if !e.Mail.Has("XID") {
@@ -359,6 +362,20 @@ var broken = []struct {
 			return nil
 		}
 	}, "modifies the parameters that the caller gave", "Prepare may add parameters"},
+	{"Prepare changes a recipient", func(e *ext.Extension, sample *exttest.Sample) {
+		e.Rcpt[0] = ext.Param{Key: "XPAYER", Length: len(" XPAYER=RCPT"), Values: []string{"ME", "RCPT"}}
+		sample.Rcpt = []string{"XPAYER=ME"}
+		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
+			for _, r := range e.To {
+				for i := range r.Params {
+					if r.Params[i].Key == "XPAYER" {
+						r.Params[i].Value = "RCPT"
+					}
+				}
+			}
+			return nil
+		}
+	}, "modifies the parameters that the caller gave", "Prepare may add parameters"},
 	{"Prepare drops recipients", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
 			e.To = e.To[:min(1, len(e.To))]
@@ -370,7 +387,7 @@ var broken = []struct {
 			_, err := d.Do(ctx, "XTELL", "")
 			return err
 		}
-	}, "cannot connect to a server of the same extension", "RFC 5321 section 2.2.1"},
+	}, "cannot connect to a server of the same extension", "its server accepts"},
 	{"sessions share", func(e *ext.Extension, _ *exttest.Sample) {
 		var busy atomic.Int64
 		gate := make(chan struct{}, 1)

@@ -13,6 +13,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
+const ruleEnds = "package exttest: what the client of an extension sends, its server accepts"
+
 const ruleAddition = "ext.Extension: Prepare may add parameters to the envelope, or refuse the message"
 
 // client has the real client use the extension, with servers that offer it and with others.
@@ -104,7 +106,7 @@ func (s *suite) withOffer(st *stage) {
 		told, sent := &record{}, []string{}
 		c, leave, err := st.connect(st.list, told, &sent)
 		if err != nil {
-			s.broken(ruleService, "a client cannot connect to a server of the same extension, having sent %q: %v", sent, err)
+			s.broken(ruleEnds, "a client cannot connect to a server of the same extension, having sent %q: %v", sent, err)
 			return
 		}
 		what := write(m.Mail)
@@ -119,7 +121,7 @@ func (s *suite) withOffer(st *stage) {
 			return
 		}
 		if err != nil {
-			s.broken(ruleService, "the server does not accept what the client sends for a message with %q: %v; it sent %q",
+			s.broken(ruleEnds, "the server does not accept what the client sends for a message with %q: %v; it sent %q",
 				what, err, sent)
 			continue
 		}

@@ -3,6 +3,7 @@ package exttest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -115,11 +116,15 @@ type flaw struct {
 }
 
 func (f *flaw) Error() string {
-	more := ""
-	if n := len(f.others); n > 0 {
-		more = fmt.Sprintf("; and %d more like it", n)
+	text := f.text
+	// An error of the library may name the rule itself.
+	if i := strings.LastIndexByte(text, '('); !strings.HasPrefix(text[max(i, 0):], "(RFC ") || !strings.HasSuffix(text, ")") {
+		text += " (" + f.rule + ")"
 	}
-	return fmt.Sprintf("%s (%s)%s", f.text, f.rule, more)
+	if n := len(f.others); n > 0 {
+		text += fmt.Sprintf("; and %d more like it", n)
+	}
+	return text
 }
 
 // broken records that a rule was broken. The rule is an RFC section, or what else it follows from.

@@ -117,7 +117,11 @@ func (b *barrage) unknown() {
 		return
 	}
 	for _, args := range append(slices.Clone(b.said), "", "x") {
-		if a, ok := b.once(st, args); ok && a.code < 400 {
+		a, ok := b.once(st, args)
+		if !b.s.sound() {
+			return
+		}
+		if ok && a.code < 400 {
 			b.s.broken(ruleCommand, "%s is answered %v %v, where the extension is not on offer: have Serve return "+
 				"502, since it is called there too", clip(with(b.v.Name, args)), a, st)
 		}
@@ -137,6 +141,9 @@ func (b *barrage) promise() {
 		var reply answer
 		for _, args := range list {
 			a, ok := b.once(st, args)
+			if !b.s.sound() {
+				return
+			}
 			if !ok {
 				continue
 			}
@@ -165,7 +172,20 @@ func (b *barrage) once(st *stage, args string) (a answer, ok bool) {
 		return answer{}, false
 	}
 	t.say(text)
-	return t.hear(), true
+	if a = t.hear(); a.code == 0 {
+		b.silent(clip(with(b.v.Name, args)), t)
+		return a, false
+	}
+	return a, true
+}
+
+// silent records that there was no reply.
+func (b *barrage) silent(what string, t *talk) {
+	how := "the connection ends"
+	if t.late {
+		how = "Serve does not return"
+	}
+	b.s.broken(ruleReply, "%s has no reply, although every command has exactly one: %s", what, how)
 }
 
 // A step leads from one state to the next.
@@ -302,11 +322,7 @@ func (b *barrage) say(name, args string, in proto.State) (first answer, ok bool)
 		a = t.ask("*")
 	}
 	if a.code == 0 {
-		how := "the connection ends"
-		if t.late {
-			how = "nothing is said"
-		}
-		b.s.broken(ruleReply, "%s has no reply, although every command has exactly one: %s", what, how)
+		b.silent(what, t)
 		return first, true
 	}
 	if n := row.Replies; n != nil {
