@@ -111,8 +111,10 @@ func TestOutcomeUnsent(t *testing.T) {
 	}{
 		"too large": {func(m *client.Message) { m.Body = strings.NewReader(strings.Repeat("x\r\n", 1<<19)) }, "5.3.4",
 			"the message has 1572864 octets, and the server accepts 1048576 at most"},
-		"the body":   {func(m *client.Message) { m.Body = iotest.ErrReader(errors.New("secret")) }, "5.6.0", "the message could not be given to the server"},
-		"an address": {func(m *client.Message) { m.To[0].Address.Local = "a\nb" }, "5.6.0", "the message could not be given to the server"},
+		"the body":                {func(m *client.Message) { m.Body = iotest.ErrReader(errors.New("secret")) }, "5.6.0", "the message could not be given to the server"},
+		"S15 UTF-8 in the header": {func(m *client.Message) { m.Need = ext.UTF8 }, "5.6.9", "the server does not offer SMTPUTF8, which the message needs"},
+		"V05 no REQUIRETLS":       {func(m *client.Message) { m.Mail = ext.AddRequireTLS(nil) }, "5.7.30", "the server does not offer REQUIRETLS, which the message needs"},
+		"an address":              {func(m *client.Message) { m.To[0].Address.Local = "a\nb" }, "5.6.0", "the message could not be given to the server"},
 	} {
 		c, err := dial(t.Context())
 		if err != nil {
