@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -71,8 +72,7 @@ func (c *Client) load(d *delivery) error {
 		return &MessageError{What: "reading the body", Err: err}
 	}
 	d.verb = c.set.Chunk(c.offer)
-	env := ext.Envelope{From: d.m.From, Mail: d.m.Mail, To: append([]ext.Recipient(nil), d.m.To...), Need: d.m.Need,
-		Verified: c.Verified()}
+	env := c.newEnvelope(d.m)
 	d.binary = d.m.Need&ext.Binary != 0 || c.set.Binary(c.offer, d.m.Mail)
 	if d.binary {
 		env.Need |= ext.Binary
@@ -99,6 +99,17 @@ func unprepared(err error) error {
 		return err
 	}
 	return &MessageError{What: "the message", Err: err}
+}
+
+// newEnvelope returns the envelope of m for the extensions, which may change what they like of it.
+func (c *Client) newEnvelope(m *Message) ext.Envelope {
+	env := ext.Envelope{
+		From: m.From, Mail: slices.Clone(m.Mail), To: slices.Clone(m.To), Size: -1, Need: m.Need, Verified: c.Verified(),
+	}
+	for i := range env.To {
+		env.To[i].Params = slices.Clone(env.To[i].Params)
+	}
+	return env
 }
 
 // measure finds out what the body needs.

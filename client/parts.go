@@ -222,8 +222,7 @@ func everyone(m *Message) []int32 {
 
 // vet finds an address or a parameter that cannot be sent.
 func (c *Client) vet(m *Message) error {
-	env := ext.Envelope{From: m.From, Mail: m.Mail, To: append([]ext.Recipient(nil), m.To...), Size: -1, Need: m.Need,
-		Verified: c.Verified()}
+	env := c.newEnvelope(m)
 	if err := c.set.Prepare(c.offer, c.caps, &env); err != nil {
 		return err
 	}
