@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"strings"
 
 	"smtpkit.example/smtp/proto"
@@ -176,29 +174,13 @@ func temporary(err error) bool {
 	if _, ok := errors.AsType[*ProtocolError](err); ok {
 		return true // RFC 5321 section 3.8: as if 451 had been received
 	}
-	_, lost := errors.AsType[*LostError](err)
-	return lost || ofNetwork(err)
-}
-
-// ofNetwork reports whether err is of the network, in a TLS handshake for instance or on the way to a source of credentials, and
-// not of what is at the other end of it.
-func ofNetwork(err error) bool {
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		return e.Temporary()
+	if e, ok := errors.AsType[interface {
+		error
+		Status() proto.Status
+	}](err); ok {
+		return e.Status().Class == 4
 	}
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		return e.Op != "remote error" // an alert of TLS
-	}
-	for _, cause := range []error{
-		context.Canceled, context.DeadlineExceeded, os.ErrDeadlineExceeded,
-		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed,
-	} {
-		if errors.Is(err, cause) {
-			return true
-		}
-	}
-	e, ok := errors.AsType[net.Error](err)
-	return ok && e.Timeout()
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // cause is the text of err as part of a longer one.

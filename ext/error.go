@@ -3,6 +3,9 @@ package ext
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
+	"os"
 	"strings"
 
 	"smtpkit.example/smtp/proto"
@@ -61,8 +64,38 @@ func (e *TLSError) Error() string { return "smtp: TLS: " + cause(e.Err) }
 func (e *TLSError) Unwrap() error { return e.Err }
 
 // Status returns the status code by which the sender of a message is told, should no server with TLS take it: 5.7.10
-// (RFC 8689 section 4.2.1).
-func (e *TLSError) Status() proto.Status { return proto.Status{Class: 5, Subject: 7, Detail: 10} }
+// (RFC 8689 section 4.2.1). It is 4.4.2 if the connection
+// broke, and 4.7.10 if the server said that it may do so later.
+func (e *TLSError) Status() proto.Status {
+	if r, ok := errors.AsType[*proto.Error](e.Err); ok && r.Temporary() {
+		return proto.Status{Class: 4, Subject: 7, Detail: 10}
+	}
+	if ofNetwork(e.Err) {
+		return proto.Status{Class: 4, Subject: 4, Detail: 2}
+	}
+	return proto.Status{Class: 5, Subject: 7, Detail: 10}
+}
+
+// ofNetwork reports whether err is of the network, in a handshake or on the way to a source of credentials, and not of what is
+// at the other end of it.
+func ofNetwork(err error) bool {
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		return e.Temporary()
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e.Op != "remote error" // an alert of TLS
+	}
+	for _, cause := range []error{
+		context.Canceled, context.DeadlineExceeded, os.ErrDeadlineExceeded,
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed,
+	} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
 
 // An AuthError is why a client gave up a session in which it could not authenticate.
 type AuthError struct {
@@ -97,7 +130,7 @@ func (e *AuthError) Status() proto.Status {
 	}](e.Err); ok {
 		return s.Status()
 	}
-	if errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded) {
+	if ofNetwork(e.Err) {
 		other.Class = 4
 	}
 	return other

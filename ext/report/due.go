@@ -108,7 +108,7 @@ func explain(err error, status proto.Status) string {
 		return "the server does not offer " + need.Keyword + ", which the message needs"
 	case errors.As(err, &need) && need.Keyword != "":
 		return "the server offers " + need.Keyword + ", but not as the message needs it"
-	case errors.As(err, &tls):
+	case errors.As(err, &tls) && status.Subject == 7:
 		return "the server has no TLS that can be trusted, which is required"
 	}
 	switch status { // RFC 3463 sections 3.5 and 3.6
