@@ -6,6 +6,9 @@
 //   - [smtpkit.example/smtp/ext/exttest] tests extensions, for those who write one.
 //   - [smtpkit.example/smtp/ext/report] makes and reads delivery status notifications, for relays and for senders of bulk mail.
 //   - [smtpkit.example/smtp/proto] is the engine that both ends share: addresses, parameters, replies, and the state machine.
+//   - [smtpkit.example/smtp/server/proxyproto] reads the header of a proxy in front of a server.
+//   - [smtpkit.example/smtp/client/clienttest] and [smtpkit.example/smtp/proto/prototest] are for tests: a server that follows a
+//     script, and dialogues played at every cut.
 //   - examples holds programs to copy from: quickstart, receive, send, and an extension of one's own.
 //
 // Packages import each other in one direction: server and client import ext, which imports proto. A program that only

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -93,6 +94,39 @@ func (e *MessageError) Unwrap() error { return e.Err }
 // would be wrong of all recipients but one.
 func (e *MessageError) Status() proto.Status { return proto.Status{Class: 5, Subject: 6} }
 
+// A LimitError means that a recipient was not offered to the server, or a message not begun, since the server takes only so
+// many at once, and that there was no other transaction or connection for it. It is temporary.
+type LimitError struct {
+	Limits ext.ServerLimits // what the server has said; zero if it has said nothing
+	Err    error            // why there was no other transaction or connection
+}
+
+func (e *LimitError) Error() string {
+	var what []string
+	for _, l := range []struct {
+		n    int
+		what string
+	}{
+		{e.Limits.MailMax, "%d messages over a connection"},
+		{e.Limits.RcptMax, "%d recipients in a transaction"},
+		{e.Limits.RcptDomainMax, "recipients of %d domains over a connection"},
+	} {
+		if l.n > 0 {
+			what = append(what, fmt.Sprintf(l.what, l.n))
+		}
+	}
+	if what == nil {
+		return "smtp: this was not offered to the server: " + cause(e.Err)
+	}
+	return "smtp: the server takes " + strings.Join(what, ", ") + ", and this was not offered to it: " + cause(e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// Status returns the status code by which the sender of the message is told of the delay: 4.5.3 (RFC 3463 section 3.6).
+func (e *LimitError) Status() proto.Status { return proto.Status{Class: 4, Subject: 5, Detail: 3} }
+
 // A SendError means that a message did not get to all of its recipients. Result tells about each one.
 type SendError struct {
 	Result *Result
@@ -136,8 +170,8 @@ func (e *SendError) Error() string {
 func (e *SendError) Unwrap() error { return e.Err }
 
 // SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers
-// it once; see Message.Body for the content. It is false for nil: there is nothing to retry. Whether another attempt has better prospects is for [Temporary]
-// to say.
+// it once; see Message.Body for the content. It is false for nil: there is nothing to retry. Whether another attempt has
+// better prospects is for [Temporary] to say.
 func SafeToRetry(err error) bool {
 	if err == nil {
 		return false

@@ -4,32 +4,17 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 )
 
 // TestMain fails if a test leaves a goroutine behind.
-func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	// A goroutine that has nothing left to do may still have to be scheduled to find out.
-	for limit := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(limit); {
-		runtime.Gosched()
-	}
-	if n := runtime.NumGoroutine(); n > before && code == 0 {
-		buf := make([]byte, 1<<20)
-		fmt.Fprintf(os.Stderr, "%d goroutines are left, %d at the beginning:\n%s", n, before, buf[:runtime.Stack(buf, true)])
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { prototest.Main(m) }
 
 const host = clienttest.Hostname + ":25"
 

@@ -3,43 +3,12 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
-
-// A LimitError means that a recipient was not offered to the server, or a message not begun, since the server has said that it
-// does not take so many, and that there was no other transaction or connection for it. It is temporary.
-type LimitError struct {
-	Limits ext.ServerLimits // what the server has said
-	Err    error            // why there was no other transaction or connection
-}
-
-func (e *LimitError) Error() string {
-	var what []string
-	for _, l := range []struct {
-		n    int
-		what string
-	}{
-		{e.Limits.MailMax, "%d messages over a connection"},
-		{e.Limits.RcptMax, "%d recipients in a transaction"},
-		{e.Limits.RcptDomainMax, "recipients of %d domains over a connection"},
-	} {
-		if l.n > 0 {
-			what = append(what, fmt.Sprintf(l.what, l.n))
-		}
-	}
-	return "smtp: the server takes " + strings.Join(what, ", ") + ", and this was not offered to it: " + cause(e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *LimitError) Unwrap() error { return e.Err }
-
-// Status returns the status code by which the sender of the message is told of the delay: 4.5.3 (RFC 3463 section 3.6).
-func (e *LimitError) Status() proto.Status { return proto.Status{Class: 4, Subject: 5, Detail: 3} }
 
 // Why what is beyond a limit cannot be sent.
 var (

@@ -121,13 +121,7 @@ func TestW14_XclientForgets(t *testing.T) {
 	w := &witness{}
 	list := append(ext.Default(), ext.XCLIENT(netip.MustParsePrefix("127.0.0.1/32")))
 	addr := listening(t, w, server.Options{Extensions: list, AllowInsecureAuth: true})
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	p := &talker{t: t, nc: nc}
-	p.expect("220 ")
+	p := newTalker(t, addr)
 	p.say("EHLO proxy.example", "250")
 	p.say("AUTH PLAIN AGFsaWNlAHNlY3JldCBvZiBhbGljZQ==", "235 ")
 	p.say("XCLIENT ADDR=198.51.100.2 HELO=h.example", "220 mail.example ESMTP")
@@ -150,22 +144,13 @@ func TestW14_XclientThenTLS(t *testing.T) {
 	ours.ServerName = "mail.example"
 	list := append(ext.Default(), ext.XCLIENT(netip.MustParsePrefix("127.0.0.1/32")))
 	addr := listening(t, w, server.Options{Extensions: list, TLSConfig: theirs})
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	p := &talker{t: t, nc: nc}
-	p.expect("220 ")
+	p := newTalker(t, addr)
 	p.say("XCLIENT ADDR=198.51.100.2 NAME=h.example HELO=h.example LOGIN=mallory PROTO=ESMTP", "220 ")
 	p.say("EHLO proxy.example", "250")
 	p.say("STARTTLS", "220 ")
-	p.nc = tls.Client(nc, ours)
+	p.nc = tls.Client(p.nc, ours)
 	p.say("EHLO proxy.example", "250")
-	p.say("MAIL FROM:<a@b.example>", "250 ")
-	p.say("RCPT TO:<c@d.example>", "250 ")
-	p.say("DATA", "354 ")
-	p.say(".", "250 ")
+	p.deliver()
 	want := ext.Origin{Addr: "198.51.100.2", Name: "h.example"}
 	if got := w.seen[0]; got.identity != "" || got.remote != "198.51.100.2:0" || *got.origin != want {
 		t.Errorf("the message came from %+v of %+v", got, got.origin)
@@ -186,13 +171,7 @@ func TestW14_XclientNotListed(t *testing.T) {
 	if err == nil || c.Caps().Has("XCLIENT") || c.Caps().Has("XFORWARD") {
 		t.Errorf("XCLIENT: %v, offered %v", err, c.Caps())
 	}
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	p := &talker{t: t, nc: nc}
-	p.expect("220 ")
+	p := newTalker(t, addr)
 	p.say("EHLO x.example", "250")
 	p.say("XCLIENT ADDR=127.0.0.1 LOGIN=admin", "550 5.7.1 ")
 	p.say("XFORWARD ADDR=127.0.0.1", "550 5.7.1 ")
@@ -239,6 +218,28 @@ type talker struct {
 	t    *testing.T
 	nc   net.Conn
 	text string
+}
+
+// newTalker returns a talker who has been greeted by the server at addr.
+func newTalker(t *testing.T, addr string) *talker {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	p := &talker{t: t, nc: nc}
+	p.expect("220 ")
+	return p
+}
+
+// deliver says all of a message.
+func (p *talker) deliver() {
+	p.t.Helper()
+	p.say("MAIL FROM:<a@b.example>", "250 ")
+	p.say("RCPT TO:<c@d.example>", "250 ")
+	p.say("DATA", "354 ")
+	p.say(".", "250 ")
 }
 
 func (p *talker) say(line, want string) {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -330,16 +329,10 @@ func (*divided) DataEach(context.Context, io.Reader, func(int, error)) error { r
 func inTLS(t *testing.T, list []ext.Extension) *talker {
 	t.Helper()
 	theirs, ours := ownTLS(t)
-	nc, err := net.Dial("tcp", listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, MaxErrors: -1}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { nc.Close() })
-	p := &talker{t: t, nc: nc}
-	p.expect("220 ")
+	p := newTalker(t, listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, MaxErrors: -1}))
 	p.say(ehlo, "250")
 	p.say("STARTTLS", "220 ")
-	p.nc = tls.Client(nc, ours)
+	p.nc = tls.Client(p.nc, ours)
 	p.say(ehlo, "250")
 	return p
 }
