@@ -200,10 +200,13 @@ def requiretls(bench, ends, secure):
     if secure:
         message, _ = server.message()
         check(message["params"], REQUIRETLS="")
+    else:
+        has(server.take()["dialogue"], "S: 555 5.5.4")
 
 
 def limits(ends):
     """No peer of Debian's knows LIMITS: to one that asks for more than there is, the replies say so."""
+    ends.limited.mark()
     with smtplib.SMTP("127.0.0.1", ends.limited.smtp, timeout=60) as s:
         s.ehlo("client.example")
         if s.esmtp_features.get("limits") != "RCPTMAX=2 MAILMAX=1 RCPTDOMAINMAX=1":
@@ -214,6 +217,9 @@ def limits(ends):
         code, text = s.mail(FROM)
         if code != 421 or not text.startswith(b"4.7.0 "):
             raise Failure(f"{code} {text}")
+    message, record = ends.limited.message()  # which the next case must not take for its own
+    check(message, to=only("bert@receive.example"))
+    has(record["dialogue"], "S: 452 4.5.3", "S: 421 4.7.0")
 
 
 def limits_by_postfix(ends, system):
