@@ -142,7 +142,7 @@ func TestUnprepared(t *testing.T) {
 
 // TestStatus checks by which status codes senders are told of errors (RFC 3463).
 func TestStatus(t *testing.T) {
-	no := &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}}
+	no := &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}}
 	for _, tt := range []struct {
 		err  interface{ Status() proto.Status }
 		want string
@@ -335,7 +335,7 @@ func TestPredicates(t *testing.T) {
 		res := &Result{}
 		var first error
 		for _, err := range errs {
-			res.Recipients = append(res.Recipients, RecipientResult{Err: err})
+			res.Recipients = append(res.Recipients, proto.Outcome{Err: err})
 			if first == nil {
 				first = err
 			}

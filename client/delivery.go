@@ -47,9 +47,9 @@ type delivery struct {
 }
 
 func newDelivery(m *Message) *delivery {
-	d := &delivery{m: m, res: &Result{Recipients: make([]RecipientResult, len(m.To))}, fates: make([]fate, len(m.To))}
+	d := &delivery{m: m, res: &Result{Recipients: make([]proto.Outcome, len(m.To))}, fates: make([]fate, len(m.To))}
 	for i := range m.To {
-		d.res.Recipients[i].Address = m.To[i].Address
+		d.res.Recipients[i].Recipient = m.To[i]
 	}
 	return d
 }
@@ -248,9 +248,9 @@ func (d *delivery) answeredRcpt(i int, r proto.Reply, verb string) {
 	}
 	if r.Code == 552 {
 		// It once was the code for too many recipients, and is to be taken for 452 (RFC 5321 section 4.5.3.1.10).
-		res.Err = &proto.Error{Code: 452, Status: proto.Status{Class: 4, Subject: 5, Detail: 3}, Verb: verb, Err: err}
+		res.Err = &proto.Error{Code: 452, Status: proto.Status{4, 5, 3}, Verb: verb, Err: err}
 	}
-	if r.Code == 552 || r.Code == 452 && (r.Status.IsZero() || r.Status.Subject == 5 && r.Status.Detail == 3) {
+	if r.Code == 552 || r.Code == 452 && (r.Status.IsZero() || r.Status[1] == 5 && r.Status[2] == 3) {
 		d.later = append(d.later, int32(i))
 	}
 }
@@ -376,7 +376,7 @@ func (d *delivery) done() bool {
 }
 
 // refusedWhole reports whether the server has refused the message, and not just recipients, and returns what it said.
-func (d *delivery) refusedWhole(p proto.Protocol) (RecipientResult, bool) {
+func (d *delivery) refusedWhole(p proto.Protocol) (proto.Outcome, bool) {
 	all := d.res.Recipients
 	switch {
 	case d.sender != nil:
@@ -391,7 +391,7 @@ func (d *delivery) refusedWhole(p proto.Protocol) (RecipientResult, bool) {
 		r := all[d.good[0]]
 		return r, r.Err != nil
 	}
-	return RecipientResult{}, false
+	return proto.Outcome{}, false
 }
 
 // outcome returns the result, with a *SendError unless every recipient got the message. The body is put back to where it began,

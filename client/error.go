@@ -32,8 +32,8 @@ func (e *closedError) Unwrap() error        { return e.reason }
 func (e *closedError) Status() proto.Status { return badConnection }
 
 var (
-	noAnswer      = proto.Status{Class: 4, Subject: 4, Detail: 1} // RFC 3463 section 3.5
-	badConnection = proto.Status{Class: 4, Subject: 4, Detail: 2} // likewise
+	noAnswer      = proto.Status{4, 4, 1} // RFC 3463 section 3.5
+	badConnection = proto.Status{4, 4, 2} // likewise
 )
 
 // A LostError means that the connection could not be made, broke, or was given up because the server took too long or the
@@ -92,7 +92,7 @@ func (e *MessageError) Unwrap() error { return e.Err }
 
 // Status returns the status code by which the sender of the message is told: 5.6.0 (RFC 3463 section 3.7). One about an address
 // would be wrong of all recipients but one.
-func (e *MessageError) Status() proto.Status { return proto.Status{Class: 5, Subject: 6} }
+func (e *MessageError) Status() proto.Status { return proto.Status{5, 6, 0} }
 
 // A LimitError means that a recipient was not offered to the server, or a message not begun, since the server takes only so
 // many at once, and that there was no other transaction or connection for it. It is temporary.
@@ -125,7 +125,7 @@ func (e *LimitError) Error() string {
 func (e *LimitError) Unwrap() error { return e.Err }
 
 // Status returns the status code by which the sender of the message is told of the delay: 4.5.3 (RFC 3463 section 3.6).
-func (e *LimitError) Status() proto.Status { return proto.Status{Class: 4, Subject: 5, Detail: 3} }
+func (e *LimitError) Status() proto.Status { return proto.Status{4, 5, 3} }
 
 // A SendError means that a message did not get to all of its recipients. Result tells about each one.
 type SendError struct {
@@ -212,7 +212,7 @@ func temporary(err error) bool {
 		error
 		Status() proto.Status
 	}](err); ok {
-		return e.Status().Class == 4
+		return e.Status().Class() == 4
 	}
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

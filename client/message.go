@@ -16,7 +16,7 @@ type Message struct {
 	// Mail are parameters for the MAIL command beyond those that the extensions add by themselves.
 	Mail proto.Params
 	// To are the recipients, at least one, with the parameters of each RCPT command.
-	To []ext.Recipient
+	To []proto.Recipient
 	// Body is the content: header, an empty line, and text. Nil is empty content. It is read by the goroutine that
 	// sends, in blocks, once; a CR or LF that is not part of a CRLF becomes one unless the content is binary. If it is
 	// an io.Seeker and more than a block long, it is read twice, the first time to learn its size and whether it
@@ -36,7 +36,7 @@ type Message struct {
 // NewMessage returns a message from addresses as strings. An empty from is the null reverse-path. The error is a
 // *MessageError that names the address which is not one.
 func NewMessage(from string, to []string, body io.Reader) (*Message, error) {
-	m := &Message{To: make([]ext.Recipient, len(to)), Body: body}
+	m := &Message{To: make([]proto.Recipient, len(to)), Body: body}
 	var err error
 	if from != "" {
 		if m.From, err = proto.ParseAddress(from); err != nil {
@@ -53,8 +53,8 @@ func NewMessage(from string, to []string, body io.Reader) (*Message, error) {
 
 // A Result is what became of a message.
 type Result struct {
-	// Recipients tell what became of each recipient, in the order of Message.To.
-	Recipients []RecipientResult
+	// Recipients are the outcomes for the recipients, in the order of Message.To.
+	Recipients []proto.Outcome
 	// Reply is the reply to the content, zero if there was none. It often has the name that the server has given to
 	// the message. In LMTP it is that for the last recipient.
 	Reply proto.Reply
@@ -69,19 +69,4 @@ func (r *Result) Sent() int {
 		}
 	}
 	return n
-}
-
-// A RecipientResult is what became of one recipient.
-type RecipientResult struct {
-	Address proto.Address
-	// Rcpt is the reply to RCPT; zero if there was none, and if MAIL was refused. Its text may have what an extension
-	// tells of the recipient in it; see ext.ReadContent.
-	Rcpt proto.Reply
-	// Reply is the reply that decided: that to RCPT if it was refused, otherwise that to the content. It is zero if
-	// there was none.
-	Reply proto.Reply
-	// Err is nil if the server has taken responsibility for the message to this recipient. Otherwise it is a *proto.Error
-	// if the server refused, whose Verb tells what, or another error of this package or of package ext. When a server
-	// ran out of room for recipients and said 552, the error has the code 452 (RFC 5321 section 4.5.3.1.10).
-	Err error
 }

@@ -156,13 +156,13 @@ func TestOptions(t *testing.T) {
 
 // TestErrors checks the text of errors: one "smtp: " at the beginning, and what happened to what.
 func TestErrors(t *testing.T) {
-	refused := &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "no", Verb: "RCPT"}
+	refused := &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "no", Verb: "RCPT"}
 	to, err := proto.ParseAddress("c@d.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	some := &Result{Recipients: []RecipientResult{{Address: to, Err: refused}, {}}}
-	more := &Result{Recipients: []RecipientResult{{}, {Address: to, Err: refused}, {Err: refused}}}
+	some := &Result{Recipients: []proto.Outcome{{Recipient: proto.Recipient{Address: to}, Err: refused}, {}}}
+	more := &Result{Recipients: []proto.Outcome{{}, {Recipient: proto.Recipient{Address: to}, Err: refused}, {Err: refused}}}
 	for _, tt := range []struct {
 		err  error
 		want string

@@ -83,7 +83,7 @@ func (m *moreDomains) admit(d proto.Domain) bool {
 
 // pick divides left, which are places in to, into those that the server takes in the next transaction and those that it does
 // not. If most is not 0, it is how many there can be.
-func (c *Client) pick(to []ext.Recipient, left []int32, most int) (some, rest []int32) {
+func (c *Client) pick(to []proto.Recipient, left []int32, most int) (some, rest []int32) {
 	b := c.bounds
 	if c.spent() {
 		return nil, left
@@ -206,7 +206,7 @@ func (p *parts) send(ctx context.Context) (*Result, error) {
 			break
 		}
 		part := *p.m
-		part.To = make([]ext.Recipient, len(some))
+		part.To = make([]proto.Recipient, len(some))
 		for i, at := range some {
 			part.To[i] = p.m.To[at]
 		}

@@ -15,7 +15,7 @@ func TestQ06_StatusCodes(t *testing.T) {
 		offer []string
 		first proto.Reply
 	}{
-		{[]string{"ENHANCEDSTATUSCODES"}, proto.Reply{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "no\nsuch user"}},
+		{[]string{"ENHANCEDSTATUSCODES"}, proto.Reply{Code: 550, Status: proto.Status{5, 1, 1}, Text: "no\nsuch user"}},
 		{nil, proto.Reply{Code: 550, Text: "5.1.1 no\n5.1.1 such user"}},
 	} {
 		c := dial(t, nil, hello(tt.offer...)+refused)

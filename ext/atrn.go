@@ -61,10 +61,10 @@ var (
 func serveAtrn(ctx context.Context, x Exchange) error {
 	r, ok := As[Reverser](x.Session())
 	if !ok {
-		return &proto.Error{Code: 502, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "No mail is kept for relay on demand here"}
+		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "No mail is kept for relay on demand here"}
 	}
 	if x.Identity() == "" {
-		return &proto.Error{Code: 530, Status: proto.Status{Class: 5, Subject: 7}, Text: "Authentication required"}
+		return &proto.Error{Code: 530, Status: proto.Status{5, 7, 0}, Text: "Authentication required"}
 	}
 	domains, err := parseDomains(x.Args())
 	if err != nil {
@@ -73,16 +73,16 @@ func serveAtrn(ctx context.Context, x Exchange) error {
 	send, err := r.Reverse(ctx, domains)
 	switch {
 	case errors.Is(err, ErrNoMail):
-		return &proto.Error{Code: 453, Status: proto.Status{Class: 4, Subject: 2}, Text: "You have no mail"}
+		return &proto.Error{Code: 453, Status: proto.Status{4, 2, 0}, Text: "You have no mail"}
 	case errors.Is(err, ErrNotYours):
 		// Temporary, as the RFC has it, although it may be for ever.
-		return &proto.Error{Code: 450, Status: proto.Status{Class: 4, Subject: 7, Detail: 1}, Text: "ATRN request refused"}
+		return &proto.Error{Code: 450, Status: proto.Status{4, 7, 1}, Text: "ATRN request refused"}
 	case err != nil:
 		return err
 	case send == nil:
 		return errors.New("smtp: the session returned neither a function for ATRN nor an error")
 	}
-	reversing := proto.Reply{Code: 250, Status: proto.Status{Class: 2}, Text: "OK, now reversing the connection"}
+	reversing := proto.Reply{Code: 250, Status: proto.Status{2, 0, 0}, Text: "OK, now reversing the connection"}
 	return x.Surrender(ctx, reversing, send)
 }
 

@@ -32,13 +32,13 @@ func (u *users) Authenticate(_ context.Context, user, password string) error {
 	case user == "down":
 		return errDatabase
 	case user == "busy":
-		return fmt.Errorf("wrapped: %w", &proto.Error{Code: 454, Status: proto.Status{Class: 4, Subject: 7}, Text: "Busy"})
+		return fmt.Errorf("wrapped: %w", &proto.Error{Code: 454, Status: proto.Status{4, 7, 0}, Text: "Busy"})
 	case user == "weak":
-		return &proto.Error{Code: 534, Status: proto.Status{Class: 5, Subject: 7, Detail: 9}, Text: "Too weak"}
+		return &proto.Error{Code: 534, Status: proto.Status{5, 7, 9}, Text: "Too weak"}
 	case user == "old":
-		return &proto.Error{Code: 432, Status: proto.Status{Class: 4, Subject: 7, Detail: 12}, Text: "Log in elsewhere once"}
+		return &proto.Error{Code: 432, Status: proto.Status{4, 7, 12}, Text: "Log in elsewhere once"}
 	case user == "liar":
-		return &proto.Error{Code: 235, Status: proto.Status{Class: 2, Subject: 7}, Text: "An error that says yes"}
+		return &proto.Error{Code: 235, Status: proto.Status{2, 7, 0}, Text: "An error that says yes"}
 	}
 	return fmt.Errorf("user %s: %w", user, ErrCredentials)
 }

@@ -71,7 +71,7 @@ func serveAuth(ctx context.Context, x Exchange) error {
 		return failedCheck(ctx, errors.New("smtp: the session has authenticated a client without a name"))
 	}
 	x.Authenticated(who)
-	return &proto.Error{Code: 235, Status: proto.Status{Class: 2, Subject: 7}, Text: "Authenticated"}
+	return &proto.Error{Code: 235, Status: proto.Status{2, 7, 0}, Text: "Authenticated"}
 }
 
 // startSASL returns the server side of the mechanism: the session's own if it has it.
@@ -167,12 +167,12 @@ func (t *trial) failed(ctx context.Context, err error) error {
 	wait(ctx, t.since.Add(pause))
 	switch {
 	case failures > mostFailures:
-		return &proto.Error{Code: 421, Status: proto.Status{Class: 4, Subject: 7},
+		return &proto.Error{Code: 421, Status: proto.Status{4, 7, 0},
 			Text: "Too many attempts to authenticate have failed", Err: err}
 	case chosen(err) != nil:
 		return err
 	}
-	return &proto.Error{Code: 535, Status: proto.Status{Class: 5, Subject: 7, Detail: 8},
+	return &proto.Error{Code: 535, Status: proto.Status{5, 7, 8},
 		Text: "The credentials are not valid", Err: err}
 }
 
@@ -191,7 +191,7 @@ func failedCheck(ctx context.Context, err error) error {
 	if chosen(err) != nil || ctx.Err() != nil {
 		return err
 	}
-	return &proto.Error{Code: 454, Status: proto.Status{Class: 4, Subject: 7},
+	return &proto.Error{Code: 454, Status: proto.Status{4, 7, 0},
 		Text: "The credentials cannot be checked now; try again later", Err: err}
 }
 
@@ -205,5 +205,5 @@ func chosen(err error) *proto.Error {
 }
 
 func refuseAuth(code int, subject, detail uint16, text string) error {
-	return &proto.Error{Code: code, Status: proto.Status{Class: 5, Subject: subject, Detail: detail}, Text: text}
+	return &proto.Error{Code: code, Status: proto.Status{5, subject, detail}, Text: text}
 }

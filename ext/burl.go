@@ -77,10 +77,10 @@ type URLResolver interface {
 
 // The refusals of a [URLResolver].
 var (
-	ErrURLFailed error = &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 6, Detail: 6}, Text: "URL resolution failed"}
-	ErrURLTrust  error = &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 7, Detail: 8},
+	ErrURLFailed error = &proto.Error{Code: 554, Status: proto.Status{5, 6, 6}, Text: "URL resolution failed"}
+	ErrURLTrust  error = &proto.Error{Code: 554, Status: proto.Status{5, 7, 8},
 		Text: "URL resolution requires trust relationship"}
-	ErrURLDenied error = &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 7}, Text: "URL authorization failed"}
+	ErrURLDenied error = &proto.Error{Code: 554, Status: proto.Status{5, 7, 0}, Text: "URL authorization failed"}
 )
 
 func fetchURL(ctx context.Context, x Info, args string, offered []string) (io.ReadCloser, error) {
@@ -91,10 +91,10 @@ func fetchURL(ctx context.Context, x Info, args string, offered []string) (io.Re
 	}
 	r, ok := As[URLResolver](x.Session())
 	if !ok {
-		return nil, &proto.Error{Code: 502, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "URLs are not resolved here"}
+		return nil, &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "URLs are not resolved here"}
 	}
 	if x.Identity() == "" {
-		return nil, &proto.Error{Code: 530, Status: proto.Status{Class: 5, Subject: 7}, Text: "Authentication required"}
+		return nil, &proto.Error{Code: 530, Status: proto.Status{5, 7, 0}, Text: "Authentication required"}
 	}
 	if err := u.permit(offered, x.Identity()); err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func fetchURL(ctx context.Context, x Info, args string, offered []string) (io.Re
 		return nil, errors.New("smtp: the session returned neither the content of a URL nor an error")
 	case x.MaxSize() > 0 && size > x.MaxSize():
 		_ = content.Close()
-		return nil, &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 3, Detail: 4}, Text: "Message too big for system"}
+		return nil, &proto.Error{Code: 554, Status: proto.Status{5, 3, 4}, Text: "Message too big for system"}
 	}
 	return content, nil
 }

@@ -165,7 +165,7 @@ func TestBurlClient(t *testing.T) {
 			t.Errorf("%q: sent %q, %v", tt.url, got, err)
 		}
 	}
-	d := &fakeClient{replies: []proto.Reply{{Code: 554, Status: proto.Status{Class: 5, Subject: 6, Detail: 6}, Text: "no"}}}
+	d := &fakeClient{replies: []proto.Reply{{Code: 554, Status: proto.Status{5, 6, 6}, Text: "no"}}}
 	if err := SendBURL(t.Context(), d, "imap://x/y", true); err == nil || err.Error() != "smtp: BURL: 554 5.6.6 no" {
 		t.Errorf("refused: %v", err)
 	}

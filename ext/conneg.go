@@ -11,7 +11,7 @@ import (
 //
 // A server offers it if the session is a [ContentNegotiator]. A session whose recipient has the parameter, as
 // [AsksContent] tells, answers with [ContentAccepted]. On a client the caller adds the parameter with [AddConNeg], and
-// reads the answer, the reply to RCPT (Rcpt in client.RecipientResult), with [ReadContent]. The extension is not among those of [Default].
+// reads the answer, the reply to RCPT (Rcpt in proto.Outcome), with [ReadContent]. The extension is not among those of [Default].
 func ConNeg() Extension {
 	return Extension{
 		Keyword: "CONNEG",
@@ -55,7 +55,7 @@ func ContentAccepted(filter string) error {
 		lines = append(lines, "CONNEG "+strings.TrimSpace(rest[:n]))
 		rest = strings.TrimSpace(rest[n:])
 	}
-	return &proto.Error{Code: 250, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: strings.Join(lines, "\n")}
+	return &proto.Error{Code: 250, Status: proto.Status{2, 1, 5}, Text: strings.Join(lines, "\n")}
 }
 
 // ReadContent returns the filter in a reply to RCPT, whose lines are put together with spaces between them; ok is false if it

@@ -40,7 +40,7 @@ func TestW05_By(t *testing.T) {
 	}
 	for _, text := range []string{"0;R", "-1;R", "+0;RT", "1", "1;", ";R", "1;RN", "1;TR", "1;R;T", "1000000000;N", "+-1;N", "--1;N", "1.5;N",
 		"1 ;N", "0x1;N", "", "99999999999999999999;N"} {
-		if e := s.CheckMail(1, one("BY", text)); e == nil || e.Code != 501 || e.Status != (proto.Status{Class: 5, Subject: 5, Detail: 4}) {
+		if e := s.CheckMail(1, one("BY", text)); e == nil || e.Code != 501 || e.Status != (proto.Status{5, 5, 4}) {
 			t.Errorf("%q: %v, want 501 5.5.4", text, e)
 		}
 		if b, ok := ReadBy(one("BY", text)); ok {

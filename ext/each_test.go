@@ -31,7 +31,7 @@ func (s *picky) DataEach(_ context.Context, r io.Reader, result func(int, error)
 	body, err := io.ReadAll(r)
 	for i, name := range s.to {
 		if strings.Contains(string(body), "spam") && strings.Contains(name, "no") {
-			result(i, &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 7, Detail: 1}, Text: name + " wants no spam"})
+			result(i, &proto.Error{Code: 550, Status: proto.Status{5, 7, 1}, Text: name + " wants no spam"})
 		}
 	}
 	return err

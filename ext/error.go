@@ -30,17 +30,17 @@ func (e *NeedError) Unwrap() error { return e.Err }
 func (e *NeedError) Status() proto.Status {
 	switch {
 	case e.Keyword == "REQUIRETLS" && e.Err == nil:
-		return proto.Status{Class: 5, Subject: 7, Detail: 30} // RFC 8689 section 4.2.1
+		return proto.Status{5, 7, 30} // RFC 8689 section 4.2.1
 	case e.Keyword == "REQUIRETLS":
-		return proto.Status{Class: 5, Subject: 7, Detail: 10} // likewise
+		return proto.Status{5, 7, 10} // likewise
 	case e.header:
-		return proto.Status{Class: 5, Subject: 6, Detail: 9} // RFC 6531 section 3.5
+		return proto.Status{5, 6, 9} // RFC 6531 section 3.5
 	case e.Keyword == "SMTPUTF8":
-		return proto.Status{Class: 5, Subject: 6, Detail: 7} // RFC 6531 section 3.5
+		return proto.Status{5, 6, 7} // RFC 6531 section 3.5
 	case e.Keyword == "8BITMIME", e.Keyword == "BINARYMIME":
-		return proto.Status{Class: 5, Subject: 6, Detail: 3} // RFC 3463 section 3.7
+		return proto.Status{5, 6, 3} // RFC 3463 section 3.7
 	}
-	return proto.Status{Class: 5, Subject: 3, Detail: 3} // RFC 3463 section 3.4
+	return proto.Status{5, 3, 3} // RFC 3463 section 3.4
 }
 
 func (e *NeedError) Error() string {
@@ -68,12 +68,12 @@ func (e *TLSError) Unwrap() error { return e.Err }
 // broke, and 4.7.10 if the server said that it may do so later.
 func (e *TLSError) Status() proto.Status {
 	if r, ok := errors.AsType[*proto.Error](e.Err); ok && r.Temporary() {
-		return proto.Status{Class: 4, Subject: 7, Detail: 10}
+		return proto.Status{4, 7, 10}
 	}
 	if ofNetwork(e.Err) {
-		return proto.Status{Class: 4, Subject: 4, Detail: 2}
+		return proto.Status{4, 4, 2}
 	}
-	return proto.Status{Class: 5, Subject: 7, Detail: 10}
+	return proto.Status{5, 7, 10}
 }
 
 // ofNetwork reports whether err is of the network, in a handshake or on the way to a source of credentials, and not of what is
@@ -116,12 +116,12 @@ func (e *AuthError) Unwrap() error { return e.Err }
 // Status returns the status code by which the sender of a message is told, should no server let this one in: that of the cause,
 // if it has one, or 5.7.0 (RFC 3463 section 3.8), and 4.7.0 for what may pass.
 func (e *AuthError) Status() proto.Status {
-	other := proto.Status{Class: 5, Subject: 7}
+	other := proto.Status{5, 7, 0}
 	if r, ok := errors.AsType[*proto.Error](e.Err); ok {
 		if !r.Status.IsZero() {
 			return r.Status
 		}
-		other.Class = uint16(r.Code / 100)
+		other[0] = uint16(r.Code / 100)
 		return other
 	}
 	if s, ok := errors.AsType[interface {
@@ -131,14 +131,14 @@ func (e *AuthError) Status() proto.Status {
 		return s.Status()
 	}
 	if ofNetwork(e.Err) {
-		other.Class = 4
+		other[0] = 4
 	}
 	return other
 }
 
 // refusal returns a reply that refuses a command, with the status code of the class that code has.
 func refusal(code int, subject, detail uint16, text string) *proto.Error {
-	return &proto.Error{Code: code, Status: proto.Status{Class: uint16(code / 100), Subject: subject, Detail: detail}, Text: text}
+	return &proto.Error{Code: code, Status: proto.Status{uint16(code / 100), subject, detail}, Text: text}
 }
 
 // cause is the text of err as part of a longer one.

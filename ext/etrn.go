@@ -110,7 +110,7 @@ func serveETRN(ctx context.Context, x Exchange) error {
 	case pending == PendingSome:
 		code, text = 252, fmt.Sprintf("OK, pending messages for node %v started", node)
 	}
-	return &proto.Error{Code: code, Status: proto.Status{Class: 2}, Text: text}
+	return &proto.Error{Code: code, Status: proto.Status{2, 0, 0}, Text: text}
 }
 
 // refuseNode returns the reply for an error of StartQueue.

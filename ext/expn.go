@@ -32,7 +32,7 @@ func serveExpn(ctx context.Context, x Exchange) error {
 	}
 	e, ok := As[Expander](x.Session())
 	if !ok {
-		return &proto.Error{Code: 502, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "Lists are not expanded here"}
+		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "Lists are not expanded here"}
 	}
 	if utf8 {
 		x.PermitUTF8()
@@ -42,7 +42,7 @@ func serveExpn(ctx context.Context, x Exchange) error {
 		return told(err, utf8)
 	}
 	if len(members) == 0 {
-		return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "The list has no members"}
+		return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "The list has no members"}
 	}
 	return tell(members, utf8)
 }

@@ -132,17 +132,11 @@ const (
 type Envelope struct {
 	From proto.Address
 	Mail proto.Params // parameters of the MAIL command
-	To   []Recipient
+	To   []proto.Recipient
 	Size int64 // of the content as it will be transmitted, without dot-stuffing; -1 if unknown (RFC 1870 section 6)
 	Need Need
 	// Verified says that the connection has TLS and that the server's certificate was verified.
 	Verified bool
-}
-
-// A Recipient is one recipient of an envelope.
-type Recipient struct {
-	Address proto.Address
-	Params  proto.Params // parameters of the RCPT command
 }
 
 // Info is what an extension can learn of a session on a server. It is implemented by *server.Conn.

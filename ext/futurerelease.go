@@ -81,7 +81,7 @@ type Holder interface {
 
 // ErrHoldQuota is what the Mail method of a [Holder] returns when the user has as much mail waiting to be released as he
 // may (RFC 4865 section 6). The status codes that the RFC has for it were given to something else since.
-var ErrHoldQuota error = &proto.Error{Code: 552, Status: proto.Status{Class: 5, Subject: 2, Detail: 2},
+var ErrHoldQuota error = &proto.Error{Code: 552, Status: proto.Status{5, 2, 2},
 	Text: "You have as much mail waiting to be released as you may"}
 
 // A Hold is a request to keep a message until later, the parameter HOLDFOR or HOLDUNTIL of a MAIL command: one of the two.

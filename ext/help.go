@@ -34,7 +34,7 @@ func serveHelp(ctx context.Context, x Exchange) error {
 	if err != nil {
 		return err
 	}
-	return &proto.Error{Code: 214, Status: proto.Status{Class: 2}, Text: text}
+	return &proto.Error{Code: 214, Status: proto.Status{2, 0, 0}, Text: text}
 }
 
 func helpOn(x Exchange, topic string) (string, error) {
@@ -42,7 +42,7 @@ func helpOn(x Exchange, topic string) (string, error) {
 		if v := x.Table().Lookup(topic); v != nil && succeeds(v) && x.Serves(v) {
 			return v.Name + " is a command of this server", nil
 		}
-		return "", &proto.Error{Code: 504, Status: proto.Status{Class: 5, Subject: 5, Detail: 4},
+		return "", &proto.Error{Code: 504, Status: proto.Status{5, 5, 4},
 			Text: "There is no help on that; HELP alone lists the commands"}
 	}
 	var names []string

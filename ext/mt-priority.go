@@ -81,7 +81,7 @@ func (n Priority) AddTo(p proto.Params) proto.Params {
 // PriorityChanged returns what the Mail or Data method of a session returns to accept a message whose priority it has
 // changed to n (RFC 6710 section 4.1).
 func PriorityChanged(n Priority) error {
-	return &proto.Error{Code: 250, Status: proto.Status{Class: 2, Subject: 3, Detail: 6},
+	return &proto.Error{Code: 250, Status: proto.Status{2, 3, 6},
 		Text: strconv.Itoa(int(n)) + " is the priority that the message has got"}
 }
 

@@ -69,7 +69,7 @@ func TestPrdrPrepare(t *testing.T) {
 			if !offered {
 				caps = ehlo("SIZE")
 			}
-			e := &Envelope{From: a, To: make([]Recipient, n), Size: -1}
+			e := &Envelope{From: a, To: make([]proto.Recipient, n), Size: -1}
 			for i := range e.To {
 				e.To[i].Address = a
 			}

@@ -68,7 +68,7 @@ func TestPrepare(t *testing.T) {
 				e.From = address(t, tt.from)
 			}
 			if tt.to != "" {
-				e.To = []Recipient{{Address: address(t, tt.to)}}
+				e.To = []proto.Recipient{{Address: address(t, tt.to)}}
 			}
 			o := s.Offered(tt.caps)
 			err := s.Prepare(o, tt.caps, e)
@@ -92,7 +92,7 @@ func TestPrepare(t *testing.T) {
 func TestPrepareRcpt(t *testing.T) {
 	notify := Extension{Keyword: "XNOTIFY", Rcpt: []Param{{Key: "XNOTIFY", Length: 20, Values: []string{"NEVER"}}}}
 	s := newSet(t, append(Default(), notify)...)
-	e := &Envelope{Size: -1, To: []Recipient{
+	e := &Envelope{Size: -1, To: []proto.Recipient{
 		{Address: address(t, "a@b.example")},
 		{Address: address(t, "c@d.example"), Params: params("XNOTIFY=never")},
 	}}
@@ -136,7 +136,7 @@ func TestPrepareKeepsRecipients(t *testing.T) {
 		e.To = e.To[1:]
 		return nil
 	}})
-	e := &Envelope{Size: -1, To: []Recipient{{Address: address(t, "a@b.example")}, {Address: address(t, "c@d.example")}}}
+	e := &Envelope{Size: -1, To: []proto.Recipient{{Address: address(t, "a@b.example")}, {Address: address(t, "c@d.example")}}}
 	if err := s.Prepare(s.Offered(ehlo("XDROP")), ehlo("XDROP"), e); err == nil || !strings.Contains(err.Error(), "XDROP changes the recipients") {
 		t.Errorf("%v", err)
 	}

@@ -147,7 +147,7 @@ func registryRows() []registryRow {
 			return body == "8BITMIME" && m.session.body == "é\r\n"
 		}},
 		{"a04 ENHANCEDSTATUSCODES", "x\r\n", nil, "ENHANCEDSTATUSCODES", false, func(m *meeting) bool {
-			return m.res.Recipients[0].Rcpt.Status == proto.Status{Class: 2, Subject: 1, Detail: 5} && m.res.Reply.Status.Class == 2
+			return m.res.Recipients[0].Rcpt.Status == proto.Status{2, 1, 5} && m.res.Reply.Status.Class() == 2
 		}},
 		{"a07 SMTPUTF8", "x\r\n", func(m *client.Message) { m.To[0].Address.Local = "jörg" }, "SMTPUTF8", true, func(m *meeting) bool {
 			return mail(m).Has("SMTPUTF8") && m.session.user.Local == "jörg"

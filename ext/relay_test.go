@@ -27,7 +27,7 @@ func (r *forwarder) Mail(_ context.Context, from proto.Address, _ proto.Params) 
 }
 
 func (r *forwarder) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
-	r.m.To = append(r.m.To, ext.Recipient{Address: to})
+	r.m.To = append(r.m.To, proto.Recipient{Address: to})
 	return nil
 }
 

@@ -141,12 +141,12 @@ func check(rules []rule, o Offer, params proto.Params) *proto.Error {
 		p := &params[i]
 		r := find(rules, p.Key)
 		if r == nil || !r.offered(o) {
-			return &proto.Error{Code: 555, Status: proto.Status{Class: 5, Subject: 5, Detail: 4},
+			return &proto.Error{Code: 555, Status: proto.Status{5, 5, 4},
 				Text: "The parameter " + p.Key + " is not known here"}
 		}
 		if f := r.check(o, params, p); f.text != "" {
 			e := badArgs("Bad parameter: " + f.text)
-			if f.status.Class == 5 {
+			if f.status.Class() == 5 {
 				e.Status = f.status
 			}
 			return e
@@ -254,5 +254,5 @@ func (s *Set) declares(o Offer, params proto.Params, f func(*use, *proto.Param) 
 
 // badArgs returns a refusal of malformed arguments.
 func badArgs(text string) *proto.Error {
-	return &proto.Error{Code: 501, Status: proto.Status{Class: 5, Subject: 5, Detail: 4}, Text: text}
+	return &proto.Error{Code: 501, Status: proto.Status{5, 5, 4}, Text: text}
 }

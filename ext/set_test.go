@@ -373,7 +373,7 @@ func TestInstead(t *testing.T) {
 	}
 	for p, code := range map[string]int{"XFOR=1": 0, "XUNTIL=2 XMORE=1": 0, "XFOR=1 XUNTIL=2": 501, "xuntil=2 xfor=1": 501} {
 		e := s.CheckMail(1, params(p))
-		if code == 0 && e != nil || code != 0 && (e == nil || e.Code != code || e.Status != (proto.Status{Class: 5, Subject: 5, Detail: 4})) {
+		if code == 0 && e != nil || code != 0 && (e == nil || e.Code != code || e.Status != (proto.Status{5, 5, 4})) {
 			t.Errorf("%s: %v, want %d", p, e, code)
 		}
 	}
@@ -389,9 +389,9 @@ func TestInstead(t *testing.T) {
 // The status code of a Check is sent if it is one of a permanent error.
 func TestCheckStatus(t *testing.T) {
 	for status, want := range map[proto.Status]string{
-		{}:                                 "501 5.5.4 Bad parameter: no",
-		{Class: 5, Subject: 5, Detail: 2}:  "501 5.5.2 Bad parameter: no",
-		{Class: 4, Subject: 7, Detail: 15}: "501 5.5.4 Bad parameter: no",
+		{}:         "501 5.5.4 Bad parameter: no",
+		{5, 5, 2}:  "501 5.5.2 Bad parameter: no",
+		{4, 7, 15}: "501 5.5.4 Bad parameter: no",
 	} {
 		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", Length: 9, Check: func(string) error {
 			return &proto.Error{Status: status, Text: "no"}

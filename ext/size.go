@@ -39,7 +39,7 @@ func Size() Extension {
 				limit = math.MaxInt64 - 1 // what DeclaredSize had to cut short cannot be counted either
 			}
 			if n > limit {
-				return &proto.Error{Code: 552, Status: proto.Status{Class: 5, Subject: 3, Detail: 4},
+				return &proto.Error{Code: 552, Status: proto.Status{5, 3, 4},
 					Text: fmt.Sprintf("The message is larger than the %d octets accepted here", limit)}
 			}
 			if s, ok := As[SizeChecker](x.Session()); ok {
@@ -79,7 +79,7 @@ func (e *TooLargeError) Error() string {
 
 // Status returns the status code by which the sender of the message is told, should no other server take it: 5.3.4, as if the
 // server had refused it (RFC 1870 section 6.1, RFC 3463 section 3.4).
-func (e *TooLargeError) Status() proto.Status { return proto.Status{Class: 5, Subject: 3, Detail: 4} }
+func (e *TooLargeError) Status() proto.Status { return proto.Status{5, 3, 4} }
 
 func prepareSize(c proto.Caps, e *Envelope) error {
 	size := e.Size

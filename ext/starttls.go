@@ -36,11 +36,11 @@ func serveStartTLS(ctx context.Context, x Exchange) error {
 	case x.Args() != "":
 		return badArgs("STARTTLS takes no arguments")
 	case x.TLS() != nil:
-		return &proto.Error{Code: 503, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "TLS is active already"}
+		return &proto.Error{Code: 503, Status: proto.Status{5, 5, 1}, Text: "TLS is active already"}
 	case config == nil:
-		return &proto.Error{Code: 502, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "TLS is not available here"}
+		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "TLS is not available here"}
 	}
-	ready := proto.Reply{Code: 220, Status: proto.Status{Class: 2}, Text: "Ready to start TLS"}
+	ready := proto.Reply{Code: 220, Status: proto.Status{2, 0, 0}, Text: "Ready to start TLS"}
 	return x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 		return handshake(ctx, tls.Server(c, config))
 	})

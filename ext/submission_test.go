@@ -71,7 +71,7 @@ func burl(t *testing.T) {
 	}
 	begin()
 	err = ext.SendBURL(t.Context(), c, box+"3"+access, false)
-	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{Class: 5, Subject: 6, Detail: 6}) {
+	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{5, 6, 6}) {
 		t.Errorf("a URL that leads nowhere: %v", err)
 	}
 	if err := ext.SendBURL(t.Context(), c, box+"2"+access, true); !errors.Is(err, proto.ErrSequence) {

@@ -42,7 +42,7 @@ func serveVrfy(ctx context.Context, x Exchange) error {
 	}
 	v, ok := As[Verifier](x.Session())
 	if !ok {
-		return &proto.Error{Code: 252, Status: proto.Status{Class: 2, Subject: 5},
+		return &proto.Error{Code: 252, Status: proto.Status{2, 5, 0},
 			Text: "Users are not verified here; send the message, and delivery will be attempted"}
 	}
 	if utf8 {
@@ -67,7 +67,7 @@ func ask(x Exchange) (query string, utf8 bool, err error) {
 	return query, utf8, nil
 }
 
-var errNeedsUTF8 = &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 6, Detail: 8},
+var errNeedsUTF8 = &proto.Error{Code: 550, Status: proto.Status{5, 6, 8},
 	Text: "The reply needs UTF-8: say SMTPUTF8 at the end of the command"}
 
 // told returns the reply that the session has chosen, unless it is one with a mailbox in its text that the client
@@ -103,7 +103,7 @@ func tell(list []Mailbox, utf8 bool) error {
 			lines[i] = name + " " + lines[i]
 		}
 	}
-	return &proto.Error{Code: 250, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: strings.Join(lines, "\n")}
+	return &proto.Error{Code: 250, Status: proto.Status{2, 1, 5}, Text: strings.Join(lines, "\n")}
 }
 
 // plain makes name fit to stand before a path: the brackets that mark the path do not occur in it, nor does the end

@@ -31,11 +31,11 @@ func (d *directory) Verify(_ context.Context, query string) (Mailbox, error) {
 	case "nowhere":
 		return Mailbox{Name: "N"}, nil
 	case "umgezogen":
-		return Mailbox{}, &proto.Error{Code: 251, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: "Try <jörg@c.example>"}
+		return Mailbox{}, &proto.Error{Code: 251, Status: proto.Status{2, 1, 5}, Text: "Try <jörg@c.example>"}
 	case "moved":
-		return Mailbox{}, &proto.Error{Code: 551, Status: proto.Status{Class: 5, Subject: 1, Detail: 6}, Text: "Try <a@c.example>"}
+		return Mailbox{}, &proto.Error{Code: 551, Status: proto.Status{5, 1, 6}, Text: "Try <a@c.example>"}
 	}
-	return Mailbox{}, &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "No such user"}
+	return Mailbox{}, &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such user"}
 }
 
 func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) {
@@ -44,7 +44,7 @@ func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) 
 	case "empty":
 		return nil, nil
 	case "secret":
-		return nil, &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 7, Detail: 2}, Text: "Not for you"}
+		return nil, &proto.Error{Code: 550, Status: proto.Status{5, 7, 2}, Text: "Not for you"}
 	case "all":
 		list = "jörg"
 	}
@@ -127,7 +127,7 @@ type helper struct{}
 
 func (helper) Help(_ context.Context, topic string) (string, error) {
 	if topic == "me" {
-		return "", &proto.Error{Code: 504, Status: proto.Status{Class: 5, Subject: 5, Detail: 4}, Text: "Nobody can"}
+		return "", &proto.Error{Code: 504, Status: proto.Status{5, 5, 4}, Text: "Nobody can"}
 	}
 	if topic == "bug" {
 		return "", errors.New("bug")

@@ -50,7 +50,7 @@ var xforwardChecks = map[string]checker{
 func serveXforward(ctx context.Context, x Exchange) error {
 	r, ok := As[OriginRecorder](x.Session())
 	if !ok {
-		return &proto.Error{Code: 502, Status: proto.Status{Class: 5, Subject: 5, Detail: 1}, Text: "Origins are not recorded here"}
+		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "Origins are not recorded here"}
 	}
 	o, err := parseOrigin("XFORWARD", x.Args(), xforwardChecks)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 // An Address is a mailbox, as in a reverse-path or forward-path. The zero value is the null reverse-path "<>" that
 // bounces come from. An Address whose Local is "postmaster", in any case, needs no Domain.
 //
-// Addresses can be compared with == and be keys of maps; see Equal for a comparison by meaning. Local is to be taken as
-// data: it may contain spaces, "@", shell and SQL metacharacters, and text in any script.
+// Two Addresses can be the same mailbox and differ by ==, since domains may differ in case and in the form of their
+// labels: compare with Equal, and use Key as the key of a map. Local is to be taken as data: it may contain spaces, "@", shell and SQL metacharacters, and text in any script.
 type Address struct {
 	Local  string // the local part, without the quotes and backslashes it may have on the wire
 	Domain Domain
@@ -84,6 +84,23 @@ func (a Address) Equal(b Address) bool {
 }
 
 func isPostmaster(local string) bool { return equalFold(local, "postmaster") }
+
+// Key returns a string that two addresses have in common if and only if they are Equal, for maps, databases and comparisons
+// with addresses written in a program. It is "local@domain": the local part without quotes and in its own case, and the
+// domain as [Domain.Key] has it. It is "postmaster" for the domainless postmaster and "" for the null reverse-path. To
+// ignore the case of local parts as well, which only their own server may do (RFC 5321 section 2.4), lower the key.
+func (a Address) Key() string {
+	if isPostmaster(a.Local) {
+		a.Local = "postmaster"
+		if a.Domain.IsZero() {
+			return a.Local
+		}
+	}
+	if a.IsNull() {
+		return ""
+	}
+	return a.Local + "@" + a.Domain.Key()
+}
 
 // String returns the mailbox with no more quoting than it needs and the domain as it was given, for people to read. It
 // is "" for the null reverse-path. Control characters and invalid UTF-8, which no parser here lets into an Address,

@@ -33,7 +33,7 @@ func TestReceiverAllocs(t *testing.T) {
 			case proto.NeedInput:
 				return
 			case proto.NeedReply:
-				r := proto.Reply{Code: 250, Status: proto.Status{Class: 2, Subject: 1}, Text: "fine"}
+				r := proto.Reply{Code: 250, Status: proto.Status{2, 1, 0}, Text: "fine"}
 				switch {
 				case refused != nil:
 					r = refused.Reply()

@@ -22,8 +22,8 @@ const (
 // It can only be made by parsing, so one that is not zero is always safe to write to the wire. The zero value is no
 // domain at all.
 //
-// Domains can be compared with ==, which tells apart names that differ in case or in the form of their labels; see
-// Equal for a comparison by meaning.
+// Two Domains can mean the same and differ by ==, since names may differ in case and in the form of their labels: compare
+// with Equal, and use Key as the key of a map.
 type Domain struct {
 	name string     // as given, with U-labels if it was given so; empty in a literal
 	addr netip.Addr // of a literal
@@ -84,6 +84,11 @@ func (d Domain) String() string {
 func (d Domain) Equal(e Domain) bool {
 	return d == e || equalFold(d.ASCII(), e.ASCII())
 }
+
+// Key returns a string that two domains have in common if and only if they are Equal, for maps, databases and comparisons
+// with names written in a program: the name in lower case and with A-labels, such as "xn--mnchen-3ya.example", or the
+// literal with its brackets. It is "" for the zero value.
+func (d Domain) Key() string { return toLower(d.ASCII()) }
 
 // append appends d as it is to be written, with A-labels unless utf8 is set.
 func (d Domain) append(dst []byte, utf8 bool) []byte {
@@ -230,6 +235,20 @@ func equalFold(s, t string) bool {
 		}
 	}
 	return true
+}
+
+// toLower returns s with the letters of ASCII in lower case, s itself if it has none in upper case.
+func toLower(s string) string {
+	for i := range len(s) {
+		if s[i] != lower(s[i]) {
+			b := []byte(s)
+			for j := i; j < len(b); j++ {
+				b[j] = lower(b[j])
+			}
+			return string(b)
+		}
+	}
+	return s
 }
 
 func lower(c byte) byte {

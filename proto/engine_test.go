@@ -223,7 +223,7 @@ func TestReceiverReplies(t *testing.T) {
 		if ev := rx.Next(); ev.Kind != proto.Command {
 			t.Fatalf("%s: event %d", c.line, ev.Kind)
 		}
-		out, err = rx.AppendReply(nil, proto.Reply{Code: 250, Status: proto.Status{Class: 2}, Text: "x\ny"})
+		out, err = rx.AppendReply(nil, proto.Reply{Code: 250, Status: proto.Status{2, 0, 0}, Text: "x\ny"})
 		if err != nil || string(out) != c.want {
 			t.Errorf("%s: reply is %q, %v, want %q", c.line, out, err, c.want)
 		}

@@ -16,6 +16,16 @@ type Error struct {
 	Err    error  // the cause, for errors.Is and logs; never sent
 }
 
+// Refuse returns the reply with which a session or an extension refuses a command: code is 400 to 599, and status has the
+// same class or is zero. A refusal of 4yz asks the client to try again later, one of 5yz tells it not to.
+//
+//	return proto.Refuse(550, proto.Status{5, 1, 1}, "No such mailbox")
+//
+// A status of another class than the code's is sent with the code's class.
+func Refuse(code int, status Status, text string) *Error {
+	return &Error{Code: code, Status: status, Text: text}
+}
+
 // Error returns everything in e on one line, such as "smtp: RCPT: 550 5.1.1 no such user". The text may come from a
 // stranger: what is not printable in it is escaped as in a Go string, and " / " stands between its lines.
 func (e *Error) Error() string {

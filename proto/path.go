@@ -93,7 +93,7 @@ func parseArgs(args []byte, rcpt, lax bool) (Address, Params, *Error) {
 func badPath(rcpt bool, f fault) *Error {
 	e := &Error{Code: 501, Status: Status{5, 1, 7}, Text: "Bad sender address: " + string(f), Err: f}
 	if rcpt {
-		e.Status.Detail = 3
+		e.Status[2] = 3
 		e.Text = "Bad recipient address: " + string(f)
 	}
 	if f == faultUTF8 {

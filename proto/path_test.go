@@ -13,7 +13,7 @@ import (
 // summary writes down what was parsed, or the reply.
 func summary(a proto.Address, p proto.Params, err *proto.Error) string {
 	if err != nil {
-		return fmt.Sprintf("%d %d.%d.%d", err.Code, err.Status.Class, err.Status.Subject, err.Status.Detail)
+		return fmt.Sprintf("%d %d.%d.%d", err.Code, err.Status[0], err.Status[1], err.Status[2])
 	}
 	s := fmt.Sprintf("%q %s", a.Local, a.Domain)
 	for _, param := range p {

@@ -40,7 +40,7 @@ func appendReply(dst []byte, r Reply, status, utf8 bool, longest int) []byte {
 	if status && r.Code/100 != 3 {
 		head.status = r.Status
 		if !r.Status.IsZero() {
-			head.status.Class = uint16(r.Code / 100)
+			head.status[0] = uint16(r.Code / 100)
 		}
 		if !head.status.within(r.Code) {
 			head.status = DefaultStatus(r.Code)

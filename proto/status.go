@@ -2,11 +2,13 @@ package proto
 
 import "strconv"
 
-// A Status is an enhanced mail system status code such as 5.1.1 (RFC 3463 section 2). The zero value means that there
-// is none. Subject and Detail are at most 999.
-type Status struct {
-	Class, Subject, Detail uint16
-}
+// A Status is an enhanced mail system status code: class, subject and detail (RFC 3463 section 2). Status{5, 1, 1} is
+// 5.1.1, a mailbox that does not exist. The class is 2, 4 or 5; subject and detail are at most 999. The zero value means
+// that there is no status code.
+type Status [3]uint16
+
+// Class returns the first number of s: 2 for success, 4 for a temporary and 5 for a permanent failure, 0 for the zero value.
+func (s Status) Class() int { return int(s[0]) }
 
 // ParseStatus reads a status code, all of s. It reports false unless the class is 2, 4 or 5, and subject and detail are
 // numbers of one to three digits without leading zeros (RFC 2034 section 4, RFC 3463 section 2).
@@ -86,16 +88,16 @@ func (s Status) String() string {
 }
 
 func (s Status) append(dst []byte) []byte {
-	dst = strconv.AppendUint(dst, uint64(s.Class), 10)
+	dst = strconv.AppendUint(dst, uint64(s[0]), 10)
 	dst = append(dst, '.')
-	dst = strconv.AppendUint(dst, uint64(s.Subject), 10)
+	dst = strconv.AppendUint(dst, uint64(s[1]), 10)
 	dst = append(dst, '.')
-	return strconv.AppendUint(dst, uint64(s.Detail), 10)
+	return strconv.AppendUint(dst, uint64(s[2]), 10)
 }
 
 // within reports whether s can be sent with code.
 func (s Status) within(code int) bool {
-	return int(s.Class) == code/100 && s.Subject <= 999 && s.Detail <= 999
+	return s.Class() == code/100 && s[1] <= 999 && s[2] <= 999
 }
 
 // scanStatus reads a status code at the beginning of s, and returns how many octets it has, 0 if there is none. What

@@ -59,7 +59,7 @@ func TestQ07_DefaultStatus(t *testing.T) {
 		}
 	}
 	for code := 200; code < 600; code++ {
-		if s := DefaultStatus(code); !s.IsZero() && int(s.Class) != code/100 {
+		if s := DefaultStatus(code); !s.IsZero() && s.Class() != code/100 {
 			t.Errorf("DefaultStatus(%d) = %v: the class must agree with the code (RFC 2034 section 4)", code, s)
 		}
 	}
@@ -77,7 +77,7 @@ func FuzzStatus(f *testing.F) {
 		if st.String() != s {
 			t.Fatalf("ParseStatus(%q) = %v", s, st)
 		}
-		if st.Class != 2 && st.Class != 4 && st.Class != 5 || st.Subject > 999 || st.Detail > 999 {
+		if st.Class() != 2 && st.Class() != 4 && st.Class() != 5 || st[1] > 999 || st[2] > 999 {
 			t.Fatalf("ParseStatus(%q) = %#v, which is out of range", s, st)
 		}
 	})

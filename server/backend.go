@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -80,11 +79,11 @@ func Accepted(text string) error { return &proto.Error{Code: 250, Text: text} }
 
 // A Message is what the function given to [Handler] gets.
 type Message struct {
-	Conn   *Conn           // the connection it arrives over
-	From   proto.Address   // zero for the null reverse-path
-	Params proto.Params    // of the MAIL command
-	To     []ext.Recipient // at least one
-	Body   io.Reader       // see Session.Data
+	Conn   *Conn             // the connection it arrives over
+	From   proto.Address     // zero for the null reverse-path
+	Params proto.Params      // of the MAIL command
+	To     []proto.Recipient // at least one
+	Body   io.Reader         // see Session.Data
 }
 
 // Handler returns a Backend that accepts every sender and recipient and calls f for each message. The error of f is
@@ -111,7 +110,7 @@ func (h *handled) Mail(_ context.Context, from proto.Address, p proto.Params) er
 }
 
 func (h *handled) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
-	h.msg.To = append(h.msg.To, ext.Recipient{Address: to, Params: p})
+	h.msg.To = append(h.msg.To, proto.Recipient{Address: to, Params: p})
 	return nil
 }
 

@@ -182,7 +182,7 @@ func (b *body) start(ev proto.Event, src io.ReadCloser) bool {
 // answerChunk accepts a chunk that is not the last.
 func (b *body) answerChunk() {
 	b.inChunk = false
-	b.c.reply(proto.Reply{Code: 250, Status: proto.Status{Class: 2},
+	b.c.reply(proto.Reply{Code: 250, Status: proto.Status{2, 0, 0},
 		Text: strconv.FormatInt(b.chunk, 10) + " octets received"})
 }
 

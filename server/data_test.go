@@ -167,7 +167,7 @@ func TestReaderAfterData(t *testing.T) {
 // TestDataEndsSession has a session answer 421 to content that it has not read, or not to its end: the client is told, and that
 // it is told about all commands before.
 func TestDataEndsSession(t *testing.T) {
-	away := &proto.Error{Code: 421, Status: proto.Status{Class: 4, Subject: 3, Detail: 2}, Text: "Going away"}
+	away := &proto.Error{Code: 421, Status: proto.Status{4, 3, 2}, Text: "Going away"}
 	some := func(_ context.Context, r io.Reader) error {
 		_, _ = r.Read(make([]byte, 1))
 		return away

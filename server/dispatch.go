@@ -311,7 +311,7 @@ func (c *Conn) replyTo(what string, err error, ok proto.Reply) proto.Reply {
 		return errEnding.Reply()
 	case e == nil || e.Code/100 != 2 && !isRefusal(e.Code):
 		c.logError(what, err)
-		return proto.Reply{Code: 451, Status: proto.Status{Class: 4, Subject: 3}, Text: "Local error in processing"}
+		return proto.Reply{Code: 451, Status: proto.Status{4, 3, 0}, Text: "Local error in processing"}
 	case e.Err != nil:
 		c.srv.opt.Logger.Info("smtp: refused", "remote", addrString(c.raw), "in", what, "err", err)
 	}

@@ -45,7 +45,7 @@ func (p *printer) Mail(_ context.Context, from proto.Address, _ proto.Params) er
 
 func (p *printer) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
 	if to.Domain.ASCII() != "example.org" {
-		noUser := proto.Status{Class: 5, Subject: 1, Detail: 1}
+		noUser := proto.Status{5, 1, 1}
 		return &proto.Error{Code: 550, Status: noUser, Text: "Not here: " + to.String()}
 	}
 	p.to = to

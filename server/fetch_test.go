@@ -52,7 +52,7 @@ func (s *shelf) fetch(ctx context.Context, _ ext.Info, args string) (io.ReadClos
 	p := &parcel{s: s, r: strings.NewReader(s.goods[name])}
 	switch name {
 	case "none":
-		return nil, &proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 6, Detail: 6}, Text: "none such"}
+		return nil, &proto.Error{Code: 554, Status: proto.Status{5, 6, 6}, Text: "none such"}
 	case "accepted":
 		return nil, server.Accepted("what?")
 	case "nil":

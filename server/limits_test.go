@@ -98,7 +98,7 @@ type authSession struct{ *session }
 func (s authSession) Authenticate(_ context.Context, user, password string) error {
 	s.note("authenticate %s", user)
 	if user != "alice" || password != "secret" {
-		return &proto.Error{Code: 535, Status: proto.Status{Class: 5, Subject: 7, Detail: 8}, Text: "no"}
+		return &proto.Error{Code: 535, Status: proto.Status{5, 7, 8}, Text: "no"}
 	}
 	return nil
 }

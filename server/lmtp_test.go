@@ -56,7 +56,7 @@ func openThree(p *peer) {
 		"RCPT TO:<two@d.example>", "250 ")
 }
 
-var errFull = &proto.Error{Code: 452, Status: proto.Status{Class: 4, Subject: 2, Detail: 2}, Text: "mailbox full"}
+var errFull = &proto.Error{Code: 452, Status: proto.Status{4, 2, 2}, Text: "mailbox full"}
 
 func TestLMTP(t *testing.T) {
 	readAll := func(_ context.Context, r io.Reader, _ func(int, error)) error {

@@ -390,7 +390,7 @@ func (c *Conn) withoutUTF8(r proto.Reply) proto.Reply {
 		if r.Code == 550 {
 			r.Text = "The user has another address now"
 			if r.Status.IsZero() {
-				r.Status = proto.Status{Class: 5, Subject: 1, Detail: 6}
+				r.Status = proto.Status{5, 1, 6}
 			}
 		}
 	}

@@ -5,15 +5,15 @@ import "smtpkit.example/smtp/proto"
 // What commands are answered with when they have been carried out.
 var (
 	okPlain     = proto.Reply{Code: 250, Text: "OK"}
-	okMail      = proto.Reply{Code: 250, Status: proto.Status{Class: 2, Subject: 1}, Text: "Sender OK"}
-	okRcpt      = proto.Reply{Code: 250, Status: proto.Status{Class: 2, Subject: 1, Detail: 5}, Text: "Recipient OK"}
+	okMail      = proto.Reply{Code: 250, Status: proto.Status{2, 1, 0}, Text: "Sender OK"}
+	okRcpt      = proto.Reply{Code: 250, Status: proto.Status{2, 1, 5}, Text: "Recipient OK"}
 	eachFollows = proto.Reply{Code: 353, Text: "An outcome for each recipient follows"}
-	okMessage   = proto.Reply{Code: 250, Status: proto.Status{Class: 2}, Text: "Message accepted"}
+	okMessage   = proto.Reply{Code: 250, Status: proto.Status{2, 0, 0}, Text: "Message accepted"}
 )
 
 // refusal returns a reply of the server's own, with the status code of the class that code has.
 func refusal(code int, subject, detail uint16, text string) *proto.Error {
-	status := proto.Status{Class: uint16(code / 100), Subject: subject, Detail: detail}
+	status := proto.Status{uint16(code / 100), subject, detail}
 	return &proto.Error{Code: code, Status: status, Text: text}
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 func TestErrorsBecomeReplies(t *testing.T) {
-	noUser := &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "no such user"}
+	noUser := &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "no such user"}
 	var none *proto.Error
 	for _, c := range []struct {
 		name string

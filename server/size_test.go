@@ -29,7 +29,7 @@ type smallDisk struct{ server.Session }
 
 func (smallDisk) CheckSize(_ context.Context, size int64) error {
 	if size > 500 {
-		return &proto.Error{Code: 452, Status: proto.Status{Class: 4, Subject: 3, Detail: 1}, Text: "Disk full"}
+		return &proto.Error{Code: 452, Status: proto.Status{4, 3, 1}, Text: "Disk full"}
 	}
 	return nil
 }
@@ -67,9 +67,9 @@ func TestM07_SizeForRecipient(t *testing.T) {
 	st := &store{rcpt: func(_ context.Context, to proto.Address, _ proto.Params) error {
 		switch to.Local {
 		case "full":
-			return &proto.Error{Code: 452, Status: proto.Status{Class: 4, Subject: 2, Detail: 2}, Text: "Mailbox full"}
+			return &proto.Error{Code: 452, Status: proto.Status{4, 2, 2}, Text: "Mailbox full"}
 		case "small":
-			return &proto.Error{Code: 552, Status: proto.Status{Class: 5, Subject: 2, Detail: 3}, Text: "Too large"}
+			return &proto.Error{Code: 552, Status: proto.Status{5, 2, 3}, Text: "Too large"}
 		}
 		return nil
 	}}

@@ -62,7 +62,7 @@ func checkStatus(t *testing.T, script, reply string, want bool) {
 		if first == "" {
 			first = code
 		}
-		if ok != want || ok && (code != first || strconv.Itoa(int(status.Class)) != reply[:1]) {
+		if ok != want || ok && (code != first || strconv.Itoa(status.Class()) != reply[:1]) {
 			t.Errorf("%s: %q in %q, want a status code: %v", script, line, reply, want)
 		}
 	}

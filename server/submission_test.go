@@ -118,7 +118,7 @@ func TestU06_BareLF(t *testing.T) {
 	for _, in := range []string{"Subject: x\nDate: y\r\n\r\n", "Subject: x\r\n\nTo: a@host\r\n\r\n", "\nSubject: x\r\n\r\n", "Subject: x\r\nX\n"} {
 		for _, through := range []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.DataErrReader} {
 			got, err := io.ReadAll(server.Complete(through(strings.NewReader(in)), server.Completion{Hostname: "mail.example"}))
-			if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{Class: 5, Subject: 6}) {
+			if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{5, 6, 0}) {
 				t.Errorf("%q has become %q, %v", in, got, err)
 			}
 		}

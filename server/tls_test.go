@@ -236,7 +236,7 @@ func TestO07_RefusedAfterStartTLS(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&proto.Error{Code: 554, Status: proto.Status{Class: 5, Subject: 7}, Text: "cipher too weak"}, "554 "},
+		{&proto.Error{Code: 554, Status: proto.Status{5, 7, 0}, Text: "cipher too weak"}, "554 "},
 		{errors.New("secret"), "421 "},
 	} {
 		st := &store{newSession: func(_ context.Context, conn *server.Conn) error {

@@ -21,7 +21,7 @@ func TestO01_NotNow(t *testing.T) {
 		if v.Name != "STARTTLS" {
 			return nil
 		}
-		return &proto.Error{Code: 454, Status: proto.Status{Class: 4, Subject: 7}, Text: "TLS not available now"}
+		return &proto.Error{Code: 454, Status: proto.Status{4, 7, 0}, Text: "TLS not available now"}
 	}}
 	p := dial(t, newServer(t, &store{}, server.Options{TLSConfig: config, Extensions: append(ext.Default(), busy)}))
 	p.hello()

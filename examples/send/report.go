@@ -78,7 +78,7 @@ func (c *config) report(r *client.Result, err error) int {
 }
 
 // outcome is the reply that decided, or why there is none.
-func outcome(r client.RecipientResult) string {
+func outcome(r proto.Outcome) string {
 	if r.Err != nil && (r.Reply.Code == 0 || r.Reply.Code/100 == 2) {
 		return strings.TrimPrefix(r.Err.Error(), "smtp: ")
 	}

@@ -69,7 +69,7 @@ func message(mail string, rcpt ...string) *client.Message {
 		if err != nil {
 			panic(err)
 		}
-		m.To = append(m.To, ext.Recipient{Address: a, Params: parse(params)})
+		m.To = append(m.To, proto.Recipient{Address: a, Params: parse(params)})
 	}
 	return m
 }

@@ -45,7 +45,7 @@ type Notification struct {
 	// of the message (RFC 6710 section 4.6). There is no RET and no NOTIFY. See Relax.
 	Mail proto.Params
 	// To is the reverse-path of the message, the only recipient.
-	To []ext.Recipient
+	To []proto.Recipient
 	// Need is what the content needs of the server. It is more than nothing only if Options.Carries allows it, or the
 	// reverse-path asks for it.
 	Need ext.Need

@@ -21,7 +21,7 @@ func TestR13_Compose(t *testing.T) {
 	m.ReceivedFrom = MTA{Type: "dns", Name: "pc.example.org", Comment: "[192.0.2.7]"}
 	m.Arrival = time.Date(2026, 11, 22, 3, 4, 5, 0, time.FixedZone("", -5*3600))
 	reply, err := refusal(550, "5.1.1", "error - no such recipient\nask postmaster")
-	o := NextHop{Host: "Ivory.EDU"}.Outcome(to(t, "Carol@Ivory.EDU", "NOTIFY=FAILURE ORCPT=rfc822;Carol@Ivory.EDU"), reply, err)
+	o := NextHop{Host: "Ivory.EDU"}.Outcome(proto.Outcome{Recipient: to(t, "Carol@Ivory.EDU", "NOTIFY=FAILURE ORCPT=rfc822;Carol@Ivory.EDU"), Reply: reply, Err: err})
 	o.LastAttempt = m.Arrival.Add(time.Minute)
 	o.Fields = []Field{{"SMTP-Remote-Recipient", "Carol@Ivory.EDU"}}
 	due := m.Due([]Outcome{o})

@@ -30,7 +30,7 @@ type Message struct {
 // An Outcome is what became of a message for a recipient.
 type Outcome struct {
 	// To is the recipient as he was accepted: the address of the RCPT command, with its parameters.
-	To ext.Recipient
+	To proto.Recipient
 	// Action is what became of the message. It is "" if nothing has to be said, since a server that offers DSN
 	// has taken over and will say it.
 	Action ext.Action
@@ -51,8 +51,8 @@ type NextHop struct {
 	Caps proto.Caps // what it offered in its last reply to EHLO
 }
 
-// Outcome returns what became of a message for the recipient to, from what sending it to h gave for him: a reply, if there was
-// one, and an error unless it was accepted. The package client has both in a RecipientResult.
+// Outcome returns what a report says of the outcome of an attempt to send a message to h for one recipient. The Recipient in it
+// has to be the one that the message was accepted for, with the parameters that RCPT had then.
 //
 // If h accepted the message and offers DSN, it has the duty to notify, and the Action is "" (RFC 3461 section 5.2.1). If it
 // does not offer DSN, the Action is Relayed. After a reply of 5yz it is Failed, and so it is after an error without a reply that
@@ -64,8 +64,9 @@ type NextHop struct {
 // Comment then is a sentence of ours: the text of the error may name files and addresses that are nobody else's business. Of
 // an error that has no such method and is no reply, such as that of a lookup, nothing is known: who knows more sets Status, such as
 // to 4.4.3, and Comment.
-func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome {
-	o := Outcome{To: to, Remote: DNS(h.Host)}
+func (h NextHop) Outcome(outcome proto.Outcome) Outcome {
+	reply, err := outcome.Reply, outcome.Err
+	o := Outcome{To: outcome.Recipient, Remote: DNS(h.Host)}
 	var refused *proto.Error
 	if errors.As(err, &refused) && reply.Code == 0 {
 		reply = refused.Reply()
@@ -82,7 +83,7 @@ func (h NextHop) Outcome(to ext.Recipient, reply proto.Reply, err error) Outcome
 	case err == nil && h.Caps.Has("DSN"):
 	case err == nil:
 		o.Action = ext.Relayed
-	case errors.As(err, &told) && told.Status().Class == 4:
+	case errors.As(err, &told) && told.Status().Class() == 4:
 		o.Action, o.Status, o.Comment = ext.Delayed, told.Status(), explain(err, told.Status())
 	case refused != nil && !refused.Permanent():
 		o.Action = ext.Delayed
@@ -108,15 +109,15 @@ func explain(err error, status proto.Status) string {
 		return "the server does not offer " + need.Keyword + ", which the message needs"
 	case errors.As(err, &need) && need.Keyword != "":
 		return "the server offers " + need.Keyword + ", but not as the message needs it"
-	case errors.As(err, &tls) && status.Subject == 7:
+	case errors.As(err, &tls) && status[1] == 7:
 		return "the server has no TLS that can be trusted, which is required"
 	}
 	switch status { // RFC 3463 sections 3.5 and 3.6
-	case proto.Status{Class: 4, Subject: 4, Detail: 1}:
+	case proto.Status{4, 4, 1}:
 		return "the server cannot be reached"
-	case proto.Status{Class: 4, Subject: 4, Detail: 2}:
+	case proto.Status{4, 4, 2}:
 		return "the connection to the server was lost"
-	case proto.Status{Class: 4, Subject: 5, Detail: 3}:
+	case proto.Status{4, 5, 3}:
 		return "the server does not take so much at a time"
 	}
 	return "the message could not be given to the server"

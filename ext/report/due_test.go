@@ -62,13 +62,13 @@ func TestDue(t *testing.T) {
 	bob := Outcome{To: to(t, "Bob@Example.COM", "NOTIFY=SUCCESS ORCPT=rfc822;Bob@Example.COM"), Action: ext.Delivered}
 	outcomes := []Outcome{
 		bob,
-		taking.Outcome(to(t, "Carol@Ivory.EDU", "NOTIFY=FAILURE ORCPT=rfc822;Carol+2Bx@Ivory.EDU"), no, err),
-		plain.Outcome(to(t, "Eric@Bombs.AF.MIL", "NOTIFY=FAILURE"), ok, nil),
-		plain.Outcome(to(t, "Erica@Bombs.AF.MIL", "NOTIFY=SUCCESS"), ok, nil),
-		plain.Outcome(to(t, "Fred@Bombs.AF.MIL", "NOTIFY=NEVER"), no, err),
-		taking.Outcome(to(t, "George@Tax-ME.GOV", "NOTIFY=FAILURE,SUCCESS"), ok, nil),
-		taking.Outcome(to(t, "Harry@Tax-ME.GOV", ""), later, laterErr),
-		plain.Outcome(to(t, "Ivy@Bombs.AF.MIL", ""), no, err),
+		taking.Outcome(proto.Outcome{Recipient: to(t, "Carol@Ivory.EDU", "NOTIFY=FAILURE ORCPT=rfc822;Carol+2Bx@Ivory.EDU"), Reply: no, Err: err}),
+		plain.Outcome(proto.Outcome{Recipient: to(t, "Eric@Bombs.AF.MIL", "NOTIFY=FAILURE"), Reply: ok}),
+		plain.Outcome(proto.Outcome{Recipient: to(t, "Erica@Bombs.AF.MIL", "NOTIFY=SUCCESS"), Reply: ok}),
+		plain.Outcome(proto.Outcome{Recipient: to(t, "Fred@Bombs.AF.MIL", "NOTIFY=NEVER"), Reply: no, Err: err}),
+		taking.Outcome(proto.Outcome{Recipient: to(t, "George@Tax-ME.GOV", "NOTIFY=FAILURE,SUCCESS"), Reply: ok}),
+		taking.Outcome(proto.Outcome{Recipient: to(t, "Harry@Tax-ME.GOV", ""), Reply: later, Err: laterErr}),
+		plain.Outcome(proto.Outcome{Recipient: to(t, "Ivy@Bombs.AF.MIL", ""), Reply: no, Err: err}),
 	}
 	due := m.Due(outcomes)
 	want := []string{
@@ -130,7 +130,7 @@ func TestR09_Outcome(t *testing.T) {
 		{"no 8BITMIME", plain, proto.Reply{}, &ext.NeedError{Keyword: "8BITMIME"}, ext.Failed, "5.6.3", ""},
 		{"no RRVS", plain, proto.Reply{}, &ext.NeedError{Keyword: "RRVS"}, ext.Failed, "5.3.3", ""},
 	} {
-		o := tt.hop.Outcome(to(t, "b@example.com", ""), tt.reply, tt.err)
+		o := tt.hop.Outcome(proto.Outcome{Recipient: to(t, "b@example.com", ""), Reply: tt.reply, Err: tt.err})
 		r := o.recipient(ext.OriginalRecipient{})
 		status := r.status().String()
 		if o.Action == "" {
@@ -185,7 +185,7 @@ func TestR14_Diagnostic(t *testing.T) {
 	}{
 		{proto.Reply{Code: 550, Text: "mailbox unavailable\nuser has moved with no forwarding address"},
 			"550-mailbox unavailable 550 user has moved with no forwarding address"},
-		{proto.Reply{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "no\nsuch\nuser"},
+		{proto.Reply{Code: 550, Status: proto.Status{5, 1, 1}, Text: "no\nsuch\nuser"},
 			"550-5.1.1 no 550-5.1.1 such 550 5.1.1 user"},
 		{proto.Reply{Code: 426, Text: "connection timed out"}, "426 connection timed out"},
 		{proto.Reply{Code: 250}, "250"},

@@ -22,12 +22,12 @@ func Example() {
 		Mail:    ext.DSNMail{EnvID: "QQ314159"}.AddTo(nil),
 		Content: strings.NewReader("Subject: Hello\r\n\r\nHow are you?\r\n"),
 	}
-	to := ext.Recipient{Address: carol}
+	to := proto.Recipient{Address: carol}
 
 	// What became of it: a RecipientResult has the reply and the error, and Caps of a Client what was offered.
-	refused := proto.Reply{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "No such user"}
+	refused := proto.Reply{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such user"}
 	next := report.NextHop{Host: "mx.example.com"}
-	outcomes := []report.Outcome{next.Outcome(to, refused, refused.Err())}
+	outcomes := []report.Outcome{next.Outcome(proto.Outcome{Recipient: to, Reply: refused, Err: refused.Err()})}
 
 	for _, r := range message.Due(outcomes) {
 		n, err := report.Compose(&message, r, &report.Options{Hostname: "relay.example.org"})
@@ -83,7 +83,7 @@ Diagnostic-Code: smtp; 550-5.1.1 No such user:
 		return
 	}
 	for _, p := range got.Recipients {
-		if p.Action == ext.Failed && p.Status == (proto.Status{Class: 5, Subject: 1, Detail: 1}) {
+		if p.Action == ext.Failed && p.Status == (proto.Status{5, 1, 1}) {
 			reply, _ := p.Diagnostic.Reply()
 			fmt.Printf("%s: %q\n", p.Final.Address, reply.Text)
 		}

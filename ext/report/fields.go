@@ -212,7 +212,7 @@ func (w *fieldWriter) recipient(r *Recipient) {
 func (r *Recipient) status() proto.Status {
 	kind := kindOf(r.Action)
 	fits := false
-	switch r.Status.Class {
+	switch r.Status.Class() {
 	case 2:
 		fits = kind == ext.Delivered
 	case 4:
@@ -226,11 +226,11 @@ func (r *Recipient) status() proto.Status {
 	reply, _ := r.Diagnostic.Reply()
 	switch {
 	case kind == ext.Delivered:
-		return proto.Status{Class: 2}
+		return proto.Status{2, 0, 0}
 	case kind == ext.Delayed || reply.Code/100 == 4:
-		return proto.Status{Class: 4}
+		return proto.Status{4, 0, 0}
 	}
-	return proto.Status{Class: 5}
+	return proto.Status{5, 0, 0}
 }
 
 // isAtom reports whether s is an atom of RFC 822 section 3.3, as the names of fields and types are.

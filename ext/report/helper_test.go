@@ -110,9 +110,9 @@ func message(t testing.TB, mail, content string) *Message {
 }
 
 // to returns a recipient with the parameters of his RCPT command.
-func to(t testing.TB, addr, rcpt string) ext.Recipient {
+func to(t testing.TB, addr, rcpt string) proto.Recipient {
 	t.Helper()
-	return ext.Recipient{Address: address(t, addr), Params: params(t, rcpt)}
+	return proto.Recipient{Address: address(t, addr), Params: params(t, rcpt)}
 }
 
 // refusal is the reply of a server to a RCPT command, and the error that a client makes of it.

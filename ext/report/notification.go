@@ -59,7 +59,7 @@ func (c *composer) text() part {
 
 // notification puts parts together.
 func (c *composer) notification(boundary string, parts []part) *Notification {
-	n := &Notification{To: []ext.Recipient{{Address: c.m.From}}, Need: c.need}
+	n := &Notification{To: []proto.Recipient{{Address: c.m.From}}, Need: c.need}
 	if ext.RequiresTLS(c.m.Mail) {
 		n.Mail = ext.AddRequireTLS(n.Mail)
 	}

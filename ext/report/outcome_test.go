@@ -31,7 +31,7 @@ func TestOutcomeOfErrors(t *testing.T) {
 	}{
 		{"too large", &ext.TooLargeError{Size: 101, Max: 100}, "5.3.4", "the message has 101 octets, and the server accepts 100 at most", ""},
 		{"wrapped", fmt.Errorf("x: %w", &ext.TooLargeError{Size: 101, Max: 100}), "5.3.4", "101 octets", ""},
-		{"of all", &client.SendError{Result: &client.Result{Recipients: []client.RecipientResult{{Err: &ext.TooLargeError{}}}},
+		{"of all", &client.SendError{Result: &client.Result{Recipients: []proto.Outcome{{Err: &ext.TooLargeError{}}}},
 			Err: &ext.TooLargeError{}}, "5.3.4", "octets", ""},
 		{"the message", &client.MessageError{What: "reading the body", Err: secret}, "5.6.0", "the message could not be given", ""},
 		{"an extension", &ext.NeedError{Keyword: "SMTPUTF8", What: "the recipient jörg"}, "5.6.7", "the server does not offer SMTPUTF8", ""},
@@ -58,7 +58,7 @@ func TestOutcomeOfErrors(t *testing.T) {
 		{"refused", no, "5.0.0", "", "554 no"},
 		{"refused for now", later, "4.0.0", "", "454 later"},
 	} {
-		o := report.NextHop{Host: "mx.example"}.Outcome(ext.Recipient{Address: address(t, "b@example.com")}, proto.Reply{}, tt.err)
+		o := report.NextHop{Host: "mx.example"}.Outcome(proto.Outcome{Recipient: proto.Recipient{Address: address(t, "b@example.com")}, Reply: proto.Reply{}, Err: tt.err})
 		want := ext.Failed
 		if client.Temporary(tt.err) {
 			want = ext.Delayed
@@ -75,7 +75,7 @@ func TestOutcomeOfErrors(t *testing.T) {
 }
 
 func status(class, subject, detail uint16) proto.Status {
-	return proto.Status{Class: class, Subject: subject, Detail: detail}
+	return proto.Status{class, subject, detail}
 }
 
 func address(t testing.TB, s string) proto.Address {
@@ -130,7 +130,7 @@ func TestOutcomeUnsent(t *testing.T) {
 		tt.change(m)
 		res, _ := c.Send(t.Context(), m) // the result has the error
 		r := res.Recipients[0]
-		o := report.NextHop{Host: "mx.example"}.Outcome(ext.Recipient{Address: address(t, "dana@example.com")}, r.Reply, r.Err)
+		o := report.NextHop{Host: "mx.example"}.Outcome(r)
 		text, got := bounce(t, o)
 		p := got.Recipients[0]
 		if o.Action != ext.Failed || p.Status.String() != tt.status || !strings.HasPrefix(p.Comment, tt.comment) {

@@ -48,7 +48,7 @@ func rfc822(address string) ext.OriginalRecipient {
 }
 
 func status(class, subject, detail uint16) proto.Status {
-	return proto.Status{Class: class, Subject: subject, Detail: detail}
+	return proto.Status{class, subject, detail}
 }
 
 // R13: the examples of RFC 3464 appendix E and RFC 3461 section 10, read as the text around them says.

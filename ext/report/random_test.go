@@ -91,7 +91,7 @@ func (d dice) report() *Report {
 	for range d.IntN(4) + 1 {
 		p := Recipient{
 			Final: d.address(), Action: ext.Action(d.one("failed", "delayed", "delivered", "relayed", "expanded")),
-			Status:  proto.Status{Class: uint16(d.IntN(2) + 4), Subject: uint16(d.IntN(1000)), Detail: uint16(d.IntN(1000))},
+			Status:  proto.Status{uint16(d.IntN(2) + 4), uint16(d.IntN(1000)), uint16(d.IntN(1000))},
 			Comment: d.maybe(d.text(5)), LastAttempt: d.time(), LogID: d.maybe(d.name()), Fields: d.fields(),
 		}
 		if d.IntN(2) == 0 {
@@ -101,9 +101,9 @@ func (d dice) report() *Report {
 		}
 		switch p.Action {
 		case ext.Delayed:
-			p.Status.Class, p.WillRetryUntil = 4, d.time()
+			p.Status[0], p.WillRetryUntil = 4, d.time()
 		case ext.Delivered, ext.Relayed, ext.Expanded:
-			p.Status.Class = 2
+			p.Status[0] = 2
 		}
 		r.Recipients = append(r.Recipients, p)
 	}

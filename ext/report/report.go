@@ -115,7 +115,7 @@ func (d Diagnostic) Reply() (proto.Reply, bool) {
 	for i, line := range lines {
 		line = strings.TrimLeft(line[3:], " -")
 		word, after, _ := strings.Cut(line, " ")
-		if st, ok := proto.ParseStatus(word); ok && int(st.Class) == r.Code/100 {
+		if st, ok := proto.ParseStatus(word); ok && st.Class() == r.Code/100 {
 			r.Status, line = st, trim(after)
 		}
 		lines[i] = line

@@ -51,7 +51,7 @@ func (destination) Mail(_ context.Context, _ proto.Address, p proto.Params) erro
 
 func (destination) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
 	if to.Local != "Dana" {
-		return &proto.Error{Code: 550, Status: proto.Status{Class: 5, Subject: 1, Detail: 1}, Text: "no such recipient\nStatus: 2.0.0"}
+		return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "no such recipient\nStatus: 2.0.0"}
 	}
 	if len(p) > 0 {
 		return fmt.Errorf("what was not offered: %v", p)
@@ -69,7 +69,7 @@ type relay struct {
 	t            testing.TB
 	next, sender func(context.Context) (*client.Client, error)
 	message      report.Message
-	to           []ext.Recipient
+	to           []proto.Recipient
 }
 
 func (s *relay) NotifiesSenders() bool { return true }
@@ -80,7 +80,7 @@ func (s *relay) Mail(_ context.Context, from proto.Address, p proto.Params) erro
 }
 
 func (s *relay) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
-	s.to = append(s.to, ext.Recipient{Address: to, Params: p})
+	s.to = append(s.to, proto.Recipient{Address: to, Params: p})
 	return nil
 }
 
@@ -125,7 +125,8 @@ func (s *relay) send(ctx context.Context, content []byte) ([]report.Outcome, err
 	hop := report.NextHop{Host: "ivory.example", Caps: c.Caps()}
 	var outcomes []report.Outcome
 	for i, r := range res.Recipients {
-		outcomes = append(outcomes, hop.Outcome(s.to[i], r.Reply, r.Err))
+		r.Recipient = s.to[i] // with the parameters it was accepted with
+		outcomes = append(outcomes, hop.Outcome(r))
 	}
 	return outcomes, nil
 }

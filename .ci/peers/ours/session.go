@@ -29,8 +29,8 @@ type session struct {
 }
 
 var (
-	noMailbox = refusal(550, proto.Status{Class: 5, Subject: 1, Detail: 1}, "No such mailbox")
-	notThat   = refusal(550, proto.Status{Class: 5, Subject: 7, Detail: 0}, "Not that content")
+	noMailbox = refusal(550, proto.Status{5, 1, 1}, "No such mailbox")
+	notThat   = refusal(550, proto.Status{5, 7, 0}, "Not that content")
 )
 
 func (s *session) Mail(_ context.Context, from proto.Address, p proto.Params) error {
