@@ -42,7 +42,7 @@ func TestPatience(t *testing.T) {
 				defer cancel()
 				start := time.Now()
 				_, err = c.Do(ctx, tt.verb, "")
-				if e, ok := errors.AsType[*LostError](err); !ok || !e.Timeout() {
+				if e, ok := asType[*LostError](err); !ok || !e.Timeout() {
 					t.Errorf("%v, want a timeout", err)
 				}
 				if got := time.Since(start); got != tt.want {
@@ -136,6 +136,6 @@ S: 221 bye
 }
 
 func isAuthError(err error) bool {
-	_, ok := errors.AsType[*ext.AuthError](err)
+	_, ok := asType[*ext.AuthError](err)
 	return ok
 }

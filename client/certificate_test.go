@@ -92,7 +92,7 @@ func TestServerIdentity(t *testing.T) {
 			cert, roots := prototest.Certificate(t, tt.cert...)
 			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, tt.addr,
 				Options{TLSConfig: &tls.Config{RootCAs: roots, ServerName: tt.serve}})
-			_, refused := errors.AsType[*ext.TLSError](err)
+			_, refused := asType[*ext.TLSError](err)
 			if e, ok := asReply(err); refused == tt.ok || tt.ok && (!ok || e.Code != 554) {
 				t.Errorf("%v; taken for the server: %v, want %v", err, !refused, tt.ok)
 			}
@@ -121,7 +121,7 @@ func TestO18_Version(t *testing.T) {
 		for _, least := range []uint16{0, tls.VersionTLS10} {
 			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: version},
 				"mail.example:465", Options{TLSConfig: &tls.Config{RootCAs: roots, MinVersion: least}})
-			if _, refused := errors.AsType[*ext.TLSError](err); refused == want {
+			if _, refused := asType[*ext.TLSError](err); refused == want {
 				t.Errorf("%s: %v, want it to be used: %v", tls.VersionName(version), err, want)
 			}
 		}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -154,7 +153,7 @@ S: 250 ok`)
 	for _, keywords := range [][]string{{"SIZE"}, {"CHUNKING", "8BITMIME"}, {"BINARYMIME"}} {
 		c := dial(t, nil, hello(keywords...))
 		_, err := c.Send(context.Background(), binary())
-		if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "BINARYMIME" {
+		if e, ok := asType[*ext.NeedError](err); !ok || e.Keyword != "BINARYMIME" {
 			t.Errorf("to a server that offers %v: %v, want a NeedError", keywords, err)
 		}
 	}

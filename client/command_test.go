@@ -30,7 +30,7 @@ func TestD21D22_Injection(t *testing.T) {
 		"",
 	} {
 		_, err := NewMessage("a@b.example", []string{addr}, nil)
-		if e, ok := errors.AsType[*MessageError](err); !ok || !strings.Contains(e.Error(), "recipient") {
+		if e, ok := asType[*MessageError](err); !ok || !strings.Contains(e.Error(), "recipient") {
 			t.Errorf("the recipient %q: %v, want a MessageError", addr, err)
 		}
 		if _, err := NewMessage(addr, nil, nil); addr != "" && err == nil {
@@ -62,8 +62,8 @@ S: 250 ok`)
 		m := message("x", "c@d.example")
 		m.To[0].Address.Local = local
 		_, err := c.Send(ctx, m)
-		_, message := errors.AsType[*MessageError](err)
-		_, need := errors.AsType[*ext.NeedError](err) // for what is not ASCII
+		_, message := asType[*MessageError](err)
+		_, need := asType[*ext.NeedError](err) // for what is not ASCII
 		if !message && !need {
 			t.Errorf("the local part %.20q: %v, want a MessageError or a NeedError", local, err)
 		}
@@ -113,7 +113,7 @@ func TestNeeds(t *testing.T) {
 		m := message("x", "c@d.example")
 		tt.change(m)
 		res, err := c.Send(ctx, m)
-		e, ok := errors.AsType[*SendError](err)
+		e, ok := asType[*SendError](err)
 		if !ok || !strings.Contains(err.Error(), tt.want) || e.Result != res || Temporary(err) || !SafeToRetry(err) {
 			t.Errorf("%s: %v, want an error about %s", tt.name, err, tt.want)
 		}
@@ -291,7 +291,7 @@ S: 250 ok`)
 	}
 	c = dial(t, func(o *Options) { o.Extensions = list }, hello("SIZE"))
 	_, err := c.Do(ctx, "XPAINT", "the town")
-	if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "XCOLOUR" {
+	if e, ok := asType[*ext.NeedError](err); !ok || e.Keyword != "XCOLOUR" {
 		t.Errorf("XPAINT to a server without it: %v, want a NeedError", err)
 	}
 }

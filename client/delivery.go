@@ -91,11 +91,11 @@ func (c *Client) load(d *delivery) error {
 
 // unprepared is the error of an extension that would not have a message, as one that says that it is about the message.
 func unprepared(err error) error {
-	_, told := errors.AsType[interface {
+	_, told := asType[interface {
 		error
 		Status() proto.Status
 	}](err)
-	if _, refused := errors.AsType[*proto.Error](err); told || refused {
+	if _, refused := asType[*proto.Error](err); told || refused {
 		return err
 	}
 	return &MessageError{What: "the message", Err: err}
@@ -348,7 +348,7 @@ func (d *delivery) abandon(err error) {
 	if !unsettled {
 		return
 	}
-	_, told := errors.AsType[*proto.Error](err)
+	_, told := asType[*proto.Error](err)
 	d.unknown = d.unknown || d.ended && !told
 	d.stop(err)
 }

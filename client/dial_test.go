@@ -53,7 +53,7 @@ func TestGreetings(t *testing.T) {
 			case tt.code == 0 && err != nil:
 				t.Error(err)
 			case tt.code < 0:
-				if _, ok := errors.AsType[*ProtocolError](err); !ok {
+				if _, ok := asType[*ProtocolError](err); !ok {
 					t.Errorf("%v, want a ProtocolError", err)
 				}
 			}
@@ -263,7 +263,7 @@ func TestStartTLS(t *testing.T) {
 			if (err == nil) != tt.ok {
 				t.Errorf("%v, want success: %v", err, tt.ok)
 			}
-			if _, ok := errors.AsType[*ext.TLSError](err); !tt.ok && !ok {
+			if _, ok := asType[*ext.TLSError](err); !tt.ok && !ok {
 				t.Errorf("%v, want a TLSError", err)
 			}
 			if failed := strings.Contains(rec.failed, "handshake"); failed != strings.HasSuffix(tt.script, "TLS") || !failed && rec.failed != "" {
@@ -338,8 +338,8 @@ func TestPolicy(t *testing.T) {
 				c.Close()
 				return
 			}
-			_, auth := errors.AsType[*ext.AuthError](err)
-			_, tls := errors.AsType[*ext.TLSError](err)
+			_, auth := asType[*ext.AuthError](err)
+			_, tls := asType[*ext.TLSError](err)
 			if !auth && !tls {
 				t.Errorf("%v, want an AuthError or a TLSError", err)
 			}
@@ -366,7 +366,7 @@ func TestB09_NothingInClear(t *testing.T) {
 	opt.TLS, opt.Extensions = ext.TLSRequired, []ext.Extension{nosy}
 	_, err := Dial(context.Background(), host, opt)
 	for _, err := range []error{got, err} {
-		if _, ok := errors.AsType[*ext.TLSError](err); !ok {
+		if _, ok := asType[*ext.TLSError](err); !ok {
 			t.Errorf("%v, want a TLSError", err)
 		}
 	}

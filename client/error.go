@@ -53,7 +53,7 @@ func (e *LostError) Unwrap() error { return e.Err }
 // Status returns the status code by which the sender of a message is told of the delay: 4.4.1 if the server could not be
 // connected to, otherwise 4.4.2 (RFC 3463 section 3.5).
 func (e *LostError) Status() proto.Status {
-	if op, ok := errors.AsType[*net.OpError](e.Err); ok && op.Op == "dial" {
+	if op, ok := asType[*net.OpError](e.Err); ok && op.Op == "dial" {
 		return noAnswer
 	}
 	return badConnection
@@ -176,7 +176,7 @@ func SafeToRetry(err error) bool {
 	if err == nil {
 		return false
 	}
-	e, ok := errors.AsType[*SendError](err)
+	e, ok := asType[*SendError](err)
 	return !ok || !e.Unknown && e.Result.Sent() == 0
 }
 
@@ -184,7 +184,7 @@ func SafeToRetry(err error) bool {
 // made, broke or took too long. For a [SendError] it suffices that one recipient may be served later; the others must
 // not be tried again.
 func Temporary(err error) bool {
-	if e, ok := errors.AsType[*SendError](err); ok {
+	if e, ok := asType[*SendError](err); ok {
 		for i := range e.Result.Recipients {
 			if temporary(e.Result.Recipients[i].Err) {
 				return true
@@ -199,16 +199,16 @@ func temporary(err error) bool {
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrBusy) {
 		return true // whatever the reason was, it is not about this call
 	}
-	if _, ok := errors.AsType[*LimitError](err); ok {
+	if _, ok := asType[*LimitError](err); ok {
 		return true // nobody has said anything about this recipient
 	}
-	if e, ok := errors.AsType[*proto.Error](err); ok {
+	if e, ok := asType[*proto.Error](err); ok {
 		return e.Temporary()
 	}
-	if _, ok := errors.AsType[*ProtocolError](err); ok {
+	if _, ok := asType[*ProtocolError](err); ok {
 		return true // RFC 5321 section 3.8: as if 451 had been received
 	}
-	if e, ok := errors.AsType[interface {
+	if e, ok := asType[interface {
 		error
 		Status() proto.Status
 	}](err); ok {
@@ -225,4 +225,11 @@ func refusal(r proto.Reply, verb string) *proto.Error {
 	e := r.Err()
 	e.Verb = verb
 	return e
+}
+
+// asType returns the first error of type E that err is or wraps. It is errors.AsType of Go 1.26.
+func asType[E error](err error) (E, bool) {
+	var e E
+	ok := errors.As(err, &e)
+	return e, ok
 }

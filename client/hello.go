@@ -24,7 +24,7 @@ func (c *Client) start(ctx context.Context) error {
 
 // silent adds to err, if the server has not greeted in time, what the reason often is.
 func (c *Client) silent(err error) error {
-	if e, ok := errors.AsType[*LostError](err); ok && e.Timeout() && c.cfg.TLS != ext.TLSImplicit {
+	if e, ok := asType[*LostError](err); ok && e.Timeout() && c.cfg.TLS != ext.TLSImplicit {
 		e.Err = fmt.Errorf("%w: on a port where TLS comes first, such as 465, use TLSImplicit", e.Err)
 	}
 	return err

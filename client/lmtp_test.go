@@ -3,7 +3,6 @@ package client
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -45,7 +44,7 @@ C: RCPT TO:<f@d.example>
 		t.Run(tt.name, func(t *testing.T) {
 			c := dial(t, func(o *Options) { o.Protocol = proto.LMTP }, strings.Replace(tt.script, "C: RSET\nS: 250 ok\n", "C: *\nS: 250 ok\n", 1))
 			res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example", "e@d.example", "c@d.example", "f@d.example"))
-			e, ok := errors.AsType[*SendError](err)
+			e, ok := asType[*SendError](err)
 			if codes(res) != tt.want || !ok || e.Unknown != tt.unknown {
 				t.Errorf("the recipients got %s, want %s; %v", codes(res), tt.want, err)
 			}
@@ -79,12 +78,12 @@ HANGUP`
 		c := dial(t, func(o *Options) { o.Protocol = proto.LMTP }, script)
 		start := time.Now()
 		res, err := c.Send(context.Background(), message("x\r\n", "c@d.example", "e@d.example", "f@d.example"))
-		e, ok := errors.AsType[*SendError](err)
+		e, ok := asType[*SendError](err)
 		if codes(res) != "0 -1 -1" || !ok || !e.Unknown || !Temporary(err) || SafeToRetry(err) {
 			t.Errorf("the recipients got %s; %v", codes(res), err)
 		}
 		for _, r := range res.Recipients[1:] {
-			if lost, ok := errors.AsType[*LostError](r.Err); !ok || !lost.Timeout() || !Temporary(r.Err) {
+			if lost, ok := asType[*LostError](r.Err); !ok || !lost.Timeout() || !Temporary(r.Err) {
 				t.Errorf("%v: %v, want a timeout", r.Address, r.Err)
 			}
 		}

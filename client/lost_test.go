@@ -46,7 +46,7 @@ func TestF23_BodyFails(t *testing.T) {
 		if !errors.Is(err, broken) || codes(res) != "-1" || !SafeToRetry(err) {
 			t.Errorf("%v, recipients %s, safe to retry %v", err, codes(res), SafeToRetry(err))
 		}
-		if _, ok := errors.AsType[*MessageError](err); !ok {
+		if _, ok := asType[*MessageError](err); !ok {
 			t.Errorf("%v is no MessageError", err)
 		}
 		srv.wait()
@@ -117,7 +117,7 @@ func TestF22_EightBit(t *testing.T) {
 	long := strings.Repeat("x", 2*blockSize)
 	isNeed := func(t *testing.T, err error) {
 		t.Helper()
-		if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "8BITMIME" || !SafeToRetry(err) || Temporary(err) {
+		if e, ok := asType[*ext.NeedError](err); !ok || e.Keyword != "8BITMIME" || !SafeToRetry(err) || Temporary(err) {
 			t.Errorf("%v, want a NeedError for 8BITMIME", err)
 		}
 	}
@@ -205,7 +205,7 @@ func TestF24_EarlyReplies(t *testing.T) {
 			if codes(res) != tt.code || Temporary(err) != tt.temporary || !SafeToRetry(err) {
 				t.Errorf("%v, recipients %s", err, codes(res))
 			}
-			if _, protocol := errors.AsType[*ProtocolError](err); protocol != (tt.code == "-1") {
+			if _, protocol := asType[*ProtocolError](err); protocol != (tt.code == "-1") {
 				t.Errorf("%v", err)
 			}
 			if err := c.Noop(context.Background()); !errors.Is(err, ErrClosed) {
@@ -237,7 +237,7 @@ func TestClaimedSuccess(t *testing.T) {
 			t.Fatal(err)
 		}
 		res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-		if _, ok := errors.AsType[*ProtocolError](err); !ok || res.Sent() != 0 {
+		if _, ok := asType[*ProtocolError](err); !ok || res.Sent() != 0 {
 			t.Errorf("%v, %d served", err, res.Sent())
 		}
 	})
@@ -276,7 +276,7 @@ func TestUnknown(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := dial(t, nil, hello(tt.keywords...)+tt.script)
 			_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-			e, ok := errors.AsType[*SendError](err)
+			e, ok := asType[*SendError](err)
 			if !ok || e.Unknown != tt.unknown || SafeToRetry(err) == tt.unknown {
 				t.Errorf("%v: unknown %v, safe to retry %v", err, e.Unknown, SafeToRetry(err))
 			}
@@ -305,7 +305,7 @@ func TestTruncation(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = c.Noop(context.Background())
-	if _, ok := errors.AsType[*LostError](err); !ok {
+	if _, ok := asType[*LostError](err); !ok {
 		t.Errorf("%v, want a LostError", err)
 	}
 	<-done
@@ -356,7 +356,7 @@ func TestContextEndsWhileReading(t *testing.T) {
 			return copy(p, "hello\r\n"), io.EOF
 		})
 		_, err := c.Send(ctx, m)
-		if e, ok := errors.AsType[*SendError](err); !ok || e.Unknown || !SafeToRetry(err) || !errors.Is(err, context.Canceled) {
+		if e, ok := asType[*SendError](err); !ok || e.Unknown || !SafeToRetry(err) || !errors.Is(err, context.Canceled) {
 			t.Errorf("%v: %v", keywords, err)
 		}
 	}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"testing"
 
 	"smtpkit.example/smtp/ext"
@@ -22,7 +21,7 @@ C: 12345678
 C: .
 S: 250 ok`)
 	_, err := c.Send(context.Background(), message("12345678\r\n\r\n", "c@d.example"))
-	if e, ok := errors.AsType[*ext.TooLargeError](err); !ok || e.Size != 12 || e.Max != 10 || Temporary(err) {
+	if e, ok := asType[*ext.TooLargeError](err); !ok || e.Size != 12 || e.Max != 10 || Temporary(err) {
 		t.Errorf("%v, want a TooLargeError of 12 octets, 10 permitted", err)
 	}
 	if err := c.Noop(context.Background()); err != nil {

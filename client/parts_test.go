@@ -151,7 +151,7 @@ func TestLimitsNotObeyed(t *testing.T) {
 			res, err := cl.Send(context.Background(), m)
 			got := codes(res)
 			for i, r := range res.Recipients {
-				if limit, ok := errors.AsType[*LimitError](r.Err); ok {
+				if limit, ok := asType[*LimitError](r.Err); ok {
 					words := strings.Fields(got)
 					words[i] = "-2"
 					got = strings.Join(words, " ")
@@ -163,7 +163,7 @@ func TestLimitsNotObeyed(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("the recipients got %s, want %s (%v)", got, tt.want, err)
 			}
-			e, ok := errors.AsType[*SendError](err)
+			e, ok := asType[*SendError](err)
 			if ok == (tt.want == "0 0 0") || ok && (e.Result != res || e.Unknown != tt.lost || tt.lost && asLost(e.Err) == nil) {
 				t.Errorf("the error is %#v", err)
 			}
@@ -177,7 +177,7 @@ func TestLimitsNotObeyed(t *testing.T) {
 }
 
 func asLost(err error) error {
-	e, _ := errors.AsType[*LostError](err)
+	e, _ := asType[*LostError](err)
 	if e == nil {
 		return nil
 	}
@@ -193,7 +193,7 @@ func TestV08_NoOtherConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-		limit, ok := errors.AsType[*LimitError](err)
+		limit, ok := asType[*LimitError](err)
 		if !ok || limit.Err != cause || limit.Limits.MailMax != 1 || !Temporary(err) || !SafeToRetry(err) {
 			t.Errorf("%v, want %v", err, cause)
 		}
@@ -236,7 +236,7 @@ func TestV08_WeakerConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-	if _, ok := errors.AsType[*ext.TLSError](err); !ok || !SafeToRetry(err) {
+	if _, ok := asType[*ext.TLSError](err); !ok || !SafeToRetry(err) {
 		t.Errorf("%v, want a TLSError", err)
 	}
 }

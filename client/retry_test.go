@@ -141,7 +141,7 @@ func TestSendAllUnsendable(t *testing.T) {
 		}
 	}
 	err := c.SendAll(context.Background(), msgs, func(_ *Message, _ *Result, err error) bool {
-		if _, bad := errors.AsType[*MessageError](err); bad != (reported > 0) {
+		if _, bad := asType[*MessageError](err); bad != (reported > 0) {
 			t.Errorf("message %d: %v", reported, err)
 		}
 		reported++

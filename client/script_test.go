@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,8 +40,8 @@ func TestScripts(t *testing.T) {
 
 // verdict is err in the words of the scripts.
 func verdict(err error) string {
-	_, protocol := errors.AsType[*ProtocolError](err)
-	e, sent := errors.AsType[*SendError](err)
+	_, protocol := asType[*ProtocolError](err)
+	e, sent := asType[*SendError](err)
 	switch {
 	case err == nil:
 		return "ok"

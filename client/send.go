@@ -74,8 +74,8 @@ func summary(res *Result, unknown bool) error {
 // inDoubt reports whether err leaves open what became of a recipient: if the outcome is unknown at all, it is for those who
 // have neither been refused nor spared.
 func inDoubt(err error) bool {
-	_, refused := errors.AsType[*proto.Error](err)
-	_, spared := errors.AsType[*LimitError](err)
+	_, refused := asType[*proto.Error](err)
+	_, spared := asType[*LimitError](err)
 	return !refused && !spared
 }
 

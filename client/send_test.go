@@ -160,7 +160,7 @@ HANGUP`, true, "550", "RCPT"},
 // checkSendError checks that err goes with res, and that its cause is about verb.
 func checkSendError(t *testing.T, res *Result, err error, verb string) {
 	t.Helper()
-	e, ok := errors.AsType[*SendError](err)
+	e, ok := asType[*SendError](err)
 	if !ok || e.Result != res {
 		t.Fatalf("the error is %#v, want a SendError with the result", err)
 	}

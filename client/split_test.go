@@ -58,7 +58,7 @@ C: .
 		t.Run(tt.name, func(t *testing.T) {
 			c := dial(t, asking, hello("PIPELINING", "XEACH")+begin+tt.replies)
 			res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example", "e@f.example", "g@h.example"))
-			e, ok := errors.AsType[*SendError](err)
+			e, ok := asType[*SendError](err)
 			if !ok || e.Unknown != tt.unknown {
 				t.Fatalf("%v, unknown is %t", err, ok && e.Unknown)
 			}
@@ -79,7 +79,7 @@ C: .
 func TestSplitUnasked(t *testing.T) {
 	c := dial(t, nil, hello("PIPELINING", "XEACH")+envelope+"C: hello\nC: .\nS: 353 each\nHANGUP")
 	_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-	if _, ok := errors.AsType[*ProtocolError](err); !ok {
+	if _, ok := asType[*ProtocolError](err); !ok {
 		t.Errorf("%v, want a ProtocolError", err)
 	}
 }

@@ -214,7 +214,7 @@ CLOSE`)
 		}
 		return true
 	})
-	if _, ok := errors.AsType[*LostError](err); !ok {
+	if _, ok := asType[*LostError](err); !ok {
 		t.Errorf("%v, want a LostError", err)
 	}
 	if len(got) == 0 || got[0] != "sent" {

@@ -73,7 +73,7 @@ func (cfg *config) submit(ctx context.Context, host, port string, mode ext.TLSMo
 	connect := with.connector(network, addr)
 	conn, err := connect(ctx)
 	if err != nil {
-		_, unknown := errors.AsType[*net.DNSError](err)
+		_, unknown := asType[*net.DNSError](err)
 		return nil, !unknown, err
 	}
 	c, err = newClient(ctx, conn, host, &with, connect)

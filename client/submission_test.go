@@ -112,13 +112,13 @@ func sameKind(err, want error) bool {
 	case nil:
 		ok = err == nil
 	case *ext.TLSError:
-		_, ok = errors.AsType[*ext.TLSError](err)
+		_, ok = asType[*ext.TLSError](err)
 	case *ext.AuthError:
-		_, ok = errors.AsType[*ext.AuthError](err)
+		_, ok = asType[*ext.AuthError](err)
 	case *proto.Error:
-		_, ok = errors.AsType[*proto.Error](err)
+		_, ok = asType[*proto.Error](err)
 	case *LostError:
-		_, ok = errors.AsType[*LostError](err)
+		_, ok = asType[*LostError](err)
 	}
 	return ok
 }
@@ -127,7 +127,7 @@ func sameKind(err, want error) bool {
 func TestU09_Certificate(t *testing.T) {
 	opt, dialled := ports{"other.example:465": "TLS\nCLOSE"}.options(&recorder{TB: t})
 	_, err := DialSubmission(t.Context(), "other.example", opt)
-	if _, ok := errors.AsType[*ext.TLSError](err); !ok || len(*dialled) != 1 {
+	if _, ok := asType[*ext.TLSError](err); !ok || len(*dialled) != 1 {
 		t.Errorf("%v after %q, want a TLSError after one", err, *dialled)
 	}
 }
@@ -138,7 +138,7 @@ func TestU09_Errors(t *testing.T) {
 		opt, _ := ports{port465: errRefused}.options(t)
 		start := time.Now()
 		_, err := DialSubmission(t.Context(), "mail.example", opt)
-		lost, ok := errors.AsType[*LostError](err)
+		lost, ok := asType[*LostError](err)
 		if !ok || !lost.Timeout() || !Temporary(err) || !strings.Contains(err.Error(), ":465") || !strings.Contains(err.Error(), ":587") {
 			t.Errorf("%v", err)
 		}

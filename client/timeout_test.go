@@ -46,7 +46,7 @@ func TestG16I01I02_Timeouts(t *testing.T) {
 				if got := time.Since(start); got != tt.want {
 					t.Errorf("it took %v, want %v", got, tt.want)
 				}
-				e, ok := errors.AsType[*LostError](err)
+				e, ok := asType[*LostError](err)
 				if !ok || !e.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) || !Temporary(err) {
 					t.Errorf("%v, want a timeout", err)
 				}
@@ -152,8 +152,8 @@ func TestG15_Unsolicited(t *testing.T) {
 		say  string
 		want func(error) bool
 	}{
-		{"250 ok\r\n", func(err error) bool { _, ok := errors.AsType[*ProtocolError](err); return ok }},
-		{"421 idle\r\n", func(err error) bool { e, ok := errors.AsType[*proto.Error](err); return ok && e.Code == 421 }},
+		{"250 ok\r\n", func(err error) bool { _, ok := asType[*ProtocolError](err); return ok }},
+		{"421 idle\r\n", func(err error) bool { e, ok := asType[*proto.Error](err); return ok && e.Code == 421 }},
 		{"", func(err error) bool { return errors.Is(err, io.EOF) }},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestNoGreeting(t *testing.T) {
 			opt := inClear(clienttest.New(t, script))
 			opt.TLS, opt.TLSConfig = mode, clienttest.TLSConfig()
 			_, err := Dial(context.Background(), host, opt)
-			if e, ok := errors.AsType[*LostError](err); !ok || !e.Timeout() || strings.Contains(err.Error(), "TLSImplicit") != hint {
+			if e, ok := asType[*LostError](err); !ok || !e.Timeout() || strings.Contains(err.Error(), "TLSImplicit") != hint {
 				t.Errorf("%v", err)
 			}
 		})

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -142,7 +144,7 @@ func TestAtrnClient(t *testing.T) {
 			if served != tt.served || d.after != nil {
 				t.Errorf("served is %t, and the session goes on with %v", served, d.after)
 			}
-			if e, ok := errors.AsType[*proto.Error](err); tt.code != 250 && (!ok || e.Code != tt.code) {
+			if e, ok := grammar.AsType[*proto.Error](err); tt.code != 250 && (!ok || e.Code != tt.code) {
 				t.Errorf("the error does not tell the reply: %v", err)
 			}
 		})

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"github.com/emersion/go-sasl"
 
 	"smtpkit.example/smtp/proto"
@@ -81,7 +83,7 @@ func fit(d Dialogue, p Policy) error {
 
 // unfit reports whether the server said that the mechanism will not do, and another may (RFC 4954 section 6).
 func unfit(err error) bool {
-	e, ok := errors.AsType[*proto.Error](err)
+	e, ok := grammar.AsType[*proto.Error](err)
 	return ok && (e.Code == 504 || e.Code == 534)
 }
 

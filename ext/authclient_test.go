@@ -3,9 +3,10 @@ package ext
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"strings"
 	"testing"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"github.com/emersion/go-sasl"
 
@@ -146,7 +147,7 @@ func TestAuthConnect(t *testing.T) {
 				}
 				return
 			}
-			if _, ok := errors.AsType[*AuthError](err); !ok || !strings.HasPrefix(err.Error(), "smtp: AUTH") {
+			if _, ok := grammar.AsType[*AuthError](err); !ok || !strings.HasPrefix(err.Error(), "smtp: AUTH") {
 				t.Fatalf("%T %v, want an AuthError", err, err)
 			}
 			for _, part := range strings.Split(tt.wantErr, " , ") {
@@ -231,7 +232,7 @@ type meeting struct {
 func (m *meeting) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	m.x.args = args
 	go func() {
-		e, _ := errors.AsType[*proto.Error](Auth().Serve(ctx, exchangeOf{m.x, m}))
+		e, _ := grammar.AsType[*proto.Error](Auth().Serve(ctx, exchangeOf{m.x, m}))
 		m.say <- e.Reply()
 	}()
 	return <-m.say, nil
@@ -278,7 +279,7 @@ func TestAuthBothEnds(t *testing.T) {
 				}
 				return
 			}
-			if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != tt.wantCode || x.identity != "" || m.identity != "" {
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != tt.wantCode || x.identity != "" || m.identity != "" {
 				t.Errorf("%v; server: %q, client: %q", err, x.identity, m.identity)
 			}
 		})

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"github.com/emersion/go-sasl"
 
 	"smtpkit.example/smtp/proto"
@@ -198,7 +200,7 @@ func failedCheck(ctx context.Context, err error) error {
 // chosen returns the refusal in err, or nil if there is none. A reply of success is no refusal: only nil means that a
 // client has authenticated.
 func chosen(err error) *proto.Error {
-	if e, ok := errors.AsType[*proto.Error](err); ok && e.Code >= 400 && e.Code <= 599 {
+	if e, ok := grammar.AsType[*proto.Error](err); ok && e.Code >= 400 && e.Code <= 599 {
 		return e
 	}
 	return nil

@@ -1,10 +1,11 @@
 package ext
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -16,7 +17,7 @@ func TestContent(t *testing.T) {
 		"(| " + strings.TrimSuffix(strings.Repeat("(dpi=300) (paper-size=A4) ", 60), " ") + ")",
 		"",
 	} {
-		e, ok := errors.AsType[*proto.Error](ContentAccepted(filter))
+		e, ok := grammar.AsType[*proto.Error](ContentAccepted(filter))
 		if !ok || e.Code != 250 {
 			t.Fatalf("%v is no acceptance", e)
 		}
@@ -67,7 +68,7 @@ func FuzzContent(f *testing.F) {
 		if !printable(filter) {
 			return // is not one of RFC 2533
 		}
-		e, _ := errors.AsType[*proto.Error](ContentAccepted(filter))
+		e, _ := grammar.AsType[*proto.Error](ContentAccepted(filter))
 		got, ok := ReadContent(e.Reply())
 		spaceless := func(s string) string { return strings.ReplaceAll(s, " ", "") }
 		if spaceless(got) != spaceless(filter) || ok != (spaceless(filter) != "") {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -67,7 +69,7 @@ func (e *TLSError) Unwrap() error { return e.Err }
 // (RFC 8689 section 4.2.1). It is 4.4.2 if the connection
 // broke, and 4.7.10 if the server said that it may do so later.
 func (e *TLSError) Status() proto.Status {
-	if r, ok := errors.AsType[*proto.Error](e.Err); ok && r.Temporary() {
+	if r, ok := grammar.AsType[*proto.Error](e.Err); ok && r.Temporary() {
 		return proto.Status{4, 7, 10}
 	}
 	if ofNetwork(e.Err) {
@@ -79,10 +81,10 @@ func (e *TLSError) Status() proto.Status {
 // ofNetwork reports whether err is of the network, in a handshake or on the way to a source of credentials, and not of what is
 // at the other end of it.
 func ofNetwork(err error) bool {
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
+	if e, ok := grammar.AsType[*net.DNSError](err); ok {
 		return e.Temporary()
 	}
-	if e, ok := errors.AsType[*net.OpError](err); ok {
+	if e, ok := grammar.AsType[*net.OpError](err); ok {
 		return e.Op != "remote error" // an alert of TLS
 	}
 	for _, cause := range []error{
@@ -93,7 +95,7 @@ func ofNetwork(err error) bool {
 			return true
 		}
 	}
-	e, ok := errors.AsType[net.Error](err)
+	e, ok := grammar.AsType[net.Error](err)
 	return ok && e.Timeout()
 }
 
@@ -117,14 +119,14 @@ func (e *AuthError) Unwrap() error { return e.Err }
 // if it has one, or 5.7.0 (RFC 3463 section 3.8), and 4.7.0 for what may pass.
 func (e *AuthError) Status() proto.Status {
 	other := proto.Status{5, 7, 0}
-	if r, ok := errors.AsType[*proto.Error](e.Err); ok {
+	if r, ok := grammar.AsType[*proto.Error](e.Err); ok {
 		if !r.Status.IsZero() {
 			return r.Status
 		}
 		other[0] = uint16(r.Code / 100)
 		return other
 	}
-	if s, ok := errors.AsType[interface {
+	if s, ok := grammar.AsType[interface {
 		error
 		Status() proto.Status
 	}](e.Err); ok {

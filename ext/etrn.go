@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -115,7 +117,7 @@ func serveETRN(ctx context.Context, x Exchange) error {
 
 // refuseNode returns the reply for an error of StartQueue.
 func refuseNode(node Node, err error) error {
-	if e, ok := errors.AsType[*proto.Error](err); ok {
+	if e, ok := grammar.AsType[*proto.Error](err); ok {
 		return e
 	}
 	e := refusal(458, 3, 0, fmt.Sprintf("Unable to queue messages for node %v", node))

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -103,7 +105,7 @@ func TestETRNClient(t *testing.T) {
 		}
 	}
 	c := &fakeClient{replies: []proto.Reply{{Code: 458, Text: "no"}}}
-	if e, ok := errors.AsType[*proto.Error](errOf(SendETRN(t.Context(), c, Node{Name: "a.example"}))); !ok || e.Code != 458 || e.Verb != "ETRN" {
+	if e, ok := grammar.AsType[*proto.Error](errOf(SendETRN(t.Context(), c, Node{Name: "a.example"}))); !ok || e.Code != 458 || e.Verb != "ETRN" {
 		t.Errorf("a refusal is %v", e)
 	}
 	for _, n := range []Node{{}, {Name: "local"}, {Name: "a.example b"}, {Name: "@a.example"}, {Name: "a\r\nQUIT", Queue: true}, {Name: "a.example", Queue: true, Below: true}} {

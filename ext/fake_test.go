@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -104,7 +106,7 @@ func wire(t *testing.T, err error, utf8 bool) string {
 	if err == nil {
 		return ""
 	}
-	e, ok := errors.AsType[*proto.Error](err)
+	e, ok := grammar.AsType[*proto.Error](err)
 	if !ok {
 		return "not a reply: " + err.Error()
 	}

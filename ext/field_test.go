@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
@@ -77,7 +79,7 @@ S: 250 ok`)
 			key, value, hasValue := strings.Cut(tt.param, "=")
 			m.Mail = proto.Params{{Key: key, Value: value, HasValue: hasValue}}
 			_, err = c.Send(t.Context(), m)
-			if _, ok := errors.AsType[*ext.NeedError](err); !ok {
+			if _, ok := grammar.AsType[*ext.NeedError](err); !ok {
 				t.Errorf("MAIL with %s: %v, want a NeedError", tt.param, err)
 			}
 			if got := say(t, &able{}, ehlo, from+" "+tt.param); !strings.HasPrefix(got, "555 5.5.4 ") {
@@ -139,7 +141,7 @@ S: 235 ok`, ext.Password("alice", "secret"), false},
 				Hello: "client.example", TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Credentials: tt.creds, Dialer: srv.Dial,
 			})
 			if tt.refused {
-				if e, ok := errors.AsType[*ext.AuthError](err); !ok || e.Mechanism != "" {
+				if e, ok := grammar.AsType[*ext.AuthError](err); !ok || e.Mechanism != "" {
 					t.Errorf("%v, want no mechanism to be tried", err)
 				}
 				return

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -259,7 +261,7 @@ func TestW13_WithoutAuth(t *testing.T) {
 		t.Error("the roles were reversed")
 		return nil
 	})
-	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 530 {
+	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 530 {
 		t.Errorf("ATRN without AUTH: %v, want 530", err)
 	}
 }

@@ -3,12 +3,13 @@ package ext_test
 import (
 	"context"
 	"crypto/sha1"
-	"errors"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
@@ -112,7 +113,7 @@ func TestV04_Unverified(t *testing.T) {
 		}
 		m.Mail = ext.AddRequireTLS(nil)
 		_, err = c.Send(t.Context(), m)
-		if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "REQUIRETLS" {
+		if e, ok := grammar.AsType[*ext.NeedError](err); !ok || e.Keyword != "REQUIRETLS" {
 			t.Errorf("%s: %v, want a NeedError", name, err)
 		}
 		if err := c.Close(); err != nil {
@@ -158,7 +159,7 @@ func TestR07E22_NotOffered(t *testing.T) {
 		"CONNEG":        {nil, ext.AddConNeg(nil)},
 	} {
 		err := sent(p[0], p[1])
-		if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != strings.TrimSpace(keyword) {
+		if e, ok := grammar.AsType[*ext.NeedError](err); !ok || e.Keyword != strings.TrimSpace(keyword) {
 			t.Errorf("%s: %v, want a NeedError", keyword, err)
 		}
 	}

@@ -1,9 +1,10 @@
 package ext
 
 import (
-	"errors"
 	"strings"
 	"testing"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -97,7 +98,7 @@ func TestPrepareRcpt(t *testing.T) {
 		{Address: address(t, "c@d.example"), Params: params("XNOTIFY=never")},
 	}}
 	err := s.Prepare(s.Offered(ehlo()), ehlo(), e)
-	need, ok := errors.AsType[*NeedError](err)
+	need, ok := grammar.AsType[*NeedError](err)
 	if !ok || need.Keyword != "XNOTIFY" {
 		t.Errorf("%v, want a NeedError for XNOTIFY", err)
 	}
@@ -110,7 +111,7 @@ func TestPrepareRcpt(t *testing.T) {
 func TestPrepareWithoutExtension(t *testing.T) {
 	s := newSet(t, []Extension{}...)
 	err := s.Prepare(0, everything(), &Envelope{Need: EightBit})
-	need, ok := errors.AsType[*NeedError](err)
+	need, ok := grammar.AsType[*NeedError](err)
 	if !ok || need.Keyword != "" || !strings.Contains(err.Error(), "Options.Extensions") {
 		t.Errorf("%v", err)
 	}

@@ -5,13 +5,14 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
@@ -220,7 +221,7 @@ func TestRegistry(t *testing.T) {
 			}
 			m = meet(t, all(), tt.keyword)
 			err := m.send(t, tt.body, tt.change)
-			need, ok := errors.AsType[*ext.NeedError](err)
+			need, ok := grammar.AsType[*ext.NeedError](err)
 			switch {
 			case tt.refused && (!ok || need.Keyword != tt.keyword || len(m.session.mail) > 0 || len(m.log) > 0):
 				t.Errorf("where it is not offered: %v; said %q", err, m.log)
@@ -240,7 +241,7 @@ func TestRegistryDialogue(t *testing.T) {
 		ok   func() bool
 	}{
 		{"a02 SIZE exceeded", func() bool {
-			_, ok := errors.AsType[*ext.TooLargeError](m.send(t, strings.Repeat("x", 1001), nil))
+			_, ok := grammar.AsType[*ext.TooLargeError](m.send(t, strings.Repeat("x", 1001), nil))
 			return ok && len(m.log) == 0
 		}},
 		{"a05 STARTTLS", func() bool {

@@ -2,10 +2,11 @@ package ext
 
 import (
 	"crypto/tls"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
 // sealed is a session that keeps to TLS, or not.
@@ -63,7 +64,7 @@ func TestV04_RequireTLSPrepare(t *testing.T) {
 	} {
 		c := ehlo(tt.offer)
 		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(tt.mail), Verified: tt.verified})
-		e, ok := errors.AsType[*NeedError](err)
+		e, ok := grammar.AsType[*NeedError](err)
 		if ok != tt.refused || ok != (err != nil) || ok && e.Keyword != "REQUIRETLS" {
 			t.Errorf("%+v: %v", tt, err)
 		}

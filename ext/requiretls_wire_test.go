@@ -3,11 +3,12 @@ package ext_test
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"strings"
 	"testing"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
@@ -139,7 +140,7 @@ func TestV05_NextHost(t *testing.T) {
 				}
 				return
 			}
-			e, ok := errors.AsType[interface {
+			e, ok := grammar.AsType[interface {
 				error
 				Status() proto.Status
 			}](err)

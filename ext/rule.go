@@ -1,8 +1,9 @@
 package ext
 
 import (
-	"errors"
 	"fmt"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -216,7 +217,7 @@ func (u *use) check(value string) flaw {
 		return flaw{}
 	}
 	f := flaw{text: cause(err)}
-	if e, ok := errors.AsType[*proto.Error](err); ok {
+	if e, ok := grammar.AsType[*proto.Error](err); ok {
 		f = flaw{e.Text, e.Status}
 	}
 	if f.text == "" {

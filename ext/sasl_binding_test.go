@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )
@@ -98,7 +100,7 @@ func TestSCRAMBothEnds(t *testing.T) {
 
 			m = ends(t, tt.version, newBoth(), Password("user", "pencil ", tt.allowed...))
 			err = Auth().Connect(t.Context(), m)
-			if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" || m.x.failures != 1 {
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" || m.x.failures != 1 {
 				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.identity, m.x.failures)
 			}
 		})
@@ -158,7 +160,7 @@ func TestSCRAMManInTheMiddle(t *testing.T) {
 		m := ends(t, version, newBoth(), Password("user", "pencil"))
 		m.tls = ends(t, version, newBoth(), nil).tls
 		err := Auth().Connect(t.Context(), m)
-		if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" {
+		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" {
 			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.identity)
 		}
 	}
@@ -177,7 +179,7 @@ func TestSCRAMDowngrade(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
 	m.caps = ehlo("AUTH SCRAM-SHA-256 PLAIN")
 	err := Auth().Connect(t.Context(), m)
-	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" {
+	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" {
 		t.Errorf("%v; server: %q", err, m.x.identity)
 	}
 	if first, _ := decode64(strings.TrimPrefix(m.x.args, "SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"github.com/emersion/go-sasl"
 
 	"smtpkit.example/smtp/ext"
@@ -154,7 +156,7 @@ func TestEndPointHashes(t *testing.T) {
 	cert := signed(t, "mail.example", key, x509.PureEd25519)
 	srv, _ := newMailServer(t, &tls.Config{Certificates: []tls.Certificate{cert}})
 	err = deliver(t, srv, trusting(t, cert), byCertificate("SCRAM-SHA-256-PLUS", nil))
-	if e, ok := errors.AsType[*ext.AuthError](err); !ok || e.Mechanism != "" {
+	if e, ok := grammar.AsType[*ext.AuthError](err); !ok || e.Mechanism != "" {
 		t.Errorf("Ed25519: %v, want no mechanism to be tried", err)
 	}
 }
@@ -175,7 +177,7 @@ func TestEndPointInBetween(t *testing.T) {
 	} {
 		srv, _ := newMailServer(t, config)
 		err := deliver(t, srv, trusting(t, cert), byCertificate("SCRAM-SHA-256-PLUS", shown))
-		if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 535 {
+		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 {
 			t.Errorf("%s: %v, want 535", name, err)
 		}
 	}
@@ -225,7 +227,7 @@ func TestEndPointResumed(t *testing.T) {
 			for turn := range 2 {
 				near, far := loopback(t)
 				err := deliverOver(t, near, far, srv, ours, byCertificate("SCRAM-SHA-256-PLUS", nil))
-				switch e, ok := errors.AsType[*proto.Error](err); {
+				switch e, ok := grammar.AsType[*proto.Error](err); {
 				case turn == 0 || tt.known:
 					if err != nil {
 						t.Fatalf("%s, %s, %d: %v", name, tls.VersionName(version), turn, err)

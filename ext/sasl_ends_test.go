@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -136,7 +138,7 @@ func TestSASLBothEnds(t *testing.T) {
 					return
 				}
 				err := deliver(t, srv, config, tt.evil)
-				if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 535 {
+				if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 {
 					t.Errorf("with other credentials: %v", err)
 				}
 			})
@@ -187,7 +189,7 @@ func TestLongChallenge(t *testing.T) {
 	_, err := client.NewClient(t.Context(), near, "mail.example", &client.Options{
 		TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Credentials: ext.Token("alice", source),
 	})
-	if e, ok := errors.AsType[*ext.TokenError](err); !ok || e.Scope != scope {
+	if e, ok := grammar.AsType[*ext.TokenError](err); !ok || e.Scope != scope {
 		t.Errorf("%.200s", err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -261,7 +263,7 @@ func FuzzTokenClient(f *testing.F) {
 				t.Fatalf("%s: %q is answered with %q, %v", c.name, challenge, response, err)
 			}
 			reply := &proto.Error{Code: 535, Text: "no"}
-			e, ok := errors.AsType[*TokenError](c.Explain(reply))
+			e, ok := grammar.AsType[*TokenError](c.Explain(reply))
 			if !ok || e.Text != string(challenge) || !errors.Is(e, reply) || strings.ContainsAny(e.Error(), "\r\n\x00") {
 				t.Fatalf("%s: %q: %v", c.name, challenge, e)
 			}

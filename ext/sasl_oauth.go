@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"github.com/emersion/go-sasl"
 )
 
@@ -169,7 +171,7 @@ func (s *tokenServer) Next(response []byte) (challenge []byte, done bool, err er
 		return []byte{}, false, nil
 	}
 	err = s.check(response)
-	e, told := errors.AsType[*TokenError](err)
+	e, told := grammar.AsType[*TokenError](err)
 	if err == nil || chosen(err) != nil || !told && !errors.Is(err, ErrCredentials) {
 		return nil, true, err // for a reply of the session's own there is no saying more
 	}
@@ -192,7 +194,7 @@ func (s *tokenServer) check(message []byte) error {
 		return fmt.Errorf("%w: %w", ErrCredentials, errMessage)
 	}
 	name, err := t.AuthenticateToken(s.login.ctx, user, token)
-	if _, told := errors.AsType[*TokenError](err); told {
+	if _, told := grammar.AsType[*TokenError](err); told {
 		return err
 	}
 	if err != nil {

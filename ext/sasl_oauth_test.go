@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -159,12 +161,12 @@ func TestTokenConnect(t *testing.T) {
 			if (err == nil) != (tt.wantErr == "") || err != nil && (!strings.Contains(err.Error(), tt.wantErr) || d.identity != "") {
 				t.Errorf("%v, want %q", err, tt.wantErr)
 			}
-			e, ok := errors.AsType[*TokenError](err)
+			e, ok := grammar.AsType[*TokenError](err)
 			if ok != (tt.want != nil) {
 				t.Fatalf("%#v", err)
 			}
 			if ok {
-				if r, ok := errors.AsType[*proto.Error](err); !ok || r.Code != 535 {
+				if r, ok := grammar.AsType[*proto.Error](err); !ok || r.Code != 535 {
 					t.Errorf("%v does not have the reply", err)
 				}
 				got := *e

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )
@@ -351,7 +353,7 @@ func TestP29_PasswordOrder(t *testing.T) {
 	} {
 		d := safeClient(tt.offer, Password("user", "pencil", tt.allowed...), say(535, ""))
 		err := Auth().Connect(t.Context(), d)
-		e, ok := errors.AsType[*AuthError](err)
+		e, ok := grammar.AsType[*AuthError](err)
 		if !ok || e.Mechanism != tt.want && (len(d.sent) > 0 || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s, %q: sent %q, %v", tt.offer, tt.allowed, d.sent, err)
 		}

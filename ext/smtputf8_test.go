@@ -2,13 +2,14 @@ package ext_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/clienttest"
@@ -153,7 +154,7 @@ func TestUTF8Client(t *testing.T) {
 				}
 				return
 			}
-			if e, ok := errors.AsType[*ext.NeedError](err); !ok || e.Keyword != "SMTPUTF8" {
+			if e, ok := grammar.AsType[*ext.NeedError](err); !ok || e.Keyword != "SMTPUTF8" {
 				t.Errorf("%v, want a NeedError", err)
 			}
 		})
@@ -175,7 +176,7 @@ type gateway struct{ forwarder }
 func (g *gateway) Data(ctx context.Context, body io.Reader) error {
 	g.m.Need = ext.UTF8
 	err := g.forwarder.Data(ctx, body)
-	if e, ok := errors.AsType[*ext.NeedError](err); ok {
+	if e, ok := grammar.AsType[*ext.NeedError](err); ok {
 		return &proto.Error{Code: 554, Status: e.Status(), Text: "The message cannot be sent on", Err: err}
 	}
 	return err

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )
@@ -98,7 +100,7 @@ func TestStartTLSBothEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			x, d, serverErr, clientErr := startTLS(t, config, Policy{TLS: tt.mode, TLSConfig: tt.client})
 			if !tt.ok {
-				if _, ok := errors.AsType[*TLSError](clientErr); !ok || serverErr == nil {
+				if _, ok := grammar.AsType[*TLSError](clientErr); !ok || serverErr == nil {
 					t.Errorf("client: %v, server: %v", clientErr, serverErr)
 				}
 				return
@@ -127,7 +129,7 @@ func TestO18_StartTLSVersion(t *testing.T) {
 	server := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	client := &tls.Config{RootCAs: pool, ServerName: "mail.example", MinVersion: tls.VersionTLS10}
 	_, _, _, err := startTLS(t, server, Policy{TLSConfig: client})
-	if _, ok := errors.AsType[*TLSError](err); !ok {
+	if _, ok := grammar.AsType[*TLSError](err); !ok {
 		t.Errorf("%v with TLS 1.1", err)
 	}
 }
@@ -202,13 +204,13 @@ func TestStartTLSConnect(t *testing.T) {
 			if err == nil {
 				return
 			}
-			if _, ok := errors.AsType[*TLSError](err); !ok {
+			if _, ok := grammar.AsType[*TLSError](err); !ok {
 				t.Errorf("%T %v, want a TLSError", err, err)
 			}
 			if text := err.Error(); !strings.HasPrefix(text, "smtp: TLS: ") || strings.Count(text, "smtp: ") != 1 {
 				t.Errorf("%q", text)
 			}
-			if e, ok := errors.AsType[*proto.Error](err); tt.code >= 400 && (!ok || e.Code != tt.code) {
+			if e, ok := grammar.AsType[*proto.Error](err); tt.code >= 400 && (!ok || e.Code != tt.code) {
 				t.Errorf("%v does not have the server's code", err)
 			}
 		})

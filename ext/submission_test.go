@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -71,7 +73,7 @@ func burl(t *testing.T) {
 	}
 	begin()
 	err = ext.SendBURL(t.Context(), c, box+"3"+access, false)
-	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{5, 6, 6}) {
+	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{5, 6, 6}) {
 		t.Errorf("a URL that leads nowhere: %v", err)
 	}
 	if err := ext.SendBURL(t.Context(), c, box+"2"+access, true); !errors.Is(err, proto.ErrSequence) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -73,7 +75,7 @@ var errNeedsUTF8 = &proto.Error{Code: 550, Status: proto.Status{5, 6, 8},
 // told returns the reply that the session has chosen, unless it is one with a mailbox in its text that the client
 // could not read (RFC 6531 section 3.7.4.2).
 func told(err error, utf8 bool) error {
-	e, ok := errors.AsType[*proto.Error](err)
+	e, ok := grammar.AsType[*proto.Error](err)
 	if !ok || utf8 || printable(strings.ReplaceAll(e.Text, "\n", "")) {
 		return err
 	}

@@ -2,9 +2,10 @@ package ext
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -103,7 +104,7 @@ func TestXforwardClient(t *testing.T) {
 	}
 	d := &fakeClient{caps: ehlo(all), replies: []proto.Reply{{Code: 501, Text: "no"}}}
 	err := SendXFORWARD(t.Context(), d, Origin{Name: "n"})
-	if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 501 || e.Verb != "XFORWARD" {
+	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 501 || e.Verb != "XFORWARD" {
 		t.Errorf("refused: %v", err)
 	}
 }

@@ -333,9 +333,10 @@ var plainTexts = [...]string{2: "OK", 4: "Temporary failure, try again later", 5
 // asError returns the *proto.Error that err is or wraps, or nil.
 func asError(err error) *proto.Error {
 	if e, ok := err.(*proto.Error); ok {
-		return e
+		return e // without the allocation of errors.As
 	}
-	e, _ := errors.AsType[*proto.Error](err)
+	var e *proto.Error
+	_ = errors.As(err, &e)
 	return e
 }
 

@@ -118,7 +118,7 @@ func TestU06_BareLF(t *testing.T) {
 	for _, in := range []string{"Subject: x\nDate: y\r\n\r\n", "Subject: x\r\n\nTo: a@host\r\n\r\n", "\nSubject: x\r\n\r\n", "Subject: x\r\nX\n"} {
 		for _, through := range []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.DataErrReader} {
 			got, err := io.ReadAll(server.Complete(through(strings.NewReader(in)), server.Completion{Hostname: "mail.example"}))
-			if e, ok := errors.AsType[*proto.Error](err); !ok || e.Code != 554 || e.Status != (proto.Status{5, 6, 0}) {
+			if e := (*proto.Error)(nil); !errors.As(err, &e) || e.Code != 554 || e.Status != (proto.Status{5, 6, 0}) {
 				t.Errorf("%q has become %q, %v", in, got, err)
 			}
 		}
@@ -162,7 +162,8 @@ func TestU02_Header(t *testing.T) {
 				"whole": strings.NewReader(tt.header), "by octets": iotest.OneByteReader(strings.NewReader(tt.header)),
 			} {
 				_, err := io.ReadAll(server.Complete(r, server.Completion{Completes: sales}))
-				e, ok := errors.AsType[*proto.Error](err)
+				var e *proto.Error
+				ok := errors.As(err, &e)
 				if tt.want == "" && err != nil || tt.want != "" && (!ok || e.Code != 554 || !strings.Contains(e.Text, " "+tt.want+" ")) {
 					t.Errorf("%s: %v, want it to be about %q", how, err, tt.want)
 				}
@@ -238,7 +239,7 @@ func FuzzComplete(f *testing.F) {
 			add.Sender = a
 		}
 		once, err := io.ReadAll(server.Complete(strings.NewReader(in), add))
-		if e, ok := errors.AsType[*proto.Error](err); ok && e.Code == 554 {
+		if e := (*proto.Error)(nil); errors.As(err, &e) && e.Code == 554 {
 			return
 		}
 		if err != nil {

@@ -2,10 +2,11 @@ package exttest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/clienttest"
@@ -165,7 +166,7 @@ func (s *suite) withoutOffer(st *stage) {
 		}
 		err = send(c, m)
 		own := s.own(st, m)
-		if _, need := errors.AsType[*ext.NeedError](err); own != "" && !need {
+		if _, need := grammar.AsType[*ext.NeedError](err); own != "" && !need {
 			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.NeedError",
 				own, err)
 		} else if own == "" && err != nil && !need {

@@ -2,13 +2,14 @@ package exttest
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -125,7 +126,7 @@ func (s *suite) caught(what string, err *error) {
 func (s *suite) served(x ext.Exchange, err error) {
 	code, v := 250, x.Verb()
 	if err != nil {
-		e, ok := errors.AsType[*proto.Error](err)
+		e, ok := grammar.AsType[*proto.Error](err)
 		if !ok {
 			return // it is logged, and the client is told 451
 		}

@@ -1,11 +1,12 @@
 package exttest
 
 import (
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -135,7 +136,7 @@ func (s *suite) verdict(p *ext.Param, value string) string {
 		return "" // of what is no value of a parameter, too: the commands with that are refused anyhow
 	}
 	text := strings.TrimPrefix(err.Error(), "smtp: ")
-	if e, ok := errors.AsType[*proto.Error](err); ok {
+	if e, ok := grammar.AsType[*proto.Error](err); ok {
 		text = e.Text
 	}
 	if text == "" {

@@ -1,6 +1,6 @@
 module smtpkit.example/smtp/proto/bench
 
-go 1.26.0
+go 1.25.0
 
 require (
 	github.com/emersion/go-smtp v0.25.1
@@ -9,8 +9,8 @@ require (
 
 require (
 	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6 // indirect
-	golang.org/x/net v0.62.0 // indirect
-	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/net v0.58.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
 )
 
 replace smtpkit.example/smtp => ../..
