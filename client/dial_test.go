@@ -356,7 +356,7 @@ func TestB09_NothingInClear(t *testing.T) {
 			{Name: "XNOSY", In: proto.Ready, Last: true},
 			{Name: "XTAKE", In: proto.Ready, Last: true, OK: proto.Handover},
 		},
-		Connect: func(ctx context.Context, d ext.Dialogue) error {
+		Negotiate: func(ctx context.Context, d ext.ClientConn) error {
 			_, got = d.Do(ctx, "XNOSY", "secret")
 			return nil
 		},

@@ -260,9 +260,9 @@ func (c *Client) endData(d *delivery, octets int64) error {
 
 // needEightBit says why content with octets above 127 cannot go on.
 func (c *Client) needEightBit() error {
-	e := &ext.NeedError{What: "content with 8-bit octets"}
+	e := &ext.UnsupportedError{What: "content with 8-bit octets"}
 	for _, x := range c.set.Extensions() {
-		if x.Meets&ext.EightBit != 0 {
+		if x.Provides&ext.EightBit != 0 {
 			e.Keyword = x.Keyword
 			break
 		}

@@ -11,11 +11,11 @@ const bodyLength = len(" BODY=BINARYMIME")
 // BODY.
 func EightBitMIME() Extension {
 	return Extension{
-		Keyword: "8BITMIME",
-		Mail:    []Param{{Key: "BODY", Length: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
-		Meets:   EightBit,
+		Keyword:  "8BITMIME",
+		Mail:     []Param{{Key: "BODY", MaxLength: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
+		Provides: EightBit,
 		Prepare: func(_ proto.Caps, e *Envelope) error {
-			if e.Need&EightBit == 0 {
+			if e.Needs&EightBit == 0 {
 				return nil
 			}
 			if body, ok := e.Mail.Get("BODY"); !ok || equalFold(body, "7BIT") {

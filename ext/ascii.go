@@ -4,7 +4,7 @@ import "strings"
 
 // isKeyword reports whether s is an ehlo-keyword, or esmtp-keyword, in upper case.
 func isKeyword(s string) bool {
-	return s != "" && len(s) <= longestKeyword && s[0] != '-' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == ""
+	return s != "" && len(s) <= maxKeyword && s[0] != '-' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == ""
 }
 
 // printable reports whether s is of printable ASCII and spaces.

@@ -16,21 +16,21 @@ import (
 // connects to the provider that keeps its mail, authenticates, and has the roles reversed. From then on the provider
 // is the client on that connection, and sends what it has.
 //
-// A server offers it if the session is a [Reverser]. It is not among the extensions of [Default], and belongs on port
+// A server offers it if the session is a [ATRNSession]. It is not among the extensions of [Default], and belongs on port
 // 366, which is for it alone. A customer calls [SendATRN].
 func ATRN() Extension {
 	return Extension{
-		Keyword:   "ATRN",
-		Role:      NeverSubmission, // RFC 6409 section 7
-		Verbs:     []proto.Verb{{Name: "ATRN", In: proto.Ready, Last: true, OK: proto.Handover}},
-		Patience:  10 * time.Minute, // RFC 2645 section 5.2.1
-		Advertise: func(x Info) (string, bool) { _, ok := As[Reverser](x.Session()); return "", ok },
-		Serve:     serveAtrn,
+		Keyword:    "ATRN",
+		Role:       NeverSubmission, // RFC 6409 section 7
+		Verbs:      []proto.Verb{{Name: "ATRN", In: proto.Ready, Last: true, OK: proto.Handover}},
+		MinTimeout: 10 * time.Minute, // RFC 2645 section 5.2.1
+		Advertise:  func(x ServerConn) (string, bool) { _, ok := As[ATRNSession](x.Session()); return "", ok },
+		Serve:      serveAtrn,
 	}
 }
 
-// A Reverser is a session of a provider, which relays mail on demand.
-type Reverser interface {
+// A ATRNSession is a session of a provider, which relays mail on demand.
+type ATRNSession interface {
 	// Reverse is asked for the mail of the domains, or of all that the client has access to if there are none. It
 	// returns a function that sends it, with a client of its own:
 	//
@@ -48,18 +48,18 @@ type Reverser interface {
 	//
 	// Instead Reverse returns [ErrNoMail] if there is none, and [ErrNotYours] if the client has no access to one of the
 	// domains or has come too often. With any other error nobody can tell: the client is told 451, unless it is a
-	// *proto.Error. The client has authenticated; Info.Identity tells as whom.
+	// *proto.Error. The client has authenticated; ServerConn.Identity tells as whom.
 	Reverse(ctx context.Context, domains []proto.Domain) (send func(ctx context.Context, conn net.Conn) error, err error)
 }
 
-// What a [Reverser] refuses with, and what the errors of [SendATRN] wrap if a provider does (RFC 2645 section 7).
+// What a [ATRNSession] refuses with, and what the errors of [SendATRN] wrap if a provider does (RFC 2645 section 7).
 var (
 	ErrNoMail   = errors.New("smtp: there is no mail for these domains")
 	ErrNotYours = errors.New("smtp: no access to the mail of one of these domains, or not so soon again")
 )
 
-func serveAtrn(ctx context.Context, x Exchange) error {
-	r, ok := As[Reverser](x.Session())
+func serveAtrn(ctx context.Context, x Command) error {
+	r, ok := As[ATRNSession](x.Session())
 	if !ok {
 		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "No mail is kept for relay on demand here"}
 	}
@@ -111,7 +111,7 @@ func parseDomains(args string) ([]proto.Domain, error) {
 // to have authenticated, and waits for the reply for 10 minutes at least.
 //
 // The connection that serve is given has TLS if d had; then the server takes it as it is and does not offer STARTTLS.
-func SendATRN(ctx context.Context, d Dialogue, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
+func SendATRN(ctx context.Context, d ClientConn, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
 	names := make([]string, len(domains))
 	for i, domain := range domains {
 		if names[i] = domain.ASCII(); domain.Addr().IsValid() || names[i] == "" {

@@ -313,7 +313,7 @@ func TestSubmitter(t *testing.T) {
 		{"SIZE=1", "", false},
 		{"AUTH=x", "", false},
 	} {
-		a, ok := Submitter(params(tt.params))
+		a, ok := ReadSubmitter(params(tt.params))
 		if ok != tt.ok || a.String() != (map[bool]proto.Address{true: mustNot(tt.want)}[tt.want != ""]).String() {
 			t.Errorf("%s: %v, %v", tt.params, a, ok)
 		}
@@ -418,15 +418,15 @@ func FuzzSubmittedByParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		a, ok := Submitter(one("AUTH", s))
+		a, ok := ReadSubmitter(one("AUTH", s))
 		if ok != (checkSubmitter(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}
 		if !ok {
 			return
 		}
-		if again, ok := Submitter(SubmittedBy(nil, a)); !ok || again != a {
-			t.Fatalf("%q is written as %v and read as %v", s, SubmittedBy(nil, a), again)
+		if again, ok := ReadSubmitter(AddSubmitter(nil, a)); !ok || again != a {
+			t.Fatalf("%q is written as %v and read as %v", s, AddSubmitter(nil, a), again)
 		}
 	})
 }

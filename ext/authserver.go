@@ -18,22 +18,22 @@ import (
 
 // longestResponse is the length of a line in an exchange that RFC 4954 section 4 deems sufficient; initial responses
 // may be as long.
-const longestResponse = 12288
+const maxResponse = 12288
 
 // mostRounds bounds the challenges of an exchange, on both sides. The longest mechanism in use has three.
-const mostRounds = 10
+const maxRounds = 10
 
 // mostFailures is how many attempts may fail on a connection. RFC 4954 section 9 asks for three at least.
-const mostFailures = 3
+const maxFailures = 3
 
 // usualPause is how long after the client's last line a failure is answered at the earliest, as Postfix has it.
-const usualPause = time.Second
+const defaultPause = time.Second
 
 // safe reports whether credentials may travel on the connection.
-func safe(x Info) bool { return x.TLS() != nil || x.AllowInsecureAuth() }
+func safe(x ServerConn) bool { return x.TLS() != nil || x.AllowInsecureAuth() }
 
 // serveAuth carries out the command.
-func serveAuth(ctx context.Context, x Exchange) error {
+func serveAuth(ctx context.Context, x Command) error {
 	name, first, given := strings.Cut(x.Args(), " ")
 	name = strings.ToUpper(name)
 	names := mechanisms(x)
@@ -77,8 +77,8 @@ func serveAuth(ctx context.Context, x Exchange) error {
 }
 
 // startSASL returns the server side of the mechanism: the session's own if it has it.
-func startSASL(ctx context.Context, x Exchange, name string) (sasl.Server, func() string, error) {
-	if m, ok := As[Mechanisms](x.Session()); ok {
+func startSASL(ctx context.Context, x Command, name string) (sasl.Server, func() string, error) {
+	if m, ok := As[MechanismSession](x.Session()); ok {
 		for _, own := range m.SASLMechanisms() {
 			if equalFold(own, name) {
 				return m.SASL(ctx, own)
@@ -96,7 +96,7 @@ func startSASL(ctx context.Context, x Exchange, name string) (sasl.Server, func(
 
 // A trial is the exchange by which a client tries to authenticate.
 type trial struct {
-	x      Exchange
+	x      Command
 	server sasl.Server
 	since  time.Time // when the client's last line arrived
 }
@@ -104,7 +104,7 @@ type trial struct {
 // run carries the exchange through to the client's success: any error is the reply.
 func (t *trial) run(ctx context.Context, response []byte) error {
 	initial := response != nil
-	for range mostRounds {
+	for range maxRounds {
 		challenge, done, err := t.server.Next(response)
 		switch {
 		case initial && errors.Is(err, sasl.ErrUnexpectedClientResponse):
@@ -162,13 +162,13 @@ func (t *trial) failed(ctx context.Context, err error) error {
 		return err
 	}
 	failures := t.x.AuthFailed()
-	pause := usualPause
-	if p, ok := As[AuthPauser](t.x.Session()); ok {
+	pause := defaultPause
+	if p, ok := As[PauseSession](t.x.Session()); ok {
 		pause = p.AuthPause(failures)
 	}
 	wait(ctx, t.since.Add(pause))
 	switch {
-	case failures > mostFailures:
+	case failures > maxFailures:
 		return &proto.Error{Code: 421, Status: proto.Status{4, 7, 0},
 			Text: "Too many attempts to authenticate have failed", Err: err}
 	case chosen(err) != nil:

@@ -16,7 +16,7 @@ import (
 // parts of it, such as one that lies in the user's IMAP mailbox already. BURL and BDAT may be mixed; the session's
 // Data gets one content.
 //
-// A server offers it if the session is a [URLResolver], and refuses it with 530 as long as the client has not
+// A server offers it if the session is a [BURLSession], and refuses it with 530 as long as the client has not
 // authenticated. Args are those of the keyword: "imap" for URLs that grant access by themselves (RFC 4467), and such as
 // "imap://imap.example.com" for servers that trust this one, which are told only to clients that have authenticated. URLs
 // of IMAP that args say nothing of are refused (RFC 4468 section 3.3), and so are those that grant access to the submission
@@ -49,33 +49,33 @@ func BURL(args ...string) Extension {
 			},
 		}},
 		Requires: []string{"8BITMIME"},
-		Advertise: func(x Info) (string, bool) {
-			_, ok := As[URLResolver](x.Session())
+		Advertise: func(x ServerConn) (string, bool) {
+			_, ok := As[BURLSession](x.Session())
 			if x.Identity() == "" {
 				return open, ok
 			}
 			return all, ok
 		},
-		Fetch: func(ctx context.Context, x Info, text string) (io.ReadCloser, error) {
+		Fetch: func(ctx context.Context, x ServerConn, text string) (io.ReadCloser, error) {
 			return fetchURL(ctx, x, text, args)
 		},
 	}
 }
 
-// A URLResolver is a session that can get at the content of URLs.
-type URLResolver interface {
+// A BURLSession is a session that can get at the content of URLs.
+type BURLSession interface {
 	// ResolveURL returns the content that the URL, an absolute one, refers to, and its size, -1 if that is not known.
 	// The content is a message or a part of one, with CRLF at the end of its lines. It is read to its end before the
 	// client is answered, and then closed; an error of the reader refuses the message.
 	//
 	// A URL comes from a stranger, and has been looked at only so far as [BURL] says: nothing but what is meant to be public, or what the user has access to, may be
-	// fetched for it, from servers that are trusted. Info.Identity is the user. The errors of RFC 4468 section 6 are
+	// fetched for it, from servers that are trusted. ServerConn.Identity is the user. The errors of RFC 4468 section 6 are
 	// [ErrURLFailed], [ErrURLTrust] and [ErrURLDenied]; any other, unless it is a *proto.Error, is logged, and the client
 	// is told with 451 to try again.
 	ResolveURL(ctx context.Context, url string) (r io.ReadCloser, size int64, err error)
 }
 
-// The refusals of a [URLResolver].
+// The refusals of a [BURLSession].
 var (
 	ErrURLFailed error = &proto.Error{Code: 554, Status: proto.Status{5, 6, 6}, Text: "URL resolution failed"}
 	ErrURLTrust  error = &proto.Error{Code: 554, Status: proto.Status{5, 7, 8},
@@ -83,13 +83,13 @@ var (
 	ErrURLDenied error = &proto.Error{Code: 554, Status: proto.Status{5, 7, 0}, Text: "URL authorization failed"}
 )
 
-func fetchURL(ctx context.Context, x Info, args string, offered []string) (io.ReadCloser, error) {
+func fetchURL(ctx context.Context, x ServerConn, args string, offered []string) (io.ReadCloser, error) {
 	text, _ := splitBURL(args)
 	u := parseURL(text)
 	if u == nil {
 		return nil, badArgs("BURL needs an absolute URL")
 	}
-	r, ok := As[URLResolver](x.Session())
+	r, ok := As[BURLSession](x.Session())
 	if !ok {
 		return nil, &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "URLs are not resolved here"}
 	}
@@ -190,15 +190,15 @@ func port(u *url.URL) string { return cmp.Or(u.Port(), "143") }
 // SendBURL has the server at the other end of d, such as a *client.Client, add the content of an absolute URL to the
 // message of the open transaction, whose MAIL and RCPT commands have been sent by Do. With last the message is complete,
 // and nil means that the server has accepted it. A refusal is a *proto.Error; the transaction has then failed. A URL of
-// IMAP that grants access by itself, where the server says what it resolves and that is something else, is a NeedError.
-func SendBURL(ctx context.Context, d Dialogue, url string, last bool) error {
+// IMAP that grants access by itself, where the server says what it resolves and that is something else, is a UnsupportedError.
+func SendBURL(ctx context.Context, d ClientConn, url string, last bool) error {
 	u := parseURL(url)
 	if u == nil {
 		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)
 	}
 	// What other URLs it resolves a server tells after the client has authenticated, if at all.
 	if offered, _ := d.Caps().Args("BURL"); offered != "" && u.access != "" && equalFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
-		return &NeedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
+		return &UnsupportedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
 	}
 	args := url
 	if last {

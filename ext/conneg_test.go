@@ -43,10 +43,10 @@ func TestContent(t *testing.T) {
 }
 
 func TestConversionFlags(t *testing.T) {
-	if p := AddConPerm(params("SIZE=1")); !slices.Equal(p, params("SIZE=1 CONPERM")) || !PermitsConversion(p) || PermitsConversion(nil) {
+	if p := AddConPerm(params("SIZE=1")); !slices.Equal(p, params("SIZE=1 CONPERM")) || !ReadConPerm(p) || ReadConPerm(nil) {
 		t.Errorf("CONPERM is written as %v", p)
 	}
-	if p := AddConNeg(nil); !slices.Equal(p, params("CONNEG")) || !AsksContent(p) || AsksContent(nil) {
+	if p := AddConNeg(nil); !slices.Equal(p, params("CONNEG")) || !ReadConNeg(p) || ReadConNeg(nil) {
 		t.Errorf("CONNEG is written as %v", p)
 	}
 	s := newSet(t, ConPerm(), ConNeg())

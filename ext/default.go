@@ -53,7 +53,7 @@ func LMTP() []Extension { return without(Default(), "EXPN", "DELIVERBY") }
 //   - AUTH is required. Without it nothing but a refusal is to be had, unless the policy trusts the client.
 //   - PIPELINING, ENHANCEDSTATUSCODES, DSN and 8BITMIME are recommended; STARTTLS, SIZE, CHUNKING, BINARYMIME and DELIVERBY
 //     are permitted.
-//   - FUTURERELEASE and BURL are here alone, on offer to sessions that are a [Holder] or a [URLResolver].
+//   - FUTURERELEASE and BURL are here alone, on offer to sessions that are a [FutureReleaseSession] or a [BURLSession].
 //   - ETRN and ATRN are forbidden, and a server that has them in its list beside p is refused.
 //   - NO-SOLICITING, MTRK, CONPERM and CONNEG are permitted, and to be added by those who have a use for them.
 //   - EXPN is left out: a user who can log in need not learn who else is on a list.

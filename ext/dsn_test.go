@@ -314,7 +314,7 @@ func FuzzORCPTParam(f *testing.F) {
 			t.Fatalf("%q is read as %q", s, d.Original)
 		}
 		back := d.AddTo(nil)
-		if value, _ := back.Get("ORCPT"); len(value) > longestORCPT {
+		if value, _ := back.Get("ORCPT"); len(value) > maxORCPT {
 			return
 		}
 		if again, ok := ReadDSNRcpt(back); !ok || again != d {

@@ -13,9 +13,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A NeedError is why a client did not send a message: it needs an extension that is not on offer, or more than is
+// A UnsupportedError is why a client did not send a message: it needs an extension that is not on offer, or more than is
 // offered. Nothing of the message has been sent.
-type NeedError struct {
+type UnsupportedError struct {
 	Keyword string // of the extension; "" if no extension in use would do
 	What    string // what needs it, such as "the recipient jörg@example.org"
 	// Err says why the extension will not do although the server offers it; nil if it does not offer it.
@@ -25,11 +25,11 @@ type NeedError struct {
 }
 
 // Unwrap returns Err.
-func (e *NeedError) Unwrap() error { return e.Err }
+func (e *UnsupportedError) Unwrap() error { return e.Err }
 
 // Status returns the status code by which the sender of the message is told, should no other server take it; it is of
 // class 5. 5.3.3 says no more than that the server cannot do something.
-func (e *NeedError) Status() proto.Status {
+func (e *UnsupportedError) Status() proto.Status {
 	switch {
 	case e.Keyword == "REQUIRETLS" && e.Err == nil:
 		return proto.Status{5, 7, 30} // RFC 8689 section 4.2.1
@@ -45,9 +45,9 @@ func (e *NeedError) Status() proto.Status {
 	return proto.Status{5, 3, 3} // RFC 3463 section 3.4
 }
 
-func (e *NeedError) Error() string {
+func (e *UnsupportedError) Error() string {
 	if e.Err != nil {
-		return "smtp: " + e.What + " cannot be sent by " + e.Keyword + ": " + cause(e.Err)
+		return "smtp: " + e.What + " cannot be sent by " + e.Keyword + ": " + trimPrefix(e.Err)
 	}
 	if e.Keyword == "" {
 		return "smtp: no extension in use provides for what " + e.What + " needs: add one to Options.Extensions"
@@ -60,7 +60,7 @@ type TLSError struct {
 	Err error
 }
 
-func (e *TLSError) Error() string { return "smtp: TLS: " + cause(e.Err) }
+func (e *TLSError) Error() string { return "smtp: TLS: " + trimPrefix(e.Err) }
 
 // Unwrap returns the cause: a *proto.Error if the server refused, or an error of crypto/tls or of the network.
 func (e *TLSError) Unwrap() error { return e.Err }
@@ -107,9 +107,9 @@ type AuthError struct {
 
 func (e *AuthError) Error() string {
 	if e.Mechanism == "" {
-		return "smtp: AUTH: " + cause(e.Err)
+		return "smtp: AUTH: " + trimPrefix(e.Err)
 	}
-	return "smtp: AUTH " + e.Mechanism + ": " + cause(e.Err)
+	return "smtp: AUTH " + e.Mechanism + ": " + trimPrefix(e.Err)
 }
 
 // Unwrap returns the cause: a *proto.Error if the server refused.
@@ -144,4 +144,4 @@ func refusal(code int, subject, detail uint16, text string) *proto.Error {
 }
 
 // cause is the text of err as part of a longer one.
-func cause(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }
+func trimPrefix(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }

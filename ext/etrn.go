@@ -14,7 +14,7 @@ import (
 // ETRN returns the extension ETRN (RFC 1985), by which a client asks the server to send the mail that waits for a host now.
 // The server does so over connections that it makes to that host, and so the client need not prove who it is.
 //
-// A server offers it if the session is a [QueueStarter], but neither in LMTP nor on the ports of submission, 465 and 587
+// A server offers it if the session is a [ETRNSession], but neither in LMTP nor on the ports of submission, 465 and 587
 // (RFC 6409 section 7), where it is refused with 502. The engine refuses it in a transaction with 503. It is not among the
 // extensions of [Default]. A client that has it in its list can call [SendETRN].
 func ETRN() Extension {
@@ -22,8 +22,8 @@ func ETRN() Extension {
 		Keyword: "ETRN",
 		Role:    NeverSubmission,
 		Verbs:   []proto.Verb{{Name: "ETRN", In: proto.Ready, Last: true}},
-		Advertise: func(x Info) (string, bool) {
-			_, ok := As[QueueStarter](x.Session())
+		Advertise: func(x ServerConn) (string, bool) {
+			_, ok := As[ETRNSession](x.Session())
 			return "", ok && !isSubmission(x)
 		},
 		Serve: serveETRN,
@@ -31,13 +31,13 @@ func ETRN() Extension {
 }
 
 // isSubmission reports whether x is a session on a port where ETRN must not be offered.
-func isSubmission(x Info) bool {
+func isSubmission(x ServerConn) bool {
 	port := portOf(x.LocalAddr())
 	return port == 465 || port == 587 || x.Protocol() == proto.LMTP
 }
 
-// A QueueStarter is a session that can have waiting messages sent.
-type QueueStarter interface {
+// A ETRNSession is a session that can have waiting messages sent.
+type ETRNSession interface {
 	// StartQueue starts to send what waits for node, and returns without waiting for it. Pending is how many messages
 	// that is, [PendingSome] if the number is not known but there are some, and [PendingUnknown] if nothing is. It
 	// returns [ErrNotYours] if the client may not ask for that, as it often may not for everything below a domain;
@@ -70,12 +70,12 @@ func (n Node) String() string {
 }
 
 // longestQueue bounds the name of a queue, in octets; a domain name has as many at most.
-const longestQueue = 255
+const maxQueue = 255
 
 // parseNode reads [<option character>]<node name>. The name of a host is fully-qualified (RFC 1985 section 5).
 func parseNode(s string) (Node, bool) {
 	if name, ok := strings.CutPrefix(s, "#"); ok {
-		return Node{Name: name, Queue: true}, name != "" && len(name) <= longestQueue && printable(name) && !strings.Contains(name, " ")
+		return Node{Name: name, Queue: true}, name != "" && len(name) <= maxQueue && printable(name) && !strings.Contains(name, " ")
 	}
 	name, below := strings.CutPrefix(s, "@")
 	d, err := proto.ParseDomain(name)
@@ -85,8 +85,8 @@ func parseNode(s string) (Node, bool) {
 	return Node{Name: name, Below: below}, true
 }
 
-func serveETRN(ctx context.Context, x Exchange) error {
-	s, ok := As[QueueStarter](x.Session())
+func serveETRN(ctx context.Context, x Command) error {
+	s, ok := As[ETRNSession](x.Session())
 	switch {
 	case isSubmission(x):
 		return refusal(502, 5, 1, "ETRN is not for submission") // 521 must not be used there either
@@ -131,7 +131,7 @@ func refuseNode(node Node, err error) error {
 // SendETRN asks the server at the other end of d, such as a *client.Client, to send the mail that waits for node. It returns how
 // many messages there are, [PendingSome] or [PendingUnknown]; if that is 0, nothing waits. A refusal is a *proto.Error,
 // which wraps [ErrNotYours] for the code 459.
-func SendETRN(ctx context.Context, d Dialogue, node Node) (pending int, err error) {
+func SendETRN(ctx context.Context, d ClientConn, node Node) (pending int, err error) {
 	if d, err := proto.ParseDomain(node.Name); err == nil && !node.Queue {
 		node.Name = d.ASCII() // a U-label
 	}

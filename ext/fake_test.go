@@ -13,7 +13,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// fakeServer is the Info and the Exchange of a session that exists only in the test.
+// fakeServer is the ServerConn and the Command of a session that exists only in the test.
 type fakeServer struct {
 	session   any
 	tls       *tls.ConnectionState
@@ -114,7 +114,7 @@ func wire(t *testing.T, err error, utf8 bool) string {
 	return string(b[:len(b)-2])
 }
 
-// fakeClient is the Dialogue of a client that talks to a script: the replies, in order, whatever it sends.
+// fakeClient is the ClientConn of a client that talks to a script: the replies, in order, whatever it sends.
 type fakeClient struct {
 	caps     proto.Caps
 	policy   Policy

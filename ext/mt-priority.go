@@ -11,18 +11,18 @@ import (
 
 // MTPriority returns the extension MT-PRIORITY (RFC 6710): a client says which of its messages are to be dealt with first.
 //
-// A server offers it if the session is a [Prioritizer], which says how high this client may go; who asks for more is
+// A server offers it if the session is a [MTPrioritySession], which says how high this client may go; who asks for more is
 // refused with 550. The session reads the priority with [ReadPriority], and may give the message another; then it
 // answers with [PriorityChanged].
 //
-// On a client the caller adds the parameter with [Priority.AddTo]. The message is refused with a [NeedError] if the server does
+// On a client the caller adds the parameter with [Priority.AddTo]. The message is refused with a [UnsupportedError] if the server does
 // not offer the extension; a relay leaves the parameter out there (section 4.3).
 func MTPriority() Extension {
 	return Extension{
 		Keyword: "MT-PRIORITY",
-		Mail:    []Param{{Key: "MT-PRIORITY", Length: len(" MT-PRIORITY=-9"), Check: checkPriority}},
-		Advertise: func(x Info) (string, bool) {
-			s, ok := As[Prioritizer](x.Session())
+		Mail:    []Param{{Key: "MT-PRIORITY", MaxLength: len(" MT-PRIORITY=-9"), Check: checkPriority}},
+		Advertise: func(x ServerConn) (string, bool) {
+			s, ok := As[MTPrioritySession](x.Session())
 			if !ok {
 				return "", false
 			}
@@ -32,12 +32,12 @@ func MTPriority() Extension {
 			}
 			return policy, true
 		},
-		CheckMail: func(_ context.Context, x Info, _ proto.Address, p proto.Params) error {
+		CheckMail: func(_ context.Context, x ServerConn, _ proto.Address, p proto.Params) error {
 			n, ok := ReadPriority(p)
 			if !ok || n <= 0 {
 				return nil
 			}
-			s, ok := As[Prioritizer](x.Session())
+			s, ok := As[MTPrioritySession](x.Session())
 			if !ok {
 				return nil
 			}
@@ -49,14 +49,14 @@ func MTPriority() Extension {
 	}
 }
 
-// A Prioritizer is a session that heeds priorities, or passes them on to those who do.
-type Prioritizer interface {
+// A MTPrioritySession is a session that heeds priorities, or passes them on to those who do.
+type MTPrioritySession interface {
 	// PriorityPolicy returns the name of the policy by which priorities are assigned, for clients to see: at most 20
 	// letters, digits, hyphens, underscores and dots (RFC 6710 section 9.2). "" does not disclose it.
 	PriorityPolicy() string
 	// HighestPriority returns the highest priority that the client of the session may give to a message. It has to be
 	// 0 for one that is not trusted, such as one that has not authenticated (RFC 6710 section 4.1): see
-	// Info.Identity. A session that would rather lower a priority than refuse it returns 9, and does so in Mail.
+	// ServerConn.Identity. A session that would rather lower a priority than refuse it returns 9, and does so in Mail.
 	HighestPriority() Priority
 }
 

@@ -106,7 +106,7 @@ func TestNoSolicitingClient(t *testing.T) {
 	} {
 		c := ehlo(tt.offer)
 		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(tt.mail)})
-		if _, ok := grammar.AsType[*NeedError](err); ok != tt.refused || ok != (err != nil) {
+		if _, ok := grammar.AsType[*UnsupportedError](err); ok != tt.refused || ok != (err != nil) {
 			t.Errorf("%q to one that offers %q: %v", tt.mail, tt.offer, err)
 		}
 	}

@@ -92,7 +92,7 @@ func (r OriginalRecipient) encode() string {
 // behind the xtext; but to insist is to refuse all such mail, and so it is taken for the utf-8 that it is.
 func parseORCPT(value string) (OriginalRecipient, bool) {
 	kind, text, ok := strings.Cut(value, ";")
-	if !ok || !isAtom(kind) || len(value) > longestORCPT {
+	if !ok || !isAtom(kind) || len(value) > maxORCPT {
 		return OriginalRecipient{}, false
 	}
 	if equalFold(kind, "utf-8") {

@@ -18,8 +18,8 @@ import (
 func PRDR() Extension {
 	return Extension{
 		Keyword: "PRDR",
-		Mail:    []Param{{Key: "PRDR", Length: len(" PRDR"), Flag: true, Split: true}},
-		Advertise: func(x Info) (string, bool) {
+		Mail:    []Param{{Key: "PRDR", MaxLength: len(" PRDR"), Flag: true, PerRecipient: true}},
+		Advertise: func(x ServerConn) (string, bool) {
 			_, ok := As[recipientData](x.Session())
 			return "", ok && x.Protocol() == proto.SMTP
 		},

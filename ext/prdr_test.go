@@ -22,7 +22,7 @@ func (lmtpServer) Protocol() proto.Protocol { return proto.LMTP }
 func TestPrdrOffer(t *testing.T) {
 	set := newSet(t, PRDR())
 	for _, tt := range []struct {
-		x    Info
+		x    ServerConn
 		want string
 	}{
 		{&fakeServer{session: apart{}}, "PRDR"},

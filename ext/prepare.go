@@ -7,7 +7,7 @@ import (
 )
 
 // Prepare makes e ready to be sent to a server that offers o, with c its reply to EHLO: each extension on offer adds
-// its parameters, or refuses. A [NeedError] says what the server lacks for e, be it a parameter that the caller put
+// its parameters, or refuses. A [UnsupportedError] says what the server lacks for e, be it a parameter that the caller put
 // there or something that the message needs. Parameters are checked as a server would check them.
 func (s *Set) Prepare(o Offer, c proto.Caps, e *Envelope) error {
 	rcpts := len(e.To)
@@ -38,10 +38,10 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 		p := &params[i]
 		r := find(rules, p.Key)
 		if r == nil {
-			return &NeedError{What: "the " + verb + " parameter " + p.Key}
+			return &UnsupportedError{What: "the " + verb + " parameter " + p.Key}
 		}
 		if !r.offered(o) {
-			return &NeedError{Keyword: s.list[r.uses[0].ext].Keyword, What: "the " + verb + " parameter " + p.Key}
+			return &UnsupportedError{Keyword: s.list[r.uses[0].ext].Keyword, What: "the " + verb + " parameter " + p.Key}
 		}
 		f := r.check(o, params, p)
 		if f.text == "" {
@@ -49,7 +49,7 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 		}
 		for _, u := range r.uses {
 			if !o.Has(u.ext) && u.has(p.Value) {
-				return &NeedError{Keyword: s.list[u.ext].Keyword, What: verb + " with " + p.Key + "=" + p.Value}
+				return &UnsupportedError{Keyword: s.list[u.ext].Keyword, What: verb + " with " + p.Key + "=" + p.Value}
 			}
 		}
 		return errors.New("smtp: " + verb + " cannot be sent: " + f.text)
@@ -59,23 +59,23 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 
 // needs checks that what is on offer meets the needs of e.
 func (s *Set) needs(o Offer, e *Envelope) error {
-	var met Need
+	var met Feature
 	for i := range s.list {
 		if o.Has(i) {
-			met |= s.list[i].Meets
+			met |= s.list[i].Provides
 		}
 	}
 	if met&UTF8 == 0 {
 		if what := beyondASCII(e); what != "" {
-			return &NeedError{Keyword: s.meets(UTF8), What: what}
+			return &UnsupportedError{Keyword: s.meets(UTF8), What: what}
 		}
 	}
-	missing := e.Need &^ met
-	if e.Need&Binary != 0 {
+	missing := e.Needs &^ met
+	if e.Needs&Binary != 0 {
 		missing &^= EightBit // binary content may have any octets
 	}
 	for _, n := range []struct {
-		need Need
+		need Feature
 		what string
 	}{
 		{Binary, "binary content"},
@@ -83,16 +83,16 @@ func (s *Set) needs(o Offer, e *Envelope) error {
 		{UTF8, "a message with UTF-8 in its header or its addresses"},
 	} {
 		if missing&n.need != 0 {
-			return &NeedError{Keyword: s.meets(n.need), What: n.what, header: n.need == UTF8}
+			return &UnsupportedError{Keyword: s.meets(n.need), What: n.what, header: n.need == UTF8}
 		}
 	}
 	return nil
 }
 
 // meets returns the keyword of the extension that would meet n, or "".
-func (s *Set) meets(n Need) string {
+func (s *Set) meets(n Feature) string {
 	for i := range s.list {
-		if s.list[i].Meets&n != 0 {
+		if s.list[i].Provides&n != 0 {
 			return s.list[i].Keyword
 		}
 	}

@@ -36,7 +36,7 @@ func dialogue(s server.Session, list []ext.Extension, f func(context.Context, *c
 		}
 		go func() { _ = srv.Serve(l) }()
 		opt := &client.Options{TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Extensions: list}
-		if _, ok := s.(ext.Passwords); ok {
+		if _, ok := s.(ext.PasswordSession); ok {
 			opt.Credentials = ext.Password("tim", "tanstaaf")
 		}
 		c, err := client.Dial(ctx, l.Addr().String(), opt)

@@ -45,7 +45,7 @@ func (s *Set) Submission() bool {
 
 // isRelay reports whether x is a session of the port where mail is relayed, or of a protocol by which it is delivered. Of a
 // server that takes submissions on port 25 too, nobody can tell that it does (RFC 6409 section 3.1).
-func isRelay(x Info) bool { return portOf(x.LocalAddr()) == 25 || x.Protocol() == proto.LMTP }
+func isRelay(x ServerConn) bool { return portOf(x.LocalAddr()) == 25 || x.Protocol() == proto.LMTP }
 
 // portOf returns the port of an address of TCP, 0 of another.
 func portOf(a net.Addr) uint16 {

@@ -28,12 +28,12 @@ func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]ru
 		switch {
 		case !isKeyword(p.Key):
 			wrong = "has to be of upper-case letters, digits and hyphens, with no hyphen at the beginning"
-		case p.Length < len(p.Key)+1:
-			wrong = fmt.Sprintf("cannot be as short as its Length, %d: count the space before it", p.Length)
+		case p.MaxLength < len(p.Key)+1:
+			wrong = fmt.Sprintf("cannot be as short as its Length, %d: count the space before it", p.MaxLength)
 		case p.Flag && (p.Optional || p.Values != nil || p.Check != nil || p.Binary != ""):
 			wrong = "is a Flag, and can have no Values, Check, Optional or Binary"
-		case p.Instead != "" && find(rules, p.Instead) == nil:
-			wrong = "can stand in place of " + p.Instead + " only if that is described before it"
+		case p.ConflictsWith != "" && find(rules, p.ConflictsWith) == nil:
+			wrong = "can stand in place of " + p.ConflictsWith + " only if that is described before it"
 		}
 		if wrong != "" {
 			return nil, fmt.Errorf("smtp: the %s parameter %q of %s %s", verb, p.Key, name, wrong)
@@ -61,8 +61,8 @@ func grow(rules []rule) int {
 	for i := range rules {
 		sum += rules[i].longest()
 		for _, u := range rules[i].uses {
-			if u.Instead != "" {
-				sum -= min(rules[i].longest(), find(rules, u.Instead).longest())
+			if u.ConflictsWith != "" {
+				sum -= min(rules[i].longest(), find(rules, u.ConflictsWith).longest())
 				break
 			}
 		}
@@ -74,7 +74,7 @@ func grow(rules []rule) int {
 func (r *rule) longest() int {
 	n := 0
 	for i := range r.uses {
-		n = max(n, r.uses[i].Length)
+		n = max(n, r.uses[i].MaxLength)
 	}
 	return n
 }
@@ -85,7 +85,7 @@ func split(rules []rule) func([]byte) bool {
 	var keys []string
 	for _, r := range rules {
 		for _, u := range r.uses {
-			if u.Split {
+			if u.PerRecipient {
 				keys = append(keys, r.key)
 			}
 		}
@@ -179,8 +179,8 @@ func (r *rule) check(o Offer, params proto.Params, p *proto.Param) flaw {
 		switch {
 		case !o.Has(u.ext):
 			continue
-		case u.Instead != "" && params.Has(u.Instead):
-			return flaw{text: u.Key + " and " + u.Instead + " cannot be used together"}
+		case u.ConflictsWith != "" && params.Has(u.ConflictsWith):
+			return flaw{text: u.Key + " and " + u.ConflictsWith + " cannot be used together"}
 		case u.Flag:
 			if p.HasValue {
 				return flaw{text: u.Key + " takes no value"}
@@ -216,7 +216,7 @@ func (u *use) check(value string) flaw {
 	if err == nil {
 		return flaw{}
 	}
-	f := flaw{text: cause(err)}
+	f := flaw{text: trimPrefix(err)}
 	if e, ok := grammar.AsType[*proto.Error](err); ok {
 		f = flaw{e.Text, e.Status}
 	}

@@ -246,7 +246,7 @@ func TestSCRAMConnect(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient("AUTH SCRAM-SHA-256 PLAIN", creds, tt.replies...)
-			err := Auth().Connect(t.Context(), d)
+			err := Auth().Negotiate(t.Context(), d)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || len(d.sent) != tt.lines || d.identity != "" {
 				t.Errorf("%v, sent %q", err, d.sent)
 			}
@@ -356,7 +356,7 @@ func TestP10_SCRAMUnknownUser(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := &attributes{string(challenge)}
+			a := &scramAttributes{string(challenge)}
 			if nonce, err := a.next("r"); err != nil || nonce != v.client+v.server {
 				t.Fatalf("%q", challenge)
 			}

@@ -9,10 +9,10 @@ import (
 
 // longestOffer bounds a line of the reply to EHLO, in octets without the code and CRLF; a reply line is 512 octets
 // (RFC 5321 section 4.5.3.1.5).
-const longestOffer = 500
+const maxOffer = 500
 
 // longestKeyword bounds the names that extensions can give to things. RFC 5321 has no limit; nobody has come near.
-const longestKeyword = 64
+const maxKeyword = 64
 
 // A Set is the list of extensions that a server or a client uses, checked and made ready. It is immutable and safe
 // for concurrent use.
@@ -91,7 +91,7 @@ func (o Offer) Has(i int) bool { return i >= 0 && i < 64 && o&(1<<i) != 0 }
 // as well, those after the first: each a keyword and its arguments. An extension whose arguments could not be sent as
 // they are (RFC 5321 section 4.1.1.1) is left out, and arguments that would make a line longer than 500 octets are
 // cut off behind the last one that fits.
-func (s *Set) Offer(x Info) (Offer, []string) {
+func (s *Set) Offer(x ServerConn) (Offer, []string) {
 	var o Offer
 	lines := make([]string, len(s.list))
 	for i := range s.list {
@@ -108,8 +108,8 @@ func (s *Set) Offer(x Info) (Offer, []string) {
 			if args != "" {
 				lines[i] += " " + args
 			}
-			if len(lines[i]) > longestOffer {
-				lines[i] = lines[i][:strings.LastIndexByte(lines[i][:longestOffer+1], ' ')]
+			if len(lines[i]) > maxOffer {
+				lines[i] = lines[i][:strings.LastIndexByte(lines[i][:maxOffer+1], ' ')]
 			}
 		}
 		o |= 1 << i
@@ -152,9 +152,9 @@ func (s *Set) founded(o Offer) Offer {
 }
 
 // Status reports whether replies carry enhanced status codes.
-func (s *Set) Status(o Offer) bool {
+func (s *Set) StatusCodes(o Offer) bool {
 	for i := range s.list {
-		if o.Has(i) && s.list[i].Status {
+		if o.Has(i) && s.list[i].StatusCodes {
 			return true
 		}
 	}
@@ -162,9 +162,9 @@ func (s *Set) Status(o Offer) bool {
 }
 
 // Groups reports whether commands may be sent in groups.
-func (s *Set) Groups(o Offer) bool {
+func (s *Set) Pipelining(o Offer) bool {
 	for i := range s.list {
-		if o.Has(i) && s.list[i].Groups {
+		if o.Has(i) && s.list[i].Pipelining {
 			return true
 		}
 	}

@@ -24,13 +24,13 @@ func StartTLS() Extension {
 		Verbs: []proto.Verb{{
 			Name: "STARTTLS", In: proto.Ready, Last: true, Open: true, OK: proto.Handover,
 		}},
-		Advertise: func(x Info) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
+		Advertise: func(x ServerConn) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
 		Serve:     serveStartTLS,
-		Connect:   connectStartTLS,
+		Negotiate: connectStartTLS,
 	}
 }
 
-func serveStartTLS(ctx context.Context, x Exchange) error {
+func serveStartTLS(ctx context.Context, x Command) error {
 	config := x.TLSConfig()
 	switch {
 	case x.Args() != "":
@@ -46,7 +46,7 @@ func serveStartTLS(ctx context.Context, x Exchange) error {
 	})
 }
 
-func connectStartTLS(ctx context.Context, d Dialogue) error {
+func connectStartTLS(ctx context.Context, d ClientConn) error {
 	p := d.Policy()
 	if d.TLS() != nil || p.TLS != TLSRequired && p.TLS != TLSOpportunistic {
 		return nil

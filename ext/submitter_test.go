@@ -20,11 +20,11 @@ func (s trusting) PermitsSubmitter(_ context.Context, a proto.Address) (bool, er
 }
 
 func TestResponsible(t *testing.T) {
-	testParam(t, ResponsibleSubmitter().Mail, "SUBMITTER", []paramCase{
+	testParam(t, Submitter().Mail, "SUBMITTER", []paramCase{
 		{"alice@example.com", true}, {"a+2Bb@example.com", true}, {`"a+20b"@example.com`, true},
 		{"<>", false}, {"alice", false}, {"<alice@example.com>", false}, {"a+0D+0A@b", false}, {"a+@b.example", false},
 	})
-	e := ResponsibleSubmitter()
+	e := Submitter()
 	for _, tt := range []struct{ mail, want string }{
 		{"SUBMITTER=alice@example.com", ""},
 		{"", ""},

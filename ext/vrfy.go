@@ -11,23 +11,23 @@ import (
 )
 
 // longestAsk is by how much the lines of VRFY and EXPN may exceed 512 octets (RFC 6531 section 3.7.4.2).
-const longestAsk = len(" SMTPUTF8")
+const maxVrfyGrow = len(" SMTPUTF8")
 
-// VRFY returns the extension VRFY (RFC 5321 section 4.1.1.6). A server asks the session if it is a [Verifier], else
+// VRFY returns the extension VRFY (RFC 5321 section 4.1.1.6). A server asks the session if it is a [VRFYSession], else
 // it answers 252: it does not say who has a mailbox, and will try to deliver (RFC 5321 section 7.3).
 func VRFY() Extension {
 	return Extension{
 		Keyword: "VRFY",
-		Verbs:   []proto.Verb{{Name: "VRFY", In: proto.Session, Last: true, Grow: longestAsk}},
+		Verbs:   []proto.Verb{{Name: "VRFY", In: proto.Session, Last: true, Grow: maxVrfyGrow}},
 		Serve:   serveVrfy,
 	}
 }
 
-// A Verifier is a session that answers VRFY. The query is what the client sent: a mailbox, or the name of a user.
+// A VRFYSession is a session that answers VRFY. The query is what the client sent: a mailbox, or the name of a user.
 // With nil for an error the mailbox has been verified, and the reply is 250; anything else is an error, such as a
 // *proto.Error with Code 550 for a user who does not exist, 553 for a name that several have, 252 for what cannot be
 // told.
-type Verifier interface {
+type VRFYSession interface {
 	Verify(ctx context.Context, query string) (Mailbox, error)
 }
 
@@ -37,12 +37,12 @@ type Mailbox struct {
 	Address proto.Address
 }
 
-func serveVrfy(ctx context.Context, x Exchange) error {
+func serveVrfy(ctx context.Context, x Command) error {
 	query, utf8, err := ask(x)
 	if err != nil {
 		return err
 	}
-	v, ok := As[Verifier](x.Session())
+	v, ok := As[VRFYSession](x.Session())
 	if !ok {
 		return &proto.Error{Code: 252, Status: proto.Status{2, 5, 0},
 			Text: "Users are not verified here; send the message, and delivery will be attempted"}
@@ -58,7 +58,7 @@ func serveVrfy(ctx context.Context, x Exchange) error {
 }
 
 // ask returns the argument of VRFY or EXPN, and whether the client permits UTF-8 in the reply.
-func ask(x Exchange) (query string, utf8 bool, err error) {
+func ask(x Command) (query string, utf8 bool, err error) {
 	query = x.Args()
 	if i := strings.LastIndexByte(query, ' '); i >= 0 && equalFold(query[i+1:], "SMTPUTF8") {
 		query, utf8 = query[:i], true

@@ -29,8 +29,8 @@ func XCLIENT(trusted ...netip.Prefix) Extension {
 		Verbs: []proto.Verb{{
 			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello,
 		}},
-		Advertise: func(x Info) (string, bool) { return offerOf(xclientChecks), listed(trusted, x.PeerAddr()) },
-		Serve: func(ctx context.Context, x Exchange) error {
+		Advertise: func(x ServerConn) (string, bool) { return offerOf(xclientChecks), listed(trusted, x.PeerAddr()) },
+		Serve: func(ctx context.Context, x Command) error {
 			if !listed(trusted, x.PeerAddr()) {
 				return notListed("XCLIENT")
 			}
@@ -40,14 +40,14 @@ func XCLIENT(trusted ...netip.Prefix) Extension {
 }
 
 var xclientChecks = map[string]checker{
-	"NAME": hostFact, "REVERSE_NAME": hostFact, "ADDR": addrFact, "PORT": portFact, "DESTADDR": addrFact, "DESTPORT": portFact,
-	"PROTO": oneOf("SMTP", "ESMTP"), "HELO": hostFact, "LOGIN": anyFact,
+	"NAME": hostValue, "REVERSE_NAME": hostValue, "ADDR": addrValue, "PORT": portValue, "DESTADDR": addrValue, "DESTPORT": portValue,
+	"PROTO": oneOf("SMTP", "ESMTP"), "HELO": hostValue, "LOGIN": anyValue,
 }
 
 // offerOf returns the arguments of the keyword: the names of the attributes.
 func offerOf(checks map[string]checker) string {
 	var names []string
-	for _, a := range facts {
+	for _, a := range attributes {
 		if checks[a.name] != nil {
 			names = append(names, a.name)
 		}
@@ -59,7 +59,7 @@ func notListed(verb string) error {
 	return &proto.Error{Code: 550, Status: proto.Status{5, 7, 1}, Text: "Not authorized to use " + verb}
 }
 
-func serveXclient(ctx context.Context, x Exchange) error {
+func serveXclient(ctx context.Context, x Command) error {
 	told, err := parseOrigin("XCLIENT", x.Args(), xclientChecks)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func serveXclient(ctx context.Context, x Exchange) error {
 // What the server cannot be told is left out, except for Addr and Login, without which it would take the client for
 // somebody else; then SendXCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If d has
 // credentials, it authenticates again, as itself; then there cannot be a Login.
-func SendXCLIENT(ctx context.Context, d Dialogue, o Origin) error {
+func SendXCLIENT(ctx context.Context, d ClientConn, o Origin) error {
 	offered := offeredBy(d.Caps(), "XCLIENT")
 	if o.Ident != "" || o.Source != "" {
 		return errors.New("smtp: XCLIENT cannot tell Ident and Source: XFORWARD can")
@@ -95,12 +95,12 @@ func SendXCLIENT(ctx context.Context, d Dialogue, o Origin) error {
 		return err
 	}
 	commands := []string{strings.Trim(who+" "+session, " ")}
-	if len(commands[0]) > longestFacts {
+	if len(commands[0]) > maxAttributes {
 		commands = []string{who, session}
 	}
 	for _, args := range commands {
-		if args == "" || len(args) > longestFacts {
-			return fmt.Errorf("smtp: XCLIENT cannot be sent: it would have %d octets of arguments, and %d is what fits", len(args), longestFacts)
+		if args == "" || len(args) > maxAttributes {
+			return fmt.Errorf("smtp: XCLIENT cannot be sent: it would have %d octets of arguments, and %d is what fits", len(args), maxAttributes)
 		}
 	}
 	for _, args := range commands {
@@ -116,15 +116,15 @@ func SendXCLIENT(ctx context.Context, d Dialogue, o Origin) error {
 }
 
 // longestFacts is how long the arguments of XCLIENT and XFORWARD may be, each in a line of 512 octets.
-const longestFacts = 512 - len("XFORWARD \r\n")
+const maxAttributes = 512 - len("XFORWARD \r\n")
 
 // xclientArgs returns what there is to tell of who the client is, and of its session, which has to come last.
 func xclientArgs(o *Origin, offered map[string]bool) (who, session string, err error) {
-	for _, a := range facts {
+	for _, a := range attributes {
 		value := *a.field(o)
 		switch {
 		case value == "" && o.Addr != "" && offered[a.name] && (a.name == "NAME" || a.name == "REVERSE_NAME" || a.name == "PORT"):
-			who = appendFact(who, a.name, Unavailable) // or it would be that of the client before
+			who = appendAttribute(who, a.name, Unavailable) // or it would be that of the client before
 		case value == "":
 		case !offered[a.name] && (a.name == "ADDR" || a.name == "LOGIN"):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: the server does not take %s", a.name)
@@ -132,9 +132,9 @@ func xclientArgs(o *Origin, offered map[string]bool) (who, session string, err e
 		case !tellable(a.name, value, xclientChecks):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: %q is no value for %s", value, a.name)
 		case a.name == "PROTO" || a.name == "HELO" || a.name == "LOGIN":
-			session = appendFact(session, a.name, value)
+			session = appendAttribute(session, a.name, value)
 		default:
-			who = appendFact(who, a.name, value)
+			who = appendAttribute(who, a.name, value)
 		}
 	}
 	if who == "" && session == "" {
@@ -148,6 +148,6 @@ func tellable(name, value string, checks map[string]checker) bool {
 	if name == "ADDR" || name == "DESTADDR" {
 		value = prefixIPv6(value)
 	}
-	_, ok := parseFact(name, string(proto.AppendXtext(nil, value)), checks[name])
+	_, ok := parseAttribute(name, string(proto.AppendXtext(nil, value)), checks[name])
 	return ok
 }

@@ -78,7 +78,7 @@ func TestXforwardNot(t *testing.T) {
 
 func TestXforwardClient(t *testing.T) {
 	all := "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"
-	long := strings.Repeat("n", longestFact)
+	long := strings.Repeat("n", maxAttribute)
 	for _, tt := range []struct {
 		name, offer string
 		o           Origin
@@ -92,7 +92,7 @@ func TestXforwardClient(t *testing.T) {
 		{"two commands", all, Origin{Name: long, Hello: long, Ident: "x"}, "XFORWARD NAME=" + long + " | XFORWARD HELO=" + long + " IDENT=x", false},
 		{"nothing", all, Origin{}, "", false},
 		{"control character", all, Origin{Hello: "a\r\nb"}, "", true},
-		{"too long encoded", all, Origin{Hello: strings.Repeat("+", longestFact)}, "", true},
+		{"too long encoded", all, Origin{Hello: strings.Repeat("+", maxAttribute)}, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &fakeClient{caps: ehlo(tt.offer), replies: []proto.Reply{{Code: 250}, {Code: 250}}}

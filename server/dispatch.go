@@ -215,7 +215,7 @@ func (c *Conn) greeted(ev proto.Event) {
 	offer, lines := c.srv.set.Offer(c)
 	c.offer = offer
 	c.reply(proto.Reply{Code: 250, Text: strings.Join(append([]string{host + " at your service"}, lines...), "\n")})
-	c.setStatus(c.srv.set.Status(offer))
+	c.setStatus(c.srv.set.StatusCodes(offer))
 }
 
 func isHello(v *proto.Verb) bool { return v.Name == "EHLO" || v.Name == "LHLO" || v.Name == "HELO" }

@@ -56,7 +56,7 @@ type exchange struct {
 	greets bool // the reply is a greeting
 }
 
-var _ ext.Exchange = (*exchange)(nil)
+var _ ext.Command = (*exchange)(nil)
 
 func (x *exchange) Verb() *proto.Verb { return x.verb }
 
@@ -236,7 +236,7 @@ func (x *exchange) hand(take takeFunc) (net.Conn, error) {
 func (x *exchange) rest() net.Conn {
 	c := x.Conn
 	if first := append(c.rx.Leftover(), c.watch.leftover()...); len(first) > 0 {
-		return ext.WithLeftover(c.nc, first)
+		return ext.PrefixConn(c.nc, first)
 	}
 	return c.nc
 }

@@ -26,21 +26,21 @@ func greeter() ext.Extension {
 			{Name: "XNEVER", In: states, OK: proto.Never},
 			{Name: "XNOBODY", In: states},
 		},
-		Mail:      []ext.Param{{Key: "XMOOD", Length: 20, Values: []string{"GOOD", "BAD"}}},
-		Advertise: func(x ext.Info) (string, bool) { return "for " + x.Hostname(), x.Hello() != "stranger" },
-		CheckMail: func(_ context.Context, _ ext.Info, from proto.Address, p proto.Params) error {
+		Mail:      []ext.Param{{Key: "XMOOD", MaxLength: 20, Values: []string{"GOOD", "BAD"}}},
+		Advertise: func(x ext.ServerConn) (string, bool) { return "for " + x.Hostname(), x.Hello() != "stranger" },
+		CheckMail: func(_ context.Context, _ ext.ServerConn, from proto.Address, p proto.Params) error {
 			if mood, _ := p.Get("XMOOD"); strings.EqualFold(mood, "BAD") {
 				return &proto.Error{Code: 550, Text: "cheer up, " + from.Local}
 			}
 			return nil
 		},
-		CheckRcpt: func(_ context.Context, x ext.Info, to proto.Address, _ proto.Params) error {
+		CheckRcpt: func(_ context.Context, x ext.ServerConn, to proto.Address, _ proto.Params) error {
 			if x.MailParams().Has("XMOOD") && to.Local == "grump" {
 				return errors.New("secret")
 			}
 			return nil
 		},
-		Guard: func(_ context.Context, x ext.Info, v *proto.Verb, args string) error {
+		Guard: func(_ context.Context, x ext.ServerConn, v *proto.Verb, args string) error {
 			if v.Name == "NOOP" && args == "twice" {
 				return &proto.Error{Code: 450, Text: "once is enough"}
 			}
@@ -50,7 +50,7 @@ func greeter() ext.Extension {
 	}
 }
 
-func serveGreeter(ctx context.Context, x ext.Exchange) error {
+func serveGreeter(ctx context.Context, x ext.Command) error {
 	switch x.Verb().Name {
 	case "XGREET":
 		return server.Accepted("hello " + x.Args())

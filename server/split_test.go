@@ -15,7 +15,7 @@ import (
 
 // each is an extension by which a client asks for an outcome for each recipient: the parameter XEACH.
 func each() ext.Extension {
-	return ext.Extension{Keyword: "XEACH", Mail: []ext.Param{{Key: "XEACH", Length: len(" XEACH"), Flag: true, Split: true}}}
+	return ext.Extension{Keyword: "XEACH", Mail: []ext.Param{{Key: "XEACH", MaxLength: len(" XEACH"), Flag: true, PerRecipient: true}}}
 }
 
 func TestSplit(t *testing.T) {

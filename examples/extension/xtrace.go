@@ -15,13 +15,13 @@ import (
 func XTrace() ext.Extension {
 	return ext.Extension{
 		Keyword: "XTRACE",
-		Mail:    []ext.Param{{Key: "XTRACE", Length: len(" XTRACE=") + longestID, Check: checkID}},
+		Mail:    []ext.Param{{Key: "XTRACE", MaxLength: len(" XTRACE=") + longestID, Check: checkID}},
 		Verbs:   []proto.Verb{{Name: "XWHERE", In: proto.Session &^ proto.Hello, Last: true}},
-		Advertise: func(x ext.Info) (string, bool) {
+		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[Locator](x.Session())
 			return fmt.Sprint(longestID), ok
 		},
-		Serve: func(ctx context.Context, x ext.Exchange) error {
+		Serve: func(ctx context.Context, x ext.Command) error {
 			l, ok := ext.As[Locator](x.Session())
 			if !ok {
 				return &proto.Error{Code: 502, Text: "Messages are not traced here"}
@@ -56,7 +56,7 @@ func checkID(id string) error {
 func ID(p proto.Params) (id string, ok bool) { return p.Get("XTRACE") }
 
 // Where asks the server at the other end of d, such as a *client.Client, where the message called id is.
-func Where(ctx context.Context, d ext.Dialogue, id string) (string, error) {
+func Where(ctx context.Context, d ext.ClientConn, id string) (string, error) {
 	r, err := d.Do(ctx, "XWHERE", id)
 	if err != nil {
 		return "", err

@@ -136,7 +136,7 @@ var library = []struct {
 	{ext.Obsolete(), exttest.Sample{
 		Dialogues: []string{"C: TURN\nS: 502 5.5.1 *\nC: SEND FROM:<a@b.example>\nS: 502 5.5.1 *\n"},
 	}},
-	{ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}.Extension(), exttest.Sample{}},
+	{ext.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}.Extension(), exttest.Sample{}},
 	{ext.ConNeg(), exttest.Sample{Rcpt: []string{"CONNEG"}}},
 	{ext.ConPerm(), exttest.Sample{Mail: []string{"CONPERM"}}},
 	{ext.ETRN(), exttest.Sample{
@@ -152,7 +152,7 @@ var library = []struct {
 		Mail:    []string{"SOLICIT=org.example:ADV,org.example:XYZ"},
 		BadMail: []string{"SOLICIT=,"},
 	}},
-	{ext.ResponsibleSubmitter(), exttest.Sample{
+	{ext.Submitter(), exttest.Sample{
 		Mail:    []string{"SUBMITTER=alice@example.org"},
 		BadMail: []string{"SUBMITTER=alice"},
 	}},

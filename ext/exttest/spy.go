@@ -18,13 +18,13 @@ import (
 // spy returns e with functions that note what those of e do.
 func (s *suite) spy(e ext.Extension) ext.Extension {
 	if f := e.Advertise; f != nil {
-		e.Advertise = func(x ext.Info) (args string, ok bool) {
+		e.Advertise = func(x ext.ServerConn) (args string, ok bool) {
 			defer s.caught("Advertise", nil)
 			return s.advertised(f, x)
 		}
 	}
 	if f := e.Serve; f != nil {
-		e.Serve = func(ctx context.Context, x ext.Exchange) (err error) {
+		e.Serve = func(ctx context.Context, x ext.Command) (err error) {
 			defer s.caught("Serve, for "+clip(x.Verb().Name+" "+x.Args())+",", &err)
 			err = f(ctx, watched{x, s})
 			s.served(x, err)
@@ -32,21 +32,21 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 		}
 	}
 	if f := e.Fetch; f != nil {
-		e.Fetch = func(ctx context.Context, x ext.Info, args string) (r io.ReadCloser, err error) {
+		e.Fetch = func(ctx context.Context, x ext.ServerConn, args string) (r io.ReadCloser, err error) {
 			defer s.caught("Fetch, for "+clip(args)+",", &err)
 			return f(ctx, x, args)
 		}
 	}
 	if f := e.Guard; f != nil {
-		e.Guard = func(ctx context.Context, x ext.Info, v *proto.Verb, args string) (err error) {
+		e.Guard = func(ctx context.Context, x ext.ServerConn, v *proto.Verb, args string) (err error) {
 			defer s.caught("Guard, for "+v.Name+",", &err)
 			return f(ctx, x, v, args)
 		}
 	}
 	e.CheckMail = s.spyCheck("CheckMail", e.CheckMail)
 	e.CheckRcpt = s.spyCheck("CheckRcpt", e.CheckRcpt)
-	if f := e.Connect; f != nil {
-		e.Connect = func(ctx context.Context, d ext.Dialogue) (err error) {
+	if f := e.Negotiate; f != nil {
+		e.Negotiate = func(ctx context.Context, d ext.ClientConn) (err error) {
 			defer s.caught("Connect", &err)
 			s.mu.Lock()
 			s.connected++
@@ -54,8 +54,8 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 			return f(ctx, d)
 		}
 	}
-	if f := e.Bound; f != nil {
-		e.Bound = func(d ext.Dialogue) ext.ServerLimits {
+	if f := e.Limits; f != nil {
+		e.Limits = func(d ext.ClientConn) ext.ServerLimits {
 			defer s.caught("Bound", nil)
 			return f(d)
 		}
@@ -70,13 +70,13 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 	return e
 }
 
-type checkFunc = func(context.Context, ext.Info, proto.Address, proto.Params) error
+type checkFunc = func(context.Context, ext.ServerConn, proto.Address, proto.Params) error
 
 func (s *suite) spyCheck(name string, f checkFunc) checkFunc {
 	if f == nil {
 		return nil
 	}
-	return func(ctx context.Context, x ext.Info, a proto.Address, p proto.Params) (err error) {
+	return func(ctx context.Context, x ext.ServerConn, a proto.Address, p proto.Params) (err error) {
 		defer s.caught(name, &err)
 		before := append(proto.Params(nil), p...)
 		err = f(ctx, x, a, p)
@@ -123,7 +123,7 @@ func (s *suite) caught(what string, err *error) {
 }
 
 // served looks at what Serve returned.
-func (s *suite) served(x ext.Exchange, err error) {
+func (s *suite) served(x ext.Command, err error) {
 	code, v := 250, x.Verb()
 	if err != nil {
 		e, ok := grammar.AsType[*proto.Error](err)
@@ -134,7 +134,7 @@ func (s *suite) served(x ext.Exchange, err error) {
 	}
 	if code/100 == 3 || code < 200 || code > 599 {
 		s.broken(ruleCode, "Serve returns the reply %d to %s: only 2yz, 4yz and 5yz can answer a "+
-			"command; 3yz is for Exchange.Challenge", code, v.Name)
+			"command; 3yz is for Command.Challenge", code, v.Name)
 		return
 	}
 	if _, ok := v.After(v.In, code); !ok {
@@ -143,25 +143,25 @@ func (s *suite) served(x ext.Exchange, err error) {
 	}
 }
 
-// watched is an Exchange that looks at the replies sent on the way.
+// watched is a Command that looks at the replies sent on the way.
 type watched struct {
-	ext.Exchange
+	ext.Command
 	s *suite
 }
 
 func (w watched) Challenge(ctx context.Context, r proto.Reply) (string, error) {
 	w.leads(r, proto.Exchange, "Challenge")
-	return w.Exchange.Challenge(ctx, r)
+	return w.Command.Challenge(ctx, r)
 }
 
 func (w watched) Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error {
 	w.leads(r, proto.Handover, "Handover")
-	return w.Exchange.Handover(ctx, r, take)
+	return w.Command.Handover(ctx, r, take)
 }
 
 func (w watched) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
 	w.leads(r, proto.Handover, "Surrender")
-	return w.Exchange.Surrender(ctx, r, serve)
+	return w.Command.Surrender(ctx, r, serve)
 }
 
 // leads finds out whether the reply that what was given leads to the state where.

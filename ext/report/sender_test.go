@@ -141,7 +141,7 @@ func (s *relay) notify(ctx context.Context, r *report.Report) error {
 		return err
 	}
 	defer c.Close()
-	_, err = c.Send(ctx, &client.Message{Mail: n.Mail, To: n.To, Need: n.Need, Body: n.Body})
+	_, err = c.Send(ctx, &client.Message{Mail: n.Mail, To: n.To, Needs: n.Need, Body: n.Body})
 	return err
 }
 
