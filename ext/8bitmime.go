@@ -1,6 +1,9 @@
 package ext
 
-import "smtpkit.example/smtp/proto"
+import (
+	"smtpkit.example/smtp/ext/internal/grammar"
+	"smtpkit.example/smtp/proto"
+)
 
 // bodyLength is the length of the longest BODY parameter, " BODY=BINARYMIME" (RFC 3030 section 3).
 const bodyLength = len(" BODY=BINARYMIME")
@@ -18,7 +21,7 @@ func EightBitMIME() Extension {
 			if e.Needs&EightBit == 0 {
 				return nil
 			}
-			if body, ok := e.Mail.Get("BODY"); !ok || equalFold(body, "7BIT") {
+			if body, ok := e.Mail.Get("BODY"); !ok || grammar.EqualFold(body, "7BIT") {
 				e.Mail = e.Mail.Set("BODY", "8BITMIME")
 			}
 			return nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -61,22 +62,22 @@ var (
 func serveAtrn(ctx context.Context, x Command) error {
 	r, ok := As[ATRNSession](x.Session())
 	if !ok {
-		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "No mail is kept for relay on demand here"}
+		return proto.Refuse(502, proto.Status{5, 5, 1}, "No mail is kept for relay on demand here")
 	}
 	if x.Identity() == "" {
-		return &proto.Error{Code: 530, Status: proto.Status{5, 7, 0}, Text: "Authentication required"}
+		return proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
 	}
 	domains, err := parseDomains(x.Args())
 	if err != nil {
-		return badArgs(err.Error())
+		return grammar.BadArgs(err.Error())
 	}
 	send, err := r.Reverse(ctx, domains)
 	switch {
 	case errors.Is(err, ErrNoMail):
-		return &proto.Error{Code: 453, Status: proto.Status{4, 2, 0}, Text: "You have no mail"}
+		return proto.Refuse(453, proto.Status{4, 2, 0}, "You have no mail")
 	case errors.Is(err, ErrNotYours):
 		// Temporary, as the RFC has it, although it may be for ever.
-		return &proto.Error{Code: 450, Status: proto.Status{4, 7, 1}, Text: "ATRN request refused"}
+		return proto.Refuse(450, proto.Status{4, 7, 1}, "ATRN request refused")
 	case err != nil:
 		return err
 	case send == nil:
@@ -94,7 +95,7 @@ func parseDomains(args string) ([]proto.Domain, error) {
 	var domains []proto.Domain
 	for text := range strings.SplitSeq(args, ",") {
 		d, err := proto.ParseDomain(text)
-		if err != nil || d.Addr().IsValid() || !printable(text) {
+		if err != nil || d.Addr().IsValid() || !grammar.Printable(text) {
 			return nil, errors.New("ATRN takes domain names, with commas and no spaces between them")
 		}
 		domains = append(domains, d)

@@ -39,16 +39,16 @@ func serveAuth(ctx context.Context, x Command) error {
 	names := mechanisms(x)
 	switch {
 	case x.Identity() != "":
-		return refuseAuth(503, 5, 1, "The session has been authenticated already")
+		return proto.Refuse(503, proto.Status{5, 5, 1}, "The session has been authenticated already")
 	case len(names) == 0:
-		return refuseAuth(502, 5, 1, "Nobody can authenticate here")
+		return proto.Refuse(502, proto.Status{5, 5, 1}, "Nobody can authenticate here")
 	case !safe(x):
 		// Good credentials and bad ones get the same answer (RFC 8314 section 4.1).
-		return refuseAuth(538, 7, 11, "Encryption is required: use TLS")
+		return proto.Refuse(538, proto.Status{5, 7, 11}, "Encryption is required: use TLS")
 	case name == "":
-		return badArgs("AUTH needs the name of a mechanism")
+		return grammar.BadArgs("AUTH needs the name of a mechanism")
 	case !slices.Contains(names, name):
-		return refuseAuth(504, 5, 4, "The mechanism is none of "+strings.Join(names, " "))
+		return proto.Refuse(504, proto.Status{5, 5, 4}, "The mechanism is none of "+strings.Join(names, " "))
 	}
 	var response []byte
 	if given {
@@ -56,7 +56,7 @@ func serveAuth(ctx context.Context, x Command) error {
 		if first != "=" {
 			var err error
 			if response, err = decode64(first); err != nil || first == "" {
-				return refuseAuth(501, 5, 2, "The initial response is not base64")
+				return proto.Refuse(501, proto.Status{5, 5, 2}, "The initial response is not base64")
 			}
 		}
 	}
@@ -80,7 +80,7 @@ func serveAuth(ctx context.Context, x Command) error {
 func startSASL(ctx context.Context, x Command, name string) (sasl.Server, func() string, error) {
 	if m, ok := As[MechanismSession](x.Session()); ok {
 		for _, own := range m.SASLMechanisms() {
-			if equalFold(own, name) {
+			if grammar.EqualFold(own, name) {
 				return m.SASL(ctx, own)
 			}
 		}
@@ -108,7 +108,7 @@ func (t *trial) run(ctx context.Context, response []byte) error {
 		challenge, done, err := t.server.Next(response)
 		switch {
 		case initial && errors.Is(err, sasl.ErrUnexpectedClientResponse):
-			return refuseAuth(501, 7, 0, "The mechanism has no initial response")
+			return proto.Refuse(501, proto.Status{5, 7, 0}, "The mechanism has no initial response")
 		case err != nil:
 			return t.failed(ctx, err)
 		case done && len(challenge) == 0:
@@ -131,7 +131,7 @@ func (t *trial) run(ctx context.Context, response []byte) error {
 			return errCancelled
 		}
 		if response, err = decode64(line); err != nil {
-			return refuseAuth(501, 5, 2, "The response is not base64")
+			return proto.Refuse(501, proto.Status{5, 5, 2}, "The response is not base64")
 		}
 		if done {
 			// SMTP has no room for data in a reply of success, so they went out as a challenge, to which nothing
@@ -145,7 +145,7 @@ func (t *trial) run(ctx context.Context, response []byte) error {
 	return t.failed(ctx, errors.New("smtp: the exchange does not end"))
 }
 
-var errCancelled = refuseAuth(501, 7, 0, "Cancelled")
+var errCancelled = proto.Refuse(501, proto.Status{5, 7, 0}, "Cancelled")
 
 // hasBeenTold ends an exchange whose last challenge told the client that it has failed. Whatever it answers, the attempt
 // counts; to cancel it is one of the proper answers (RFC 7628 section 3.2.3).
@@ -204,8 +204,4 @@ func chosen(err error) *proto.Error {
 		return e
 	}
 	return nil
-}
-
-func refuseAuth(code int, subject, detail uint16, text string) error {
-	return &proto.Error{Code: code, Status: proto.Status{5, subject, detail}, Text: text}
 }

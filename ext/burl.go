@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -77,24 +78,23 @@ type BURLSession interface {
 
 // The refusals of a [BURLSession].
 var (
-	ErrURLFailed error = &proto.Error{Code: 554, Status: proto.Status{5, 6, 6}, Text: "URL resolution failed"}
-	ErrURLTrust  error = &proto.Error{Code: 554, Status: proto.Status{5, 7, 8},
-		Text: "URL resolution requires trust relationship"}
-	ErrURLDenied error = &proto.Error{Code: 554, Status: proto.Status{5, 7, 0}, Text: "URL authorization failed"}
+	ErrURLFailed error = proto.Refuse(554, proto.Status{5, 6, 6}, "URL resolution failed")
+	ErrURLTrust  error = proto.Refuse(554, proto.Status{5, 7, 8}, "URL resolution requires trust relationship")
+	ErrURLDenied error = proto.Refuse(554, proto.Status{5, 7, 0}, "URL authorization failed")
 )
 
 func fetchURL(ctx context.Context, x ServerConn, args string, offered []string) (io.ReadCloser, error) {
 	text, _ := splitBURL(args)
 	u := parseURL(text)
 	if u == nil {
-		return nil, badArgs("BURL needs an absolute URL")
+		return nil, grammar.BadArgs("BURL needs an absolute URL")
 	}
 	r, ok := As[BURLSession](x.Session())
 	if !ok {
-		return nil, &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "URLs are not resolved here"}
+		return nil, proto.Refuse(502, proto.Status{5, 5, 1}, "URLs are not resolved here")
 	}
 	if x.Identity() == "" {
-		return nil, &proto.Error{Code: 530, Status: proto.Status{5, 7, 0}, Text: "Authentication required"}
+		return nil, proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
 	}
 	if err := u.permit(offered, x.Identity()); err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func fetchURL(ctx context.Context, x ServerConn, args string, offered []string) 
 		return nil, errors.New("smtp: the session returned neither the content of a URL nor an error")
 	case x.MaxSize() > 0 && size > x.MaxSize():
 		_ = content.Close()
-		return nil, &proto.Error{Code: 554, Status: proto.Status{5, 3, 4}, Text: "Message too big for system"}
+		return nil, proto.Refuse(554, proto.Status{5, 3, 4}, "Message too big for system")
 	}
 	return content, nil
 }
@@ -115,7 +115,7 @@ func fetchURL(ctx context.Context, x ServerConn, args string, offered []string) 
 // splitBURL takes the arguments of BURL apart: absolute-URI [SP "LAST"].
 func splitBURL(args string) (text string, last bool) {
 	before, word, ok := strings.Cut(args, " ")
-	if ok && equalFold(word, "LAST") {
+	if ok && grammar.EqualFold(word, "LAST") {
 		return before, true
 	}
 	return args, false
@@ -130,13 +130,13 @@ type messageURL struct {
 // parseURL returns nil if text is not an absolute URL.
 func parseURL(text string) *messageURL {
 	u, err := url.Parse(text)
-	if err != nil || !u.IsAbs() || !printable(text) || strings.Contains(text, " ") {
+	if err != nil || !u.IsAbs() || !grammar.Printable(text) || strings.Contains(text, " ") {
 		return nil
 	}
 	m := &messageURL{URL: u}
 	const mark = ";URLAUTH="
 	for i := range len(text) - len(mark) + 1 {
-		if equalFold(text[i:i+len(mark)], mark) {
+		if grammar.EqualFold(text[i:i+len(mark)], mark) {
 			// With two of them, it is the last that counts for some and the first for others.
 			if m.access != "" {
 				return nil
@@ -153,12 +153,12 @@ func parseURL(text string) *messageURL {
 // permit says why the URL must not be resolved for the user, if so (RFC 4468 section 3.3).
 func (m *messageURL) permit(offered []string, user string) error {
 	prefix, name, ok := strings.Cut(m.access, "+")
-	if ok && equalFold(prefix, "submit") {
+	if ok && grammar.EqualFold(prefix, "submit") {
 		if who, err := url.PathUnescape(name); err != nil || who != user {
 			return ErrURLDenied
 		}
 	}
-	if !equalFold(m.Scheme, "imap") {
+	if !grammar.EqualFold(m.Scheme, "imap") {
 		return nil
 	}
 	if !m.offered(offered) {
@@ -171,13 +171,13 @@ func (m *messageURL) permit(offered []string, user string) error {
 func (m *messageURL) offered(args []string) bool {
 	for _, a := range args {
 		if m.access != "" {
-			if equalFold(a, "imap") {
+			if grammar.EqualFold(a, "imap") {
 				return true
 			}
 			continue
 		}
 		trusted, err := url.Parse(a)
-		if err == nil && equalFold(trusted.Scheme, "imap") && equalFold(trusted.Hostname(), m.Hostname()) && port(trusted) == port(m.URL) {
+		if err == nil && grammar.EqualFold(trusted.Scheme, "imap") && grammar.EqualFold(trusted.Hostname(), m.Hostname()) && port(trusted) == port(m.URL) {
 			return true
 		}
 	}
@@ -197,7 +197,7 @@ func SendBURL(ctx context.Context, d ClientConn, url string, last bool) error {
 		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)
 	}
 	// What other URLs it resolves a server tells after the client has authenticated, if at all.
-	if offered, _ := d.Caps().Args("BURL"); offered != "" && u.access != "" && equalFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
+	if offered, _ := d.Caps().Args("BURL"); offered != "" && u.access != "" && grammar.EqualFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
 		return &UnsupportedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
 	}
 	args := url

@@ -3,6 +3,7 @@ package ext
 import (
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -67,7 +68,7 @@ func ReadContent(r proto.Reply) (filter string, ok bool) {
 	var parts []string
 	for line := range strings.SplitSeq(r.Text, "\n") {
 		word, rest, _ := strings.Cut(line, " ")
-		if equalFold(word, "CONNEG") {
+		if grammar.EqualFold(word, "CONNEG") {
 			parts = append(parts, strings.TrimSpace(rest))
 			ok = true
 		}

@@ -65,7 +65,7 @@ func FuzzContent(f *testing.F) {
 	f.Add("(& (image-file-structure=TIFF) (dpi=300))")
 	f.Add("a\nCONNEG b")
 	f.Fuzz(func(t *testing.T, filter string) {
-		if !printable(filter) {
+		if !grammar.Printable(filter) {
 			return // is not one of RFC 2533
 		}
 		e, _ := grammar.AsType[*proto.Error](ContentAccepted(filter))

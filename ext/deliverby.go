@@ -45,7 +45,7 @@ func DeliverBy() Extension {
 				return nil
 			}
 			if least := minByTime(s); b.In < least {
-				return refusal(555, 5, 4, fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(least)))
+				return proto.Refuse(555, proto.Status{5, 5, 4}, fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(least)))
 			}
 			return nil
 		},

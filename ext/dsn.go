@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -87,9 +88,9 @@ const (
 func ReadDSNMail(p proto.Params) (d DSNMail, ok bool) {
 	ret, hasRet := p.Get("RET")
 	switch {
-	case ReadRequireTLS(p) || hasRet && equalFold(ret, "HDRS"):
+	case ReadRequireTLS(p) || hasRet && grammar.EqualFold(ret, "HDRS"):
 		d.Return = ReturnHeaders
-	case hasRet && equalFold(ret, "FULL"):
+	case hasRet && grammar.EqualFold(ret, "FULL"):
 		d.Return = ReturnFull
 	case hasRet:
 		return DSNMail{}, false
@@ -119,7 +120,7 @@ func (d DSNMail) AddTo(p proto.Params) proto.Params {
 
 func parseEnvID(value string) (string, bool) {
 	text, err := proto.DecodeXtext(value)
-	return text, err == nil && value != "" && len(value) <= maxEnvID && printable(text)
+	return text, err == nil && value != "" && len(value) <= maxEnvID && grammar.Printable(text)
 }
 
 func checkEnvID(value string) error {
@@ -223,7 +224,7 @@ func (d DSNRcpt) AddTo(p proto.Params) proto.Params {
 // parseNotify reads "NEVER" / 1#notify-list-element. Between the commas of such a list there may be nothing (RFC 822
 // section 2.7).
 func parseNotify(value string) (Notify, bool) {
-	if equalFold(value, "NEVER") {
+	if grammar.EqualFold(value, "NEVER") {
 		return NotifyNever, true
 	}
 	var n Notify
@@ -233,7 +234,7 @@ next:
 			continue
 		}
 		for _, w := range notifyWords {
-			if equalFold(w.name, word) {
+			if grammar.EqualFold(w.name, word) {
 				n |= w.notify
 				continue next
 			}

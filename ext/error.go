@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 
 	"smtpkit.example/smtp/ext/internal/grammar"
 
@@ -47,7 +46,7 @@ func (e *UnsupportedError) Status() proto.Status {
 
 func (e *UnsupportedError) Error() string {
 	if e.Err != nil {
-		return "smtp: " + e.What + " cannot be sent by " + e.Keyword + ": " + trimPrefix(e.Err)
+		return "smtp: " + e.What + " cannot be sent by " + e.Keyword + ": " + grammar.Cause(e.Err)
 	}
 	if e.Keyword == "" {
 		return "smtp: no extension in use provides for what " + e.What + " needs: add one to Options.Extensions"
@@ -60,7 +59,7 @@ type TLSError struct {
 	Err error
 }
 
-func (e *TLSError) Error() string { return "smtp: TLS: " + trimPrefix(e.Err) }
+func (e *TLSError) Error() string { return "smtp: TLS: " + grammar.Cause(e.Err) }
 
 // Unwrap returns the cause: a *proto.Error if the server refused, or an error of crypto/tls or of the network.
 func (e *TLSError) Unwrap() error { return e.Err }
@@ -107,9 +106,9 @@ type AuthError struct {
 
 func (e *AuthError) Error() string {
 	if e.Mechanism == "" {
-		return "smtp: AUTH: " + trimPrefix(e.Err)
+		return "smtp: AUTH: " + grammar.Cause(e.Err)
 	}
-	return "smtp: AUTH " + e.Mechanism + ": " + trimPrefix(e.Err)
+	return "smtp: AUTH " + e.Mechanism + ": " + grammar.Cause(e.Err)
 }
 
 // Unwrap returns the cause: a *proto.Error if the server refused.
@@ -137,11 +136,3 @@ func (e *AuthError) Status() proto.Status {
 	}
 	return other
 }
-
-// refusal returns a reply that refuses a command, with the status code of the class that code has.
-func refusal(code int, subject, detail uint16, text string) *proto.Error {
-	return &proto.Error{Code: code, Status: proto.Status{uint16(code / 100), subject, detail}, Text: text}
-}
-
-// cause is the text of err as part of a longer one.
-func trimPrefix(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }

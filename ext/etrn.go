@@ -32,7 +32,7 @@ func ETRN() Extension {
 
 // isSubmission reports whether x is a session on a port where ETRN must not be offered.
 func isSubmission(x ServerConn) bool {
-	port := portOf(x.LocalAddr())
+	port := grammar.Port(x.LocalAddr())
 	return port == 465 || port == 587 || x.Protocol() == proto.LMTP
 }
 
@@ -75,11 +75,11 @@ const maxQueue = 255
 // parseNode reads [<option character>]<node name>. The name of a host is fully-qualified (RFC 1985 section 5).
 func parseNode(s string) (Node, bool) {
 	if name, ok := strings.CutPrefix(s, "#"); ok {
-		return Node{Name: name, Queue: true}, name != "" && len(name) <= maxQueue && printable(name) && !strings.Contains(name, " ")
+		return Node{Name: name, Queue: true}, name != "" && len(name) <= maxQueue && grammar.Printable(name) && !strings.Contains(name, " ")
 	}
 	name, below := strings.CutPrefix(s, "@")
 	d, err := proto.ParseDomain(name)
-	if err != nil || d.Addr().IsValid() || !printable(name) || !below && !strings.Contains(name, ".") {
+	if err != nil || d.Addr().IsValid() || !grammar.Printable(name) || !below && !strings.Contains(name, ".") {
 		return Node{}, false
 	}
 	return Node{Name: name, Below: below}, true
@@ -89,15 +89,15 @@ func serveETRN(ctx context.Context, x Command) error {
 	s, ok := As[ETRNSession](x.Session())
 	switch {
 	case isSubmission(x):
-		return refusal(502, 5, 1, "ETRN is not for submission") // 521 must not be used there either
+		return proto.Refuse(502, proto.Status{5, 5, 1}, "ETRN is not for submission") // 521 must not be used there either
 	case !ok:
-		return refusal(502, 5, 1, "There are no queues to be started here")
+		return proto.Refuse(502, proto.Status{5, 5, 1}, "There are no queues to be started here")
 	case x.Args() == "":
-		return refusal(500, 5, 2, "ETRN needs the name of a host")
+		return proto.Refuse(500, proto.Status{5, 5, 2}, "ETRN needs the name of a host")
 	}
 	node, ok := parseNode(x.Args())
 	if !ok {
-		return badArgs("ETRN takes a domain name, @ and a domain name, or # and the name of a queue")
+		return grammar.BadArgs("ETRN takes a domain name, @ and a domain name, or # and the name of a queue")
 	}
 	pending, err := s.StartQueue(ctx, node)
 	if err != nil {
@@ -120,9 +120,9 @@ func refuseNode(node Node, err error) error {
 	if e, ok := grammar.AsType[*proto.Error](err); ok {
 		return e
 	}
-	e := refusal(458, 3, 0, fmt.Sprintf("Unable to queue messages for node %v", node))
+	e := proto.Refuse(458, proto.Status{4, 3, 0}, fmt.Sprintf("Unable to queue messages for node %v", node))
 	if errors.Is(err, ErrNotYours) {
-		e = refusal(459, 7, 1, fmt.Sprintf("Node %v not allowed: it is not yours to ask for", node))
+		e = proto.Refuse(459, proto.Status{4, 7, 1}, fmt.Sprintf("Node %v not allowed: it is not yours to ask for", node))
 	}
 	e.Err = err
 	return e

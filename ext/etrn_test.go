@@ -26,7 +26,7 @@ func (s starter) StartQueue(_ context.Context, node Node) (int, error) {
 
 var queues = starter{
 	"unknown.example": PendingUnknown, "some.example": PendingSome, "none.example": 0, "many.example": 14, "@example.org": 3, "#uucp": 1,
-	"broken.example": errors.New("disk on fire"), "own.example": &proto.Error{Code: 450, Text: "not now"},
+	"broken.example": errors.New("disk on fire"), "own.example": proto.Refuse(450, proto.Status{}, "not now"),
 }
 
 // TestW12_ETRN has the codes of RFC 1985 section 5.1.
@@ -124,7 +124,7 @@ func FuzzNode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		n, ok := parseNode(s)
-		if ok && (n.String() != s || !printable(s) || strings.Contains(s, " ") || n.Name == "") {
+		if ok && (n.String() != s || !grammar.Printable(s) || strings.Contains(s, " ") || n.Name == "") {
 			t.Fatalf("%q is read as %+v", s, n)
 		}
 	})

@@ -32,7 +32,7 @@ func serveExpn(ctx context.Context, x Command) error {
 	}
 	e, ok := As[EXPNSession](x.Session())
 	if !ok {
-		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "Lists are not expanded here"}
+		return proto.Refuse(502, proto.Status{5, 5, 1}, "Lists are not expanded here")
 	}
 	if utf8 {
 		x.PermitUTF8()
@@ -42,7 +42,7 @@ func serveExpn(ctx context.Context, x Command) error {
 		return told(err, utf8)
 	}
 	if len(members) == 0 {
-		return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "The list has no members"}
+		return proto.Refuse(550, proto.Status{5, 1, 1}, "The list has no members")
 	}
 	return tell(members, utf8)
 }

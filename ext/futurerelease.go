@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -42,7 +43,7 @@ func FutureRelease(most HoldLimits) Extension {
 				return nil
 			}
 			if err := h.within(p, most, time.Now()); err != nil {
-				return badArgs(trimPrefix(err))
+				return grammar.BadArgs(grammar.Cause(err))
 			}
 			return nil
 		},
@@ -81,8 +82,7 @@ type FutureReleaseSession interface {
 
 // ErrHoldQuota is what the Mail method of a [FutureReleaseSession] returns when the user has as much mail waiting to be released as he
 // may (RFC 4865 section 6). The status codes that the RFC has for it were given to something else since.
-var ErrHoldQuota error = &proto.Error{Code: 552, Status: proto.Status{5, 2, 2},
-	Text: "You have as much mail waiting to be released as you may"}
+var ErrHoldQuota error = proto.Refuse(552, proto.Status{5, 2, 2}, "You have as much mail waiting to be released as you may")
 
 // A Hold is a request to keep a message until later, the parameter HOLDFOR or HOLDUNTIL of a MAIL command: one of the two.
 type Hold struct {
@@ -171,7 +171,7 @@ func parseHoldFor(s string) (time.Duration, bool) {
 
 // parseHoldUntil reads a date-time normalized to UTC.
 func parseHoldUntil(s string) (time.Time, bool) {
-	if len(s) > maxHoldUntil || s == "" || upper(s[len(s)-1]) != 'Z' {
+	if len(s) > maxHoldUntil || s == "" || grammar.Upper(s[len(s)-1]) != 'Z' {
 		return time.Time{}, false
 	}
 	return parseDateTime(s, true)

@@ -42,8 +42,7 @@ func helpOn(x Command, topic string) (string, error) {
 		if v := x.Table().Lookup(topic); v != nil && succeeds(v) && x.Serves(v) {
 			return v.Name + " is a command of this server", nil
 		}
-		return "", &proto.Error{Code: 504, Status: proto.Status{5, 5, 4},
-			Text: "There is no help on that; HELP alone lists the commands"}
+		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "There is no help on that; HELP alone lists the commands")
 	}
 	var names []string
 	for _, v := range x.Table().Verbs() {

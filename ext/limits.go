@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -36,7 +37,7 @@ func Limits() Extension {
 				return nil
 			}
 			if q.mails++; q.mails > q.MailMax {
-				return refusal(421, 7, 0, fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
+				return proto.Refuse(421, proto.Status{4, 7, 0}, fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
 			}
 			return nil
 		},
@@ -45,7 +46,7 @@ func Limits() Extension {
 			if q == nil || q.RcptDomainMax <= 0 || q.admit(to.Domain) {
 				return nil
 			}
-			return refusal(452, 5, 3, fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
+			return proto.Refuse(452, proto.Status{4, 5, 3}, fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
 		},
 	}
 }
@@ -176,7 +177,7 @@ func ReadLimits(c proto.Caps) (l ServerLimits, ok bool) {
 // isLimitName reports whether s is a limit-name, 1*(ALPHA / DIGIT / "-" / "_").
 func isLimitName(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && c != '-' && c != '_' {
+		if c := s[i]; !grammar.IsAlnum(c) && c != '-' && c != '_' {
 			return false
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -42,7 +43,7 @@ func MTPriority() Extension {
 				return nil
 			}
 			if highest := max(s.HighestPriority(), 0); n > highest {
-				return refusal(550, 7, 1, fmt.Sprintf("The priority %d is not for you to give; the highest is %d", n, highest))
+				return proto.Refuse(550, proto.Status{5, 7, 1}, fmt.Sprintf("The priority %d is not for you to give; the highest is %d", n, highest))
 			}
 			return nil
 		},
@@ -101,7 +102,7 @@ func parsePriority(s string) (Priority, bool) {
 // checkPriority refuses with the status code that RFC 6710 section 4.1 suggests.
 func checkPriority(value string) error {
 	if _, ok := parsePriority(value); !ok {
-		return refusal(501, 5, 2, "MT-PRIORITY has to be a number from -9 to 9")
+		return proto.Refuse(501, proto.Status{5, 5, 2}, "MT-PRIORITY has to be a number from -9 to 9")
 	}
 	return nil
 }
@@ -109,7 +110,7 @@ func checkPriority(value string) error {
 // isPriorityPolicy reports whether s is a priority-profile, 1*20(ALPHA / DIGIT / "-" / "_" / ".").
 func isPriorityPolicy(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && c != '-' && c != '_' && c != '.' {
+		if c := s[i]; !grammar.IsAlnum(c) && c != '-' && c != '_' && c != '.' {
 			return false
 		}
 	}

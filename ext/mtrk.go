@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -30,7 +31,7 @@ func MTRK() Extension {
 		},
 		CheckMail: func(_ context.Context, _ ServerConn, _ proto.Address, p proto.Params) error {
 			if p.Has("MTRK") && !isTrackable(p) {
-				return badArgs(trimPrefix(errUntrackable))
+				return grammar.BadArgs(grammar.Cause(errUntrackable))
 			}
 			return nil
 		},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -103,7 +104,7 @@ func (s Solicitation) String() string { return strings.Join(s, ",") }
 func (s Solicitation) among(list []string) Solicitation {
 	var both Solicitation
 	for _, class := range s {
-		if slices.ContainsFunc(list, func(other string) bool { return equalFold(class, other) }) {
+		if slices.ContainsFunc(list, func(other string) bool { return grammar.EqualFold(class, other) }) {
 			both = append(both, class)
 		}
 	}
@@ -115,7 +116,7 @@ func refuseSolicitation(s Solicitation) error {
 	if len(s) == 0 {
 		return nil
 	}
-	return refusal(550, 7, 1, "SOLICIT="+s.String()+" is not wanted")
+	return proto.Refuse(550, proto.Status{5, 7, 1}, "SOLICIT="+s.String()+" is not wanted")
 }
 
 // parseSolicitation reads word 0*("," word), a word being ALPHA 0*wordchar.
@@ -126,7 +127,7 @@ func parseSolicitation(value string) (Solicitation, bool) {
 	s := strings.Split(value, ",")
 	for _, word := range s {
 		for i := range len(word) {
-			if c := word[i]; !isAlpha(c) && (i == 0 || !isAlnum(c) && strings.IndexByte(".-_:", c) < 0) {
+			if c := word[i]; !grammar.IsAlpha(c) && (i == 0 || !grammar.IsAlnum(c) && strings.IndexByte(".-_:", c) < 0) {
 				return nil, false
 			}
 		}

@@ -16,7 +16,7 @@ type grumpy map[string][]string
 
 func (g grumpy) Unwanted(_ context.Context, to proto.Address) ([]string, error) {
 	if to.Local == "error" {
-		return nil, &proto.Error{Code: 450, Text: "later"}
+		return nil, proto.Refuse(450, proto.Status{}, "later")
 	}
 	return g[to.Local], nil
 }
@@ -118,7 +118,7 @@ func FuzzSolicitParam(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		v, ok := ReadSolicitation(one("SOLICIT", s))
-		if ok != (checkSolicitation(s) == nil) || ok && (v.String() != s || len(s) > 1000 || !printable(s)) {
+		if ok != (checkSolicitation(s) == nil) || ok && (v.String() != s || len(s) > 1000 || !grammar.Printable(s)) {
 			t.Fatalf("%q is read as %q, %v", s, v, ok)
 		}
 	})

@@ -19,7 +19,7 @@ func Obsolete() Extension {
 	return Extension{
 		Verbs: verbs,
 		Serve: func(_ context.Context, x Command) error {
-			return refusal(502, 5, 1, x.Verb().Name+" is obsolete and not implemented")
+			return proto.Refuse(502, proto.Status{5, 5, 1}, x.Verb().Name+" is obsolete and not implemented")
 		},
 	}
 }

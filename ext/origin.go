@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -112,20 +113,20 @@ type checker func(value string) (string, bool)
 func parseOrigin(verb, args string, checks map[string]checker) (Origin, error) {
 	var o Origin
 	if args == "" {
-		return o, badArgs(verb + " needs an attribute")
+		return o, grammar.BadArgs(verb + " needs an attribute")
 	}
 	for text := range strings.SplitSeq(args, " ") {
 		name, value, ok := strings.Cut(text, "=")
 		a, check := findAttribute(name, checks)
 		if !ok || a == nil {
-			return o, badArgs(verb + ": name=value expected, with a name that was offered")
+			return o, grammar.BadArgs(verb + ": name=value expected, with a name that was offered")
 		}
 		if *a.field(&o) != "" {
-			return o, badArgs(verb + ": " + a.name + " is there twice")
+			return o, grammar.BadArgs(verb + ": " + a.name + " is there twice")
 		}
 		value, ok = parseAttribute(a.name, value, check)
 		if !ok {
-			return o, badArgs(verb + ": the value of " + a.name + " is malformed")
+			return o, grammar.BadArgs(verb + ": the value of " + a.name + " is malformed")
 		}
 		*a.field(&o) = value
 	}
@@ -135,7 +136,7 @@ func parseOrigin(verb, args string, checks map[string]checker) (Origin, error) {
 func findAttribute(name string, checks map[string]checker) (*attribute, checker) {
 	for i := range attributes {
 		a := &attributes[i]
-		if check := checks[a.name]; check != nil && equalFold(a.name, name) {
+		if check := checks[a.name]; check != nil && grammar.EqualFold(a.name, name) {
 			return a, check
 		}
 	}
@@ -147,9 +148,9 @@ func parseAttribute(name, value string, check checker) (string, bool) {
 	switch {
 	case err != nil || value == "" || len(value) > maxAttribute || !isText(value):
 		return "", false
-	case equalFold(value, Unavailable):
+	case grammar.EqualFold(value, Unavailable):
 		return Unavailable, true
-	case equalFold(value, TempUnavailable):
+	case grammar.EqualFold(value, TempUnavailable):
 		return TempUnavailable, name == "NAME" || name == "REVERSE_NAME"
 	}
 	return check(value)
@@ -201,12 +202,12 @@ func anyValue(value string) (string, bool) { return value, true }
 
 // hostFact is a name that may end up in a header or a log: of printable ASCII, without spaces.
 func hostValue(value string) (string, bool) {
-	return value, printable(value) && !strings.Contains(value, " ")
+	return value, grammar.Printable(value) && !strings.Contains(value, " ")
 }
 
 // addrFact is an address: IPv6 has a prefix, IPv4 has none.
 func addrValue(value string) (string, bool) {
-	six := len(value) > len(ipv6Prefix) && equalFold(value[:len(ipv6Prefix)], ipv6Prefix)
+	six := len(value) > len(ipv6Prefix) && grammar.EqualFold(value[:len(ipv6Prefix)], ipv6Prefix)
 	if six {
 		value = value[len(ipv6Prefix):]
 	}
@@ -234,7 +235,7 @@ func portValue(value string) (string, bool) {
 func oneOf(values ...string) checker {
 	return func(value string) (string, bool) {
 		for _, v := range values {
-			if equalFold(v, value) {
+			if grammar.EqualFold(v, value) {
 				return v, true
 			}
 		}

@@ -58,9 +58,9 @@ func (p SubmissionPolicy) guard(_ context.Context, x ServerConn, v *proto.Verb, 
 	case v.Open || x.Identity() != "" || p.Trusted != nil && p.Trusted(x):
 		return nil
 	case x.TLS() == nil && x.TLSConfig() != nil && !x.AllowInsecureAuth():
-		return refusal(530, 7, 0, "Authentication required, which takes TLS: send STARTTLS first")
+		return proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required, which takes TLS: send STARTTLS first")
 	}
-	return refusal(530, 7, 0, "Authentication required")
+	return proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
 }
 
 func (p SubmissionPolicy) checkMail(ctx context.Context, x ServerConn, from proto.Address, _ proto.Params) error {
@@ -68,7 +68,7 @@ func (p SubmissionPolicy) checkMail(ctx context.Context, x ServerConn, from prot
 		return nil
 	}
 	if !p.qualified(from.Domain) {
-		return refusal(554, 1, 8, fmt.Sprintf("Sender's domain %s is not fully qualified", from.Domain.ASCII()))
+		return proto.Refuse(554, proto.Status{5, 1, 8}, fmt.Sprintf("Sender's domain %s is not fully qualified", from.Domain.ASCII()))
 	}
 	s, ok := As[SubmissionSession](x.Session())
 	if !ok {
@@ -76,14 +76,14 @@ func (p SubmissionPolicy) checkMail(ctx context.Context, x ServerConn, from prot
 	}
 	permitted, err := s.PermitsSender(ctx, x.Identity(), from)
 	if err == nil && !permitted {
-		return refusal(550, 7, 1, "You may not send from this address")
+		return proto.Refuse(550, proto.Status{5, 7, 1}, "You may not send from this address")
 	}
 	return err
 }
 
 func (p SubmissionPolicy) checkRcpt(_ context.Context, _ ServerConn, to proto.Address, _ proto.Params) error {
 	if !p.qualified(to.Domain) {
-		return refusal(554, 1, 2, fmt.Sprintf("Recipient's domain %s is not fully qualified", to.Domain.ASCII()))
+		return proto.Refuse(554, proto.Status{5, 1, 2}, fmt.Sprintf("Recipient's domain %s is not fully qualified", to.Domain.ASCII()))
 	}
 	return nil
 }

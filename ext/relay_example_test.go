@@ -56,7 +56,7 @@ type book struct{ keeper }
 
 func (book) Verify(_ context.Context, query string) (ext.Mailbox, error) {
 	if query != "jones" {
-		return ext.Mailbox{}, &proto.Error{Code: 550, Text: "Nobody has that name"}
+		return ext.Mailbox{}, proto.Refuse(550, proto.Status{}, "Nobody has that name")
 	}
 	a, err := proto.ParseAddress("jones@mail.example")
 	return ext.Mailbox{Name: "Tom Jones", Address: a}, err
@@ -165,7 +165,7 @@ func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, error
 	}
 	for i, to := range s.to {
 		if strings.HasPrefix(to, "never") {
-			result(i, &proto.Error{Code: 550, Text: "Not for me"})
+			result(i, proto.Refuse(550, proto.Status{}, "Not for me"))
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -61,11 +62,11 @@ var (
 func refuseOwner(err error) error {
 	switch {
 	case errors.Is(err, ErrOwnerChanged):
-		return refusal(550, 7, 17, "The mailbox has got another owner since")
+		return proto.Refuse(550, proto.Status{5, 7, 17}, "The mailbox has got another owner since")
 	case errors.Is(err, ErrDomainChanged):
-		return refusal(550, 7, 18, "The domain has got another owner since")
+		return proto.Refuse(550, proto.Status{5, 7, 18}, "The domain has got another owner since")
 	case errors.Is(err, ErrOwnerUnknown):
-		return refusal(550, 7, 19, "Since when the mailbox has its owner is not known")
+		return proto.Refuse(550, proto.Status{5, 7, 19}, "Since when the mailbox has its owner is not known")
 	}
 	return err
 }
@@ -101,9 +102,9 @@ func (v ValidSince) AddTo(p proto.Params) proto.Params {
 func parseValidSince(value string) (v ValidSince, ok bool) {
 	date, action, has := strings.Cut(value, ";")
 	switch {
-	case equalFold(action, "C"):
+	case grammar.EqualFold(action, "C"):
 		v.Continue = true
-	case has && !equalFold(action, "R"):
+	case has && !grammar.EqualFold(action, "R"):
 		return ValidSince{}, false
 	}
 	if v.Time, ok = parseDateTime(date, false); !ok {
@@ -125,7 +126,7 @@ var roles = []string{"info", "marketing", "sales", "support", "abuse", "noc", "s
 
 func isRole(a proto.Address) bool {
 	for _, name := range roles {
-		if equalFold(a.Local, name) {
+		if grammar.EqualFold(a.Local, name) {
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/emersion/go-sasl"
+	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
 // Credentials returns the SASL mechanisms that a client is to authenticate with, in order of preference. It is called
@@ -74,7 +75,7 @@ func known(mechanisms []string, list ...string) error {
 
 // allowed reports whether the list, unless there is none, has the mechanism.
 func allowed(list []string, name string) bool {
-	return len(list) == 0 || slices.ContainsFunc(list, func(m string) bool { return equalFold(m, name) })
+	return len(list) == 0 || slices.ContainsFunc(list, func(m string) bool { return grammar.EqualFold(m, name) })
 }
 
 // named is a mechanism that knows the name of the user.

@@ -262,7 +262,7 @@ func FuzzTokenClient(f *testing.F) {
 			if want := map[string]string{"OAUTHBEARER": "\x01"}[c.name]; err != nil || response == nil || string(response) != want || c.Done() {
 				t.Fatalf("%s: %q is answered with %q, %v", c.name, challenge, response, err)
 			}
-			reply := &proto.Error{Code: 535, Text: "no"}
+			reply := proto.Refuse(535, proto.Status{}, "no")
 			e, ok := grammar.AsType[*TokenError](c.Explain(reply))
 			if !ok || e.Text != string(challenge) || !errors.Is(e, reply) || strings.ContainsAny(e.Error(), "\r\n\x00") {
 				t.Fatalf("%s: %q: %v", c.name, challenge, e)

@@ -48,7 +48,7 @@ func Token(user string, source func(ctx context.Context) (string, error), mechan
 
 // isToken reports whether s can stand in the place of a b64token (RFC 6750 section 2.1). Servers differ in what else
 // they put there; what would end the field or the line is refused.
-func isToken(s string) bool { return s != "" && printable(s) && !strings.Contains(s, " ") }
+func isToken(s string) bool { return s != "" && grammar.Printable(s) && !strings.Contains(s, " ") }
 
 // A TokenError is what a server has to say of a token that it refuses. On a client it is wrapped in an [AuthError],
 // and a session that is a [TokenSession] can return one. All fields may be empty, and so far as they come from a server,
@@ -75,7 +75,7 @@ func (e *TokenError) Error() string {
 		s += "; it needs the scope " + strconv.Quote(e.Scope)
 	}
 	if e.Err != nil {
-		s += ": " + trimPrefix(e.Err)
+		s += ": " + grammar.Cause(e.Err)
 	}
 	return s
 }
@@ -252,7 +252,7 @@ func parseXOAuth2(message []byte) (user, token string, err error) {
 // without regard to case.
 func bearer(value string) (string, error) {
 	scheme, token, ok := strings.Cut(value, " ")
-	if !ok || !equalFold(scheme, "Bearer") {
+	if !ok || !grammar.EqualFold(scheme, "Bearer") {
 		return "", errMessage
 	}
 	return strings.TrimLeft(token, " "), nil

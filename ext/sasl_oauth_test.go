@@ -24,9 +24,9 @@ func (s *tokens) AuthenticateToken(_ context.Context, user, token string) (strin
 	case token == "down":
 		return "", errDatabase
 	case token == "busy":
-		return "", &proto.Error{Code: 454, Text: "Busy"}
+		return "", proto.Refuse(454, proto.Status{}, "Busy")
 	case token == "later":
-		return "", &TokenError{Status: "invalid_token", Err: &proto.Error{Code: 454, Text: "Later"}}
+		return "", &TokenError{Status: "invalid_token", Err: proto.Refuse(454, proto.Status{}, "Later")}
 	case token == "scope":
 		return "", fmt.Errorf("wrapped: %w", &TokenError{Status: "insufficient_scope", Scope: "https://mail.example/"})
 	case token != "vF9d" || user != "" && user != "user@example.com":

@@ -13,6 +13,8 @@ import (
 	"hash"
 	"strconv"
 	"strings"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
 // SCRAM (RFC 5802, RFC 7677) is our own code rather than that of a library. What is hard about it, PBKDF2 and HMAC,
@@ -183,10 +185,10 @@ func (a *scramAttributes) end() error {
 	return nil
 }
 
-func isLetter(c byte) bool { return 'A' <= upper(c) && upper(c) <= 'Z' }
+func isLetter(c byte) bool { return 'A' <= grammar.Upper(c) && grammar.Upper(c) <= 'Z' }
 
 // isNonce reports whether s is printable ASCII.
-func isNonce(s string) bool { return s != "" && printable(s) && !strings.ContainsAny(s, " ,") }
+func isNonce(s string) bool { return s != "" && grammar.Printable(s) && !strings.ContainsAny(s, " ,") }
 
 // parseIterations parses a posit-number.
 func parseIterations(s string) (int, error) {

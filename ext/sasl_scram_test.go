@@ -401,7 +401,7 @@ func TestSCRAMServerSessionFails(t *testing.T) {
 		want   int
 	}{
 		{"database", errDatabase, nil, 454},
-		{"P11 its own reply", &proto.Error{Code: 534, Text: "weak"}, nil, 534},
+		{"P11 its own reply", proto.Refuse(534, proto.Status{}, "weak"), nil, 534},
 		{"another hash function", nil, func(s *SCRAMSecret) { s.Hash = crypto.SHA256 }, 454},
 		{"no salt", nil, func(s *SCRAMSecret) { s.Salt = nil }, 454},
 		{"few iterations", nil, func(s *SCRAMSecret) { s.Iterations = 1 }, 454},

@@ -4,15 +4,13 @@ import (
 	"fmt"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // longestOffer bounds a line of the reply to EHLO, in octets without the code and CRLF; a reply line is 512 octets
 // (RFC 5321 section 4.5.3.1.5).
 const maxOffer = 500
-
-// longestKeyword bounds the names that extensions can give to things. RFC 5321 has no limit; nobody has come near.
-const maxKeyword = 64
 
 // A Set is the list of extensions that a server or a client uses, checked and made ready. It is immutable and safe
 // for concurrent use.
@@ -102,7 +100,7 @@ func (s *Set) Offer(x ServerConn) (Offer, []string) {
 		}
 		if e.Advertise != nil {
 			args, ok := e.Advertise(x)
-			if !ok || strings.Trim(args, " ") != args || !printable(args) {
+			if !ok || strings.Trim(args, " ") != args || !grammar.Printable(args) {
 				continue
 			}
 			if args != "" {
@@ -224,7 +222,7 @@ func (e *Extension) check() error {
 	switch {
 	case e.Invalid != nil:
 		return e.Invalid
-	case !isKeyword(e.Keyword) && !e.onlyRefuses():
+	case !grammar.IsKeyword(e.Keyword) && !e.onlyRefuses():
 		return fmt.Errorf("smtp: %q is not an EHLO keyword: use upper-case letters, digits and hyphens, with "+
 			"no hyphen at the beginning (RFC 5321 section 4.1.1.1)", e.Keyword)
 	}

@@ -210,7 +210,7 @@ func TestCheckMail(t *testing.T) {
 		Mail: []Param{
 			{Key: "XOPT", MaxLength: 20, Optional: true, Check: func(v string) error {
 				if v == "reply" {
-					return &proto.Error{Code: 450, Text: "chosen"}
+					return proto.Refuse(450, proto.Status{}, "chosen")
 				}
 				return errors.New("smtp: bad " + v)
 			}},

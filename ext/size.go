@@ -39,8 +39,7 @@ func Size() Extension {
 				limit = math.MaxInt64 - 1 // what ReadSize had to cut short cannot be counted either
 			}
 			if n > limit {
-				return &proto.Error{Code: 552, Status: proto.Status{5, 3, 4},
-					Text: fmt.Sprintf("The message is larger than the %d octets accepted here", limit)}
+				return proto.Refuse(552, proto.Status{5, 3, 4}, fmt.Sprintf("The message is larger than the %d octets accepted here", limit))
 			}
 			if s, ok := As[SizeSession](x.Session()); ok {
 				return s.CheckSize(ctx, n)

@@ -15,7 +15,7 @@ type fullDisk struct{ asked int64 }
 func (f *fullDisk) CheckSize(_ context.Context, size int64) error {
 	f.asked = size
 	if size > 500 {
-		return &proto.Error{Code: 452, Status: proto.Status{4, 3, 1}, Text: "Disk full"}
+		return proto.Refuse(452, proto.Status{4, 3, 1}, "Disk full")
 	}
 	return nil
 }

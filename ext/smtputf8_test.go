@@ -31,7 +31,7 @@ func (p *postmaster) Mail(_ context.Context, from proto.Address, _ proto.Params)
 
 func (p *postmaster) Rcpt(ctx context.Context, to proto.Address, params proto.Params) error {
 	if to.Local == "gone" {
-		return &proto.Error{Code: 550, Text: "Ask Jörg"}
+		return proto.Refuse(550, proto.Status{}, "Ask Jörg")
 	}
 	return p.Mail(ctx, to, params)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -34,11 +35,11 @@ func serveStartTLS(ctx context.Context, x Command) error {
 	config := x.TLSConfig()
 	switch {
 	case x.Args() != "":
-		return badArgs("STARTTLS takes no arguments")
+		return grammar.BadArgs("STARTTLS takes no arguments")
 	case x.TLS() != nil:
-		return &proto.Error{Code: 503, Status: proto.Status{5, 5, 1}, Text: "TLS is active already"}
+		return proto.Refuse(503, proto.Status{5, 5, 1}, "TLS is active already")
 	case config == nil:
-		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "TLS is not available here"}
+		return proto.Refuse(502, proto.Status{5, 5, 1}, "TLS is not available here")
 	}
 	ready := proto.Reply{Code: 220, Status: proto.Status{2, 0, 0}, Text: "Ready to start TLS"}
 	return x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {

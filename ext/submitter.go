@@ -32,7 +32,7 @@ func Submitter() Extension {
 			}
 			permitted, err := s.PermitsSubmitter(ctx, a)
 			if err == nil && !permitted {
-				err = refusal(550, 7, 1, "Submitter not allowed.") // in these words (RFC 4405 section 4.2)
+				err = proto.Refuse(550, proto.Status{5, 7, 1}, "Submitter not allowed.") // in these words (RFC 4405 section 4.2)
 			}
 			return err
 		},

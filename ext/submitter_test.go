@@ -14,7 +14,7 @@ type trusting string
 
 func (s trusting) PermitsSubmitter(_ context.Context, a proto.Address) (bool, error) {
 	if a.Local == "error" {
-		return false, &proto.Error{Code: 451, Text: "later"}
+		return false, proto.Refuse(451, proto.Status{}, "later")
 	}
 	return a.Domain.Name() == string(s), nil
 }

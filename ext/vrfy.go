@@ -60,23 +60,22 @@ func serveVrfy(ctx context.Context, x Command) error {
 // ask returns the argument of VRFY or EXPN, and whether the client permits UTF-8 in the reply.
 func ask(x Command) (query string, utf8 bool, err error) {
 	query = x.Args()
-	if i := strings.LastIndexByte(query, ' '); i >= 0 && equalFold(query[i+1:], "SMTPUTF8") {
+	if i := strings.LastIndexByte(query, ' '); i >= 0 && grammar.EqualFold(query[i+1:], "SMTPUTF8") {
 		query, utf8 = query[:i], true
 	}
 	if query = strings.Trim(query, " "); query == "" {
-		return "", false, badArgs(x.Verb().Name + " needs an argument")
+		return "", false, grammar.BadArgs(x.Verb().Name + " needs an argument")
 	}
 	return query, utf8, nil
 }
 
-var errNeedsUTF8 = &proto.Error{Code: 550, Status: proto.Status{5, 6, 8},
-	Text: "The reply needs UTF-8: say SMTPUTF8 at the end of the command"}
+var errNeedsUTF8 = proto.Refuse(550, proto.Status{5, 6, 8}, "The reply needs UTF-8: say SMTPUTF8 at the end of the command")
 
 // told returns the reply that the session has chosen, unless it is one with a mailbox in its text that the client
 // could not read (RFC 6531 section 3.7.4.2).
 func told(err error, utf8 bool) error {
 	e, ok := grammar.AsType[*proto.Error](err)
-	if !ok || utf8 || printable(strings.ReplaceAll(e.Text, "\n", "")) {
+	if !ok || utf8 || grammar.Printable(strings.ReplaceAll(e.Text, "\n", "")) {
 		return err
 	}
 	switch e.Code {
@@ -118,7 +117,7 @@ func plain(name string, utf8 bool) string {
 		return r
 	}
 	name = strings.TrimSpace(strings.Map(clean, name))
-	if !utf8 && !printable(name) {
+	if !utf8 && !grammar.Printable(name) {
 		return ""
 	}
 	return name

@@ -33,9 +33,9 @@ func (d *directory) Verify(_ context.Context, query string) (Mailbox, error) {
 	case "umgezogen":
 		return Mailbox{}, &proto.Error{Code: 251, Status: proto.Status{2, 1, 5}, Text: "Try <jörg@c.example>"}
 	case "moved":
-		return Mailbox{}, &proto.Error{Code: 551, Status: proto.Status{5, 1, 6}, Text: "Try <a@c.example>"}
+		return Mailbox{}, proto.Refuse(551, proto.Status{5, 1, 6}, "Try <a@c.example>")
 	}
-	return Mailbox{}, &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such user"}
+	return Mailbox{}, proto.Refuse(550, proto.Status{5, 1, 1}, "No such user")
 }
 
 func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) {
@@ -44,7 +44,7 @@ func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) 
 	case "empty":
 		return nil, nil
 	case "secret":
-		return nil, &proto.Error{Code: 550, Status: proto.Status{5, 7, 2}, Text: "Not for you"}
+		return nil, proto.Refuse(550, proto.Status{5, 7, 2}, "Not for you")
 	case "all":
 		list = "jörg"
 	}
@@ -127,7 +127,7 @@ type helper struct{}
 
 func (helper) Help(_ context.Context, topic string) (string, error) {
 	if topic == "me" {
-		return "", &proto.Error{Code: 504, Status: proto.Status{5, 5, 4}, Text: "Nobody can"}
+		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "Nobody can")
 	}
 	if topic == "bug" {
 		return "", errors.New("bug")

@@ -56,7 +56,7 @@ func offerOf(checks map[string]checker) string {
 }
 
 func notListed(verb string) error {
-	return &proto.Error{Code: 550, Status: proto.Status{5, 7, 1}, Text: "Not authorized to use " + verb}
+	return proto.Refuse(550, proto.Status{5, 7, 1}, "Not authorized to use "+verb)
 }
 
 func serveXclient(ctx context.Context, x Command) error {

@@ -50,7 +50,7 @@ var xforwardChecks = map[string]checker{
 func serveXforward(ctx context.Context, x Command) error {
 	r, ok := As[XFORWARDSession](x.Session())
 	if !ok {
-		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "Origins are not recorded here"}
+		return proto.Refuse(502, proto.Status{5, 5, 1}, "Origins are not recorded here")
 	}
 	o, err := parseOrigin("XFORWARD", x.Args(), xforwardChecks)
 	if err != nil {

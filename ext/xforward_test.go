@@ -70,7 +70,7 @@ func TestXforwardNot(t *testing.T) {
 	if got := other.serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "550 5.7.1 ") || offers(other) {
 		t.Errorf("after XCLIENT: %q, offered is %t", got, offers(other))
 	}
-	refuses := &fakeServer{peer: proxy, session: &recorder{err: &proto.Error{Code: 450, Text: "not now"}}}
+	refuses := &fakeServer{peer: proxy, session: &recorder{err: proto.Refuse(450, proto.Status{}, "not now")}}
 	if got := refuses.serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "450 ") {
 		t.Errorf("the session's refusal is %q", got)
 	}

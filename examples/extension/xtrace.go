@@ -24,10 +24,10 @@ func XTrace() ext.Extension {
 		Serve: func(ctx context.Context, x ext.Command) error {
 			l, ok := ext.As[Locator](x.Session())
 			if !ok {
-				return &proto.Error{Code: 502, Text: "Messages are not traced here"}
+				return proto.Refuse(502, proto.Status{}, "Messages are not traced here")
 			}
 			if err := checkID(x.Args()); err != nil {
-				return &proto.Error{Code: 501, Text: err.Error()}
+				return proto.Refuse(501, proto.Status{}, err.Error())
 			}
 			place, err := l.Where(ctx, x.Args())
 			if err != nil {

@@ -65,7 +65,7 @@ func (able) Verify(context.Context, string) (ext.Mailbox, error) {
 
 func (able) Expand(_ context.Context, list string) ([]ext.Mailbox, error) {
 	if list != "staff" {
-		return nil, &proto.Error{Code: 550, Text: "There is no such list"}
+		return nil, proto.Refuse(550, proto.Status{}, "There is no such list")
 	}
 	return []ext.Mailbox{{Address: alice}, {Address: alice}}, nil
 }

@@ -39,9 +39,9 @@ func sound() ext.Extension {
 			s, ok := ext.As[asked](x.Session())
 			switch {
 			case !ok:
-				return &proto.Error{Code: 502, Text: "Nobody to ask"}
+				return proto.Refuse(502, proto.Status{}, "Nobody to ask")
 			case x.Args() != "":
-				return &proto.Error{Code: 501, Text: "No arguments"}
+				return proto.Refuse(501, proto.Status{}, "No arguments")
 			}
 			line, err := x.Challenge(ctx, proto.Reply{Code: 334, Text: s.Ask()})
 			if err != nil {

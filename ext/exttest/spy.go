@@ -102,7 +102,7 @@ func (s *suite) spyParams(params []ext.Param) []ext.Param {
 }
 
 // errPanicked is what a function returns that has panicked, so that the connection ends as it would have.
-var errPanicked = &proto.Error{Code: 421, Text: "A function of the extension panicked"}
+var errPanicked = proto.Refuse(421, proto.Status{}, "A function of the extension panicked")
 
 // caught is deferred where a function of the extension's is called.
 func (s *suite) caught(what string, err *error) {

@@ -22,7 +22,7 @@ import (
 // sender what it is about (RFC 3463). What an error says of this system stays here.
 func TestOutcomeOfErrors(t *testing.T) {
 	secret := errors.New("smtp: /var/secret")
-	no, later := &proto.Error{Code: 554, Text: "no"}, &proto.Error{Code: 454, Text: "later"}
+	no, later := proto.Refuse(554, proto.Status{}, "no"), proto.Refuse(454, proto.Status{}, "later")
 	for _, tt := range []struct {
 		name            string
 		err             error
