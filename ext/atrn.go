@@ -59,32 +59,32 @@ var (
 	ErrNotYours = errors.New("smtp: no access to the mail of one of these domains, or not so soon again")
 )
 
-func serveAtrn(ctx context.Context, x Command) error {
+func serveAtrn(ctx context.Context, x Command) (proto.Reply, error) {
 	r, ok := As[ATRNSession](x.Session())
 	if !ok {
-		return proto.Refuse(502, proto.Status{5, 5, 1}, "No mail is kept for relay on demand here")
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "No mail is kept for relay on demand here")
 	}
 	if x.Identity() == "" {
-		return proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
+		return proto.Reply{}, proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
 	}
 	domains, err := parseDomains(x.Args())
 	if err != nil {
-		return grammar.BadArgs(err.Error())
+		return proto.Reply{}, grammar.BadArgs(err.Error())
 	}
 	send, err := r.Reverse(ctx, domains)
 	switch {
 	case errors.Is(err, ErrNoMail):
-		return proto.Refuse(453, proto.Status{4, 2, 0}, "You have no mail")
+		return proto.Reply{}, proto.Refuse(453, proto.Status{4, 2, 0}, "You have no mail")
 	case errors.Is(err, ErrNotYours):
 		// Temporary, as the RFC has it, although it may be for ever.
-		return proto.Refuse(450, proto.Status{4, 7, 1}, "ATRN request refused")
+		return proto.Reply{}, proto.Refuse(450, proto.Status{4, 7, 1}, "ATRN request refused")
 	case err != nil:
-		return err
+		return proto.Reply{}, err
 	case send == nil:
-		return errors.New("smtp: the session returned neither a function for ATRN nor an error")
+		return proto.Reply{}, errors.New("smtp: the session returned neither a function for ATRN nor an error")
 	}
 	reversing := proto.Reply{Code: 250, Status: proto.Status{2, 0, 0}, Text: "OK, now reversing the connection"}
-	return x.Surrender(ctx, reversing, send)
+	return proto.Reply{}, x.Surrender(ctx, reversing, send)
 }
 
 // parseDomains reads domain *("," domain), or nothing. Address literals are not domains here (RFC 2645 section 5.2.1).

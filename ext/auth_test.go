@@ -207,7 +207,7 @@ func TestAuthContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	x := safeServer(cancelled{cancel})
 	x.verb, x.args = &Auth().Verbs[0], "PLAIN "+b64("\x00alice\x00secret")
-	if err := Auth().Serve(ctx, x); err != context.Canceled || x.failures != 0 {
+	if _, err := Auth().Serve(ctx, x); err != context.Canceled || x.failures != 0 {
 		t.Errorf("%v after %d failures", err, x.failures)
 	}
 }

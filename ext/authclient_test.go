@@ -232,8 +232,11 @@ type meeting struct {
 func (m *meeting) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	m.x.args = args
 	go func() {
-		e, _ := grammar.AsType[*proto.Error](Auth().Serve(ctx, exchangeOf{m.x, m}))
-		m.say <- e.Reply()
+		r, err := Auth().Serve(ctx, exchangeOf{m.x, m})
+		if e, ok := grammar.AsType[*proto.Error](err); ok {
+			r = e.Reply()
+		}
+		m.say <- r
 	}()
 	return <-m.say, nil
 }

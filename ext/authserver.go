@@ -33,22 +33,22 @@ const defaultPause = time.Second
 func safe(x ServerConn) bool { return x.TLS() != nil || x.AllowInsecureAuth() }
 
 // serveAuth carries out the command.
-func serveAuth(ctx context.Context, x Command) error {
+func serveAuth(ctx context.Context, x Command) (proto.Reply, error) {
 	name, first, given := strings.Cut(x.Args(), " ")
 	name = strings.ToUpper(name)
 	names := mechanisms(x)
 	switch {
 	case x.Identity() != "":
-		return proto.Refuse(503, proto.Status{5, 5, 1}, "The session has been authenticated already")
+		return proto.Reply{}, proto.Refuse(503, proto.Status{5, 5, 1}, "The session has been authenticated already")
 	case len(names) == 0:
-		return proto.Refuse(502, proto.Status{5, 5, 1}, "Nobody can authenticate here")
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Nobody can authenticate here")
 	case !safe(x):
 		// Good credentials and bad ones get the same answer (RFC 8314 section 4.1).
-		return proto.Refuse(538, proto.Status{5, 7, 11}, "Encryption is required: use TLS")
+		return proto.Reply{}, proto.Refuse(538, proto.Status{5, 7, 11}, "Encryption is required: use TLS")
 	case name == "":
-		return grammar.BadArgs("AUTH needs the name of a mechanism")
+		return proto.Reply{}, grammar.BadArgs("AUTH needs the name of a mechanism")
 	case !slices.Contains(names, name):
-		return proto.Refuse(504, proto.Status{5, 5, 4}, "The mechanism is none of "+strings.Join(names, " "))
+		return proto.Reply{}, proto.Refuse(504, proto.Status{5, 5, 4}, "The mechanism is none of "+strings.Join(names, " "))
 	}
 	var response []byte
 	if given {
@@ -56,24 +56,24 @@ func serveAuth(ctx context.Context, x Command) error {
 		if first != "=" {
 			var err error
 			if response, err = decode64(first); err != nil || first == "" {
-				return proto.Refuse(501, proto.Status{5, 5, 2}, "The initial response is not base64")
+				return proto.Reply{}, proto.Refuse(501, proto.Status{5, 5, 2}, "The initial response is not base64")
 			}
 		}
 	}
 	server, identity, err := startSASL(ctx, x, name)
 	if err != nil {
-		return failedCheck(ctx, err)
+		return proto.Reply{}, failedCheck(ctx, err)
 	}
 	t := &trial{x: x, server: server, since: time.Now()}
 	if err := t.run(ctx, response); err != nil {
-		return err
+		return proto.Reply{}, err
 	}
 	who := identity()
 	if who == "" {
-		return failedCheck(ctx, errors.New("smtp: the session has authenticated a client without a name"))
+		return proto.Reply{}, failedCheck(ctx, errors.New("smtp: the session has authenticated a client without a name"))
 	}
 	x.Authenticated(who)
-	return &proto.Error{Code: 235, Status: proto.Status{2, 7, 0}, Text: "Authenticated"}
+	return proto.Reply{Code: 235, Status: proto.Status{2, 7, 0}, Text: "Authenticated"}, nil
 }
 
 // startSASL returns the server side of the mechanism: the session's own if it has it.

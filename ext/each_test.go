@@ -27,11 +27,11 @@ func (s *picky) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error 
 	return nil
 }
 
-func (s *picky) DataEach(_ context.Context, r io.Reader, result func(int, error)) error {
+func (s *picky) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 	body, err := io.ReadAll(r)
 	for i, name := range s.to {
 		if strings.Contains(string(body), "spam") && strings.Contains(name, "no") {
-			result(i, proto.Refuse(550, proto.Status{5, 7, 1}, name+" wants no spam"))
+			result(i, proto.Reply{}, proto.Refuse(550, proto.Status{5, 7, 1}, name+" wants no spam"))
 		}
 	}
 	return err

@@ -85,23 +85,23 @@ func parseNode(s string) (Node, bool) {
 	return Node{Name: name, Below: below}, true
 }
 
-func serveETRN(ctx context.Context, x Command) error {
+func serveETRN(ctx context.Context, x Command) (proto.Reply, error) {
 	s, ok := As[ETRNSession](x.Session())
 	switch {
 	case isSubmission(x):
-		return proto.Refuse(502, proto.Status{5, 5, 1}, "ETRN is not for submission") // 521 must not be used there either
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "ETRN is not for submission") // 521 must not be used there either
 	case !ok:
-		return proto.Refuse(502, proto.Status{5, 5, 1}, "There are no queues to be started here")
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "There are no queues to be started here")
 	case x.Args() == "":
-		return proto.Refuse(500, proto.Status{5, 5, 2}, "ETRN needs the name of a host")
+		return proto.Reply{}, proto.Refuse(500, proto.Status{5, 5, 2}, "ETRN needs the name of a host")
 	}
 	node, ok := parseNode(x.Args())
 	if !ok {
-		return grammar.BadArgs("ETRN takes a domain name, @ and a domain name, or # and the name of a queue")
+		return proto.Reply{}, grammar.BadArgs("ETRN takes a domain name, @ and a domain name, or # and the name of a queue")
 	}
 	pending, err := s.StartQueue(ctx, node)
 	if err != nil {
-		return refuseNode(node, err)
+		return proto.Reply{}, refuseNode(node, err)
 	}
 	code, text := 250, fmt.Sprintf("OK, queuing for node %v started", node)
 	switch {
@@ -112,7 +112,7 @@ func serveETRN(ctx context.Context, x Command) error {
 	case pending == PendingSome:
 		code, text = 252, fmt.Sprintf("OK, pending messages for node %v started", node)
 	}
-	return &proto.Error{Code: code, Status: proto.Status{2, 0, 0}, Text: text}
+	return proto.Reply{Code: code, Status: proto.Status{2, 0, 0}, Text: text}, nil
 }
 
 // refuseNode returns the reply for an error of StartQueue.

@@ -51,7 +51,7 @@ func TestW12_ETRN(t *testing.T) {
 		if got := x.serve(t, ETRN(), tt.args); got != tt.want && (!strings.HasSuffix(tt.want, " ") || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("ETRN %.40s: %q, want %q", tt.args, got, tt.want)
 		}
-		if strings.Contains(tt.args, "broken") && !errors.Is(ETRN().Serve(t.Context(), x), queues["broken.example"].(error)) {
+		if _, err := ETRN().Serve(t.Context(), x); strings.Contains(tt.args, "broken") && !errors.Is(err, queues["broken.example"].(error)) {
 			t.Error("the cause is lost to the log")
 		}
 	}
@@ -76,7 +76,8 @@ func TestU04_ETRN(t *testing.T) {
 		if tt.offered {
 			want = "253 2.0.0 "
 		}
-		if got := wire(t, ETRN().Serve(t.Context(), x), false); !strings.HasPrefix(got, want) {
+		r, err := ETRN().Serve(t.Context(), x)
+		if got := served(t, r, err, false); !strings.HasPrefix(got, want) {
 			t.Errorf("port %d: %q, want %s", tt.port, got, want)
 		}
 	}

@@ -25,24 +25,24 @@ type EXPNSession interface {
 	Expand(ctx context.Context, list string) ([]Mailbox, error)
 }
 
-func serveExpn(ctx context.Context, x Command) error {
+func serveExpn(ctx context.Context, x Command) (proto.Reply, error) {
 	list, utf8, err := ask(x)
 	if err != nil {
-		return err
+		return proto.Reply{}, err
 	}
 	e, ok := As[EXPNSession](x.Session())
 	if !ok {
-		return proto.Refuse(502, proto.Status{5, 5, 1}, "Lists are not expanded here")
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Lists are not expanded here")
 	}
 	if utf8 {
 		x.PermitUTF8()
 	}
 	members, err := e.Expand(ctx, list)
 	if err != nil {
-		return told(err, utf8)
+		return proto.Reply{}, told(err, utf8)
 	}
 	if len(members) == 0 {
-		return proto.Refuse(550, proto.Status{5, 1, 1}, "The list has no members")
+		return proto.Reply{}, proto.Refuse(550, proto.Status{5, 1, 1}, "The list has no members")
 	}
 	return tell(members, utf8)
 }

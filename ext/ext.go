@@ -59,9 +59,10 @@ type Extension struct {
 	// sees it. They are called whether or not one of the extension's own parameters is present.
 	CheckMail func(ctx context.Context, x ServerConn, from proto.Address, p proto.Params) error
 	CheckRcpt func(ctx context.Context, x ServerConn, to proto.Address, p proto.Params) error
-	// Serve carries out one of Verbs on a server. The error becomes the reply, nil 250. It is called whether or not
-	// the keyword was on offer, so that it can say why it is not.
-	Serve func(ctx context.Context, x Command) error
+	// Serve carries out one of Verbs on a server and returns the reply: the zero Reply is 250, any other has a code of 2yz. An
+	// error refuses the command: a *proto.Error is the reply, and any other error is logged and answered with 451. Serve is
+	// called whether or not the keyword is on offer, so that it can say why it is not.
+	Serve func(ctx context.Context, x Command) (proto.Reply, error)
 
 	// Patience is how long a client waits at least for the replies to Verbs, should its timeout for commands be shorter.
 	MinTimeout time.Duration
@@ -199,9 +200,9 @@ type Command interface {
 	// the connection without a word.
 	Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error
 	// Restart makes the session begin anew as one with another client, the one that o describes: all that was said is
-	// forgotten, and the backend makes a new session, on the same connection. The error, never nil, is the greeting or
-	// the refusal, to be returned from Serve. The verb's success must lead to [proto.Hello].
-	Restart(ctx context.Context, o *Origin) error
+	// forgotten, and the backend makes a new session, on the same connection. The reply is the greeting, and the error is the
+	// backend's refusal; both are to be returned from Serve. The verb's success must lead to [proto.Hello].
+	Restart(ctx context.Context, o *Origin) (proto.Reply, error)
 	// Surrender sends r, whose verb must lead to [proto.Handover], and calls serve with the connection, which reads
 	// first what was received after the command. Serve may take as long as it likes: no timeout but that of the whole
 	// session applies, and while the server is shutting down it is waited for. Its context ends when the server is

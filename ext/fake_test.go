@@ -83,9 +83,9 @@ func (f *fakeServer) Handover(ctx context.Context, r proto.Reply, take func(cont
 	return err
 }
 
-func (f *fakeServer) Restart(_ context.Context, o *Origin) error {
+func (f *fakeServer) Restart(_ context.Context, o *Origin) (proto.Reply, error) {
 	f.origin, f.restarted = o, true
-	return &proto.Error{Code: 220, Text: "mail.example"}
+	return proto.Reply{Code: 220, Text: "mail.example"}, nil
 }
 
 func (f *fakeServer) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
@@ -97,7 +97,18 @@ func (f *fakeServer) Surrender(ctx context.Context, r proto.Reply, serve func(co
 func (f *fakeServer) serve(t *testing.T, e Extension, args string) string {
 	t.Helper()
 	f.verb, f.args = &e.Verbs[0], args
-	return wire(t, e.Serve(t.Context(), f), f.utf8)
+	r, err := e.Serve(t.Context(), f)
+	return served(t, r, err, f.utf8)
+}
+
+// served returns the reply that Serve leads to by returning r and err, without the last CRLF: "" for the usual one.
+func served(t *testing.T, r proto.Reply, err error, utf8 bool) string {
+	t.Helper()
+	if err == nil && r.Code != 0 {
+		b := proto.AppendReply(nil, r, true, utf8)
+		return string(b[:len(b)-2])
+	}
+	return wire(t, err, utf8)
 }
 
 // wire returns the reply that err leads to, without the last CRLF.

@@ -24,7 +24,7 @@ type HelpSession interface {
 	Help(ctx context.Context, topic string) (text string, err error)
 }
 
-func serveHelp(ctx context.Context, x Command) error {
+func serveHelp(ctx context.Context, x Command) (proto.Reply, error) {
 	text, err := "", error(nil)
 	if h, ok := As[HelpSession](x.Session()); ok {
 		text, err = h.Help(ctx, x.Args())
@@ -32,9 +32,9 @@ func serveHelp(ctx context.Context, x Command) error {
 		text, err = helpOn(x, x.Args())
 	}
 	if err != nil {
-		return err
+		return proto.Reply{}, err
 	}
-	return &proto.Error{Code: 214, Status: proto.Status{2, 0, 0}, Text: text}
+	return proto.Reply{Code: 214, Status: proto.Status{2, 0, 0}, Text: text}, nil
 }
 
 func helpOn(x Command, topic string) (string, error) {

@@ -14,7 +14,7 @@ import (
 //
 // A server offers it if the session is a [MTPrioritySession], which says how high this client may go; who asks for more is
 // refused with 550. The session reads the priority with [ReadPriority], and may give the message another; then it
-// answers with [PriorityChanged].
+// answers with [Priority.Reply].
 //
 // On a client the caller adds the parameter with [Priority.AddTo]. The message is refused with a [UnsupportedError] if the server does
 // not offer the extension; a relay leaves the parameter out there (section 4.3).
@@ -79,10 +79,10 @@ func (n Priority) AddTo(p proto.Params) proto.Params {
 	return p.Set("MT-PRIORITY", strconv.Itoa(int(n)))
 }
 
-// PriorityChanged returns what the Mail or Data method of a session returns to accept a message whose priority it has
-// changed to n (RFC 6710 section 4.1).
-func PriorityChanged(n Priority) error {
-	return &proto.Error{Code: 250, Status: proto.Status{2, 3, 6},
+// Reply returns the reply with which a session accepts a message whose priority it has changed to n (RFC 6710 section
+// 4.1). Its Mail or Data gives it to the Reply method of server.Conn.
+func (n Priority) Reply() proto.Reply {
+	return proto.Reply{Code: 250, Status: proto.Status{2, 3, 6},
 		Text: strconv.Itoa(int(n)) + " is the priority that the message has got"}
 }
 

@@ -18,8 +18,8 @@ func Obsolete() Extension {
 	}
 	return Extension{
 		Verbs: verbs,
-		Serve: func(_ context.Context, x Command) error {
-			return proto.Refuse(502, proto.Status{5, 5, 1}, x.Verb().Name+" is obsolete and not implemented")
+		Serve: func(_ context.Context, x Command) (proto.Reply, error) {
+			return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, x.Verb().Name+" is obsolete and not implemented")
 		},
 	}
 }

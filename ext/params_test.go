@@ -30,7 +30,7 @@ func (a *able) Mail(_ context.Context, _ proto.Address, p proto.Params) error {
 func (a *able) Rcpt(_ context.Context, _ proto.Address, p proto.Params) error {
 	a.rcpt = append(a.rcpt, p)
 	if ext.ReadConNeg(p) {
-		return ext.ContentAccepted("(image-file-structure=TIFF)")
+		return ext.ContentReply("(image-file-structure=TIFF)").Err()
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // apart is a session that tells the outcome for each recipient.
 type apart struct{}
 
-func (apart) DataEach(context.Context, io.Reader, func(int, error)) error { return nil }
+func (apart) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 
 // lmtpServer is a fakeServer that speaks LMTP.
 type lmtpServer struct{ *fakeServer }

@@ -324,7 +324,7 @@ func TestEveryParameterRefused(t *testing.T) {
 // A divided session can have another outcome for each recipient, beside what others can.
 type divided struct{ registrar }
 
-func (*divided) DataEach(context.Context, io.Reader, func(int, error)) error { return nil }
+func (*divided) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 
 // inTLS returns a talker who has said EHLO in TLS to a server with the extensions of list.
 func inTLS(t *testing.T, list []ext.Extension) *talker {

@@ -159,13 +159,13 @@ func ExampleBURL() {
 // choosy is a session whose recipients have opinions of their own.
 type choosy struct{ keeper }
 
-func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, error)) error {
+func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return err
 	}
 	for i, to := range s.to {
 		if strings.HasPrefix(to, "never") {
-			result(i, proto.Refuse(550, proto.Status{}, "Not for me"))
+			result(i, proto.Reply{}, proto.Refuse(550, proto.Status{}, "Not for me"))
 		}
 	}
 	return nil

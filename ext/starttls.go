@@ -31,18 +31,18 @@ func StartTLS() Extension {
 	}
 }
 
-func serveStartTLS(ctx context.Context, x Command) error {
+func serveStartTLS(ctx context.Context, x Command) (proto.Reply, error) {
 	config := x.TLSConfig()
 	switch {
 	case x.Args() != "":
-		return grammar.BadArgs("STARTTLS takes no arguments")
+		return proto.Reply{}, grammar.BadArgs("STARTTLS takes no arguments")
 	case x.TLS() != nil:
-		return proto.Refuse(503, proto.Status{5, 5, 1}, "TLS is active already")
+		return proto.Reply{}, proto.Refuse(503, proto.Status{5, 5, 1}, "TLS is active already")
 	case config == nil:
-		return proto.Refuse(502, proto.Status{5, 5, 1}, "TLS is not available here")
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "TLS is not available here")
 	}
 	ready := proto.Reply{Code: 220, Status: proto.Status{2, 0, 0}, Text: "Ready to start TLS"}
-	return x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+	return proto.Reply{}, x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 		return handshake(ctx, tls.Server(c, config))
 	})
 }

@@ -68,7 +68,7 @@ func startTLS(t *testing.T, server *tls.Config, p Policy) (x *fakeServer, d *fak
 	d = &fakeClient{policy: p, conn: b, replies: []proto.Reply{{Code: 220}}}
 	done := make(chan error)
 	go func() {
-		err := StartTLS().Serve(t.Context(), x)
+		_, err := StartTLS().Serve(t.Context(), x)
 		if err != nil {
 			a.Close()
 		}
@@ -155,7 +155,8 @@ func TestO04O08_StartTLSInjection(t *testing.T) {
 		if side == "server" {
 			x := &fakeServer{tlsConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, conn: conn}
 			x.verb = &StartTLS().Verbs[0]
-			err, after = StartTLS().Serve(t.Context(), x), x.after
+			_, err = StartTLS().Serve(t.Context(), x)
+			after = x.after
 		} else {
 			d := &fakeClient{policy: Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}, conn: conn,
 				replies: []proto.Reply{{Code: 220}}}

@@ -24,9 +24,9 @@ func VRFY() Extension {
 }
 
 // A VRFYSession is a session that answers VRFY. The query is what the client sent: a mailbox, or the name of a user.
-// With nil for an error the mailbox has been verified, and the reply is 250; anything else is an error, such as a
-// *proto.Error with Code 550 for a user who does not exist, 553 for a name that several have, 252 for what cannot be
-// told.
+// A mailbox that is returned without an error is verified. The error is the reply: [ErrCannotVerify] for a user of whom the
+// session will not tell, or a *proto.Error such as one of Code 550 for a user who does not exist and of 553 for a name
+// that several have.
 type VRFYSession interface {
 	Verify(ctx context.Context, query string) (Mailbox, error)
 }
@@ -35,26 +35,42 @@ type VRFYSession interface {
 type Mailbox struct {
 	Name    string
 	Address proto.Address
+	// Forward says that mail for the mailbox is accepted and sent on to it: VRFY is answered with 251 in place of 250 (RFC
+	// 5321 section 3.5.3).
+	Forward bool
 }
 
-func serveVrfy(ctx context.Context, x Command) error {
+func serveVrfy(ctx context.Context, x Command) (proto.Reply, error) {
 	query, utf8, err := ask(x)
 	if err != nil {
-		return err
+		return proto.Reply{}, err
 	}
 	v, ok := As[VRFYSession](x.Session())
 	if !ok {
-		return &proto.Error{Code: 252, Status: proto.Status{2, 5, 0},
-			Text: "Users are not verified here; send the message, and delivery will be attempted"}
+		return cannotVerify("Users are not verified here"), nil
 	}
 	if utf8 {
 		x.PermitUTF8()
 	}
 	m, err := v.Verify(ctx, query)
-	if err != nil {
-		return told(err, utf8)
+	switch {
+	case errors.Is(err, ErrCannotVerify):
+		return cannotVerify("The user cannot be verified"), nil
+	case err != nil:
+		return proto.Reply{}, told(err, utf8)
 	}
-	return tell([]Mailbox{m}, utf8)
+	r, err := tell([]Mailbox{m}, utf8)
+	if err == nil && m.Forward {
+		r.Code, r.Text = 251, "User not local; will forward to "+r.Text
+	}
+	return r, err
+}
+
+// ErrCannotVerify is returned by [VRFYSession] for a user of whom it cannot or will not tell. The client is answered with 252.
+var ErrCannotVerify = errors.New("smtp: the user cannot be verified")
+
+func cannotVerify(why string) proto.Reply {
+	return proto.Reply{Code: 252, Status: proto.Status{2, 5, 0}, Text: why + "; send the message, and delivery will be attempted"}
 }
 
 // ask returns the argument of VRFY or EXPN, and whether the client permits UTF-8 in the reply.
@@ -79,32 +95,32 @@ func told(err error, utf8 bool) error {
 		return err
 	}
 	switch e.Code {
-	case 250, 251, 551, 553:
+	case 551, 553:
 		return errNeedsUTF8
 	}
 	return err
 }
 
 // tell returns the reply that names the mailboxes, each on a line (RFC 5321 section 3.5.2).
-func tell(list []Mailbox, utf8 bool) error {
+func tell(list []Mailbox, utf8 bool) (proto.Reply, error) {
 	lines := make([]string, len(list))
 	for i, m := range list {
 		if m.Address.IsNull() {
-			return errors.New("smtp: the session verified a mailbox without an address")
+			return proto.Reply{}, errors.New("smtp: the session verified a mailbox without an address")
 		}
 		path, err := m.Address.AppendPath(nil, utf8)
 		if err != nil && !utf8 && !m.Address.IsASCII() {
-			return errNeedsUTF8
+			return proto.Reply{}, errNeedsUTF8
 		}
 		if err != nil {
-			return err
+			return proto.Reply{}, err
 		}
 		lines[i] = string(path)
 		if name := plain(m.Name, utf8); name != "" {
 			lines[i] = name + " " + lines[i]
 		}
 	}
-	return &proto.Error{Code: 250, Status: proto.Status{2, 1, 5}, Text: strings.Join(lines, "\n")}
+	return proto.Reply{Code: 250, Status: proto.Status{2, 1, 5}, Text: strings.Join(lines, "\n")}, nil
 }
 
 // plain makes name fit to stand before a path: the brackets that mark the path do not occur in it, nor does the end

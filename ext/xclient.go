@@ -30,9 +30,9 @@ func XCLIENT(trusted ...netip.Prefix) Extension {
 			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello,
 		}},
 		Advertise: func(x ServerConn) (string, bool) { return offerOf(xclientChecks), listed(trusted, x.PeerAddr()) },
-		Serve: func(ctx context.Context, x Command) error {
+		Serve: func(ctx context.Context, x Command) (proto.Reply, error) {
 			if !listed(trusted, x.PeerAddr()) {
-				return notListed("XCLIENT")
+				return proto.Reply{}, notListed("XCLIENT")
 			}
 			return serveXclient(ctx, x)
 		},
@@ -59,10 +59,10 @@ func notListed(verb string) error {
 	return proto.Refuse(550, proto.Status{5, 7, 1}, "Not authorized to use "+verb)
 }
 
-func serveXclient(ctx context.Context, x Command) error {
+func serveXclient(ctx context.Context, x Command) (proto.Reply, error) {
 	told, err := parseOrigin("XCLIENT", x.Args(), xclientChecks)
 	if err != nil {
-		return err
+		return proto.Reply{}, err
 	}
 	var o Origin
 	if before := x.Origin(); before != nil {

@@ -25,9 +25,9 @@ func XFORWARD(trusted ...netip.Prefix) Extension {
 			_, ok := As[XFORWARDSession](x.Session())
 			return offerOf(xforwardChecks), ok && permitted(x)
 		},
-		Serve: func(ctx context.Context, x Command) error {
+		Serve: func(ctx context.Context, x Command) (proto.Reply, error) {
 			if !permitted(x) {
-				return notListed("XFORWARD")
+				return proto.Reply{}, notListed("XFORWARD")
 			}
 			return serveXforward(ctx, x)
 		},
@@ -47,16 +47,16 @@ var xforwardChecks = map[string]checker{
 	"SOURCE": oneOf("LOCAL", "REMOTE"),
 }
 
-func serveXforward(ctx context.Context, x Command) error {
+func serveXforward(ctx context.Context, x Command) (proto.Reply, error) {
 	r, ok := As[XFORWARDSession](x.Session())
 	if !ok {
-		return proto.Refuse(502, proto.Status{5, 5, 1}, "Origins are not recorded here")
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Origins are not recorded here")
 	}
 	o, err := parseOrigin("XFORWARD", x.Args(), xforwardChecks)
 	if err != nil {
-		return err
+		return proto.Reply{}, err
 	}
-	return r.RecordOrigin(ctx, o)
+	return proto.Reply{}, r.RecordOrigin(ctx, o)
 }
 
 // SendXFORWARD tells the server at the other end of d, such as a *client.Client, where the next message came from, in as

@@ -332,6 +332,9 @@ var plainTexts = [...]string{2: "OK", 4: "Temporary failure, try again later", 5
 
 // asError returns the *proto.Error that err is or wraps, or nil.
 func asError(err error) *proto.Error {
+	if err == nil {
+		return nil
+	}
 	if e, ok := err.(*proto.Error); ok {
 		return e // without the allocation of errors.As
 	}

@@ -50,23 +50,23 @@ func greeter() ext.Extension {
 	}
 }
 
-func serveGreeter(ctx context.Context, x ext.Command) error {
+func serveGreeter(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	switch x.Verb().Name {
 	case "XGREET":
-		return server.Accepted("hello " + x.Args())
+		return proto.Reply{Code: 250, Text: "hello " + x.Args()}, nil
 	case "XASK":
 		name, err := x.Challenge(ctx, proto.Reply{Code: 334, Text: "your name?"})
 		if err != nil {
-			return err
+			return proto.Reply{}, err
 		}
 		x.Authenticated(name)
-		return server.Accepted("hello " + name)
+		return proto.Reply{Code: 250, Text: "hello " + name}, nil
 	case "XTAKE":
 		if x.Args() == "slowly" {
 			<-time.After(time.Second)
 		}
 		yours := proto.Reply{Code: 220, Text: "yours"}
-		return x.Handover(ctx, yours, func(_ context.Context, nc net.Conn) (net.Conn, error) {
+		return proto.Reply{}, x.Handover(ctx, yours, func(_ context.Context, nc net.Conn) (net.Conn, error) {
 			if x.Args() == "nothing" {
 				return nil, nil
 			}
@@ -77,7 +77,7 @@ func serveGreeter(ctx context.Context, x ext.Command) error {
 			return nc, nil
 		})
 	}
-	return nil // XNEVER cannot have that; XNOBODY can
+	return proto.Reply{}, nil // XNEVER cannot have that; XNOBODY can
 }
 
 func greeterServer(t *testing.T, st *store) *server.Server {

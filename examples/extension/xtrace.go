@@ -21,19 +21,19 @@ func XTrace() ext.Extension {
 			_, ok := ext.As[Locator](x.Session())
 			return fmt.Sprint(longestID), ok
 		},
-		Serve: func(ctx context.Context, x ext.Command) error {
+		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			l, ok := ext.As[Locator](x.Session())
 			if !ok {
-				return proto.Refuse(502, proto.Status{}, "Messages are not traced here")
+				return proto.Reply{}, proto.Refuse(502, proto.Status{}, "Messages are not traced here")
 			}
 			if err := checkID(x.Args()); err != nil {
-				return proto.Refuse(501, proto.Status{}, err.Error())
+				return proto.Reply{}, proto.Refuse(501, proto.Status{}, err.Error())
 			}
 			place, err := l.Where(ctx, x.Args())
 			if err != nil {
-				return err
+				return proto.Reply{}, err
 			}
-			return &proto.Error{Code: 250, Text: place} // a positive reply with a text of our own
+			return proto.Reply{Code: 250, Text: place}, nil
 		},
 	}
 }

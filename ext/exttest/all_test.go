@@ -70,9 +70,9 @@ func (able) Expand(_ context.Context, list string) ([]ext.Mailbox, error) {
 	return []ext.Mailbox{{Address: alice}, {Address: alice}}, nil
 }
 
-func (able) DataEach(_ context.Context, r io.Reader, result func(int, error)) error {
+func (able) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 	_, err := io.Copy(io.Discard, r)
-	result(0, err)
+	result(0, proto.Reply{}, err)
 	return err
 }
 

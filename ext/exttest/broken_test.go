@@ -35,7 +35,7 @@ func sound() ext.Extension {
 			_, ok := ext.As[asked](x.Session())
 			return "for " + x.Hostname(), ok
 		},
-		Serve: func(ctx context.Context, x ext.Command) error {
+		Serve: answer(func(ctx context.Context, x ext.Command) error {
 			s, ok := ext.As[asked](x.Session())
 			switch {
 			case !ok:
@@ -48,7 +48,7 @@ func sound() ext.Extension {
 				return err
 			}
 			return &proto.Error{Code: 250, Text: "You said " + line}
-		},
+		}),
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
 			for i := range e.To {
 				e.To[i].Params = e.To[i].Params.SetFlag("XQUIET")
@@ -75,14 +75,25 @@ func TestSound(t *testing.T) { exttest.Test(t, sound(), soundSample) }
 // refuse is an error of a reply.
 func refuse(code int, text string) error { return &proto.Error{Code: code, Text: text} }
 
+// answer is a Serve that does f. A *proto.Error that does not refuse stands for the reply of success.
+func answer(f func(ctx context.Context, x ext.Command) error) func(context.Context, ext.Command) (proto.Reply, error) {
+	return func(ctx context.Context, x ext.Command) (proto.Reply, error) {
+		err := f(ctx, x)
+		if e, ok := err.(*proto.Error); ok && e.Code < 400 {
+			return e.Reply(), nil
+		}
+		return proto.Reply{}, err
+	}
+}
+
 // serve is a Serve that looks for the session's part as it should, and then does f.
-func serve(f func(ctx context.Context, x ext.Command) error) func(context.Context, ext.Command) error {
-	return func(ctx context.Context, x ext.Command) error {
+func serve(f func(ctx context.Context, x ext.Command) error) func(context.Context, ext.Command) (proto.Reply, error) {
+	return answer(func(ctx context.Context, x ext.Command) error {
 		if _, ok := ext.As[asked](x.Session()); !ok {
 			return refuse(502, "no")
 		}
 		return f(ctx, x)
-	}
+	})
 }
 
 // broken are extensions with one mistake each.
@@ -252,7 +263,7 @@ var broken = []struct {
 		"is answered \"502 5.5.1 Nobody to ask\\r\\n\" in SMTP, with a session that takes no part, where the extension is on offer",
 		"RFC 5321 section 4.2.4"},
 	{"offered and served to nobody", func(e *ext.Extension, sample *exttest.Sample) {
-		e.Advertise, e.Serve, sample.Dialogues = nil, func(context.Context, ext.Command) error { return refuse(502, "no") }, nil
+		e.Advertise, e.Serve, sample.Dialogues = nil, answer(func(context.Context, ext.Command) error { return refuse(502, "no") }), nil
 	}, "have Advertise offer it only to sessions for which Serve can carry it out", "RFC 5321 section 4.2.4"},
 	{"Guard without keyword that nobody satisfies", func(e *ext.Extension, sample *exttest.Sample) {
 		*e, *sample = insist(func(ext.ServerConn) bool { return false }), exttest.Sample{}
@@ -276,7 +287,7 @@ var broken = []struct {
 		})
 	}, "Handover sends the reply 220", "RFC 5321 section 4.2.1"},
 	{"Serve does not return, whoever calls", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = func(context.Context, ext.Command) error { <-stuck; return nil }
+		e.Serve = answer(func(context.Context, ext.Command) error { <-stuck; return nil })
 	}, "Serve does not return", "RFC 5321 section 4.2"},
 	{"Serve does not return", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Serve = serve(func(context.Context, ext.Command) error { <-stuck; return nil })
@@ -299,7 +310,7 @@ var broken = []struct {
 		})
 	}, "bound the number of lines", "RFC 5321 section 4.2"},
 	{"Serve where not on offer", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = func(context.Context, ext.Command) error { return nil }
+		e.Serve = answer(func(context.Context, ext.Command) error { return nil })
 	}, "have Serve return 502", "RFC 5321 section 4.2.4"},
 	{"Serve has moods", func(e *ext.Extension, _ *exttest.Sample) {
 		var n atomic.Int64

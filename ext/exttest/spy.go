@@ -1,6 +1,7 @@
 package exttest
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -24,11 +25,11 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 		}
 	}
 	if f := e.Serve; f != nil {
-		e.Serve = func(ctx context.Context, x ext.Command) (err error) {
+		e.Serve = func(ctx context.Context, x ext.Command) (r proto.Reply, err error) {
 			defer s.caught("Serve, for "+clip(x.Verb().Name+" "+x.Args())+",", &err)
-			err = f(ctx, watched{x, s})
-			s.served(x, err)
-			return err
+			r, err = f(ctx, watched{x, s})
+			s.served(x, r, err)
+			return r, err
 		}
 	}
 	if f := e.Fetch; f != nil {
@@ -123,8 +124,8 @@ func (s *suite) caught(what string, err *error) {
 }
 
 // served looks at what Serve returned.
-func (s *suite) served(x ext.Command, err error) {
-	code, v := 250, x.Verb()
+func (s *suite) served(x ext.Command, r proto.Reply, err error) {
+	code, v := cmp.Or(r.Code, 250), x.Verb()
 	if err != nil {
 		e, ok := grammar.AsType[*proto.Error](err)
 		if !ok {
@@ -132,9 +133,14 @@ func (s *suite) served(x ext.Command, err error) {
 		}
 		code = e.Code
 	}
-	if code/100 == 3 || code < 200 || code > 599 {
-		s.broken(ruleCode, "Serve returns the reply %d to %s: only 2yz, 4yz and 5yz can answer a "+
-			"command; 3yz is for Command.Challenge", code, v.Name)
+	switch class := code / 100; {
+	case err == nil && class != 2:
+		s.broken(ruleCode, "Serve returns the reply %d to %s: a reply of success is 2yz, 4yz and 5yz are errors, and 3yz "+
+			"is for Command.Challenge", code, v.Name)
+		return
+	case err != nil && class != 4 && class != 5:
+		s.broken(ruleCode, "Serve returns the error %d to %s: only 4yz and 5yz refuse a command; return a proto.Reply for success",
+			code, v.Name)
 		return
 	}
 	if _, ok := v.After(v.In, code); !ok {

@@ -240,9 +240,9 @@ func login(name string) ext.Extension {
 	return ext.Extension{
 		Keyword: "XEXTTEST",
 		Verbs:   []proto.Verb{{Name: "XEXTTEST", In: proto.Ready, Last: true, Open: true}},
-		Serve: func(_ context.Context, x ext.Command) error {
+		Serve: func(_ context.Context, x ext.Command) (proto.Reply, error) {
 			x.Authenticated(name)
-			return nil
+			return proto.Reply{}, nil
 		},
 		Negotiate: func(ctx context.Context, d ext.ClientConn) error {
 			_, err := d.Do(ctx, "XEXTTEST", "")

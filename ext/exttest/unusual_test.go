@@ -42,28 +42,28 @@ var unusual = []struct {
 }{
 	{"success ends the session", ext.Extension{Keyword: "XBYE",
 		Verbs: []proto.Verb{{Name: "XBYE", In: proto.Session, Last: true, OK: proto.Closed}},
-		Serve: func(_ context.Context, x ext.Command) error {
+		Serve: answer(func(_ context.Context, x ext.Command) error {
 			if x.Args() != "" {
 				return refuse(501, "No arguments")
 			}
 			return refuse(221, "Bye")
-		}}, exttest.Sample{}},
+		})}, exttest.Sample{}},
 	{"failure ends the session", ext.Extension{Keyword: "XSURE",
 		Verbs: []proto.Verb{{Name: "XSURE", In: proto.Session, Fail: proto.Closed}},
-		Serve: func(context.Context, ext.Command) error { return refuse(554, "You had one attempt") },
+		Serve: answer(func(context.Context, ext.Command) error { return refuse(554, "You had one attempt") }),
 	}, exttest.Sample{}},
 	{"a reply with the time", ext.Extension{Keyword: "XTIME",
 		Verbs: []proto.Verb{{Name: "XTIME", In: proto.Session, Last: true}},
-		Serve: func(context.Context, ext.Command) error { return refuse(250, time.Now().String()) },
+		Serve: answer(func(context.Context, ext.Command) error { return refuse(250, time.Now().String()) }),
 	}, exttest.Sample{}},
 	{"part of a verb is not implemented", ext.Extension{Keyword: "XSUB",
 		Verbs: []proto.Verb{{Name: "XSUB", In: proto.Session, Last: true}},
-		Serve: func(_ context.Context, x ext.Command) error {
+		Serve: answer(func(_ context.Context, x ext.Command) error {
 			if x.Args() != "NOW" {
 				return refuse(502, "Only NOW is implemented")
 			}
 			return nil
-		}}, exttest.Sample{Dialogues: []string{"C: XSUB LATER\nS: 502 *\nC: XSUB NOW\nS: 250 *\n"}}},
+		})}, exttest.Sample{Dialogues: []string{"C: XSUB LATER\nS: 502 *\nC: XSUB NOW\nS: 250 *\n"}}},
 	{"an offer with a nonce", ext.Extension{Keyword: "XNONCE",
 		Advertise: func(ext.ServerConn) (string, bool) { return rand.Text(), true },
 		Mail:      []ext.Param{{Key: "XPROOF", MaxLength: len(" XPROOF=") + 40, Check: short(40)}},
@@ -87,21 +87,21 @@ var unusual = []struct {
 	}, exttest.Sample{Identity: "bob"}},
 	{"only before EHLO", ext.Extension{Keyword: "XPRE",
 		Verbs: []proto.Verb{{Name: "XPRE", In: proto.Hello, Last: true}},
-		Serve: func(context.Context, ext.Command) error { return nil },
+		Serve: answer(func(context.Context, ext.Command) error { return nil }),
 	}, exttest.Sample{}},
 	{"only in submission", ext.Extension{Keyword: "XSUBMIT", Role: ext.SubmissionOnly,
 		Rcpt: []ext.Param{{Key: "XSUBMIT", MaxLength: len(" XSUBMIT"), Flag: true}},
 	}, exttest.Sample{}},
 	{"two rounds", ext.Extension{Keyword: "XPOW",
 		Verbs: []proto.Verb{{Name: "XPOW", In: proto.Ready, Last: true, More: proto.Exchange}},
-		Serve: func(ctx context.Context, x ext.Command) error {
+		Serve: answer(func(ctx context.Context, x ext.Command) error {
 			for range 2 {
 				if line, err := x.Challenge(ctx, proto.Reply{Code: 334, Text: rand.Text()}); err != nil || line == "*" {
 					return errors.Join(err, refuse(501, "Cancelled"))
 				}
 			}
 			return refuse(535, "Wrong")
-		}}, exttest.Sample{}},
+		})}, exttest.Sample{}},
 	{"a value that is optional and has a case", ext.Extension{Keyword: "XPLUS",
 		Mail: []ext.Param{{Key: "XPLUS", MaxLength: len(" XPLUS=") + 8, Optional: true, Check: func(v string) error {
 			if strings.ToLower(v) != v {
