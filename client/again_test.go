@@ -112,7 +112,7 @@ S: 221 bye
 	t.Run("while dialling", func(t *testing.T) {
 		once := false
 		list := append([]ext.Extension(nil), list...)
-		list[len(list)-1].Negotiate = func(ctx context.Context, d ext.ClientConn) error {
+		list[len(list)-1].Negotiate = func(ctx context.Context, d ext.Negotiation) error {
 			if once {
 				return nil
 			}

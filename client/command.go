@@ -73,7 +73,7 @@ func (c *Client) permit(v *proto.Verb, name string) error {
 	e, i := c.set.Owner(v)
 	switch {
 	case e != nil && !c.offer.Has(i):
-		return &ext.UnsupportedError{Keyword: e.Keyword, What: "the command " + v.Name}
+		return &ext.UnsupportedError{Keyword: e.Keyword, What: "the command " + v.Name, Code: e.Missing}
 	case v.Payload != nil || v.More == proto.Content:
 		return fmt.Errorf("smtp: %s cannot be sent by Do, since content follows it: use Send", v.Name)
 	case e == nil && v.In&proto.Hello != 0 && v.OK == proto.Ready && v.Last:
@@ -176,6 +176,16 @@ func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Co
 	c.forget()
 	c.secured(next)
 	return c.again(ctx)
+}
+
+// Converse calls f with the connection, for a command of an extension that is more than one line and its reply. No other call
+// can use the client meanwhile, and the connection must not be used after f has returned. Converse returns the error of f.
+func (c *Client) Converse(ctx context.Context, f func(ctx context.Context, c ext.ClientConn) error) error {
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	defer c.end()
+	return f(ctx, dialogue{c})
 }
 
 // A dialogue is a client in the hands of an extension, which is called while the client is busy.

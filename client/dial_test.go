@@ -356,7 +356,7 @@ func TestB09_NothingInClear(t *testing.T) {
 			{Name: "XNOSY", In: proto.Ready, Last: true},
 			{Name: "XTAKE", In: proto.Ready, Last: true, OK: proto.Handover},
 		},
-		Negotiate: func(ctx context.Context, d ext.ClientConn) error {
+		Negotiate: func(ctx context.Context, d ext.Negotiation) error {
 			_, got = d.Do(ctx, "XNOSY", "secret")
 			return nil
 		},

@@ -17,6 +17,7 @@ func EightBitMIME() Extension {
 		Keyword:  "8BITMIME",
 		Mail:     []Param{{Key: "BODY", MaxLength: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
 		Provides: EightBit,
+		Missing:  proto.Status{5, 6, 3}, // RFC 3463 section 3.7
 		Prepare: func(_ proto.Caps, e *Envelope) error {
 			if e.Needs&EightBit == 0 {
 				return nil

@@ -103,33 +103,40 @@ func parseDomains(args string) ([]proto.Domain, error) {
 	return domains, nil
 }
 
-// SendATRN asks the provider at the other end of d, such as a *client.Client, for the mail of the domains, or of all that
+// SendATRN asks the provider at the other end of c, such as a *client.Client, for the mail of the domains, or of all that
 // the customer has access to if there are none. If the provider has any, it calls serve with the connection, on which
 // the customer is now the server; the ServeConn of a *server.Server fits. Its context is ctx.
 //
-// SendATRN returns what serve returned once that is done, and d is closed. If the provider refuses, it returns the
-// *proto.Error, and d can be used on; it wraps [ErrNoMail] for the code 453 and [ErrNotYours] for 450. The client has
+// SendATRN returns what serve returned once that is done, and c is closed. If the provider refuses, it returns the
+// *proto.Error, and c can be used on; it wraps [ErrNoMail] for the code 453 and [ErrNotYours] for 450. The client has
 // to have authenticated, and waits for the reply for 10 minutes at least.
 //
-// The connection that serve is given has TLS if d had; then the server takes it as it is and does not offer STARTTLS.
-func SendATRN(ctx context.Context, d ClientConn, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
+// The connection that serve is given has TLS if c had; then the server takes it as it is and does not offer STARTTLS.
+func SendATRN(ctx context.Context, c Client, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
 	names := make([]string, len(domains))
 	for i, domain := range domains {
 		if names[i] = domain.ASCII(); domain.Addr().IsValid() || names[i] == "" {
 			return fmt.Errorf("smtp: ATRN cannot ask for the mail of %q: it is not a domain name", domain.String())
 		}
 	}
-	r, err := d.Do(ctx, "ATRN", strings.Join(names, ","))
-	if err != nil {
-		return err
-	}
-	if r.Code/100 != 2 {
-		return refusedATRN(r)
-	}
-	state := d.TLS()
+	return c.Converse(ctx, func(ctx context.Context, c ClientConn) error {
+		r, err := c.Do(ctx, "ATRN", strings.Join(names, ","))
+		if err != nil {
+			return err
+		}
+		if r.Code/100 != 2 {
+			return refusedATRN(r)
+		}
+		return reverse(ctx, c, serve)
+	})
+}
+
+// reverse hands the connection of c to serve, and closes c.
+func reverse(ctx context.Context, c ClientConn, serve func(context.Context, net.Conn) error) error {
+	state := c.TLS()
 	var served error
 	ran := false
-	err = d.Handover(ctx, func(_ context.Context, conn net.Conn) (net.Conn, error) {
+	err := c.Handover(ctx, func(_ context.Context, conn net.Conn) (net.Conn, error) {
 		// Not the context of a hand-over, which bounds something quick such as a handshake.
 		if state != nil {
 			conn = &reversed{conn, *state}

@@ -16,7 +16,7 @@ import (
 )
 
 // connectAuth authenticates a client.
-func connectAuth(ctx context.Context, d ClientConn) error {
+func connectAuth(ctx context.Context, d Negotiation) error {
 	p := d.Policy()
 	if p.Credentials == nil || d.Identity() != "" {
 		return nil
@@ -89,7 +89,7 @@ func unfit(err error) bool {
 
 // An attempt is an exchange by one mechanism.
 type attempt struct {
-	d        ClientConn
+	d        Negotiation
 	c        sasl.Client
 	name     string
 	response []byte // the initial response as long as it has not been sent; nil if there is none

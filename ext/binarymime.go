@@ -12,6 +12,7 @@ func BinaryMIME() Extension {
 			Key: "BODY", MaxLength: bodyLength, Values: []string{"BINARYMIME"}, Binary: "BINARYMIME",
 		}},
 		Provides: Binary,
+		Missing:  proto.Status{5, 6, 3}, // RFC 3463 section 3.7
 		Requires: []string{"CHUNKING"},
 		Prepare: func(_ proto.Caps, e *Envelope) error {
 			if e.Needs&Binary != 0 {

@@ -187,24 +187,24 @@ func (m *messageURL) offered(args []string) bool {
 // port returns the port of a URL of IMAP (RFC 5092 section 3).
 func port(u *url.URL) string { return cmp.Or(u.Port(), "143") }
 
-// SendBURL has the server at the other end of d, such as a *client.Client, add the content of an absolute URL to the
+// SendBURL has the server at the other end of c, such as a *client.Client, add the content of an absolute URL to the
 // message of the open transaction, whose MAIL and RCPT commands have been sent by Do. With last the message is complete,
 // and nil means that the server has accepted it. A refusal is a *proto.Error; the transaction has then failed. A URL of
 // IMAP that grants access by itself, where the server says what it resolves and that is something else, is a UnsupportedError.
-func SendBURL(ctx context.Context, d ClientConn, url string, last bool) error {
+func SendBURL(ctx context.Context, c Client, url string, last bool) error {
 	u := parseURL(url)
 	if u == nil {
 		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)
 	}
 	// What other URLs it resolves a server tells after the client has authenticated, if at all.
-	if offered, _ := d.Caps().Args("BURL"); offered != "" && u.access != "" && grammar.EqualFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
+	if offered, _ := c.Caps().Args("BURL"); offered != "" && u.access != "" && grammar.EqualFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
 		return &UnsupportedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
 	}
 	args := url
 	if last {
 		args += " LAST"
 	}
-	r, err := d.Do(ctx, "BURL", args)
+	r, err := c.Do(ctx, "BURL", args)
 	if err == nil && r.Code/100 != 2 {
 		err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "BURL"}
 	}

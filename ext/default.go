@@ -1,6 +1,10 @@
 package ext
 
-import "slices"
+import (
+	"slices"
+
+	"smtpkit.example/smtp/proto"
+)
 
 // Default returns the extensions that servers and clients use whose options name none, in the order in which a server
 // offers them. STARTTLS comes before AUTH, so that a client authenticates on the protected connection. What takes a
@@ -30,6 +34,14 @@ func Default() []Extension {
 		Limits(),
 		Obsolete(),
 	}
+}
+
+// DefaultFor returns the extensions that servers and clients of p use whose options name none: [LMTP] or [Default].
+func DefaultFor(p proto.Protocol) []Extension {
+	if p == proto.LMTP {
+		return LMTP()
+	}
+	return Default()
 }
 
 // Relay returns the extensions of a server that takes mail from anybody for its own domains, as on port 25: those of

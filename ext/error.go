@@ -20,28 +20,23 @@ type UnsupportedError struct {
 	// Err says why the extension will not do although the server offers it; nil if it does not offer it.
 	Err error
 
-	header bool // it is the content that needs UTF-8, and no address
+	// Code is the status code that Status returns; zero stands for 5.3.3.
+	Code proto.Status
 }
 
 // Unwrap returns Err.
 func (e *UnsupportedError) Unwrap() error { return e.Err }
 
-// Status returns the status code by which the sender of the message is told, should no other server take it; it is of
-// class 5. 5.3.3 says no more than that the server cannot do something.
+// Is reports whether target is errors.ErrUnsupported.
+func (e *UnsupportedError) Is(target error) bool { return target == errors.ErrUnsupported }
+
+// Status returns the status code to report to the sender of the message if no other server takes it. Its class is 5. By
+// default it is 5.3.3, the system cannot do what was asked of it (RFC 3463 section 3.4).
 func (e *UnsupportedError) Status() proto.Status {
-	switch {
-	case e.Keyword == "REQUIRETLS" && e.Err == nil:
-		return proto.Status{5, 7, 30} // RFC 8689 section 4.2.1
-	case e.Keyword == "REQUIRETLS":
-		return proto.Status{5, 7, 10} // likewise
-	case e.header:
-		return proto.Status{5, 6, 9} // RFC 6531 section 3.5
-	case e.Keyword == "SMTPUTF8":
-		return proto.Status{5, 6, 7} // RFC 6531 section 3.5
-	case e.Keyword == "8BITMIME", e.Keyword == "BINARYMIME":
-		return proto.Status{5, 6, 3} // RFC 3463 section 3.7
+	if e.Code.IsZero() {
+		return proto.Status{5, 3, 3}
 	}
-	return proto.Status{5, 3, 3} // RFC 3463 section 3.4
+	return e.Code
 }
 
 func (e *UnsupportedError) Error() string {

@@ -128,10 +128,10 @@ func refuseNode(node Node, err error) error {
 	return e
 }
 
-// SendETRN asks the server at the other end of d, such as a *client.Client, to send the mail that waits for node. It returns how
+// SendETRN asks the server at the other end of c, such as a *client.Client, to send the mail that waits for node. It returns how
 // many messages there are, [PendingSome] or [PendingUnknown]; if that is 0, nothing waits. A refusal is a *proto.Error,
 // which wraps [ErrNotYours] for the code 459.
-func SendETRN(ctx context.Context, d ClientConn, node Node) (pending int, err error) {
+func SendETRN(ctx context.Context, c Client, node Node) (pending int, err error) {
 	if d, err := proto.ParseDomain(node.Name); err == nil && !node.Queue {
 		node.Name = d.ASCII() // a U-label
 	}
@@ -139,7 +139,7 @@ func SendETRN(ctx context.Context, d ClientConn, node Node) (pending int, err er
 	if n, ok := parseNode(args); !ok || n != node {
 		return 0, fmt.Errorf("smtp: ETRN cannot ask for the mail of %q: it is neither a full domain name nor the name of a queue", args)
 	}
-	r, err := d.Do(ctx, "ETRN", args)
+	r, err := c.Do(ctx, "ETRN", args)
 	if err != nil {
 		return 0, err
 	}

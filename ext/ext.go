@@ -34,6 +34,9 @@ type Extension struct {
 	// Meets is what an envelope can need that the extension provides for once it is offered. A client refuses a
 	// message with a need that nothing offered meets, before it sends a byte of it.
 	Provides Feature
+	// Missing is the status code to report to the sender of a message that no server took because the extension was not on
+	// offer; see [UnsupportedError]. Zero stands for 5.3.3.
+	Missing proto.Status
 	// Role says what the extension has to do with message submission. A server refuses to use it out of place.
 	Role Role
 	// Requires are the keywords of extensions that this one builds on. It is an error to use it without them, and it
@@ -69,10 +72,10 @@ type Extension struct {
 	// Connect is called on a client after each EHLO whose reply offers the extension, in the order of the list. It
 	// may carry on a dialogue, say for TLS or authentication. If it takes the wire over, EHLO is sent again and
 	// the round begins anew.
-	Negotiate func(ctx context.Context, d ClientConn) error
+	Negotiate func(ctx context.Context, c Negotiation) error
 	// Bound is called on a client after each EHLO whose reply offers the extension. It returns what the server says it
 	// takes, and the client keeps to that: it sends a message in several transactions, or over several connections.
-	Limits func(d ClientConn) ServerLimits
+	Limits func(c ClientConn) ServerLimits
 	// Prepare is called on a client for each message when the extension is on offer. It may add parameters to the
 	// envelope, or refuse the message before a byte of it is sent.
 	Prepare func(c proto.Caps, e *Envelope) error
@@ -250,27 +253,48 @@ type Policy struct {
 	AllowInsecureAuth bool
 }
 
-// A ClientConn is what an extension can do on a client between messages. It is implemented by *client.Client.
+// A Client is what the functions that send an extension's command take, such as ehlo.SendETRN. It is implemented by
+// *client.Client, and may get more methods.
+type Client interface {
+	// Caps returns what the server offered in its last reply to EHLO.
+	Caps() proto.Caps
+	// Do sends a command and returns the reply, whatever its code; see ClientConn.
+	Do(ctx context.Context, verb, args string) (proto.Reply, error)
+	// Converse calls f with the client's connection, for a command that is more than one line and its reply. No other call
+	// can use the client meanwhile. The connection must not be used after f has returned. Converse returns the error of f.
+	Converse(ctx context.Context, f func(ctx context.Context, c ClientConn) error) error
+}
+
+// A ClientConn is a connection to a server between messages, in the hands of an extension. It is implemented by package
+// client, and may get more methods.
 type ClientConn interface {
 	// Caps returns what the server offered in its last reply to EHLO.
 	Caps() proto.Caps
+	// Policy returns what the user of the client has asked for.
 	Policy() Policy
-	// TLS returns the state of the TLS connection, nil on one in clear.
+	// TLS returns the state of the TLS connection, nil on one in plaintext.
 	TLS() *tls.ConnectionState
 	// Verified reports whether the server's certificate was verified.
 	Verified() bool
-	// Identity returns the name recorded by Authenticated, or "".
+	// Identity returns the name that the client has authenticated as, or "".
 	Identity() string
-	// Do sends a command and returns the reply, whatever its code. The error is not nil if there was none, or if the
-	// verb belongs to an extension that is not on offer; then nothing was sent.
+	// Do sends a command and returns the reply, whatever its code. The error is not nil if there was no reply, or if the verb
+	// belongs to an extension that is not on offer; then nothing was sent.
 	Do(ctx context.Context, verb, args string) (proto.Reply, error)
 	// Line sends a line of an exchange and returns the reply.
 	Line(ctx context.Context, line string) (proto.Reply, error)
+	// Handover calls take with the connection after a command whose success leads to [proto.Handover]. Take reads first what
+	// was received after the last reply. The client goes on with the connection that take returns, beginning with EHLO.
+	// An error of take, or nil for a connection, closes the client.
+	Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error
+}
+
+// A Negotiation is the connection that an extension's Negotiate is given. Only there can an extension say that the client
+// has authenticated.
+type Negotiation interface {
+	ClientConn
 	// Secret makes the trace leave out arguments and lines sent until the reply that ends the exchange.
 	Secret()
-	// Handover calls take with the connection, which reads first what was received after the last reply, and
-	// goes on with the connection it returns.
-	Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error
 	// Authenticated records the name that the client has authenticated as.
 	Authenticated(identity string)
 }

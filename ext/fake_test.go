@@ -155,6 +155,10 @@ func (f *fakeClient) Do(_ context.Context, verb, args string) (proto.Reply, erro
 	return f.say(verb)
 }
 
+func (f *fakeClient) Converse(ctx context.Context, converse func(context.Context, ClientConn) error) error {
+	return converse(ctx, f)
+}
+
 func (f *fakeClient) Line(_ context.Context, line string) (proto.Reply, error) { return f.say(line) }
 
 func (f *fakeClient) say(line string) (proto.Reply, error) {

@@ -20,6 +20,7 @@ import (
 func RequireTLS() Extension {
 	return Extension{
 		Keyword: "REQUIRETLS",
+		Missing: proto.Status{5, 7, 30}, // RFC 8689 section 4.2.1
 		Mail:    []Param{{Key: "REQUIRETLS", MaxLength: len(" REQUIRETLS"), Flag: true}},
 		Advertise: func(x ServerConn) (string, bool) {
 			k, ok := As[RequireTLSSession](x.Session())
@@ -29,7 +30,7 @@ func RequireTLS() Extension {
 			if !ReadRequireTLS(e.Mail) || e.Verified {
 				return nil
 			}
-			return &UnsupportedError{Keyword: "REQUIRETLS", What: "a message that requires TLS",
+			return &UnsupportedError{Keyword: "REQUIRETLS", What: "a message that requires TLS", Code: proto.Status{5, 7, 10},
 				Err: errors.New("the connection has no TLS, or the certificate of the server was not verified")}
 		},
 	}

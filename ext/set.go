@@ -23,17 +23,10 @@ type Set struct {
 	rcpt     []rule
 }
 
-// NewSet returns the set of the extensions in list. If list is nil, they are those of [Default], or of [LMTP] if that is
-// the protocol. An error names the two
-// extensions that clash over a keyword, a verb or a parameter, or says what is wrong with one of them. A set can have
-// 64 extensions.
+// NewSet returns the set of the extensions in list, which is copied. It is for those who build an end of their own: package
+// server and package client make the set from their options. An error names the two extensions that clash over a keyword, a
+// verb or a parameter, or says what is wrong with one of them. A set can have 64 extensions.
 func NewSet(p proto.Protocol, list []Extension) (*Set, error) {
-	switch {
-	case list == nil && p == proto.LMTP:
-		list = LMTP()
-	case list == nil:
-		list = Default()
-	}
 	if len(list) > 64 {
 		return nil, fmt.Errorf("smtp: %d extensions are more than the 64 that can be used at once", len(list))
 	}

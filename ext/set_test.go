@@ -62,7 +62,7 @@ func TestNewSetRefuses(t *testing.T) {
 
 func TestNewSetDefault(t *testing.T) {
 	for _, p := range []proto.Protocol{proto.SMTP, proto.LMTP} {
-		s, err := NewSet(p, nil)
+		s, err := NewSet(p, DefaultFor(p))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func serveStartTLS(ctx context.Context, x Command) (proto.Reply, error) {
 	})
 }
 
-func connectStartTLS(ctx context.Context, d ClientConn) error {
+func connectStartTLS(ctx context.Context, d Negotiation) error {
 	p := d.Policy()
 	if d.TLS() != nil || p.TLS != TLSRequired && p.TLS != TLSOpportunistic {
 		return nil

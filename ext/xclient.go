@@ -74,19 +74,23 @@ func serveXclient(ctx context.Context, x Command) (proto.Reply, error) {
 	return x.Restart(ctx, &o)
 }
 
-// SendXCLIENT tells the server at the other end of d, such as a *client.Client, that it speaks for the client o from now
+// SendXCLIENT tells the server at the other end of c, such as a *client.Client, that it speaks for the client o from now
 // on, and introduces itself anew. To speak for another, call it again with all that there is to tell of that one: with Addr,
 // names and a port that there are none of are told as Unavailable, or they would be those of the client before.
 //
 // What the server cannot be told is left out, except for Addr and Login, without which it would take the client for
-// somebody else; then SendXCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If d has
+// somebody else; then SendXCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If c has
 // credentials, it authenticates again, as itself; then there cannot be a Login.
-func SendXCLIENT(ctx context.Context, d ClientConn, o Origin) error {
-	offered := offeredBy(d.Caps(), "XCLIENT")
+func SendXCLIENT(ctx context.Context, c Client, o Origin) error {
+	return c.Converse(ctx, func(ctx context.Context, c ClientConn) error { return sendXclient(ctx, c, o) })
+}
+
+func sendXclient(ctx context.Context, c ClientConn, o Origin) error {
+	offered := offeredBy(c.Caps(), "XCLIENT")
 	if o.Ident != "" || o.Source != "" {
 		return errors.New("smtp: XCLIENT cannot tell Ident and Source: XFORWARD can")
 	}
-	if o.Login != "" && d.Policy().Credentials != nil {
+	if o.Login != "" && c.Policy().Credentials != nil {
 		return errors.New("smtp: XCLIENT cannot tell Login, since the client has credentials and authenticates as itself: " +
 			"use a client without credentials")
 	}
@@ -104,7 +108,7 @@ func SendXCLIENT(ctx context.Context, d ClientConn, o Origin) error {
 		}
 	}
 	for _, args := range commands {
-		r, err := d.Do(ctx, "XCLIENT", args)
+		r, err := c.Do(ctx, "XCLIENT", args)
 		if err == nil && r.Code/100 != 2 {
 			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XCLIENT"}
 		}

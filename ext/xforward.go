@@ -59,10 +59,10 @@ func serveXforward(ctx context.Context, x Command) (proto.Reply, error) {
 	return proto.Reply{}, r.RecordOrigin(ctx, o)
 }
 
-// SendXFORWARD tells the server at the other end of d, such as a *client.Client, where the next message came from, in as
+// SendXFORWARD tells the server at the other end of c, such as a *client.Client, where the next message came from, in as
 // many commands as it takes. What the server cannot be told is left out. A refusal is a *proto.Error.
-func SendXFORWARD(ctx context.Context, d ClientConn, o Origin) error {
-	offered := offeredBy(d.Caps(), "XFORWARD")
+func SendXFORWARD(ctx context.Context, c Client, o Origin) error {
+	offered := offeredBy(c.Caps(), "XFORWARD")
 	var commands []string
 	args := ""
 	for _, a := range attributes {
@@ -86,7 +86,7 @@ func SendXFORWARD(ctx context.Context, d ClientConn, o Origin) error {
 		commands = append(commands, args)
 	}
 	for _, args := range commands {
-		r, err := d.Do(ctx, "XFORWARD", args)
+		r, err := c.Do(ctx, "XFORWARD", args)
 		if err == nil && r.Code/100 != 2 {
 			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XFORWARD"}
 		}

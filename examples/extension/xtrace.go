@@ -55,9 +55,9 @@ func checkID(id string) error {
 // ID returns the ID in the parameters that a session gets with MAIL.
 func ID(p proto.Params) (id string, ok bool) { return p.Get("XTRACE") }
 
-// Where asks the server at the other end of d, such as a *client.Client, where the message called id is.
-func Where(ctx context.Context, d ext.ClientConn, id string) (string, error) {
-	r, err := d.Do(ctx, "XWHERE", id)
+// Where asks the server at the other end of c, such as a *client.Client, where the message called id is.
+func Where(ctx context.Context, c ext.Client, id string) (string, error) {
+	r, err := c.Do(ctx, "XWHERE", id)
 	if err != nil {
 		return "", err
 	}

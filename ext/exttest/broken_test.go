@@ -394,7 +394,7 @@ var broken = []struct {
 		}
 	}, "changes the addresses", "Prepare may add parameters"},
 	{"Connect fails", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Negotiate = func(ctx context.Context, d ext.ClientConn) error {
+		e.Negotiate = func(ctx context.Context, d ext.Negotiation) error {
 			_, err := d.Do(ctx, "XTELL", "")
 			return err
 		}

@@ -47,8 +47,8 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 	e.CheckMail = s.spyCheck("CheckMail", e.CheckMail)
 	e.CheckRcpt = s.spyCheck("CheckRcpt", e.CheckRcpt)
 	if f := e.Negotiate; f != nil {
-		e.Negotiate = func(ctx context.Context, d ext.ClientConn) (err error) {
-			defer s.caught("Connect", &err)
+		e.Negotiate = func(ctx context.Context, d ext.Negotiation) (err error) {
+			defer s.caught("Negotiate", &err)
 			s.mu.Lock()
 			s.connected++
 			s.mu.Unlock()
@@ -57,7 +57,7 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 	}
 	if f := e.Limits; f != nil {
 		e.Limits = func(d ext.ClientConn) ext.ServerLimits {
-			defer s.caught("Bound", nil)
+			defer s.caught("Limits", nil)
 			return f(d)
 		}
 	}

@@ -244,7 +244,7 @@ func login(name string) ext.Extension {
 			x.Authenticated(name)
 			return proto.Reply{}, nil
 		},
-		Negotiate: func(ctx context.Context, d ext.ClientConn) error {
+		Negotiate: func(ctx context.Context, d ext.Negotiation) error {
 			_, err := d.Do(ctx, "XEXTTEST", "")
 			return err
 		},
