@@ -64,8 +64,8 @@ func TestAtrnServer(t *testing.T) {
 		{"not ASCII", "münchen.example", "u", &provider{}, "501 5.5.4 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fakeServer{session: tt.session, identity: tt.user}
-			got := f.serve(t, ATRN(), tt.args)
+			f := &Server{With: tt.session, Name: tt.user}
+			got := f.Serve(t, ATRN(), tt.args)
 			if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the reply is %q, want %q", got, tt.want)
 			}
@@ -76,19 +76,19 @@ func TestAtrnServer(t *testing.T) {
 			if reversed := p != nil && p.sent; reversed != (tt.want == "") {
 				t.Errorf("reversed is %t", reversed)
 			}
-			if tt.want == "" && (len(f.sent) != 1 || f.sent[0].Code != 250) {
-				t.Errorf("the roles were reversed after %v", f.sent)
+			if tt.want == "" && (len(f.Sent) != 1 || f.Sent[0].Code != 250) {
+				t.Errorf("the roles were reversed after %v", f.Sent)
 			}
 		})
 	}
 }
 
 func TestAtrnOffer(t *testing.T) {
-	set := newSet(t, ATRN())
-	if _, lines := set.Offer(&fakeServer{session: &provider{}}); len(lines) != 1 || lines[0] != "ATRN" {
+	set := MakeSet(t, ATRN())
+	if _, lines := set.Offer(&Server{With: &provider{}}); len(lines) != 1 || lines[0] != "ATRN" {
 		t.Errorf("a provider offers %q", lines)
 	}
-	if _, lines := set.Offer(&fakeServer{}); len(lines) != 0 {
+	if _, lines := set.Offer(&Server{}); len(lines) != 0 {
 		t.Errorf("a session that is none offers %q", lines)
 	}
 	v := set.Table().Lookup("ATRN")
@@ -129,7 +129,7 @@ func TestAtrnClient(t *testing.T) {
 			near, far := net.Pipe()
 			defer near.Close()
 			defer far.Close()
-			d := &fakeClient{replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, conn: near}
+			d := &Client_{Replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, Conn: near}
 			served := false
 			err := SendATRN(t.Context(), d, tt.domains, func(_ context.Context, c net.Conn) error {
 				served = c == near
@@ -138,21 +138,21 @@ func TestAtrnClient(t *testing.T) {
 			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
 				t.Errorf("the error is %v, want %v", err, tt.want)
 			}
-			if len(d.sent) != 1 || d.sent[0] != tt.sent {
-				t.Errorf("sent %q, want %q", d.sent, tt.sent)
+			if len(d.Sent) != 1 || d.Sent[0] != tt.sent {
+				t.Errorf("sent %q, want %q", d.Sent, tt.sent)
 			}
-			if served != tt.served || d.after != nil {
-				t.Errorf("served is %t, and the session goes on with %v", served, d.after)
+			if served != tt.served || d.After != nil {
+				t.Errorf("served is %t, and the session goes on with %v", served, d.After)
 			}
 			if e, ok := grammar.AsType[*proto.Error](err); tt.code != 250 && (!ok || e.Code != tt.code) {
 				t.Errorf("the error does not tell the reply: %v", err)
 			}
 		})
 	}
-	d := &fakeClient{}
+	d := &Client_{}
 	for _, bad := range []proto.Domain{{}, domain("[192.0.2.1]")} {
-		if err := SendATRN(t.Context(), d, []proto.Domain{bad}, nil); err == nil || len(d.sent) != 0 {
-			t.Errorf("asked for the mail of %q: %v, sent %q", bad, err, d.sent)
+		if err := SendATRN(t.Context(), d, []proto.Domain{bad}, nil); err == nil || len(d.Sent) != 0 {
+			t.Errorf("asked for the mail of %q: %v, sent %q", bad, err, d.Sent)
 		}
 	}
 }

@@ -46,8 +46,8 @@ func (u *users) Authenticate(_ context.Context, user, password string) error {
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 // safeServer is a session of s on a protected connection.
-func safeServer(s any, lines ...string) *fakeServer {
-	return &fakeServer{session: s, tls: &tls.ConnectionState{}, lines: lines}
+func safeServer(s any, lines ...string) *Server {
+	return &Server{With: s, ConnState: &tls.ConnectionState{}, Lines: lines}
 }
 
 func TestAuthServe(t *testing.T) {
@@ -102,12 +102,12 @@ func TestAuthServe(t *testing.T) {
 		{"88 empty lines", "LOGIN", []string{"", ""}, "535 5.7.8 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
 		{"P20 255 octets", "PLAIN " + b64("\x00"+strings.Repeat("u", 255)+"\x00"+strings.Repeat("p", 255)), nil, "535 5.7.8 ",
 			strings.Repeat("u", 255) + "/" + strings.Repeat("p", 255), ""},
-		{"85 hung up", "PLAIN", nil, "not a reply: " + errHungUp.Error(), "", "|"},
+		{"85 hung up", "PLAIN", nil, "not a reply: " + ErrHungUp.Error(), "", "|"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			u := &users{}
-			x := safeServer(outer{u}, tt.lines...)
-			got := x.serve(t, Auth(), tt.args)
+			x := safeServer(Wrap(u), tt.lines...)
+			got := x.Serve(t, Auth(), tt.args)
 			if !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
@@ -115,7 +115,7 @@ func TestAuthServe(t *testing.T) {
 				t.Errorf("the session was asked %q, want %q", asked, tt.asked)
 			}
 			var sent string
-			for _, r := range x.sent {
+			for _, r := range x.Sent {
 				if r.Code != 334 {
 					t.Errorf("sent %v", r)
 				}
@@ -124,8 +124,8 @@ func TestAuthServe(t *testing.T) {
 			if sent != tt.sent {
 				t.Errorf("challenges %q, want %q", sent, tt.sent)
 			}
-			if want := map[bool]string{true: "alice"}[strings.HasPrefix(tt.want, "235")]; x.identity != want {
-				t.Errorf("authenticated as %q, want %q", x.identity, want)
+			if want := map[bool]string{true: "alice"}[strings.HasPrefix(tt.want, "235")]; x.Name != want {
+				t.Errorf("authenticated as %q, want %q", x.Name, want)
 			}
 			if strings.Contains(got, "10.0.0.1") {
 				t.Errorf("%q tells of the inside", got)
@@ -138,7 +138,7 @@ func TestAuthServe(t *testing.T) {
 func TestP10_AuthSameText(t *testing.T) {
 	texts := make(map[string]bool)
 	for _, s := range []string{"\x00alice\x00x", "\x00bob\x00secret", "root\x00alice\x00secret", "x", "\x00a\nb\x00c"} {
-		texts[safeServer(&users{}).serve(t, Auth(), "PLAIN "+b64(s))] = true
+		texts[safeServer(&users{}).Serve(t, Auth(), "PLAIN "+b64(s))] = true
 	}
 	if len(texts) != 1 {
 		t.Errorf("%d answers: %v", len(texts), texts)
@@ -152,28 +152,28 @@ func TestAuthOffer(t *testing.T) {
 	own := &mechs{names: []string{"scram-sha-256", "EXTERNAL", "BAD NAME", "TOO-LONG-FOR-A-MECHANISM", "external"}}
 	for _, tt := range []struct {
 		name  string
-		x     fakeServer
+		x     Server
 		offer string // the line, "" if it is not offered
 		want  string
 	}{
-		{"P13 TLS", fakeServer{session: &users{}, tls: active}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
-		{"P03 P13 in clear", fakeServer{session: &users{}}, "", "538 5.7.11 "},
-		{"in clear by permission", fakeServer{session: &users{}, insecure: true}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
-		{"nobody", fakeServer{session: 1, tls: active}, "", "502 5.5.1 "},
-		{"own mechanisms", fakeServer{session: own, tls: active}, "AUTH SCRAM-SHA-256 EXTERNAL", "504 5.5.4 "},
-		{"both", fakeServer{session: struct {
+		{"P13 TLS", Server{With: &users{}, ConnState: active}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
+		{"P03 P13 in clear", Server{With: &users{}}, "", "538 5.7.11 "},
+		{"in clear by permission", Server{With: &users{}, Insecure: true}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
+		{"nobody", Server{With: 1, ConnState: active}, "", "502 5.5.1 "},
+		{"own mechanisms", Server{With: own, ConnState: active}, "AUTH SCRAM-SHA-256 EXTERNAL", "504 5.5.4 "},
+		{"both", Server{With: struct {
 			*mechs
 			*users
-		}{own, &users{}}, tls: active}, "AUTH SCRAM-SHA-256 EXTERNAL PLAIN LOGIN", "235 2.7.0 "},
-		{"no mechanism", fakeServer{session: &mechs{}, tls: active}, "", "502 5.5.1 "},
-		{"P01 done", fakeServer{session: &users{}, tls: active, identity: "alice"}, "AUTH PLAIN LOGIN", "503 5.5.1 "},
+		}{own, &users{}}, ConnState: active}, "AUTH SCRAM-SHA-256 EXTERNAL PLAIN LOGIN", "235 2.7.0 "},
+		{"no mechanism", Server{With: &mechs{}, ConnState: active}, "", "502 5.5.1 "},
+		{"P01 done", Server{With: &users{}, ConnState: active, Name: "alice"}, "AUTH PLAIN LOGIN", "503 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, lines := newSet(t, Auth()).Offer(&tt.x)
+			_, lines := MakeSet(t, Auth()).Offer(&tt.x)
 			if got := strings.Join(lines, "|"); got != tt.offer {
 				t.Errorf("offered %q, want %q", got, tt.offer)
 			}
-			if got := tt.x.serve(t, Auth(), line); !strings.HasPrefix(got, tt.want) {
+			if got := tt.x.Serve(t, Auth(), line); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
@@ -183,8 +183,8 @@ func TestAuthOffer(t *testing.T) {
 // RFC 8314 section 4.1: credentials sent in clear are not looked at.
 func TestP13_AuthInClearIsNotEvaluated(t *testing.T) {
 	u := &users{}
-	good := (&fakeServer{session: u}).serve(t, Auth(), "PLAIN "+b64("\x00alice\x00secret"))
-	bad := (&fakeServer{session: u}).serve(t, Auth(), "PLAIN "+b64("\x00alice\x00x"))
+	good := (&Server{With: u}).Serve(t, Auth(), "PLAIN "+b64("\x00alice\x00secret"))
+	bad := (&Server{With: u}).Serve(t, Auth(), "PLAIN "+b64("\x00alice\x00x"))
 	if good != bad || len(u.asked) != 0 {
 		t.Errorf("%q and %q, asked %q", good, bad, u.asked)
 	}
@@ -196,7 +196,7 @@ func TestP17_AuthFailures(t *testing.T) {
 	for _, tt := range []struct{ user, want string }{
 		{"bob", "535 "}, {"down", "454 "}, {"busy", "454 "}, {"bob", "535 "}, {"weak", "534 "}, {"bob", "421 4.7.0 "},
 	} {
-		if got := x.serve(t, Auth(), "PLAIN "+b64("\x00"+tt.user+"\x00x")); !strings.HasPrefix(got, tt.want) {
+		if got := x.Serve(t, Auth(), "PLAIN "+b64("\x00"+tt.user+"\x00x")); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.user, got, tt.want)
 		}
 	}
@@ -206,9 +206,9 @@ func TestP17_AuthFailures(t *testing.T) {
 func TestAuthContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	x := safeServer(cancelled{cancel})
-	x.verb, x.args = &Auth().Verbs[0], "PLAIN "+b64("\x00alice\x00secret")
-	if _, err := Auth().Serve(ctx, x); err != context.Canceled || x.failures != 0 {
-		t.Errorf("%v after %d failures", err, x.failures)
+	x.Row, x.Line = &Auth().Verbs[0], "PLAIN "+b64("\x00alice\x00secret")
+	if _, err := Auth().Serve(ctx, x); err != context.Canceled || x.Failures != 0 {
+		t.Errorf("%v after %d failures", err, x.Failures)
 	}
 }
 
@@ -290,14 +290,14 @@ func TestAuthMechanisms(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.m.names = []string{"X"}
 			x := safeServer(&tt.m, tt.lines...)
-			if got := x.serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) {
+			if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
-			if got, want := x.identity != "", strings.HasPrefix(tt.want, "235"); got != want {
+			if got, want := x.Name != "", strings.HasPrefix(tt.want, "235"); got != want {
 				t.Errorf("authenticated: %v", got)
 			}
-			if len(x.sent) > 10 {
-				t.Errorf("%d challenges", len(x.sent))
+			if len(x.Sent) > 10 {
+				t.Errorf("%d challenges", len(x.Sent))
 			}
 		})
 	}
@@ -313,7 +313,7 @@ func TestSubmitter(t *testing.T) {
 		{"SIZE=1", "", false},
 		{"AUTH=x", "", false},
 	} {
-		a, ok := ReadSubmitter(params(tt.params))
+		a, ok := ReadSubmitter(Params(tt.params))
 		if ok != tt.ok || a.String() != (map[bool]proto.Address{true: mustNot(tt.want)}[tt.want != ""]).String() {
 			t.Errorf("%s: %v, %v", tt.params, a, ok)
 		}
@@ -361,7 +361,7 @@ func FuzzPlain(f *testing.F) {
 		if len(message) == 0 {
 			args = "PLAIN ="
 		}
-		got := x.serve(t, Auth(), args)
+		got := x.Serve(t, Auth(), args)
 		parts := bytes.Split(message, []byte{0})
 		if len(u.asked) == 0 {
 			if !strings.HasPrefix(got, "535 ") {
@@ -374,15 +374,15 @@ func FuzzPlain(f *testing.F) {
 			bytes.ContainsFunc(append(parts[1], parts[2]...), func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Fatalf("%q: the session was asked %q", message, u.asked)
 		}
-		if strings.HasPrefix(got, "235 ") != (x.identity == "alice" && u.asked[0] == "alice/secret") {
-			t.Fatalf("%q: %q as %q", message, got, x.identity)
+		if strings.HasPrefix(got, "235 ") != (x.Name == "alice" && u.asked[0] == "alice/secret") {
+			t.Fatalf("%q: %q as %q", message, got, x.Name)
 		}
 	})
 }
 
 // A client can send nothing behind AUTH, or STARTTLS, before it knows the answer, whatever groups are on offer.
 func TestP27_NothingBehindAuth(t *testing.T) {
-	table := newSet(t, Default()...).Table()
+	table := MakeSet(t, Default()...).Table()
 	for line, code := range map[string]int{"AUTH PLAIN =": 235, "STARTTLS ": 454} {
 		m := proto.NewMachine(table)
 		step := func(line string, code int) error {
@@ -418,7 +418,7 @@ func FuzzSubmittedByParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		a, ok := ReadSubmitter(one("AUTH", s))
+		a, ok := ReadSubmitter(One("AUTH", s))
 		if ok != (checkSubmitter(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}

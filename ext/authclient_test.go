@@ -22,10 +22,10 @@ func these(list ...sasl.Client) Credentials {
 }
 
 // safeClient is a client on a protected and verified connection.
-func safeClient(offer string, c Credentials, replies ...proto.Reply) *fakeClient {
-	return &fakeClient{
-		caps: ehlo(offer), tls: &tls.ConnectionState{}, verified: true, replies: replies,
-		policy: Policy{Credentials: c},
+func safeClient(offer string, c Credentials, replies ...proto.Reply) *Client_ {
+	return &Client_{
+		Offer: Caps(offer), ConnState: &tls.ConnectionState{}, Trusted: true, Replies: replies,
+		Options: Policy{Credentials: c},
 	}
 }
 
@@ -110,7 +110,7 @@ func TestAuthConnect(t *testing.T) {
 		{"success of a cancelled attempt", "AUTH CRAM", these(client{name: "CRAM", next: echo}), []proto.Reply{say(334, "!"), say(235, "")},
 			"AUTH CRAM|*|", "", "235"},
 		{"hung up at the cancellation", "AUTH CRAM", these(client{name: "CRAM", next: echo}), []proto.Reply{say(334, "!")},
-			"AUTH CRAM|*|", "", errHungUp.Error()},
+			"AUTH CRAM|*|", "", ErrHungUp.Error()},
 		{"90 endless", "AUTH CRAM", these(client{name: "CRAM", next: echo}), endless(334, 1000),
 			"AUTH CRAM" + strings.Repeat("|", 11) + "*|", "", "goes on asking"},
 		{"the tenth answer is final", "AUTH CRAM", these(client{name: "CRAM", next: echo}), append(endless(334, 10), say(235, "")),
@@ -119,7 +119,7 @@ func TestAuthConnect(t *testing.T) {
 			"AUTH SCRAM|", "", "not proved its own identity"},
 		{"91 server verified", "AUTH SCRAM", these(verifying{client{name: "SCRAM", next: echo}, true}), []proto.Reply{say(235, "")},
 			"AUTH SCRAM|", "SCRAM", ""},
-		{"hung up", "AUTH PLAIN", alice, nil, plain + "|", "", errHungUp.Error()},
+		{"hung up", "AUTH PLAIN", alice, nil, plain + "|", "", ErrHungUp.Error()},
 		{"cannot start", "AUTH X", these(client{name: "X", start: errDatabase}), nil, "", "", errDatabase.Error()},
 		{"no token", "AUTH X", func(context.Context, ClientConn) ([]sasl.Client, error) { return nil, errDatabase }, nil, "", "",
 			errDatabase.Error()},
@@ -132,14 +132,14 @@ func TestAuthConnect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient(tt.offer, tt.creds, tt.replies...)
 			err := Auth().Negotiate(t.Context(), d)
-			if sent := strings.Join(append(d.sent, ""), "|"); sent != tt.sent {
+			if sent := strings.Join(append(d.Sent, ""), "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
-			if len(d.sent) > 0 && !d.secret {
+			if len(d.Sent) > 0 && !d.Hidden {
 				t.Error("the trace was not told that this is secret")
 			}
-			if d.identity != tt.as {
-				t.Errorf("authenticated as %q, want %q", d.identity, tt.as)
+			if d.Name != tt.as {
+				t.Errorf("authenticated as %q, want %q", d.Name, tt.as)
 			}
 			if tt.wantErr == "" {
 				if err != nil {
@@ -199,10 +199,10 @@ func TestAuthConnectFit(t *testing.T) {
 				called = true
 				return Password("alice", "secret")(ctx, d)
 			}, say(235, ""))
-			d.tls, d.verified, d.policy.TLS, d.policy.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
+			d.ConnState, d.Trusted, d.Options.TLS, d.Options.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
 			err := Auth().Negotiate(t.Context(), d)
-			if (err == nil) != tt.ok || called != tt.ok || (len(d.sent) == 1) != tt.ok {
-				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, d.sent)
+			if (err == nil) != tt.ok || called != tt.ok || (len(d.Sent) == 1) != tt.ok {
+				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, d.Sent)
 			}
 		})
 	}
@@ -211,26 +211,26 @@ func TestAuthConnectFit(t *testing.T) {
 // A client without credentials, or one that has authenticated already, has nothing to do.
 func TestAuthConnectNothingToDo(t *testing.T) {
 	d := safeClient("AUTH PLAIN", nil)
-	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.sent) > 0 {
-		t.Errorf("%v, sent %q", err, d.sent)
+	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
+		t.Errorf("%v, sent %q", err, d.Sent)
 	}
 	d = safeClient("AUTH PLAIN", Password("alice", "secret"))
-	d.identity = "alice"
-	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.sent) > 0 {
-		t.Errorf("%v, sent %q", err, d.sent)
+	d.Name = "alice"
+	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
+		t.Errorf("%v, sent %q", err, d.Sent)
 	}
 }
 
 // meeting joins a client of the extension to a server of it: each line that one side sends the other receives.
 type meeting struct {
-	*fakeClient
-	x     *fakeServer
+	*Client_
+	x     *Server
 	lines chan string
 	say   chan proto.Reply
 }
 
 func (m *meeting) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
-	m.x.args = args
+	m.x.Line = args
 	go func() {
 		r, err := Auth().Serve(ctx, exchangeOf{m.x, m})
 		if e, ok := grammar.AsType[*proto.Error](err); ok {
@@ -247,7 +247,7 @@ func (m *meeting) Line(_ context.Context, line string) (proto.Reply, error) {
 }
 
 type exchangeOf struct {
-	*fakeServer
+	*Server
 	m *meeting
 }
 
@@ -277,13 +277,13 @@ func TestAuthBothEnds(t *testing.T) {
 			m := &meeting{safeClient(tt.offer, tt.creds), x, make(chan string), make(chan proto.Reply)}
 			err := Auth().Negotiate(t.Context(), m)
 			if tt.wantCode == 0 {
-				if err != nil || x.identity != "alice" || m.identity == "" {
-					t.Errorf("%v; server: %q, client: %q", err, x.identity, m.identity)
+				if err != nil || x.Name != "alice" || m.Name == "" {
+					t.Errorf("%v; server: %q, client: %q", err, x.Name, m.Name)
 				}
 				return
 			}
-			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != tt.wantCode || x.identity != "" || m.identity != "" {
-				t.Errorf("%v; server: %q, client: %q", err, x.identity, m.identity)
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != tt.wantCode || x.Name != "" || m.Name != "" {
+				t.Errorf("%v; server: %q, client: %q", err, x.Name, m.Name)
 			}
 		})
 	}

@@ -83,9 +83,9 @@ func TestBurlServer(t *testing.T) {
 		{"not ASCII", "imap://x/ü", "harry", &imap{}, "501 5.5.4 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fakeServer{session: tt.session, identity: tt.user, maxSize: 1000}
+			f := &Server{With: tt.session, Name: tt.user, Size: 1000}
 			r, err := BURL("imap", "imap://x").Fetch(t.Context(), f, tt.args)
-			if got := wire(t, err, false); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+			if got := Wire(t, err, false); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the refusal is %q, want %q", got, tt.want)
 			}
 			if (r != nil) != (tt.want == "") {
@@ -103,14 +103,14 @@ func TestBurlServer(t *testing.T) {
 }
 
 func TestBurlOffer(t *testing.T) {
-	set := newSet(t, EightBitMIME(), BURL("imap", "imap://imap.example.com"))
+	set := MakeSet(t, EightBitMIME(), BURL("imap", "imap://imap.example.com"))
 	for _, tt := range []struct {
-		f    *fakeServer
+		f    *Server
 		want string
 	}{
-		{&fakeServer{session: &imap{}}, "8BITMIME|BURL imap"},
-		{&fakeServer{session: &imap{}, identity: "harry"}, "8BITMIME|BURL imap imap://imap.example.com"},
-		{&fakeServer{identity: "harry"}, "8BITMIME"},
+		{&Server{With: &imap{}}, "8BITMIME|BURL imap"},
+		{&Server{With: &imap{}, Name: "harry"}, "8BITMIME|BURL imap imap://imap.example.com"},
+		{&Server{Name: "harry"}, "8BITMIME"},
 	} {
 		if _, lines := set.Offer(tt.f); strings.Join(lines, "|") != tt.want {
 			t.Errorf("offered %q, want %s", lines, tt.want)
@@ -123,7 +123,7 @@ func TestBurlOffer(t *testing.T) {
 
 // TestBurlVerb checks the states: a part that was refused spoils the message, and the last one ends it.
 func TestBurlVerb(t *testing.T) {
-	v := newSet(t, EightBitMIME(), BURL()).Table().Lookup("BURL")
+	v := MakeSet(t, EightBitMIME(), BURL()).Table().Lookup("BURL")
 	last := v.Variant([]byte("imap://x/y LAST"))
 	if last == nil || v.Variant([]byte("imap://x/LAST")) != nil {
 		t.Fatal("the last part is not told from others")
@@ -159,13 +159,13 @@ func TestBurlClient(t *testing.T) {
 		{"imap://x/ü", true, ""},
 		{"imap://x/y\r\nRSET", true, ""},
 	} {
-		d := &fakeClient{replies: []proto.Reply{{Code: 250}}}
+		d := &Client_{Replies: []proto.Reply{{Code: 250}}}
 		err := SendBURL(t.Context(), d, tt.url, tt.last)
-		if got := strings.Join(d.sent, "|"); got != tt.want || (err == nil) != (tt.want != "") {
+		if got := strings.Join(d.Sent, "|"); got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%q: sent %q, %v", tt.url, got, err)
 		}
 	}
-	d := &fakeClient{replies: []proto.Reply{{Code: 554, Status: proto.Status{5, 6, 6}, Text: "no"}}}
+	d := &Client_{Replies: []proto.Reply{{Code: 554, Status: proto.Status{5, 6, 6}, Text: "no"}}}
 	if err := SendBURL(t.Context(), d, "imap://x/y", true); err == nil || err.Error() != "smtp: BURL: 554 5.6.6 no" {
 		t.Errorf("refused: %v", err)
 	}
@@ -184,18 +184,18 @@ func FuzzBURL(f *testing.F) {
 			t.Fatalf("%q: the engine disagrees", args)
 		}
 		m := &imap{}
-		_, err := BURL().Fetch(t.Context(), &fakeServer{session: m, identity: "u"}, args)
+		_, err := BURL().Fetch(t.Context(), &Server{With: m, Name: "u"}, args)
 		if m.asked == "" {
 			if err == nil {
 				t.Fatalf("%q: nobody was asked", args)
 			}
 			return
 		}
-		d := &fakeClient{replies: []proto.Reply{{Code: 250}}}
+		d := &Client_{Replies: []proto.Reply{{Code: 250}}}
 		if err := SendBURL(t.Context(), d, text, last); err != nil || m.asked != text {
 			t.Fatalf("%q: asked for %q, which cannot be sent: %v", args, m.asked, err)
 		}
-		if again, _ := strings.CutPrefix(d.sent[0], "BURL "); !strings.EqualFold(again, args) {
+		if again, _ := strings.CutPrefix(d.Sent[0], "BURL "); !strings.EqualFold(again, args) {
 			t.Fatalf("%q: sent %q", args, again)
 		}
 	})

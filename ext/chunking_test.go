@@ -11,7 +11,7 @@ import (
 )
 
 func TestBDATArgs(t *testing.T) {
-	row := newSet(t, Default()...).Table().Lookup("BDAT")
+	row := MakeSet(t, Default()...).Table().Lookup("BDAT")
 	for _, tt := range []struct {
 		args string
 		n    int64
@@ -54,7 +54,7 @@ func TestBDATArgs(t *testing.T) {
 		if n != tt.n || (err == nil) != tt.ok {
 			t.Errorf("BDAT %q: %d octets, %v", tt.args, n, err)
 		}
-		if err != nil && !strings.HasPrefix(wire(t, err, false), "501 5.5.4 ") {
+		if err != nil && !strings.HasPrefix(Wire(t, err, false), "501 5.5.4 ") {
 			t.Errorf("BDAT %q: %v", tt.args, err)
 		}
 		if got := row.Variant([]byte(tt.args)) != nil; got != tt.last {

@@ -43,19 +43,19 @@ func TestContent(t *testing.T) {
 }
 
 func TestConversionFlags(t *testing.T) {
-	if p := AddConPerm(params("SIZE=1")); !slices.Equal(p, params("SIZE=1 CONPERM")) || !ReadConPerm(p) || ReadConPerm(nil) {
+	if p := AddConPerm(Params("SIZE=1")); !slices.Equal(p, Params("SIZE=1 CONPERM")) || !ReadConPerm(p) || ReadConPerm(nil) {
 		t.Errorf("CONPERM is written as %v", p)
 	}
-	if p := AddConNeg(nil); !slices.Equal(p, params("CONNEG")) || !ReadConNeg(p) || ReadConNeg(nil) {
+	if p := AddConNeg(nil); !slices.Equal(p, Params("CONNEG")) || !ReadConNeg(p) || ReadConNeg(nil) {
 		t.Errorf("CONNEG is written as %v", p)
 	}
-	s := newSet(t, ConPerm(), ConNeg())
+	s := MakeSet(t, ConPerm(), ConNeg())
 	for text, mail := range map[string]bool{"CONPERM=1": true, "CONPERM=": true, "CONNEG=1": false} {
 		check := s.CheckRcpt
 		if mail {
 			check = s.CheckMail
 		}
-		if e := check(0b11, params(text)); e == nil || e.Code != 501 {
+		if e := check(0b11, Params(text)); e == nil || e.Code != 501 {
 			t.Errorf("%s: %v, want 501", text, e)
 		}
 	}

@@ -161,33 +161,33 @@ func TestSubmission(t *testing.T) {
 		lines []string
 		want  string
 	}{
-		{"U01 MAIL without AUTH", []string{ehlo, mail}, "530 5.7.0 Authentication required"},
+		{"U01 MAIL without AUTH", []string{Caps, mail}, "530 5.7.0 Authentication required"},
 		{"U01 after HELO", []string{"HELO client.example", mail}, "530 Authentication required"},
-		{"U01 the null sender too", []string{ehlo, "MAIL FROM:<>"}, "530 5.7.0 "},
-		{"U01 after AUTH has failed", []string{ehlo, "AUTH PLAIN AGFsaWNlAHdyb25n", mail}, "530 5.7.0 "},
-		{"U01 after AUTH", []string{ehlo, login, mail}, "250 2.1.0 "},
-		{"U01 a new greeting changes nothing", []string{ehlo, login, ehlo, mail}, "250 2.1.0 "},
-		{"U01 VRFY", []string{ehlo, "VRFY alice"}, "530 5.7.0 "},
-		{"U01 HELP", []string{ehlo, "HELP"}, "530 5.7.0 "},
-		{"U01 NOOP", []string{ehlo, "NOOP"}, "250 "},
-		{"U01 RSET", []string{ehlo, "RSET"}, "250 "},
+		{"U01 the null sender too", []string{Caps, "MAIL FROM:<>"}, "530 5.7.0 "},
+		{"U01 after AUTH has failed", []string{Caps, "AUTH PLAIN AGFsaWNlAHdyb25n", mail}, "530 5.7.0 "},
+		{"U01 after AUTH", []string{Caps, login, mail}, "250 2.1.0 "},
+		{"U01 a new greeting changes nothing", []string{Caps, login, Caps, mail}, "250 2.1.0 "},
+		{"U01 VRFY", []string{Caps, "VRFY alice"}, "530 5.7.0 "},
+		{"U01 HELP", []string{Caps, "HELP"}, "530 5.7.0 "},
+		{"U01 NOOP", []string{Caps, "NOOP"}, "250 "},
+		{"U01 RSET", []string{Caps, "RSET"}, "250 "},
 		{"U01 a trusted client", []string{"EHLO intranet.example", "MAIL FROM:<sales@b.example>"}, "250 2.1.0 "},
-		{"U02 sender", []string{ehlo, login, "MAIL FROM:<alice@host>"}, "554 5.1.8 "},
-		{"U02 recipient", []string{ehlo, login, mail, "RCPT TO:<a@host>"}, "554 5.1.2 "},
-		{"U02 top-level domain", []string{ehlo, login, mail, "RCPT TO:<a@xn--p1ai>"}, "554 5.1.2 "},
-		{"U02 not ASCII", []string{ehlo, login, mail + " SMTPUTF8", "RCPT TO:<a@münchen>"}, "554 5.1.2 "},
-		{"U02 completed sender", []string{ehlo, login, "MAIL FROM:<alice@sales>"}, "250 2.1.0 "},
-		{"U02 completed recipient", []string{ehlo, login, mail, "RCPT TO:<a@SALES>"}, "250 2.1.5 "},
-		{"U02 fully qualified", []string{ehlo, login, mail, "RCPT TO:<a@b.c.example>"}, "250 2.1.5 "},
-		{"U02 an address literal", []string{ehlo, login, mail, "RCPT TO:<a@[192.0.2.1]>"}, "250 2.1.5 "},
-		{"U02 postmaster has no domain", []string{ehlo, login, mail, "RCPT TO:<Postmaster>"}, "250 2.1.5 "},
-		{"U03 the null sender", []string{ehlo, login, "MAIL FROM:<>"}, "250 2.1.0 "},
-		{"U04 ETRN", []string{ehlo, login, "ETRN example.org"}, "500 5.5.1 "},
-		{"U04 ETRN before AUTH", []string{ehlo, "ETRN example.org"}, "500 5.5.1 "},
-		{"U07 not hers", []string{ehlo, login, "MAIL FROM:<bob@b.example>"}, "550 5.7.1 "},
-		{"U07 hers too", []string{ehlo, login, "MAIL FROM:<sales@b.example>"}, "250 2.1.0 "},
+		{"U02 sender", []string{Caps, login, "MAIL FROM:<alice@host>"}, "554 5.1.8 "},
+		{"U02 recipient", []string{Caps, login, mail, "RCPT TO:<a@host>"}, "554 5.1.2 "},
+		{"U02 top-level domain", []string{Caps, login, mail, "RCPT TO:<a@xn--p1ai>"}, "554 5.1.2 "},
+		{"U02 not ASCII", []string{Caps, login, mail + " SMTPUTF8", "RCPT TO:<a@münchen>"}, "554 5.1.2 "},
+		{"U02 completed sender", []string{Caps, login, "MAIL FROM:<alice@sales>"}, "250 2.1.0 "},
+		{"U02 completed recipient", []string{Caps, login, mail, "RCPT TO:<a@SALES>"}, "250 2.1.5 "},
+		{"U02 fully qualified", []string{Caps, login, mail, "RCPT TO:<a@b.c.example>"}, "250 2.1.5 "},
+		{"U02 an address literal", []string{Caps, login, mail, "RCPT TO:<a@[192.0.2.1]>"}, "250 2.1.5 "},
+		{"U02 postmaster has no domain", []string{Caps, login, mail, "RCPT TO:<Postmaster>"}, "250 2.1.5 "},
+		{"U03 the null sender", []string{Caps, login, "MAIL FROM:<>"}, "250 2.1.0 "},
+		{"U04 ETRN", []string{Caps, login, "ETRN example.org"}, "500 5.5.1 "},
+		{"U04 ETRN before AUTH", []string{Caps, "ETRN example.org"}, "500 5.5.1 "},
+		{"U07 not hers", []string{Caps, login, "MAIL FROM:<bob@b.example>"}, "550 5.7.1 "},
+		{"U07 hers too", []string{Caps, login, "MAIL FROM:<sales@b.example>"}, "250 2.1.0 "},
 		{"U07 a trusted client's name is empty", []string{"EHLO intranet.example", mail}, "550 5.7.1 "},
-		{"29 SEND", []string{ehlo, "SEND FROM:<a@b.example>"}, "502 5.5.1 "},
+		{"29 SEND", []string{Caps, "SEND FROM:<a@b.example>"}, "502 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			srv := newServer(t, &desk{}, &server.Options{
@@ -206,7 +206,7 @@ func TestU02_ByDefault(t *testing.T) {
 	srv := newServer(t, &desk{}, &server.Options{
 		Hostname: "mail.example", AllowInsecureAuth: true, Extensions: ext.Submission(ext.SubmissionPolicy{}),
 	})
-	if got := talk(t, srv, ehlo, login, "MAIL FROM:<alice@sales>"); !strings.HasPrefix(got, "554 5.1.8 ") {
+	if got := talk(t, srv, Caps, login, "MAIL FROM:<alice@sales>"); !strings.HasPrefix(got, "554 5.1.8 ") {
 		t.Errorf("%q", got)
 	}
 }
@@ -216,7 +216,7 @@ func TestU07_CheckFails(t *testing.T) {
 	srv := newServer(t, &desk{broken: errors.New("disk on fire")}, &server.Options{
 		Hostname: "mail.example", AllowInsecureAuth: true, Extensions: ext.Submission(ext.SubmissionPolicy{}),
 	})
-	got := talk(t, srv, ehlo, login, "MAIL FROM:<alice@b.example>")
+	got := talk(t, srv, Caps, login, "MAIL FROM:<alice@b.example>")
 	if !strings.HasPrefix(got, "451 4.3.0 ") || strings.Contains(got, "fire") {
 		t.Errorf("%q", got)
 	}
@@ -226,11 +226,11 @@ func TestU07_CheckFails(t *testing.T) {
 // and after it has authenticated.
 func TestU05_Offered(t *testing.T) {
 	policy := ext.SubmissionPolicy{Hold: ext.HoldLimits{Interval: time.Hour}, URLs: []string{"imap"}}
-	for _, before := range [][]string{nil, {ehlo, login}} {
+	for _, before := range [][]string{nil, {Caps, login}} {
 		srv := newServer(t, &desk{}, &server.Options{
 			Hostname: "mail.example", AllowInsecureAuth: true, Extensions: ext.Submission(policy),
 		})
-		got := talk(t, srv, append(before, ehlo)...)
+		got := talk(t, srv, append(before, Caps)...)
 		for _, keyword := range []string{"AUTH PLAIN", "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "FUTURERELEASE 3600 ", "BURL imap"} {
 			if !strings.Contains(got, "250-"+keyword) && !strings.Contains(got, "250 "+keyword) {
 				t.Errorf("no %s in %q", keyword, got)
@@ -246,16 +246,16 @@ func TestU05_Offered(t *testing.T) {
 func TestU01_InClear(t *testing.T) {
 	theirs, _ := ownTLS(t)
 	opt := server.Options{Hostname: "mail.example", TLSConfig: theirs, Extensions: ext.Submission(ext.SubmissionPolicy{})}
-	got := talk(t, newServer(t, &desk{}, &opt), ehlo)
+	got := talk(t, newServer(t, &desk{}, &opt), Caps)
 	if !strings.Contains(got, "STARTTLS") || strings.Contains(got, "AUTH") {
 		t.Errorf("offered are %q", got)
 	}
-	got = talk(t, newServer(t, &desk{}, &opt), ehlo, "MAIL FROM:<alice@b.example>")
+	got = talk(t, newServer(t, &desk{}, &opt), Caps, "MAIL FROM:<alice@b.example>")
 	if !strings.HasPrefix(got, "530 5.7.0 ") || !strings.Contains(got, "STARTTLS") {
 		t.Errorf("%q", got)
 	}
 	opt.AllowInsecureAuth = true
-	got = talk(t, newServer(t, &desk{}, &opt), ehlo, "MAIL FROM:<alice@b.example>")
+	got = talk(t, newServer(t, &desk{}, &opt), Caps, "MAIL FROM:<alice@b.example>")
 	if !strings.HasPrefix(got, "530 5.7.0 ") || strings.Contains(got, "STARTTLS") {
 		t.Errorf("where passwords may travel in clear: %q", got)
 	}

@@ -17,7 +17,7 @@ type hasty time.Duration
 func (h hasty) MinDeliverBy() time.Duration { return time.Duration(h) }
 
 func TestW05_By(t *testing.T) {
-	s := newSet(t, DeliverBy())
+	s := MakeSet(t, DeliverBy())
 	for text, want := range map[string]By{
 		"120;R":         {In: 2 * time.Minute, Return: true},
 		"+120;rt":       {In: 2 * time.Minute, Return: true, Trace: true},
@@ -28,11 +28,11 @@ func TestW05_By(t *testing.T) {
 		"999999999;RT":  {In: 999_999_999 * time.Second, Return: true, Trace: true},
 		"000000007;N":   {In: 7 * time.Second},
 	} {
-		b, ok := ReadBy(one("BY", text))
+		b, ok := ReadBy(One("BY", text))
 		if !ok || b != want {
 			t.Errorf("%s: %+v, %v, want %+v", text, b, ok, want)
 		}
-		if e := s.CheckMail(1, one("BY", text)); e != nil {
+		if e := s.CheckMail(1, One("BY", text)); e != nil {
 			t.Errorf("%s: %v", text, e)
 		}
 		if again, ok := ReadBy(b.AddTo(nil)); !ok || again != b {
@@ -41,10 +41,10 @@ func TestW05_By(t *testing.T) {
 	}
 	for _, text := range []string{"0;R", "-1;R", "+0;RT", "1", "1;", ";R", "1;RN", "1;TR", "1;R;T", "1000000000;N", "+-1;N", "--1;N", "1.5;N",
 		"1 ;N", "0x1;N", "", "99999999999999999999;N"} {
-		if e := s.CheckMail(1, one("BY", text)); e == nil || e.Code != 501 || e.Status != (proto.Status{5, 5, 4}) {
+		if e := s.CheckMail(1, One("BY", text)); e == nil || e.Code != 501 || e.Status != (proto.Status{5, 5, 4}) {
 			t.Errorf("%q: %v, want 501 5.5.4", text, e)
 		}
-		if b, ok := ReadBy(one("BY", text)); ok {
+		if b, ok := ReadBy(One("BY", text)); ok {
 			t.Errorf("%q is read as %+v", text, b)
 		}
 	}
@@ -67,7 +67,7 @@ func TestW06_ByTooShort(t *testing.T) {
 		{0, "BY=1;R", ""},
 		{-time.Hour, "BY=1;R", ""},
 	} {
-		got := wire(t, DeliverBy().CheckMail(t.Context(), &fakeServer{session: outer{hasty(tt.least)}}, proto.Address{}, params(tt.params)), false)
+		got := Wire(t, DeliverBy().CheckMail(t.Context(), &Server{With: Wrap(hasty(tt.least))}, proto.Address{}, Params(tt.params)), false)
 		if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s within %v: %q, want %q", tt.params, tt.least, got, tt.want)
 		}
@@ -76,7 +76,7 @@ func TestW06_ByTooShort(t *testing.T) {
 		0: "DELIVERBY", -1: "DELIVERBY", time.Minute: "DELIVERBY 60", 1500 * time.Millisecond: "DELIVERBY 1",
 		1 << 62: "DELIVERBY 999999999",
 	} {
-		if _, lines := newSet(t, DeliverBy()).Offer(&fakeServer{session: hasty(least)}); !slices.Equal(lines, []string{want}) {
+		if _, lines := MakeSet(t, DeliverBy()).Offer(&Server{With: hasty(least)}); !slices.Equal(lines, []string{want}) {
 			t.Errorf("%v is offered as %q", least, lines)
 		}
 	}
@@ -117,9 +117,9 @@ func TestW07_ByPrepare(t *testing.T) {
 		{"SIZE", "BY=1;N", true},
 		{"DELIVERBY", "", false},
 	} {
-		s := newSet(t, DeliverBy())
-		c := ehlo(tt.offer)
-		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(tt.params)})
+		s := MakeSet(t, DeliverBy())
+		c := Caps(tt.offer)
+		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: Params(tt.params)})
 		e, isNeed := grammar.AsType[*UnsupportedError](err)
 		if (err != nil) != tt.refused || err != nil && (!isNeed || e.Keyword != "DELIVERBY" || !strings.HasPrefix(err.Error(), "smtp: ")) {
 			t.Errorf("%s to one that offers %q: %v", tt.params, tt.offer, err)
@@ -132,7 +132,7 @@ func FuzzByParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		b, ok := ReadBy(one("BY", s))
+		b, ok := ReadBy(One("BY", s))
 		if ok != (checkBy(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}

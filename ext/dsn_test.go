@@ -6,13 +6,7 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext/internal/grammar"
-	"smtpkit.example/smtp/proto"
 )
-
-// one returns the parameter key with a value.
-func one(key, value string) proto.Params {
-	return proto.Params{{Key: key, Value: value, HasValue: true}}
-}
 
 // paramCase is a value of a parameter, and whether it is well-formed.
 type paramCase struct {
@@ -23,9 +17,9 @@ type paramCase struct {
 // testParam checks what the description of a parameter in the list accepts.
 func testParam(t *testing.T, params []Param, key string, cases []paramCase) {
 	t.Helper()
-	s := newSet(t, Extension{Keyword: "XTEST", Mail: params})
+	s := MakeSet(t, Extension{Keyword: "XTEST", Mail: params})
 	for _, c := range cases {
-		e := s.CheckMail(1, one(key, c.value))
+		e := s.CheckMail(1, One(key, c.value))
 		if c.ok && e != nil || !c.ok && (e == nil || e.Code != 501) {
 			t.Errorf("%s=%.60s is taken for well-formed: %v", key, c.value, e)
 		}
@@ -92,7 +86,7 @@ func TestReadDSNMail(t *testing.T) {
 		"ENVID=a REQUIRETLS":     {DSNMail{ReturnHeaders, "a"}, true},
 		"ENVID=+0A RET=FULL X=1": {DSNMail{}, false},
 	} {
-		if d, ok := ReadDSNMail(params(text)); d != want.d || ok != want.ok {
+		if d, ok := ReadDSNMail(Params(text)); d != want.d || ok != want.ok {
 			t.Errorf("%q: %+v, %v, want %+v, %v", text, d, ok, want.d, want.ok)
 		}
 	}
@@ -121,26 +115,26 @@ func TestReadDSNRcpt(t *testing.T) {
 		"ORCPT=x400;bj+C3+B8rn@b":   {DSNRcpt{}, false},
 		`ORCPT=utf-8;\x{00F6}`:      {DSNRcpt{0, OriginalRecipient{"utf-8", `\x{00F6}`}}, true},
 	} {
-		if d, ok := ReadDSNRcpt(params(text)); d != want.d || ok != want.ok {
+		if d, ok := ReadDSNRcpt(Params(text)); d != want.d || ok != want.ok {
 			t.Errorf("%q: %+v, %v, want %+v, %v", text, d, ok, want.d, want.ok)
 		}
 	}
 }
 
 func TestDSNAddTo(t *testing.T) {
-	base := params("SIZE=1")
+	base := Params("SIZE=1")
 	mail := DSNMail{Return: ReturnFull, EnvID: "a b=c+d"}.AddTo(base)
-	if want := params("SIZE=1 RET=FULL ENVID=a+20b+3Dc+2Bd"); !slices.Equal(mail, want) {
+	if want := Params("SIZE=1 RET=FULL ENVID=a+20b+3Dc+2Bd"); !slices.Equal(mail, want) {
 		t.Errorf("%v, want %v", mail, want)
 	}
 	if got := (DSNMail{}).AddTo(base); !slices.Equal(got, base) {
 		t.Errorf("nothing becomes %v", got)
 	}
-	if got := (DSNMail{Return: ReturnHeaders}).AddTo(nil); !slices.Equal(got, params("RET=HDRS")) {
+	if got := (DSNMail{Return: ReturnHeaders}).AddTo(nil); !slices.Equal(got, Params("RET=HDRS")) {
 		t.Errorf("headers become %v", got)
 	}
-	rcpt := DSNRcpt{NotifySuccess | NotifyFailure | NotifyDelay, NewOriginalRecipient(address(t, "a+b@c.example"))}.AddTo(nil)
-	if want := params("NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;a+2Bb@c.example"); !slices.Equal(rcpt, want) {
+	rcpt := DSNRcpt{NotifySuccess | NotifyFailure | NotifyDelay, NewOriginalRecipient(Address(t, "a+b@c.example"))}.AddTo(nil)
+	if want := Params("NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;a+2Bb@c.example"); !slices.Equal(rcpt, want) {
 		t.Errorf("%v, want %v", rcpt, want)
 	}
 	if got := (DSNRcpt{}).AddTo(nil); len(got) != 0 {
@@ -202,7 +196,7 @@ func TestR17_OriginalRecipient(t *testing.T) {
 		{"a@münchen.example", "rfc822;a@xn--mnchen-3ya.example", "rfc822;a@xn--mnchen-3ya.example"},
 		{`"用 戶"@example.org`, `utf-8;"\x{7528}\x{20}\x{6236}"@example.org`, `utf-8;"用 戶"@example.org`},
 	} {
-		r := NewOriginalRecipient(address(t, tt.address))
+		r := NewOriginalRecipient(Address(t, tt.address))
 		got, _ := DSNRcpt{Original: r}.AddTo(nil).Get("ORCPT")
 		if got != tt.param || r.String() != tt.text {
 			t.Errorf("%s: %s and %s, want %s and %s", tt.address, got, r, tt.param, tt.text)
@@ -242,12 +236,12 @@ func TestR09_R10_R11_Notify(t *testing.T) {
 }
 
 func TestR08_SplitDSN(t *testing.T) {
-	dsn, others := SplitDSN(params("size=1 envid=A+2Bb RET=full BODY=7BIT"))
-	if !slices.Equal(dsn, params("envid=A+2Bb RET=full")) || !slices.Equal(others, params("size=1 BODY=7BIT")) {
+	dsn, others := SplitDSN(Params("size=1 envid=A+2Bb RET=full BODY=7BIT"))
+	if !slices.Equal(dsn, Params("envid=A+2Bb RET=full")) || !slices.Equal(others, Params("size=1 BODY=7BIT")) {
 		t.Errorf("%v and %v", dsn, others)
 	}
-	dsn, others = SplitDSN(params("Orcpt=RFC822;a+4A@b Notify=success RRVS=x"))
-	if !slices.Equal(dsn, params("Orcpt=RFC822;a+4A@b Notify=success")) || !slices.Equal(others, params("RRVS=x")) {
+	dsn, others = SplitDSN(Params("Orcpt=RFC822;a+4A@b Notify=success RRVS=x"))
+	if !slices.Equal(dsn, Params("Orcpt=RFC822;a+4A@b Notify=success")) || !slices.Equal(others, Params("RRVS=x")) {
 		t.Errorf("%v and %v", dsn, others)
 	}
 }
@@ -257,7 +251,7 @@ func FuzzEnvIDParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		d, ok := ReadDSNMail(one("ENVID", s))
+		d, ok := ReadDSNMail(One("ENVID", s))
 		if ok != (checkEnvID(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}
@@ -282,7 +276,7 @@ func FuzzNotifyParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		d, ok := ReadDSNRcpt(one("NOTIFY", s))
+		d, ok := ReadDSNRcpt(One("NOTIFY", s))
 		if ok != (checkNotify(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}
@@ -304,7 +298,7 @@ func FuzzORCPTParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		d, ok := ReadDSNRcpt(one("ORCPT", s))
+		d, ok := ReadDSNRcpt(One("ORCPT", s))
 		if ok != (checkORCPT(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}

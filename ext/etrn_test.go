@@ -47,15 +47,15 @@ func TestW12_ETRN(t *testing.T) {
 		{"#", "501 5.5.4 "}, {"#a b", "501 5.5.4 "}, {"#" + strings.Repeat("q", 256), "501 5.5.4 "}, {"münchen.example", "501 5.5.4 "},
 		{"$a.example", "501 5.5.4 "},
 	} {
-		x := &fakeServer{session: outer{queues}}
-		if got := x.serve(t, ETRN(), tt.args); got != tt.want && (!strings.HasSuffix(tt.want, " ") || !strings.HasPrefix(got, tt.want)) {
+		x := &Server{With: Wrap(queues)}
+		if got := x.Serve(t, ETRN(), tt.args); got != tt.want && (!strings.HasSuffix(tt.want, " ") || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("ETRN %.40s: %q, want %q", tt.args, got, tt.want)
 		}
 		if _, err := ETRN().Serve(t.Context(), x); strings.Contains(tt.args, "broken") && !errors.Is(err, queues["broken.example"].(error)) {
 			t.Error("the cause is lost to the log")
 		}
 	}
-	if got := (&fakeServer{}).serve(t, ETRN(), "a.example"); !strings.HasPrefix(got, "502 5.5.1 ") {
+	if got := (&Server{}).Serve(t, ETRN(), "a.example"); !strings.HasPrefix(got, "502 5.5.1 ") {
 		t.Errorf("without queues: %q", got)
 	}
 }
@@ -67,17 +67,17 @@ func TestU04_ETRN(t *testing.T) {
 		protocol proto.Protocol
 		offered  bool
 	}{{25, proto.SMTP, true}, {2525, proto.SMTP, true}, {587, proto.SMTP, false}, {465, proto.SMTP, false}, {24, proto.LMTP, false}} {
-		x := &portSession{fakeServer{session: queues}, tt.port, tt.protocol}
-		if _, lines := newSet(t, ETRN()).Offer(x); (len(lines) == 1) != tt.offered {
+		x := &portSession{Server{With: queues}, tt.port, tt.protocol}
+		if _, lines := MakeSet(t, ETRN()).Offer(x); (len(lines) == 1) != tt.offered {
 			t.Errorf("port %d: offered %q", tt.port, lines)
 		}
-		x.verb, x.args = &ETRN().Verbs[0], "many.example"
+		x.Row, x.Line = &ETRN().Verbs[0], "many.example"
 		want := "502 5.5.1 "
 		if tt.offered {
 			want = "253 2.0.0 "
 		}
 		r, err := ETRN().Serve(t.Context(), x)
-		if got := served(t, r, err, false); !strings.HasPrefix(got, want) {
+		if got := Served(t, r, err, false); !strings.HasPrefix(got, want) {
 			t.Errorf("port %d: %q, want %s", tt.port, got, want)
 		}
 	}
@@ -99,20 +99,20 @@ func TestETRNClient(t *testing.T) {
 		{Node{Name: "a.example"}, proto.Reply{Code: 253, Text: "Fine"}, "ETRN a.example", PendingSome, nil},
 		{Node{Name: "a.example"}, proto.Reply{Code: 459, Text: "no"}, "ETRN a.example", 0, ErrNotYours},
 	} {
-		c := &fakeClient{replies: []proto.Reply{tt.reply}}
+		c := &Client_{Replies: []proto.Reply{tt.reply}}
 		pending, err := SendETRN(t.Context(), c, tt.node)
-		if pending != tt.pending || !errors.Is(err, tt.err) || len(c.sent) != 1 || c.sent[0] != tt.line {
-			t.Errorf("%v: %q, %d, %v, want %s, %d, %v", tt.node, c.sent, pending, err, tt.line, tt.pending, tt.err)
+		if pending != tt.pending || !errors.Is(err, tt.err) || len(c.Sent) != 1 || c.Sent[0] != tt.line {
+			t.Errorf("%v: %q, %d, %v, want %s, %d, %v", tt.node, c.Sent, pending, err, tt.line, tt.pending, tt.err)
 		}
 	}
-	c := &fakeClient{replies: []proto.Reply{{Code: 458, Text: "no"}}}
+	c := &Client_{Replies: []proto.Reply{{Code: 458, Text: "no"}}}
 	if e, ok := grammar.AsType[*proto.Error](errOf(SendETRN(t.Context(), c, Node{Name: "a.example"}))); !ok || e.Code != 458 || e.Verb != "ETRN" {
 		t.Errorf("a refusal is %v", e)
 	}
 	for _, n := range []Node{{}, {Name: "local"}, {Name: "a.example b"}, {Name: "@a.example"}, {Name: "a\r\nQUIT", Queue: true}, {Name: "a.example", Queue: true, Below: true}} {
-		c := &fakeClient{}
-		if err := errOf(SendETRN(t.Context(), c, n)); err == nil || len(c.sent) != 0 || !strings.HasPrefix(err.Error(), "smtp: ") {
-			t.Errorf("%+v: %q is sent, %v", n, c.sent, err)
+		c := &Client_{}
+		if err := errOf(SendETRN(t.Context(), c, n)); err == nil || len(c.Sent) != 0 || !strings.HasPrefix(err.Error(), "smtp: ") {
+			t.Errorf("%+v: %q is sent, %v", n, c.Sent, err)
 		}
 	}
 }

@@ -14,105 +14,105 @@ import (
 )
 
 // fakeServer is the ServerConn and the Command of a session that exists only in the test.
-type fakeServer struct {
-	session   any
-	tls       *tls.ConnectionState
-	tlsConfig *tls.Config
-	own       []*x509.Certificate
-	insecure  bool
-	identity  string
-	maxSize   int64
-	failures  int
-	utf8      bool
+type Server struct {
+	With      any
+	ConnState *tls.ConnectionState
+	Config    *tls.Config
+	Own       []*x509.Certificate
+	Insecure  bool
+	Name      string
+	Size      int64
+	Failures  int
+	UTF8      bool
 
-	peer      net.Addr
-	origin    *Origin
-	restarted bool
+	Peer      net.Addr
+	Told      *Origin
+	Restarted bool
 
-	table *proto.Table
-	verb  *proto.Verb
-	args  string
-	lines []string // what the client answers to challenges
-	sent  []proto.Reply
-	conn  net.Conn // what take is called with
-	after net.Conn // what it returned
+	Commands *proto.Table
+	Row      *proto.Verb
+	Line     string
+	Lines    []string // what the client answers to challenges
+	Sent     []proto.Reply
+	Conn     net.Conn // what take is called with
+	After    net.Conn // what it returned
 }
 
-func (f *fakeServer) Session() any                         { return f.session }
-func (f *fakeServer) Protocol() proto.Protocol             { return proto.SMTP }
-func (f *fakeServer) Hostname() string                     { return "mail.example" }
-func (f *fakeServer) Hello() string                        { return "client.example" }
-func (f *fakeServer) Extended() bool                       { return true }
-func (f *fakeServer) LocalAddr() net.Addr                  { return &net.TCPAddr{} }
-func (f *fakeServer) RemoteAddr() net.Addr                 { return &net.TCPAddr{} }
-func (f *fakeServer) PeerAddr() net.Addr                   { return f.peer }
-func (f *fakeServer) Origin() *Origin                      { return f.origin }
-func (f *fakeServer) TLS() *tls.ConnectionState            { return f.tls }
-func (f *fakeServer) TLSConfig() *tls.Config               { return f.tlsConfig }
-func (f *fakeServer) OwnCertificates() []*x509.Certificate { return f.own }
-func (f *fakeServer) AllowInsecureAuth() bool              { return f.insecure }
-func (f *fakeServer) Identity() string                     { return f.identity }
-func (f *fakeServer) MaxSize() int64                       { return f.maxSize }
-func (f *fakeServer) MaxRcpts() int                        { return 100 }
-func (f *fakeServer) State() proto.State                   { return proto.Ready }
-func (f *fakeServer) MailParams() proto.Params             { return nil }
-func (f *fakeServer) Verb() *proto.Verb                    { return f.verb }
-func (f *fakeServer) Args() string                         { return f.args }
-func (f *fakeServer) Authenticated(name string)            { f.identity = name }
-func (f *fakeServer) AuthFailed() int                      { f.failures++; return f.failures }
-func (f *fakeServer) PermitUTF8()                          { f.utf8 = true }
-func (f *fakeServer) Serves(*proto.Verb) bool              { return true }
-func (f *fakeServer) Table() *proto.Table                  { return f.table }
+func (f *Server) Session() any                         { return f.With }
+func (f *Server) Protocol() proto.Protocol             { return proto.SMTP }
+func (f *Server) Hostname() string                     { return "mail.example" }
+func (f *Server) Hello() string                        { return "client.example" }
+func (f *Server) Extended() bool                       { return true }
+func (f *Server) LocalAddr() net.Addr                  { return &net.TCPAddr{} }
+func (f *Server) RemoteAddr() net.Addr                 { return &net.TCPAddr{} }
+func (f *Server) PeerAddr() net.Addr                   { return f.Peer }
+func (f *Server) Origin() *Origin                      { return f.Told }
+func (f *Server) TLS() *tls.ConnectionState            { return f.ConnState }
+func (f *Server) TLSConfig() *tls.Config               { return f.Config }
+func (f *Server) OwnCertificates() []*x509.Certificate { return f.Own }
+func (f *Server) AllowInsecureAuth() bool              { return f.Insecure }
+func (f *Server) Identity() string                     { return f.Name }
+func (f *Server) MaxSize() int64                       { return f.Size }
+func (f *Server) MaxRcpts() int                        { return 100 }
+func (f *Server) State() proto.State                   { return proto.Ready }
+func (f *Server) MailParams() proto.Params             { return nil }
+func (f *Server) Verb() *proto.Verb                    { return f.Row }
+func (f *Server) Args() string                         { return f.Line }
+func (f *Server) Authenticated(name string)            { f.Name = name }
+func (f *Server) AuthFailed() int                      { f.Failures++; return f.Failures }
+func (f *Server) PermitUTF8()                          { f.UTF8 = true }
+func (f *Server) Serves(*proto.Verb) bool              { return true }
+func (f *Server) Table() *proto.Table                  { return f.Commands }
 
-var errHungUp = errors.New("the client has hung up")
+var ErrHungUp = errors.New("the client has hung up")
 
-func (f *fakeServer) Challenge(_ context.Context, r proto.Reply) (string, error) {
-	f.sent = append(f.sent, r)
-	if len(f.lines) == 0 {
-		return "", errHungUp
+func (f *Server) Challenge(_ context.Context, r proto.Reply) (string, error) {
+	f.Sent = append(f.Sent, r)
+	if len(f.Lines) == 0 {
+		return "", ErrHungUp
 	}
-	line := f.lines[0]
-	f.lines = f.lines[1:]
+	line := f.Lines[0]
+	f.Lines = f.Lines[1:]
 	return line, nil
 }
 
-func (f *fakeServer) Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error {
-	f.sent = append(f.sent, r)
-	c, err := take(ctx, f.conn)
-	f.after = c
+func (f *Server) Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	f.Sent = append(f.Sent, r)
+	c, err := take(ctx, f.Conn)
+	f.After = c
 	return err
 }
 
-func (f *fakeServer) Restart(_ context.Context, o *Origin) (proto.Reply, error) {
-	f.origin, f.restarted = o, true
+func (f *Server) Restart(_ context.Context, o *Origin) (proto.Reply, error) {
+	f.Told, f.Restarted = o, true
 	return proto.Reply{Code: 220, Text: "mail.example"}, nil
 }
 
-func (f *fakeServer) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
-	f.sent = append(f.sent, r)
-	return serve(ctx, f.conn)
+func (f *Server) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
+	f.Sent = append(f.Sent, r)
+	return serve(ctx, f.Conn)
 }
 
 // serve has e serve the command line "verb args", and returns the reply as it would be on the wire.
-func (f *fakeServer) serve(t *testing.T, e Extension, args string) string {
+func (f *Server) Serve(t testing.TB, e Extension, args string) string {
 	t.Helper()
-	f.verb, f.args = &e.Verbs[0], args
+	f.Row, f.Line = &e.Verbs[0], args
 	r, err := e.Serve(t.Context(), f)
-	return served(t, r, err, f.utf8)
+	return Served(t, r, err, f.UTF8)
 }
 
 // served returns the reply that Serve leads to by returning r and err, without the last CRLF: "" for the usual one.
-func served(t *testing.T, r proto.Reply, err error, utf8 bool) string {
+func Served(t testing.TB, r proto.Reply, err error, utf8 bool) string {
 	t.Helper()
 	if err == nil && r.Code != 0 {
 		b := proto.AppendReply(nil, r, true, utf8)
 		return string(b[:len(b)-2])
 	}
-	return wire(t, err, utf8)
+	return Wire(t, err, utf8)
 }
 
 // wire returns the reply that err leads to, without the last CRLF.
-func wire(t *testing.T, err error, utf8 bool) string {
+func Wire(t testing.TB, err error, utf8 bool) string {
 	t.Helper()
 	if err == nil {
 		return ""
@@ -126,59 +126,59 @@ func wire(t *testing.T, err error, utf8 bool) string {
 }
 
 // fakeClient is the ClientConn of a client that talks to a script: the replies, in order, whatever it sends.
-type fakeClient struct {
-	caps     proto.Caps
-	policy   Policy
-	tls      *tls.ConnectionState
-	verified bool
-	identity string
+type Client_ struct {
+	Offer     proto.Caps
+	Options   Policy
+	ConnState *tls.ConnectionState
+	Trusted   bool
+	Name      string
 
-	replies []proto.Reply
-	sent    []string
-	secret  bool
-	conn    net.Conn
-	after   net.Conn
+	Replies []proto.Reply
+	Sent    []string
+	Hidden  bool
+	Conn    net.Conn
+	After   net.Conn
 }
 
-func (f *fakeClient) Caps() proto.Caps          { return f.caps }
-func (f *fakeClient) Policy() Policy            { return f.policy }
-func (f *fakeClient) TLS() *tls.ConnectionState { return f.tls }
-func (f *fakeClient) Verified() bool            { return f.verified }
-func (f *fakeClient) Identity() string          { return f.identity }
-func (f *fakeClient) Secret()                   { f.secret = true }
-func (f *fakeClient) Authenticated(name string) { f.identity = name }
+func (f *Client_) Caps() proto.Caps          { return f.Offer }
+func (f *Client_) Policy() Policy            { return f.Options }
+func (f *Client_) TLS() *tls.ConnectionState { return f.ConnState }
+func (f *Client_) Verified() bool            { return f.Trusted }
+func (f *Client_) Identity() string          { return f.Name }
+func (f *Client_) Secret()                   { f.Hidden = true }
+func (f *Client_) Authenticated(name string) { f.Name = name }
 
-func (f *fakeClient) Do(_ context.Context, verb, args string) (proto.Reply, error) {
+func (f *Client_) Do(_ context.Context, verb, args string) (proto.Reply, error) {
 	if args != "" {
 		verb += " " + args
 	}
 	return f.say(verb)
 }
 
-func (f *fakeClient) Converse(ctx context.Context, converse func(context.Context, ClientConn) error) error {
+func (f *Client_) Converse(ctx context.Context, converse func(context.Context, ClientConn) error) error {
 	return converse(ctx, f)
 }
 
-func (f *fakeClient) Line(_ context.Context, line string) (proto.Reply, error) { return f.say(line) }
+func (f *Client_) Line(_ context.Context, line string) (proto.Reply, error) { return f.say(line) }
 
-func (f *fakeClient) say(line string) (proto.Reply, error) {
-	f.sent = append(f.sent, line)
-	if len(f.replies) == 0 {
-		return proto.Reply{}, errHungUp
+func (f *Client_) say(line string) (proto.Reply, error) {
+	f.Sent = append(f.Sent, line)
+	if len(f.Replies) == 0 {
+		return proto.Reply{}, ErrHungUp
 	}
-	r := f.replies[0]
-	f.replies = f.replies[1:]
+	r := f.Replies[0]
+	f.Replies = f.Replies[1:]
 	return r, nil
 }
 
-func (f *fakeClient) Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
-	c, err := take(ctx, f.conn)
-	f.after = c
+func (f *Client_) Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	c, err := take(ctx, f.Conn)
+	f.After = c
 	return err
 }
 
 // ehlo returns what a server offers with the lines of its reply to EHLO.
-func ehlo(lines ...string) proto.Caps {
+func Caps(lines ...string) proto.Caps {
 	text := "mail.example"
 	for _, l := range lines {
 		text += "\n" + l
@@ -187,25 +187,7 @@ func ehlo(lines ...string) proto.Caps {
 }
 
 // everything is the reply of a server that offers all there is.
-func everything() proto.Caps {
-	return ehlo("PIPELINING", "SIZE 10240", "8BITMIME", "ENHANCEDSTATUSCODES", "STARTTLS", "AUTH PLAIN LOGIN", "SMTPUTF8",
+func Everything() proto.Caps {
+	return Caps("PIPELINING", "SIZE 10240", "8BITMIME", "ENHANCEDSTATUSCODES", "STARTTLS", "AUTH PLAIN LOGIN", "SMTPUTF8",
 		"CHUNKING", "BINARYMIME", "HELP", "VRFY", "EXPN")
-}
-
-func address(t *testing.T, s string) proto.Address {
-	t.Helper()
-	a, err := proto.ParseAddress(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func newSet(t *testing.T, list ...Extension) *Set {
-	t.Helper()
-	s, err := NewSet(proto.SMTP, list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }

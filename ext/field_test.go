@@ -65,7 +65,7 @@ S: 250 ok`)
 				if _, err := c.Do(t.Context(), verb, args); err == nil || errors.Is(err, client.ErrClosed) {
 					t.Errorf("%q: %v, want it not to be sent", tt.command, err)
 				}
-				if got := say(t, &able{}, ehlo, tt.command); !strings.HasPrefix(got, "500 5.5.1 ") {
+				if got := say(t, &able{}, Caps, tt.command); !strings.HasPrefix(got, "500 5.5.1 ") {
 					t.Errorf("%s: the server says %q", tt.command, got)
 				}
 			}
@@ -82,7 +82,7 @@ S: 250 ok`)
 			if _, ok := grammar.AsType[*ext.UnsupportedError](err); !ok {
 				t.Errorf("MAIL with %s: %v, want a NeedError", tt.param, err)
 			}
-			if got := say(t, &able{}, ehlo, from+" "+tt.param); !strings.HasPrefix(got, "555 5.5.4 ") {
+			if got := say(t, &able{}, Caps, from+" "+tt.param); !strings.HasPrefix(got, "555 5.5.4 ") {
 				t.Errorf("MAIL with %s: the server says %q", tt.param, got)
 			}
 		})
@@ -107,7 +107,7 @@ func TestObsoleteBothEnds(t *testing.T) {
 			if _, err := m.c.Do(t.Context(), tt.verb, tt.args); err == nil || len(m.log) > 0 {
 				t.Errorf("said %q, %v", m.log, err)
 			}
-			if got := say(t, &able{}, ehlo, strings.TrimSpace(tt.verb+" "+tt.args)); !strings.HasPrefix(got, "502 5.5.1 ") {
+			if got := say(t, &able{}, Caps, strings.TrimSpace(tt.verb+" "+tt.args)); !strings.HasPrefix(got, "502 5.5.1 ") {
 				t.Errorf("the server says %q", got)
 			}
 		})
@@ -157,7 +157,7 @@ S: 235 ok`, ext.Password("alice", "secret"), false},
 	}
 	t.Run("AUTH=LOGIN is not offered", func(t *testing.T) {
 		srv := newServer(t, &registrar{}, &server.Options{Hostname: "mail.example", AllowInsecureAuth: true})
-		if got := talk(t, srv, ehlo); !strings.Contains(got, "AUTH PLAIN LOGIN\r\n") || strings.Contains(got, "AUTH=") {
+		if got := talk(t, srv, Caps); !strings.Contains(got, "AUTH PLAIN LOGIN\r\n") || strings.Contains(got, "AUTH=") {
 			t.Errorf("offered %q", got)
 		}
 	})

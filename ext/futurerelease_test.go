@@ -29,10 +29,10 @@ func TestHoldParams(t *testing.T) {
 		{"2030-01-01T00:00:00.250Z", false},  // more than 34 octets with the key
 		{"2030-01-01T00:00:00", false}, {"2030-13-01T00:00:00Z", false}, {"Z", false}, {"86400", false},
 	})
-	if h, ok := ReadHold(params("HOLDFOR=60 HOLDUNTIL=2030-01-01T00:00:00Z")); ok {
+	if h, ok := ReadHold(Params("HOLDFOR=60 HOLDUNTIL=2030-01-01T00:00:00Z")); ok {
 		t.Errorf("both are read as %+v", h)
 	}
-	if _, ok := ReadHold(params("SIZE=1")); ok {
+	if _, ok := ReadHold(Params("SIZE=1")); ok {
 		t.Error("none is read")
 	}
 	moment := time.Date(2030, 1, 1, 1, 0, 0, 5e8, time.FixedZone("", 3600))
@@ -45,7 +45,7 @@ func TestHoldParams(t *testing.T) {
 		{Hold{Until: moment}, "HOLDUNTIL=2030-01-01T00:00:00Z", time.Unix(1893456000, 0)},
 	} {
 		p := tt.h.AddTo(nil)
-		if !slices.Equal(p, params(tt.want)) {
+		if !slices.Equal(p, Params(tt.want)) {
 			t.Errorf("%+v is written as %v, want %s", tt.h, p, tt.want)
 		}
 		if back, ok := ReadHold(p); !ok || !back.Release(time.Unix(1000, 0)).Equal(tt.due) {
@@ -79,7 +79,7 @@ func TestW01W03_HoldCheckMail(t *testing.T) {
 			{HoldLimits{Interval: time.Hour}, "HOLDUNTIL=2000-01-01T00:01:00Z BY=100;R", ""},
 		} {
 			e := FutureRelease(tt.most)
-			got := wire(t, e.CheckMail(t.Context(), &fakeServer{session: willing(true)}, proto.Address{}, params(tt.params)), false)
+			got := Wire(t, e.CheckMail(t.Context(), &Server{With: willing(true)}, proto.Address{}, Params(tt.params)), false)
 			if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%s: %q, want %q", tt.params, got, tt.want)
 			}
@@ -89,7 +89,7 @@ func TestW01W03_HoldCheckMail(t *testing.T) {
 
 // portSession is a ServerConn at a port.
 type portSession struct {
-	fakeServer
+	Server
 	port     int
 	protocol proto.Protocol
 }
@@ -118,8 +118,8 @@ func TestU08_HoldAdvertise(t *testing.T) {
 			{"not able", HoldLimits{Interval: time.Hour}, nil, 587, proto.SMTP, ""},
 			{"no limits", HoldLimits{}, willing(true), 587, proto.SMTP, ""},
 		} {
-			x := &portSession{fakeServer{session: tt.session}, tt.port, tt.protocol}
-			if _, lines := newSet(t, FutureRelease(tt.most)).Offer(x); strings.Join(lines, "|") != tt.want {
+			x := &portSession{Server{With: tt.session}, tt.port, tt.protocol}
+			if _, lines := MakeSet(t, FutureRelease(tt.most)).Offer(x); strings.Join(lines, "|") != tt.want {
 				t.Errorf("%s: offered %q, want %q", tt.name, lines, tt.want)
 			}
 		}
@@ -151,11 +151,11 @@ func TestW02_HoldPrepare(t *testing.T) {
 			{"SIZE", "a@b.example", "HOLDFOR=1", "does not offer FUTURERELEASE"},
 			{offer, "", "", ""},
 		} {
-			s := newSet(t, FutureRelease(HoldLimits{}), DeliverBy())
-			c := ehlo(tt.offer, "DELIVERBY")
-			e := &Envelope{Mail: params(tt.params)}
+			s := MakeSet(t, FutureRelease(HoldLimits{}), DeliverBy())
+			c := Caps(tt.offer, "DELIVERBY")
+			e := &Envelope{Mail: Params(tt.params)}
 			if tt.from != "" {
-				e.From = address(t, tt.from)
+				e.From = Address(t, tt.from)
 			}
 			err := s.Prepare(s.Offered(c), c, e)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
@@ -178,7 +178,7 @@ func FuzzHoldParam(f *testing.F) {
 		if key != "HOLDFOR" {
 			key = "HOLDUNTIL"
 		}
-		h, ok := ReadHold(one(key, s))
+		h, ok := ReadHold(One(key, s))
 		if ok != (checkHold(key)(s) == nil) {
 			t.Fatalf("%s=%q is read: %v, and checked otherwise", key, s, ok)
 		}

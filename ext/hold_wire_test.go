@@ -32,7 +32,7 @@ func TestStrict(t *testing.T) {
 		{"W08 not lowered", from + " MT-PRIORITY=2", "250 2.1.0 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := say(t, &strict{able{highest: 9}}, ehlo, tt.line); !strings.HasPrefix(got, tt.want) {
+			if got := say(t, &strict{able{highest: 9}}, Caps, tt.line); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})

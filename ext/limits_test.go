@@ -21,10 +21,10 @@ func TestV10_LimitsAdvertise(t *testing.T) {
 		{nil, "LIMITS RCPTMAX=100"},
 		{rationed{}, "LIMITS RCPTMAX=100"},
 		{rationed{&Quota{}}, "LIMITS RCPTMAX=100"},
-		{outer{rationed{&Quota{MailMax: 5, RcptDomainMax: 1}}}, "LIMITS RCPTMAX=100 MAILMAX=5 RCPTDOMAINMAX=1"},
+		{Wrap(rationed{&Quota{MailMax: 5, RcptDomainMax: 1}}), "LIMITS RCPTMAX=100 MAILMAX=5 RCPTDOMAINMAX=1"},
 		{rationed{&Quota{MailMax: 1 << 30}}, "LIMITS RCPTMAX=100 MAILMAX=999999"}, // six digits (RFC 9422 section 4)
 	} {
-		if _, lines := newSet(t, Limits()).Offer(&fakeServer{session: tt.session}); !slices.Equal(lines, []string{tt.want}) {
+		if _, lines := MakeSet(t, Limits()).Offer(&Server{With: tt.session}); !slices.Equal(lines, []string{tt.want}) {
 			t.Errorf("offered %q, want %q", lines, tt.want)
 		}
 	}
@@ -32,9 +32,9 @@ func TestV10_LimitsAdvertise(t *testing.T) {
 
 func TestV10_LimitsEnforced(t *testing.T) {
 	e := Limits()
-	x := &fakeServer{session: rationed{&Quota{MailMax: 2, RcptDomainMax: 2}}}
+	x := &Server{With: rationed{&Quota{MailMax: 2, RcptDomainMax: 2}}}
 	for i, want := range []string{"", "", "421 4.7.0 ", "421 4.7.0 "} {
-		if got := wire(t, e.CheckMail(t.Context(), x, proto.Address{}, nil), false); want == "" && got != "" || !strings.HasPrefix(got, want) {
+		if got := Wire(t, e.CheckMail(t.Context(), x, proto.Address{}, nil), false); want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("MAIL %d: %q, want %q", i, got, want)
 		}
 	}
@@ -46,15 +46,15 @@ func TestV10_LimitsEnforced(t *testing.T) {
 		{"c@xn--mnchen-3ya.example", ""},
 		{"z@b.example", ""},
 	} {
-		if got := wire(t, e.CheckRcpt(t.Context(), x, address(t, tt.to), nil), false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+		if got := Wire(t, e.CheckRcpt(t.Context(), x, Address(t, tt.to), nil), false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.to, got, tt.want)
 		}
 	}
 	for _, session := range []any{nil, rationed{}, rationed{&Quota{}}} {
-		x := &fakeServer{session: session}
+		x := &Server{With: session}
 		for i := range 10 {
 			err := e.CheckMail(t.Context(), x, proto.Address{}, nil)
-			if err2 := e.CheckRcpt(t.Context(), x, address(t, "a@"+strings.Repeat("b", i+1)), nil); err != nil || err2 != nil {
+			if err2 := e.CheckRcpt(t.Context(), x, Address(t, "a@"+strings.Repeat("b", i+1)), nil); err != nil || err2 != nil {
 				t.Fatalf("without a limit: %v, %v", err, err2)
 			}
 		}
@@ -85,7 +85,7 @@ func TestV07_ReadLimits(t *testing.T) {
 		"LIMITS":                                     {ServerLimits{}, false},
 		"SIZE":                                       {ServerLimits{}, false},
 	} {
-		if l, ok := ReadLimits(ehlo(line)); l != want.l || ok != want.ok {
+		if l, ok := ReadLimits(Caps(line)); l != want.l || ok != want.ok {
 			t.Errorf("%s: %+v, %v, want %+v, %v", line, l, ok, want.l, want.ok)
 		}
 	}
@@ -96,7 +96,7 @@ func FuzzLimits(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		l, ok := ReadLimits(ehlo("LIMITS " + s))
+		l, ok := ReadLimits(Caps("LIMITS " + s))
 		for _, n := range []int{l.MailMax, l.RcptMax, l.RcptDomainMax} {
 			if n < 0 || n > 999999 || n > 0 && !ok {
 				t.Fatalf("%q is read as %+v, %v", s, l, ok)

@@ -18,9 +18,9 @@ func (r ranked) PriorityPolicy() string    { return r.policy }
 func (r ranked) HighestPriority() Priority { return r.highest }
 
 func TestW09_Priority(t *testing.T) {
-	s := newSet(t, MTPriority())
+	s := MakeSet(t, MTPriority())
 	for n := -9; n <= 9; n++ {
-		p := Priority(n).AddTo(params("SIZE=1"))
+		p := Priority(n).AddTo(Params("SIZE=1"))
 		if got, ok := ReadPriority(p); !ok || got != Priority(n) || len(p) != 2 {
 			t.Errorf("%d is written as %v and read as %d", n, p, got)
 		}
@@ -30,10 +30,10 @@ func TestW09_Priority(t *testing.T) {
 	}
 	for _, text := range []string{"10", "-10", "+3", "03", "-0", "00", "", "-", "--1", "1.5", "a", " 1", "١", "2147483649"} {
 		// W08: with the status code of RFC 6710 section 4.1
-		if got := wire(t, s.CheckMail(1, one("MT-PRIORITY", text)), false); !strings.HasPrefix(got, "501 5.5.2 ") {
+		if got := Wire(t, s.CheckMail(1, One("MT-PRIORITY", text)), false); !strings.HasPrefix(got, "501 5.5.2 ") {
 			t.Errorf("%q: %q", text, got)
 		}
-		if n, ok := ReadPriority(one("MT-PRIORITY", text)); ok || n != 0 {
+		if n, ok := ReadPriority(One("MT-PRIORITY", text)); ok || n != 0 {
 			t.Errorf("%q is read as %d", text, n)
 		}
 	}
@@ -58,13 +58,13 @@ func TestW08_PriorityOfStrangers(t *testing.T) {
 		{-5, "MT-PRIORITY=1", "550 5.7.1 "},
 		{9, "MT-PRIORITY=9", ""},
 	} {
-		x := &fakeServer{session: outer{ranked{highest: tt.highest}}}
-		got := wire(t, MTPriority().CheckMail(t.Context(), x, proto.Address{}, params(tt.params)), false)
+		x := &Server{With: Wrap(ranked{highest: tt.highest})}
+		got := Wire(t, MTPriority().CheckMail(t.Context(), x, proto.Address{}, Params(tt.params)), false)
 		if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s for one trusted with %d: %q, want %q", tt.params, tt.highest, got, tt.want)
 		}
 	}
-	if got := served(t, Priority(-3).Reply(), nil, false); got != "250 2.3.6 -3 is the priority that the message has got" {
+	if got := Served(t, Priority(-3).Reply(), nil, false); got != "250 2.3.6 -3 is the priority that the message has got" {
 		t.Errorf("a change is told as %q", got)
 	}
 }
@@ -75,7 +75,7 @@ func TestPriorityAdvertise(t *testing.T) {
 		strings.Repeat("x", 20): "MT-PRIORITY " + strings.Repeat("x", 20),
 		strings.Repeat("x", 21): "MT-PRIORITY", "a b": "MT-PRIORITY", "a\r\nb": "MT-PRIORITY",
 	} {
-		_, lines := newSet(t, MTPriority()).Offer(&fakeServer{session: ranked{policy: policy}})
+		_, lines := MakeSet(t, MTPriority()).Offer(&Server{With: ranked{policy: policy}})
 		if !slices.Equal(lines, []string{want}) {
 			t.Errorf("the policy %q is offered as %q", policy, lines)
 		}
@@ -87,7 +87,7 @@ func FuzzPriorityParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		n, ok := ReadPriority(one("MT-PRIORITY", s))
+		n, ok := ReadPriority(One("MT-PRIORITY", s))
 		if ok != (checkPriority(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}

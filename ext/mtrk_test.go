@@ -33,7 +33,7 @@ func TestTracking(t *testing.T) {
 		{Tracking{sum[:], 8 * 24 * time.Hour, true}, text + ":691200"},
 	} {
 		p := tt.t.AddTo(nil)
-		if !slices.Equal(p, one("MTRK", tt.want)) {
+		if !slices.Equal(p, One("MTRK", tt.want)) {
 			t.Errorf("written as %v, want %s", p, tt.want)
 		}
 		if got, ok := ReadTracking(p); !ok || !slices.Equal(got.Certifier, sum[:]) || got.Timeout != tt.t.Timeout || got.HasTimeout != tt.t.HasTimeout {
@@ -56,7 +56,7 @@ func TestTracking(t *testing.T) {
 
 func TestMTRKNeedsENVID(t *testing.T) {
 	const mtrk = "MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ"
-	s := newSet(t, DSN(), MTRK())
+	s := MakeSet(t, DSN(), MTRK())
 	for text, ok := range map[string]bool{
 		mtrk:                        false,
 		mtrk + " ENVID=12345":       false,
@@ -67,12 +67,12 @@ func TestMTRKNeedsENVID(t *testing.T) {
 		"ENVID=12345":               true,
 		"":                          true,
 	} {
-		got := wire(t, MTRK().CheckMail(t.Context(), &fakeServer{}, proto.Address{}, params(text)), false)
+		got := Wire(t, MTRK().CheckMail(t.Context(), &Server{}, proto.Address{}, Params(text)), false)
 		if ok != (got == "") || !ok && !strings.HasPrefix(got, "501 5.5.4 MTRK needs") {
 			t.Errorf("%s: %q", text, got)
 		}
-		c := ehlo("DSN", "MTRK")
-		if err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(text)}); ok != (err == nil) {
+		c := Caps("DSN", "MTRK")
+		if err := s.Prepare(s.Offered(c), c, &Envelope{Mail: Params(text)}); ok != (err == nil) {
 			t.Errorf("a client with %s: %v", text, err)
 		}
 	}
@@ -80,11 +80,11 @@ func TestMTRKNeedsENVID(t *testing.T) {
 		t.Error("MTRK does without DSN")
 	}
 	for session, want := range map[tracker]string{true: "DSN MTRK", false: "DSN"} {
-		if _, lines := s.Offer(&fakeServer{session: session}); strings.Join(lines, " ") != want {
+		if _, lines := s.Offer(&Server{With: session}); strings.Join(lines, " ") != want {
 			t.Errorf("offered %q, want %s", lines, want)
 		}
 	}
-	if o := s.Offered(ehlo("MTRK")); o != 0 {
+	if o := s.Offered(Caps("MTRK")); o != 0 {
 		t.Error("MTRK is taken for offered by a server without DSN")
 	}
 }
@@ -94,7 +94,7 @@ func FuzzMTRKParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		v, ok := ReadTracking(one("MTRK", s))
+		v, ok := ReadTracking(One("MTRK", s))
 		if ok != (checkTracking(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}

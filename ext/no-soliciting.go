@@ -63,9 +63,9 @@ func NoSoliciting(classes ...string) Extension {
 			return nil
 		},
 	}
-	if _, ok := parseSolicitation(unwanted.String()); len(classes) > 0 && !ok || len(unwanted.String()) > maxOffer-len("NO-SOLICITING ") {
+	if _, ok := parseSolicitation(unwanted.String()); len(classes) > 0 && !ok || len(unwanted.String()) > grammar.MaxOffer-len("NO-SOLICITING ") {
 		e.Invalid = fmt.Errorf("smtp: NoSoliciting cannot tell clients of %q: use names such as com.example:ADV, of no more "+
-			"than %d octets together (RFC 3865 section 2.2)", classes, maxOffer-len("NO-SOLICITING "))
+			"than %d octets together (RFC 3865 section 2.2)", classes, grammar.MaxOffer-len("NO-SOLICITING "))
 	}
 	return e
 }

@@ -23,7 +23,7 @@ func (g grumpy) Unwanted(_ context.Context, to proto.Address) ([]string, error) 
 
 // solicited is a session in a transaction.
 type solicited struct {
-	fakeServer
+	Server
 	mail proto.Params
 }
 
@@ -37,13 +37,13 @@ func TestSolicitation(t *testing.T) {
 		{"1a", false}, {":a", false}, {"a,", false}, {",a", false}, {"a,,b", false}, {"a b", false}, {"é", false}, {"a;b", false},
 	})
 	s := Solicitation{"net.example:ADV", "org.example:ADV:ADLT"}
-	if p := s.AddTo(nil); !slices.Equal(p, params("SOLICIT=net.example:ADV,org.example:ADV:ADLT")) {
+	if p := s.AddTo(nil); !slices.Equal(p, Params("SOLICIT=net.example:ADV,org.example:ADV:ADLT")) {
 		t.Errorf("written as %v", p)
 	}
 	if got, ok := ReadSolicitation(s.AddTo(nil)); !ok || !slices.Equal(got, s) {
 		t.Errorf("read as %v", got)
 	}
-	if p := (Solicitation{}).AddTo(params("SIZE=1")); len(p) != 1 {
+	if p := (Solicitation{}).AddTo(Params("SIZE=1")); len(p) != 1 {
 		t.Errorf("none is written as %v", p)
 	}
 	if _, ok := ReadSolicitation(nil); ok {
@@ -53,10 +53,10 @@ func TestSolicitation(t *testing.T) {
 
 func TestNoSolicitingServer(t *testing.T) {
 	e := NoSoliciting("net.example:ADV", "com.example:X")
-	if _, lines := newSet(t, e).Offer(&fakeServer{}); !slices.Equal(lines, []string{"NO-SOLICITING net.example:ADV,com.example:X"}) {
+	if _, lines := MakeSet(t, e).Offer(&Server{}); !slices.Equal(lines, []string{"NO-SOLICITING net.example:ADV,com.example:X"}) {
 		t.Errorf("offered %q", lines)
 	}
-	if _, lines := newSet(t, NoSoliciting()).Offer(&fakeServer{}); !slices.Equal(lines, []string{"NO-SOLICITING"}) {
+	if _, lines := MakeSet(t, NoSoliciting()).Offer(&Server{}); !slices.Equal(lines, []string{"NO-SOLICITING"}) {
 		t.Errorf("without classes: offered %q", lines)
 	}
 	for text, want := range map[string]string{
@@ -64,11 +64,11 @@ func TestNoSolicitingServer(t *testing.T) {
 		"SOLICIT=org.example:ADV":               "",
 		"SOLICIT=org.example:Y,NET.example:adv": "550 5.7.1 SOLICIT=NET.example:adv ", // RFC 3865 section 2.4
 	} {
-		if got := wire(t, e.CheckMail(t.Context(), &fakeServer{}, proto.Address{}, params(text)), false); want == "" && got != "" || !strings.HasPrefix(got, want) {
+		if got := Wire(t, e.CheckMail(t.Context(), &Server{}, proto.Address{}, Params(text)), false); want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("MAIL with %q: %q, want %q", text, got, want)
 		}
 	}
-	session := outer{grumpy{"old": {"org.example:ADV:ADLT"}}}
+	session := Wrap(grumpy{"old": {"org.example:ADV:ADLT"}})
 	for _, tt := range []struct {
 		session  any
 		mail, to string
@@ -80,8 +80,8 @@ func TestNoSolicitingServer(t *testing.T) {
 		{session, "", "old@b.example", ""},
 		{nil, "SOLICIT=org.example:ADV:ADLT", "old@b.example", ""},
 	} {
-		x := &solicited{fakeServer{session: tt.session}, params(tt.mail)}
-		if got := wire(t, e.CheckRcpt(t.Context(), x, address(t, tt.to), nil), false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+		x := &solicited{Server{With: tt.session}, Params(tt.mail)}
+		if got := Wire(t, e.CheckRcpt(t.Context(), x, Address(t, tt.to), nil), false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("RCPT %s after %q: %q, want %q", tt.to, tt.mail, got, tt.want)
 		}
 	}
@@ -93,7 +93,7 @@ func TestNoSolicitingServer(t *testing.T) {
 }
 
 func TestNoSolicitingClient(t *testing.T) {
-	s := newSet(t, NoSoliciting())
+	s := MakeSet(t, NoSoliciting())
 	for _, tt := range []struct {
 		offer, mail string
 		refused     bool
@@ -104,8 +104,8 @@ func TestNoSolicitingClient(t *testing.T) {
 		{"NO-SOLICITING net.example:ADV", "", false},
 		{"SIZE", "SOLICIT=a.example:B", true},
 	} {
-		c := ehlo(tt.offer)
-		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(tt.mail)})
+		c := Caps(tt.offer)
+		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: Params(tt.mail)})
 		if _, ok := grammar.AsType[*UnsupportedError](err); ok != tt.refused || ok != (err != nil) {
 			t.Errorf("%q to one that offers %q: %v", tt.mail, tt.offer, err)
 		}
@@ -117,7 +117,7 @@ func FuzzSolicitParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		v, ok := ReadSolicitation(one("SOLICIT", s))
+		v, ok := ReadSolicitation(One("SOLICIT", s))
 		if ok != (checkSolicitation(s) == nil) || ok && (v.String() != s || len(s) > 1000 || !grammar.Printable(s)) {
 			t.Fatalf("%q is read as %q, %v", s, v, ok)
 		}

@@ -8,15 +8,15 @@ import (
 )
 
 func TestObsolete(t *testing.T) {
-	s := newSet(t, Obsolete(), Help())
+	s := MakeSet(t, Obsolete(), Help())
 	for _, name := range []string{"SEND", "SOML", "SAML", "TURN", "VERB", "ONEX"} {
 		v := s.Table().Lookup(name)
 		if v == nil {
 			t.Fatalf("%s is not known", name)
 		}
-		x := &fakeServer{verb: v, args: "x"}
+		x := &Server{Row: v, Line: "x"}
 		r, err := Obsolete().Serve(t.Context(), x)
-		if got := served(t, r, err, false); !strings.HasPrefix(got, "502 5.5.1 "+name) {
+		if got := Served(t, r, err, false); !strings.HasPrefix(got, "502 5.5.1 "+name) {
 			t.Errorf("%s: %q", name, got)
 		}
 		for st := proto.Hello; st <= proto.Broken; st <<= 1 {
@@ -25,14 +25,14 @@ func TestObsolete(t *testing.T) {
 			}
 		}
 	}
-	if o, lines := s.Offer(&fakeServer{}); len(lines) != 1 || o != 0b10 {
+	if o, lines := s.Offer(&Server{}); len(lines) != 1 || o != 0b10 {
 		t.Errorf("offered %q, %b", lines, o)
 	}
-	x := &fakeServer{table: s.Table()}
-	if got := x.serve(t, Help(), ""); strings.Contains(got, "TURN") || !strings.Contains(got, "HELP") || !strings.Contains(got, "DATA") {
+	x := &Server{Commands: s.Table()}
+	if got := x.Serve(t, Help(), ""); strings.Contains(got, "TURN") || !strings.Contains(got, "HELP") || !strings.Contains(got, "DATA") {
 		t.Errorf("HELP lists %q", got)
 	}
-	if got := x.serve(t, Help(), "turn"); !strings.HasPrefix(got, "504 ") {
+	if got := x.Serve(t, Help(), "turn"); !strings.HasPrefix(got, "504 ") {
 		t.Errorf("HELP TURN: %q", got)
 	}
 }

@@ -217,7 +217,7 @@ func TestR06R08_Relay(t *testing.T) {
 // TestV10_Limits uses up what a server states, which is not a command less.
 func TestV10_Limits(t *testing.T) {
 	session := func() *able { return &able{quota: ext.Quota{MailMax: 2, RcptDomainMax: 1}} }
-	if got := say(t, session(), ehlo); !strings.Contains(got, "LIMITS RCPTMAX=3 MAILMAX=2 RCPTDOMAINMAX=1\r\n") {
+	if got := say(t, session(), Caps); !strings.Contains(got, "LIMITS RCPTMAX=3 MAILMAX=2 RCPTDOMAINMAX=1\r\n") {
 		t.Errorf("offered %q", got)
 	}
 	for _, tt := range []struct {
@@ -231,12 +231,12 @@ func TestV10_Limits(t *testing.T) {
 		{[]string{from, to, "RSET", from, "RCPT TO:<e@f.example>"}, "452 4.5.3 "}, // it is for the session
 		{[]string{from, to, to, to, to}, "452 4.5.3 "},
 	} {
-		if got := say(t, session(), append([]string{ehlo}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
+		if got := say(t, session(), append([]string{Caps}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
 		}
 	}
 	// V11: EHLO tells what holds now
-	if got := sayTo(t, dialIn(), session(), ehlo, "ETRN limit.example", ehlo); !strings.Contains(got, "MAILMAX=7 ") {
+	if got := sayTo(t, dialIn(), session(), Caps, "ETRN limit.example", Caps); !strings.Contains(got, "MAILMAX=7 ") {
 		t.Errorf("after a change: %q", got)
 	}
 }

@@ -118,7 +118,7 @@ func talk(t *testing.T, srv *server.Server, lines ...string) string {
 }
 
 const (
-	ehlo  = "EHLO client.example"
+	Caps  = "EHLO client.example"
 	from  = "MAIL FROM:<a@b.example>"
 	to    = "RCPT TO:<c@d.example>"
 	mtrk  = "MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ"
@@ -185,7 +185,7 @@ func TestParamReplies(t *testing.T) {
 		{"31 ONEX", []string{"ONEX"}, "502 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := say(t, &able{}, append([]string{ehlo}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
+			if got := say(t, &able{}, append([]string{Caps}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
 			}
 		})
@@ -201,10 +201,10 @@ func TestW12_ETRNReplies(t *testing.T) {
 		lines []string
 		want  string
 	}{
-		{"at once", []string{ehlo, "ETRN @example.org"}, "253 2.0.0 OK, 14 pending messages for node @example.org started\r\n"},
+		{"at once", []string{Caps, "ETRN @example.org"}, "253 2.0.0 OK, 14 pending messages for node @example.org started\r\n"},
 		{"before EHLO", []string{"ETRN example.org"}, "503 "},
-		{"in a transaction", []string{ehlo, from, "ETRN example.org"}, "503 5.5.1 "},
-		{"after RCPT", []string{ehlo, from, to, "ETRN example.org"}, "503 5.5.1 "},
+		{"in a transaction", []string{Caps, from, "ETRN example.org"}, "503 5.5.1 "},
+		{"after RCPT", []string{Caps, from, to, "ETRN example.org"}, "503 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := sayTo(t, dialIn(), &able{}, tt.lines...); !strings.HasPrefix(got, tt.want) {
@@ -226,7 +226,7 @@ func TestB04_Offered(t *testing.T) {
 			"NO-SOLICITING net.example:ADV|MTRK|SUBMITTER|CONPERM|CONNEG", "250 "},
 		{&keeper{}, "LIMITS RCPTMAX=3|NO-SOLICITING net.example:ADV", "555 5.5.4 "},
 	} {
-		reply := say(t, tt.session, ehlo)
+		reply := say(t, tt.session, Caps)
 		var lines []string
 		_, reply, _ = strings.Cut(reply, "VRFY\r\n")
 		for line := range strings.Lines(reply) {
@@ -243,12 +243,12 @@ func TestB04_Offered(t *testing.T) {
 			t.Errorf("%T: offered %s, want %s", tt.session, got, tt.want)
 		}
 		for _, param := range []string{"RET=FULL", "ENVID=1", "MT-PRIORITY=0", "BY=60;R", "HOLDFOR=60", mtrk + " ENVID=1@b", "SUBMITTER=alice@b", "CONPERM"} {
-			if got := say(t, tt.session, ehlo, from+" "+param); !strings.HasPrefix(got, tt.code) {
+			if got := say(t, tt.session, Caps, from+" "+param); !strings.HasPrefix(got, tt.code) {
 				t.Errorf("%T: MAIL with %s: %q, want %s", tt.session, param, got, tt.code)
 			}
 		}
 		for _, param := range []string{"NOTIFY=NEVER", "ORCPT=rfc822;a", since} {
-			if got := say(t, tt.session, ehlo, from, to+" "+param); !strings.HasPrefix(got, tt.code) {
+			if got := say(t, tt.session, Caps, from, to+" "+param); !strings.HasPrefix(got, tt.code) {
 				t.Errorf("%T: RCPT with %s: %q, want %s", tt.session, param, got, tt.code)
 			}
 		}
@@ -261,11 +261,11 @@ func TestR03_SameReply(t *testing.T) {
 		{from, from + " RET=HDRS ENVID=QQ314159"},
 		{"MAIL FROM:<>", "MAIL FROM:<> RET=FULL"},
 	} {
-		if a, b := say(t, &able{}, ehlo, tt[0]), say(t, &able{}, ehlo, tt[1]); a != b {
+		if a, b := say(t, &able{}, Caps, tt[0]), say(t, &able{}, Caps, tt[1]); a != b {
 			t.Errorf("%q to %s, %q to %s", a, tt[0], b, tt[1])
 		}
 	}
-	if a, b := say(t, &able{}, ehlo, from, to), say(t, &able{}, ehlo, from, to+" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@Example.com"); a != b {
+	if a, b := say(t, &able{}, Caps, from, to), say(t, &able{}, Caps, from, to+" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@Example.com"); a != b {
 		t.Errorf("%q to %s, %q with parameters", a, to, b)
 	}
 }
@@ -286,8 +286,8 @@ func TestR04_Lines(t *testing.T) {
 		limit int
 		want  string
 	}{
-		{[]string{ehlo, from}, 512 + mail, "250 2.1.0 "},
-		{[]string{ehlo, from, full}, 512 + rcpt, "250 2.1.5 "},
+		{[]string{Caps, from}, 512 + mail, "250 2.1.0 "},
+		{[]string{Caps, from, full}, 512 + rcpt, "250 2.1.5 "},
 	} {
 		last := len(tt.lines) - 1
 		line := tt.lines[last]

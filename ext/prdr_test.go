@@ -15,19 +15,19 @@ type apart struct{}
 func (apart) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 
 // lmtpServer is a fakeServer that speaks LMTP.
-type lmtpServer struct{ *fakeServer }
+type lmtpServer struct{ *Server }
 
 func (lmtpServer) Protocol() proto.Protocol { return proto.LMTP }
 
 func TestPrdrOffer(t *testing.T) {
-	set := newSet(t, PRDR())
+	set := MakeSet(t, PRDR())
 	for _, tt := range []struct {
 		x    ServerConn
 		want string
 	}{
-		{&fakeServer{session: apart{}}, "PRDR"},
-		{&fakeServer{}, ""},
-		{lmtpServer{&fakeServer{session: apart{}}}, ""},
+		{&Server{With: apart{}}, "PRDR"},
+		{&Server{}, ""},
+		{lmtpServer{&Server{With: apart{}}}, ""},
 	} {
 		if _, lines := set.Offer(tt.x); strings.Join(lines, "|") != tt.want {
 			t.Errorf("offered %q, want %q", lines, tt.want)
@@ -36,7 +36,7 @@ func TestPrdrOffer(t *testing.T) {
 }
 
 func TestPrdrParam(t *testing.T) {
-	set := newSet(t, PRDR(), SMTPUTF8(), EightBitMIME())
+	set := MakeSet(t, PRDR(), SMTPUTF8(), EightBitMIME())
 	mail := set.Table().Lookup("MAIL")
 	for args, want := range map[string]bool{
 		"FROM:<a@b.example> PRDR":                 true,
@@ -55,19 +55,19 @@ func TestPrdrParam(t *testing.T) {
 			t.Errorf("%s splits: %t, want %t", args, got, want)
 		}
 	}
-	if newSet(t, Size()).Table().Lookup("MAIL").Split != nil {
+	if MakeSet(t, Size()).Table().Lookup("MAIL").Split != nil {
 		t.Error("without the extension MAIL can ask for an outcome for each recipient")
 	}
 }
 
 func TestPrdrPrepare(t *testing.T) {
-	set := newSet(t, PRDR())
-	a := address(t, "a@b.example")
+	set := MakeSet(t, PRDR())
+	a := Address(t, "a@b.example")
 	for n, want := range map[int]bool{1: false, 2: true} {
 		for _, offered := range []bool{true, false} {
-			caps := ehlo("PRDR")
+			caps := Caps("PRDR")
 			if !offered {
-				caps = ehlo("SIZE")
+				caps = Caps("SIZE")
 			}
 			e := &Envelope{From: a, To: make([]proto.Recipient, n), Size: -1}
 			for i := range e.To {

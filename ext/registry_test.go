@@ -331,9 +331,9 @@ func inTLS(t *testing.T, list []ext.Extension) *talker {
 	t.Helper()
 	theirs, ours := ownTLS(t)
 	p := newTalker(t, listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, MaxErrors: -1}))
-	p.say(ehlo, "250")
+	p.say(Caps, "250")
 	p.say("STARTTLS", "220 ")
 	p.nc = tls.Client(p.nc, ours)
-	p.say(ehlo, "250")
+	p.say(Caps, "250")
 	return p
 }

@@ -20,28 +20,28 @@ func TestV01_RequireTLSAdvertise(t *testing.T) {
 		tls     *tls.ConnectionState
 		want    string
 	}{
-		{outer{sealed(true)}, &tls.ConnectionState{}, "REQUIRETLS"},
+		{Wrap(sealed(true)), &tls.ConnectionState{}, "REQUIRETLS"},
 		{sealed(true), nil, ""},
 		{sealed(false), &tls.ConnectionState{}, ""},
 		{nil, &tls.ConnectionState{}, ""},
 	} {
-		if _, lines := newSet(t, RequireTLS()).Offer(&fakeServer{session: tt.session, tls: tt.tls}); strings.Join(lines, " ") != tt.want {
+		if _, lines := MakeSet(t, RequireTLS()).Offer(&Server{With: tt.session, ConnState: tt.tls}); strings.Join(lines, " ") != tt.want {
 			t.Errorf("%+v: offered %q, want %q", tt, lines, tt.want)
 		}
 	}
 }
 
 func TestV02_RequireTLSFlag(t *testing.T) {
-	s := newSet(t, RequireTLS())
+	s := MakeSet(t, RequireTLS())
 	for text, code := range map[string]int{"REQUIRETLS": 0, "requiretls": 0, "REQUIRETLS=1": 501, "REQUIRETLS=": 501} {
-		if e := s.CheckMail(1, params(text)); code == 0 && e != nil || code != 0 && (e == nil || e.Code != code) {
+		if e := s.CheckMail(1, Params(text)); code == 0 && e != nil || code != 0 && (e == nil || e.Code != code) {
 			t.Errorf("%s: %v, want %d", text, e, code)
 		}
 	}
-	if e := s.CheckMail(0, params("REQUIRETLS")); e == nil || e.Code != 555 {
+	if e := s.CheckMail(0, Params("REQUIRETLS")); e == nil || e.Code != 555 {
 		t.Errorf("not on offer, as in a session in clear: %v, want 555", e)
 	}
-	if p := AddRequireTLS(params("SIZE=1")); !slices.Equal(p, params("SIZE=1 REQUIRETLS")) || !ReadRequireTLS(p) || ReadRequireTLS(nil) {
+	if p := AddRequireTLS(Params("SIZE=1")); !slices.Equal(p, Params("SIZE=1 REQUIRETLS")) || !ReadRequireTLS(p) || ReadRequireTLS(nil) {
 		t.Errorf("written as %v", p)
 	}
 }
@@ -49,7 +49,7 @@ func TestV02_RequireTLSFlag(t *testing.T) {
 // TestV04_RequireTLSPrepare removes the conditions one by one (RFC 8689 section 4.2.1). Attack 163 is to take the keyword
 // from the reply.
 func TestV04_RequireTLSPrepare(t *testing.T) {
-	s := newSet(t, RequireTLS())
+	s := MakeSet(t, RequireTLS())
 	for _, tt := range []struct {
 		offer    string
 		verified bool
@@ -62,8 +62,8 @@ func TestV04_RequireTLSPrepare(t *testing.T) {
 		{"REQUIRETLS", false, "", false},
 		{"SIZE", false, "", false},
 	} {
-		c := ehlo(tt.offer)
-		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(tt.mail), Verified: tt.verified})
+		c := Caps(tt.offer)
+		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: Params(tt.mail), Verified: tt.verified})
 		e, ok := grammar.AsType[*UnsupportedError](err)
 		if ok != tt.refused || ok != (err != nil) || ok && e.Keyword != "REQUIRETLS" {
 			t.Errorf("%+v: %v", tt, err)

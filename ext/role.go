@@ -9,6 +9,18 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
+// A Role says what an extension has to do with message submission (RFC 6409). It matters to servers alone: which
+// extensions a server of either kind must not offer is known before it has a client; see [Set.CheckServer].
+type Role uint8
+
+// The roles.
+const (
+	AnyServer       Role = iota // it is for submission and for relay
+	MakesSubmission             // it makes a server one of submission: a [SubmissionPolicy]
+	SubmissionOnly              // no other server may offer it, nor this one on port 25
+	NeverSubmission             // a submission server must not offer it
+)
+
 // CheckServer returns why no server can use the set, or nil: an extension in it must not be offered by a server of this kind.
 // A submission server is one with a [SubmissionPolicy]. A client can use any set.
 func (s *Set) CheckServer() error {

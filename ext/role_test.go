@@ -11,8 +11,8 @@ import (
 // a client cannot tell (RFC 4468 section 3.1).
 func TestU08_Port25(t *testing.T) {
 	for _, port := range []int{25, 587} {
-		x := &portSession{fakeServer{session: &imap{}, identity: "harry"}, port, proto.SMTP}
-		_, lines := newSet(t, Submission(SubmissionPolicy{URLs: []string{"imap"}})...).Offer(x)
+		x := &portSession{Server{With: &imap{}, Name: "harry"}, port, proto.SMTP}
+		_, lines := MakeSet(t, Submission(SubmissionPolicy{URLs: []string{"imap"}})...).Offer(x)
 		if slices.Contains(lines, "BURL imap") != (port == 587) {
 			t.Errorf("port %d: offered %q", port, lines)
 		}

@@ -39,7 +39,7 @@ func TestW10_ValidSince(t *testing.T) {
 		{ValidSince{then, true}, "RRVS=2014-04-03T22:01:00Z;C"},
 	} {
 		p := tt.v.AddTo(nil)
-		if !slices.Equal(p, params(tt.want)) {
+		if !slices.Equal(p, Params(tt.want)) {
 			t.Errorf("written as %v, want %s", p, tt.want)
 		}
 		back, ok := ReadValidSince(p)
@@ -70,8 +70,8 @@ func TestW11_CheckOwnership(t *testing.T) {
 		{ErrOwnerChanged, "abuse@b.example", "RRVS=2014-04-03T23:01:00Z", "", 0},
 	} {
 		l := &landlord{err: tt.err}
-		err := RRVS().CheckRcpt(t.Context(), &fakeServer{session: outer{l}}, address(t, tt.to), params(tt.params))
-		if got := wire(t, err, false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) || len(l.asked) != tt.asked {
+		err := RRVS().CheckRcpt(t.Context(), &Server{With: Wrap(l)}, Address(t, tt.to), Params(tt.params))
+		if got := Wire(t, err, false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) || len(l.asked) != tt.asked {
 			t.Errorf("%s %s: %q after asking %q, want %q", tt.to, tt.params, got, l.asked, tt.want)
 		}
 		if tt.asked > 0 && l.asked[0] != tt.to+" 2014-04-03" {
@@ -85,7 +85,7 @@ func FuzzRRVSParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		v, ok := ReadValidSince(one("RRVS", s))
+		v, ok := ReadValidSince(One("RRVS", s))
 		if ok != (checkValidSince(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}

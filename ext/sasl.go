@@ -14,16 +14,6 @@ import (
 	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
-// Credentials returns the SASL mechanisms that a client is to authenticate with, in order of preference. It is called
-// once for each connection, when the server has offered AUTH and the connection is fit for credentials, so that a
-// token can be fetched afresh; an error ends the attempt.
-//
-// Any sasl.Client will do. More methods are used if it has them. Identity() string is the name recorded for the
-// connection, otherwise that of the mechanism. Done() bool is asked when the server reports success: a mechanism that
-// has yet to verify the server, as SCRAM does, returns false and the attempt has failed. Explain(error) error is given
-// the server's refusal, and returns it with what the mechanism knows of the reason.
-type Credentials func(ctx context.Context, d ClientConn) ([]sasl.Client, error)
-
 // Password returns the credentials of a user with a password. A name or a password that is empty, is not UTF-8 or has
 // control characters in it is an error when they are to be used.
 //

@@ -48,10 +48,10 @@ func ends(t *testing.T, version uint16, session any, creds Credentials) *meeting
 	cert, pool := prototest.Certificate(t, "mail.example")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	serverSide, clientSide := tlsStates(t, version, config, &tls.Config{RootCAs: pool})
-	x := &fakeServer{session: session, tls: serverSide, own: clientSide.PeerCertificates[:1]}
-	_, lines := newSet(t, Auth()).Offer(x)
+	x := &Server{With: session, ConnState: serverSide, Own: clientSide.PeerCertificates[:1]}
+	_, lines := MakeSet(t, Auth()).Offer(x)
 	d := safeClient(strings.Join(lines, "\n"), creds)
-	d.tls = clientSide
+	d.ConnState = clientSide
 	return &meeting{d, x, make(chan string), make(chan proto.Reply)}
 }
 
@@ -89,19 +89,19 @@ func TestSCRAMBothEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := ends(t, tt.version, newBoth(), Password("user", "pencil", tt.allowed...))
-			if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.identity != "user" || m.identity != "user" {
-				t.Fatalf("%v; server: %q, client: %q", err, m.x.identity, m.identity)
+			if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" || m.Name != "user" {
+				t.Fatalf("%v; server: %q, client: %q", err, m.x.Name, m.Name)
 			}
-			first, ok := strings.CutPrefix(m.x.args, tt.want)
+			first, ok := strings.CutPrefix(m.x.Line, tt.want)
 			message, err := decode64(first)
 			if !ok || err != nil || !strings.HasPrefix(string(message), tt.flag) {
-				t.Errorf("AUTH %s: %q", m.x.args, message)
+				t.Errorf("AUTH %s: %q", m.x.Line, message)
 			}
 
 			m = ends(t, tt.version, newBoth(), Password("user", "pencil ", tt.allowed...))
 			err = Auth().Negotiate(t.Context(), m)
-			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" || m.x.failures != 1 {
-				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.identity, m.x.failures)
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" || m.x.Failures != 1 {
+				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.Name, m.x.Failures)
 			}
 		})
 	}
@@ -110,30 +110,30 @@ func TestSCRAMBothEnds(t *testing.T) {
 // The binding by the certificate is what clients have that know neither of the others.
 func TestSCRAMEndPoint(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), nil)
-	clientSide := &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: m.tls.PeerCertificates}
+	clientSide := &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: m.ConnState.PeerCertificates}
 	kind, data := clientBinding(clientSide)
-	if want := sha256.Sum256(m.tls.PeerCertificates[0].Raw); kind != "tls-server-end-point" || string(data) != string(want[:]) {
+	if want := sha256.Sum256(m.ConnState.PeerCertificates[0].Raw); kind != "tls-server-end-point" || string(data) != string(want[:]) {
 		t.Fatalf("%s %x, want %x", kind, data, want)
 	}
-	m.fakeClient.tls = clientSide
-	m.policy.Credentials = Password("user", "pencil", "SCRAM-SHA-256-PLUS")
-	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.identity != "user" {
-		t.Errorf("%v; server: %q", err, m.x.identity)
+	m.Client_.ConnState = clientSide
+	m.Options.Credentials = Password("user", "pencil", "SCRAM-SHA-256-PLUS")
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
+		t.Errorf("%v; server: %q", err, m.x.Name)
 	}
 	for name, own := range map[string][]*x509.Certificate{
 		"none is known":     nil,
-		"another was shown": ends(t, tls.VersionTLS13, newBoth(), nil).x.own,
-		"it has no hash":    {{Raw: m.x.own[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
+		"another was shown": ends(t, tls.VersionTLS13, newBoth(), nil).x.Own,
+		"it has no hash":    {{Raw: m.x.Own[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
 	} {
-		m.x.own, m.x.identity, m.identity = own, "", ""
-		if err := Auth().Negotiate(t.Context(), m); err == nil || m.x.identity != "" {
-			t.Errorf("%s: %v; server: %q", name, err, m.x.identity)
+		m.x.Own, m.x.Name, m.Name = own, "", ""
+		if err := Auth().Negotiate(t.Context(), m); err == nil || m.x.Name != "" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.Name)
 		}
 	}
-	m.identity = ""
-	m.x.own = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.own, clientSide.PeerCertificates...)
-	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.identity != "user" {
-		t.Errorf("one of several: %v; server: %q", err, m.x.identity)
+	m.Name = ""
+	m.x.Own = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.Own, clientSide.PeerCertificates...)
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
+		t.Errorf("one of several: %v; server: %q", err, m.x.Name)
 	}
 }
 
@@ -158,18 +158,18 @@ func TestEndPointHash(t *testing.T) {
 func TestSCRAMManInTheMiddle(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		m := ends(t, version, newBoth(), Password("user", "pencil"))
-		m.tls = ends(t, version, newBoth(), nil).tls
+		m.ConnState = ends(t, version, newBoth(), nil).ConnState
 		err := Auth().Negotiate(t.Context(), m)
-		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" {
-			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.identity)
+		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" {
+			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.Name)
 		}
 	}
 	clientSide := &tls.ConnectionState{}
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
-	clientSide.PeerCertificates = ends(t, tls.VersionTLS13, newBoth(), nil).tls.PeerCertificates
-	m.tls = clientSide
-	if err := Auth().Negotiate(t.Context(), m); err == nil || !strings.HasPrefix(m.x.args, "SCRAM-SHA-256-PLUS ") || m.x.identity != "" {
-		t.Errorf("end point: %v; AUTH %s", err, m.x.args)
+	clientSide.PeerCertificates = ends(t, tls.VersionTLS13, newBoth(), nil).ConnState.PeerCertificates
+	m.ConnState = clientSide
+	if err := Auth().Negotiate(t.Context(), m); err == nil || !strings.HasPrefix(m.x.Line, "SCRAM-SHA-256-PLUS ") || m.x.Name != "" {
+		t.Errorf("end point: %v; AUTH %s", err, m.x.Line)
 	}
 }
 
@@ -177,22 +177,22 @@ func TestSCRAMManInTheMiddle(t *testing.T) {
 // them away, or refuses them in the server's place.
 func TestSCRAMDowngrade(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
-	m.caps = ehlo("AUTH SCRAM-SHA-256 PLAIN")
+	m.Offer = Caps("AUTH SCRAM-SHA-256 PLAIN")
 	err := Auth().Negotiate(t.Context(), m)
-	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" {
-		t.Errorf("%v; server: %q", err, m.x.identity)
+	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" {
+		t.Errorf("%v; server: %q", err, m.x.Name)
 	}
-	if first, _ := decode64(strings.TrimPrefix(m.x.args, "SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
-		t.Errorf("AUTH %s: %q", m.x.args, first)
+	if first, _ := decode64(strings.TrimPrefix(m.x.Line, "SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("AUTH %s: %q", m.x.Line, first)
 	}
 
 	d := safeClient("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256", Password("user", "pencil"), say(504, ""), say(535, ""))
-	d.tls = m.tls
-	if err := Auth().Negotiate(t.Context(), d); err == nil || len(d.sent) != 2 {
-		t.Fatalf("%v, sent %q", err, d.sent)
+	d.ConnState = m.ConnState
+	if err := Auth().Negotiate(t.Context(), d); err == nil || len(d.Sent) != 2 {
+		t.Fatalf("%v, sent %q", err, d.Sent)
 	}
-	if first, _ := decode64(strings.TrimPrefix(d.sent[1], "AUTH SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
-		t.Errorf("%s: %q", d.sent[1], first)
+	if first, _ := decode64(strings.TrimPrefix(d.Sent[1], "AUTH SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("%s: %q", d.Sent[1], first)
 	}
 
 	// A server that cannot bind, or whose session does not want to, believes the client.
@@ -202,11 +202,11 @@ func TestSCRAMDowngrade(t *testing.T) {
 	}{newBoth(), filter{"SCRAM-SHA-256"}}} {
 		m = ends(t, tls.VersionTLS13, session, Password("user", "pencil"))
 		if name == "" {
-			m.x.tls = &tls.ConnectionState{}
+			m.x.ConnState = &tls.ConnectionState{}
 		}
-		m.caps = ehlo("AUTH SCRAM-SHA-256")
-		if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.identity != "user" {
-			t.Errorf("%s: %v; server: %q", name, err, m.x.identity)
+		m.Offer = Caps("AUTH SCRAM-SHA-256")
+		if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.Name)
 		}
 	}
 }
@@ -226,8 +226,8 @@ func TestSCRAMBindingRefused(t *testing.T) {
 		{"binding of another version", "SCRAM-SHA-256-PLUS " + b64("p=tls-unique,,n=user,r=x")},
 		{"empty binding", "SCRAM-SHA-256-PLUS " + b64("p=,,n=user,r=x")},
 	} {
-		x := &fakeServer{session: newBoth(), tls: m.x.tls, own: m.x.own}
-		if got := x.serve(t, Auth(), tt.args); !strings.HasPrefix(got, "535 ") {
+		x := &Server{With: newBoth(), ConnState: m.x.ConnState, Own: m.x.Own}
+		if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, "535 ") {
 			t.Errorf("%s: %q", tt.name, got)
 		}
 	}

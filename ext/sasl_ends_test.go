@@ -176,9 +176,14 @@ func deliverOver(t *testing.T, near, far net.Conn, srv *server.Server, config *t
 func TestLongChallenge(t *testing.T) {
 	scope := strings.Repeat("s", 9000)
 	near, far := net.Pipe()
-	srv := newServer(t, &wordy{scope: scope}, &server.Options{
+	srv, err := server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return &wordy{scope: scope}, nil
+	}), &server.Options{
 		Hostname: "mail.example", AllowInsecureAuth: true, Logger: slog.New(slog.DiscardHandler),
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -186,7 +191,7 @@ func TestLongChallenge(t *testing.T) {
 	}()
 	defer func() { <-ended }()
 	source := func(context.Context) (string, error) { return "vF9d", nil }
-	_, err := client.NewClient(t.Context(), near, "mail.example", &client.Options{
+	_, err = client.NewClient(t.Context(), near, "mail.example", &client.Options{
 		TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Credentials: ext.Token("alice", source),
 	})
 	if e, ok := grammar.AsType[*ext.TokenError](err); !ok || e.Scope != scope {
@@ -196,7 +201,7 @@ func TestLongChallenge(t *testing.T) {
 
 // wordy is a session that has much to say of a token.
 type wordy struct {
-	keeper
+	server.Session
 	scope string
 }
 

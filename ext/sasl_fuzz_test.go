@@ -68,20 +68,20 @@ func (f *fuzzed) Authenticate(_ context.Context, user, password string) error {
 
 // serveFuzzed has the mechanism served to a client that sends these lines, and checks what holds for any: the session
 // has been asked about nothing with a control character in it, and the client got a reply.
-func serveFuzzed(t *testing.T, f *fuzzed, mechanism string, messages ...string) (reply string, x *fakeServer) {
+func serveFuzzed(t *testing.T, f *fuzzed, mechanism string, messages ...string) (reply string, x *Server) {
 	var lines []string
 	for _, m := range messages {
 		lines = append(lines, b64(m))
 	}
-	x = &fakeServer{session: f, tls: chain("x"), lines: lines}
-	reply = x.serve(t, Auth(), mechanism)
+	x = &Server{With: f, ConnState: chain("x"), Lines: lines}
+	reply = x.Serve(t, Auth(), mechanism)
 	for _, s := range f.asked {
 		if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Fatalf("the session was asked about %q", s)
 		}
 	}
-	if (x.identity != "") != strings.HasPrefix(reply, "235 ") || len(reply) < 4 {
-		t.Fatalf("%q as %q", reply, x.identity)
+	if (x.Name != "") != strings.HasPrefix(reply, "235 ") || len(reply) < 4 {
+		t.Fatalf("%q as %q", reply, x.Name)
 	}
 	return reply, x
 }
@@ -105,7 +105,7 @@ func FuzzSCRAMServer(f *testing.F) {
 		if strings.HasPrefix(reply, "235 ") {
 			t.Fatalf("%q and %q have got in", first, final)
 		}
-		if len(x.sent) < 2 {
+		if len(x.Sent) < 2 {
 			return
 		}
 		// The name has been taken from the message, whose parts are still those that will be signed.
@@ -113,8 +113,8 @@ func FuzzSCRAMServer(f *testing.F) {
 		if err != nil || m.header+m.bare != first || strings.Count(m.header, ",") != 2 {
 			t.Fatalf("%q: %+v, %v", first, m, err)
 		}
-		if !strings.HasPrefix(m.bare, "n="+quoteName(m.user)+",r="+m.nonce) || !strings.HasPrefix(x.sent[1].Text, b64("r=" + m.nonce)[:4]) {
-			t.Fatalf("%q: %+v, %v", first, m, x.sent[1])
+		if !strings.HasPrefix(m.bare, "n="+quoteName(m.user)+",r="+m.nonce) || !strings.HasPrefix(x.Sent[1].Text, b64("r=" + m.nonce)[:4]) {
+			t.Fatalf("%q: %+v, %v", first, m, x.Sent[1])
 		}
 	})
 }
@@ -243,8 +243,8 @@ func FuzzTokenServer(f *testing.F) {
 				if !strings.Contains(message, user) || !strings.Contains(message, " "+token+"\x01") || strings.Contains(token, " ") {
 					t.Fatalf("%s %q: %q", mechanism, message, session.asked)
 				}
-			} else if len(x.sent) != 2 || len(session.asked) > 0 {
-				t.Fatalf("%s %q: %v, asked %q", mechanism, message, x.sent, session.asked)
+			} else if len(x.Sent) != 2 || len(session.asked) > 0 {
+				t.Fatalf("%s %q: %v, asked %q", mechanism, message, x.Sent, session.asked)
 			}
 		}
 	})
@@ -278,8 +278,8 @@ func FuzzExternalServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, authzid string) {
 		session := &fuzzed{}
 		reply, x := serveFuzzed(t, session, "EXTERNAL", authzid)
-		if want := map[bool]string{true: "user", false: authzid}[authzid == ""]; strings.HasPrefix(reply, "235 ") && x.identity != want {
-			t.Fatalf("%q: authenticated as %q", authzid, x.identity)
+		if want := map[bool]string{true: "user", false: authzid}[authzid == ""]; strings.HasPrefix(reply, "235 ") && x.Name != want {
+			t.Fatalf("%q: authenticated as %q", authzid, x.Name)
 		}
 	})
 }
@@ -305,8 +305,8 @@ func FuzzLoginServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, user, password string) {
 		session := &fuzzed{}
 		reply, x := serveFuzzed(t, session, "LOGIN", user, password)
-		if strings.HasPrefix(reply, "235 ") != (isSecret(user) && isSecret(password)) || x.identity != "" && x.identity != user {
-			t.Fatalf("%q, %q: %q as %q", user, password, reply, x.identity)
+		if strings.HasPrefix(reply, "235 ") != (isSecret(user) && isSecret(password)) || x.Name != "" && x.Name != user {
+			t.Fatalf("%q, %q: %q as %q", user, password, reply, x.Name)
 		}
 	})
 }
@@ -325,11 +325,11 @@ func FuzzExchangeClient(f *testing.F) {
 		code = 200 + max(code, -code)%400
 		d := safeClient("AUTH "+name, Password("user", "pencil"), say(334, first), say(334, second), say(code, ""))
 		err := Auth().Negotiate(t.Context(), d)
-		if err == nil && (code != 235 || d.identity != "user" || strings.HasPrefix(name, "SCRAM")) {
+		if err == nil && (code != 235 || d.Name != "user" || strings.HasPrefix(name, "SCRAM")) {
 			t.Fatalf("%s: %q, %q and %d pass for success", name, first, second, code)
 		}
-		if len(d.sent) > 4 || err != nil && strings.Contains(err.Error(), "pencil") {
-			t.Fatalf("%s: sent %q, %v", name, d.sent, err)
+		if len(d.Sent) > 4 || err != nil && strings.Contains(err.Error(), "pencil") {
+			t.Fatalf("%s: sent %q, %v", name, d.Sent, err)
 		}
 	})
 }

@@ -83,14 +83,14 @@ func TestTokenServe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &tokens{}
 			x := safeServer(s, tt.lines...)
-			if got := x.serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) {
+			if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 			if asked := strings.Join(s.asked, " "); asked != tt.asked {
 				t.Errorf("the session was asked %q, want %q", asked, tt.asked)
 			}
 			var sent strings.Builder
-			for _, r := range x.sent {
+			for _, r := range x.Sent {
 				b, err := decode64(r.Text)
 				if r.Code != 334 || err != nil {
 					t.Errorf("sent %v", r)
@@ -100,8 +100,8 @@ func TestTokenServe(t *testing.T) {
 			if sent.String() != tt.sent {
 				t.Errorf("challenges %q, want %q", sent.String(), tt.sent)
 			}
-			if (x.identity == "user@example.com") != strings.HasPrefix(tt.want, "235") || x.failures != tt.count {
-				t.Errorf("authenticated as %q, %d failures", x.identity, x.failures)
+			if (x.Name == "user@example.com") != strings.HasPrefix(tt.want, "235") || x.Failures != tt.count {
+				t.Errorf("authenticated as %q, %d failures", x.Name, x.Failures)
 			}
 		})
 	}
@@ -155,10 +155,10 @@ func TestTokenConnect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient(tt.offer, tt.creds, tt.replies...)
 			err := Auth().Negotiate(t.Context(), d)
-			if sent := strings.Join(d.sent, "|"); sent != tt.sent {
+			if sent := strings.Join(d.Sent, "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
-			if (err == nil) != (tt.wantErr == "") || err != nil && (!strings.Contains(err.Error(), tt.wantErr) || d.identity != "") {
+			if (err == nil) != (tt.wantErr == "") || err != nil && (!strings.Contains(err.Error(), tt.wantErr) || d.Name != "") {
 				t.Errorf("%v, want %q", err, tt.wantErr)
 			}
 			e, ok := grammar.AsType[*TokenError](err)
@@ -194,13 +194,13 @@ func TestP31_TokenPerConnection(t *testing.T) {
 		if err := Auth().Negotiate(t.Context(), d); err != nil || asked != i {
 			t.Fatalf("%v, asked %d times", err, asked)
 		}
-		message, _ := decode64(strings.TrimPrefix(d.sent[1], "AUTH XOAUTH2 "))
+		message, _ := decode64(strings.TrimPrefix(d.Sent[1], "AUTH XOAUTH2 "))
 		if !strings.Contains(string(message), fmt.Sprint("Bearer token", i)) {
 			t.Errorf("%q", message)
 		}
 	}
 	d := safeClient("AUTH XOAUTH2", Token("user", func(context.Context) (string, error) { return "", errDatabase }))
-	if err := Auth().Negotiate(t.Context(), d); !errors.Is(err, errDatabase) || len(d.sent) != 0 {
-		t.Errorf("%v, sent %q", err, d.sent)
+	if err := Auth().Negotiate(t.Context(), d); !errors.Is(err, errDatabase) || len(d.Sent) != 0 {
+		t.Errorf("%v, sent %q", err, d.Sent)
 	}
 }

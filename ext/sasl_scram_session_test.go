@@ -128,15 +128,15 @@ func TestSCRAMNoSecret(t *testing.T) {
 // TestBehindProxy has a proxy speak for a client: neither the proxy's certificate nor its channel is the client's.
 func TestBehindProxy(t *testing.T) {
 	x := safeServer(&behindProxy{})
-	x.tls = &tls.ConnectionState{Version: tls.VersionTLS12, TLSUnique: []byte("unique"), VerifiedChains: [][]*x509.Certificate{{{}}}}
+	x.ConnState = &tls.ConnectionState{Version: tls.VersionTLS12, TLSUnique: []byte("unique"), VerifiedChains: [][]*x509.Certificate{{{}}}}
 	if got := strings.Join(mechanisms(x), " "); got != "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256" {
 		t.Fatalf("without a proxy %s", got)
 	}
-	x.origin = &Origin{Addr: "192.0.2.1"}
+	x.Told = &Origin{Addr: "192.0.2.1"}
 	if got := strings.Join(mechanisms(x), " "); got != "SCRAM-SHA-256" {
 		t.Errorf("with a proxy %s", got)
 	}
-	if got := x.serve(t, Auth(), "EXTERNAL ="); !strings.HasPrefix(got, "504 ") {
+	if got := x.Serve(t, Auth(), "EXTERNAL ="); !strings.HasPrefix(got, "504 ") {
 		t.Errorf("EXTERNAL: %s", got)
 	}
 }

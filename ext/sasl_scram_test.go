@@ -80,7 +80,7 @@ func (v *scramVector) newClient() *scramClient {
 }
 
 func (v *scramVector) newServer(t testing.TB, s any) *scramServer {
-	return &scramServer{login: &login{ctx: t.Context(), x: &fakeServer{session: s}}, hash: v.hash, nonce: v.server}
+	return &scramServer{login: &login{ctx: t.Context(), x: &Server{With: s}}, hash: v.hash, nonce: v.server}
 }
 
 func TestSCRAMVectors(t *testing.T) {
@@ -247,8 +247,8 @@ func TestSCRAMConnect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient("AUTH SCRAM-SHA-256 PLAIN", creds, tt.replies...)
 			err := Auth().Negotiate(t.Context(), d)
-			if err == nil || !strings.Contains(err.Error(), tt.want) || len(d.sent) != tt.lines || d.identity != "" {
-				t.Errorf("%v, sent %q", err, d.sent)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || len(d.Sent) != tt.lines || d.Name != "" {
+				t.Errorf("%v, sent %q", err, d.Sent)
 			}
 		})
 	}
@@ -412,11 +412,11 @@ func TestSCRAMServerSessionFails(t *testing.T) {
 			p := v.session()
 			p.err, p.change = tt.err, tt.change
 			x := safeServer(p)
-			if got := x.serve(t, Auth(), "SCRAM-SHA-1 "+b64(v.messages[0])); !strings.HasPrefix(got, strconv.Itoa(tt.want)) {
+			if got := x.Serve(t, Auth(), "SCRAM-SHA-1 "+b64(v.messages[0])); !strings.HasPrefix(got, strconv.Itoa(tt.want)) {
 				t.Errorf("%q, want %d", got, tt.want)
 			}
-			if len(x.sent) != 0 || x.failures != 0 && tt.want == 454 {
-				t.Errorf("challenges %v, %d failures", x.sent, x.failures)
+			if len(x.Sent) != 0 || x.Failures != 0 && tt.want == 454 {
+				t.Errorf("challenges %v, %d failures", x.Sent, x.Failures)
 			}
 		})
 	}

@@ -100,16 +100,16 @@ func TestP08_CRAMServe(t *testing.T) {
 				t.Fatalf("%v, %v", r, err)
 			}
 			r, _ = m.Line(t.Context(), b64(tt.respond(challenge)))
-			if got := string(proto.AppendReply(nil, r, true, false)); !strings.HasPrefix(got, tt.want) || x.identity != tt.as {
-				t.Errorf("%q as %q, want %q", got, x.identity, tt.want)
+			if got := string(proto.AppendReply(nil, r, true, false)); !strings.HasPrefix(got, tt.want) || x.Name != tt.as {
+				t.Errorf("%q as %q, want %q", got, x.Name, tt.want)
 			}
 		})
 	}
 	x := safeServer(&cleartext{})
-	if got := x.serve(t, Auth(), "CRAM-MD5"); !strings.Contains(got, errHungUp.Error()) {
+	if got := x.Serve(t, Auth(), "CRAM-MD5"); !strings.Contains(got, ErrHungUp.Error()) {
 		t.Error(got)
 	}
-	if got := x.serve(t, Auth(), "CRAM-MD5 "+b64("tim x")); !strings.HasPrefix(got, "501 5.7.0 ") || len(x.sent) != 1 {
+	if got := x.Serve(t, Auth(), "CRAM-MD5 "+b64("tim x")); !strings.HasPrefix(got, "501 5.7.0 ") || len(x.Sent) != 1 {
 		t.Errorf("an initial response: %q", got)
 	}
 }
@@ -199,9 +199,9 @@ func TestExternalServe(t *testing.T) {
 		{"PLAIN for another, LF", deputies{}, chain("alice"), "PLAIN " + b64("bob\n\x00alice\x00secret"), nil, "535 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x := &fakeServer{session: tt.session, tls: tt.tls, lines: tt.lines}
-			if got := x.serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) || x.identity != tt.as {
-				t.Errorf("%q as %q, want %q", got, x.identity, tt.want)
+			x := &Server{With: tt.session, ConnState: tt.tls, Lines: tt.lines}
+			if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) || x.Name != tt.as {
+				t.Errorf("%q as %q, want %q", got, x.Name, tt.want)
 			}
 		})
 	}
@@ -232,7 +232,7 @@ func TestAnonymousServe(t *testing.T) {
 	} {
 		g := &guests{}
 		x := safeServer(g)
-		if got := x.serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) || strings.Join(g.asked, "|") != tt.asked {
+		if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) || strings.Join(g.asked, "|") != tt.asked {
 			t.Errorf("%q, want %q; asked %q", got, tt.want, g.asked)
 		}
 	}
@@ -258,10 +258,10 @@ func TestExternalConnect(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient("AUTH ANONYMOUS EXTERNAL", tt.creds, say(235, ""))
-			d.policy.TLSConfig = tt.config
+			d.Options.TLSConfig = tt.config
 			err := Auth().Negotiate(t.Context(), d)
-			if sent := strings.Join(d.sent, "|"); sent != tt.sent || d.identity != tt.as {
-				t.Errorf("sent %q as %q", sent, d.identity)
+			if sent := strings.Join(d.Sent, "|"); sent != tt.sent || d.Name != tt.as {
+				t.Errorf("sent %q as %q", sent, d.Name)
 			}
 			if (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
 				t.Errorf("%v, want %q", err, tt.wantErr)
@@ -291,26 +291,26 @@ func TestAuthOfferOrder(t *testing.T) {
 	const rest = "SCRAM-SHA-256 SCRAM-SHA-1 OAUTHBEARER XOAUTH2 CRAM-MD5 PLAIN LOGIN ANONYMOUS"
 	for _, tt := range []struct {
 		name string
-		x    fakeServer
+		x    Server
 		want string
 	}{
-		{"P35 TLS with certificate", fakeServer{session: everything, tls: known},
+		{"P35 TLS with certificate", Server{With: everything, ConnState: known},
 			"AUTH EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS " + rest},
-		{"TLS", fakeServer{session: everything, tls: unknown}, "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS " + rest},
-		{"P13 in clear", fakeServer{session: everything}, ""},
-		{"in clear by permission", fakeServer{session: everything, insecure: true}, "AUTH " + rest},
-		{"SHA-256 is the default", fakeServer{session: &pencils{}, insecure: true}, "AUTH SCRAM-SHA-256"},
-		{"filter", fakeServer{session: struct {
+		{"TLS", Server{With: everything, ConnState: unknown}, "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS " + rest},
+		{"P13 in clear", Server{With: everything}, ""},
+		{"in clear by permission", Server{With: everything, Insecure: true}, "AUTH " + rest},
+		{"SHA-256 is the default", Server{With: &pencils{}, Insecure: true}, "AUTH SCRAM-SHA-256"},
+		{"filter", Server{With: struct {
 			all
 			filter
-		}{everything, filter{"plain", "SCRAM-SHA-256", "PLAIN", "no name"}}, tls: unknown}, "AUTH PLAIN SCRAM-SHA-256"},
-		{"filter of everything", fakeServer{session: struct {
+		}{everything, filter{"plain", "SCRAM-SHA-256", "PLAIN", "no name"}}, ConnState: unknown}, "AUTH PLAIN SCRAM-SHA-256"},
+		{"filter of everything", Server{With: struct {
 			all
 			filter
-		}{everything, nil}, tls: unknown}, ""},
+		}{everything, nil}, ConnState: unknown}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, lines := newSet(t, Auth()).Offer(&tt.x)
+			_, lines := MakeSet(t, Auth()).Offer(&tt.x)
 			if got := strings.Join(lines, "|"); got != tt.want {
 				t.Errorf("offered %q, want %q", got, tt.want)
 			}
@@ -320,7 +320,7 @@ func TestAuthOfferOrder(t *testing.T) {
 		both
 		filter
 	}{newBoth(), filter{"SCRAM-SHA-256"}})
-	if got := x.serve(t, Auth(), "PLAIN "+b64("\x00user\x00pencil")); !strings.HasPrefix(got, "504 5.5.4 ") {
+	if got := x.Serve(t, Auth(), "PLAIN "+b64("\x00user\x00pencil")); !strings.HasPrefix(got, "504 5.5.4 ") {
 		t.Errorf("a mechanism that the filter has taken out: %q", got)
 	}
 	x = safeServer(struct {
@@ -328,7 +328,7 @@ func TestAuthOfferOrder(t *testing.T) {
 		filter
 	}{cards{}, filter{"GSSAPI", "EXTERNAL"}})
 	for _, name := range []string{"GSSAPI", "EXTERNAL"} {
-		if got := x.serve(t, Auth(), name+" ="); !strings.HasPrefix(got, "454 ") {
+		if got := x.Serve(t, Auth(), name+" ="); !strings.HasPrefix(got, "454 ") {
 			t.Errorf("%s, which the filter has put in and nobody can serve here: %q", name, got)
 		}
 	}
@@ -354,8 +354,8 @@ func TestP29_PasswordOrder(t *testing.T) {
 		d := safeClient(tt.offer, Password("user", "pencil", tt.allowed...), say(535, ""))
 		err := Auth().Negotiate(t.Context(), d)
 		e, ok := grammar.AsType[*AuthError](err)
-		if !ok || e.Mechanism != tt.want && (len(d.sent) > 0 || !strings.Contains(err.Error(), tt.want)) {
-			t.Errorf("%s, %q: sent %q, %v", tt.offer, tt.allowed, d.sent, err)
+		if !ok || e.Mechanism != tt.want && (len(d.Sent) > 0 || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s, %q: sent %q, %v", tt.offer, tt.allowed, d.Sent, err)
 		}
 	}
 }
@@ -365,7 +365,7 @@ func TestP10P22_AuthPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
 			name  string
-			x     *fakeServer
+			x     *Server
 			args  string
 			after time.Duration
 		}{
@@ -375,14 +375,14 @@ func TestP10P22_AuthPause(t *testing.T) {
 			{"slower than that", safeServer(slow(3 * time.Second)), "PLAIN " + b64("\x00bob\x00secret"), 3 * time.Second},
 			{"malformed", safeServer(slow(0)), "PLAIN " + b64("alice"), time.Second},
 			{"too weak", safeServer(slow(0)), "PLAIN " + b64("\x00weak\x00x"), time.Second},
-			{"too many", &fakeServer{session: slow(0), tls: &tls.ConnectionState{}, failures: 3}, "PLAIN " + b64("alice"), time.Second},
+			{"too many", &Server{With: slow(0), ConnState: &tls.ConnectionState{}, Failures: 3}, "PLAIN " + b64("alice"), time.Second},
 			{"the session's fault", safeServer(slow(0)), "PLAIN " + b64("\x00down\x00x"), 0},
 			{"not base64", safeServer(slow(0)), "PLAIN !", 0},
 			{"cancelled", safeServer(slow(0), "*"), "PLAIN", 0},
 			{"a pause of its own", safeServer(&users{}), "PLAIN " + b64("\x00bob\x00secret"), 0},
 		} {
 			start := time.Now()
-			got := tt.x.serve(t, Auth(), tt.args)
+			got := tt.x.Serve(t, Auth(), tt.args)
 			if after := time.Since(start); after != tt.after {
 				t.Errorf("%s: %q after %v, want %v", tt.name, got, after, tt.after)
 			}
@@ -403,7 +403,7 @@ func TestP10P22_AuthPause(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		x := safeServer(slow(0))
-		x.verb, x.args = &Auth().Verbs[0], "PLAIN "+b64("\x00bob\x00secret")
+		x.Row, x.Line = &Auth().Verbs[0], "PLAIN "+b64("\x00bob\x00secret")
 		start = time.Now()
 		if _, err := Auth().Serve(ctx, x); err == nil || time.Since(start) != 10*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(start))
@@ -427,7 +427,7 @@ func TestP16P32_SubmittedBy(t *testing.T) {
 	} {
 		var a proto.Address
 		if tt.address != "" {
-			a = address(t, tt.address)
+			a = Address(t, tt.address)
 		}
 		p := AddSubmitter(nil, a)
 		if value, _ := p.Get("AUTH"); value != tt.want {

@@ -82,7 +82,7 @@ func TestNewSetDefault(t *testing.T) {
 
 func TestNewSetKeepsItsOwnList(t *testing.T) {
 	list := []Extension{Pipelining(), Help()}
-	s := newSet(t, list...)
+	s := MakeSet(t, list...)
 	list[0] = Extension{Keyword: "XEVIL"}
 	if got := s.Extensions()[0].Keyword; got != "PIPELINING" {
 		t.Errorf("the caller changed the set: %s", got)
@@ -93,14 +93,14 @@ func TestNewSetKeepsItsOwnList(t *testing.T) {
 // BODY=BINARYMIME 16, SMTPUTF8 10, RET 9, ENVID 107, REQUIRETLS 11, MT-PRIORITY 15 and BY 17 for MAIL, NOTIFY 29, ORCPT 507
 // and RRVS 33 for RCPT, each with the space before it.
 func TestGrow(t *testing.T) {
-	s := newSet(t, Default()...)
+	s := MakeSet(t, Default()...)
 	if got, want := s.Table().Lookup("MAIL").Grow, 26+500+16+10+9+107+11+15+17; got != want {
 		t.Errorf("MAIL may grow by %d octets, want %d", got, want)
 	}
 	if got, want := s.Table().Lookup("RCPT").Grow, 29+507+33; got != want {
 		t.Errorf("RCPT may grow by %d octets, want %d", got, want)
 	}
-	without := newSet(t, Size(), Auth())
+	without := MakeSet(t, Size(), Auth())
 	if got := without.Table().Lookup("RCPT").Grow; got != 0 {
 		t.Errorf("RCPT may grow by %d octets without a parameter", got)
 	}
@@ -110,7 +110,7 @@ func TestGrow(t *testing.T) {
 }
 
 func TestOwner(t *testing.T) {
-	s := newSet(t, Default()...)
+	s := MakeSet(t, Default()...)
 	bdat := s.Table().Lookup("BDAT")
 	for _, v := range []*proto.Verb{bdat, bdat.Variant([]byte("0 LAST"))} {
 		e, i := s.Owner(v)
@@ -126,8 +126,8 @@ func TestOwner(t *testing.T) {
 }
 
 func TestOffer(t *testing.T) {
-	s := newSet(t, Default()...)
-	x := &fakeServer{maxSize: 10240}
+	s := MakeSet(t, Default()...)
+	x := &Server{Size: 10240}
 	o, lines := s.Offer(x)
 	want := []string{"PIPELINING", "SIZE 10240", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING", "BINARYMIME",
 		"HELP", "VRFY", "LIMITS RCPTMAX=100"}
@@ -144,7 +144,7 @@ func TestOffer(t *testing.T) {
 
 func TestOfferLine(t *testing.T) {
 	args, ok := "", true
-	s := newSet(t, Extension{Keyword: "XA", Advertise: func(ServerConn) (string, bool) { return args, ok }})
+	s := MakeSet(t, Extension{Keyword: "XA", Advertise: func(ServerConn) (string, bool) { return args, ok }})
 	words := strings.Repeat("WORD ", 200)
 	for _, tt := range []struct {
 		args string
@@ -162,7 +162,7 @@ func TestOfferLine(t *testing.T) {
 		{strings.Repeat("x", 498), true, []string{"XA"}},
 	} {
 		args, ok = tt.args, tt.ok
-		o, lines := s.Offer(&fakeServer{})
+		o, lines := s.Offer(&Server{})
 		if fmt.Sprint(lines) != fmt.Sprint(tt.want) || o.Has(0) != (len(tt.want) > 0) {
 			t.Errorf("%.20q, %v: %q, %b", tt.args, tt.ok, lines, o)
 		}
@@ -171,9 +171,9 @@ func TestOfferLine(t *testing.T) {
 
 // An extension that builds on two others needs both of them.
 func TestOfferRequiresAll(t *testing.T) {
-	s := newSet(t, EightBitMIME(), Chunking(), Extension{Keyword: "XBOTH", Requires: []string{"8BITMIME", "CHUNKING"}})
+	s := MakeSet(t, EightBitMIME(), Chunking(), Extension{Keyword: "XBOTH", Requires: []string{"8BITMIME", "CHUNKING"}})
 	for caps, want := range map[string]bool{"8BITMIME": false, "CHUNKING": false, "8BITMIME CHUNKING": true} {
-		if o := s.Offered(ehlo(append(strings.Fields(caps), "XBOTH")...)); o.Has(2) != want {
+		if o := s.Offered(Caps(append(strings.Fields(caps), "XBOTH")...)); o.Has(2) != want {
 			t.Errorf("with %s: offered %v", caps, o.Has(2))
 		}
 	}
@@ -183,29 +183,20 @@ func TestOfferRequiresAll(t *testing.T) {
 func TestOfferRequires(t *testing.T) {
 	base := Chunking()
 	base.Advertise = func(ServerConn) (string, bool) { return "", false }
-	s := newSet(t, BinaryMIME(), base, Extension{Keyword: "XTOP", Requires: []string{"BINARYMIME"}})
-	if o, lines := s.Offer(&fakeServer{}); o != 0 || len(lines) != 0 {
+	s := MakeSet(t, BinaryMIME(), base, Extension{Keyword: "XTOP", Requires: []string{"BINARYMIME"}})
+	if o, lines := s.Offer(&Server{}); o != 0 || len(lines) != 0 {
 		t.Errorf("offered %q without CHUNKING", lines)
 	}
-	if o := s.Offered(ehlo("BINARYMIME", "XTOP")); o != 0 {
+	if o := s.Offered(Caps("BINARYMIME", "XTOP")); o != 0 {
 		t.Errorf("taken as offered without CHUNKING: %b", o)
 	}
-	if o := s.Offered(ehlo("binarymime", "chunking", "xtop")); o != 0b111 {
+	if o := s.Offered(Caps("binarymime", "chunking", "xtop")); o != 0b111 {
 		t.Errorf("B07: taken as offered: %b", o)
 	}
 }
 
-func params(s string) proto.Params {
-	var p proto.Params
-	for _, f := range strings.Fields(s) {
-		key, value, has := strings.Cut(f, "=")
-		p = append(p, proto.Param{Key: key, Value: value, HasValue: has})
-	}
-	return p
-}
-
 func TestCheckMail(t *testing.T) {
-	s := newSet(t, append(Default(), Extension{
+	s := MakeSet(t, append(Default(), Extension{
 		Keyword: "XOPT",
 		Mail: []Param{
 			{Key: "XOPT", MaxLength: 20, Optional: true, Check: func(v string) error {
@@ -216,8 +207,8 @@ func TestCheckMail(t *testing.T) {
 			}},
 		},
 	})...)
-	all := s.Offered(everything()) | s.Offered(ehlo("XOPT"))
-	noBinary := s.Offered(ehlo("SIZE", "8BITMIME", "CHUNKING"))
+	all := s.Offered(Everything()) | s.Offered(Caps("XOPT"))
+	noBinary := s.Offered(Caps("SIZE", "8BITMIME", "CHUNKING"))
 	for _, tt := range []struct {
 		name, params string
 		offer        Offer
@@ -254,22 +245,22 @@ func TestCheckMail(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := ""
-			if e := s.CheckMail(tt.offer, params(tt.params)); e != nil {
-				got = wire(t, e, false)
+			if e := s.CheckMail(tt.offer, Params(tt.params)); e != nil {
+				got = Wire(t, e, false)
 			}
 			if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%s: %q, want %q", tt.params, got, tt.want)
 			}
 		})
 	}
-	if e := s.CheckRcpt(all, params("SIZE=1")); e == nil || e.Code != 555 {
+	if e := s.CheckRcpt(all, Params("SIZE=1")); e == nil || e.Code != 555 {
 		t.Errorf("SIZE is a parameter of MAIL alone: %v", e)
 	}
 }
 
 func TestUTF8AndBinary(t *testing.T) {
-	s := newSet(t, Default()...)
-	all := s.Offered(everything())
+	s := MakeSet(t, Default()...)
+	all := s.Offered(Everything())
 	for _, tt := range []struct {
 		params       string
 		offer        Offer
@@ -280,10 +271,10 @@ func TestUTF8AndBinary(t *testing.T) {
 		{"SMTPUTF8", 0, false, false},
 		{"BODY=8BITMIME", all, false, false},
 		{"SIZE=1 BODY=binarymime SMTPUTF8", all, true, true},
-		{"BODY=BINARYMIME", s.Offered(ehlo("8BITMIME")), false, false},
+		{"BODY=BINARYMIME", s.Offered(Caps("8BITMIME")), false, false},
 		{"XNO=BINARYMIME", all, false, false},
 	} {
-		p := params(tt.params)
+		p := Params(tt.params)
 		if s.UTF8(tt.offer, p) != tt.utf8 || s.Binary(tt.offer, p) != tt.binary {
 			t.Errorf("%q: UTF8 %v, Binary %v", tt.params, s.UTF8(tt.offer, p), s.Binary(tt.offer, p))
 		}
@@ -291,9 +282,9 @@ func TestUTF8AndBinary(t *testing.T) {
 }
 
 func TestChecksDoNotAllocate(t *testing.T) {
-	s := newSet(t, Default()...)
-	all := s.Offered(everything())
-	p := params("SIZE=1000 BODY=8BITMIME SMTPUTF8")
+	s := MakeSet(t, Default()...)
+	all := s.Offered(Everything())
+	p := Params("SIZE=1000 BODY=8BITMIME SMTPUTF8")
 	bdat := s.Table().Lookup("BDAT")
 	args := []byte("86401 LAST")
 	n := testing.AllocsPerRun(100, func() {
@@ -317,15 +308,11 @@ type inner struct{}
 
 func (inner) CheckSize(context.Context, int64) error { return errors.New("inner") }
 
-type outer struct{ s any }
-
-func (o outer) Unwrap() any { return o.s }
-
 func TestAs(t *testing.T) {
-	if c, ok := As[SizeSession](outer{outer{inner{}}}); !ok || c.CheckSize(t.Context(), 1).Error() != "inner" {
+	if c, ok := As[SizeSession](Wrap(Wrap(inner{}))); !ok || c.CheckSize(t.Context(), 1).Error() != "inner" {
 		t.Error("not found behind two wrappers")
 	}
-	for _, s := range []any{nil, 1, outer{nil}} {
+	for _, s := range []any{nil, 1, Wrap(nil)} {
 		if _, ok := As[SizeSession](s); ok {
 			t.Errorf("found in %v", s)
 		}
@@ -335,11 +322,11 @@ func TestAs(t *testing.T) {
 // An extension without a keyword is there for verbs that cannot succeed, and for nothing else.
 func TestNewSetWithoutKeyword(t *testing.T) {
 	never := proto.Verb{Name: "XOLD", In: proto.Session, OK: proto.Never}
-	s := newSet(t, Size(), Extension{Verbs: []proto.Verb{never}})
-	if o, lines := s.Offer(&fakeServer{}); o != 1 || len(lines) != 1 {
+	s := MakeSet(t, Size(), Extension{Verbs: []proto.Verb{never}})
+	if o, lines := s.Offer(&Server{}); o != 1 || len(lines) != 1 {
 		t.Errorf("offered %b, %q", o, lines)
 	}
-	if o := s.Offered(ehlo("", "XOLD", "SIZE")); o != 1 {
+	if o := s.Offered(Caps("", "XOLD", "SIZE")); o != 1 {
 		t.Errorf("taken as offered: %b", o)
 	}
 	if e, i := s.Owner(s.Table().Lookup("xold")); e == nil || i != 1 {
@@ -365,19 +352,19 @@ func TestNewSetInvalid(t *testing.T) {
 
 // Of two parameters of which one stands in place of the other, only one may be there, and the longer one counts.
 func TestInstead(t *testing.T) {
-	s := newSet(t, Extension{Keyword: "XA", Mail: []Param{
+	s := MakeSet(t, Extension{Keyword: "XA", Mail: []Param{
 		{Key: "XFOR", MaxLength: 18}, {Key: "XUNTIL", MaxLength: 34, ConflictsWith: "XFOR"}, {Key: "XMORE", MaxLength: 10},
 	}})
 	if got := s.Table().Lookup("MAIL").Grow; got != 44 {
 		t.Errorf("the command line grows by %d octets, want 34 and 10", got)
 	}
 	for p, code := range map[string]int{"XFOR=1": 0, "XUNTIL=2 XMORE=1": 0, "XFOR=1 XUNTIL=2": 501, "xuntil=2 xfor=1": 501} {
-		e := s.CheckMail(1, params(p))
+		e := s.CheckMail(1, Params(p))
 		if code == 0 && e != nil || code != 0 && (e == nil || e.Code != code || e.Status != (proto.Status{5, 5, 4})) {
 			t.Errorf("%s: %v, want %d", p, e, code)
 		}
 	}
-	if err := s.Prepare(1, ehlo("XA"), &Envelope{Mail: params("XFOR=1 XUNTIL=2")}); err == nil {
+	if err := s.Prepare(1, Caps("XA"), &Envelope{Mail: Params("XFOR=1 XUNTIL=2")}); err == nil {
 		t.Error("a client would send both")
 	}
 	_, err := NewSet(proto.SMTP, []Extension{{Keyword: "XA", Mail: []Param{{Key: "XUNTIL", MaxLength: 34, ConflictsWith: "XFOR"}}}})
@@ -393,10 +380,10 @@ func TestCheckStatus(t *testing.T) {
 		{5, 5, 2}:  "501 5.5.2 Bad parameter: no",
 		{4, 7, 15}: "501 5.5.4 Bad parameter: no",
 	} {
-		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", MaxLength: 9, Check: func(string) error {
+		s := MakeSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", MaxLength: 9, Check: func(string) error {
 			return &proto.Error{Status: status, Text: "no"}
 		}}}})
-		if got := wire(t, s.CheckMail(1, params("XP=1")), false); got != want {
+		if got := Wire(t, s.CheckMail(1, Params("XP=1")), false); got != want {
 			t.Errorf("%v: %q, want %q", status, got, want)
 		}
 	}
@@ -405,8 +392,8 @@ func TestCheckStatus(t *testing.T) {
 // A Check refuses by its error, whatever text that has.
 func TestCheckWithoutText(t *testing.T) {
 	for _, err := range []error{errors.New(""), errors.New("smtp: "), &proto.Error{Code: 501}} {
-		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", MaxLength: 9, Check: func(string) error { return err }}}})
-		if got := wire(t, s.CheckMail(1, params("XP=1")), false); got != "501 5.5.4 Bad parameter: XP cannot have that value" {
+		s := MakeSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", MaxLength: 9, Check: func(string) error { return err }}}})
+		if got := Wire(t, s.CheckMail(1, Params("XP=1")), false); got != "501 5.5.4 Bad parameter: XP cannot have that value" {
 			t.Errorf("%#v: %q", err, got)
 		}
 	}

@@ -34,13 +34,13 @@ func TestSizeCheckMail(t *testing.T) {
 		{"M04 above int64 without a limit", "SIZE=99999999999999999999", 0, nil, "552 5.3.4 "},
 		{"large without a limit", "SIZE=4294967297", 0, nil, ""},
 		{"above 2^32", "SIZE=4294967297", 1000, nil, "552 5.3.4 "},
-		{"M03 no room", "SIZE=501", 1000, outer{&fullDisk{}}, "452 4.3.1 Disk full"},
-		{"room", "SIZE=500", 1000, outer{&fullDisk{}}, ""},
+		{"M03 no room", "SIZE=501", 1000, Wrap(&fullDisk{}), "452 4.3.1 Disk full"},
+		{"room", "SIZE=500", 1000, Wrap(&fullDisk{}), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x := &fakeServer{maxSize: tt.max, session: tt.session}
-			err := Size().CheckMail(t.Context(), x, proto.Address{}, params(tt.params))
-			if got := wire(t, err, false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+			x := &Server{Size: tt.max, With: tt.session}
+			err := Size().CheckMail(t.Context(), x, proto.Address{}, Params(tt.params))
+			if got := Wire(t, err, false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
@@ -50,7 +50,7 @@ func TestSizeCheckMail(t *testing.T) {
 func TestSizeAdvertise(t *testing.T) {
 	for n, want := range map[int64]string{0: "SIZE", -1: "SIZE", 10240: "SIZE 10240"} {
 		t.Run("M01 "+want, func(t *testing.T) {
-			_, lines := newSet(t, Size()).Offer(&fakeServer{maxSize: n})
+			_, lines := MakeSet(t, Size()).Offer(&Server{Size: n})
 			if len(lines) != 1 || lines[0] != want {
 				t.Errorf("the limit %d is offered as %q", n, lines)
 			}

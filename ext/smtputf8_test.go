@@ -72,12 +72,12 @@ func TestUTF8Server(t *testing.T) {
 		{"S16 66 octets", []string{utf8, "RCPT TO:<" + strings.Repeat("ö", 33) + "@d.example>"}, "501 5.1.3 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := sayTo(t, ext.Default(), &postmaster{}, append([]string{ehlo}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
+			if got := sayTo(t, ext.Default(), &postmaster{}, append([]string{Caps}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
 			}
 		})
 	}
-	offered := strings.Split(sayTo(t, ext.Default(), &postmaster{}, ehlo), "\r\n")
+	offered := strings.Split(sayTo(t, ext.Default(), &postmaster{}, Caps), "\r\n")
 	t.Run("S01 with 8BITMIME", func(t *testing.T) {
 		if !slices.Contains(offered, "250-8BITMIME") || !slices.Contains(offered, "250-SMTPUTF8") {
 			t.Errorf("offered %q", offered)
@@ -93,7 +93,7 @@ func TestUTF8Server(t *testing.T) {
 	})
 	t.Run("S07 both forms of a domain", func(t *testing.T) {
 		p := &postmaster{}
-		sayTo(t, ext.Default(), p, ehlo, "MAIL FROM:<jörg@BÜCHER.example> SMTPUTF8", "RCPT TO:<c@xn--bcher-kva.example>")
+		sayTo(t, ext.Default(), p, Caps, "MAIL FROM:<jörg@BÜCHER.example> SMTPUTF8", "RCPT TO:<c@xn--bcher-kva.example>")
 		want := []string{"jörg BÜCHER.example xn--bcher-kva.example", "c xn--bcher-kva.example xn--bcher-kva.example"}
 		if !slices.Equal(p.seen, want) {
 			t.Errorf("the session sees %q, want %q", p.seen, want)
@@ -190,7 +190,7 @@ func TestS15_TooLate(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	for rcpt, want := range map[string]string{to: "554 5.6.9 ", "RCPT TO:<jörg@d.example>": "554 5.6.7 "} {
 		srv := newServer(t, &gateway{forwarder{next: dial}}, &server.Options{Hostname: "mail.example", Logger: quiet})
-		got := talk(t, srv, ehlo, from+" SMTPUTF8", rcpt, "DATA", "Subject: Grüße\r\n\r\nx\r\n.")
+		got := talk(t, srv, Caps, from+" SMTPUTF8", rcpt, "DATA", "Subject: Grüße\r\n\r\nx\r\n.")
 		if !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %q, want %s", rcpt, got, want)
 		}

@@ -22,20 +22,20 @@ func TestStartTLSServeRefuses(t *testing.T) {
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	for _, tt := range []struct {
 		name string
-		x    fakeServer
+		x    Server
 		args string
 		want string
 	}{
-		{"O01 arguments", fakeServer{tlsConfig: config}, "foo", "501 5.5.4 "},
-		{"O02 active", fakeServer{tlsConfig: config, tls: &tls.ConnectionState{}}, "", "503 5.5.1 "},
-		{"O01 no configuration", fakeServer{}, "", "502 5.5.1 "},
+		{"O01 arguments", Server{Config: config}, "foo", "501 5.5.4 "},
+		{"O02 active", Server{Config: config, ConnState: &tls.ConnectionState{}}, "", "503 5.5.1 "},
+		{"O01 no configuration", Server{}, "", "502 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := tt.x.serve(t, StartTLS(), tt.args); !strings.HasPrefix(got, tt.want) {
+			if got := tt.x.Serve(t, StartTLS(), tt.args); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %s", got, tt.want)
 			}
-			if len(tt.x.sent) != 0 {
-				t.Errorf("sent %v", tt.x.sent)
+			if len(tt.x.Sent) != 0 {
+				t.Errorf("sent %v", tt.x.Sent)
 			}
 		})
 	}
@@ -44,15 +44,15 @@ func TestStartTLSServeRefuses(t *testing.T) {
 func TestStartTLSAdvertise(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		x    *fakeServer
+		x    *Server
 		want bool
 	}{
-		{"in clear", &fakeServer{tlsConfig: &tls.Config{}}, true},
-		{"O20 no configuration", &fakeServer{}, false},
-		{"O02 within TLS", &fakeServer{tlsConfig: &tls.Config{}, tls: &tls.ConnectionState{}}, false},
+		{"in clear", &Server{Config: &tls.Config{}}, true},
+		{"O20 no configuration", &Server{}, false},
+		{"O02 within TLS", &Server{Config: &tls.Config{}, ConnState: &tls.ConnectionState{}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if o, _ := newSet(t, StartTLS()).Offer(tt.x); o.Has(0) != tt.want {
+			if o, _ := MakeSet(t, StartTLS()).Offer(tt.x); o.Has(0) != tt.want {
 				t.Errorf("offered %v", o.Has(0))
 			}
 		})
@@ -60,12 +60,12 @@ func TestStartTLSAdvertise(t *testing.T) {
 }
 
 // startTLS lets a client and a server of the extension meet over a pipe, and returns how it ended for each.
-func startTLS(t *testing.T, server *tls.Config, p Policy) (x *fakeServer, d *fakeClient, serverErr, clientErr error) {
+func startTLS(t *testing.T, server *tls.Config, p Policy) (x *Server, d *Client_, serverErr, clientErr error) {
 	t.Helper()
 	a, b := net.Pipe()
-	x = &fakeServer{tlsConfig: server, conn: a}
-	x.verb = &StartTLS().Verbs[0]
-	d = &fakeClient{policy: p, conn: b, replies: []proto.Reply{{Code: 220}}}
+	x = &Server{Config: server, Conn: a}
+	x.Row = &StartTLS().Verbs[0]
+	d = &Client_{Options: p, Conn: b, Replies: []proto.Reply{{Code: 220}}}
 	done := make(chan error)
 	go func() {
 		_, err := StartTLS().Serve(t.Context(), x)
@@ -108,15 +108,15 @@ func TestStartTLSBothEnds(t *testing.T) {
 			if clientErr != nil || serverErr != nil {
 				t.Fatalf("client: %v, server: %v", clientErr, serverErr)
 			}
-			if len(x.sent) != 1 || x.sent[0].Code != 220 {
-				t.Errorf("sent %v", x.sent)
+			if len(x.Sent) != 1 || x.Sent[0].Code != 220 {
+				t.Errorf("sent %v", x.Sent)
 			}
 			if tt.client.MinVersion != 0 || tt.client.InsecureSkipVerify {
 				t.Error("the caller's configuration was written to")
 			}
 			got := make([]byte, 4)
-			go x.after.Write([]byte("test"))
-			if _, err := io.ReadFull(d.after, got); err != nil || string(got) != "test" {
+			go x.After.Write([]byte("test"))
+			if _, err := io.ReadFull(d.After, got); err != nil || string(got) != "test" {
 				t.Errorf("%q, %v through the connection", got, err)
 			}
 		})
@@ -153,14 +153,14 @@ func TestO04O08_StartTLSInjection(t *testing.T) {
 		var err error
 		var after net.Conn
 		if side == "server" {
-			x := &fakeServer{tlsConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, conn: conn}
-			x.verb = &StartTLS().Verbs[0]
+			x := &Server{Config: &tls.Config{Certificates: []tls.Certificate{cert}}, Conn: conn}
+			x.Row = &StartTLS().Verbs[0]
 			_, err = StartTLS().Serve(t.Context(), x)
-			after = x.after
+			after = x.After
 		} else {
-			d := &fakeClient{policy: Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}, conn: conn,
-				replies: []proto.Reply{{Code: 220}}}
-			err, after = StartTLS().Negotiate(t.Context(), d), d.after
+			d := &Client_{Options: Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}, Conn: conn,
+				Replies: []proto.Reply{{Code: 220}}}
+			err, after = StartTLS().Negotiate(t.Context(), d), d.After
 		}
 		if err == nil || after != nil {
 			t.Errorf("%s: %v, connection %v", side, err, after)
@@ -191,16 +191,16 @@ func TestStartTLSConnect(t *testing.T) {
 		{"opportunistic 250", TLSOpportunistic, nil, 250, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &fakeClient{policy: Policy{TLS: tt.mode, TLSConfig: &tls.Config{}}, tls: tt.tls}
+			d := &Client_{Options: Policy{TLS: tt.mode, TLSConfig: &tls.Config{}}, ConnState: tt.tls}
 			if tt.code != 0 {
-				d.replies = []proto.Reply{{Code: tt.code, Text: "x"}}
+				d.Replies = []proto.Reply{{Code: tt.code, Text: "x"}}
 			}
 			err := StartTLS().Negotiate(t.Context(), d)
-			if (err == nil) != tt.wantOK || d.after != nil {
-				t.Errorf("%v, connection %v", err, d.after)
+			if (err == nil) != tt.wantOK || d.After != nil {
+				t.Errorf("%v, connection %v", err, d.After)
 			}
-			if (len(d.sent) > 0) != (tt.code != 0) {
-				t.Errorf("sent %q", d.sent)
+			if (len(d.Sent) > 0) != (tt.code != 0) {
+				t.Errorf("sent %q", d.Sent)
 			}
 			if err == nil {
 				return
@@ -219,8 +219,8 @@ func TestStartTLSConnect(t *testing.T) {
 }
 
 func TestStartTLSConnectLost(t *testing.T) {
-	d := &fakeClient{policy: Policy{TLS: TLSOpportunistic, TLSConfig: &tls.Config{}}}
-	if err := StartTLS().Negotiate(t.Context(), d); !errors.Is(err, errHungUp) {
+	d := &Client_{Options: Policy{TLS: TLSOpportunistic, TLSConfig: &tls.Config{}}}
+	if err := StartTLS().Negotiate(t.Context(), d); !errors.Is(err, ErrHungUp) {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -228,7 +228,7 @@ func TestStartTLSConnectLost(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	d = &fakeClient{policy: Policy{TLSConfig: &tls.Config{ServerName: "x"}}, conn: a, replies: []proto.Reply{{Code: 220}}}
+	d = &Client_{Options: Policy{TLSConfig: &tls.Config{ServerName: "x"}}, Conn: a, Replies: []proto.Reply{{Code: 220}}}
 	if err := StartTLS().Negotiate(ctx, d); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want it to end with the context", err)
 	}

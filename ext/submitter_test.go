@@ -31,14 +31,14 @@ func TestResponsible(t *testing.T) {
 		{"SUBMITTER=alice@example.net", "550 5.7.1 Submitter not allowed."}, // in these words
 		{"SUBMITTER=error@example.com", "451 4.3.0 later"},
 	} {
-		x := &fakeServer{session: outer{trusting("example.com")}}
-		if got := wire(t, e.CheckMail(t.Context(), x, proto.Address{}, params(tt.mail)), false); got != tt.want {
+		x := &Server{With: Wrap(trusting("example.com"))}
+		if got := Wire(t, e.CheckMail(t.Context(), x, proto.Address{}, Params(tt.mail)), false); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.mail, got, tt.want)
 		}
 	}
-	a := address(t, `"a b+c"@example.com`)
-	p := AddResponsible(params("SIZE=1"), a)
-	if !slices.Equal(p, params(`SIZE=1 SUBMITTER="a+20b+2Bc"@example.com`)) {
+	a := Address(t, `"a b+c"@example.com`)
+	p := AddResponsible(Params("SIZE=1"), a)
+	if !slices.Equal(p, Params(`SIZE=1 SUBMITTER="a+20b+2Bc"@example.com`)) {
 		t.Errorf("written as %v", p)
 	}
 	if got, ok := ReadResponsible(p); !ok || got != a {
@@ -48,7 +48,7 @@ func TestResponsible(t *testing.T) {
 		t.Error("none is read")
 	}
 	for session, want := range map[any]string{trusting("x"): "SUBMITTER", nil: ""} {
-		if _, lines := newSet(t, e).Offer(&fakeServer{session: session}); strings.Join(lines, " ") != want {
+		if _, lines := MakeSet(t, e).Offer(&Server{With: session}); strings.Join(lines, " ") != want {
 			t.Errorf("offered %q", lines)
 		}
 	}
@@ -59,7 +59,7 @@ func FuzzSubmitterParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		a, ok := ReadResponsible(one("SUBMITTER", s))
+		a, ok := ReadResponsible(One("SUBMITTER", s))
 		if ok != (checkResponsible(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}

@@ -20,19 +20,19 @@ func (d *directory) Verify(_ context.Context, query string) (Mailbox, error) {
 	d.asked = query
 	switch query {
 	case "fred", "Fred Smith", "<fred@b.example>":
-		return Mailbox{Name: "Fred Smith", Address: address(d.t, "fred@b.example")}, nil
+		return Mailbox{Name: "Fred Smith", Address: Address(d.t, "fred@b.example")}, nil
 	case "bare":
-		return Mailbox{Address: address(d.t, "bare@b.example")}, nil
+		return Mailbox{Address: Address(d.t, "bare@b.example")}, nil
 	case "quoted":
-		return Mailbox{Name: "<evil@x>\r\n250 a", Address: address(d.t, `"a> b"@b.example`)}, nil
+		return Mailbox{Name: "<evil@x>\r\n250 a", Address: Address(d.t, `"a> b"@b.example`)}, nil
 	case "jörg":
-		return Mailbox{Name: "Jörg", Address: address(d.t, "jörg@b.example")}, nil
+		return Mailbox{Name: "Jörg", Address: Address(d.t, "jörg@b.example")}, nil
 	case "idn":
-		return Mailbox{Name: "Jörg", Address: address(d.t, "j@münchen.example")}, nil
+		return Mailbox{Name: "Jörg", Address: Address(d.t, "j@münchen.example")}, nil
 	case "nowhere":
 		return Mailbox{Name: "N"}, nil
 	case "umgezogen":
-		return Mailbox{Address: address(d.t, "jörg@c.example"), Forward: true}, nil
+		return Mailbox{Address: Address(d.t, "jörg@c.example"), Forward: true}, nil
 	case "shy":
 		return Mailbox{}, fmt.Errorf("who asks? %w", ErrCannotVerify)
 	case "moved":
@@ -91,10 +91,10 @@ func TestVrfyExpn(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &directory{t: t}
-			x := &fakeServer{session: outer{d}}
+			x := &Server{With: Wrap(d)}
 			verb, args, _ := strings.Cut(tt.line, " ")
 			e := map[string]Extension{"VRFY": VRFY(), "EXPN": EXPN()}[verb]
-			got := x.serve(t, e, args)
+			got := x.Serve(t, e, args)
 			if got != tt.want && !(strings.HasSuffix(tt.want, " ") && strings.HasPrefix(got, tt.want)) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
@@ -107,22 +107,22 @@ func TestVrfyExpn(t *testing.T) {
 
 // H02, H03: without a session that verifies, nobody is verified and nothing is refused either.
 func TestVrfyDefault(t *testing.T) {
-	x := &fakeServer{session: 1}
-	if got := x.serve(t, VRFY(), "fred"); !strings.HasPrefix(got, "252 2.") {
+	x := &Server{With: 1}
+	if got := x.Serve(t, VRFY(), "fred"); !strings.HasPrefix(got, "252 2.") {
 		t.Errorf("%q", got)
 	}
-	if got := x.serve(t, EXPN(), "list"); !strings.HasPrefix(got, "502 5.5.1 ") {
+	if got := x.Serve(t, EXPN(), "list"); !strings.HasPrefix(got, "502 5.5.1 ") {
 		t.Errorf("%q", got)
 	}
 }
 
 // H06: EXPN is listed if it is supported, and only then.
 func TestExpnAdvertise(t *testing.T) {
-	s := newSet(t, EXPN())
-	if o, _ := s.Offer(&fakeServer{session: 1}); o.Has(0) {
+	s := MakeSet(t, EXPN())
+	if o, _ := s.Offer(&Server{With: 1}); o.Has(0) {
 		t.Error("offered by a session that does not expand")
 	}
-	if o, _ := s.Offer(&fakeServer{session: outer{&directory{}}}); !o.Has(0) {
+	if o, _ := s.Offer(&Server{With: Wrap(&directory{})}); !o.Has(0) {
 		t.Error("not offered")
 	}
 }
@@ -140,7 +140,7 @@ func (helper) Help(_ context.Context, topic string) (string, error) {
 }
 
 func TestHelp(t *testing.T) {
-	table := newSet(t, Default()...).Table()
+	table := MakeSet(t, Default()...).Table()
 	for _, tt := range []struct {
 		session any
 		topic   string
@@ -154,8 +154,8 @@ func TestHelp(t *testing.T) {
 		{helper{}, "me", "504 5.5.4 Nobody can"},
 		{helper{}, "bug", "not a reply: bug"},
 	} {
-		x := &fakeServer{session: tt.session, table: table}
-		got := x.serve(t, Help(), tt.topic)
+		x := &Server{With: tt.session, Commands: table}
+		got := x.Serve(t, Help(), tt.topic)
 		if !strings.HasPrefix(got, tt.want) {
 			t.Errorf("HELP %s: %q, want %q", tt.topic, got, tt.want)
 		}
@@ -171,7 +171,7 @@ func TestHelp(t *testing.T) {
 
 // B16: these are allowed before EHLO, and none of the others is.
 func TestVerbStates(t *testing.T) {
-	s := newSet(t, Default()...)
+	s := MakeSet(t, Default()...)
 	for name, want := range map[string]proto.State{
 		"HELP": proto.Session, "VRFY": proto.Session, "EXPN": proto.Session,
 		"AUTH": proto.Ready, "STARTTLS": proto.Ready, // rows 45 and 81, P02: 503 in a transaction

@@ -61,16 +61,16 @@ func TestXclientServer(t *testing.T) {
 		{"protocol", "PROTO=LMTP", "501", Origin{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fakeServer{peer: proxy}
-			got := f.serve(t, XCLIENT(proxies...), tt.args)
+			f := &Server{Peer: proxy}
+			got := f.Serve(t, XCLIENT(proxies...), tt.args)
 			if !strings.HasPrefix(got, tt.want) {
 				t.Errorf("the reply is %q, want %s", got, tt.want)
 			}
-			if f.restarted != (tt.want == "220") {
-				t.Fatalf("the session began anew: %t", f.restarted)
+			if f.Restarted != (tt.want == "220") {
+				t.Fatalf("the session began anew: %t", f.Restarted)
 			}
-			if f.restarted && *f.origin != tt.origin {
-				t.Errorf("the origin is %+v, want %+v", *f.origin, tt.origin)
+			if f.Restarted && *f.Told != tt.origin {
+				t.Errorf("the origin is %+v, want %+v", *f.Told, tt.origin)
 			}
 		})
 	}
@@ -92,18 +92,18 @@ func TestW14_XclientTrust(t *testing.T) {
 		"loopback":      {tcp("127.0.0.1:999"), proxies, false},
 		"no list":       {tcp("127.0.0.1:999"), nil, false},
 		"not an IP":     {&net.UnixAddr{Name: "/x", Net: "unix"}, proxies, false},
-		"unknown":       {unknownAddr{}, []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, false},
+		"unknown":       {(&Origin{Addr: Unavailable}).Remote(), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, false},
 		"no address":    {nil, proxies, false},
 		"zero prefixes": {tcp("192.0.2.1:999"), []netip.Prefix{{}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, e := range []Extension{XCLIENT(tt.trusted...), XFORWARD(tt.trusted...)} {
-				f := &fakeServer{peer: tt.peer, session: &recorder{}}
-				_, lines := newSet(t, e).Offer(f)
+				f := &Server{Peer: tt.peer, With: &recorder{}}
+				_, lines := MakeSet(t, e).Offer(f)
 				if offered := len(lines) == 1; offered != tt.want {
 					t.Errorf("%s: offered is %t", e.Keyword, offered)
 				}
-				got := f.serve(t, e, "ADDR=127.0.0.1")
+				got := f.Serve(t, e, "ADDR=127.0.0.1")
 				if refused := strings.HasPrefix(got, "550 5.7.1 "); refused == tt.want {
 					t.Errorf("%s: the reply is %q", e.Keyword, got)
 				}
@@ -114,13 +114,13 @@ func TestW14_XclientTrust(t *testing.T) {
 
 // TestXclientAgain shows what of one XCLIENT holds after another.
 func TestXclientAgain(t *testing.T) {
-	f := &fakeServer{peer: proxy}
-	f.serve(t, XCLIENT(proxies...), "NAME=c.example ADDR=198.51.100.7 PORT=1025 LOGIN=bob HELO=h.example PROTO=SMTP")
-	before := *f.origin
-	kept := f.origin
-	f.serve(t, XCLIENT(proxies...), "PORT=1026 HELO=i.example")
-	if want := (Origin{Name: "c.example", Addr: "198.51.100.7", Port: "1026", Hello: "i.example"}); *f.origin != want {
-		t.Errorf("the origin is %+v, want %+v", *f.origin, want)
+	f := &Server{Peer: proxy}
+	f.Serve(t, XCLIENT(proxies...), "NAME=c.example ADDR=198.51.100.7 PORT=1025 LOGIN=bob HELO=h.example PROTO=SMTP")
+	before := *f.Told
+	kept := f.Told
+	f.Serve(t, XCLIENT(proxies...), "PORT=1026 HELO=i.example")
+	if want := (Origin{Name: "c.example", Addr: "198.51.100.7", Port: "1026", Hello: "i.example"}); *f.Told != want {
+		t.Errorf("the origin is %+v, want %+v", *f.Told, want)
 	}
 	if *kept != before {
 		t.Error("what a session may have kept was changed")
@@ -128,7 +128,7 @@ func TestXclientAgain(t *testing.T) {
 }
 
 func TestXclientVerb(t *testing.T) {
-	v := newSet(t, XCLIENT()).Table().Lookup("XCLIENT")
+	v := MakeSet(t, XCLIENT()).Table().Lookup("XCLIENT")
 	if next, ok := v.After(proto.Ready, 220); !ok || next != proto.Hello {
 		t.Errorf("220 leads to %v, %t", next, ok)
 	}
@@ -188,18 +188,18 @@ func TestXclientClient(t *testing.T) {
 		{"of XFORWARD", all, Origin{Addr: "192.0.2.1", Ident: "x"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &fakeClient{caps: ehlo(tt.offer), replies: []proto.Reply{{Code: 220}, {Code: 220}}}
+			d := &Client_{Offer: Caps(tt.offer), Replies: []proto.Reply{{Code: 220}, {Code: 220}}}
 			err := SendXCLIENT(t.Context(), d, tt.o)
-			if got := strings.Join(d.sent, " | "); got != tt.want || (err == nil) != (tt.want != "") {
+			if got := strings.Join(d.Sent, " | "); got != tt.want || (err == nil) != (tt.want != "") {
 				t.Errorf("sent %q, %v, want %q", got, err, tt.want)
 			}
 		})
 	}
-	d := &fakeClient{caps: ehlo(all), policy: Policy{Credentials: Password("proxy", "secret")}}
-	if err := SendXCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1", Login: "bob"}); err == nil || len(d.sent) > 0 {
-		t.Errorf("with credentials of its own it sent %q, %v", d.sent, err)
+	d := &Client_{Offer: Caps(all), Options: Policy{Credentials: Password("proxy", "secret")}}
+	if err := SendXCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1", Login: "bob"}); err == nil || len(d.Sent) > 0 {
+		t.Errorf("with credentials of its own it sent %q, %v", d.Sent, err)
 	}
-	d = &fakeClient{caps: ehlo(all), replies: []proto.Reply{{Code: 550, Text: "no"}}}
+	d = &Client_{Offer: Caps(all), Replies: []proto.Reply{{Code: 550, Text: "no"}}}
 	if err := SendXCLIENT(t.Context(), d, Origin{Addr: "192.0.2.1"}); err == nil || err.Error() != "smtp: XCLIENT: 550 no" {
 		t.Errorf("refused: %v", err)
 	}

@@ -42,10 +42,10 @@ func TestXforwardServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &recorder{}
-			f := &fakeServer{peer: proxy, session: r}
+			f := &Server{Peer: proxy, With: r}
 			got := ""
 			for _, args := range tt.args {
-				got = f.serve(t, XFORWARD(proxies...), args)
+				got = f.Serve(t, XFORWARD(proxies...), args)
 			}
 			if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the reply is %q, want %q", got, tt.want)
@@ -58,20 +58,20 @@ func TestXforwardServer(t *testing.T) {
 }
 
 func TestXforwardNot(t *testing.T) {
-	set := newSet(t, XFORWARD(proxies...))
-	offers := func(f *fakeServer) bool { _, lines := set.Offer(f); return len(lines) > 0 }
+	set := MakeSet(t, XFORWARD(proxies...))
+	offers := func(f *Server) bool { _, lines := set.Offer(f); return len(lines) > 0 }
 
-	none := &fakeServer{peer: proxy}
-	if got := none.serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "502 5.5.1 ") || offers(none) {
+	none := &Server{Peer: proxy}
+	if got := none.Serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "502 5.5.1 ") || offers(none) {
 		t.Errorf("where origins are not recorded: %q, offered is %t", got, offers(none))
 	}
 	// Whoever speaks for another has no facts to tell.
-	other := &fakeServer{peer: proxy, session: &recorder{}, origin: &Origin{Name: "c.example"}}
-	if got := other.serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "550 5.7.1 ") || offers(other) {
+	other := &Server{Peer: proxy, With: &recorder{}, Told: &Origin{Name: "c.example"}}
+	if got := other.Serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "550 5.7.1 ") || offers(other) {
 		t.Errorf("after XCLIENT: %q, offered is %t", got, offers(other))
 	}
-	refuses := &fakeServer{peer: proxy, session: &recorder{err: proto.Refuse(450, proto.Status{}, "not now")}}
-	if got := refuses.serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "450 ") {
+	refuses := &Server{Peer: proxy, With: &recorder{err: proto.Refuse(450, proto.Status{}, "not now")}}
+	if got := refuses.Serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "450 ") {
 		t.Errorf("the session's refusal is %q", got)
 	}
 }
@@ -95,14 +95,14 @@ func TestXforwardClient(t *testing.T) {
 		{"too long encoded", all, Origin{Hello: strings.Repeat("+", maxAttribute)}, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &fakeClient{caps: ehlo(tt.offer), replies: []proto.Reply{{Code: 250}, {Code: 250}}}
+			d := &Client_{Offer: Caps(tt.offer), Replies: []proto.Reply{{Code: 250}, {Code: 250}}}
 			err := SendXFORWARD(t.Context(), d, tt.o)
-			if got := strings.Join(d.sent, " | "); got != tt.want || (err != nil) != tt.fails {
+			if got := strings.Join(d.Sent, " | "); got != tt.want || (err != nil) != tt.fails {
 				t.Errorf("sent %q, %v, want %q", got, err, tt.want)
 			}
 		})
 	}
-	d := &fakeClient{caps: ehlo(all), replies: []proto.Reply{{Code: 501, Text: "no"}}}
+	d := &Client_{Offer: Caps(all), Replies: []proto.Reply{{Code: 501, Text: "no"}}}
 	err := SendXFORWARD(t.Context(), d, Origin{Name: "n"})
 	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 501 || e.Verb != "XFORWARD" {
 		t.Errorf("refused: %v", err)

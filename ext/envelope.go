@@ -6,6 +6,27 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
+// A Feature is something that a message needs of the way it is sent. Features are bits and can be combined.
+type Feature uint8
+
+// The needs of a message.
+const (
+	EightBit Feature = 1 << iota // the content has octets above 127 (RFC 6152)
+	Binary                       // the content is not lines of text (RFC 3030 section 3)
+	UTF8                         // an address or a header field has UTF-8 in it (RFC 6531 section 3)
+)
+
+// An Envelope is a message as a client is about to send it.
+type Envelope struct {
+	From  proto.Address
+	Mail  proto.Params // parameters of the MAIL command
+	To    []proto.Recipient
+	Size  int64 // of the content as it will be transmitted, without dot-stuffing; -1 if unknown (RFC 1870 section 6)
+	Needs Feature
+	// Verified says that the connection has TLS and that the server's certificate was verified.
+	Verified bool
+}
+
 // Prepare makes e ready to be sent to a server that offers o, with c its reply to EHLO: each extension on offer adds
 // its parameters, or refuses. A [UnsupportedError] says what the server lacks for e, be it a parameter that the caller put
 // there or something that the message needs. Parameters are checked as a server would check them.

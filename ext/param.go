@@ -8,6 +8,35 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
+// A Param describes a parameter of MAIL or RCPT (RFC 5321 section 4.1.2). Two extensions may describe the same Key if
+// both have Values; the parameter then takes the values of both.
+type Param struct {
+	Key string // in upper case
+	// Length is the number of octets the parameter may add to the command line, the space before it included.
+	MaxLength int
+	// Flag says that the parameter takes no value; without it, one is required unless Optional is set.
+	Flag, Optional bool
+	// Instead is the Key of a parameter, described before, that this one can stand in place of. Both together are
+	// answered with 501 5.5.4, and the command line has room for the longer one.
+	ConflictsWith string
+	// Values are the values it can have, in upper case; they are compared without regard to case. Nil means that
+	// Check decides.
+	Values []string
+	// Check returns an error if value is malformed; it is answered with 501 5.5.4 and its text. If it is a *proto.Error
+	// with a Status of class 5, that is used in place of 5.5.4. Nil accepts all. It need not refuse what no parameter can
+	// have for a value, such as "" or "a=b" (RFC 5321 section 4.1.2): a command with that is refused whatever Check says.
+	Check func(value string) error
+	// UTF8 says that the parameter permits UTF-8 in the addresses of the transaction and in replies to it
+	// (RFC 6531 section 3.4).
+	UTF8 bool
+	// Split says that a parameter of MAIL asks for an outcome for each recipient: the server may answer the content with
+	// 353, one reply for each, and one for all.
+	PerRecipient bool
+	// Binary is the value that declares content to be binary: CR and LF are octets like any other, and only chunks
+	// can carry it (RFC 3030 section 3).
+	Binary string
+}
+
 // A rule is a parameter with the extensions that describe it.
 type rule struct {
 	key  string
