@@ -3,52 +3,53 @@ package server
 import (
 	"errors"
 	"io"
-	"strconv"
 	"sync"
 	"time"
 
 	"smtpkit.example/smtp/proto"
 )
 
-// A body is the reader that is given to Session.Data. It pulls content out of the connection as it is read, chunk by
-// chunk if it comes in chunks: when the chunk in hand is used up it answers it, and deals with what the client sends
-// until the next one. So there is neither a pipe nor a goroutine nor a spool, and a session that reads slowly slows
-// the client down. The connection has one body, which is used for message after message.
+// A body is the content of a message, and the reader that Session.Data is given. It pulls content out of the connection as
+// the session reads, chunk by chunk if it comes in chunks: when the chunk in hand is used up, it answers the chunk and
+// deals with what the client sends until the next one. So there is no pipe, no goroutine and no spool, and a session that
+// reads slowly slows the client down. A connection has one body, for message after message.
 type body struct {
-	c    *Conn
-	data []byte // octets that have arrived and not been read
-	err  error  // what Read returns behind them
+	c *Conn
 
-	size    int64         // octets of the content so far
-	refused *proto.Error  // why the content cannot be accepted
-	done    bool          // the end has arrived; guarded by results.mu while the session is at work
-	active  bool          // the session is at work
-	reply   proto.Reply   // what the session said to the message
-	chosen  bool          // reply was chosen by the session
-	drained int64         // octets passed over
-	waited  time.Duration // for octets to arrive
-	wire    int64         // octets that did
+	// What Read returns.
+	data []byte // octets that have arrived
+	err  error  // behind them
 
-	inChunk bool
-	verb    *proto.Verb // of the chunk in hand
-	chunk   int64       // octets in it
-	left    int64       // those of them that have not arrived; of no meaning behind DATA
+	// The content so far.
+	size    int64        // in octets
+	refused *proto.Error // why it cannot be accepted, whatever the session says
+	done    bool         // it has arrived to its end; guarded by recipients.mu while the session is at work
+
+	// The session.
+	active  bool        // it is at work
+	reply   proto.Reply // its answer to the message
+	decided bool        // reply is a refusal that the session has chosen, and goes before refused
+
+	// What the content costs us.
+	drained  int64         // octets that nobody wanted, and that we skipped
+	waited   time.Duration // for octets to arrive
+	received int64         // octets that we waited for
+
+	// Content in chunks.
+	chunk   chunk // the one in hand, or the last one
 	chunks  int
-	fetched bool          // the chunk in hand does not come from the client
-	src     io.ReadCloser // it comes from here
-	room    []byte        // what was read of it
-	pending proto.Event   // a command that ended the content before its end
+	pending proto.Event // a command by which the client gave the message up between chunks
+	fetched []byte      // a buffer for content that does not come from the client
 
-	big   *[contentBuffer]byte // lent to the receiver
-	small []byte               // the buffer it had before
+	buffer loan
 }
 
 var errDataEnded = errors.New("smtp: the message was read after Data had returned")
 
 // begin prepares for another content.
 func (b *body) begin() {
-	*b = body{c: b.c, big: b.big, small: b.small}
-	b.borrow()
+	*b = body{c: b.c, buffer: b.buffer}
+	b.borrowBuffer()
 }
 
 // Read reads content. See Session.Data.
@@ -94,15 +95,15 @@ func (b *body) WriteTo(w io.Writer) (int64, error) {
 
 // more gets more data, or an error.
 func (b *body) more() {
-	if b.verb != nil && !b.inChunk {
-		b.between()
+	switch {
+	case b.isBetweenChunks():
+		b.awaitChunk()
 		return
-	}
-	if b.fetched {
+	case b.chunk.fetched:
 		b.moreFetched()
 		return
 	}
-	switch ev := b.c.next(true); ev.Kind {
+	switch ev := b.c.pump.next(true); ev.Kind {
 	case proto.Body:
 		if b.count(ev.Data) {
 			b.data = ev.Data
@@ -112,23 +113,23 @@ func (b *body) more() {
 	case proto.EndOfBody:
 		b.end()
 	default:
-		b.fail()
+		b.breakOff()
 	}
 }
 
 // count counts octets of content. It reports false if there are too many of them.
 func (b *body) count(p []byte) bool {
 	b.size += int64(len(p))
-	b.left -= int64(len(p))
+	b.chunk.left -= int64(len(p))
 	if limit := b.c.srv.opt.MaxSize; limit > 0 && b.size > limit && b.refused == nil {
 		b.refused = errTooBig
 	}
 	return b.refused == nil
 }
 
-// end takes note of the end of the content, or of a chunk.
+// end deals with the end of the content, or of a chunk.
 func (b *body) end() {
-	if b.verb != nil && !b.verb.Ends() {
+	if !b.isLast() {
 		b.answerChunk()
 		return
 	}
@@ -136,237 +137,70 @@ func (b *body) end() {
 	if b.err = io.EOF; b.refused != nil {
 		b.err = b.refused
 	}
-	// Nothing reads from here on until the session is done.
-	b.c.watch.arm()
+	// Nobody reads from the client from here on, until the session returns.
+	b.c.background.start()
 }
 
-// complete takes note of the end of the content.
+// complete records that the content has arrived to its end.
 func (b *body) complete() {
-	b.c.lmtp.mu.Lock()
-	defer b.c.lmtp.mu.Unlock()
-	if b.refused == nil && !b.c.binary && b.c.rx.BareNewline() {
+	b.c.recipients.mu.Lock()
+	defer b.c.recipients.mu.Unlock()
+	if b.refused == nil && !b.c.transaction.binary && b.c.rx.BareNewline() {
 		b.refused = errBare
 	}
 	b.done = true
 }
 
-// fail makes Read return why the connection is at its end.
-func (b *body) fail() {
+// breakOff makes Read return why the connection is at its end.
+func (b *body) breakOff() {
 	b.err = io.ErrUnexpectedEOF
-	if e := asError(b.c.err); e != nil {
+	if e := asError(b.c.end.err); e != nil {
 		b.err = e
-	} else if b.c.bye != nil {
-		b.err = b.c.bye
+	} else if b.c.end.bye != nil {
+		b.err = b.c.end.bye
 	}
 }
 
-// start begins with a chunk, which comes from src unless that is nil. It reports false if the connection is at its end.
-func (b *body) start(ev proto.Event, src io.ReadCloser) bool {
-	b.verb, b.inChunk = ev.Verb, true
-	b.src, b.fetched = src, src != nil
-	b.chunk = max(ev.Payload, 0)
-	b.left = b.chunk
-	b.chunks++
-	if b.chunks > freeChunks && int64(b.chunks-freeChunks) > b.size/octetsPerChunk {
-		b.c.dismiss(errChunks)
-		b.fail()
-		return false
-	}
-	if limit := b.c.srv.opt.MaxSize; limit > 0 && b.chunk > limit-b.size && b.refused == nil {
-		b.refused = errTooBig
-		b.err = errTooBig
-	}
-	return true
-}
-
-// answerChunk accepts a chunk that is not the last.
-func (b *body) answerChunk() {
-	b.inChunk = false
-	b.c.reply(proto.Reply{Code: 250, Status: proto.Status{2, 0, 0},
-		Text: strconv.FormatInt(b.chunk, 10) + " octets received"})
-}
-
-// between deals with what the client sends, from the end of a chunk to the beginning of the next one.
-func (b *body) between() {
-	c := b.c
-	for b.err == nil && !b.inChunk {
-		ev := c.next(false)
-		switch ev.Kind {
-		case proto.Command:
-			b.midway(ev)
-		case proto.Fatal:
-			c.fatal(ev)
-			b.fail()
-		default:
-			b.fail()
-		}
-	}
-}
-
-// midway deals with a command between chunks. Commands of extensions have to wait, since the session is at work.
-func (b *body) midway(ev proto.Event) {
-	c := b.c
-	c.traceCommand(&ev)
-	e := c.refuse(&ev)
-	if e == nil && isHello(ev.Verb) {
-		_, e = helloName(ev.Args)
-	}
-	owner, i := c.srv.set.Owner(ev.Verb)
-	var src io.ReadCloser
-	if e == nil && c.srv.chunks[ev.Verb.Name] {
-		if e = errNotOffered; c.offer.Has(i) {
-			src, e = c.fetch(ev)
-		}
-	}
-	switch {
-	case e != nil:
-		c.decline(ev, e)
-	case c.srv.chunks[ev.Verb.Name]:
-		b.start(ev, src)
-		return
-	case owner != nil:
-		c.decline(ev, errMidway)
-	case c.tooMuch(&ev):
-	case ev.Verb.Name == "NOOP":
-		c.carryOut(ev)
-	default: // EHLO, RSET, QUIT
-		b.pending, b.err = ev, ErrReset
-		return
-	}
-	if ev.Verb == nil || ev.Verb.Last {
-		c.flush()
-	}
-	if c.rx.State() != proto.Chunks {
-		if b.fail(); e != nil {
-			b.err = e
-		}
-	}
-}
-
-// drain passes over what is left of the content, or of the chunk in hand. It reports false if the connection is at
-// its end: a client that sends so much that nobody wants is given up.
-func (b *body) drain() bool {
-	c := b.c
-	if b.fetched && b.inChunk && !b.done {
-		b.skipFetched()
-		return true
-	}
-	if !b.done && b.tooMuch(max(b.left, 0)) {
-		b.giveUp()
-		return false
-	}
-	for !b.done {
-		switch ev := c.next(true); ev.Kind {
-		case proto.Body:
-			b.count(ev.Data)
-			b.drained += int64(len(ev.Data))
-			if b.tooMuch(max(b.left, 0)) {
-				b.giveUp()
-				return false
-			}
-		case proto.EndOfBody:
-			if b.verb != nil && !b.verb.Ends() {
-				return true
-			}
-			b.complete()
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// tooMuch reports whether the content, with n octets more, is so much that the client is given up.
-func (b *body) tooMuch(n int64) bool {
-	if limit := b.c.srv.opt.MaxSize; limit > 0 {
-		return n > b.c.drainLimit() || b.size-limit+n > b.c.drainLimit()
-	}
-	return n > maxDrain || b.drained+n > maxDrain
-}
-
-// giveUp ends the connection in the middle of content that was refused.
-func (b *body) giveUp() {
-	r := b.reply
-	if r.Code < 400 || b.refused != nil && !b.chosen {
-		r = errTooBig.Reply()
-	}
-	n := 1
-	if b.verb == nil && b.c.srv.opt.Protocol == proto.LMTP {
-		n = b.c.rx.Rcpts()
-	}
-	b.c.abandon(r, n)
-}
-
-// abandon ends the connection with a reply that is not due yet, because the client is not done with what it sends.
-func (c *Conn) abandon(r proto.Reply, n int) {
-	for range n {
-		c.out = proto.AppendReply(c.out, r, c.status, c.utf8)
-		c.traceReply(r)
-	}
-	c.flush()
-	c.linger = true
-	c.end(&proto.Error{Code: r.Code, Status: r.Status, Text: r.Text})
-}
-
-// drainLimit returns how much beyond the largest message is passed over, and how much of what is no message.
-func (c *Conn) drainLimit() int64 {
-	if c.srv.opt.MaxSize > 0 {
-		return max(c.srv.opt.MaxSize, minDrain)
-	}
-	return maxDrain
-}
-
-// swallow passes over the payload of a command that is refused with e. It reports false if the connection is at its
-// end.
-func (c *Conn) swallow(n int64, e *proto.Error) bool {
-	if c.body.drained += n; n > c.drainLimit() || c.body.drained > c.drainLimit() {
-		c.abandon(e.Reply(), 1)
-		return false
-	}
-	for {
-		switch ev := c.next(true); ev.Kind {
-		case proto.Body:
-		case proto.EndOfBody:
-			return true
-		default:
-			return false
-		}
-	}
-}
-
-// slow takes note of n octets for which d was waited, and reports whether that makes the content too slow.
-func (b *body) slow(n int, d time.Duration) bool {
+// isSlow counts n octets for which we waited d, and reports whether the content comes too slowly.
+func (b *body) isSlow(n int, d time.Duration) bool {
 	b.waited += d
-	b.wire += int64(n)
+	b.received += int64(n)
 	o := &b.c.srv.opt
-	return o.MinRate > 0 && b.waited > o.MinRateGrace && float64(b.wire) < float64(o.MinRate)*b.waited.Seconds()
+	return o.MinRate > 0 && b.waited > o.MinRateGrace && float64(b.received) < float64(o.MinRate)*b.waited.Seconds()
+}
+
+// A loan is a large buffer that the engine uses while there is content to read, so that a connection that waits for a
+// command has a small one.
+type loan struct {
+	big   *[contentBuffer]byte // lent to the engine; nil if there is no loan
+	small []byte               // the engine's own
 }
 
 var buffers = sync.Pool{New: func() any { return new([contentBuffer]byte) }}
 
-// borrow lends the receiver a large buffer.
-func (b *body) borrow() {
-	if b.big != nil {
+// borrowBuffer lends the engine a large buffer.
+func (b *body) borrowBuffer() {
+	if b.buffer.big != nil {
 		return
 	}
 	big := buffers.Get().(*[contentBuffer]byte)
-	old := b.c.rx.Lend(big[:])
-	if &old[0] == &big[0] {
+	small := b.c.rx.Lend(big[:])
+	if &small[0] == &big[0] {
 		buffers.Put(big)
 		return
 	}
-	b.big, b.small = big, old
+	b.buffer = loan{big, small}
 }
 
-// giveBack takes the large buffer from the receiver again, if there is not too much in it.
-func (b *body) giveBack() {
-	if b.big == nil {
+// returnBuffer takes the large buffer from the engine again, if what is left in it fits into the small one.
+func (b *body) returnBuffer() {
+	if b.buffer.big == nil {
 		return
 	}
 	b.data = nil
-	if old := b.c.rx.Lend(b.small); &old[0] == &b.small[0] {
+	if small := b.buffer.small; &b.c.rx.Lend(small)[0] == &small[0] {
 		return
 	}
-	buffers.Put(b.big)
-	b.big, b.small = nil, nil
+	buffers.Put(b.buffer.big)
+	b.buffer = loan{}
 }

@@ -1,330 +1,229 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
-// A Conn is a connection to a client, as sessions and extensions see it. Its methods must be called from within a
-// call of the session's methods, or of the extension's, and not from other goroutines.
+// A Conn is a connection to a client. The server makes one for each client that connects, and hands it to the backend, to
+// extensions and to the [Trace].
+//
+// The goroutine of the connection owns it: call its methods only while the server is calling NewSession, a method of the
+// session, an extension or a function of the Trace, and not from other goroutines. What other goroutines need, such as
+// those that report outcomes for [RecipientData], has to be copied beforehand. Addresses, strings and the states of TLS
+// stay valid for ever.
 type Conn struct {
 	srv    *Server
-	ctx    context.Context // of the connection
+	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
-	raw    net.Conn // what was accepted
-	rx     *proto.Receiver
-	out    []byte // replies not written yet
-	watch  watch
 
-	mu      sync.Mutex // guards what follows, for Shutdown
-	idle    bool       // the client is waited for and no transaction is open
-	between bool       // the client is waited for between the commands of a transaction
-	shaking bool       // the handshake of implicit TLS is under way
+	// What the connection consists of. Each part is a type with a file of its own.
+	link       link            // the network connection
+	background backgroundRead  // notices that the client hangs up while a session works
+	rx         *proto.Receiver // the engine: octets in, events out
+	pump       pump            // fills the engine
+	replies    replies         // collects replies and writes them
+	trace      tracer          // tells Options.Trace
+	end        ending          // how the connection came to its end
+	commands   commands        // carries out commands
+	body       body            // the content of a message, as the session reads it
+	recipients recipients      // the outcomes for each recipient of a message
 
-	// The rest belongs to the goroutine of the connection.
-	nc       net.Conn  // raw, or what it was handed over to
-	err      error     // why the connection is at its end; not set if the protocol ended it
-	bye      error     // the 421 that did
-	linger   bool      // the client may still be sending
-	quit     bool      // the client said QUIT
-	deadline time.Time // for the command line that is awaited; zero if none is
-	until    time.Time // the end of the session; zero if there is none
+	// What is known, by how long it lasts. Each is forgotten by replacing it with its zero value.
+	session     userSession // until the session begins anew: greeting, STARTTLS, XCLIENT
+	greeting    greeting    // likewise
+	transaction transaction // until the message is done with, RSET or EHLO
+	budget      budget      // as long as the connection
 
-	session   Session
-	resetter  Resetter
-	each      RecipientData
-	refusal   *proto.Error // why there is no session, after the connection began anew
-	hello     string
-	extended  bool
-	offer     ext.Offer
-	identity  string
-	origin    *ext.Origin // nil unless a proxy tells
-	failed    int         // attempts to authenticate
-	tls       *tls.ConnectionState
-	shown     *tls.Certificate // to the client, in the last handshake that was not abbreviated
-	open      bool             // a MAIL was accepted for which Reset has not been called
-	mail      proto.Params     // of the transaction
-	status    bool             // replies carry enhanced status codes
-	utf8      bool             // the transaction permits UTF-8
-	asked     bool             // the command in hand permits UTF-8 in the reply
-	binary    bool             // the content is declared to be binary
-	lines     lineCache
-	exchange  exchange
-	body      body
-	lmtp      results
-	errors    int // since a message was accepted, as are the next two
-	refused   int
-	junk      int
-	connected bool // Trace.Connect was called
+	// These are guarded by Server.mu.
+	counted bool         // among the connections that Options limits
+	host    netip.Prefix // among the connections of which host
+}
 
-	// These are guarded by the server's mutex.
-	counted bool
-	host    netip.Prefix
+// The ends of a connection.
+//
+//	close421    we send a 421, which answers everything outstanding: a limit, a timeout, a shutdown, a panic
+//	closeWith   we send some other reply, ahead of its time: the client sends what cannot be understood or never ends
+//	disconnect  we send nothing: reading or writing failed, a handshake failed, the connection was given away
+//	forceClose  as disconnect, from another goroutine: Server.Close, or the context of ServeConn
+//
+// They record why in ending; the goroutine of the connection then finds no further event and leaves serve. Besides, the
+// protocol ends a connection by QUIT and by a 421 of the session's. Connections that are over a limit never get that
+// far; see turnAway.
+
+// An ending is how a connection came to its end. It is zero until then.
+type ending struct {
+	err    error // why; nil if the protocol ended it
+	bye    error // the 421 by which the protocol did
+	quit   bool  // the client said QUIT, or an extension was given the connection and is done with it
+	linger bool  // the client may still be sending, and is to get our last reply nevertheless
 }
 
 func newConn(ctx context.Context, s *Server, nc net.Conn) *Conn {
-	c := &Conn{srv: s, raw: nc, nc: nc}
+	c := &Conn{srv: s, rx: proto.NewReceiver(s.set.Table(), proto.Limits{})}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.rx = proto.NewReceiver(s.set.Table(), proto.Limits{})
-	c.watch.init(c)
-	c.exchange.Conn = c
-	c.body.c = c
-	c.lmtp.init(c)
+	c.link = link{raw: nc, nc: nc}
+	c.background.init(c)
+	c.pump = pump{c: c}
+	c.replies = replies{c: c}
+	c.trace = tracer{c: c, t: s.opt.Trace}
+	c.commands = commands{c: c}
+	c.body = body{c: c}
+	c.recipients.init(c)
+	c.budget = budget{opt: &s.opt}
 	if s.opt.SessionTimeout > 0 {
-		c.until = time.Now().Add(s.opt.SessionTimeout)
+		c.pump.until = time.Now().Add(s.opt.SessionTimeout)
 	}
 	return c
+}
+
+// close421 ends the connection with the reply e, a 421, which answers whatever has not been answered yet.
+func (c *Conn) close421(e *proto.Error) {
+	if c.end.err == nil && c.rx.State()&(proto.Closed|proto.Handover) == 0 {
+		c.replies.send(e.Reply())
+		c.replies.flush()
+		c.end.linger = e != errShutdown && e != errTimeout || c.rx.Buffered() > 0
+	}
+	c.end.because(e)
+}
+
+// closeWith ends the connection with the reply r. If early is not 0, the reply is not due yet, because the client is not done
+// with what it sends, and r is sent that many times.
+func (c *Conn) closeWith(r proto.Reply, early int) {
+	if early == 0 {
+		c.replies.send(r)
+	}
+	for range early {
+		c.replies.sendEarly(r)
+	}
+	c.replies.flush()
+	c.end.linger = true
+	c.end.because(r.Err())
+}
+
+// disconnect ends the connection without a word, because of err.
+func (c *Conn) disconnect(err error) {
+	c.end.because(err)
+	c.replies.out = c.replies.out[:0]
+	c.cancel(io.ErrUnexpectedEOF)
+}
+
+// forceClose ends the connection without a word, from any goroutine.
+func (c *Conn) forceClose(cause error) {
+	c.cancel(cause)
+	c.link.raw.Close()
+}
+
+// because records the first reason for the end.
+func (e *ending) because(err error) {
+	if e.err == nil {
+		e.err = err
+	}
 }
 
 var _ ext.ServerConn = (*Conn)(nil)
 
 // Session returns the session that the backend made, nil before it did.
-func (c *Conn) Session() any { return c.session }
+func (c *Conn) Session() any { return c.session.Session }
 
 // Protocol returns SMTP or LMTP.
 func (c *Conn) Protocol() proto.Protocol { return c.srv.opt.Protocol }
 
-// Hostname returns the name of the server.
+// Hostname returns the name of the server, [Options.Hostname] or its default.
 func (c *Conn) Hostname() string { return c.srv.opt.Hostname }
 
-// Hello returns the argument of the client's EHLO, HELO or LHLO, or "" if it has not introduced itself. Nothing is
-// known of its truth.
-func (c *Conn) Hello() string { return c.hello }
+// Hello returns the argument of the client's EHLO, HELO or LHLO, or "" if the client has not introduced itself. The client
+// may have made it up.
+func (c *Conn) Hello() string { return c.greeting.hello }
 
 // Extended reports whether the client has introduced itself with EHLO or LHLO.
-func (c *Conn) Extended() bool { return c.extended }
+func (c *Conn) Extended() bool { return c.greeting.extended }
 
-// LocalAddr returns the address of the server's end, or what the client has connected to if a trusted proxy tells.
+// LocalAddr returns the address of the server's end. If a trusted proxy has told what the client connected to, it
+// returns that.
 func (c *Conn) LocalAddr() net.Addr {
-	if a := c.origin.Local(); a != nil {
+	if a := c.greeting.origin.Local(); a != nil {
 		return a
 	}
-	return c.nc.LocalAddr()
+	return c.link.nc.LocalAddr()
 }
 
-// RemoteAddr returns the address of the client. It is what a trusted proxy tells if there is one; see PeerAddr.
+// RemoteAddr returns the address of the client. If a trusted proxy has told it, that is not the address of the proxy; see
+// PeerAddr.
 func (c *Conn) RemoteAddr() net.Addr {
-	if a := c.origin.Remote(); a != nil {
+	if a := c.greeting.origin.Remote(); a != nil {
 		return a
 	}
-	return c.nc.RemoteAddr()
+	return c.link.nc.RemoteAddr()
 }
 
-// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client, as the listener
-// has it: one that reads the PROXY protocol has the address of the client, if the proxy tells it.
-func (c *Conn) PeerAddr() net.Addr { return c.nc.RemoteAddr() }
+// PeerAddr returns the remote address that the listener reports: that of the client, or of a proxy that speaks for it by
+// XCLIENT. A listener that reads the PROXY protocol reports the address of the client, if the proxy tells it.
+func (c *Conn) PeerAddr() net.Addr { return c.link.nc.RemoteAddr() }
 
-// Origin returns what a trusted proxy tells of the client, nil if it tells nothing. It must not be modified.
-func (c *Conn) Origin() *ext.Origin { return c.origin }
+// Origin returns what a trusted proxy has told about the client, nil if it has told nothing. Do not modify it.
+func (c *Conn) Origin() *ext.Origin { return c.greeting.origin }
 
-// TLS returns the state of the TLS connection, nil on one in clear.
-func (c *Conn) TLS() *tls.ConnectionState { return c.tls }
+// TLS returns the state of the TLS connection, nil if the connection is in plaintext.
+func (c *Conn) TLS() *tls.ConnectionState { return c.link.tls }
 
-// TLSConfig returns the configuration with which TLS can be started, or nil.
+// TLSConfig returns the configuration with which TLS can be started, nil if there is none.
 func (c *Conn) TLSConfig() *tls.Config { return c.srv.tlsConfig }
+
+// OwnCertificates returns the server's certificates that the client may have been shown.
+//
+// As a rule that is the one certificate presented in the handshake. If the TLS session was resumed, or if the listener
+// made the handshake, nobody knows which one it was: then the result is all certificates of Options.TLSConfig, or none if
+// that has GetCertificate or GetConfigForClient. In plaintext there is none.
+func (c *Conn) OwnCertificates() []*x509.Certificate {
+	return c.link.ownCertificates(c.srv.opt.TLSConfig)
+}
 
 // AllowInsecureAuth reports whether Options.AllowInsecureAuth is set.
 func (c *Conn) AllowInsecureAuth() bool { return c.srv.opt.AllowInsecureAuth }
 
-// Identity returns the name that the client has authenticated as, or "".
-func (c *Conn) Identity() string { return c.identity }
+// Identity returns the name that the client has authenticated as, "" if it has not.
+func (c *Conn) Identity() string { return c.greeting.identity }
 
 // MaxSize returns the size in octets above which messages are refused, 0 if there is no such limit.
 func (c *Conn) MaxSize() int64 { return c.srv.opt.MaxSize }
 
-// MaxRcpts returns the number of recipients accepted in a transaction.
+// MaxRcpts returns how many recipients a transaction may have.
 func (c *Conn) MaxRcpts() int { return c.srv.opt.MaxRcpts }
 
-// State returns where the session stands.
+// State returns the state of the protocol, such as proto.Rcpt after a recipient was accepted.
 func (c *Conn) State() proto.State { return c.rx.State() }
 
-// MailParams returns the parameters of the open transaction's MAIL command. They must not be modified.
-func (c *Conn) MailParams() proto.Params { return c.mail }
+// MailParams returns the parameters of the open transaction's MAIL command. Do not modify them.
+func (c *Conn) MailParams() proto.Params { return c.transaction.params }
 
-// With returns how the message of the open transaction is being received, as the WITH clause of its Received field names
-// it: such as ESMTPSA or LMTP (RFC 3848), or UTF8SMTPS if the client announced UTF-8 (RFC 6531 section 4.3).
+// With returns how the message of the open transaction arrives, in the words of the WITH clause of a Received field: such
+// as "ESMTPSA" or "LMTP" (RFC 3848), or "UTF8SMTPS" if MAIL had SMTPUTF8 (RFC 6531 section 4.3).
 func (c *Conn) With() string {
-	if !c.extended {
+	if !c.greeting.extended {
 		return "SMTP"
 	}
 	with := "E"
 	switch {
-	case c.utf8:
+	case c.transaction.utf8:
 		with = "UTF8"
 	case c.Protocol() == proto.LMTP:
 		with = ""
 	}
 	with += c.Protocol().String()
-	if c.tls != nil {
+	if c.link.tls != nil {
 		with += "S"
 	}
-	if c.identity != "" {
+	if c.greeting.identity != "" {
 		with += "A"
 	}
 	return with
-}
-
-// use goes on with the connection nc.
-func (c *Conn) use(nc net.Conn) {
-	c.mu.Lock()
-	c.nc = nc
-	c.mu.Unlock()
-	c.tls = nil
-	if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
-		state := t.ConnectionState()
-		c.tls = &state
-	}
-}
-
-// setStatus sets whether replies carry enhanced status codes.
-func (c *Conn) setStatus(on bool) {
-	c.status = on
-	c.rx.SetStatus(on)
-}
-
-// wake has a connection that idles notice that the server is shutting down.
-func (c *Conn) wake() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.shaking:
-		c.raw.Close()
-	case c.idle:
-		_ = c.nc.SetReadDeadline(past)
-	case c.between:
-		_ = c.nc.SetReadDeadline(c.srv.lastCommand)
-	}
-}
-
-// past is a deadline that has passed.
-var past = time.Unix(1, 0)
-
-// force closes the connection without a word, from any goroutine.
-func (c *Conn) force(cause error) {
-	c.cancel(cause)
-	c.raw.Close()
-}
-
-// newSession has the backend make a session. It returns the refusal if it does not.
-func (c *Conn) newSession() *proto.Error {
-	session, err := c.callNewSession()
-	if err == nil && session == nil {
-		err = errors.New("smtp: the backend returned neither a session nor an error")
-	}
-	if err != nil {
-		e := asError(err)
-		if e == nil || !isRefusal(e.Code) {
-			// Nothing says that the client is not wanted, so it should come again.
-			c.logError("NewSession", err)
-			e = errNoSession
-		}
-		return e
-	}
-	c.session = session
-	c.resetter, _ = ext.As[Resetter](session)
-	c.each, _ = ext.As[RecipientData](session)
-	return nil
-}
-
-// endTransaction tells the session that the transaction is over, if one is open.
-func (c *Conn) endTransaction() {
-	if !c.open {
-		return
-	}
-	c.open, c.mail, c.utf8, c.binary = false, nil, false, false
-	if c.resetter != nil {
-		c.watch.arm()
-		c.resetter.Reset(c.ctx)
-		c.watch.disarm()
-	}
-}
-
-// endSession closes the session.
-func (c *Conn) endSession() {
-	session := c.session
-	c.session, c.resetter, c.each = nil, nil, nil
-	if closer, ok := ext.As[io.Closer](session); ok {
-		if err := closer.Close(); err != nil {
-			c.logError("Close", err)
-		}
-	}
-}
-
-// forgetClient forgets all that the client has said of itself, as it has to be after TLS was started (RFC 3207
-// section 4.2).
-func (c *Conn) forgetClient() {
-	c.hello, c.extended, c.offer, c.identity = "", false, 0, ""
-	c.refusal = nil
-	c.lines = lineCache{}
-}
-
-// A lineCache remembers what the last MAIL and RCPT commands were taken apart into, so that one that is repeated in
-// the next transaction costs no memory.
-type lineCache struct {
-	lines [cachedLines]line
-	next  int
-}
-
-const (
-	cachedLines = 8
-	cachedLine  = 1 << 10 // longer ones are not remembered
-)
-
-// A line is a MAIL or RCPT command.
-type line struct {
-	rcpt   bool
-	ascii  bool
-	key    []byte // the arguments as received
-	addr   proto.Address
-	params proto.Params
-}
-
-func (l *lineCache) find(args []byte, rcpt bool) *line {
-	for i := range l.lines {
-		if e := &l.lines[i]; e.rcpt == rcpt && len(e.key) > 0 && bytes.Equal(e.key, args) {
-			return e
-		}
-	}
-	return nil
-}
-
-// parse takes the arguments of MAIL or RCPT apart.
-func (c *Conn) parse(args []byte, rcpt bool) (*line, *proto.Error) {
-	if e := c.lines.find(args, rcpt); e != nil {
-		return e, nil
-	}
-	parse := proto.ParseMailArgs
-	if rcpt {
-		parse = proto.ParseRcptArgs
-	}
-	addr, params, err := parse(args, c.srv.opt.Lax)
-	if err != nil {
-		return nil, err
-	}
-	e := &c.lines.lines[c.lines.next]
-	c.lines.next = (c.lines.next + 1) % cachedLines
-	*e = line{rcpt: rcpt, ascii: isASCII(args), key: e.key[:0], addr: addr, params: params}
-	if len(args) <= cachedLine {
-		e.key = append(e.key, args...)
-	}
-	return e, nil
-}
-
-func isASCII[T string | []byte](p T) bool {
-	for i := range len(p) {
-		if p[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }

@@ -2,28 +2,29 @@ package server
 
 import "smtpkit.example/smtp/proto"
 
-// data answers DATA: everything is decided before the 354.
-func (c *Conn) data(ev proto.Event) {
-	if c.binary {
-		c.account(ev.Verb, errBinary.Reply())
-		c.flush()
+// data answers DATA. Whether the message is wanted at all is decided before the 354.
+func (m *commands) data(ev proto.Event) {
+	c := m.c
+	if c.transaction.binary {
+		m.answer(ev.Verb, errBinary.Reply())
+		c.replies.flush()
 		return
 	}
-	c.reply(proto.Reply{Code: 354, Text: "Start mail input; end with <CRLF>.<CRLF>"})
-	c.flush()
+	c.replies.send(proto.Reply{Code: 354, Text: "Start mail input; end with <CRLF>.<CRLF>"})
+	c.replies.flush()
 	c.body.begin()
-	if c.takeData() && c.body.drain() {
-		c.answer()
+	if m.deliver() && c.body.drain() {
+		m.answerContent()
 	}
 }
 
-// chunk deals with a chunk of content. The first one has the session take the message, and the session's reader pulls
-// the others, so that a chunk that arrives here later belongs to a message that the session accepted unread.
-func (c *Conn) chunk(ev proto.Event) {
-	b := &c.body
-	src, e := c.fetch(ev)
+// bdat deals with a chunk of content, by BDAT or by a verb like it. The first chunk has the session take the message, and
+// the session's reader pulls the others. So a later chunk arrives here only if the session has accepted the message unread.
+func (m *commands) bdat(ev proto.Event) {
+	c, b := m.c, &m.c.body
+	src, e := m.fetch(ev)
 	if e != nil {
-		c.account(ev.Verb, e.Reply())
+		m.answer(ev.Verb, e.Reply())
 		return
 	}
 	defer b.closeSource()
@@ -31,102 +32,90 @@ func (c *Conn) chunk(ev proto.Event) {
 	if first {
 		b.begin()
 	}
-	if !b.start(ev, src) || first && !c.takeData() {
+	if !b.beginChunk(ev, src) || first && !m.deliver() {
 		return
 	}
 	if ev := b.pending; ev.Kind == proto.Command {
 		b.pending = proto.Event{}
-		c.carryOut(ev)
-		c.settle()
+		m.dispatch(ev)
+		m.settle()
 		if ev.Verb.Last {
-			c.flush()
+			c.replies.flush()
 		}
 		return
 	}
-	if !b.inChunk || !b.drain() {
+	if !b.chunk.open || !b.drain() {
 		return
 	}
 	switch {
-	case b.verb.Ends():
-		c.answer()
-	case b.refused != nil && !b.chosen:
-		c.reply(b.refused.Reply())
+	case b.chunk.verb.Ends():
+		m.answerContent()
+	case b.refused != nil && !b.decided:
+		c.replies.send(b.refused.Reply())
 	case b.reply.Code >= 400:
-		c.reply(b.reply)
+		c.replies.send(b.reply)
 	default:
 		b.answerChunk()
 	}
 }
 
-// takeData has the session take the message. It reports false if the connection is at its end.
-func (c *Conn) takeData() bool {
-	b := &c.body
+// deliver has the session take the message. It reports false if the connection is at its end.
+func (m *commands) deliver() bool {
+	c, b := m.c, &m.c.body
 	b.active = true
 	var err error
-	if c.each != nil && (c.srv.opt.Protocol == proto.LMTP || c.rx.Splits() && c.rx.Rcpts() > 1) {
-		c.lmtp.begin(c.rx.Rcpts())
-		c.lmtp.split = c.srv.opt.Protocol == proto.SMTP
-		err = c.each.DataEach(c.ctx, b, c.lmtp.report)
-		c.lmtp.finish()
+	if c.session.each != nil && (c.srv.opt.Protocol == proto.LMTP || c.rx.Splits() && c.rx.Rcpts() > 1) {
+		c.recipients.begin(c.rx.Rcpts(), c.srv.opt.Protocol == proto.SMTP)
+		err = c.session.each.DataEach(c.ctx, b, c.recipients.report)
+		c.recipients.finish()
 	} else {
-		c.lmtp.begin(0)
+		c.recipients.begin(0, false)
 		err = c.session.Data(c.ctx, b)
 	}
-	c.watch.disarm()
+	c.background.stop()
 	b.active, b.data = false, nil
 	if b.err == nil {
 		b.err = errDataEnded
 	}
-	if c.err != nil || c.rx.State() == proto.Closed {
+	if c.end.err != nil || c.rx.State() == proto.Closed {
 		return false
 	}
 	if b.pending.Kind == proto.Command {
-		return true // the message is given up, and nobody asks what became of it
+		return true // the client has given the message up, and nobody asks for its outcome
 	}
-	if b.inChunk || b.verb == nil {
-		b.reply = c.replyTo("Data", err, okMessage)
-		e := asError(err)
-		b.chosen = e != nil && b.reply.Code >= 400
+	if !b.isBetweenChunks() {
+		b.reply = c.replies.of("Data", err, okMessage)
+		b.decided = asError(err) != nil && b.reply.Code >= 400
 		if b.reply.Code == 421 {
-			c.reply(b.reply)
-			c.flush()
+			c.replies.send(b.reply)
+			c.replies.flush()
 			return false
 		}
 	}
 	return true
 }
 
-// answer answers the content, which has arrived to its end: once, or in LMTP once for each recipient (RFC 2033
-// section 4.2). A client that has asked for it is told about each recipient in SMTP too, and then about all.
-func (c *Conn) answer() {
-	b := &c.body
+// answerContent answers the content, which has arrived to its end: once, or in LMTP once for each recipient (RFC 2033
+// section 4.2). In SMTP, a client that has asked for it gets an outcome for each recipient too, and then one for all.
+func (m *commands) answerContent() {
+	c, b, l := m.c, &m.c.body, &m.c.recipients
 	r := b.reply
-	if b.refused != nil && !b.chosen {
+	if b.refused != nil && !b.decided {
 		r = b.refused.Reply()
 	}
 	first, accepted := r, r.Code/100 == 2
-	switch l := &c.lmtp; {
-	case len(l.replies) == 0 || l.split && b.refused != nil:
-		c.reply(r)
-	default:
-		for i := range l.replies {
-			if b.refused != nil || l.replies[i].Code == 0 {
-				if i >= l.sent {
-					l.replies[i] = r
-				}
-			}
-			accepted = accepted || l.replies[i].Code/100 == 2
-		}
+	if len(l.replies) == 0 || l.split && b.refused != nil {
+		c.replies.send(r)
+	} else {
+		accepted = l.fill(r, b.refused != nil) || accepted
 		first = l.replies[0]
 		l.send()
 		if l.split {
-			c.reply(l.overall(r))
+			c.replies.send(l.overall(r))
 		}
 	}
 	if accepted {
-		c.errors, c.refused, c.junk = 0, 0, 0
+		c.budget.spent = spending{}
 	}
-	if c.srv.opt.Trace.Message != nil {
-		c.srv.opt.Trace.Message(c, b.size, first)
-	}
+	c.trace.message(b.size, first)
 }

@@ -7,65 +7,66 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// fetch has an extension get the content of a chunk that does not follow its command. It returns nil and nil for a
-// chunk that does.
-func (c *Conn) fetch(ev proto.Event) (io.ReadCloser, *proto.Error) {
+// fetch has an extension get the content of a chunk that does not follow its command (RFC 4468). It returns nil and nil for
+// a chunk that does.
+func (m *commands) fetch(ev proto.Event) (io.ReadCloser, *proto.Error) {
+	c := m.c
 	e, _ := c.srv.set.Owner(ev.Verb)
 	if e.Fetch == nil || ev.Payload >= 0 {
 		return nil, nil
 	}
-	c.watch.arm()
+	c.background.start()
 	src, err := e.Fetch(c.ctx, c, string(ev.Args))
-	c.watch.disarm()
+	c.background.stop()
 	if err == nil && src == nil {
 		err = errors.New("smtp: the extension returned neither content nor an error")
 	}
 	if err != nil {
-		return nil, c.fetchFailed(e.Keyword, err)
+		return nil, c.replies.fetchRefusal(e.Keyword, err)
 	}
 	return src, nil
 }
 
-// fetchFailed returns the refusal that err stands for.
-func (c *Conn) fetchFailed(what string, err error) *proto.Error {
-	if e := c.refusalOf(what, err); e != nil {
+// fetchRefusal returns the refusal that an error of Fetch, or of the reader it returned, stands for.
+func (p *replies) fetchRefusal(method string, err error) *proto.Error {
+	if e := p.refusal(method, err); e != nil {
 		return e
 	}
-	c.logError(what, err)
+	p.c.logError(method, err)
 	return errFetch
 }
 
-// pull returns the next octets of a chunk that was fetched, nil at the end of it. Nobody reads from the connection
-// meanwhile.
+// pull returns the next octets of a chunk that was fetched, nil at its end. Nobody reads from the connection meanwhile.
 func (b *body) pull() []byte {
-	if b.room == nil {
-		b.room = make([]byte, fetchBuffer)
+	c := b.c
+	if b.fetched == nil {
+		b.fetched = make([]byte, fetchBuffer)
 	}
-	for idle := 0; b.src != nil; idle++ {
-		b.c.watch.arm()
-		n, err := 0, b.c.ctx.Err() // the client may be gone
+	for empty := 0; b.chunk.src != nil; empty++ {
+		c.background.start()
+		n, err := 0, c.ctx.Err() // the client may be gone
 		if err == nil {
-			n, err = b.src.Read(b.room)
+			n, err = b.chunk.src.Read(b.fetched)
 		}
-		if err == nil && n == 0 && idle == 100 {
+		if err == nil && n == 0 && empty == 100 {
 			err = io.ErrNoProgress
 		}
 		if err != nil {
 			b.closeSource()
 		}
 		if err != nil && err != io.EOF && b.refused == nil {
-			b.refused = b.c.fetchFailed(b.verb.Name, err)
+			b.refused = c.replies.fetchRefusal(b.chunk.verb.Name, err)
 		}
 		if n > 0 {
-			b.chunk += int64(n)
-			b.c.rx.Include(b.room[:n], false)
-			return b.room[:n]
+			b.chunk.size += int64(n)
+			c.rx.Include(b.fetched[:n], false)
+			return b.fetched[:n]
 		}
 	}
 	return nil
 }
 
-// moreFetched is more for a chunk that was fetched.
+// moreFetched is more for a chunk that is fetched.
 func (b *body) moreFetched() {
 	p := b.pull()
 	switch {
@@ -79,7 +80,7 @@ func (b *body) moreFetched() {
 	}
 }
 
-// skipFetched is drain for a chunk that was fetched. What the session has refused need not be fetched to its end.
+// skipFetched is drain for a chunk that is fetched. What the session has refused need not be fetched to its end.
 func (b *body) skipFetched() {
 	for b.refused == nil && b.reply.Code < 400 {
 		p := b.pull()
@@ -89,26 +90,28 @@ func (b *body) skipFetched() {
 		b.count(p)
 	}
 	b.closeSource()
-	if b.verb.Ends() {
+	if b.isLast() {
 		b.endFetched()
 		b.complete()
 	}
 }
 
+// endFetched tells the engine that a chunk that was fetched is at its end.
 func (b *body) endFetched() {
-	if b.verb.Ends() {
+	if b.isLast() {
 		b.c.rx.Include(nil, true)
 	}
 }
 
-// closeSource is done with what was fetched.
+// closeSource closes the source of a chunk that is fetched.
 func (b *body) closeSource() {
-	if b.src == nil {
+	if b.chunk.src == nil {
 		return
 	}
-	b.c.watch.disarm()
-	if err := b.src.Close(); err != nil {
-		b.c.srv.opt.Logger.Info("smtp: closing what was fetched failed", "remote", addrString(b.c.raw), "verb", b.verb.Name, "err", err)
+	b.c.background.stop()
+	if err := b.chunk.src.Close(); err != nil {
+		b.c.srv.opt.Logger.Info("smtp: closing what was fetched failed", "remote", addrString(b.c.link.raw),
+			"verb", b.chunk.verb.Name, "err", err)
 	}
-	b.src = nil
+	b.chunk.src = nil
 }

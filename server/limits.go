@@ -40,13 +40,13 @@ const (
 	contentBuffer = 64 << 10
 	// fetchBuffer is how much is read at once of content that does not come from the client.
 	fetchBuffer = 32 << 10
-	// longestHello bounds the argument of EHLO (RFC 5321 section 4.5.3.1.2).
-	longestHello = 255
+	// maxHello bounds the argument of EHLO (RFC 5321 section 4.5.3.1.2).
+	maxHello = 255
 
-	// watchDelay is how long a session may take before the connection is watched for the client hanging up.
-	watchDelay = 100 * time.Millisecond
-	// watchBuffer is how much a client may send meanwhile. A client that has sent more is not watched.
-	watchBuffer = 512
+	// readAheadDelay is how long a session may take before the connection is watched for the client hanging up.
+	readAheadDelay = 100 * time.Millisecond
+	// maxReadAhead is how much a client may send meanwhile. A client that has sent more is not watched.
+	maxReadAhead = 512
 
 	// shutdownGrace is how long after the beginning of Shutdown a client may go on with a transaction before content has to
 	// come. Content that comes may take as long as it takes.

@@ -101,7 +101,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Extensions = ext.DefaultFor(o.Protocol)
 	}
 	if o.TLSConfig != nil {
-		o.TLSConfig = hardened(o.TLSConfig)
+		o.TLSConfig = harden(o.TLSConfig)
 	}
 	if o.Trace == nil {
 		o.Trace = &Trace{}
@@ -143,7 +143,7 @@ func (o *Options) check() error {
 		return fmt.Errorf("smtp: Options.Protocol is %d: use proto.SMTP or proto.LMTP", o.Protocol)
 	case o.Hostname != "" && !isName(o.Hostname):
 		return fmt.Errorf("smtp: Options.Hostname is %q: use a domain name such as mail.example.org, "+
-			"in ASCII and of at most %d octets", o.Hostname, longestHello)
+			"in ASCII and of at most %d octets", o.Hostname, maxHello)
 	case o.RequireTLS && o.TLSConfig == nil:
 		return errors.New("smtp: Options.RequireTLS is set and there is no TLSConfig: set TLSConfig")
 	case o.RequireTLS && o.AllowInsecureAuth:
@@ -165,5 +165,5 @@ func isName(s string) bool {
 			return false
 		}
 	}
-	return s != "" && len(s) <= longestHello
+	return s != "" && len(s) <= maxHello
 }

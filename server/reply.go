@@ -1,63 +1,157 @@
 package server
 
-import "smtpkit.example/smtp/proto"
+import (
+	"errors"
 
-// What commands are answered with when they have been carried out.
-var (
-	okPlain     = proto.Reply{Code: 250, Text: "OK"}
-	okMail      = proto.Reply{Code: 250, Status: proto.Status{2, 1, 0}, Text: "Sender OK"}
-	okRcpt      = proto.Reply{Code: 250, Status: proto.Status{2, 1, 5}, Text: "Recipient OK"}
-	eachFollows = proto.Reply{Code: 353, Text: "An outcome for each recipient follows"}
-	okMessage   = proto.Reply{Code: 250, Status: proto.Status{2, 0, 0}, Text: "Message accepted"}
+	"smtpkit.example/smtp/proto"
 )
 
-// refusal returns a reply of the server's own, with the status code of the class that code has.
-func refusal(code int, subject, detail uint16, text string) *proto.Error {
-	status := proto.Status{uint16(code / 100), subject, detail}
-	return &proto.Error{Code: code, Status: status, Text: text}
+// A replies turns what sessions and extensions return into replies, and collects replies until nothing is left to read, so
+// that those to a pipelined group leave in one write (RFC 2920 section 3.2).
+type replies struct {
+	c      *Conn
+	out    []byte // not written yet
+	status bool   // replies carry enhanced status codes
+	utf8   bool   // the command in hand permits UTF-8 in the reply to it
 }
 
-// The refusals of connections. They are greetings, to which the name of the server is added.
-var (
-	errShutdown     = refusal(421, 3, 2, "Service is shutting down")
-	errTooMany      = refusal(421, 3, 2, "Too many connections, try again later")
-	errTooManyOfOne = refusal(421, 7, 0, "Too many connections from your address")
-)
+// setStatus sets whether replies carry enhanced status codes.
+func (p *replies) setStatus(on bool) {
+	p.status = on
+	p.c.rx.SetStatus(on)
+}
 
-// The replies with which the server itself ends a connection.
-var (
-	errTimeout  = refusal(421, 4, 2, "Timeout, closing connection")
-	errTooSlow  = refusal(421, 4, 2, "Message comes too slowly, closing connection")
-	errTooWrong = refusal(421, 7, 0, "Too many errors, closing connection")
-	errJunk     = refusal(421, 7, 0, "Too many commands without mail, closing connection")
-	errHTTP     = refusal(421, 7, 0, "This is not a web server")
-	errInternal = refusal(421, 3, 0, "Internal error, closing connection")
-	errEnding   = refusal(421, 3, 2, "Closing connection")
-)
+// send answers the command in hand, with as many replies as it still has to get.
+func (p *replies) send(r proto.Reply) {
+	for more := true; more && p.c.end.err == nil; more = p.c.rx.Due() > 0 {
+		p.sendOne(r)
+	}
+}
 
-// What the server itself refuses commands with.
-var (
-	errNoArgs     = refusal(501, 5, 4, "This command has no arguments")
-	errBadHello   = refusal(501, 5, 4, "A domain name or an address literal expected")
-	errNeedTLS    = refusal(530, 7, 0, "Must start TLS first")
-	errNeedAuth   = refusal(530, 7, 0, "Authentication required")
-	errNotServed  = refusal(502, 5, 1, "Command not implemented")
-	errNotOffered = refusal(503, 5, 1, "Command not on offer in this session")
-	// RFC 6531 section 3.5 has another code for senders than for recipients.
-	errFromNotASCII = refusal(550, 6, 7, "Address is not ASCII and the transaction does not permit that")
-	errRcptNotASCII = refusal(553, 6, 7, "Address is not ASCII and the transaction does not permit that")
-	errRcpts        = refusal(452, 5, 3, "Too many recipients, send the rest in another transaction")
-	errBinary       = refusal(503, 5, 1, "Binary content has to be sent in chunks")
-	errFetch        = refusal(451, 3, 0, "Content could not be fetched")
-	errMidway       = refusal(503, 5, 1, "Send the rest of the message first, or RSET")
-)
+// sendOne sends one reply.
+func (p *replies) sendOne(r proto.Reply) {
+	c := p.c
+	r = p.permitted(r)
+	out, err := c.rx.AppendReply(p.out, r)
+	if err != nil {
+		// Only a row of an extension's verb that does not fit its Serve leads here.
+		c.srv.opt.Logger.Error("smtp: the command cannot have this reply", "reply", r.Code, "err", err)
+		r = errInternal.Reply()
+		if out, err = c.rx.AppendReply(p.out, r); err != nil {
+			c.disconnect(err)
+			return
+		}
+	}
+	p.out = out
+	c.trace.reply(r)
+	if r.Code == 421 {
+		c.end.linger = true
+		c.end.bye = r.Err()
+	}
+	if len(p.out) > maxPending {
+		p.flush()
+	}
+}
 
-// The refusals of content.
-var (
-	errTooBig = refusal(552, 3, 4, "Message is larger than is accepted here")
-	errBare   = refusal(554, 6, 0, "Message has a bare CR or LF in it: lines end with CRLF")
-	errChunks = refusal(421, 7, 0, "Too many small chunks, closing connection")
-)
+// sendEarly sends a reply that is not due, behind the back of the engine. The connection has to end then.
+func (p *replies) sendEarly(r proto.Reply) {
+	p.out = proto.AppendReply(p.out, r, p.status, p.c.transaction.utf8)
+	p.c.trace.reply(r)
+}
 
-// errNoSession greets a client for which the backend failed to make a session.
-var errNoSession = refusal(421, 3, 0, "Service not available, try again later")
+// permitted returns r with UTF-8 only where the client has permitted it: by the command in hand, or by MAIL for the addresses
+// in 251 and 551. These become 250 and 550 elsewhere, without the address (RFC 6531 section 3.7.4). In any other reply, the
+// engine replaces what is not ASCII.
+func (p *replies) permitted(r proto.Reply) proto.Reply {
+	moved := r.Code == 251 || r.Code == 551
+	permitted := p.utf8 || moved && p.c.transaction.utf8
+	if moved && !permitted && !isASCII(r.Text) {
+		r.Code--
+		r.Text = "The message will be forwarded"
+		if r.Code == 550 {
+			r.Text = "The user has another address now"
+			if r.Status.IsZero() {
+				r.Status = proto.Status{5, 1, 6}
+			}
+		}
+	}
+	p.c.rx.SetUTF8(permitted)
+	return r
+}
+
+// flush writes the replies that have been collected.
+func (p *replies) flush() {
+	if len(p.out) == 0 || p.c.end.err != nil {
+		return
+	}
+	err := p.c.link.write(p.out, p.c.srv.opt.WriteTimeout)
+	p.out = p.out[:0]
+	if cap(p.out) > maxPending {
+		p.out = nil
+	}
+	if err != nil {
+		p.c.disconnect(err)
+	}
+}
+
+// of returns the reply that the result of a method of the session, or of an extension, stands for: ok if err is nil.
+func (p *replies) of(method string, err error, ok proto.Reply) proto.Reply {
+	if err == nil {
+		return ok
+	}
+	c := p.c
+	e := asError(err)
+	switch {
+	case e == nil && c.ctx.Err() != nil:
+		return errEnding.Reply()
+	case e == nil || e.Code/100 != 2 && !isRefusal(e.Code):
+		c.logError(method, err)
+		return errLocal.Reply()
+	case e.Err != nil:
+		c.srv.opt.Logger.Info("smtp: refused", "remote", addrString(c.link.raw), "in", method, "err", err)
+	}
+	r := e.Reply()
+	if e.Verb != "" && e.Code == 421 {
+		r.Code = 451 // the server behind this one closes its connection, and we do not
+	}
+	if r.Code/100 == 2 && r.Status.IsZero() {
+		r.Status = ok.Status
+	}
+	if r.Text == "" {
+		r.Text = plainTexts[r.Code/100]
+	}
+	return r
+}
+
+// refusal returns the refusal that err stands for, nil if there is none.
+func (p *replies) refusal(method string, err error) *proto.Error {
+	if err == nil {
+		return nil
+	}
+	r := p.of(method, err, proto.Reply{})
+	if r.Code/100 == 2 {
+		return nil
+	}
+	return r.Err()
+}
+
+var plainTexts = [...]string{2: "OK", 4: "Temporary failure, try again later", 5: "Refused"}
+
+// asError returns the *proto.Error that err is or wraps, or nil.
+func asError(err error) *proto.Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*proto.Error); ok {
+		return e // without the allocation of errors.As
+	}
+	var e *proto.Error
+	_ = errors.As(err, &e)
+	return e
+}
+
+func isRefusal(code int) bool { return code >= 400 && code <= 599 }
+
+func (c *Conn) logError(what string, err error) {
+	c.srv.opt.Logger.Error("smtp: the session failed", "remote", addrString(c.link.raw), "in", what, "err", err)
+}

@@ -26,10 +26,10 @@ type Server struct {
 	set       *ext.Set
 	tlsConfig *tls.Config     // opt.TLSConfig, watched
 	chunks    map[string]bool // the verbs that carry content in chunks
-	status    bool            // an extension in use has replies carry enhanced status codes
-	guards    bool            // an extension in use has a Guard
-	// The extensions that check the parameters of MAIL and RCPT.
-	checkMail, checkRcpt []*ext.Extension
+
+	// What the extensions in use do.
+	statusCodes                  bool // one makes replies carry enhanced status codes
+	guards, checkMail, checkRcpt []*ext.Extension
 
 	closing atomic.Bool
 	done    chan struct{} // closed when closing is set
@@ -76,7 +76,7 @@ func New(b Backend, opt *Options) (*Server, error) {
 		hosts:     make(map[netip.Prefix]int),
 	}
 	if o.TLSConfig != nil {
-		s.tlsConfig = watched(o.TLSConfig)
+		s.tlsConfig = recordCertificate(o.TLSConfig)
 	}
 	for i := range set.Extensions() {
 		e := &set.Extensions()[i]
@@ -88,8 +88,10 @@ func New(b Backend, opt *Options) (*Server, error) {
 				s.chunks[v.Name] = true
 			}
 		}
-		s.status = s.status || e.StatusCodes
-		s.guards = s.guards || e.Guard != nil
+		s.statusCodes = s.statusCodes || e.StatusCodes
+		if e.Guard != nil {
+			s.guards = append(s.guards, e)
+		}
 		if e.CheckMail != nil {
 			s.checkMail = append(s.checkMail, e)
 		}
@@ -201,7 +203,7 @@ func (s *Server) pause(d time.Duration) bool {
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c := newConn(ctx, s, nc)
 	refusal := s.admit(c)
-	stop := context.AfterFunc(ctx, func() { c.force(context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() { c.forceClose(context.Cause(ctx)) })
 	defer stop()
 	return c.run(false, refusal)
 }
@@ -213,7 +215,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.stop()
 	s.mu.Lock()
 	for c := range s.conns {
-		c.wake()
+		c.link.wake(s.lastCommand)
 	}
 	if len(s.conns) == 0 {
 		s.mu.Unlock()
@@ -264,7 +266,7 @@ func (s *Server) forceAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.force(ErrServerClosed)
+		c.forceClose(ErrServerClosed)
 	}
 }
 
@@ -293,7 +295,7 @@ func (s *Server) admit(c *Conn) *proto.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
-	host := hostOf(c.nc)
+	host := hostOf(c.link.nc)
 	switch {
 	case s.closing.Load():
 		return errShutdown

@@ -20,8 +20,22 @@ type Trace struct {
 	Disconnect func(c *Conn, err error)
 }
 
-func (c *Conn) traceCommand(ev *proto.Event) {
-	if c.srv.opt.Trace.Command == nil {
+// A tracer tells the Trace of the options what happens on a connection.
+type tracer struct {
+	c         *Conn
+	t         *Trace
+	connected bool // Connect was called
+}
+
+func (t *tracer) connect() {
+	t.connected = true
+	if t.t.Connect != nil {
+		t.t.Connect(t.c)
+	}
+}
+
+func (t *tracer) command(ev *proto.Event) {
+	if t.t.Command == nil {
 		return
 	}
 	verb, args := "", ""
@@ -31,11 +45,23 @@ func (c *Conn) traceCommand(ev *proto.Event) {
 			args = string(ev.Args)
 		}
 	}
-	c.srv.opt.Trace.Command(c, verb, args)
+	t.t.Command(t.c, verb, args)
 }
 
-func (c *Conn) traceReply(r proto.Reply) {
-	if c.srv.opt.Trace.Reply != nil && c.rx.State() != proto.Exchange {
-		c.srv.opt.Trace.Reply(c, r)
+func (t *tracer) reply(r proto.Reply) {
+	if t.t.Reply != nil && t.c.rx.State() != proto.Exchange {
+		t.t.Reply(t.c, r)
+	}
+}
+
+func (t *tracer) message(octets int64, r proto.Reply) {
+	if t.t.Message != nil {
+		t.t.Message(t.c, octets, r)
+	}
+}
+
+func (t *tracer) disconnect(err error) {
+	if t.connected && t.t.Disconnect != nil {
+		t.t.Disconnect(t.c, err)
 	}
 }

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"bytes"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// A greeting is what the client has said of itself, by EHLO and AUTH, and what follows from that. It is replaced as a whole
+// when the session begins anew: nothing that the client said in plaintext may be known inside TLS (RFC 3207 section 4.2),
+// and nothing that one client said may be known of another that the same proxy speaks for.
+type greeting struct {
+	hello    string       // the argument of EHLO, HELO or LHLO
+	extended bool         // it was not HELO
+	offer    ext.Offer    // which extensions the reply to EHLO advertised
+	identity string       // the name that the client has authenticated as
+	origin   *ext.Origin  // what a proxy told about the client; nil if it told nothing
+	refusal  *proto.Error // of the backend, which made no session
+	lines    lineCache
+}
+
+// ofOrigin returns the greeting of a client that a proxy has described, nil for one that no proxy has described.
+func ofOrigin(o *ext.Origin) greeting {
+	g := greeting{origin: o, hello: o.Hello, identity: o.Login}
+	if g.hello == ext.Unavailable {
+		g.hello = ""
+	}
+	if g.identity == ext.Unavailable {
+		g.identity = ""
+	}
+	return g
+}
+
+// insideTLS returns the greeting after a hand-over. Of what a proxy has told, the addresses and names of the client stay;
+// what the client had said to the proxy belongs to the session that is over.
+func (g *greeting) insideTLS() greeting {
+	if g.origin == nil {
+		return greeting{}
+	}
+	o := *g.origin
+	o.Protocol, o.Hello, o.Login = "", "", ""
+	return greeting{origin: &o}
+}
+
+// ehlo answers EHLO and LHLO.
+func (m *commands) ehlo(ev proto.Event) {
+	c := m.c
+	name, e := helloName(ev.Args)
+	if e != nil {
+		m.answer(ev.Verb, e.Reply())
+		return
+	}
+	c.greeting.hello, c.greeting.extended = name, true
+	offer, lines := c.srv.set.Offer(c)
+	c.greeting.offer = offer
+	lines = append([]string{c.srv.opt.Hostname + " at your service"}, lines...)
+	c.replies.send(proto.Reply{Code: 250, Text: strings.Join(lines, "\n")})
+	c.replies.setStatus(c.srv.set.StatusCodes(offer))
+}
+
+// helo answers HELO, after which no extension is available.
+func (m *commands) helo(ev proto.Event) {
+	c := m.c
+	name, e := helloName(ev.Args)
+	if e != nil {
+		m.answer(ev.Verb, e.Reply())
+		return
+	}
+	c.greeting.hello, c.greeting.extended, c.greeting.offer = name, false, 0
+	c.replies.setStatus(false)
+	c.replies.send(proto.Reply{Code: 250, Text: c.srv.opt.Hostname})
+}
+
+func isHello(v *proto.Verb) bool { return v.Name == "EHLO" || v.Name == "LHLO" || v.Name == "HELO" }
+
+// helloName returns the name in the arguments of EHLO. RFC 5321 section 4.1.4 forbids to refuse a client because the name
+// is not its own, and many clients send something else than a domain, so only what could do harm is refused.
+func helloName(args []byte) (string, *proto.Error) {
+	name, _, _ := bytes.Cut(args, []byte{' '})
+	if len(name) == 0 || len(name) > maxHello {
+		return "", errBadHello
+	}
+	for _, b := range name {
+		if b <= ' ' || b > '~' {
+			return "", errBadHello
+		}
+	}
+	return string(name), nil
+}

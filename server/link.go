@@ -1,0 +1,97 @@
+package server
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// A link is the network connection to the client.
+type link struct {
+	raw         net.Conn             // what was accepted
+	nc          net.Conn             // raw, or what it was handed over to, such as a *tls.Conn
+	tls         *tls.ConnectionState // of nc; nil in plaintext
+	certificate *tls.Certificate     // presented in the last full handshake
+
+	// Server.Shutdown looks at these from another goroutine, to wake the connection if it waits for a command.
+	mu          sync.Mutex // guards what follows, and nc for wake
+	idle        bool       // we wait for a command, and no transaction is open
+	between     bool       // we wait for a command of a transaction that is open
+	handshaking bool       // a handshake is under way
+}
+
+// use goes on with the connection nc.
+func (l *link) use(nc net.Conn) {
+	l.mu.Lock()
+	l.nc = nc
+	l.mu.Unlock()
+	l.tls = nil
+	if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := t.ConnectionState()
+		l.tls = &state
+	}
+}
+
+// read reads. It does not return without an octet or an error.
+func (l *link) read(p []byte) (int, error) {
+	for range 100 {
+		if n, err := l.nc.Read(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// write writes p within the given time; 0 is no limit.
+func (l *link) write(p []byte, timeout time.Duration) error {
+	if timeout > 0 {
+		_ = l.nc.SetWriteDeadline(time.Now().Add(timeout))
+	}
+	_, err := l.nc.Write(p)
+	return err
+}
+
+// close closes the connection. With linger, it reads on for a while: if it closed with octets of the client's unread,
+// TCP would reset the connection, and the last reply might be lost.
+func (l *link) close(linger bool) {
+	if w, ok := l.nc.(interface{ CloseWrite() error }); ok && linger && w.CloseWrite() == nil {
+		_ = l.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
+		_, _ = io.Copy(io.Discard, io.LimitReader(l.nc, lingerOctets))
+	}
+	l.nc.Close()
+	l.raw.Close()
+}
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
+// wake makes a connection that waits for its client notice that the server is shutting down. Lastly is when the next
+// command has to have arrived if a transaction is open. Any goroutine may call it.
+func (l *link) wake(lastly time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.handshaking:
+		l.raw.Close()
+	case l.idle:
+		_ = l.nc.SetReadDeadline(past)
+	case l.between:
+		_ = l.nc.SetReadDeadline(lastly)
+	}
+}
+
+// waited says that the connection does not wait for its client any more.
+func (l *link) waited() {
+	l.mu.Lock()
+	l.idle, l.between = false, false
+	l.mu.Unlock()
+}
+
+// setHandshaking says that a handshake begins or is over.
+func (l *link) setHandshaking(on bool) {
+	l.mu.Lock()
+	l.handshaking = on
+	l.mu.Unlock()
+}

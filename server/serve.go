@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// run serves the connection to its end. It returns what ServeConn returns.
+func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
+	defer c.srv.forget(c)
+	defer func() {
+		// A session that calls runtime.Goexit leaves this way, too.
+		c.background.stop()
+		c.protect(c.finishTransaction)
+		c.protect(c.closeSession)
+		c.body.returnBuffer()
+		c.link.close(c.end.linger)
+		err = c.reason()
+		c.protect(func() { c.trace.disconnect(err) })
+		c.cancel(io.ErrUnexpectedEOF)
+	}()
+	if refusal != nil {
+		c.turnAway(refusal, implicitTLS)
+		return nil
+	}
+	if !c.pump.until.IsZero() {
+		var stop context.CancelFunc
+		c.ctx, stop = context.WithDeadlineCause(c.ctx, c.pump.until, os.ErrDeadlineExceeded)
+		defer stop()
+	}
+	if err := c.handshake(implicitTLS); err != nil {
+		c.srv.opt.Logger.Info("smtp: TLS handshake failed", "remote", addrString(c.link.raw), "err", err)
+		c.disconnect(err)
+		return nil
+	}
+	c.protect(c.serve)
+	return nil
+}
+
+// turnAway refuses a connection that is one too many, without a session.
+func (c *Conn) turnAway(e *proto.Error, implicitTLS bool) {
+	c.end.because(e)
+	c.srv.opt.Logger.Info("smtp: connection refused", "remote", addrString(c.link.raw), "why", e.Text)
+	if implicitTLS {
+		return
+	}
+	r := e.Reply()
+	r.Text = c.srv.opt.Hostname + " " + r.Text
+	_ = c.link.write(proto.AppendReply(nil, r, false, false), refuseTimeout)
+}
+
+// serve greets the client and deals with what it sends, until the connection ends.
+func (c *Conn) serve() {
+	c.trace.connect()
+	c.replies.setStatus(c.srv.statusCodes)
+	c.replies.send(c.greet())
+	for {
+		if c.rx.State()&(proto.Transaction|proto.Closed) == 0 && c.end.err == nil && c.srv.closing.Load() {
+			c.close421(errShutdown)
+		}
+		ev := c.pump.next(false)
+		switch ev.Kind {
+		case proto.Command:
+			c.commands.handle(ev)
+		case proto.Fatal:
+			c.closeWith(ev.Err.Reply(), 0)
+		case proto.Over:
+			c.replies.flush()
+			return
+		default:
+			// The engine and this package disagree.
+			err := fmt.Errorf("smtp: unexpected event %d in state %v", ev.Kind, c.rx.State())
+			c.srv.opt.Logger.Error("smtp: internal error", "err", err)
+			c.disconnect(err)
+		}
+	}
+}
+
+// protect calls f. A panic in it, which may come from the session or an extension, ends the connection and nothing else.
+func (c *Conn) protect(f func()) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		c.background.stop()
+		c.srv.opt.Logger.Error("smtp: panic, closing the connection", "remote", addrString(c.link.raw), "panic", v,
+			"stack", string(debug.Stack()))
+		c.close421(errInternal)
+	}()
+	f()
+}
+
+func addrString(nc net.Conn) string {
+	if a := nc.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return ""
+}
+
+// reason returns why the connection ended, nil after QUIT.
+func (c *Conn) reason() error {
+	cause := context.Cause(c.ctx)
+	switch {
+	case c.end.quit:
+		return nil
+	case errors.Is(c.end.err, errShutdown):
+		return ErrServerClosed
+	case cause != nil && cause != io.ErrUnexpectedEOF && cause != os.ErrDeadlineExceeded:
+		return cause
+	case c.end.err != nil:
+		return c.end.err
+	}
+	return c.end.bye
+}
+
+// A userSession is the session that the backend made, with those of its optional interfaces that each message needs.
+type userSession struct {
+	Session
+	resetter Resetter      // nil if the session has no Reset
+	each     RecipientData // nil if the session has no DataEach
+}
+
+// greet has the backend make a session, and returns the greeting.
+func (c *Conn) greet() proto.Reply {
+	host := c.srv.opt.Hostname
+	if c.makeSession(); c.greeting.refusal != nil {
+		r := c.greeting.refusal.Reply()
+		r.Text = host + " " + r.Text
+		return r
+	}
+	return proto.Reply{Code: 220, Text: host + greetings[c.srv.opt.Protocol]}
+}
+
+var greetings = [...]string{proto.SMTP: " ESMTP ready", proto.LMTP: " LMTP ready"}
+
+// makeSession has the backend make a session, or records its refusal.
+func (c *Conn) makeSession() {
+	session, err := c.newSession()
+	if err == nil && session == nil {
+		err = errors.New("smtp: the backend returned neither a session nor an error")
+	}
+	if err != nil {
+		e := asError(err)
+		if e == nil || !isRefusal(e.Code) {
+			// Nothing says that the client is not wanted, so it is invited to come back.
+			c.logError("NewSession", err)
+			e = errNoSession
+		}
+		c.greeting.refusal = e
+		return
+	}
+	c.session.Session = session
+	c.session.resetter, _ = ext.As[Resetter](session)
+	c.session.each, _ = ext.As[RecipientData](session)
+}
+
+func (c *Conn) newSession() (Session, error) {
+	c.background.start()
+	defer c.background.stop()
+	return c.srv.backend.NewSession(c.ctx, c)
+}
+
+// closeSession closes the session, if there is one.
+func (c *Conn) closeSession() {
+	session := c.session.Session
+	c.session = userSession{}
+	if closer, ok := ext.As[io.Closer](session); ok {
+		if err := closer.Close(); err != nil {
+			c.logError("Close", err)
+		}
+	}
+}

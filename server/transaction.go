@@ -1,0 +1,83 @@
+package server
+
+import "smtpkit.example/smtp/proto"
+
+// A transaction is what is known of the message that is being sent. It is zero unless a MAIL was accepted, and becomes
+// zero again when the message is done with, by RSET, EHLO, and with the connection (RFC 5321 section 4.1.1.5).
+type transaction struct {
+	open   bool         // the session has accepted MAIL, and its Reset is due
+	params proto.Params // of MAIL
+	utf8   bool         // MAIL permits addresses in UTF-8, and replies that have them (RFC 6531 section 3.4)
+	binary bool         // MAIL declares content that is not lines of text (RFC 3030 section 3)
+}
+
+// finishTransaction tells the session that the transaction is over, if one is open.
+func (c *Conn) finishTransaction() {
+	if !c.transaction.open {
+		return
+	}
+	c.transaction = transaction{}
+	if c.session.resetter != nil {
+		c.background.start()
+		c.session.resetter.Reset(c.ctx)
+		c.background.stop()
+	}
+}
+
+// mail asks the session about a sender.
+func (m *commands) mail(args []byte) proto.Reply {
+	c := m.c
+	set, offer := c.srv.set, c.greeting.offer
+	l, e := c.greeting.lines.parse(args, false, c.srv.opt.Lax)
+	if e == nil {
+		e = set.CheckMail(offer, l.params)
+	}
+	if e != nil {
+		return e.Reply()
+	}
+	utf8 := set.UTF8(offer, l.params)
+	if !l.ascii && !utf8 {
+		return errFromNotASCII.Reply()
+	}
+	addr, params := l.addr, l.params
+	for _, x := range c.srv.checkMail {
+		if e := m.ask(x.Keyword, func() error { return x.CheckMail(c.ctx, c, addr, params) }); e != nil {
+			return e.Reply()
+		}
+	}
+	c.background.start()
+	err := c.session.Mail(c.ctx, addr, params)
+	c.background.stop()
+	r := c.replies.of("Mail", err, okMail)
+	if r.Code/100 == 2 {
+		c.transaction = transaction{open: true, params: params, utf8: utf8, binary: set.Binary(offer, params)}
+	}
+	return r
+}
+
+// rcpt asks the session about a recipient.
+func (m *commands) rcpt(args []byte) proto.Reply {
+	c := m.c
+	l, e := c.greeting.lines.parse(args, true, c.srv.opt.Lax)
+	if e == nil {
+		e = c.srv.set.CheckRcpt(c.greeting.offer, l.params)
+	}
+	switch {
+	case e != nil:
+		return e.Reply()
+	case !l.ascii && !c.transaction.utf8:
+		return errRcptNotASCII.Reply()
+	case c.rx.Rcpts() >= c.srv.opt.MaxRcpts && c.rx.State() == proto.Rcpt:
+		return errRcpts.Reply()
+	}
+	addr, params := l.addr, l.params
+	for _, x := range c.srv.checkRcpt {
+		if e := m.ask(x.Keyword, func() error { return x.CheckRcpt(c.ctx, c, addr, params) }); e != nil {
+			return e.Reply()
+		}
+	}
+	c.background.start()
+	err := c.session.Rcpt(c.ctx, addr, params)
+	c.background.stop()
+	return c.replies.of("Rcpt", err, okRcpt)
+}
