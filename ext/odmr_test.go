@@ -204,7 +204,7 @@ func TestODMR(t *testing.T) {
 			addr := listening(t, r, opt)
 
 			box := &mailbox{}
-			mine, err := server.New(server.Handler(box.take), &server.Options{Hostname: "customer.example", TLSConfig: theirs})
+			mine, err := server.New(server.MessageFunc(box.take), &server.Options{Hostname: "customer.example", TLSConfig: theirs})
 			if err != nil {
 				t.Fatal(err)
 			}

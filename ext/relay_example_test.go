@@ -105,7 +105,7 @@ func ExampleETRN() {
 
 // A customer without an address of its own fetches its mail: it connects as a client, and then is the server.
 func ExampleATRN() {
-	inbox, err := server.New(server.Handler(func(_ context.Context, m *server.Message) error {
+	inbox, err := server.New(server.MessageFunc(func(_ context.Context, m *server.Message) error {
 		fmt.Println("mail from", m.From)
 		_, err := io.Copy(io.Discard, m.Body)
 		return err

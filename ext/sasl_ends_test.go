@@ -82,7 +82,7 @@ func newMailServer(t *testing.T, config *tls.Config) (*server.Server, chan strin
 		secrets[hash] = s
 	}
 	who := make(chan string, 1)
-	backend := server.Handler(func(_ context.Context, m *server.Message) error {
+	backend := server.MessageFunc(func(_ context.Context, m *server.Message) error {
 		who <- m.Conn.Identity()
 		return nil
 	})

@@ -67,49 +67,44 @@ type RecipientData = ext.RecipientData
 // ErrReset is returned by the reader of a message that the client gave up before it was complete.
 var ErrReset = errors.New("smtp: the client gave the message up before its end")
 
-// Accepted returns what a session returns to accept with a text of its own, such as "queued as 4XyZ17".
-func Accepted(text string) error { return &proto.Error{Code: 250, Text: text} }
+// A MessageFunc is a function as a Backend. The server accepts every sender and recipient, and calls it for each message; its
+// error is the reply, as that of [Session.Data]. It is called concurrently for several connections. The message must not
+// be used after the function has returned. New refuses a MessageFunc that is nil.
+type MessageFunc func(ctx context.Context, m *Message) error
 
-// A Message is what the function given to [Handler] gets.
+// NewSession returns a session that calls f for each message.
+func (f MessageFunc) NewSession(_ context.Context, c *Conn) (Session, error) {
+	return &messageSession{f: f, msg: Message{Conn: c}}, nil
+}
+
+// A Message is what a [MessageFunc] is called with.
 type Message struct {
-	Conn   *Conn             // the connection it arrives over
-	From   proto.Address     // zero for the null reverse-path
+	Conn   *Conn             // the connection over which it arrives
+	From   proto.Address     // zero for the null reverse-path, from which notifications come
 	Params proto.Params      // of the MAIL command
 	To     []proto.Recipient // at least one
 	Body   io.Reader         // see Session.Data
 }
 
-// Handler returns a Backend that accepts every sender and recipient and calls f for each message. The error of f is
-// the reply, as that of [Session.Data]. It may be called concurrently for several connections. The message must not
-// be used after f has returned. With nil for f it returns nil, which New refuses.
-func Handler(f func(ctx context.Context, m *Message) error) Backend {
-	if f == nil {
-		return nil
-	}
-	return BackendFunc(func(_ context.Context, c *Conn) (Session, error) {
-		return &handled{handle: f, msg: Message{Conn: c}}, nil
-	})
+// A messageSession is the session of a MessageFunc.
+type messageSession struct {
+	f   MessageFunc
+	msg Message
 }
 
-// handled is the session of a Handler.
-type handled struct {
-	handle func(context.Context, *Message) error
-	msg    Message
-}
-
-func (h *handled) Mail(_ context.Context, from proto.Address, p proto.Params) error {
-	h.msg.From, h.msg.Params = from, p
+func (s *messageSession) Mail(_ context.Context, from proto.Address, p proto.Params) error {
+	s.msg.From, s.msg.Params = from, p
 	return nil
 }
 
-func (h *handled) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
-	h.msg.To = append(h.msg.To, proto.Recipient{Address: to, Params: p})
+func (s *messageSession) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
+	s.msg.To = append(s.msg.To, proto.Recipient{Address: to, Params: p})
 	return nil
 }
 
-func (h *handled) Data(ctx context.Context, r io.Reader) error {
-	h.msg.Body = r
-	return h.handle(ctx, &h.msg)
+func (s *messageSession) Data(ctx context.Context, r io.Reader) error {
+	s.msg.Body = r
+	return s.f(ctx, &s.msg)
 }
 
-func (h *handled) Reset(context.Context) { h.msg = Message{Conn: h.msg.Conn} }
+func (s *messageSession) Reset(context.Context) { s.msg = Message{Conn: s.msg.Conn} }

@@ -205,6 +205,18 @@ func (c *Conn) State() proto.State { return c.rx.State() }
 // MailParams returns the parameters of the open transaction's MAIL command. Do not modify them.
 func (c *Conn) MailParams() proto.Params { return c.transaction.params }
 
+// Accept chooses the text of the positive reply to the method of the session that is being called, such as "queued as
+// 4XyZ17" in Data. The method then has to return nil. See Reply.
+func (c *Conn) Accept(text string) { c.Reply(proto.Reply{Code: 250, Text: text}) }
+
+// Reply chooses the positive reply to the method of the session that is being called: Mail, Rcpt, Data or DataEach. The method
+// then has to return nil; if it returns an error, that is the reply. The code is 250, or 251 or 252 in Rcpt. A status or
+// a text that is missing is replaced by the default. The choice holds for this one call; in DataEach it is the reply
+// for the recipients without an outcome of their own. Elsewhere it has no effect.
+//
+// To choose a reply whose code is not 2yz is a mistake of the session's. It is logged, and the client is told 451.
+func (c *Conn) Reply(r proto.Reply) { c.commands.choice = r }
+
 // With returns how the message of the open transaction arrives, in the words of the WITH clause of a Received field: such
 // as "ESMTPSA" or "LMTP" (RFC 3848), or "UTF8SMTPS" if MAIL had SMTPUTF8 (RFC 6531 section 4.3).
 func (c *Conn) With() string {

@@ -63,6 +63,7 @@ func (m *commands) bdat(ev proto.Event) {
 func (m *commands) deliver() bool {
 	c, b := m.c, &m.c.body
 	b.active = true
+	m.choice = proto.Reply{}
 	var err error
 	if c.session.each != nil && (c.srv.opt.Protocol == proto.LMTP || c.rx.Splits() && c.rx.Rcpts() > 1) {
 		c.recipients.begin(c.rx.Rcpts(), c.srv.opt.Protocol == proto.SMTP)
@@ -84,8 +85,9 @@ func (m *commands) deliver() bool {
 		return true // the client has given the message up, and nobody asks for its outcome
 	}
 	if !b.isBetweenChunks() {
-		b.reply = c.replies.of("Data", err, okMessage)
-		b.decided = asError(err) != nil && b.reply.Code >= 400
+		b.reply = m.called("Data", err, okMessage)
+		e := asError(err)
+		b.decided = e != nil && isRefusal(e.Code)
 		if b.reply.Code == 421 {
 			c.replies.send(b.reply)
 			c.replies.flush()

@@ -10,7 +10,8 @@ import (
 // the name of the verb, and charges the reply to the budget.
 type commands struct {
 	c       *Conn
-	command extCommand // the command in hand, if an extension serves it
+	choice  proto.Reply // of success, by the method of the session in hand; zero if it has chosen none
+	command extCommand  // the command in hand, if an extension serves it
 }
 
 // handle carries out a command and answers it.
@@ -130,10 +131,32 @@ func (m *commands) checkGuards(ev *proto.Event) *proto.Error {
 
 // ask calls check, by which an extension looks at a command, and returns its refusal, or nil.
 func (m *commands) ask(keyword string, check func() error) *proto.Error {
+	choice := m.choice // of a Data that is at work meanwhile
 	m.c.background.start()
 	err := check()
 	m.c.background.stop()
-	return m.c.replies.refusal(keyword, err)
+	m.choice = choice
+	if err == nil {
+		return nil
+	}
+	return m.c.replies.refused(keyword, err).Err()
+}
+
+// calling prepares for a call of a method of the session, behind which called has to follow.
+func (m *commands) calling() {
+	m.choice = proto.Reply{}
+	m.c.background.start()
+}
+
+// called returns the reply for what the method of the session returned and chose, ok by default.
+func (m *commands) called(method string, err error, ok proto.Reply) proto.Reply {
+	m.c.background.stop()
+	choice := m.choice
+	m.choice = proto.Reply{}
+	if err != nil {
+		return m.c.replies.refused(method, err)
+	}
+	return m.c.replies.chosen(method, choice, ok)
 }
 
 // refuse skips the payload of a command and sends the refusal e (law 4).

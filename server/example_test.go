@@ -166,13 +166,14 @@ func submit(addr string, srv *server.Server) {
 	_ = srv.Shutdown(context.Background())
 }
 
-// A whole server in one function. The text of the error that comes back is what the client is told.
-func ExampleHandler() {
-	backend := server.Handler(func(_ context.Context, m *server.Message) error {
+// A whole server in one function.
+func ExampleMessageFunc() {
+	backend := server.MessageFunc(func(_ context.Context, m *server.Message) error {
 		if _, err := io.Copy(io.Discard, m.Body); err != nil {
 			return err
 		}
-		return server.Accepted("queued as 4XyZ17")
+		m.Conn.Accept("queued as 4XyZ17")
+		return nil
 	})
 	srv, err := server.New(backend, &server.Options{Hostname: "mail.example.org", MaxSize: 10 << 20})
 	if err != nil {

@@ -34,24 +34,16 @@ func (m *commands) extension(ev proto.Event, e *ext.Extension) {
 		c.closeSession()
 		c.makeSession()
 	default:
+		if err == nil {
+			r = c.replies.chosen(e.Keyword, r, okPlain)
+		} else {
+			r = c.replies.refused(e.Keyword, err)
+		}
 		c.rx.SetStatus(c.replies.status && !x.greets) // RFC 2034 section 4: not in a greeting
-		m.answer(x.verb, m.served(e.Keyword, r, err))
+		m.answer(x.verb, r)
 		c.rx.SetStatus(c.replies.status)
 		c.replies.utf8 = false
 	}
-}
-
-// served returns the reply for what Serve of the extension called keyword has returned.
-func (m *commands) served(keyword string, r proto.Reply, err error) proto.Reply {
-	switch {
-	case err == nil && r.Code/100 == 2:
-		return m.c.replies.of(keyword, r.Err(), okPlain)
-	case err == nil && r.Code != 0:
-		err = fmt.Errorf("smtp: the extension answers with %d, which is no reply of success: return an error to refuse", r.Code)
-	case asError(err) != nil && !isRefusal(asError(err).Code):
-		err = fmt.Errorf("smtp: the extension refuses with %d: return a proto.Reply for success", asError(err).Code)
-	}
-	return m.c.replies.of(keyword, err, okPlain)
 }
 
 // An extCommand is a command that an extension serves. A connection has one, since it carries out one command at a time.

@@ -217,10 +217,17 @@ func TestQ01_StatusCodes(t *testing.T) {
 // addresses in 251 and 551 where they were (section 3.7.4.1).
 func TestUTF8(t *testing.T) {
 	const mailUTF8 = "MAIL FROM:<jörg@bücher.example> SMTPUTF8"
-	st := &store{rcpt: func(_ context.Context, to proto.Address, _ proto.Params) error {
+	var conn *server.Conn
+	st := &store{newSession: func(_ context.Context, c *server.Conn) error { conn = c; return nil }}
+	st.rcpt = func(_ context.Context, to proto.Address, _ proto.Params) error {
 		code, err := strconv.Atoi(to.Domain.ASCII()[:3])
-		return errors.Join(err, &proto.Error{Code: code, Text: "see <" + strings.ReplaceAll(to.Local, "j", "müller") + "@c.example>"})
-	}}
+		r := proto.Reply{Code: code, Text: "see <" + strings.ReplaceAll(to.Local, "j", "müller") + "@c.example>"}
+		if code >= 400 {
+			return errors.Join(err, r.Err())
+		}
+		conn.Reply(r)
+		return err
+	}
 	for _, c := range []struct {
 		name string
 		ask  []string

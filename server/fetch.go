@@ -15,25 +15,18 @@ func (m *commands) fetch(ev proto.Event) (io.ReadCloser, *proto.Error) {
 	if e.Fetch == nil || ev.Payload >= 0 {
 		return nil, nil
 	}
+	choice := m.choice // of the Data that may be at work meanwhile
 	c.background.start()
 	src, err := e.Fetch(c.ctx, c, string(ev.Args))
 	c.background.stop()
+	m.choice = choice
 	if err == nil && src == nil {
 		err = errors.New("smtp: the extension returned neither content nor an error")
 	}
 	if err != nil {
-		return nil, c.replies.fetchRefusal(e.Keyword, err)
+		return nil, c.replies.refused(e.Keyword, err).Err()
 	}
 	return src, nil
-}
-
-// fetchRefusal returns the refusal that an error of Fetch, or of the reader it returned, stands for.
-func (p *replies) fetchRefusal(method string, err error) *proto.Error {
-	if e := p.refusal(method, err); e != nil {
-		return e
-	}
-	p.c.logError(method, err)
-	return errFetch
 }
 
 // pull returns the next octets of a chunk that was fetched, nil at its end. Nobody reads from the connection meanwhile.
@@ -55,7 +48,7 @@ func (b *body) pull() []byte {
 			b.closeSource()
 		}
 		if err != nil && err != io.EOF && b.refused == nil {
-			b.refused = c.replies.fetchRefusal(b.chunk.verb.Name, err)
+			b.refused = c.replies.refused(b.chunk.verb.Name, err).Err()
 		}
 		if n > 0 {
 			b.chunk.size += int64(n)

@@ -54,7 +54,7 @@ func (s *shelf) fetch(ctx context.Context, _ ext.ServerConn, args string) (io.Re
 	case "none":
 		return nil, &proto.Error{Code: 554, Status: proto.Status{5, 6, 6}, Text: "none such"}
 	case "accepted":
-		return nil, server.Accepted("what?")
+		return nil, &proto.Error{Code: 250, Text: "what?"}
 	case "nil":
 		return nil, nil
 	case "fails":

@@ -443,7 +443,8 @@ func TestNew(t *testing.T) {
 		want string
 	}{
 		{"no backend", nil, server.Options{}, "Backend"},
-		{"no function", server.Handler(nil), server.Options{}, "Backend"},
+		{"no function", server.MessageFunc(nil), server.Options{}, "the MessageFunc is nil"},
+		{"no function of sessions", server.BackendFunc(nil), server.Options{}, "the BackendFunc is nil"},
 		{"RequireTLS", b, server.Options{RequireTLS: true}, "set TLSConfig"},
 		{"contradiction", b, server.Options{RequireTLS: true, AllowInsecureAuth: true, TLSConfig: &tls.Config{}},
 			"contradict"},

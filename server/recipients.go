@@ -53,11 +53,10 @@ func (l *recipients) outcome(rcpt int, chosen proto.Reply, err error) {
 	if l.replies[rcpt].Code != 0 {
 		return
 	}
-	if err == nil && chosen.Code != 0 {
-		err = chosen.Err()
-	}
-	r := l.c.replies.of("DataEach", err, okMessage)
-	if r.Code == 421 {
+	var r proto.Reply
+	if err == nil {
+		r = l.c.replies.chosen("DataEach", chosen, okMessage)
+	} else if r = l.c.replies.refused("DataEach", err); r.Code == 421 {
 		r.Code = 451 // the other recipients are to get their replies
 	}
 	l.replies[rcpt] = r

@@ -48,7 +48,6 @@ var (
 	errRcptNotASCII = refusal(553, 6, 7, "Address is not ASCII and the transaction does not permit that")
 	errRcpts        = refusal(452, 5, 3, "Too many recipients, send the rest in another transaction")
 	errBinary       = refusal(503, 5, 1, "Binary content has to be sent in chunks")
-	errFetch        = refusal(451, 3, 0, "Content could not be fetched")
 	errLocal        = refusal(451, 3, 0, "Local error in processing")
 	errMidway       = refusal(503, 5, 1, "Send the rest of the message first, or RSET")
 )

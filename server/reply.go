@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -94,28 +95,47 @@ func (p *replies) flush() {
 	}
 }
 
-// of returns the reply that the result of a method of the session, or of an extension, stands for: ok if err is nil.
-func (p *replies) of(method string, err error, ok proto.Reply) proto.Reply {
-	if err == nil {
+// chosen returns the reply of success r that a method of the session has chosen, or an extension: ok if it has chosen none. A
+// choice may leave the status code and the text to ok.
+func (p *replies) chosen(method string, r, ok proto.Reply) proto.Reply {
+	switch {
+	case r == proto.Reply{}:
 		return ok
+	case r.Code/100 != 2:
+		p.c.logError(method, fmt.Errorf("smtp: %d is no reply of success: return an error to refuse", r.Code))
+		return errLocal.Reply()
 	}
+	if r.Status.IsZero() {
+		r.Status = ok.Status
+	}
+	if r.Text == "" {
+		r.Text = ok.Text
+	}
+	return r
+}
+
+// refused returns the reply that an error of a method of the session, or of an extension, stands for. It always refuses.
+func (p *replies) refused(method string, err error) proto.Reply {
 	c := p.c
-	e := asError(err)
+	e, bare := err.(*proto.Error)
+	if !bare {
+		e = asError(err)
+	}
 	switch {
 	case e == nil && c.ctx.Err() != nil:
 		return errEnding.Reply()
-	case e == nil || e.Code/100 != 2 && !isRefusal(e.Code):
+	case e == nil:
 		c.logError(method, err)
 		return errLocal.Reply()
-	case e.Err != nil:
+	case !isRefusal(e.Code):
+		c.logError(method, fmt.Errorf("smtp: an error with the code %d does not refuse; success is not an error: %w", e.Code, err))
+		return errLocal.Reply()
+	case !bare || e.Err != nil:
 		c.srv.opt.Logger.Info("smtp: refused", "remote", addrString(c.link.raw), "in", method, "err", err)
 	}
 	r := e.Reply()
 	if e.Verb != "" && e.Code == 421 {
 		r.Code = 451 // the server behind this one closes its connection, and we do not
-	}
-	if r.Code/100 == 2 && r.Status.IsZero() {
-		r.Status = ok.Status
 	}
 	if r.Text == "" {
 		r.Text = plainTexts[r.Code/100]
@@ -123,19 +143,7 @@ func (p *replies) of(method string, err error, ok proto.Reply) proto.Reply {
 	return r
 }
 
-// refusal returns the refusal that err stands for, nil if there is none.
-func (p *replies) refusal(method string, err error) *proto.Error {
-	if err == nil {
-		return nil
-	}
-	r := p.of(method, err, proto.Reply{})
-	if r.Code/100 == 2 {
-		return nil
-	}
-	return r.Err()
-}
-
-var plainTexts = [...]string{2: "OK", 4: "Temporary failure, try again later", 5: "Refused"}
+var plainTexts = [...]string{4: "Temporary failure, try again later", 5: "Refused"}
 
 // asError returns the *proto.Error that err is or wraps, or nil.
 func asError(err error) *proto.Error {

@@ -47,8 +47,17 @@ type Server struct {
 // New returns a server whose mail goes to b. The options may be nil and are copied. It returns an error if options or
 // extensions contradict each other.
 func New(b Backend, opt *Options) (*Server, error) {
-	if b == nil {
+	switch f := b.(type) {
+	case nil:
 		return nil, errors.New("smtp: server.New needs a Backend")
+	case MessageFunc:
+		if f == nil {
+			return nil, errors.New("smtp: server.New needs a Backend, and the MessageFunc is nil")
+		}
+	case BackendFunc:
+		if f == nil {
+			return nil, errors.New("smtp: server.New needs a Backend, and the BackendFunc is nil")
+		}
 	}
 	var o Options
 	if opt != nil {

@@ -20,6 +20,7 @@ func each() ext.Extension {
 
 func TestSplit(t *testing.T) {
 	const announced = "353 An outcome"
+	var conn *server.Conn // of the session
 	none := func(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 	read := func(r io.Reader) { _, _ = io.Copy(io.Discard, r) }
 	for _, tt := range []struct {
@@ -36,7 +37,8 @@ func TestSplit(t *testing.T) {
 		}, "x", []string{announced, "250 2.0.0", "452 4.2.2", "550 5.0.0 no", "250 2.0.0 Message accepted"}},
 		{"all", none, "x", []string{announced, "250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0 Message accepted"}},
 		{"all, with a name", func(context.Context, io.Reader, func(int, proto.Reply, error)) error {
-			return server.Accepted("queued as 4XyZ")
+			conn.Accept("queued as 4XyZ")
+			return nil
 		}, "x",
 			[]string{announced, "250 2.0.0 queued", "250 2.0.0 queued", "250 2.0.0 queued", "250 2.0.0 queued as 4XyZ"}},
 		{"told before it was read", func(_ context.Context, _ io.Reader, result func(int, proto.Reply, error)) error {
@@ -72,7 +74,7 @@ func TestSplit(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				var b server.Backend = &store{}
 				if tt.each != nil {
-					b = eachStore{&store{}, tt.each}
+					b = eachStore{&store{newSession: func(_ context.Context, c *server.Conn) error { conn = c; return nil }}, tt.each}
 				}
 				p := dial(t, newServer(t, b, server.Options{Extensions: append(ext.Default(), each()), MaxSize: 1000}))
 				p.hello()

@@ -45,10 +45,8 @@ func (m *commands) mail(args []byte) proto.Reply {
 			return e.Reply()
 		}
 	}
-	c.background.start()
-	err := c.session.Mail(c.ctx, addr, params)
-	c.background.stop()
-	r := c.replies.of("Mail", err, okMail)
+	m.calling()
+	r := m.called("Mail", c.session.Mail(c.ctx, addr, params), okMail)
 	if r.Code/100 == 2 {
 		c.transaction = transaction{open: true, params: params, utf8: utf8, binary: set.Binary(offer, params)}
 	}
@@ -76,8 +74,6 @@ func (m *commands) rcpt(args []byte) proto.Reply {
 			return e.Reply()
 		}
 	}
-	c.background.start()
-	err := c.session.Rcpt(c.ctx, addr, params)
-	c.background.stop()
-	return c.replies.of("Rcpt", err, okRcpt)
+	m.calling()
+	return m.called("Rcpt", c.session.Rcpt(c.ctx, addr, params), okRcpt)
 }

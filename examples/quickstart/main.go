@@ -23,6 +23,7 @@ import (
 
 // A session takes mail from one client. Its methods are never called concurrently.
 type session struct {
+	conn    *server.Conn
 	from    proto.Address
 	to      []proto.Address
 	arrived chan<- string
@@ -49,7 +50,8 @@ func (s *session) Data(_ context.Context, r io.Reader) error {
 		return err
 	}
 	s.arrived <- fmt.Sprintf("from %v to %v:\n%s", s.from, s.to, text)
-	return server.Accepted("Thank you")
+	s.conn.Accept("Thank you")
+	return nil
 }
 
 // Authenticate makes the server offer AUTH, once the connection is protected by TLS.
@@ -77,8 +79,8 @@ func run(ctx context.Context) error {
 
 	// The server: a backend makes a session for each connection.
 	arrived := make(chan string, 1)
-	backend := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
-		return &session{arrived: arrived}, nil
+	backend := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
+		return &session{conn: c, arrived: arrived}, nil
 	})
 	srv, err := server.New(backend, &server.Options{
 		Hostname:    "localhost",

@@ -56,7 +56,8 @@ func (s *session) Data(_ context.Context, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return server.Accepted("Stored as " + name)
+	s.conn.Accept("Stored as " + name)
+	return nil
 }
 
 // userSession is a session that can authenticate.

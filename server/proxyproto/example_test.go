@@ -14,7 +14,7 @@ import (
 // A server behind a balancer sees the address of the client.
 func Example() {
 	seen := make(chan net.Addr, 1)
-	srv, err := server.New(server.Handler(func(_ context.Context, m *server.Message) error {
+	srv, err := server.New(server.MessageFunc(func(_ context.Context, m *server.Message) error {
 		_, err := io.Copy(io.Discard, m.Body)
 		return err
 	}), &server.Options{

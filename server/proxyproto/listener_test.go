@@ -291,7 +291,7 @@ func TestClientAndServer(t *testing.T) {
 	theirs, ours := certificates(t)
 	for _, implicit := range []bool{false, true} {
 		var remotes []string
-		srv, err := server.New(server.Handler(func(_ context.Context, m *server.Message) error {
+		srv, err := server.New(server.MessageFunc(func(_ context.Context, m *server.Message) error {
 			remotes = append(remotes, m.Conn.RemoteAddr().String())
 			_, err := io.Copy(io.Discard, m.Body)
 			return err
@@ -355,7 +355,7 @@ func TestClientAndServer(t *testing.T) {
 
 // TestStranger shows that a header of somebody who is not trusted reaches the server as a command, which refuses it.
 func TestStranger(t *testing.T) {
-	srv, err := server.New(server.Handler(func(context.Context, *server.Message) error { return nil }), &server.Options{Hostname: "mail.example"})
+	srv, err := server.New(server.MessageFunc(func(context.Context, *server.Message) error { return nil }), &server.Options{Hostname: "mail.example"})
 	if err != nil {
 		t.Fatal(err)
 	}

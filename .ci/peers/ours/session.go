@@ -69,7 +69,8 @@ func (s *session) DataEach(_ context.Context, r io.Reader, result func(rcpt int,
 		return notThat
 	}
 	s.record.Messages = append(s.record.Messages, &m)
-	return server.Accepted("kept")
+	s.conn.Accept("kept")
+	return nil
 }
 
 func (s *session) Reset(context.Context) { s.origin = nil }
