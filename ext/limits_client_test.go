@@ -78,7 +78,7 @@ func TestV08_BothEnds(t *testing.T) {
 				addr := listening(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
 					connections.Add(1)
 					return &rationed{quota: ext.Quota{MailMax: tt.quota.MailMax, RcptDomainMax: tt.quota.RcptDomainMax}, got: got}, nil
-				}), server.Options{MaxRcpts: tt.rcpts})
+				}), server.Options{Limits: server.Limits{Rcpts: tt.rcpts}})
 				c, err := client.Dial(t.Context(), addr, &client.Options{TLS: ext.TLSInsecureNone, Without: without, Trace: &client.Trace{
 					Received: func(r proto.Reply) {
 						if r.Code >= 400 {

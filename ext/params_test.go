@@ -88,7 +88,7 @@ func say(t *testing.T, s server.Session, lines ...string) string {
 // sayTo is say to a server with the extensions of list.
 func sayTo(t *testing.T, list []ext.Extension, s server.Session, lines ...string) string {
 	t.Helper()
-	srv := newServer(t, s, &server.Options{Hostname: "mail.example", Extensions: list, MaxRcpts: 3})
+	srv := newServer(t, s, &server.Options{Hostname: "mail.example", Extensions: list, Limits: server.Limits{Rcpts: 3}})
 	return talk(t, srv, lines...)
 }
 

@@ -71,7 +71,7 @@ func meet(t *testing.T, list []ext.Extension, without ...string) *meeting {
 	addr := listening(t, server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
 		m.session = &registrar{able: able{highest: 9, quota: ext.Quota{MailMax: 50}}, conn: c}
 		return m.session, nil
-	}), server.Options{Extensions: list, TLSConfig: theirs, MaxSize: 1000, MaxRcpts: 100})
+	}), server.Options{Extensions: list, TLSConfig: theirs, Limits: server.Limits{MessageSize: 1000, Rcpts: 100}})
 	c, err := client.Dial(t.Context(), addr, &client.Options{
 		Extensions: list, TLSConfig: ours, Without: without, Credentials: ext.Password("alice", "secret", "PLAIN"),
 		Trace: &client.Trace{
@@ -330,7 +330,7 @@ func (*divided) DataEach(context.Context, io.Reader, func(int, proto.Reply, erro
 func inTLS(t *testing.T, list []ext.Extension) *talker {
 	t.Helper()
 	theirs, ours := ownTLS(t)
-	p := newTalker(t, listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, MaxErrors: -1}))
+	p := newTalker(t, listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, Limits: server.Limits{Errors: -1}}))
 	p.say(Caps, "250")
 	p.say("STARTTLS", "220 ")
 	p.nc = tls.Client(p.nc, ours)

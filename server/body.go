@@ -121,7 +121,7 @@ func (b *body) more() {
 func (b *body) count(p []byte) bool {
 	b.size += int64(len(p))
 	b.chunk.left -= int64(len(p))
-	if limit := b.c.srv.opt.MaxSize; limit > 0 && b.size > limit && b.refused == nil {
+	if limit := b.c.srv.opt.Limits.MessageSize; limit > 0 && b.size > limit && b.refused == nil {
 		b.refused = errTooBig
 	}
 	return b.refused == nil
@@ -166,7 +166,7 @@ func (b *body) isSlow(n int, d time.Duration) bool {
 	b.waited += d
 	b.received += int64(n)
 	o := &b.c.srv.opt
-	return o.MinRate > 0 && b.waited > o.MinRateGrace && float64(b.received) < float64(o.MinRate)*b.waited.Seconds()
+	return o.Limits.MinRate > 0 && b.waited > o.Timeouts.MinRateGrace && float64(b.received) < float64(o.Limits.MinRate)*b.waited.Seconds()
 }
 
 // A loan is a large buffer that the engine uses while there is content to read, so that a connection that waits for a

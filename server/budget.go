@@ -28,11 +28,11 @@ func (b *budget) charge(v *proto.Verb, r proto.Reply) proto.Reply {
 		} else {
 			b.spent.refused++
 		}
-		if exceeds(b.spent.refused, b.opt.MaxRefusedRcpts) || exceeds(b.spent.junk, b.opt.MaxJunk) {
+		if exceeds(b.spent.refused, b.opt.Limits.RefusedRcpts) || exceeds(b.spent.junk, b.opt.Limits.Junk) {
 			return errTooWrong.Reply()
 		}
 	case r.Code >= 500:
-		if b.spent.errors++; exceeds(b.spent.errors, b.opt.MaxErrors) {
+		if b.spent.errors++; exceeds(b.spent.errors, b.opt.Limits.Errors) {
 			return errTooWrong.Reply()
 		}
 	}
@@ -42,7 +42,7 @@ func (b *budget) charge(v *proto.Verb, r proto.Reply) proto.Reply {
 // chargeJunk charges a command that does nothing to transfer mail. It reports false if the budget is spent.
 func (b *budget) chargeJunk() bool {
 	b.spent.junk++
-	return !exceeds(b.spent.junk, b.opt.MaxJunk)
+	return !exceeds(b.spent.junk, b.opt.Limits.Junk)
 }
 
 // exceeds reports whether n is beyond limit; 0 is no limit.

@@ -34,7 +34,7 @@ func (b *body) beginChunk(ev proto.Event, src io.ReadCloser) bool {
 		b.breakOff()
 		return false
 	}
-	if limit := b.c.srv.opt.MaxSize; limit > 0 && size > limit-b.size && b.refused == nil {
+	if limit := b.c.srv.opt.Limits.MessageSize; limit > 0 && size > limit-b.size && b.refused == nil {
 		b.refused = errTooBig
 		b.err = errTooBig
 	}

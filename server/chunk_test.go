@@ -205,7 +205,7 @@ func TestChunksAcceptedUnread(t *testing.T) {
 		{"given up", "RSET", "250 "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, _ := withData(t, server.Options{MaxSize: 1000}, readNothing)
+			p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: 1000}}, readNothing)
 			// What follows a chunk of n octets is a CRLF only where ask adds it to a command.
 			p.send("BDAT 3\r\nabcBDAT 3\r\nabc" + c.last)
 			if !strings.Contains(c.last, "\r\n") {
@@ -222,7 +222,7 @@ func TestChunksAcceptedUnread(t *testing.T) {
 func TestChunkTooLarge(t *testing.T) {
 	t.Run("N13 swallowed", func(t *testing.T) {
 		var last error
-		p, _ := withData(t, server.Options{MaxSize: 1000}, reading(&last))
+		p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: 1000}}, reading(&last))
 		p.chunk("BDAT 600", strings.Repeat("x", 600), "250 ")
 		p.send("BDAT 600\r\n" + strings.Repeat("x", 600))
 		p.expect("552 5.3.4")
@@ -346,7 +346,7 @@ func TestPanicBetweenChunks(t *testing.T) {
 func TestLargeChunkRead(t *testing.T) {
 	p := dial(t, newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
 		return discard{}, nil
-	}), server.Options{MaxSize: -1}))
+	}), server.Options{Limits: server.Limits{MessageSize: -1}}))
 	p.hello()
 	p.begin()
 	block := strings.Repeat("x", 1<<20)

@@ -79,8 +79,8 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *Conn {
 	c.body = body{c: c}
 	c.recipients.init(c)
 	c.budget = budget{opt: &s.opt}
-	if s.opt.SessionTimeout > 0 {
-		c.pump.until = time.Now().Add(s.opt.SessionTimeout)
+	if s.opt.Timeouts.Session > 0 {
+		c.pump.until = time.Now().Add(s.opt.Timeouts.Session)
 	}
 	return c
 }
@@ -194,10 +194,10 @@ func (c *Conn) AllowInsecureAuth() bool { return c.srv.opt.AllowInsecureAuth }
 func (c *Conn) Identity() string { return c.greeting.identity }
 
 // MaxSize returns the size in octets above which messages are refused, 0 if there is no such limit.
-func (c *Conn) MaxSize() int64 { return c.srv.opt.MaxSize }
+func (c *Conn) MaxSize() int64 { return c.srv.opt.Limits.MessageSize }
 
 // MaxRcpts returns how many recipients a transaction may have.
-func (c *Conn) MaxRcpts() int { return c.srv.opt.MaxRcpts }
+func (c *Conn) MaxRcpts() int { return c.srv.opt.Limits.Rcpts }
 
 // State returns the state of the protocol, such as proto.Rcpt after a recipient was accepted.
 func (c *Conn) State() proto.State { return c.rx.State() }

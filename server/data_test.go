@@ -71,7 +71,7 @@ func TestF05F07_ContentIsExact(t *testing.T) {
 // TestF15_UnreadContent: what Data leaves is passed over, and counts.
 func TestF15_UnreadContent(t *testing.T) {
 	refuse := func(context.Context, io.Reader) error { return &proto.Error{Code: 550, Text: "spam"} }
-	opt := server.Options{MaxSize: 2 << 20}
+	opt := server.Options{Limits: server.Limits{MessageSize: 2 << 20}}
 	for _, c := range []struct {
 		name    string
 		data    func(context.Context, io.Reader) error
@@ -105,7 +105,7 @@ func TestReaderRefusesContent(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got error
-			p, st := withData(t, server.Options{MaxSize: 5000}, func(_ context.Context, r io.Reader) error {
+			p, st := withData(t, server.Options{Limits: server.Limits{MessageSize: 5000}}, func(_ context.Context, r io.Reader) error {
 				_, got = io.Copy(io.Discard, r)
 				return errors.New("something else") // must not become 451
 			})
@@ -124,7 +124,7 @@ func TestReaderRefusesContent(t *testing.T) {
 
 // TestF16_EndlessContent: a client that goes on sending what was refused is given up.
 func TestF16_EndlessContent(t *testing.T) {
-	p, _ := withData(t, server.Options{MaxSize: 1 << 20}, func(_ context.Context, r io.Reader) error {
+	p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: 1 << 20}}, func(_ context.Context, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
 		return err
 	})
@@ -146,7 +146,7 @@ func TestF16_EndlessContent(t *testing.T) {
 }
 
 func TestNoLimitOfSize(t *testing.T) {
-	p, _ := withData(t, server.Options{MaxSize: -1}, nil)
+	p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: -1}}, nil)
 	p.ask("DATA", "354 ", strings.Repeat("12345678\r\n", 1000)+".", "250 ")
 	p.quit()
 }
@@ -189,7 +189,7 @@ func TestDataEndsSession(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
-			srv := newServer(t, &store{data: tt.data}, server.Options{MaxSize: 1000, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			srv := newServer(t, &store{data: tt.data}, server.Options{Limits: server.Limits{MessageSize: 1000}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			p := dial(t, srv)
 			p.hello()
 			sent := make(chan struct{})

@@ -37,7 +37,7 @@ func (b *body) drain() bool {
 // isTooMuch reports whether the content, with what is left of the chunk in hand, is so much that the client is given up.
 func (b *body) isTooMuch() bool {
 	left := max(b.chunk.left, 0)
-	if limit := b.c.srv.opt.MaxSize; limit > 0 {
+	if limit := b.c.srv.opt.Limits.MessageSize; limit > 0 {
 		most := b.c.srv.opt.maxDrained()
 		return left > most || b.size-limit+left > most
 	}
@@ -78,8 +78,8 @@ func (m *commands) skipPayload(n int64, e *proto.Error) bool {
 
 // maxDrained returns how many octets beyond the largest message are skipped, and how many that belong to no message.
 func (o *Options) maxDrained() int64 {
-	if o.MaxSize > 0 {
-		return max(o.MaxSize, minDrain)
+	if o.Limits.MessageSize > 0 {
+		return max(o.Limits.MessageSize, minDrain)
 	}
 	return maxDrain
 }

@@ -175,7 +175,7 @@ func ExampleMessageFunc() {
 		m.Conn.Accept("queued as 4XyZ17")
 		return nil
 	})
-	srv, err := server.New(backend, &server.Options{Hostname: "mail.example.org", MaxSize: 10 << 20})
+	srv, err := server.New(backend, &server.Options{Hostname: "mail.example.org", Limits: server.Limits{MessageSize: 10 << 20}})
 	if err != nil {
 		log.Fatal(err)
 	}

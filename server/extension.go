@@ -204,7 +204,7 @@ func (x *extCommand) hand(take takeFunc) (net.Conn, error) {
 	}
 	defer done()
 	var deadline time.Time
-	if t := c.srv.opt.HandshakeTimeout; t > 0 {
+	if t := c.srv.opt.Timeouts.Handshake; t > 0 {
 		deadline = time.Now().Add(t)
 	}
 	_ = c.link.nc.SetDeadline(deadline)

@@ -159,7 +159,7 @@ func TestFetch(t *testing.T) {
 		} {
 			t.Run(tt.name+" "+session, func(t *testing.T) {
 				s, st := newShelf(), &store{data: data}
-				p := fetchServer(t, s, st, server.Options{MaxSize: 1000})
+				p := fetchServer(t, s, st, server.Options{Limits: server.Limits{MessageSize: 1000}})
 				p.hello()
 				p.begin()
 				p.send(tt.say)
@@ -298,7 +298,7 @@ func TestFetchWithoutEnd(t *testing.T) {
 			f := flood{make(chan struct{})}
 			fetching := ext.Extension{Keyword: "XFLOOD", Verbs: []proto.Verb{{Name: "XFLOOD", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready}},
 				Fetch: func(context.Context, ext.ServerConn, string) (io.ReadCloser, error) { return f, nil }}
-			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{MaxSize: -1, Extensions: append(ext.Default(), fetching)}))
+			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{Limits: server.Limits{MessageSize: -1}, Extensions: append(ext.Default(), fetching)}))
 			p.hello()
 			p.begin()
 			p.send("XFLOOD\r\n")

@@ -79,13 +79,8 @@ func isHello(v *proto.Verb) bool { return v.Name == "EHLO" || v.Name == "LHLO" |
 // is not its own, and many clients send something else than a domain, so only what could do harm is refused.
 func helloName(args []byte) (string, *proto.Error) {
 	name, _, _ := bytes.Cut(args, []byte{' '})
-	if len(name) == 0 || len(name) > maxHello {
+	if !isGreetable(name) {
 		return "", errBadHello
-	}
-	for _, b := range name {
-		if b <= ' ' || b > '~' {
-			return "", errBadHello
-		}
 	}
 	return string(name), nil
 }

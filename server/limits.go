@@ -5,17 +5,17 @@ import "time"
 // The defaults of the limits in Options, and the bounds that are not options. RFC 5321 section 4.5.3.1 has the least
 // that a server must be able to take.
 const (
-	// defaultMaxSize is several times what the large mail providers let through.
-	defaultMaxSize = 64 << 20
-	// defaultMaxRcpts is Postfix's; RFC 5321 section 4.5.3.1.8 demands 100.
-	defaultMaxRcpts = 1000
-	// defaultMaxConns keeps well below the 1024 files that a process may open on many systems.
-	defaultMaxConns        = 1000
-	defaultMaxConnsPerHost = 100
-	// defaultMaxErrors is Postfix's smtpd_hard_error_limit.
-	defaultMaxErrors       = 20
-	defaultMaxRefusedRcpts = 100
-	defaultMaxJunk         = 1000
+	// defaultMessageSize is several times what the large mail providers let through.
+	defaultMessageSize = 64 << 20
+	// defaultRcpts is Postfix's; RFC 5321 section 4.5.3.1.8 demands 100.
+	defaultRcpts = 1000
+	// defaultConns keeps well below the 1024 files that a process may open on many systems.
+	defaultConns        = 1000
+	defaultConnsPerHost = 100
+	// defaultErrors is Postfix's smtpd_hard_error_limit.
+	defaultErrors       = 20
+	defaultRefusedRcpts = 100
+	defaultJunk         = 1000
 
 	// defaultCommandTimeout is that of RFC 5321 section 4.5.3.2.7.
 	defaultCommandTimeout   = 5 * time.Minute
@@ -28,9 +28,9 @@ const (
 	// maxPending is how many octets of replies are collected before they are written, whether or not there is more
 	// input: what a client that never reads can make us hold.
 	maxPending = 64 << 10
-	// maxDrain is how much of a message that nobody reads is passed over, where MaxSize is no bound.
+	// maxDrain is how much of a message that nobody reads is passed over, where Limits.MessageSize is no bound.
 	maxDrain = 64 << 20
-	// minDrain is how much is passed over at least, however small MaxSize is.
+	// minDrain is how much is passed over at least, however small Limits.MessageSize is.
 	minDrain = 1 << 20
 	// A message may come in freeChunks chunks, and one more for each octetsPerChunk octets in them. Chunks that are
 	// smaller than that on the average are an attack on the processor.

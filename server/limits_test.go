@@ -230,7 +230,7 @@ func TestHandshakeTimeout(t *testing.T) {
 func TestSessionTimeout(t *testing.T) {
 	t.Run("between commands", func(t *testing.T) {
 		inBubble(t, 10*time.Minute, func(t *testing.T) {
-			p := dial(t, newServer(t, &store{}, server.Options{SessionTimeout: 10 * time.Minute}))
+			p := dial(t, newServer(t, &store{}, server.Options{Timeouts: server.Timeouts{Session: 10 * time.Minute}}))
 			p.hello()
 			<-time.After(4 * time.Minute)
 			p.ask("NOOP", "250 ")
@@ -246,7 +246,7 @@ func TestSessionTimeout(t *testing.T) {
 				<-ctx.Done()
 				return ctx.Err()
 			}}
-			p := dial(t, newServer(t, st, server.Options{SessionTimeout: 10 * time.Minute}))
+			p := dial(t, newServer(t, st, server.Options{Timeouts: server.Timeouts{Session: 10 * time.Minute}}))
 			p.hello()
 			p.ask("MAIL FROM:<a@b.example>", "421 4.")
 			<-p.done
@@ -256,7 +256,7 @@ func TestSessionTimeout(t *testing.T) {
 
 func TestNegativeTimeoutsAreNone(t *testing.T) {
 	inBubble(t, 100*time.Hour, func(t *testing.T) {
-		none := server.Options{CommandTimeout: -1, ContentTimeout: -1, MinRate: -1, WriteTimeout: -1}
+		none := server.Options{Timeouts: server.Timeouts{Command: -1, Content: -1, Write: -1}, Limits: server.Limits{MinRate: -1}}
 		p, _ := withData(t, none, nil)
 		<-time.After(50 * time.Hour)
 		p.ask("DATA", "354 ")
@@ -331,7 +331,7 @@ func TestH09_MaxRefusedRcpts(t *testing.T) {
 
 func TestE10_MaxRcpts(t *testing.T) {
 	st := &store{}
-	p := dial(t, newServer(t, st, server.Options{MaxRcpts: 100}))
+	p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{Rcpts: 100}}))
 	p.hello()
 	p.ask("MAIL FROM:<a@b.example>", "250 ")
 	p.send(strings.Repeat("RCPT TO:<c@d.example>\r\n", 150)) // the same one counts each time
@@ -368,7 +368,7 @@ func TestC22_HTTP(t *testing.T) {
 
 func TestA04I07_MaxConns(t *testing.T) {
 	st := &store{}
-	srv := newServer(t, st, server.Options{MaxConns: 2})
+	srv := newServer(t, st, server.Options{Limits: server.Limits{Conns: 2}})
 	a, b := dial(t, srv), dial(t, srv)
 	a.hello()
 	b.hello()
@@ -406,7 +406,7 @@ type hosted struct {
 func (h hosted) RemoteAddr() net.Addr { return h.remote }
 
 func TestMaxConnsPerHost(t *testing.T) {
-	srv := newServer(t, &store{}, server.Options{MaxConnsPerHost: 1})
+	srv := newServer(t, &store{}, server.Options{Limits: server.Limits{ConnsPerHost: 1}})
 	from := func(addr string) *peer {
 		a, err := net.ResolveTCPAddr("tcp", addr)
 		if err != nil {
@@ -450,7 +450,7 @@ func TestNew(t *testing.T) {
 			"contradict"},
 		{"name", b, server.Options{Hostname: "two words"}, "Hostname"},
 		{"protocol", b, server.Options{Protocol: 7}, "Protocol"},
-		{"recipients", b, server.Options{MaxRcpts: -1}, "MaxRcpts"},
+		{"recipients", b, server.Options{Limits: server.Limits{Rcpts: -1}}, "Limits.Rcpts is negative"},
 	} {
 		_, err := server.New(c.b, &c.opt)
 		if err == nil || !strings.HasPrefix(err.Error(), "smtp: ") || !strings.Contains(err.Error(), c.want) {
@@ -460,6 +460,51 @@ func TestNew(t *testing.T) {
 	if _, err := server.New(b, nil); err != nil {
 		t.Errorf("without options: %v", err)
 	}
+}
+
+// TestHostname: the name is what a client may believe, and the error says what to write in its place.
+func TestHostname(t *testing.T) {
+	for name, want := range map[string]string{
+		"localhost:25":              "leave the port out",
+		"mail.example.org:25":       "leave the port out",
+		"[192.0.2.1]:25":            "leave the port out",
+		"mail.example.org.":         "leave the dot at the end out",
+		"mail..example":             "use a domain name such as mail.example.org",
+		"-x.example":                "use a domain name",
+		"x-.example":                "use a domain name",
+		"my_pod.example":            "use a domain name",
+		"two words":                 "use a domain name",
+		"1.2.3.4":                   "write the address as a literal, such as [192.0.2.1]",
+		"2001:db8::1":               "write the address as a literal",
+		"[1.2.3]":                   "use a domain name",
+		".":                         "leave the dot",
+		strings.Repeat("x", 64):     "use a domain name",
+		"a\r\n250 mail.example.org": "use a domain name",
+	} {
+		_, err := server.New(&store{}, &server.Options{Hostname: name})
+		if err == nil || !strings.HasPrefix(err.Error(), "smtp: Options.Hostname is ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: the error is %v, want one that says %q", name, err, want)
+		}
+	}
+	for name, want := range map[string]string{
+		"mail.example.org": "mail.example.org", "MAIL.example": "MAIL.example", "localhost": "localhost", "[192.0.2.1]": "[192.0.2.1]",
+		"[IPv6:2001:db8::1]": "[IPv6:2001:db8::1]", "münchen.example": "xn--mnchen-3ya.example",
+	} {
+		p := dial(t, newServer(t, &store{}, server.Options{Hostname: name}))
+		p.expect("220 " + want + " ESMTP ready\r\n")
+		p.ask("EHLO x", "250-"+want+" at your service\r\n")
+		p.quit()
+	}
+	// The default is what the machine has, and it can be sent in any case.
+	byDefault, err := server.New(&store{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := dial(t, byDefault)
+	if got := p.reply(); !strings.HasPrefix(got, "220 ") || !strings.HasSuffix(got, " ESMTP ready\r\n") || len(got) < len("220 x ESMTP ready\r\n") {
+		t.Errorf("the server says %q", got)
+	}
+	p.quit()
 }
 
 // TestNobodyCanAuthenticate has servers that insist on authentication and offer none in clear, nor TLS: the operator is told.

@@ -43,7 +43,7 @@ func deliver(t *testing.T, each func(context.Context, io.Reader, func(int, proto
 	if each != nil {
 		b = eachStore{&store{}, each}
 	}
-	p := dial(t, newServer(t, b, server.Options{Protocol: proto.LMTP, MaxSize: 1000}))
+	p := dial(t, newServer(t, b, server.Options{Protocol: proto.LMTP, Limits: server.Limits{MessageSize: 1000}}))
 	p.expect("220 mail.example LMTP")
 	p.ask("LHLO client.example", "250-")
 	openThree(p)

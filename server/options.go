@@ -5,85 +5,113 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
-// Options are the options of a server. For limits and timeouts zero is the default that the comment names and a
-// negative value is none, except where a comment says that there must be a limit.
+// Options are the options of a server. The zero value is a server that receives mail from anywhere, safely: limits and
+// timeouts have the defaults that their comments name. [New] copies the options; what is changed in them afterwards has no
+// effect.
 type Options struct {
-	// Hostname is what the server calls itself: a fully-qualified domain name or an address literal (RFC 5321
-	// section 2.3.5). Default: the name of the machine.
+	// Hostname is the name of the server: a fully-qualified domain name such as "mail.example.org", or an address literal
+	// such as "[192.0.2.1]" (RFC 5321 section 2.3.5). It is sent in the greeting and in the reply to EHLO. A U-label is
+	// sent as an A-label. Default: the name of the machine.
 	Hostname string
-	// Protocol is SMTP, the default, or LMTP (RFC 2033), which is not served on port 25.
+	// Protocol is proto.SMTP, the default, or proto.LMTP (RFC 2033). LMTP is not served on TCP port 25.
 	Protocol proto.Protocol
-	// Extensions are what the server offers, in the order of the list; nil means ext.Default(), or ext.LMTP() if that is
-	// the protocol. An empty list that is not nil makes a server without any. A submission server needs those of
-	// ext.Submission, which bring its rules with them; for a relay there are those of ext.Relay.
+	// Extensions are the extensions that the server advertises, in the order of the list. Nil means ext.Default(), or
+	// ext.LMTP() for LMTP; an empty list that is not nil means none. A submission server uses ext.Submission, which
+	// brings the rules of submission along, and a relay ext.Relay.
 	Extensions []ext.Extension
 
-	// TLSConfig is what TLS is used with; without it there is none. It needs Certificates, or GetCertificate if they
-	// are to be renewed while the server runs, and GetConfigForClient if keys of session tickets are: what is changed in it
-	// after New has no effect. Versions before TLS 1.2 are not used (RFC 8314 section 4). If it has no NextProtos, the
-	// server accepts of the protocols in a client's ALPN only "smtp", so that a browser cannot be led to it (ALPACA).
+	// TLSConfig turns TLS on: STARTTLS on connections in plaintext, and ServeTLS. It must have Certificates or
+	// GetCertificate. New copies it; to renew certificates while the server runs use GetCertificate, to rotate
+	// session-ticket keys GetConfigForClient. No version below TLS 1.2 is used (RFC 8314 section 4). Without NextProtos, a
+	// client that sends ALPN has to name "smtp", so that no browser can be led to the server (ALPACA). Default: no TLS.
 	TLSConfig *tls.Config
-	// RequireTLS refuses mail on connections in clear with 530. A server that receives mail from anywhere must not
-	// do so (RFC 3207 section 4).
+	// RequireTLS refuses mail on connections in plaintext with 530. A server that receives mail from anywhere must not
+	// require TLS (RFC 3207 section 4).
 	RequireTLS bool
-	// RequireAuth refuses mail from clients that have not authenticated with 530. It needs sessions that can authenticate;
-	// see package ext. A submission server has the rule already, among those of ext.SubmissionPolicy.
+	// RequireAuth refuses mail with 530 until the client has authenticated. It needs sessions that can authenticate
+	// clients; see package ext. The extensions of ext.Submission require it already.
 	RequireAuth bool
-	// AllowInsecureAuth permits clients to send passwords over connections in clear.
+	// AllowInsecureAuth permits clients to send passwords on connections in plaintext, where others can read them.
 	AllowInsecureAuth bool
 
-	// Lax permits mistakes in MAIL and RCPT that are common and harmless: a space behind the colon, missing angle
-	// brackets, dots in odd places of a local part, underscores in domains. Default: they are refused with 501.
+	// Lax tolerates mistakes in MAIL and RCPT that are common and harmless: a space behind the colon, missing angle
+	// brackets, dots in odd places of a local part, underscores in domains. Default: the server refuses them with 501.
 	Lax bool
 
-	// MaxSize is the largest message accepted, in octets of content. Larger ones are refused with 552. Default 64
-	// MiB.
-	MaxSize int64
-	// MaxRcpts is how many recipients a transaction may have; more are refused with 452, to be sent in another one
-	// (RFC 5321 section 4.5.3.1.10). Default 1000; there must be a limit. It should be 100 at least.
-	MaxRcpts int
-	// MaxConns is how many connections there may be at a time; more are told 421. Default 1000.
-	MaxConns int
-	// MaxConnsPerHost is how many of them may come from one IPv4 address or one /64 of IPv6 addresses. Default 100.
-	MaxConnsPerHost int
-	// MaxErrors is how many commands may be refused with 5yz, those of recipients apart, since a message was
-	// accepted. The one too many is answered 421 and the connection closed. Default 20.
-	MaxErrors int
-	// MaxRefusedRcpts is how many recipients may be refused since a message was accepted, likewise. Default 100.
-	MaxRefusedRcpts int
-	// MaxJunk is how many commands that do nothing to transfer mail, such as NOOP and RSET, may come since a message
-	// was accepted, likewise. Default 1000.
-	MaxJunk int
+	// Limits bound what a client may send.
+	Limits Limits
+	// Timeouts bound how long a client may take.
+	Timeouts Timeouts
 
-	// CommandTimeout is how long a client may take to send a whole command line. Default 5 minutes (RFC 5321
-	// section 4.5.3.2.7).
-	CommandTimeout time.Duration
-	// ContentTimeout is how long a client may take to send the next octets of a message. Default 5 minutes.
-	ContentTimeout time.Duration
-	// MinRate is how many octets of a message have to come in a second, on the average over the time that the server
-	// has waited for them, once that is more than MinRateGrace. Defaults 100 octets and 10 minutes.
-	MinRate      int
-	MinRateGrace time.Duration
-	// WriteTimeout is how long a client may take to accept replies. Default 5 minutes.
-	WriteTimeout time.Duration
-	// HandshakeTimeout is how long TLS handshakes, and other ways to hand a connection over, may take. Default 1
-	// minute.
-	HandshakeTimeout time.Duration
-	// SessionTimeout is how long a connection may last. Default: no limit, since the other limits bound what it can
-	// cost.
-	SessionTimeout time.Duration
-
-	// Trace has functions that are told what happens.
+	// Trace has functions that the server calls for what happens on connections. Default: none.
 	Trace *Trace
-	// Logger is told of errors that sessions return, of panics and of failures of the server. Default slog.Default().
+	// Logger receives, and nothing else does:
+	//
+	//   - at level Error, errors of sessions and extensions that are not a *proto.Error, mistakes of theirs such as a reply
+	//     that is none, panics with their stack, and failures of Accept;
+	//   - at level Warn, options with which nobody can authenticate;
+	//   - at level Info, a *proto.Error that has a cause in Err or is wrapped in another error, with the whole text of
+	//     the outermost error; connections over a limit; handshakes of TLS that failed.
+	//
+	// A plain *proto.Error is not logged: use Trace.Reply for that. Each record about a connection has the address of the
+	// client as "remote", and that of the proxy in between, if there is one, as "peer". Passwords and messages are never
+	// logged. Default: slog.Default().
 	Logger *slog.Logger
+}
+
+// Limits bound what a client may send. Zero is the default that the comment names; a negative value is no limit, except
+// for Rcpts.
+type Limits struct {
+	// MessageSize is the size of the largest message accepted, in octets of content. Larger ones are refused with 552.
+	// Default 64 MiB.
+	MessageSize int64
+	// Rcpts is how many recipients a transaction may have. More are refused with 452, and the client sends to them in
+	// another transaction (RFC 5321 section 4.5.3.1.10). It should be at least 100, and must not be negative. Default 1000.
+	Rcpts int
+	// Conns is how many connections there may be at a time. More are refused with 421. Default 1000.
+	Conns int
+	// ConnsPerHost is how many of them may come from one IPv4 address, or from one /64 of IPv6 addresses. Default 100.
+	ConnsPerHost int
+	// Errors is how many commands may be refused with 5yz since the last message was accepted, recipients apart. One
+	// more is answered 421, and the connection closed. Default 20.
+	Errors int
+	// RefusedRcpts is how many recipients may be refused since the last message was accepted. One more is answered 421,
+	// and the connection closed. Default 100.
+	RefusedRcpts int
+	// Junk is how many commands that do nothing to transfer mail, such as NOOP and RSET, a client may send since the last
+	// message was accepted. One more is answered 421, and the connection closed. Default 1000.
+	Junk int
+	// MinRate is the slowest average rate at which the content of a message may arrive, in octets per second. It is
+	// enforced once the server has waited for the content for Timeouts.MinRateGrace. Default 100.
+	MinRate int
+}
+
+// Timeouts bound how long a client may take. Zero is the default that the comment names; a negative value is no timeout.
+// The time that a session takes does not count, except for Session.
+type Timeouts struct {
+	// Command is for a whole command line to arrive. Default 5 minutes (RFC 5321 section 4.5.3.2.7).
+	Command time.Duration
+	// Content is for the next octets of a message to arrive. Default 5 minutes.
+	Content time.Duration
+	// MinRateGrace is how long the server waits for the octets of one message, all in all, before Limits.MinRate is
+	// enforced. Default 10 minutes; with a negative value it is enforced at once.
+	MinRateGrace time.Duration
+	// Write is for the client to accept replies. Default 5 minutes.
+	Write time.Duration
+	// Handshake is for a TLS handshake, and for other ways to hand a connection over. Default 1 minute.
+	Handshake time.Duration
+	// Session is for the whole connection. Default: no timeout, since the other limits bound what a connection costs.
+	Session time.Duration
 }
 
 // withDefaults returns o with defaults in place of zeros, and zeros in place of negative values.
@@ -92,10 +120,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, err
 	}
 	if o.Hostname == "" {
-		o.Hostname, _ = os.Hostname()
-		if !isName(o.Hostname) {
-			o.Hostname = "localhost"
-		}
+		o.Hostname = machineName()
 	}
 	if o.Extensions == nil {
 		o.Extensions = ext.DefaultFor(o.Protocol)
@@ -112,38 +137,44 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	orDefault(&o.MaxSize, defaultMaxSize)
-	orDefault(&o.MaxRcpts, defaultMaxRcpts)
-	orDefault(&o.MaxConns, defaultMaxConns)
-	orDefault(&o.MaxConnsPerHost, defaultMaxConnsPerHost)
-	orDefault(&o.MaxErrors, defaultMaxErrors)
-	orDefault(&o.MaxRefusedRcpts, defaultMaxRefusedRcpts)
-	orDefault(&o.MaxJunk, defaultMaxJunk)
-	orDefault(&o.CommandTimeout, defaultCommandTimeout)
-	orDefault(&o.ContentTimeout, defaultContentTimeout)
-	orDefault(&o.MinRate, defaultMinRate)
-	orDefault(&o.MinRateGrace, defaultMinRateGrace)
-	orDefault(&o.WriteTimeout, defaultWriteTimeout)
-	orDefault(&o.HandshakeTimeout, defaultHandshakeTimeout)
-	orDefault(&o.SessionTimeout, 0)
+	l, t := &o.Limits, &o.Timeouts
+	setDefault(&l.MessageSize, defaultMessageSize)
+	setDefault(&l.Rcpts, defaultRcpts)
+	setDefault(&l.Conns, defaultConns)
+	setDefault(&l.ConnsPerHost, defaultConnsPerHost)
+	setDefault(&l.Errors, defaultErrors)
+	setDefault(&l.RefusedRcpts, defaultRefusedRcpts)
+	setDefault(&l.Junk, defaultJunk)
+	setDefault(&l.MinRate, defaultMinRate)
+	setDefault(&t.Command, defaultCommandTimeout)
+	setDefault(&t.Content, defaultContentTimeout)
+	setDefault(&t.MinRateGrace, defaultMinRateGrace)
+	setDefault(&t.Write, defaultWriteTimeout)
+	setDefault(&t.Handshake, defaultHandshakeTimeout)
+	setDefault(&t.Session, 0)
 	return o, nil
 }
 
-func orDefault[T int | int64 | time.Duration](v *T, otherwise T) {
+// setDefault sets v to value if it is zero, and to zero if it is negative.
+func setDefault[T int | int64 | time.Duration](v *T, value T) {
 	if *v == 0 {
-		*v = otherwise
+		*v = value
 	}
 	*v = max(*v, 0)
 }
 
-// check returns an error for options that contradict each other or cannot work.
+// check returns an error for options that contradict each other or cannot work. It normalizes Hostname.
 func (o *Options) check() error {
+	if o.Hostname != "" {
+		name, err := checkHostname(o.Hostname)
+		if err != nil {
+			return err
+		}
+		o.Hostname = name
+	}
 	switch {
 	case o.Protocol > proto.LMTP:
 		return fmt.Errorf("smtp: Options.Protocol is %d: use proto.SMTP or proto.LMTP", o.Protocol)
-	case o.Hostname != "" && !isName(o.Hostname):
-		return fmt.Errorf("smtp: Options.Hostname is %q: use a domain name such as mail.example.org, "+
-			"in ASCII and of at most %d octets", o.Hostname, maxHello)
 	case o.RequireTLS && o.TLSConfig == nil:
 		return errors.New("smtp: Options.RequireTLS is set and there is no TLSConfig: set TLSConfig")
 	case o.RequireTLS && o.AllowInsecureAuth:
@@ -152,18 +183,59 @@ func (o *Options) check() error {
 		o.TLSConfig.GetConfigForClient == nil:
 		return errors.New("smtp: Options.TLSConfig has no certificate, so that TLS can be offered and not used: set " +
 			"Certificates or GetCertificate in it")
-	case o.MaxRcpts < 0:
-		return errors.New("smtp: Options.MaxRcpts is negative: it bounds memory, so there must be a limit")
+	case o.Limits.Rcpts < 0:
+		return errors.New("smtp: Options.Limits.Rcpts is negative: it bounds memory, so there must be a limit")
 	}
 	return nil
 }
 
-// isName reports whether s can stand in a greeting.
-func isName(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
+// checkHostname returns the name as it is sent, or an error that says what to do.
+func checkHostname(name string) (string, error) {
+	d, err := proto.ParseDomain(name)
+	hint := "use a domain name such as mail.example.org, or an address literal such as [192.0.2.1]"
+	switch {
+	case strings.HasSuffix(name, "."):
+		hint = "leave the dot at the end out"
+	case isAddr(name):
+		err = errors.New("smtp: an address is no domain name")
+		hint = "write the address as a literal, such as [192.0.2.1] or [IPv6:2001:db8::1]"
+	case err == nil:
+		return d.ASCII(), nil
+	case hasPort(name):
+		hint = "leave the port out"
+	}
+	return "", fmt.Errorf("smtp: Options.Hostname is %q: %s (%s)", name, hint, strings.TrimPrefix(err.Error(), "smtp: "))
+}
+
+// isAddr reports whether name is an IP address without the brackets of a literal.
+func isAddr(name string) bool {
+	_, err := netip.ParseAddr(name)
+	return err == nil
+}
+
+// hasPort reports whether name ends with a port.
+func hasPort(name string) bool {
+	_, port, err := net.SplitHostPort(name)
+	return err == nil && port != ""
+}
+
+// machineName returns the name of the machine, "localhost" if it cannot be sent. It is less strict than checkHostname: the
+// name is often not the operator's choice.
+func machineName() string {
+	name, _ := os.Hostname()
+	if !isGreetable(name) {
+		return "localhost"
+	}
+	return name
+}
+
+// isGreetable reports whether a name can be sent in a greeting or was one that a client may send in EHLO: printable ASCII
+// without spaces.
+func isGreetable[T string | []byte](name T) bool {
+	for i := range len(name) {
+		if name[i] <= ' ' || name[i] > '~' {
 			return false
 		}
 	}
-	return s != "" && len(s) <= maxHello
+	return len(name) > 0 && len(name) <= maxHello
 }

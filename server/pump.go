@@ -78,12 +78,12 @@ func (p *pump) readDeadline(now time.Time, content bool) time.Time {
 	var d time.Time
 	switch {
 	case content:
-		if t := opt.ContentTimeout; t > 0 {
+		if t := opt.Timeouts.Content; t > 0 {
 			d = now.Add(t)
 		}
-	case opt.CommandTimeout > 0:
+	case opt.Timeouts.Command > 0:
 		if p.deadline.IsZero() {
-			p.deadline = now.Add(opt.CommandTimeout)
+			p.deadline = now.Add(opt.Timeouts.Command)
 		}
 		d = p.deadline
 	}

@@ -85,7 +85,7 @@ func (p *replies) flush() {
 	if len(p.out) == 0 || p.c.end.err != nil {
 		return
 	}
-	err := p.c.link.write(p.out, p.c.srv.opt.WriteTimeout)
+	err := p.c.link.write(p.out, p.c.srv.opt.Timeouts.Write)
 	p.out = p.out[:0]
 	if cap(p.out) > maxPending {
 		p.out = nil

@@ -308,9 +308,9 @@ func (s *Server) admit(c *Conn) *proto.Error {
 	switch {
 	case s.closing.Load():
 		return errShutdown
-	case s.opt.MaxConns > 0 && s.active >= s.opt.MaxConns:
+	case s.opt.Limits.Conns > 0 && s.active >= s.opt.Limits.Conns:
 		return errTooMany
-	case host.IsValid() && s.opt.MaxConnsPerHost > 0 && s.hosts[host] >= s.opt.MaxConnsPerHost:
+	case host.IsValid() && s.opt.Limits.ConnsPerHost > 0 && s.hosts[host] >= s.opt.Limits.ConnsPerHost:
 		return errTooManyOfOne
 	}
 	c.counted = true

@@ -47,7 +47,6 @@ func TestErrorsBecomeReplies(t *testing.T) {
 		{"an intermediate reply is chosen", nil, "451 4.3.0 Local error", reply(354, "secret")},
 		{"a reply without a code is chosen", nil, "451 4.3.0 Local error", reply(0, "secret")},
 		{"a code of four digits is chosen", nil, "451 4.3.0 Local error", reply(2500, "secret")},
-		{"an error of success", &proto.Error{Code: 250, Text: "secret"}, "451 4.3.0 Local error", nil},
 		{"plain error", errors.New("secret"), "451 4.3.0 Local error", nil},
 		{"intermediate code", &proto.Error{Code: 354, Text: "secret"}, "451 4.3.0 Local error", nil},
 		{"no code", &proto.Error{Text: "secret"}, "451 4.3.0 Local error", nil},
@@ -339,7 +338,7 @@ func TestG20H19_Panic(t *testing.T) {
 		}
 		return panicky{where: where}, nil
 	})
-	srv := newServer(t, b, server.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), MaxConns: 2})
+	srv := newServer(t, b, server.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Limits: server.Limits{Conns: 2}})
 	talk := func(p *peer, until string) {
 		for _, step := range []struct{ where, say, want string }{
 			{"NewSession", "", "220 "},
@@ -394,7 +393,7 @@ func TestGoexit(t *testing.T) {
 		runtime.Goexit()
 		return nil
 	}}
-	srv := newServer(t, st, server.Options{MaxConns: 1})
+	srv := newServer(t, st, server.Options{Limits: server.Limits{Conns: 1}})
 	p := dial(t, srv)
 	p.hello()
 	p.send("MAIL FROM:<a@b.example>\r\n")

@@ -467,7 +467,7 @@ func TestNoHangUp(t *testing.T) {
 				<-time.After(time.Minute)
 				return ctx.Err()
 			}}
-			p := dial(t, newServer(t, st, server.Options{MaxJunk: -1}))
+			p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{Junk: -1}}))
 			p.hello()
 			p.ask("MAIL FROM:<a@b.example>", "250 ")
 			p.send("RCPT TO:<c@d.example>\r\n")

@@ -14,7 +14,7 @@ import (
 // TestM01_LimitOfSize: the keyword has the limit for its argument, and none if there is none (RFC 1870 section 4).
 func TestM01_LimitOfSize(t *testing.T) {
 	for limit, want := range map[int64]string{5000: "SIZE 5000\r\n", -1: "SIZE\r\n", 0: "SIZE 67108864\r\n"} {
-		p := dial(t, newServer(t, &store{}, server.Options{MaxSize: limit}))
+		p := dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{MessageSize: limit}}))
 		p.expect("220 ")
 		p.send("EHLO client.example\r\n")
 		if got := p.reply(); !strings.Contains(got, want) {
@@ -48,7 +48,7 @@ func TestM03_NoRoom(t *testing.T) {
 // TestM05M06_DeclaredSize: what is declared ends nothing. A message that turns out larger is accepted up to the limit.
 func TestM05M06_DeclaredSize(t *testing.T) {
 	st := &store{}
-	p := dial(t, newServer(t, st, server.Options{MaxSize: 600}))
+	p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{MessageSize: 600}}))
 	p.hello()
 	line := strings.Repeat("x", 98) + "\r\n"
 	for lines, want := range map[int]string{5: "250 ", 6: "250 ", 7: "552 5.3.4"} {

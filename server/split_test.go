@@ -76,7 +76,7 @@ func TestSplit(t *testing.T) {
 				if tt.each != nil {
 					b = eachStore{&store{newSession: func(_ context.Context, c *server.Conn) error { conn = c; return nil }}, tt.each}
 				}
-				p := dial(t, newServer(t, b, server.Options{Extensions: append(ext.Default(), each()), MaxSize: 1000}))
+				p := dial(t, newServer(t, b, server.Options{Extensions: append(ext.Default(), each()), Limits: server.Limits{MessageSize: 1000}}))
 				p.hello()
 				p.ask("MAIL FROM:<a@b.example> XEACH", "250 ", "RCPT TO:<one@d.example>", "250 ", "RCPT TO:<two@d.example>", "250 ",
 					"RCPT TO:<three@d.example>", "250 ")

@@ -85,7 +85,7 @@ func transcript(t *testing.T, srv *server.Server, in []byte) string {
 
 // TestQ07_Situations: the status code says more than the reply code (RFC 3463 section 3, RFC 5248).
 func TestQ07_Situations(t *testing.T) {
-	p := dial(t, newServer(t, &store{}, server.Options{MaxSize: 100, MaxRcpts: 1}))
+	p := dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{MessageSize: 100, Rcpts: 1}}))
 	p.hello()
 	p.ask("NOOP", "250 2.0.0 ", "FOO", "500 5.5.1 ", "NOOP \x01", "501 5.5.2 ", "RSET x", "501 5.5.4 ", "TURN", "502 5.5.1 ",
 		"RCPT TO:<c@d.example>", "503 5.5.1 ", "DATA", "503 5.5.1 ",

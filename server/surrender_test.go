@@ -90,7 +90,7 @@ func TestSurrenderFails(t *testing.T) {
 // it.
 func TestSurrenderTakesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := echoServer(t, &store{}, server.Options{HandshakeTimeout: time.Second, CommandTimeout: time.Second}, once)
+		srv := echoServer(t, &store{}, server.Options{Timeouts: server.Timeouts{Handshake: time.Second, Command: time.Second}}, once)
 		p := dial(t, srv)
 		p.hello()
 		p.ask("XECHO", "250 ")
@@ -133,7 +133,7 @@ func TestSurrenderEnds(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		p := dial(t, echoServer(t, &store{}, server.Options{SessionTimeout: time.Hour}, wait))
+		p := dial(t, echoServer(t, &store{}, server.Options{Timeouts: server.Timeouts{Session: time.Hour}}, wait))
 		p.hello()
 		p.ask("XECHO", "250 ")
 		_ = p.ended()

@@ -41,7 +41,7 @@ func (c *Conn) beginHandshake() (context.Context, func(), error) {
 		return nil, nil, ErrServerClosed
 	}
 	ctx, cancel := c.ctx, context.CancelFunc(func() {})
-	if t := c.srv.opt.HandshakeTimeout; t > 0 {
+	if t := c.srv.opt.Timeouts.Handshake; t > 0 {
 		ctx, cancel = context.WithTimeout(ctx, t)
 	}
 	return ctx, func() {

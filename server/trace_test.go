@@ -92,7 +92,7 @@ disconnect <nil>`
 func TestTraceOfAConnectionLost(t *testing.T) {
 	var seen error
 	connects := 0
-	srv := newServer(t, &store{}, server.Options{MaxConns: 1, Trace: &server.Trace{
+	srv := newServer(t, &store{}, server.Options{Limits: server.Limits{Conns: 1}, Trace: &server.Trace{
 		Connect:    func(*server.Conn) { connects++ },
 		Disconnect: func(_ *server.Conn, err error) { seen = err },
 	}})

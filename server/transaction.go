@@ -65,7 +65,7 @@ func (m *commands) rcpt(args []byte) proto.Reply {
 		return e.Reply()
 	case !l.ascii && !c.transaction.utf8:
 		return errRcptNotASCII.Reply()
-	case c.rx.Rcpts() >= c.srv.opt.MaxRcpts && c.rx.State() == proto.Rcpt:
+	case c.rx.Rcpts() >= c.srv.opt.Limits.Rcpts && c.rx.State() == proto.Rcpt:
 		return errRcpts.Reply()
 	}
 	addr, params := l.addr, l.params

@@ -43,9 +43,9 @@ func parseFlags() (*config, error) {
 	flag.StringVar(&c.options.Hostname, "hostname", "", "name of the server (default: that of the machine)")
 	flag.StringVar(&c.dir, "dir", ".", "directory for the messages")
 	flag.BoolVar(&c.options.RequireAuth, "require-auth", false, "accept mail from users only")
-	flag.Int64Var(&c.options.MaxSize, "max-size", 0, "largest message in octets; 0: 64 MiB, -1: no limit")
-	flag.IntVar(&c.options.MaxRcpts, "max-rcpts", 0, "most recipients of a message; 0: 1000")
-	flag.DurationVar(&c.options.CommandTimeout, "idle-timeout", 0, "how long to wait for a client; 0: 5 minutes")
+	flag.Int64Var(&c.options.Limits.MessageSize, "max-size", 0, "largest message in octets; 0: 64 MiB, -1: no limit")
+	flag.IntVar(&c.options.Limits.Rcpts, "max-rcpts", 0, "most recipients of a message; 0: 1000")
+	flag.DurationVar(&c.options.Timeouts.Command, "idle-timeout", 0, "how long to wait for a client; 0: 5 minutes")
 	flag.Func("user", "`name:password` of a user who may authenticate (repeatable)", func(s string) error {
 		name, password, ok := strings.Cut(s, ":")
 		if !ok || name == "" || password == "" {
@@ -60,9 +60,8 @@ func parseFlags() (*config, error) {
 		return err
 	})
 	flag.Parse()
-	c.options.ContentTimeout = c.options.CommandTimeout
-	c.options.WriteTimeout = c.options.CommandTimeout
-	c.options.HandshakeTimeout = c.options.CommandTimeout
+	t := &c.options.Timeouts
+	t.Content, t.Write, t.Handshake = t.Command, t.Command, t.Command
 	switch {
 	case flag.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -132,7 +131,7 @@ func shutDown(servers []*server.Server) error {
 func (c *config) start(b server.Backend) ([]*server.Server, <-chan error, error) {
 	lmtp := c.options
 	lmtp.Protocol = proto.LMTP
-	lmtp.MaxConnsPerHost = -1 // its clients are a mail server, all of them one host
+	lmtp.Limits.ConnsPerHost = -1 // its clients are a mail server, all of them one host
 	done := make(chan error, 3)
 	var servers []*server.Server
 	var start []func()

@@ -146,7 +146,7 @@ func (st *stage) server(list []ext.Extension, told *record) (*server.Server, err
 	})
 	return server.New(backend, &server.Options{
 		Hostname: clienttest.Hostname, Protocol: st.protocol, Extensions: list, TLSConfig: serverTLS(),
-		MaxErrors: -1, MaxRefusedRcpts: -1, MaxJunk: -1, Logger: slog.New(slog.DiscardHandler),
+		Limits: server.Limits{Errors: -1, RefusedRcpts: -1, Junk: -1}, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 

@@ -20,7 +20,7 @@ import (
 func dialer(t testing.TB, hostname string, extensions []ext.Extension, session func() server.Session) func(context.Context) (*client.Client, error) {
 	t.Helper()
 	srv, err := server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) { return session(), nil }),
-		&server.Options{Hostname: hostname, Extensions: extensions, MaxSize: 1 << 20})
+		&server.Options{Hostname: hostname, Extensions: extensions, Limits: server.Limits{MessageSize: 1 << 20}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -295,7 +295,7 @@ func TestClientAndServer(t *testing.T) {
 			remotes = append(remotes, m.Conn.RemoteAddr().String())
 			_, err := io.Copy(io.Discard, m.Body)
 			return err
-		}), &server.Options{Hostname: "mail.example", TLSConfig: theirs, MaxConnsPerHost: 1, Logger: slog.New(slog.DiscardHandler)})
+		}), &server.Options{Hostname: "mail.example", TLSConfig: theirs, Limits: server.Limits{ConnsPerHost: 1}, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func parseServe(args []string) (*config, error) {
 	f.IntVar(&c.mailMax, "mail-max", 0, "messages over one connection; 0: no limit")
 	f.IntVar(&c.domainMax, "domain-max", 0, "domains of recipients over one connection; 0: no limit")
 	f.StringVar(&c.records, "records", "", "file for the records")
-	f.IntVar(&c.options.MaxRcpts, "max-rcpts", 0, "recipients of a message; 0: 1000")
+	f.IntVar(&c.options.Limits.Rcpts, "max-rcpts", 0, "recipients of a message; 0: 1000")
 	f.BoolVar(&c.options.RequireAuth, "require-auth", false, "accept mail from users only")
 	f.BoolVar(&c.options.AllowInsecureAuth, "insecure-auth", false, "let users authenticate in clear")
 	return c, f.Parse(args)
