@@ -46,6 +46,7 @@ func (b *body) answerChunk() {
 	b.chunk.open = false
 	b.c.replies.send(proto.Reply{Code: 250, Status: proto.Status{2, 0, 0},
 		Text: strconv.FormatInt(b.chunk.size, 10) + " octets received"})
+	b.c.trace.answered()
 }
 
 // awaitChunk deals with what the client sends until the next chunk begins.
@@ -99,6 +100,7 @@ func (m *commands) handleBetweenChunks(ev proto.Event) {
 	if ev.Verb == nil || ev.Verb.Last {
 		c.replies.flush()
 	}
+	c.trace.answered()
 	if c.rx.State() != proto.Chunks {
 		if b.breakOff(); e != nil {
 			b.err = e

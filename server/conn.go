@@ -87,7 +87,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *Conn {
 
 // close421 ends the connection with the reply e, a 421, which answers whatever has not been answered yet.
 func (c *Conn) close421(e *proto.Error) {
-	if c.end.err == nil && c.rx.State()&(proto.Closed|proto.Handover) == 0 {
+	if c.end.err == nil && !c.link.awaitsTLS && c.rx.State()&(proto.Closed|proto.Handover) == 0 {
 		c.replies.send(e.Reply())
 		c.replies.flush()
 		c.end.linger = e != errShutdown && e != errTimeout || c.rx.Buffered() > 0

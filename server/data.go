@@ -119,5 +119,5 @@ func (m *commands) answerContent() {
 	if accepted {
 		c.budget.spent = spending{}
 	}
-	c.trace.message(b.size, first)
+	c.trace.content(b.size, first)
 }

@@ -31,6 +31,7 @@ func (m *commands) handle(ev proto.Event) {
 	case ev.Verb == nil, ev.Verb.Last:
 		c.replies.flush() // RFC 2920 section 3.2, rules 5 and 6
 	}
+	c.trace.answered()
 }
 
 // settle ends the transaction if the last reply has done so.

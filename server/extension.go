@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"time"
 
@@ -52,6 +54,7 @@ type extCommand struct {
 	verb       *proto.Verb
 	args       string
 	handedOver bool // the connection was handed over, and the session begins anew
+	startsTLS  bool // the extension has asked for the configuration of TLS
 	greets     bool // the reply is a greeting
 }
 
@@ -69,6 +72,11 @@ func (x *extCommand) AuthFailed() int {
 }
 
 func (x *extCommand) PermitUTF8() { x.replies.utf8 = true }
+
+func (x *extCommand) TLSConfig() *tls.Config {
+	x.startsTLS = true
+	return x.Conn.TLSConfig()
+}
 
 func (x *extCommand) Table() *proto.Table { return x.srv.set.Table() }
 
@@ -89,9 +97,11 @@ func (x *extCommand) Challenge(_ context.Context, r proto.Reply) (string, error)
 		return "", err
 	}
 	switch ev := c.pump.next(false); {
-	case ev.Kind == proto.Line && ev.Err != nil:
-		return "", ev.Err
 	case ev.Kind == proto.Line:
+		c.trace.line()
+		if ev.Err != nil {
+			return "", ev.Err
+		}
 		return string(ev.Data), nil
 	case ev.Kind == proto.Fatal:
 		c.closeWith(ev.Err.Reply(), 0)
@@ -142,14 +152,22 @@ func (x *extCommand) Handover(_ context.Context, r proto.Reply, take takeFunc) e
 	nc, err := x.hand(take)
 	if err != nil {
 		// A reply now would travel in plaintext, to whoever is listening.
-		c.srv.opt.Logger.Info("smtp: hand-over failed", "remote", addrString(c.link.raw), "verb", x.verb.Name, "err", err)
+		msg := "smtp: hand-over failed"
+		if x.startsTLS {
+			msg = "smtp: TLS handshake failed"
+		}
+		c.log(slog.LevelInfo, msg, "verb", x.verb.Name, "err", err)
 		c.disconnect(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))
 		return err
 	}
+	wasTLS := c.link.tls != nil
 	c.link.use(nc)
 	c.rx.Restart(proto.Hello)
 	c.replies.setStatus(c.srv.statusCodes)
 	c.greeting = c.greeting.insideTLS()
+	if x.startsTLS || !wasTLS {
+		c.trace.secured()
+	}
 	x.handedOver = true
 	return nil
 }
@@ -187,7 +205,7 @@ func (x *extCommand) Surrender(_ context.Context, r proto.Reply, serve func(cont
 		c.disconnect(errSurrendered)
 		return nil
 	}
-	c.srv.opt.Logger.Info("smtp: the connection given away failed", "remote", addrString(c.link.raw), "verb", x.verb.Name, "err", err)
+	c.log(slog.LevelInfo, "smtp: the connection given away failed", "verb", x.verb.Name, "err", err)
 	c.disconnect(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))
 	return err
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"io"
+	"log/slog"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -103,8 +104,7 @@ func (b *body) closeSource() {
 	}
 	b.c.background.stop()
 	if err := b.chunk.src.Close(); err != nil {
-		b.c.srv.opt.Logger.Info("smtp: closing what was fetched failed", "remote", addrString(b.c.link.raw),
-			"verb", b.chunk.verb.Name, "err", err)
+		b.c.log(slog.LevelInfo, "smtp: closing what was fetched failed", "verb", b.chunk.verb.Name, "err", err)
 	}
 	b.chunk.src = nil
 }

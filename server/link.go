@@ -14,6 +14,7 @@ type link struct {
 	nc          net.Conn             // raw, or what it was handed over to, such as a *tls.Conn
 	tls         *tls.ConnectionState // of nc; nil in plaintext
 	certificate *tls.Certificate     // presented in the last full handshake
+	awaitsTLS   bool                 // it begins with a TLS handshake, before which nothing may be sent
 
 	// Server.Shutdown looks at these from another goroutine, to wake the connection if it waits for a command.
 	mu          sync.Mutex // guards what follows, and nc for wake
@@ -27,7 +28,7 @@ func (l *link) use(nc net.Conn) {
 	l.mu.Lock()
 	l.nc = nc
 	l.mu.Unlock()
-	l.tls = nil
+	l.tls, l.awaitsTLS = nil, false
 	if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		state := t.ConnectionState()
 		l.tls = &state

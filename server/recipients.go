@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -47,7 +48,7 @@ func (l *recipients) outcome(rcpt int, chosen proto.Reply, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.active || rcpt < 0 || rcpt >= len(l.replies) {
-		l.c.srv.opt.Logger.Error("smtp: a result for no recipient of the message", "rcpt", rcpt, "err", err)
+		l.c.log(slog.LevelError, "smtp: a result for no recipient of the message", "rcpt", rcpt, "err", err)
 		return
 	}
 	if l.replies[rcpt].Code != 0 {

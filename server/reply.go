@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -36,7 +37,7 @@ func (p *replies) sendOne(r proto.Reply) {
 	out, err := c.rx.AppendReply(p.out, r)
 	if err != nil {
 		// Only a row of an extension's verb that does not fit its Serve leads here.
-		c.srv.opt.Logger.Error("smtp: the command cannot have this reply", "reply", r.Code, "err", err)
+		c.log(slog.LevelError, "smtp: the command cannot have this reply", "verb", c.trace.verb, "reply", r.Code, "err", err)
 		r = errInternal.Reply()
 		if out, err = c.rx.AppendReply(p.out, r); err != nil {
 			c.disconnect(err)
@@ -102,7 +103,7 @@ func (p *replies) chosen(method string, r, ok proto.Reply) proto.Reply {
 	case r == proto.Reply{}:
 		return ok
 	case r.Code/100 != 2:
-		p.c.logError(method, fmt.Errorf("smtp: %d is no reply of success: return an error to refuse", r.Code))
+		p.c.logFailure(method, fmt.Errorf("smtp: %d is no reply of success: return an error to refuse", r.Code))
 		return errLocal.Reply()
 	}
 	if r.Status.IsZero() {
@@ -125,13 +126,13 @@ func (p *replies) refused(method string, err error) proto.Reply {
 	case e == nil && c.ctx.Err() != nil:
 		return errEnding.Reply()
 	case e == nil:
-		c.logError(method, err)
+		c.logFailure(method, err)
 		return errLocal.Reply()
 	case !isRefusal(e.Code):
-		c.logError(method, fmt.Errorf("smtp: an error with the code %d does not refuse; success is not an error: %w", e.Code, err))
+		c.logFailure(method, fmt.Errorf("smtp: an error with the code %d does not refuse; success is not an error: %w", e.Code, err))
 		return errLocal.Reply()
 	case !bare || e.Err != nil:
-		c.srv.opt.Logger.Info("smtp: refused", "remote", addrString(c.link.raw), "in", method, "err", err)
+		c.log(slog.LevelInfo, "smtp: refused", "in", method, "err", err)
 	}
 	r := e.Reply()
 	if e.Verb != "" && e.Code == 421 {
@@ -159,7 +160,3 @@ func asError(err error) *proto.Error {
 }
 
 func isRefusal(code int) bool { return code >= 400 && code <= 599 }
-
-func (c *Conn) logError(what string, err error) {
-	c.srv.opt.Logger.Error("smtp: the session failed", "remote", addrString(c.link.raw), "in", what, "err", err)
-}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
 	"os"
 	"runtime/debug"
 
@@ -24,7 +24,7 @@ func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
 		c.body.returnBuffer()
 		c.link.close(c.end.linger)
 		err = c.reason()
-		c.protect(func() { c.trace.disconnect(err) })
+		c.protect(func() { c.trace.closed(err) })
 		c.cancel(io.ErrUnexpectedEOF)
 	}()
 	if refusal != nil {
@@ -36,19 +36,23 @@ func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
 		c.ctx, stop = context.WithDeadlineCause(c.ctx, c.pump.until, os.ErrDeadlineExceeded)
 		defer stop()
 	}
-	if err := c.handshake(implicitTLS); err != nil {
-		c.srv.opt.Logger.Info("smtp: TLS handshake failed", "remote", addrString(c.link.raw), "err", err)
-		c.disconnect(err)
-		return nil
-	}
-	c.protect(c.serve)
+	c.link.awaitsTLS = implicitTLS
+	c.protect(func() {
+		c.trace.accepted()
+		if err := c.handshake(implicitTLS); err != nil {
+			c.log(slog.LevelInfo, "smtp: TLS handshake failed", "err", err)
+			c.disconnect(err)
+			return
+		}
+		c.serve()
+	})
 	return nil
 }
 
 // turnAway refuses a connection that is one too many, without a session.
 func (c *Conn) turnAway(e *proto.Error, implicitTLS bool) {
 	c.end.because(e)
-	c.srv.opt.Logger.Info("smtp: connection refused", "remote", addrString(c.link.raw), "why", e.Text)
+	c.log(slog.LevelInfo, "smtp: connection refused", "why", e.Text)
 	if implicitTLS {
 		return
 	}
@@ -59,7 +63,6 @@ func (c *Conn) turnAway(e *proto.Error, implicitTLS bool) {
 
 // serve greets the client and deals with what it sends, until the connection ends.
 func (c *Conn) serve() {
-	c.trace.connect()
 	c.replies.setStatus(c.srv.statusCodes)
 	c.replies.send(c.greet())
 	for {
@@ -78,7 +81,7 @@ func (c *Conn) serve() {
 		default:
 			// The engine and this package disagree.
 			err := fmt.Errorf("smtp: unexpected event %d in state %v", ev.Kind, c.rx.State())
-			c.srv.opt.Logger.Error("smtp: internal error", "err", err)
+			c.log(slog.LevelError, "smtp: internal error", "err", err)
 			c.disconnect(err)
 		}
 	}
@@ -92,18 +95,10 @@ func (c *Conn) protect(f func()) {
 			return
 		}
 		c.background.stop()
-		c.srv.opt.Logger.Error("smtp: panic, closing the connection", "remote", addrString(c.link.raw), "panic", v,
-			"stack", string(debug.Stack()))
+		c.log(slog.LevelError, "smtp: panic, closing the connection", "panic", v, "stack", string(debug.Stack()))
 		c.close421(errInternal)
 	}()
 	f()
-}
-
-func addrString(nc net.Conn) string {
-	if a := nc.RemoteAddr(); a != nil {
-		return a.String()
-	}
-	return ""
 }
 
 // reason returns why the connection ended, nil after QUIT.
@@ -152,7 +147,7 @@ func (c *Conn) makeSession() {
 		e := asError(err)
 		if e == nil || !isRefusal(e.Code) {
 			// Nothing says that the client is not wanted, so it is invited to come back.
-			c.logError("NewSession", err)
+			c.logFailure("NewSession", err)
 			e = errNoSession
 		}
 		c.greeting.refusal = e
@@ -175,7 +170,7 @@ func (c *Conn) closeSession() {
 	c.session = userSession{}
 	if closer, ok := ext.As[io.Closer](session); ok {
 		if err := closer.Close(); err != nil {
-			c.logError("Close", err)
+			c.logFailure("Close", err)
 		}
 	}
 }

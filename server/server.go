@@ -111,34 +111,6 @@ func New(b Backend, opt *Options) (*Server, error) {
 	return s, nil
 }
 
-// ListenAndServe listens on the TCP address addr, ":25" if it is empty, and calls Serve. LMTP has no port of its own, and
-// needs an address.
-func (s *Server) ListenAndServe(addr string) error {
-	return s.listen(addr, ":25", s.Serve)
-}
-
-// ListenAndServeTLS listens on the TCP address addr, ":465" if it is empty, and calls ServeTLS.
-func (s *Server) ListenAndServeTLS(addr string) error {
-	return s.listen(addr, ":465", s.ServeTLS)
-}
-
-func (s *Server) listen(addr, otherwise string, serve func(net.Listener) error) error {
-	if s.closing.Load() {
-		return ErrServerClosed
-	}
-	if addr == "" {
-		if s.opt.Protocol == proto.LMTP {
-			return errors.New("smtp: LMTP has no port of its own: say which one to listen on")
-		}
-		addr = otherwise
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("smtp: %w", err)
-	}
-	return serve(l)
-}
-
 // Serve serves the connections that l accepts until the server or l is closed. It closes l, and returns
 // ErrServerClosed after Shutdown or Close, even while connections live on. A connection that is a *tls.Conn already
 // is taken as it is. Errors of Accept other than that l is closed are logged, and Accept is tried again after a

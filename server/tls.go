@@ -29,6 +29,7 @@ func (c *Conn) handshake(implicit bool) error {
 		return fmt.Errorf("smtp: TLS handshake: %w", err)
 	}
 	c.link.use(nc)
+	c.trace.secured()
 	return nil
 }
 

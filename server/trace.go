@@ -1,67 +1,108 @@
 package server
 
-import "smtpkit.example/smtp/proto"
+import (
+	"context"
+	"crypto/tls"
 
-// A Trace has functions that are told what happens on connections, for logs and metrics. Any of them may be nil. They
-// are called by the goroutine of the connection, which waits for them, and concurrently for several connections. The
-// lines of exchanges such as authentication never pass through a Trace, nor do messages.
+	"smtpkit.example/smtp/proto"
+)
+
+// A Trace has functions that the server calls for what happens on its connections, for logs, metrics and spans. Any of them
+// may be nil. The goroutine of the connection calls them and waits for them; replies that [RecipientData] reports may come
+// from another goroutine, but never two at a time. For several connections they are called concurrently.
+//
+// The context is that of the connection. Its values are those of the context that ServeConn was given.
+//
+// Neither passwords nor messages pass through a Trace: "***" stands for the arguments of a command that begins an exchange
+// such as authentication, for each line of the exchange, and for the text of each reply that carries it on. It stands for
+// a whole line that names no command, too: that may be a password which missed its exchange.
 type Trace struct {
-	// Connect is called when a connection was accepted and, with implicit TLS, the handshake is done.
-	Connect func(c *Conn)
-	// Command is called for each command line. For a verb that begins an exchange or is Secret args is left out, and for a
-	// line that names no verb both are: it may be a password that missed its exchange.
-	Command func(c *Conn, verb, args string)
-	// Reply is called for each reply, except those that carry on an exchange.
-	Reply func(c *Conn, r proto.Reply)
-	// Message is called for each message that was received to its end, with its size and the first reply to it.
-	Message func(c *Conn, octets int64, r proto.Reply)
-	// Disconnect is called when a connection ends for which Connect was called. The error is nil if the client said
-	// QUIT.
-	Disconnect func(c *Conn, err error)
+	// Connected is called when a connection has been accepted, before a TLS handshake and the greeting. It is not called
+	// for connections that are over a limit, which are logged.
+	Connected func(ctx context.Context, c *Conn)
+	// Secured is called after each TLS handshake that succeeded.
+	Secured func(ctx context.Context, c *Conn, state tls.ConnectionState)
+	// Command is called for each command line, and for each line of an exchange. The verb is in upper case, or "" if the
+	// line is one of an exchange or names no command.
+	Command func(ctx context.Context, c *Conn, verb, args string)
+	// Reply is called for each reply. The verb is that of the command which the reply answers; it is "" for the greeting,
+	// for the reply to a line that names no command, and for a 421 that answers nothing.
+	Reply func(ctx context.Context, c *Conn, verb string, r proto.Reply)
+	// Content is called for each message that was received to its end, whether accepted or not, with its size in octets and
+	// the first reply to it.
+	Content func(ctx context.Context, c *Conn, octets int64, r proto.Reply)
+	// Closed is called when a connection has ended for which Connected was called. The error is that of [Server.ServeConn]:
+	// nil if the client said QUIT.
+	Closed func(ctx context.Context, c *Conn, err error)
 }
 
-// A tracer tells the Trace of the options what happens on a connection.
+// redacted stands for what may be secret.
+const redacted = "***"
+
+// A tracer calls the functions of a Trace for one connection.
 type tracer struct {
 	c         *Conn
 	t         *Trace
-	connected bool // Connect was called
+	connected bool   // Connected was called, and Closed is due
+	verb      string // of the command that is being answered; "" if none is
 }
 
-func (t *tracer) connect() {
+func (t *tracer) accepted() {
 	t.connected = true
-	if t.t.Connect != nil {
-		t.t.Connect(t.c)
+	if t.t.Connected != nil {
+		t.t.Connected(t.c.ctx, t.c)
 	}
 }
 
+func (t *tracer) secured() {
+	if t.t.Secured != nil && t.c.link.tls != nil {
+		t.t.Secured(t.c.ctx, t.c, *t.c.link.tls)
+	}
+}
+
+// command is called for a command, for which answered has to be called when it has been answered.
 func (t *tracer) command(ev *proto.Event) {
+	t.verb = ""
+	if ev.Verb != nil {
+		t.verb = ev.Verb.Name
+	}
 	if t.t.Command == nil {
 		return
 	}
-	verb, args := "", ""
-	if ev.Verb != nil {
-		verb = ev.Verb.Name
-		if ev.Verb.More != proto.Exchange && !ev.Verb.Secret {
-			args = string(ev.Args)
-		}
+	args := redacted
+	if v := ev.Verb; v != nil && (len(ev.Args) == 0 || v.More != proto.Exchange && !v.Secret) {
+		args = string(ev.Args)
 	}
-	t.t.Command(t.c, verb, args)
+	t.t.Command(t.c.ctx, t.c, t.verb, args)
+}
+
+// line is called for a line of an exchange.
+func (t *tracer) line() {
+	if t.t.Command != nil {
+		t.t.Command(t.c.ctx, t.c, "", redacted)
+	}
 }
 
 func (t *tracer) reply(r proto.Reply) {
-	if t.t.Reply != nil && t.c.rx.State() != proto.Exchange {
-		t.t.Reply(t.c, r)
+	if t.t.Reply == nil {
+		return
+	}
+	if r.Code/100 == 3 && t.c.rx.State() == proto.Exchange {
+		r.Text = redacted
+	}
+	t.t.Reply(t.c.ctx, t.c, t.verb, r)
+}
+
+func (t *tracer) answered() { t.verb = "" }
+
+func (t *tracer) content(octets int64, r proto.Reply) {
+	if t.t.Content != nil {
+		t.t.Content(t.c.ctx, t.c, octets, r)
 	}
 }
 
-func (t *tracer) message(octets int64, r proto.Reply) {
-	if t.t.Message != nil {
-		t.t.Message(t.c, octets, r)
-	}
-}
-
-func (t *tracer) disconnect(err error) {
-	if t.connected && t.t.Disconnect != nil {
-		t.t.Disconnect(t.c, err)
+func (t *tracer) closed(err error) {
+	if t.connected && t.t.Closed != nil {
+		t.t.Closed(t.c.ctx, t.c, err)
 	}
 }

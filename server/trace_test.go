@@ -2,11 +2,15 @@ package server_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -20,11 +24,19 @@ func TestP23_Trace(t *testing.T) {
 		AllowInsecureAuth: true,
 		Logger:            slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Trace: &server.Trace{
-			Connect:    func(*server.Conn) { note("connect") },
-			Command:    func(_ *server.Conn, verb, args string) { note("> %s %s", verb, args) },
-			Reply:      func(_ *server.Conn, r proto.Reply) { note("< %d", r.Code) },
-			Message:    func(_ *server.Conn, octets int64, r proto.Reply) { note("message %d %d", octets, r.Code) },
-			Disconnect: func(_ *server.Conn, err error) { note("disconnect %v", err) },
+			Connected: func(context.Context, *server.Conn) { note("connected") },
+			Secured:   func(context.Context, *server.Conn, tls.ConnectionState) { note("secured") },
+			Command:   func(_ context.Context, _ *server.Conn, verb, args string) { note("> %s %s", verb, args) },
+			Reply: func(_ context.Context, _ *server.Conn, verb string, r proto.Reply) {
+				note("< %s %d", verb, r.Code)
+				if said := r.Text == "***"; said != (r.Code == 334) {
+					t.Errorf("the text of %d is %q", r.Code, r.Text)
+				}
+			},
+			Content: func(_ context.Context, _ *server.Conn, octets int64, r proto.Reply) {
+				note("content %d %d", octets, r.Code)
+			},
+			Closed: func(_ context.Context, _ *server.Conn, err error) { note("closed %v", err) },
 		},
 	})
 	p := dial(t, srv)
@@ -52,49 +64,51 @@ func TestP23_Trace(t *testing.T) {
 }
 
 // traced is the trace of TestP23_Trace.
-const traced = `connect
-< 220
+const traced = `connected
+<  220
 > EHLO client.example
-< 250
-> AUTH 
-< 535
-> AUTH 
-< 535
->  
-< 500
->  
-< 500
-> AUTH 
-< 235
+< EHLO 250
+> AUTH ***
+< AUTH 535
+> AUTH ***
+< AUTH 334
+>  ***
+< AUTH 535
+>  ***
+<  500
+>  ***
+<  500
+> AUTH ***
+< AUTH 235
 > MAIL FROM:<a@b.example>
-< 250
+< MAIL 250
 > RCPT TO:<c@d.example>
-< 250
+< RCPT 250
 > DATA 
-< 354
-< 250
-message 9 250
+< DATA 354
+< DATA 250
+content 9 250
 > BDAT 7
-< 503
+< BDAT 503
 > MAIL FROM:<a@b.example>
-< 250
+< MAIL 250
 > RCPT TO:<c@d.example>
-< 250
+< RCPT 250
 > BDAT 7
-< 250
+< BDAT 250
 > BDAT 0 LAST
-< 250
-message 7 250
+< BDAT 250
+content 7 250
 > QUIT 
-< 221
-disconnect <nil>`
+< QUIT 221
+closed <nil>`
 
 func TestTraceOfAConnectionLost(t *testing.T) {
 	var seen error
 	connects := 0
 	srv := newServer(t, &store{}, server.Options{Limits: server.Limits{Conns: 1}, Trace: &server.Trace{
-		Connect:    func(*server.Conn) { connects++ },
-		Disconnect: func(_ *server.Conn, err error) { seen = err },
+		Connected: func(context.Context, *server.Conn) { connects++ },
+		Closed:    func(_ context.Context, _ *server.Conn, err error) { seen = err },
 	}})
 	p := dial(t, srv)
 	p.hello()
@@ -104,9 +118,134 @@ func TestTraceOfAConnectionLost(t *testing.T) {
 	p.nc.Close()
 	err := <-p.done
 	if seen == nil || seen != err {
-		t.Errorf("Disconnect was told %v, and ServeConn returned %v", seen, err)
+		t.Errorf("Closed was told %v, and ServeConn returned %v", seen, err)
 	}
 	if connects != 1 {
-		t.Errorf("Connect was called %d times, want once: one connection was refused", connects)
+		t.Errorf("Connected was called %d times, want once: one connection was refused", connects)
+	}
+}
+
+// dialogue is a Trace that notes the events of one connection.
+func dialogue(seen *[]string) *server.Trace {
+	note := func(ctx context.Context, format string, args ...any) {
+		*seen = append(*seen, fmt.Sprintf(format, args...))
+		if ctx.Value(spanKey{}) != "span" {
+			*seen = append(*seen, "without its context")
+		}
+	}
+	return &server.Trace{
+		Connected: func(ctx context.Context, c *server.Conn) { note(ctx, "connected %q", c.Hello()) },
+		Secured: func(ctx context.Context, c *server.Conn, state tls.ConnectionState) {
+			note(ctx, "secured %v %q", state.HandshakeComplete && c.TLS() != nil, c.Hello())
+		},
+		Command: func(ctx context.Context, _ *server.Conn, verb, args string) { note(ctx, "> %s %s", verb, args) },
+		Reply: func(ctx context.Context, _ *server.Conn, verb string, r proto.Reply) {
+			note(ctx, "< %s %d", verb, r.Code)
+		},
+		Content: func(ctx context.Context, _ *server.Conn, octets int64, r proto.Reply) {
+			note(ctx, "content %d %d", octets, r.Code)
+		},
+		Closed: func(ctx context.Context, _ *server.Conn, err error) { note(ctx, "closed %v", err == nil) },
+	}
+}
+
+type spanKey struct{}
+
+// TestTraceOfHandshakes: a handshake is told when it has succeeded, by whatever way it came about, and a connection without one
+// is closed.
+func TestTraceOfHandshakes(t *testing.T) {
+	config, trust := tlsPair(t)
+	for _, tt := range []struct {
+		name string
+		talk func(w *wire)
+		want string
+	}{
+		{"STARTTLS", func(w *wire) {
+			w.ask("", "220 ")
+			w.ask("EHLO x\r\n", "250-")
+			w.startTLS(trust).ask("QUIT", "221 ")
+		}, `connected "", <  220, > EHLO x, < EHLO 250, > STARTTLS , < STARTTLS 220, secured true "", > QUIT , < QUIT 221, closed true`},
+		{"STARTTLS that fails", func(w *wire) {
+			w.ask("", "220 ")
+			w.ask("EHLO x\r\n", "250-")
+			w.ask("STARTTLS\r\n", "220 ")
+			w.nc.Close()
+		}, `connected "", <  220, > EHLO x, < EHLO 250, > STARTTLS , < STARTTLS 220, closed false`},
+		{"timeout", func(w *wire) {
+			w.ask("", "220 ")
+			w.ask("NOOP\r\n", "250 ")
+			w.ask("", "421 ")
+		}, `connected "", <  220, > NOOP , < NOOP 250, <  421, closed false`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var seen []string
+				srv := newServer(t, &store{}, server.Options{TLSConfig: config, Trace: dialogue(&seen)})
+				here, there := net.Pipe()
+				w := &wire{t: t, nc: here, done: make(chan error, 1)}
+				go func() { w.done <- srv.ServeConn(context.WithValue(t.Context(), spanKey{}, "span"), there) }()
+				tt.talk(w)
+				<-w.done
+				here.Close()
+				if got := strings.Join(seen, ", "); got != tt.want {
+					t.Errorf("the trace is\n%s\nwant\n%s", got, tt.want)
+				}
+			})
+		})
+	}
+	for name, fine := range map[string]bool{"implicit": true, "implicit that fails": false} {
+		t.Run(name, func(t *testing.T) {
+			closed := make(chan struct{})
+			var seen []string
+			trace := dialogue(new([]string))
+			trace.Connected = func(context.Context, *server.Conn) { seen = append(seen, "connected") }
+			trace.Secured = func(context.Context, *server.Conn, tls.ConnectionState) { seen = append(seen, "secured") }
+			trace.Reply = func(context.Context, *server.Conn, string, proto.Reply) { seen = append(seen, "reply") }
+			trace.Closed = func(context.Context, *server.Conn, error) { close(closed) }
+			srv := newServer(t, &store{}, server.Options{TLSConfig: config, Trace: trace})
+			addr, served := listen(t, srv.ServeTLS)
+			client, want := trust, "connected secured reply"
+			if !fine {
+				client, want = &tls.Config{ServerName: "mail.example"}, "connected" // it trusts nobody
+			}
+			nc, err := tls.Dial("tcp", addr, client)
+			if (err == nil) != fine {
+				t.Errorf("%v", err)
+			}
+			if err == nil {
+				newPeer(t, nc).expect("220 ")
+				nc.Close()
+			}
+			<-closed
+			if got := strings.Join(seen, " "); got != want {
+				t.Errorf("the trace is %s, want %s", got, want)
+			}
+			_ = srv.Shutdown(t.Context())
+			<-served
+		})
+	}
+}
+
+// TestTraceOfRecipients: each reply of LMTP belongs to the command that it answers, and so does what is said between chunks.
+func TestTraceOfRecipients(t *testing.T) {
+	var seen []string
+	srv := newServer(t, &store{}, server.Options{Protocol: proto.LMTP, Trace: dialogue(&seen)})
+	here, there := net.Pipe()
+	p := newPeer(t, here)
+	done := make(chan error, 1)
+	go func() { done <- srv.ServeConn(context.WithValue(t.Context(), spanKey{}, "span"), there) }()
+	p.expect("220 ")
+	p.ask("LHLO x", "250-", "MAIL FROM:<a@b.example>", "250 ", "RCPT TO:<c@d.example>", "250 ", "RCPT TO:<e@f.example>", "250 ")
+	p.chunk("BDAT 3", "abc", "250 ")
+	p.ask("NOOP", "250 ", "FOO bar", "500 ", "MAIL FROM:<x@y.example>", "503 ")
+	p.chunk("BDAT 3 LAST", "abc", "250 ")
+	p.expect("250 ")
+	p.ask("QUIT", "221 ")
+	<-done
+	want := `connected "", <  220, > LHLO x, < LHLO 250, > MAIL FROM:<a@b.example>, < MAIL 250, > RCPT TO:<c@d.example>, < RCPT 250, ` +
+		`> RCPT TO:<e@f.example>, < RCPT 250, > BDAT 3, < BDAT 250, > NOOP , < NOOP 250, >  ***, <  500, > MAIL FROM:<x@y.example>, ` +
+		`< MAIL 503, > BDAT 3 LAST, < BDAT 250, < BDAT 250, content 6 250, > QUIT , < QUIT 221, closed true`
+	if got := strings.Join(seen, ", "); got != want {
+		t.Errorf("the trace is\n%s\nwant\n%s", got, want)
 	}
 }

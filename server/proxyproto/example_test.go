@@ -19,7 +19,7 @@ func Example() {
 		return err
 	}), &server.Options{
 		Hostname: "mail.example",
-		Trace:    &server.Trace{Connect: func(c *server.Conn) { seen <- c.RemoteAddr() }},
+		Trace:    &server.Trace{Connected: func(_ context.Context, c *server.Conn) { seen <- c.RemoteAddr() }},
 	})
 	if err != nil {
 		fmt.Println(err)

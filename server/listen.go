@@ -1,0 +1,71 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// ListenAndServe listens on addr and calls Serve. Addr is the address of a TCP port, such as ":25", which is the default,
+// or "127.0.0.1:2525"; or "unix:" and the path of a Unix socket, such as "unix:/run/lmtp.sock". A socket file that a
+// program left behind, and on which nobody listens any more, is replaced. LMTP has no port of its own and needs an address.
+func (s *Server) ListenAndServe(addr string) error {
+	return s.listenAndServe(addr, ":25", s.Serve)
+}
+
+// ListenAndServeTLS listens on addr, as ListenAndServe does, and calls ServeTLS. The default is ":465".
+func (s *Server) ListenAndServeTLS(addr string) error {
+	return s.listenAndServe(addr, ":465", s.ServeTLS)
+}
+
+func (s *Server) listenAndServe(addr, byDefault string, serve func(net.Listener) error) error {
+	if s.closing.Load() {
+		return ErrServerClosed
+	}
+	if addr == "" {
+		if s.opt.Protocol == proto.LMTP {
+			return errors.New("smtp: LMTP has no port of its own: say which one to listen on")
+		}
+		addr = byDefault
+	}
+	l, err := listen(addr)
+	if err != nil {
+		return fmt.Errorf("smtp: %w", err)
+	}
+	return serve(l)
+}
+
+// listen listens on the address of a TCP port, or on a Unix socket.
+func listen(addr string) (net.Listener, error) {
+	path, ok := strings.CutPrefix(addr, "unix:")
+	if !ok {
+		return net.Listen("tcp", addr)
+	}
+	if path == "" {
+		return nil, errors.New("there is no path behind unix")
+	}
+	l, err := net.Listen("unix", path)
+	if err == nil || !isStale(path) || os.Remove(path) != nil {
+		return l, err
+	}
+	return net.Listen("unix", path)
+}
+
+// isStale reports whether path is a socket on which nobody listens.
+func isStale(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+	nc, err := net.Dial("unix", path)
+	if err == nil {
+		nc.Close()
+		return false
+	}
+	return isConnRefused(err)
+}

@@ -1,0 +1,51 @@
+package server
+
+import (
+	"log/slog"
+	"net"
+)
+
+// log logs something about the connection. It names the client and, if that came through a proxy, the proxy as well.
+func (c *Conn) log(level slog.Level, msg string, args ...any) {
+	logger := c.srv.opt.Logger
+	if !logger.Enabled(c.ctx, level) {
+		return
+	}
+	remote := addrText(c.RemoteAddr(), c.LocalAddr())
+	attrs := []any{"remote", remote}
+	peer := c.link.socket()
+	if text := addrText(peer.RemoteAddr(), peer.LocalAddr()); text != remote {
+		attrs = append(attrs, "peer", text)
+	}
+	logger.Log(c.ctx, level, msg, append(attrs, args...)...)
+}
+
+// logFailure logs what a session or an extension did wrong.
+func (c *Conn) logFailure(method string, err error) {
+	c.log(slog.LevelError, "smtp: the session failed", "in", method, "err", err)
+}
+
+// socket returns the connection below those that speak TLS or know the header of a proxy.
+func (l *link) socket() net.Conn {
+	nc := l.raw
+	for {
+		outer, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = outer.NetConn()
+	}
+}
+
+// addrText returns the address of a client for a log. One that is connected to a Unix socket has none as a rule, and is
+// named after the socket.
+func addrText(remote, local net.Addr) string {
+	if remote == nil {
+		return ""
+	}
+	text := remote.String()
+	if remote.Network() == "unix" && (text == "" || text == "@") && local != nil {
+		return "unix:" + local.String()
+	}
+	return text
+}
