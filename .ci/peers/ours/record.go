@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -86,15 +87,21 @@ func (r *recorder) rejected(proxy net.Addr, err error) {
 // trace keeps the dialogues.
 func (r *recorder) trace() *server.Trace {
 	return &server.Trace{
-		Command: func(c *server.Conn, verb, args string) {
+		Command: func(_ context.Context, c *server.Conn, verb, args string) {
+			if verb == "" {
+				return // a line of an exchange
+			}
 			rec := r.of(c)
-			rec.Dialogue = append(rec.Dialogue, "C: "+strings.TrimSpace(verb+" "+args))
+			rec.Dialogue = append(rec.Dialogue, "C: "+strings.TrimSpace(verb+" "+strings.TrimSuffix(args, "***")))
 		},
-		Reply: func(c *server.Conn, p proto.Reply) {
+		Reply: func(_ context.Context, c *server.Conn, _ string, p proto.Reply) {
+			if p.Text == "***" {
+				return // it carries an exchange on
+			}
 			rec := r.of(c)
 			rec.Dialogue = append(rec.Dialogue, "S: "+show(p))
 		},
-		Disconnect: func(c *server.Conn, err error) {
+		Closed: func(_ context.Context, c *server.Conn, err error) {
 			rec := r.of(c)
 			rec.Peer, rec.Remote, rec.Local = c.PeerAddr().String(), c.RemoteAddr().String(), c.LocalAddr().String()
 			rec.Hello, rec.Identity, rec.Origin = c.Hello(), c.Identity(), c.Origin()
