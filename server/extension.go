@@ -3,12 +3,8 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
-	"time"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -138,113 +134,4 @@ func (x *extCommand) lost() error {
 		return e
 	}
 	return io.ErrUnexpectedEOF
-}
-
-type takeFunc = func(context.Context, net.Conn) (net.Conn, error)
-
-func (x *extCommand) Handover(_ context.Context, r proto.Reply, take takeFunc) error {
-	c := x.Conn
-	c.background.stop()
-	defer c.background.start()
-	if err := x.send(r, proto.Handover); err != nil {
-		return err
-	}
-	nc, err := x.hand(take)
-	if err != nil {
-		// A reply now would travel in plaintext, to whoever is listening.
-		msg := "smtp: hand-over failed"
-		if x.startsTLS {
-			msg = "smtp: TLS handshake failed"
-		}
-		c.log(slog.LevelInfo, msg, "verb", x.verb.Name, "err", err)
-		c.disconnect(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))
-		return err
-	}
-	wasTLS := c.link.tls != nil
-	c.link.use(nc)
-	c.rx.Restart(proto.Hello)
-	c.replies.setStatus(c.srv.statusCodes)
-	c.greeting = c.greeting.insideTLS()
-	if x.startsTLS || !wasTLS {
-		c.trace.secured()
-	}
-	x.handedOver = true
-	return nil
-}
-
-func (x *extCommand) Restart(_ context.Context, o *ext.Origin) (proto.Reply, error) {
-	c := x.Conn
-	if next, _ := x.verb.After(x.verb.In, 220); next != proto.Hello {
-		return proto.Reply{}, fmt.Errorf("smtp: the session cannot begin anew after %s: its success does not lead to %v",
-			x.verb.Name, proto.Hello)
-	}
-	c.background.stop()
-	defer c.background.start()
-	c.finishTransaction()
-	c.closeSession()
-	c.greeting = ofOrigin(o)
-	c.replies.setStatus(c.srv.statusCodes)
-	x.greets = true
-	r := c.greet()
-	if isRefusal(r.Code) {
-		return proto.Reply{}, r.Err()
-	}
-	return r, nil
-}
-
-func (x *extCommand) Surrender(_ context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
-	c := x.Conn
-	c.background.stop()
-	if err := x.send(r, proto.Handover); err != nil {
-		return err
-	}
-	_ = c.link.nc.SetDeadline(time.Time{})
-	err := serve(c.ctx, x.rest())
-	if err == nil {
-		c.end.quit = true
-		c.disconnect(errSurrendered)
-		return nil
-	}
-	c.log(slog.LevelInfo, "smtp: the connection given away failed", "verb", x.verb.Name, "err", err)
-	c.disconnect(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))
-	return err
-}
-
-// errSurrendered is why a connection is at its end that was given away.
-var errSurrendered = errors.New("smtp: the connection was given away")
-
-// hand calls take with the connection.
-func (x *extCommand) hand(take takeFunc) (net.Conn, error) {
-	c := x.Conn
-	ctx, done, err := c.beginHandshake()
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	var deadline time.Time
-	if t := c.srv.opt.Timeouts.Handshake; t > 0 {
-		deadline = time.Now().Add(t)
-	}
-	_ = c.link.nc.SetDeadline(deadline)
-	given := &handshakeConn{x.rest(), &c.link}
-	next, err := take(ctx, given)
-	if next == net.Conn(given) {
-		next = given.Conn
-	}
-	if err == nil && next == nil {
-		err = errors.New("smtp: the connection was not given back")
-	}
-	if err == nil {
-		_ = c.link.nc.SetDeadline(time.Time{})
-	}
-	return next, err
-}
-
-// rest returns the connection, which reads first what was read of it already.
-func (x *extCommand) rest() net.Conn {
-	c := x.Conn
-	if first := append(c.rx.Leftover(), c.background.leftover()...); len(first) > 0 {
-		return ext.PrefixConn(c.link.nc, first)
-	}
-	return c.link.nc
 }

@@ -144,7 +144,7 @@ func TestO22_HandshakeFails(t *testing.T) {
 		t.Error("ServeConn returned nil")
 	}
 	<-written
-	if !strings.Contains(log.String(), "STARTTLS") {
+	if !strings.Contains(log.String(), "TLS handshake failed") || !strings.Contains(log.String(), "STARTTLS") {
 		t.Errorf("the log is %q, want the failure in it", &log)
 	}
 }
