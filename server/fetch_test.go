@@ -281,7 +281,8 @@ func TestFetchLMTP(t *testing.T) {
 type flood struct{ closed chan struct{} }
 
 func (f flood) Read(p []byte) (int, error) { return copy(p, "0123456789abcd\r\n"), nil }
-func (f flood) Close() error               { close(f.closed); return nil }
+
+func (f flood) Close() error { close(f.closed); return nil }
 
 // TestFetchWithoutEnd has content without end fetched: when the client is gone, or when the session wants no more of it, that is
 // the end of it all the same.

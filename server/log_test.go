@@ -17,8 +17,6 @@ import (
 	"smtpkit.example/smtp/server/proxyproto"
 )
 
-func refuseAll(context.Context, proto.Address, proto.Params) error { return errors.New("disk on fire") }
-
 // TestLogNamesTheClient: it names the client that a proxy speaks for, and the proxy only as such.
 func TestLogNamesTheClient(t *testing.T) {
 	trusted := netip.MustParsePrefix("127.0.0.0/8")
@@ -99,5 +97,17 @@ func TestRefusalIsLogged(t *testing.T) {
 				t.Errorf("the log is %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestErrorIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	st := &store{mail: func(context.Context, proto.Address, proto.Params) error { return errors.New("disk on fire") }}
+	p := dial(t, newServer(t, st, server.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
+	p.hello()
+	p.ask("MAIL FROM:<a@b.example>", "451 4.3.0")
+	p.quit()
+	if !strings.Contains(log.String(), "disk on fire") {
+		t.Errorf("the log is %q, want the error in it", &log)
 	}
 }

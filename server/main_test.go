@@ -3,6 +3,8 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
@@ -254,4 +258,154 @@ func (p *peer) quit() {
 	if err := p.ended(); err != nil {
 		p.t.Fatalf("ServeConn returned %v after QUIT", err)
 	}
+}
+
+// tlsPair returns a server's configuration of TLS, with a certificate of its own making, and that of a client which
+// trusts it.
+func tlsPair(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
+	cert, pool := prototest.Certificate(t, "mail.example")
+	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: pool, ServerName: "mail.example"}
+}
+
+func refuseAll(context.Context, proto.Address, proto.Params) error { return errors.New("disk on fire") }
+
+// discard is a session that takes everything and keeps nothing.
+type discard struct{}
+
+func (discard) Mail(context.Context, proto.Address, proto.Params) error { return nil }
+
+func (discard) Rcpt(context.Context, proto.Address, proto.Params) error { return nil }
+
+func (discard) Data(_ context.Context, r io.Reader) error {
+	_, err := r.(io.WriterTo).WriteTo(io.Discard)
+	return err
+}
+
+func discardServer(t testing.TB) *server.Server {
+	return newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return discard{}, nil
+	}), server.Options{})
+}
+
+// withData dials a server whose sessions take messages with data, and opens a transaction.
+func withData(t *testing.T, opt server.Options, data func(context.Context, io.Reader) error) (*peer, *store) {
+	t.Helper()
+	st := &store{data: data}
+	p := dial(t, newServer(t, st, opt))
+	p.hello()
+	p.begin()
+	return p, st
+}
+
+func readNothing(context.Context, io.Reader) error { return nil }
+
+// inBubble runs f with a clock of its own, and checks how long that took on it.
+func inBubble(t *testing.T, want time.Duration, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		f(t)
+		if got := time.Since(start); got != want {
+			t.Errorf("it took %v, want %v", got, want)
+		}
+	})
+}
+
+// authStore is a store whose sessions know the user alice.
+type authStore struct{ *store }
+
+func (st authStore) NewSession(ctx context.Context, c *server.Conn) (server.Session, error) {
+	s, err := st.store.NewSession(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return authSession{s.(*session)}, nil
+}
+
+type authSession struct{ *session }
+
+func (s authSession) Authenticate(_ context.Context, user, password string) error {
+	s.note("authenticate %s", user)
+	if user != "alice" || password != "secret" {
+		return &proto.Error{Code: 535, Status: proto.Status{5, 7, 8}, Text: "no"}
+	}
+	return nil
+}
+
+// listen serves on a port of the loopback interface. Served is what Serve returned.
+func listen(t *testing.T, serve func(net.Listener) error) (addr string, served chan error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served = make(chan error, 1)
+	go func() { served <- serve(l) }()
+	return l.Addr().String(), served
+}
+
+func connect(t *testing.T, addr string) *peer {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newPeer(t, nc)
+}
+
+// A wire is a client's end of a connection that can begin TLS.
+type wire struct {
+	t    *testing.T
+	nc   net.Conn
+	done chan error
+}
+
+func dialWire(t *testing.T, s *server.Server) *wire {
+	t.Helper()
+	here, there := net.Pipe()
+	w := &wire{t: t, nc: here, done: make(chan error, 1)}
+	go func() { w.done <- s.ServeConn(context.Background(), there) }()
+	t.Cleanup(func() { w.nc.Close() })
+	return w
+}
+
+// ask sends text and checks that the reply begins with want. It reads no more than the reply.
+func (w *wire) ask(text, want string) {
+	w.t.Helper()
+	if text != "" { // a write of nothing to a pipe waits for a read
+		if _, err := io.WriteString(w.nc, text); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	var got, line []byte
+	for len(line) < 4 || line[3] == '-' {
+		line = nil
+		for b := make([]byte, 1); len(line) == 0 || line[len(line)-1] != '\n'; line = append(line, b...) {
+			if _, err := w.nc.Read(b); err != nil {
+				w.t.Fatalf("the server says %q to %q, then %v", got, text, err)
+			}
+		}
+		got = append(got, line...)
+	}
+	if !strings.HasPrefix(string(got), want) {
+		w.t.Fatalf("the server says %q to %q, want %q", got, text, want)
+	}
+}
+
+// startTLS goes on inside TLS.
+func (w *wire) startTLS(config *tls.Config) *peer {
+	w.t.Helper()
+	w.ask("STARTTLS\r\n", "220 ")
+	tc := tls.Client(w.nc, config)
+	if err := tc.Handshake(); err != nil {
+		w.t.Fatal(err)
+	}
+	p := newPeer(w.t, tc)
+	p.done = w.done
+	return p
+}
+
+func plain(user, password string) string {
+	return "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password))
 }

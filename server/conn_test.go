@@ -2,11 +2,42 @@ package server_test
 
 import (
 	"context"
+	"net"
 	"testing"
 
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
+
+// watchful is a session that looks at where the client is when it is asked about a password.
+type watchful struct {
+	server.Session
+	conn *server.Conn
+	from chan net.Addr
+}
+
+func (s watchful) Authenticate(context.Context, string, string) error {
+	s.from <- s.conn.RemoteAddr()
+	return nil
+}
+
+// TestP22_WhereFrom: a session can count failures by the address of the client.
+func TestP22_WhereFrom(t *testing.T) {
+	from := make(chan net.Addr, 1)
+	srv := newServer(t, server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
+		return watchful{discard{}, c, from}, nil
+	}), server.Options{AllowInsecureAuth: true})
+	addr, served := listen(t, srv.Serve)
+	p := connect(t, addr)
+	p.hello()
+	p.ask(plain("alice", "secret"), "235 ")
+	if got, want := (<-from).String(), p.nc.LocalAddr().String(); got != want {
+		t.Errorf("the session sees %s, want %s", got, want)
+	}
+	p.quit()
+	_ = srv.Shutdown(t.Context())
+	<-served
+}
 
 // withStore is an authStore whose sessions keep what With says of each message.
 type withStore struct {

@@ -3,9 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -16,29 +14,110 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
-// listen serves on a port of the loopback interface. Served is what Serve returned.
-func listen(t *testing.T, serve func(net.Listener) error) (addr string, served chan error) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+func TestA04I07_MaxConns(t *testing.T) {
+	st := &store{}
+	srv := newServer(t, st, server.Options{Limits: server.Limits{Conns: 2}})
+	a, b := dial(t, srv), dial(t, srv)
+	a.hello()
+	b.hello()
+	c := dial(t, srv)
+	c.expect("421 mail.example Too many connections")
+	if c.ended() == nil {
+		t.Error("ServeConn returned nil")
 	}
-	served = make(chan error, 1)
-	go func() { served <- serve(l) }()
-	return l.Addr().String(), served
+	if got := st.calls(); got != "new, new" {
+		t.Errorf("called %s, want no session for the connection refused", got)
+	}
+	a.quit()
+	d := dial(t, srv)
+	d.hello()
+	// Slots are free again however a connection ends.
+	d.nc.Close()
+	<-d.done
+	st.newSession = func(context.Context, *server.Conn) error { panic("at the disco") }
+	e := dial(t, srv)
+	e.expect("421 ")
+	<-e.done
+	st.newSession = nil
+	f := dial(t, srv)
+	f.hello()
+	f.quit()
+	b.quit()
 }
 
-func connect(t *testing.T, addr string) *peer {
-	t.Helper()
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
+// hosted is a connection from somewhere.
+type hosted struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (h hosted) RemoteAddr() net.Addr { return h.remote }
+
+func TestMaxConnsPerHost(t *testing.T) {
+	srv := newServer(t, &store{}, server.Options{Limits: server.Limits{ConnsPerHost: 1}})
+	from := func(addr string) *peer {
+		a, err := net.ResolveTCPAddr("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, there := net.Pipe()
+		return dialOver(t, srv, here, hosted{there, a})
 	}
-	return newPeer(t, nc)
+	var in []*peer
+	for _, addr := range []string{"192.0.2.1:1", "192.0.2.2:1", "[2001:db8:0:1::1]:1", "[2001:db8:0:2::1]:1"} {
+		p := from(addr)
+		p.hello()
+		in = append(in, p)
+	}
+	for _, addr := range []string{"192.0.2.1:2", "[::ffff:192.0.2.1]:2", "[2001:db8:0:1::ffff]:2"} {
+		p := from(addr)
+		p.expect("421 mail.example Too many connections from your address")
+		<-p.done
+	}
+	for _, p := range in {
+		p.quit()
+	}
+	p := from("192.0.2.1:3")
+	p.hello()
+	p.quit()
+}
+
+// TestNobodyCanAuthenticate has servers that insist on authentication and offer none in clear, nor TLS: the operator is told.
+func TestNobodyCanAuthenticate(t *testing.T) {
+	config, _ := tlsPair(t)
+	for _, c := range []struct {
+		name string
+		opt  server.Options
+		told bool
+	}{
+		{"submission", server.Options{Extensions: ext.Submission(ext.SubmissionPolicy{})}, true},
+		{"RequireAuth", server.Options{RequireAuth: true}, true},
+		{"with TLS", server.Options{RequireAuth: true, TLSConfig: config}, false},
+		{"in clear, as asked", server.Options{RequireAuth: true, AllowInsecureAuth: true}, false},
+		{"not required", server.Options{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log bytes.Buffer
+			c.opt.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			srv := newServer(t, &store{}, c.opt)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Close() // which ends Serve at once
+			if err := srv.Serve(l); err == nil {
+				t.Error("the listener was closed")
+			}
+			if told := strings.Contains(log.String(), "set Options.TLSConfig"); told != c.told {
+				t.Errorf("%q", log.String())
+			}
+		})
+	}
 }
 
 func TestServe(t *testing.T) {
@@ -353,131 +432,66 @@ func TestShutdownWhileAcceptFails(t *testing.T) {
 	})
 }
 
-// TestA11_ImplicitTLS: a client that stalls in the handshake delays nobody, and is not told anything in clear.
-func TestA11_ImplicitTLS(t *testing.T) {
-	config, trust := tlsPair(t)
-	st := &store{}
-	srv := newServer(t, st, server.Options{TLSConfig: config})
-	addr, served := listen(t, srv.ServeTLS)
-	stalled := connect(t, addr)
-	clear := connect(t, addr)
-	clear.send("EHLO client.example\r\n")
-	for got := clear.reply(); got != ""; got = clear.reply() {
-		if strings.Contains(got, "220") {
-			t.Errorf("the server says %q in clear", got)
-		}
-	}
-	nc, err := tls.Dial("tcp", addr, trust)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newPeer(t, nc)
-	p.expect("220 ")
-	p.send("EHLO x\r\n")
-	if got := p.reply(); strings.Contains(got, "STARTTLS") || !strings.HasPrefix(got, "250-") {
-		t.Errorf("the server says %q inside TLS", got)
-	}
-	p.begin()
-	p.quit()
-	if err := srv.Shutdown(t.Context()); err != nil {
-		t.Errorf("Shutdown returned %v with a handshake under way", err)
-	}
-	if got := stalled.reply(); got != "" {
-		t.Errorf("the server says %q in clear", got)
-	}
-	if err := <-served; err != server.ErrServerClosed {
-		t.Errorf("ServeTLS returned %v", err)
-	}
+// A wellKnown is a listener of a port that tests cannot listen on. Nobody connects.
+type wellKnown struct {
+	addr   net.Addr
+	closed chan struct{}
+	once   sync.Once
 }
 
-func TestServeTLSWithoutConfig(t *testing.T) {
-	srv := newServer(t, &store{}, server.Options{})
-	_, served := listen(t, srv.ServeTLS)
-	if err := <-served; err == nil || !strings.Contains(err.Error(), "TLSConfig") {
-		t.Errorf("ServeTLS returned %v", err)
-	}
+func (l *wellKnown) Accept() (net.Conn, error) {
+	<-l.closed
+	return nil, net.ErrClosed
 }
 
-// TestHangUp: the context ends when the client goes while the session is at work, and only then.
-func TestHangUp(t *testing.T) {
-	waiting := func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Hour):
-		}
-		return context.Cause(ctx)
-	}
-	for _, c := range []struct {
-		name string
-		run  func(t *testing.T, got *error)
+func (l *wellKnown) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *wellKnown) Addr() net.Addr { return l.addr }
+
+// TestT06_Port25: LMTP must not be used there (RFC 2033 section 5).
+func TestT06_Port25(t *testing.T) {
+	config, _ := tlsPair(t)
+	loopback := net.IPv4(127, 0, 0, 1)
+	for _, tt := range []struct {
+		name     string
+		protocol proto.Protocol
+		addr     net.Addr
+		refused  bool
 	}{
-		{"Rcpt", func(t *testing.T, got *error) {
-			st := &store{rcpt: func(ctx context.Context, _ proto.Address, _ proto.Params) error {
-				*got = waiting(ctx)
-				return *got
-			}}
-			p := dial(t, newServer(t, st, server.Options{}))
-			p.hello()
-			p.ask("MAIL FROM:<a@b.example>", "250 ")
-			p.send("RCPT TO:<c@d.example>\r\n")
-			<-time.After(time.Minute)
-			p.nc.Close()
-			<-p.done
-		}},
-		{"NewSession", func(t *testing.T, got *error) {
-			st := &store{newSession: func(ctx context.Context, _ *server.Conn) error {
-				*got = waiting(ctx)
-				return *got
-			}}
-			p := dial(t, newServer(t, st, server.Options{}))
-			<-time.After(time.Minute)
-			p.nc.Close()
-			<-p.done
-		}},
-		{"Data after the end", func(t *testing.T, got *error) {
-			p, _ := withData(t, server.Options{}, func(ctx context.Context, r io.Reader) error {
-				_, _ = io.Copy(io.Discard, r)
-				*got = waiting(ctx)
-				return *got
-			})
-			p.ask("DATA", "354 ")
-			p.send("hello\r\n.\r\n")
-			<-time.After(time.Minute)
-			p.nc.Close()
-			<-p.done
-		}},
+		{"LMTP on 25", proto.LMTP, &net.TCPAddr{IP: loopback, Port: 25}, true},
+		{"LMTP on 24", proto.LMTP, &net.TCPAddr{IP: loopback, Port: 24}, false},
+		{"LMTP on a Unix socket", proto.LMTP, &net.UnixAddr{Name: "lmtp", Net: "unix"}, false},
+		{"SMTP on 25", proto.SMTP, &net.TCPAddr{IP: loopback, Port: 25}, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inBubble(t, time.Minute, func(t *testing.T) {
-				var got error
-				c.run(t, &got)
-				if got != io.ErrUnexpectedEOF {
-					t.Errorf("the cause is %v, want io.ErrUnexpectedEOF", got)
+		t.Run(tt.name, func(t *testing.T) {
+			srv := newServer(t, &store{}, server.Options{Protocol: tt.protocol, TLSConfig: config})
+			for _, serve := range []func(net.Listener) error{srv.Serve, srv.ServeTLS} {
+				l := &wellKnown{addr: tt.addr, closed: make(chan struct{})}
+				served := make(chan error, 1)
+				go func() { served <- serve(l) }()
+				if !tt.refused {
+					l.Close()
+					if err := <-served; !errors.Is(err, net.ErrClosed) {
+						t.Errorf("%v, want it to accept until the listener is closed", err)
+					}
+					continue
 				}
-			})
+				if err := <-served; err == nil || !strings.HasPrefix(err.Error(), "smtp: LMTP ") || !strings.Contains(err.Error(), "port 25") {
+					t.Errorf("%v, want an error about port 25", err)
+				}
+				select {
+				case <-l.closed:
+				default:
+					t.Error("the listener is left open")
+				}
+			}
 		})
 	}
-}
-
-// TestNoHangUp: what a client sends while a session is at work is kept, however much it is.
-func TestNoHangUp(t *testing.T) {
-	for _, commands := range []int{1, 10, 1000} {
-		inBubble(t, time.Minute, func(t *testing.T) {
-			st := &store{rcpt: func(ctx context.Context, _ proto.Address, _ proto.Params) error {
-				<-time.After(time.Minute)
-				return ctx.Err()
-			}}
-			p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{Junk: -1}}))
-			p.hello()
-			p.ask("MAIL FROM:<a@b.example>", "250 ")
-			p.send("RCPT TO:<c@d.example>\r\n")
-			<-time.After(time.Second)
-			p.send(strings.Repeat("NOOP\r\n", commands))
-			p.expect("250 2.1.5")
-			for range commands {
-				p.expect("250 2.0.0")
-			}
-			p.quit()
-		})
+	srv := newServer(t, &store{}, server.Options{Protocol: proto.LMTP})
+	if err := srv.ListenAndServe(""); err == nil || !strings.Contains(err.Error(), "which one") {
+		t.Errorf("without a port: %v", err)
 	}
 }

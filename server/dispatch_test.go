@@ -1,0 +1,63 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/server"
+)
+
+// TestC22_HTTP: a request has one reply at most, and nothing in it is carried out.
+func TestC22_HTTP(t *testing.T) {
+	for _, say := range []string{
+		"GET / HTTP/1.1\r\nHost: mail.example\r\n\r\nMAIL FROM:<a@b.example>\r\n",
+		"POST /x HTTP/1.0\r\n\r\nEHLO x\r\n",
+		"CONNECT mail.example:25 HTTP/1.1\r\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	} {
+		p := dial(t, newServer(t, &store{}, server.Options{}))
+		p.expect("220 ")
+		p.send(say)
+		p.expect("421 ")
+		if p.ended() == nil {
+			t.Error("ServeConn returned nil")
+		}
+	}
+}
+
+// TestO05_RequireTLS: 530 is the reply to commands in clear, but for those of RFC 3207 section 4, and for RSET, to which
+// RFC 5321 section 4.1.1.5 permits no other than 250.
+func TestO05_RequireTLS(t *testing.T) {
+	config, trust := tlsPair(t)
+	srv := newServer(t, &store{}, server.Options{TLSConfig: config, RequireTLS: true})
+	w := dialWire(t, srv)
+	w.ask("", "220 ")
+	w.ask("MAIL FROM:<a@b.example>\r\n", "503 ") // the sequence comes first
+	w.ask("EHLO x\r\n", "250-")
+	w.ask("MAIL FROM:<a@b.example>\r\n", "530 5.7.0")
+	w.ask("VRFY x\r\n", "530 5.7.0")
+	w.ask("HELP\r\n", "530 5.7.0")
+	w.ask("AUTH PLAIN\r\n", "530 5.7.0")
+	w.ask("HELO x\r\n", "530 ")
+	w.ask("NOOP\r\n", "250 ")
+	w.ask("RSET\r\n", "250 ")
+	p := w.startTLS(trust)
+	p.ask("EHLO x", "250-")
+	p.begin()
+	p.quit()
+}
+
+// TestP14_RequireAuth: 530 is the reply but to the commands of RFC 4954 section 6.
+func TestP14_RequireAuth(t *testing.T) {
+	st := &store{}
+	p := dial(t, newServer(t, authStore{st}, server.Options{RequireAuth: true, AllowInsecureAuth: true}))
+	p.hello()
+	p.ask("MAIL FROM:<a@b.example>", "530 5.7.0", "VRFY x", "530 5.7.0", "EXPN x", "530 5.7.0", "HELP", "530 5.7.0",
+		"NOOP", "250 ", "RSET", "250 ", "HELO client.example", "250 ", "EHLO client.example", "250-",
+		plain("alice", "wrong"), "535 5.7.8", plain("alice", "secret"), "235 2.7.0")
+	p.begin()
+	p.quit()
+	if got := st.calls(); strings.Count(got, "mail") != 1 {
+		t.Errorf("called %s, want no MAIL before authentication", got)
+	}
+}

@@ -1,0 +1,72 @@
+package server_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// TestHello: what a client can say of itself, and what follows from it.
+func TestHello(t *testing.T) {
+	for _, c := range []struct{ say, want, hello string }{
+		{"EHLO client.example", "250-", "client.example"},
+		{"ehlo [192.0.2.1]", "250-", "[192.0.2.1]"},
+		{"EHLO [IPv6:2001:db8::1] and more", "250-", "[IPv6:2001:db8::1]"},
+		{"HELO box_1", "250 mail.example\r\n", "box_1"},
+		{"EHLO", "501 ", ""},
+		{"HELO", "501 ", ""},
+		{"EHLO  x", "501 ", ""},
+		{"EHLO caf\xc3\xa9.example", "501 ", ""},
+		{"EHLO " + strings.Repeat("x", 255), "250-", strings.Repeat("x", 255)},
+		{"EHLO " + strings.Repeat("x", 256), "501 ", ""},
+	} {
+		var conn *server.Conn
+		st := &store{newSession: func(_ context.Context, c *server.Conn) error {
+			conn = c
+			return nil
+		}}
+		p := dial(t, newServer(t, st, server.Options{}))
+		p.expect("220 mail.example ESMTP")
+		p.ask(c.say, c.want)
+		p.ask("NOOP", "250 ")
+		if conn.Hello() != c.hello || conn.Extended() != (c.want == "250-") {
+			t.Errorf("%q: Hello is %q, Extended %v", c.say, conn.Hello(), conn.Extended())
+		}
+		p.quit()
+	}
+}
+
+// TestQ01_StatusCodes: replies carry them before any greeting and after EHLO, and not after HELO (RFC 2034 section 4).
+func TestQ01_StatusCodes(t *testing.T) {
+	p := dial(t, newServer(t, &store{}, server.Options{}))
+	p.expect("220 mail.example ESMTP")
+	p.ask("NOOP", "250 2.0.0 OK", "EHLO x", "250-mail.example", "NOOP", "250 2.0.0 OK", "FOO", "500 5.5.1 ",
+		"HELO x", "250 mail.example", "NOOP", "250 OK", "MAIL FROM:<a@b.example> SIZE=1", "555 The",
+		"EHLO x", "250-mail.example", "MAIL FROM:<a@b.example> SIZE=1", "250 2.1.0 ")
+	p.quit()
+}
+
+// TestT01T03_Verbs: LHLO alone introduces a client, and content needs a recipient (RFC 2033 section 4).
+func TestT01T03_Verbs(t *testing.T) {
+	p := dial(t, newServer(t, &store{}, server.Options{Protocol: proto.LMTP}))
+	p.expect("220 ")
+	p.ask("EHLO x", "500 ", "HELO x", "500 ", "LHLO", "501 ", "LHLO x", "250-", "MAIL FROM:<a@b.example>", "250 ",
+		"DATA", "503 ")
+	p.quit()
+}
+
+// TestM01_LimitOfSize: the keyword has the limit for its argument, and none if there is none (RFC 1870 section 4).
+func TestM01_LimitOfSize(t *testing.T) {
+	for limit, want := range map[int64]string{5000: "SIZE 5000\r\n", -1: "SIZE\r\n", 0: "SIZE 67108864\r\n"} {
+		p := dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{MessageSize: limit}}))
+		p.expect("220 ")
+		p.send("EHLO client.example\r\n")
+		if got := p.reply(); !strings.Contains(got, want) {
+			t.Errorf("MaxSize %d: the server says %q, want %q in it", limit, got, want)
+		}
+		p.quit()
+	}
+}

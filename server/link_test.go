@@ -1,0 +1,24 @@
+package server_test
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/server"
+)
+
+// TestWriteTimeout: a client that never reads does not hold the connection for ever, nor memory without bound.
+func TestWriteTimeout(t *testing.T) {
+	inBubble(t, 5*time.Minute, func(t *testing.T) {
+		srv := newServer(t, &store{}, server.Options{})
+		here, there := net.Pipe()
+		done := make(chan error)
+		go func() { done <- srv.ServeConn(context.Background(), there) }()
+		if err := <-done; err == nil {
+			t.Error("ServeConn returned nil")
+		}
+		here.Close()
+	})
+}

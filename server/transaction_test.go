@@ -1,0 +1,107 @@
+package server_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+func TestE10_MaxRcpts(t *testing.T) {
+	st := &store{}
+	p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{Rcpts: 100}}))
+	p.hello()
+	p.ask("MAIL FROM:<a@b.example>", "250 ")
+	p.send(strings.Repeat("RCPT TO:<c@d.example>\r\n", 150)) // the same one counts each time
+	for range 100 {
+		p.expect("250 ")
+	}
+	for range 50 {
+		p.expect("452 4.5.3")
+	}
+	p.ask("DATA", "354 ", ".", "250 ", "MAIL FROM:<a@b.example>", "250 ", "RCPT TO:<c@d.example>", "250 ")
+	p.quit()
+	if got := strings.Count(st.calls(), "rcpt"); got != 101 {
+		t.Errorf("the session saw %d recipients, want 101", got)
+	}
+}
+
+// TestP15_Submitter: who has submitted a message to begin with may be told by anybody, and reaches the session as the claim that
+// it is (RFC 4954 section 5).
+func TestP15_Submitter(t *testing.T) {
+	var told []string
+	st := &store{mail: func(_ context.Context, _ proto.Address, p proto.Params) error {
+		a, ok := ext.ReadSubmitter(p)
+		if !ok {
+			t.Errorf("%v has no submitter", p)
+		}
+		told = append(told, a.String())
+		return nil
+	}}
+	p := dial(t, newServer(t, authStore{st}, server.Options{AllowInsecureAuth: true}))
+	p.hello()
+	p.ask("MAIL FROM:<a@b.example> AUTH=e+3Dmc2@example.com", "250 ", "RSET", "250 ",
+		"MAIL FROM:<a@b.example> AUTH=<>", "250 ", "RSET", "250 ",
+		plain("alice", "secret"), "235 ", "MAIL FROM:<a@b.example> auth=bob@b.example", "250 ")
+	p.quit()
+	want := []string{"e=mc2@example.com", "", "bob@b.example"}
+	if len(told) != 3 || told[0] != want[0] || told[1] != want[1] || told[2] != want[2] {
+		t.Errorf("the session is told %q, want %q", told, want)
+	}
+}
+
+func TestC14C15_Lax(t *testing.T) {
+	for _, c := range []struct {
+		lax  bool
+		want string
+	}{{false, "501 "}, {true, "250 "}} {
+		p := dial(t, newServer(t, &store{}, server.Options{Lax: c.lax}))
+		p.hello()
+		p.ask("MAIL FROM: <a@b.example>", c.want)
+		p.quit()
+	}
+}
+
+// smallDisk is a session with room for 500 octets.
+type smallDisk struct{ server.Session }
+
+func (smallDisk) CheckSize(_ context.Context, size int64) error {
+	if size > 500 {
+		return &proto.Error{Code: 452, Status: proto.Status{4, 3, 1}, Text: "Disk full"}
+	}
+	return nil
+}
+
+// TestM03_NoRoom: the session refuses for now what it has no room for, and the transaction can begin later.
+func TestM03_NoRoom(t *testing.T) {
+	p := dial(t, newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return smallDisk{discard{}}, nil
+	}), server.Options{}))
+	p.hello()
+	p.ask("MAIL FROM:<a@b.example> SIZE=501", "452 4.3.1 Disk full", "RCPT TO:<c@d.example>", "503 ",
+		"MAIL FROM:<a@b.example> SIZE=500", "250 ")
+	p.quit()
+}
+
+// TestM07_SizeForRecipient: a recipient may have less room than others (RFC 1870 section 6.4).
+func TestM07_SizeForRecipient(t *testing.T) {
+	st := &store{rcpt: func(_ context.Context, to proto.Address, _ proto.Params) error {
+		switch to.Local {
+		case "full":
+			return &proto.Error{Code: 452, Status: proto.Status{4, 2, 2}, Text: "Mailbox full"}
+		case "small":
+			return &proto.Error{Code: 552, Status: proto.Status{5, 2, 3}, Text: "Too large"}
+		}
+		return nil
+	}}
+	p := dial(t, newServer(t, st, server.Options{}))
+	p.hello()
+	p.ask("MAIL FROM:<a@b.example> SIZE=5000", "250 ",
+		"RCPT TO:<full@d.example>", "452 4.2.2 Mailbox full",
+		"RCPT TO:<small@d.example>", "552 5.2.3 Too large",
+		"RCPT TO:<large@d.example>", "250 ", "DATA", "354 ", "text\r\n.", "250 ")
+	p.quit()
+}
