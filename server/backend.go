@@ -108,3 +108,46 @@ func (s *messageSession) Data(ctx context.Context, r io.Reader) error {
 }
 
 func (s *messageSession) Reset(context.Context) { s.msg = Message{Conn: s.msg.Conn} }
+
+// A userSession is the session that the backend made, with those of its optional interfaces that every message needs.
+type userSession struct {
+	Session
+	resetter Resetter      // nil if the session has no Reset
+	each     RecipientData // nil if the session has no DataEach
+}
+
+// makeSession calls the backend. It returns the refusal if there is no session.
+func makeSession(c *Conn) (userSession, *proto.Error) {
+	session, err := func() (Session, error) {
+		c.background.start()
+		defer c.background.stop()
+		return c.srv.backend.NewSession(c.ctx, c)
+	}()
+	if err == nil && session == nil {
+		err = errors.New("smtp: the backend returned neither a session nor an error")
+	}
+	if err != nil {
+		e := asError(err)
+		if e == nil || !isRefusal(e.Code) {
+			// The client may well be welcome, so it is invited to come back.
+			c.logFailure("NewSession", err)
+			e = errNoSession
+		}
+		return userSession{}, e
+	}
+	s := userSession{Session: session}
+	s.resetter, _ = ext.As[Resetter](session)
+	s.each, _ = ext.As[RecipientData](session)
+	return s, nil
+}
+
+// close closes the session, if there is one.
+func (s *userSession) close(c *Conn) {
+	session := s.Session
+	*s = userSession{}
+	if closer, ok := ext.As[io.Closer](session); ok {
+		if err := closer.Close(); err != nil {
+			c.logFailure("Close", err)
+		}
+	}
+}

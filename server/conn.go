@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"smtpkit.example/smtp/ext"
@@ -120,6 +122,22 @@ func (c *Conn) disconnect(err error) {
 func (c *Conn) forceClose(cause error) {
 	c.cancel(cause)
 	c.link.raw.Close()
+}
+
+// reason returns why the connection ended, nil after QUIT. The context is that of the connection.
+func (e *ending) reason(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	switch {
+	case e.quit:
+		return nil
+	case errors.Is(e.err, errShutdown):
+		return ErrServerClosed
+	case cause != nil && cause != io.ErrUnexpectedEOF && cause != os.ErrDeadlineExceeded:
+		return cause
+	case e.err != nil:
+		return e.err
+	}
+	return e.bye
 }
 
 // because records the first reason for the end.

@@ -37,7 +37,7 @@ func (m *commands) handle(ev proto.Event) {
 // settle ends the transaction if the last reply has done so.
 func (m *commands) settle() {
 	if m.c.transaction.open && m.c.rx.State()&proto.Transaction == 0 {
-		m.c.finishTransaction()
+		m.c.transaction.finish(m.c)
 	}
 }
 

@@ -28,9 +28,9 @@ func (m *commands) extension(ev proto.Event, e *ext.Extension) {
 	switch {
 	case c.end.err != nil:
 	case x.handedOver:
-		c.finishTransaction()
-		c.closeSession()
-		c.makeSession()
+		c.transaction.finish(c)
+		c.session.close(c)
+		c.session, c.greeting.refusal = makeSession(c)
 	default:
 		if err == nil {
 			r = c.replies.chosen(e.Keyword, r, okPlain)

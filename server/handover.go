@@ -52,8 +52,8 @@ func (x *extCommand) Restart(_ context.Context, o *ext.Origin) (proto.Reply, err
 	}
 	c.background.stop()
 	defer c.background.start()
-	c.finishTransaction()
-	c.closeSession()
+	c.transaction.finish(c)
+	c.session.close(c)
 	c.greeting = ofOrigin(o)
 	c.replies.setStatus(c.srv.statusCodes)
 	x.greets = true

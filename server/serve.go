@@ -2,14 +2,12 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
 
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -19,11 +17,11 @@ func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
 	defer func() {
 		// A session that calls runtime.Goexit leaves this way, too.
 		c.background.stop()
-		c.protect(c.finishTransaction)
-		c.protect(c.closeSession)
+		c.protect(func() { c.transaction.finish(c) })
+		c.protect(func() { c.session.close(c) })
 		c.body.returnBuffer()
 		c.link.close(c.end.linger)
-		err = c.reason()
+		err = c.end.reason(c.ctx)
 		c.protect(func() { c.trace.closed(err) })
 		c.cancel(io.ErrUnexpectedEOF)
 	}()
@@ -101,33 +99,10 @@ func (c *Conn) protect(f func()) {
 	f()
 }
 
-// reason returns why the connection ended, nil after QUIT.
-func (c *Conn) reason() error {
-	cause := context.Cause(c.ctx)
-	switch {
-	case c.end.quit:
-		return nil
-	case errors.Is(c.end.err, errShutdown):
-		return ErrServerClosed
-	case cause != nil && cause != io.ErrUnexpectedEOF && cause != os.ErrDeadlineExceeded:
-		return cause
-	case c.end.err != nil:
-		return c.end.err
-	}
-	return c.end.bye
-}
-
-// A userSession is the session that the backend made, with those of its optional interfaces that each message needs.
-type userSession struct {
-	Session
-	resetter Resetter      // nil if the session has no Reset
-	each     RecipientData // nil if the session has no DataEach
-}
-
 // greet has the backend make a session, and returns the greeting.
 func (c *Conn) greet() proto.Reply {
 	host := c.srv.opt.Hostname
-	if c.makeSession(); c.greeting.refusal != nil {
+	if c.session, c.greeting.refusal = makeSession(c); c.greeting.refusal != nil {
 		r := c.greeting.refusal.Reply()
 		r.Text = host + " " + r.Text
 		return r
@@ -136,41 +111,3 @@ func (c *Conn) greet() proto.Reply {
 }
 
 var greetings = [...]string{proto.SMTP: " ESMTP ready", proto.LMTP: " LMTP ready"}
-
-// makeSession has the backend make a session, or records its refusal.
-func (c *Conn) makeSession() {
-	session, err := c.newSession()
-	if err == nil && session == nil {
-		err = errors.New("smtp: the backend returned neither a session nor an error")
-	}
-	if err != nil {
-		e := asError(err)
-		if e == nil || !isRefusal(e.Code) {
-			// Nothing says that the client is not wanted, so it is invited to come back.
-			c.logFailure("NewSession", err)
-			e = errNoSession
-		}
-		c.greeting.refusal = e
-		return
-	}
-	c.session.Session = session
-	c.session.resetter, _ = ext.As[Resetter](session)
-	c.session.each, _ = ext.As[RecipientData](session)
-}
-
-func (c *Conn) newSession() (Session, error) {
-	c.background.start()
-	defer c.background.stop()
-	return c.srv.backend.NewSession(c.ctx, c)
-}
-
-// closeSession closes the session, if there is one.
-func (c *Conn) closeSession() {
-	session := c.session.Session
-	c.session = userSession{}
-	if closer, ok := ext.As[io.Closer](session); ok {
-		if err := closer.Close(); err != nil {
-			c.logFailure("Close", err)
-		}
-	}
-}

@@ -11,12 +11,12 @@ type transaction struct {
 	binary bool         // MAIL declares content that is not lines of text (RFC 3030 section 3)
 }
 
-// finishTransaction tells the session that the transaction is over, if one is open.
-func (c *Conn) finishTransaction() {
-	if !c.transaction.open {
+// finish forgets the transaction, and tells the session that it is over, if one is open.
+func (t *transaction) finish(c *Conn) {
+	if !t.open {
 		return
 	}
-	c.transaction = transaction{}
+	*t = transaction{}
 	if c.session.resetter != nil {
 		c.background.start()
 		c.session.resetter.Reset(c.ctx)
