@@ -43,7 +43,7 @@ func Auth() Extension {
 	return Extension{
 		Keyword: "AUTH",
 		Verbs: []proto.Verb{{
-			Name: "AUTH", In: proto.Ready, Last: true, Open: true, More: proto.Exchange, Grow: longestResponse,
+			Name: "AUTH", In: proto.Ready, Last: true, BeforeAuth: true, More: proto.Exchange, Grow: longestResponse,
 		}},
 		Mail: []Param{{Key: "AUTH", Length: 500, Check: checkSubmitter}},
 		Advertise: func(x Info) (string, bool) {

@@ -55,7 +55,7 @@ func (p SubmissionPolicy) Extension() Extension {
 
 func (p SubmissionPolicy) guard(_ context.Context, x Info, v *proto.Verb, _ string) error {
 	switch {
-	case v.Open || x.Identity() != "" || p.Trusted != nil && p.Trusted(x):
+	case v.BeforeAuth || x.Identity() != "" || p.Trusted != nil && p.Trusted(x):
 		return nil
 	case x.TLS() == nil && x.TLSConfig() != nil && !x.AllowInsecureAuth():
 		return refusal(530, 7, 0, "Authentication required, which takes TLS: send STARTTLS first")

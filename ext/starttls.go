@@ -22,7 +22,7 @@ func StartTLS() Extension {
 	return Extension{
 		Keyword: "STARTTLS",
 		Verbs: []proto.Verb{{
-			Name: "STARTTLS", In: proto.Ready, Last: true, Open: true, OK: proto.Handover,
+			Name: "STARTTLS", In: proto.Ready, Last: true, BeforeAuth: true, OK: proto.Handover,
 		}},
 		Advertise: func(x Info) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
 		Serve:     serveStartTLS,

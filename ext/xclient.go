@@ -27,7 +27,7 @@ func XCLIENT(trusted ...netip.Prefix) Extension {
 	return Extension{
 		Keyword: "XCLIENT",
 		Verbs: []proto.Verb{{
-			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello,
+			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, BeforeAuth: true, OK: proto.Hello,
 		}},
 		Advertise: func(x Info) (string, bool) { return offerOf(xclientChecks), listed(trusted, x.PeerAddr()) },
 		Serve: func(ctx context.Context, x Exchange) error {

@@ -179,8 +179,8 @@ func TestReceiverDroppedLine(t *testing.T) {
 	if _, err := rx.AppendReply(nil, proto.Reply{Code: 500}); err != nil {
 		t.Error("a last reply must be possible:", err)
 	}
-	if ev := rx.Next(); ev.Kind != proto.Over {
-		t.Errorf("event %d, want Over", ev.Kind)
+	if ev := rx.Next(); ev.Kind != proto.End {
+		t.Errorf("event %d, want End", ev.Kind)
 	}
 }
 

@@ -13,7 +13,7 @@ const (
 	EndOfBody             // the content, or a chunk, is complete
 	Answer                // a reply: Verb, Reply, Due
 	Fatal                 // the stream cannot be understood any further: Err, which a server may send as its last reply
-	Over                  // the session is closed, or the wire belongs to another protocol: nothing more will come
+	End                   // the session is closed, or the wire belongs to another protocol: nothing more will come
 )
 
 // An Event is what an engine found in its input. The slices in it are overwritten at the next call (law 5).

@@ -79,7 +79,7 @@ func (rx *Receiver) Lend(buf []byte) []byte {
 func (rx *Receiver) Next() Event {
 	switch {
 	case rx.machine.Now() == Closed && rx.machine.Outstanding() == 0:
-		return Event{Kind: Over} // whatever is left of content, nobody is going to answer it
+		return Event{Kind: End} // whatever is left of content, nobody is going to answer it
 	case rx.payload > 0:
 		return rx.chunk()
 	case rx.ending:
@@ -88,11 +88,11 @@ func (rx *Receiver) Next() Event {
 	case rx.machine.Outstanding() > 0:
 		return Event{Kind: NeedReply, Verb: rx.machine.Waiting()}
 	case rx.over:
-		return Event{Kind: Over}
+		return Event{Kind: End}
 	}
 	switch rx.machine.Now() {
 	case Closed, Handover:
-		return Event{Kind: Over}
+		return Event{Kind: End}
 	case Content:
 		return rx.body()
 	}

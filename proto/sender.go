@@ -59,7 +59,7 @@ func (tx *Sender) Filled(n int) { tx.in.w += n }
 // Buffered returns the number of octets that have been received and not dealt with.
 func (tx *Sender) Buffered() int { return tx.in.w - tx.in.r }
 
-// Next returns what comes next in the input: NeedInput, an Answer, or Over when the session is closed or the wire was
+// Next returns what comes next in the input: NeedInput, an Answer, or End when the session is closed or the wire was
 // handed over. After Fatal the connection is of no further use; its Err wraps [ErrOutOfStep] or [ErrReply].
 //
 // A 421 may come at any time: it answers the command that waits, if any, and the session is closed. So may a refusal in
@@ -70,7 +70,7 @@ func (tx *Sender) Next() Event {
 	}
 	switch tx.machine.Now() {
 	case Closed, Handover:
-		return Event{Kind: Over}
+		return Event{Kind: End}
 	}
 	if tx.in.r == tx.in.w {
 		return Event{Kind: NeedInput}

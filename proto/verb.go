@@ -9,18 +9,18 @@ import (
 // A Verb is a row of the command table: all that the engine has to know of a command. The rows of an extension's verbs
 // are of the same kind as those of RFC 5321, and are treated alike.
 type Verb struct {
-	Name string // in upper case
-	In   State  // the states in which it may be sent; elsewhere it is refused with 503 and changes nothing
-	Last bool   // must end a pipelined group: nothing may be sent until it is answered (RFC 2920 section 3.1)
-	Open bool   // may be sent before the authentication or encryption that a server insists on (RFC 4954 section 6)
+	Name       string // in upper case
+	In         State  // the states in which it may be sent; elsewhere it is refused with 503 and changes nothing
+	Last       bool   // must end a pipelined group: nothing may be sent until it is answered (RFC 2920 section 3.1)
+	BeforeAuth bool   // may be sent before the authentication or encryption that a server insists on (RFC 4954 section 6)
 
 	Secret bool // its arguments are not for logs
 
 	// The state after a reply of 2yz, 3yz, and 4yz or 5yz. Zero means no change, except for More, where it means
 	// that the command has no intermediate reply. Never means that the command has no such reply.
 	OK, More, Fail State
-	// Keep is the set of states that even a 2yz reply leaves as they are.
-	Keep State
+	// Stays is the set of states that even a 2yz reply leaves as they are.
+	Stays State
 
 	// Grow is the number of octets by which the command line may exceed 512 (RFC 5321 section 4.5.3.1.4). It is
 	// the sum of what the extensions in use declare.
@@ -65,7 +65,7 @@ func (v *Verb) After(now State, code int) (State, bool) {
 		if v.OK == Never {
 			return now, false
 		}
-		if in && v.OK != 0 && now&v.Keep == 0 {
+		if in && v.OK != 0 && now&v.Stays == 0 {
 			next = v.OK
 		}
 	case 3:
@@ -127,7 +127,7 @@ type Table struct {
 // base returns the rows of RFC 5321 section 4.1.1 and RFC 2033 section 4. VRFY, EXPN and HELP are extensions in the
 // sense of section 2.2.2, registered with their keywords, and are found in package ext.
 func base(p Protocol) []Verb {
-	hello := Verb{In: Session, Last: true, Open: true, OK: Ready, plain: true}
+	hello := Verb{In: Session, Last: true, BeforeAuth: true, OK: Ready, plain: true}
 	names := []string{"EHLO", "HELO"}
 	if p == LMTP {
 		names = []string{"LHLO"}
@@ -141,9 +141,9 @@ func base(p Protocol) []Verb {
 		Verb{Name: "MAIL", In: Ready, OK: Mail},
 		Verb{Name: "RCPT", In: Mail | Rcpt, OK: Rcpt},
 		Verb{Name: "DATA", In: Rcpt, Last: true, OK: Never, More: Content},
-		Verb{Name: "RSET", In: Session, Open: true, OK: Ready, Keep: Hello | Ready},
-		Verb{Name: "NOOP", In: Session, Last: true, Open: true},
-		Verb{Name: "QUIT", In: Session | Greeting, Last: true, Open: true, OK: Closed},
+		Verb{Name: "RSET", In: Session, BeforeAuth: true, OK: Ready, Stays: Hello | Ready},
+		Verb{Name: "NOOP", In: Session, Last: true, BeforeAuth: true},
+		Verb{Name: "QUIT", In: Session | Greeting, Last: true, BeforeAuth: true, OK: Closed},
 	)
 }
 

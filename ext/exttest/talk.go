@@ -239,7 +239,7 @@ func offers(a answer, keyword string) (args string, times int) {
 func login(name string) ext.Extension {
 	return ext.Extension{
 		Keyword: "XEXTTEST",
-		Verbs:   []proto.Verb{{Name: "XEXTTEST", In: proto.Ready, Last: true, Open: true}},
+		Verbs:   []proto.Verb{{Name: "XEXTTEST", In: proto.Ready, Last: true, BeforeAuth: true}},
 		Serve: func(_ context.Context, x ext.Exchange) error {
 			x.Authenticated(name)
 			return nil

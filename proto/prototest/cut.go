@@ -42,7 +42,7 @@ func (d *driver) run() {
 	for {
 		ev := d.rx.Next()
 		switch ev.Kind {
-		case proto.NeedInput, proto.Over:
+		case proto.NeedInput, proto.End:
 			return
 		case proto.Body:
 			d.body = append(d.body, ev.Data...)

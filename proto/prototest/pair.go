@@ -97,7 +97,7 @@ func (p *Pair) serve() error {
 	for {
 		ev := p.RX.Next()
 		switch ev.Kind {
-		case proto.NeedInput, proto.Over:
+		case proto.NeedInput, proto.End:
 			return nil
 		case proto.Fatal:
 			return ev.Err
