@@ -8,8 +8,8 @@ import (
 // A decoder removes the transparency of RFC 5321 section 4.5.2 from content, and finds its end. Only CRLF ends a
 // line and only CRLF.CRLF the content (law 6); the CRLF of the DATA command line counts as the first.
 type decoder struct {
-	mid  bool // in the middle of a line, that is, not behind a CRLF
-	bare bool // there was a CR without LF or an LF without CR
+	midLine bool // in the middle of a line, that is, not behind a CRLF
+	bare    bool // there was a CR without LF or an LF without CR
 }
 
 // decode decodes what it can of p in place: p[:out] is content and p[used:] is to be offered again with more behind
@@ -23,7 +23,7 @@ func (d *decoder) decode(p []byte) (out, used int, end bool) {
 	i, run := 0, 0 // p[run:i] is content that has not been moved to its place yet
 loop:
 	for i < len(p) {
-		if !d.mid && p[i] == '.' {
+		if !d.midLine && p[i] == '.' {
 			switch rest := p[i+1:]; {
 			case len(rest) == 0, len(rest) == 1 && rest[0] == '\r':
 				break loop
@@ -35,7 +35,7 @@ loop:
 			i++
 			run = i
 		}
-		d.mid = true
+		d.midLine = true
 		n := bytes.IndexByte(p[i:], '\n')
 		if n < 0 {
 			i = len(p)
@@ -45,7 +45,7 @@ loop:
 			break
 		}
 		if n > 0 && p[i+n-1] == '\r' {
-			d.mid = false
+			d.midLine = false
 			lines++
 		} else {
 			d.bare = true
@@ -60,7 +60,7 @@ loop:
 	used = i
 	if end {
 		used += len(".\r\n")
-		d.mid = false
+		d.midLine = false
 	}
 	return out, used, end
 }
@@ -124,8 +124,8 @@ func (s *bareScanner) finish() {
 type Encoder struct {
 	Dots bool
 
-	mid bool // in the middle of a line
-	cr  bool // the last octet of the text was a CR, for which CRLF has been written
+	midLine bool // in the middle of a line
+	cr      bool // the last octet of the text was a CR, for which CRLF has been written
 }
 
 // encodeBlock is how much Append looks at in one go; enough to make the look itself cheap, and little enough that
@@ -158,7 +158,7 @@ func (e *Encoder) block(dst, p []byte) []byte {
 	if tail {
 		body = p[:len(p)-1]
 	}
-	before, mid := len(dst), e.mid
+	before, mid := len(dst), e.midLine
 	ok := true
 	if crs := bytes.Count(body, crByte); crs > 0 {
 		dst, ok = e.canonical(dst, body, crs)
@@ -166,12 +166,12 @@ func (e *Encoder) block(dst, p []byte) []byte {
 		dst = e.unix(dst, body)
 	}
 	if !ok {
-		e.mid = mid
+		e.midLine = mid
 		return e.mixed(dst[:before], p)
 	}
 	if tail {
 		dst = append(dst, '\r', '\n')
-		e.mid, e.cr = false, true
+		e.midLine, e.cr = false, true
 	}
 	return dst
 }
@@ -185,7 +185,7 @@ func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 	run, lines := 0, 0
 	for i := 0; i < len(p); {
 		begin := i
-		if !e.mid && e.Dots && p[i] == '.' {
+		if !e.midLine && e.Dots && p[i] == '.' {
 			if run < i {
 				o += copy(out[o:], p[run:i])
 			}
@@ -206,7 +206,7 @@ func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 		n := 0
 		if i == len(p) || p[i] != '\n' {
 			if n = bytes.IndexByte(p[i:], '\n'); n < 0 {
-				e.mid = true
+				e.midLine = true
 				break
 			}
 		}
@@ -214,7 +214,7 @@ func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 		if i-1 == begin || p[i-2] != '\r' {
 			return dst, false
 		}
-		e.mid = false
+		e.midLine = false
 		lines++
 	}
 	o += copy(out[o:], p[run:])
@@ -227,17 +227,17 @@ const shortLine = 8
 // unix encodes p, in which there is no CR.
 func (e *Encoder) unix(dst, p []byte) []byte {
 	for len(p) > 0 {
-		if !e.mid && e.Dots && p[0] == '.' {
+		if !e.midLine && e.Dots && p[0] == '.' {
 			dst = append(dst, '.')
 		}
 		n := bytes.IndexByte(p, '\n')
 		if n < 0 {
-			e.mid = true
+			e.midLine = true
 			return append(dst, p...)
 		}
 		dst = append(dst, p[:n]...)
 		dst = append(dst, '\r', '\n')
-		e.mid = false
+		e.midLine = false
 		p = p[n+1:]
 	}
 	return dst
@@ -250,13 +250,13 @@ func (e *Encoder) mixed(dst, p []byte) []byte {
 		case c == '\n' && e.cr:
 		case c == '\n', c == '\r':
 			dst = append(dst, '\r', '\n')
-			e.mid = false
+			e.midLine = false
 		default:
-			if !e.mid && e.Dots && c == '.' {
+			if !e.midLine && e.Dots && c == '.' {
 				dst = append(dst, '.')
 			}
 			dst = append(dst, c)
-			e.mid = true
+			e.midLine = true
 		}
 		e.cr = c == '\r'
 	}
@@ -267,7 +267,7 @@ func (e *Encoder) mixed(dst, p []byte) []byte {
 // missing, and the lone dot (RFC 5321 section 4.1.1.4); without, nothing, since counted text ends where it ends.
 func (e *Encoder) Close(dst []byte) []byte {
 	if e.Dots {
-		if e.mid {
+		if e.midLine {
 			dst = append(dst, '\r', '\n')
 		}
 		dst = append(dst, '.', '\r', '\n')

@@ -1,8 +1,8 @@
 package proto
 
-// baseLine is the length of command line that everybody must accept, CRLF included. Extensions add to it
+// baseCommandLine is the length of command line that everybody must accept, CRLF included. Extensions add to it
 // (RFC 5321 section 4.5.3.1.4).
-const baseLine = 512
+const baseCommandLine = 512
 
 // Limits bounds what an engine keeps in memory or puts up with. A field that is zero has the default named in its
 // comment. None of them can be switched off.
@@ -23,11 +23,11 @@ type Limits struct {
 	Reply int
 }
 
-func (l Limits) exchangeLine() int { return orElse(l.ExchangeLine, 12290) }
-func (l Limits) droppedLine() int  { return orElse(l.DroppedLine, 1<<20) }
-func (l Limits) replyLine() int    { return orElse(l.ReplyLine, 4096) }
-func (l Limits) replyLines() int   { return orElse(l.ReplyLines, 1000) }
-func (l Limits) reply() int        { return orElse(l.Reply, 64<<10) }
+func (l Limits) exchangeLine() int { return orDefault(l.ExchangeLine, 12290) }
+func (l Limits) droppedLine() int  { return orDefault(l.DroppedLine, 1<<20) }
+func (l Limits) replyLine() int    { return orDefault(l.ReplyLine, 4096) }
+func (l Limits) replyLines() int   { return orDefault(l.ReplyLines, 1000) }
+func (l Limits) reply() int        { return orDefault(l.Reply, 64<<10) }
 
 // inExchange returns the limits for replies that may carry on an exchange.
 func (l Limits) inExchange() Limits {
@@ -36,7 +36,7 @@ func (l Limits) inExchange() Limits {
 	return l
 }
 
-func orElse(n, otherwise int) int {
+func orDefault(n, otherwise int) int {
 	if n > 0 {
 		return n
 	}

@@ -22,14 +22,14 @@ var (
 //
 // The zero value is not ready for use; see [NewMachine]. A Machine is not safe for concurrent use.
 type Machine struct {
-	table *Table
-	now   State
-	ahead State
-	back  State // where an exchange began, and to which it returns
-	talk  *Verb // the command that the exchange belongs to
-	rcpts int   // recipients accepted in the transaction
-	due   int   // replies still due to the head of the queue; zero: not yet counted
-	split bool  // the transaction asks for an outcome for each recipient
+	table    *Table
+	now      State
+	ahead    State
+	resume   State // where an exchange began, and to which it returns
+	exchange *Verb // the command that the exchange belongs to
+	rcpts    int   // recipients accepted in the transaction
+	due      int   // replies still due to the head of the queue; zero: not yet counted
+	split    bool  // the transaction asks for an outcome for each recipient
 
 	queue []entry // what waits for a reply, a ring
 	head  int
@@ -54,7 +54,7 @@ func NewMachine(t *Table) *Machine {
 // Reset puts the machine into state s, with nothing outstanding except, in the state Greeting, the greeting. It is for
 // a connection that begins anew, as in Hello after a TLS handshake (RFC 3207 section 4.2).
 func (m *Machine) Reset(s State) {
-	m.now, m.ahead, m.back = s, s, s
+	m.now, m.ahead, m.resume = s, s, s
 	m.rcpts, m.due, m.head, m.count, m.split = 0, 0, 0, 0, false
 	clear(m.queue)
 	if s == Greeting {
@@ -98,8 +98,8 @@ func (m *Machine) Command(v *Verb, args []byte) error {
 // is nil if the line names none.
 func (m *Machine) Refused(v *Verb) {
 	e := entry{verb: m.table.refused}
-	if v != nil && v.plain {
-		e.verb = m.table.unheard
+	if v != nil && v.noStatus {
+		e.verb = m.table.refusedNoStatus
 	}
 	m.push(e)
 }
@@ -112,8 +112,8 @@ func (m *Machine) Line() error {
 	if m.ahead != Exchange {
 		return ErrSequence
 	}
-	m.push(entry{verb: m.talk, line: true})
-	m.ahead = success(m.talk, m.back)
+	m.push(entry{verb: m.exchange, line: true})
+	m.ahead = success(m.exchange, m.resume)
 	return nil
 }
 
@@ -195,7 +195,7 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 	}
 	from := m.now
 	if e.line {
-		from = m.back
+		from = m.resume
 	}
 	next, ok := e.verb.After(from, code)
 	if !ok {
@@ -210,7 +210,7 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 	m.head = (m.head + 1) % len(m.queue)
 	m.count--
 	if next == Exchange && m.now != Exchange {
-		m.back, m.talk = m.now, e.verb
+		m.resume, m.exchange = m.now, e.verb
 	}
 	if e.verb.OK == Rcpt && code/100 == 2 && m.now&e.verb.In != 0 {
 		m.rcpts++
@@ -219,18 +219,18 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 		m.rcpts, m.split = 0, e.split
 	}
 	m.now = next
-	m.look()
+	m.replay()
 	return e.verb, nil
 }
 
-// look finds ahead again from now and what is outstanding. A command that has become out of sequence because an
+// replay finds ahead again from now and what is outstanding. A command that has become out of sequence because an
 // earlier one failed will be refused and change nothing.
-func (m *Machine) look() {
+func (m *Machine) replay() {
 	s := m.now
 	for i := range m.count {
 		e := m.queue[(m.head+i)%len(m.queue)]
 		if e.line {
-			s = success(e.verb, m.back)
+			s = success(e.verb, m.resume)
 		} else if s&e.verb.In != 0 {
 			s = success(e.verb, s)
 		}

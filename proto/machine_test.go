@@ -163,7 +163,7 @@ func chunkVerb() Verb {
 	payload := func(args []byte) (int64, *Error) {
 		var n int64
 		if _, err := fmt.Sscanf(string(args), "%d", &n); err != nil || n < 0 {
-			return -1, errLost
+			return -1, errPayloadSize
 		}
 		return n, nil
 	}

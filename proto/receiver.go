@@ -24,17 +24,17 @@ type Receiver struct {
 
 	in input
 
-	line    lineReader
-	lost    bool // the line being dropped began with a verb that has a payload
-	content decoder
-	text    bareScanner
+	line       lineReader
+	cutPayload bool // the line being dropped began with a verb that has a payload
+	content    decoder
+	chunks     bareScanner
 
-	payload int64 // octets of a payload still to come
-	ends    bool  // the payload is the last of its content
-	ending  bool  // the content is complete and EndOfBody has not been reported
-	over    bool  // nothing can be read any more
-	status  bool
-	utf8    bool
+	payload     int64 // octets of a payload still to come
+	lastPayload bool  // the payload is the last of its content
+	endOfBody   bool  // the content is complete and EndOfBody has not been reported
+	closed      bool  // nothing can be read any more
+	status      bool
+	utf8        bool
 }
 
 // NewReceiver returns a Receiver of a connection just made. The table may be shared.
@@ -82,12 +82,12 @@ func (rx *Receiver) Next() Event {
 		return Event{Kind: End} // whatever is left of content, nobody is going to answer it
 	case rx.payload > 0:
 		return rx.chunk()
-	case rx.ending:
-		rx.ending = false
+	case rx.endOfBody:
+		rx.endOfBody = false
 		return Event{Kind: EndOfBody, Verb: rx.machine.Waiting()}
 	case rx.machine.Outstanding() > 0:
 		return Event{Kind: NeedReply, Verb: rx.machine.Waiting()}
-	case rx.over:
+	case rx.closed:
 		return Event{Kind: End}
 	}
 	switch rx.machine.Now() {
@@ -111,7 +111,7 @@ func (rx *Receiver) chunk() Event {
 	data := rx.in.buf[rx.in.r : rx.in.r+n]
 	rx.in.r += n
 	rx.payload -= int64(n)
-	rx.text.scan(data)
+	rx.chunks.scan(data)
 	if rx.payload == 0 {
 		rx.endPayload()
 	}
@@ -119,9 +119,9 @@ func (rx *Receiver) chunk() Event {
 }
 
 func (rx *Receiver) endPayload() {
-	rx.ending = true
-	if rx.ends {
-		rx.text.finish()
+	rx.endOfBody = true
+	if rx.lastPayload {
+		rx.chunks.finish()
 	}
 }
 
@@ -132,7 +132,7 @@ func (rx *Receiver) body() Event {
 	rx.in.r += used
 	if end {
 		_ = rx.machine.End() // allowed in Content with nothing outstanding, which is where we are
-		rx.ending = true
+		rx.endOfBody = true
 	}
 	if out > 0 {
 		return Event{Kind: Body, Data: p[:out]}
@@ -148,7 +148,7 @@ const tlsHandshake = 0x16
 
 func (rx *Receiver) nextLine() Event {
 	exchange := rx.machine.Now() == Exchange
-	limit := rx.machine.table.line
+	limit := rx.machine.table.maxLine
 	if exchange {
 		limit = rx.lim.exchangeLine()
 	} else if rx.in.buf[rx.in.r] == tlsHandshake && rx.line.dropped == 0 {
@@ -159,11 +159,11 @@ func (rx *Receiver) nextLine() Event {
 	tooLong := length > limit
 	if tooLong && fresh && !exchange {
 		// The beginning of the line is about to be given up, so now is the time to see whether octets follow it.
-		rx.lost = rx.hasPayload(rx.in.pending())
+		rx.cutPayload = rx.hasPayload(rx.in.pending())
 	}
 	rx.in.r += used
 	if length > limit+rx.lim.droppedLine() {
-		return rx.fatal(errNoLine)
+		return rx.fatal(errNoLineEnd)
 	}
 	if !found {
 		return Event{Kind: NeedInput}
@@ -172,8 +172,8 @@ func (rx *Receiver) nextLine() Event {
 	switch {
 	case exchange:
 		return rx.exchange(line, tooLong)
-	case tooLong && rx.lost:
-		return rx.fatal(errLost)
+	case tooLong && rx.cutPayload:
+		return rx.fatal(errPayloadSize)
 	case tooLong:
 		rx.machine.Refused(nil)
 		return Event{Kind: Command, Payload: -1, Err: errLineTooLong}
@@ -183,13 +183,13 @@ func (rx *Receiver) nextLine() Event {
 
 // hasPayload reports whether line begins with a verb that octets may follow.
 func (rx *Receiver) hasPayload(line []byte) bool {
-	word, _, _ := bytes.Cut(line[:min(len(line), longestVerb+1)], space)
+	word, _, _ := bytes.Cut(line[:min(len(line), maxVerb+1)], space)
 	v := rx.machine.table.lookup(word)
 	return v != nil && v.Payload != nil
 }
 
 func (rx *Receiver) exchange(line []byte, tooLong bool) Event {
-	verb := rx.machine.talk
+	verb := rx.machine.exchange
 	_ = rx.machine.Line() // allowed in Exchange with nothing outstanding, which is where we are
 	ev := Event{Kind: Line, Verb: verb, Payload: -1, Data: line}
 	if tooLong {
@@ -219,12 +219,12 @@ func (rx *Receiver) command(line []byte, length int) Event {
 			ev.Payload, ev.Err = v.Payload(args)
 			if ev.Payload < 0 {
 				if ev.Err == nil {
-					ev.Err = errLost
+					ev.Err = errPayloadSize
 				}
 				return rx.fatal(ev.Err)
 			}
 		}
-		if ev.Err == nil && length > baseLine+v.Grow {
+		if ev.Err == nil && length > baseCommandLine+v.Grow {
 			ev.Err = errLineTooLong
 		}
 	}
@@ -253,12 +253,12 @@ func (rx *Receiver) record(ev *Event) {
 		}
 	}
 	if now != Chunks {
-		rx.text, rx.content = bareScanner{}, decoder{}
+		rx.chunks, rx.content = bareScanner{}, decoder{}
 	}
 	if ev.Payload < 0 {
 		return
 	}
-	rx.payload, rx.ends = ev.Payload, ev.Verb.Ends()
+	rx.payload, rx.lastPayload = ev.Payload, ev.Verb.Ends()
 	if rx.payload == 0 {
 		rx.endPayload()
 	}
@@ -266,7 +266,7 @@ func (rx *Receiver) record(ev *Event) {
 
 // fatal reports that the stream cannot be understood any further. One reply can still be sent.
 func (rx *Receiver) fatal(err *Error) Event {
-	rx.over = true
+	rx.closed = true
 	rx.in.r = rx.in.w
 	rx.machine.Refused(nil)
 	return Event{Kind: Fatal, Payload: -1, Err: err}
@@ -280,23 +280,23 @@ func (rx *Receiver) Due() int { return rx.machine.Due() }
 // command waits for a reply, or if r cannot be the reply to the one that does. A 421 answers everything, may be sent at
 // any time, and closes the session.
 func (rx *Receiver) AppendReply(dst []byte, r Reply) ([]byte, error) {
-	plain := false
+	noStatus := false
 	if v := rx.machine.Waiting(); v != nil {
-		plain = v.plain
+		noStatus = v.noStatus
 	}
 	if _, err := rx.machine.Reply(r.Code); err != nil {
 		return dst, err
 	}
-	longest := maxReplyLine
+	maxLine := maxReplyLine
 	switch rx.machine.Now() {
 	case Exchange:
-		longest = math.MaxInt
+		maxLine = math.MaxInt
 	case Content:
-		rx.text, rx.content = bareScanner{}, decoder{}
+		rx.chunks, rx.content = bareScanner{}, decoder{}
 	case Closed:
-		rx.over = true
+		rx.closed = true
 	}
-	return appendReply(dst, r, rx.status && !plain, rx.utf8, longest), nil
+	return appendReply(dst, r, rx.status && !noStatus, rx.utf8, maxLine), nil
 }
 
 // SetStatus sets whether replies carry enhanced status codes. The greeting and those to EHLO, HELO and LHLO never do
@@ -308,14 +308,14 @@ func (rx *Receiver) SetUTF8(on bool) { rx.utf8 = on }
 
 // BareNewline reports whether the content so far has a CR without LF or an LF without CR. Such content must not be
 // accepted as text: what a peer behind us takes for the end of it is anybody's guess.
-func (rx *Receiver) BareNewline() bool { return rx.content.bare || rx.text.bare }
+func (rx *Receiver) BareNewline() bool { return rx.content.bare || rx.chunks.bare }
 
 // Include tells of octets of content that did not come in chunks but belong between them (RFC 4468), for BareNewline. With
 // last they are the end of it.
 func (rx *Receiver) Include(p []byte, last bool) {
-	rx.text.scan(p)
+	rx.chunks.scan(p)
 	if last {
-		rx.text.finish()
+		rx.chunks.finish()
 	}
 }
 

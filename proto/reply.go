@@ -31,8 +31,8 @@ func AppendReply(dst []byte, r Reply, status, utf8 bool) []byte {
 	return appendReply(dst, r, status, utf8, maxReplyLine)
 }
 
-// appendReply is AppendReply with lines of up to longest octets.
-func appendReply(dst []byte, r Reply, status, utf8 bool, longest int) []byte {
+// appendReply is AppendReply with lines of up to maxLine octets.
+func appendReply(dst []byte, r Reply, status, utf8 bool, maxLine int) []byte {
 	if r.Code < 200 || r.Code > 599 {
 		r.Code, r.Status = 451, Status{}
 	}
@@ -49,7 +49,7 @@ func appendReply(dst []byte, r Reply, status, utf8 bool, longest int) []byte {
 	for {
 		var at int
 		dst, at = head.append(dst)
-		room := longest - len("\r\n") - (len(dst) - at)
+		room := maxLine - len("\r\n") - (len(dst) - at)
 		line, rest, more := cutLine(r.Text, room, utf8)
 		dst = appendText(dst, line, utf8)
 		dst = append(dst, "\r\n"...)

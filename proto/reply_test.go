@@ -205,13 +205,13 @@ func TestReplySequence(t *testing.T) {
 	}
 }
 
-// feed gives in to a scanner, in pieces that end at cuts, and returns the replies found.
+// feed gives in to a parser, in pieces that end at cuts, and returns the replies found.
 func feed(in []byte, cuts []int, status bool, lim Limits) (got []Reply, err error) {
-	var s replyScanner
+	var s replyParser
 	begin := 0
 	for _, end := range append(cuts, len(in)) {
 		for {
-			r, n, err := s.scan(in[begin:end], status, lim)
+			r, n, err := s.parse(in[begin:end], status, lim)
 			if err != nil {
 				return got, err
 			}
@@ -225,22 +225,22 @@ func feed(in []byte, cuts []int, status bool, lim Limits) (got []Reply, err erro
 	return got, nil
 }
 
-// TestScanIsLinear feeds a large reply octet by octet. A scanner that begins anew each time would look at two thousand
+// TestParseIsLinear feeds a large reply octet by octet. A parser that begins anew each time would look at two thousand
 // million octets.
-func TestScanIsLinear(t *testing.T) {
+func TestParseIsLinear(t *testing.T) {
 	in := bytes.Repeat([]byte("250-"+strings.Repeat("x", 4090)+"\r\n"), 15)
 	in = append(in, "250 end\r\n"...)
-	var s replyScanner
+	var s replyParser
 	for i := 1; i < len(in); i++ {
-		if _, n, err := s.scan(in[:i], true, Limits{}); n != 0 || err != nil {
+		if _, n, err := s.parse(in[:i], true, Limits{}); n != 0 || err != nil {
 			t.Fatalf("after %d octets: %d, %v", i, n, err)
 		}
 		if s.seen < i-1 {
 			t.Fatalf("after %d octets it will begin again at %d", i, s.seen)
 		}
 	}
-	if _, n, err := s.scan(in, true, Limits{}); n != len(in) || err != nil {
-		t.Fatalf("scan = %d, %v", n, err)
+	if _, n, err := s.parse(in, true, Limits{}); n != len(in) || err != nil {
+		t.Fatalf("parse = %d, %v", n, err)
 	}
 }
 

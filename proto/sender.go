@@ -17,12 +17,12 @@ type Sender struct {
 
 	in input
 
-	replies replyScanner
-	body    Encoder
-	owed    int64 // octets of a payload still to be appended
-	groups  bool
-	status  bool
-	failed  *Error
+	replies    replyParser
+	body       Encoder
+	owed       int64 // octets of a payload still to be appended
+	pipelining bool
+	status     bool
+	failed     *Error
 }
 
 // NewSender returns a Sender of a connection just made. The table may be shared.
@@ -44,7 +44,7 @@ func (tx *Sender) Rcpts() int { return tx.machine.Rcpts() }
 
 // SetGroups sets whether the server takes groups of commands (RFC 2920). While it is off, which it is at first and
 // after Restart, a command gets ErrMustWait as long as another is outstanding.
-func (tx *Sender) SetGroups(on bool) { tx.groups = on }
+func (tx *Sender) SetGroups(on bool) { tx.pipelining = on }
 
 // SetStatus sets whether replies are searched for enhanced status codes (RFC 2034). It is off at first and after
 // Restart, since a reply may begin with digits that mean something else.
@@ -79,7 +79,7 @@ func (tx *Sender) Next() Event {
 	if v := tx.machine.Waiting(); v != nil && v.More == Exchange {
 		lim = lim.inExchange()
 	}
-	reply, n, err := tx.replies.scan(tx.in.pending(), tx.status, lim)
+	reply, n, err := tx.replies.parse(tx.in.pending(), tx.status, lim)
 	if err != nil {
 		return tx.fatal(err, "")
 	}
@@ -149,12 +149,12 @@ func (tx *Sender) check(v *Verb, args []byte) error {
 		return ErrPayload
 	case tx.machine.table.index[v.Name] != v:
 		return fmt.Errorf("smtp: the verb %s is not in the table of this session", v.Name)
-	case !tx.groups && tx.machine.Outstanding() > 0:
+	case !tx.pipelining && tx.machine.Outstanding() > 0:
 		return ErrMustWait
 	case badOctet(args) != 0 || !utf8.Valid(args):
 		return fmt.Errorf("smtp: %s cannot be sent: its arguments must be UTF-8 without control characters", v.Name)
-	case len(v.Name)+len(args)+len(" \r\n") > baseLine+v.Grow:
-		return fmt.Errorf("smtp: %s cannot be sent: its line would exceed %d octets", v.Name, baseLine+v.Grow)
+	case len(v.Name)+len(args)+len(" \r\n") > baseCommandLine+v.Grow:
+		return fmt.Errorf("smtp: %s cannot be sent: its line would exceed %d octets", v.Name, baseCommandLine+v.Grow)
 	}
 	return nil
 }

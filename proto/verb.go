@@ -44,7 +44,7 @@ type Verb struct {
 	// one for all. Nil means that they do not.
 	Split func(args []byte) bool
 
-	plain bool // its replies never carry enhanced status codes (RFC 2034 section 4)
+	noStatus bool // its replies never carry enhanced status codes (RFC 2034 section 4)
 }
 
 // Ends reports whether the success of v ends the mail transaction, as that of the last chunk does.
@@ -114,20 +114,20 @@ const (
 
 // A Table is the set of verbs that a session knows. It is immutable and safe for concurrent use.
 type Table struct {
-	protocol Protocol
-	verbs    []*Verb // in the order they were given
-	greeting *Verb
-	end      *Verb
-	refused  *Verb // stands for a command that only a refusal can answer
-	unheard  *Verb // the same for one whose replies are plain
-	index    map[string]*Verb
-	line     int // the longest command line, CRLF included
+	protocol        Protocol
+	verbs           []*Verb // in the order they were given
+	greeting        *Verb
+	end             *Verb
+	refused         *Verb // stands for a command that only a refusal can answer
+	refusedNoStatus *Verb // the same for one whose replies are plain
+	index           map[string]*Verb
+	maxLine         int // the longest command line, CRLF included
 }
 
 // base returns the rows of RFC 5321 section 4.1.1 and RFC 2033 section 4. VRFY, EXPN and HELP are extensions in the
 // sense of section 2.2.2, registered with their keywords, and are found in package ext.
 func base(p Protocol) []Verb {
-	hello := Verb{In: Session, Last: true, BeforeAuth: true, OK: Ready, plain: true}
+	hello := Verb{In: Session, Last: true, BeforeAuth: true, OK: Ready, noStatus: true}
 	names := []string{"EHLO", "HELO"}
 	if p == LMTP {
 		names = []string{"LHLO"}
@@ -152,12 +152,12 @@ func base(p Protocol) []Verb {
 // names the verb if two rows have the same name, or if a row cannot work.
 func NewTable(p Protocol, more ...Verb) (*Table, error) {
 	t := &Table{
-		protocol: p,
-		index:    make(map[string]*Verb),
-		greeting: &Verb{Name: greetingName, In: Greeting, Last: true, OK: Hello, plain: true},
-		end:      &Verb{Name: endName, In: Content, OK: Ready, Fail: Ready, PerRcpt: true},
-		refused:  &Verb{Name: "(refused)", Last: true, OK: Never},
-		unheard:  &Verb{Name: "(refused)", Last: true, OK: Never, plain: true},
+		protocol:        p,
+		index:           make(map[string]*Verb),
+		greeting:        &Verb{Name: greetingName, In: Greeting, Last: true, OK: Hello, noStatus: true},
+		end:             &Verb{Name: endName, In: Content, OK: Ready, Fail: Ready, PerRcpt: true},
+		refused:         &Verb{Name: "(refused)", Last: true, OK: Never},
+		refusedNoStatus: &Verb{Name: "(refused)", Last: true, OK: Never, noStatus: true},
 	}
 	for _, row := range append(base(p), more...) {
 		if v := t.index[row.Name]; v != nil && row.In == 0 && row.Grow >= 0 {
@@ -178,7 +178,7 @@ func NewTable(p Protocol, more ...Verb) (*Table, error) {
 		t.index[row.Name] = v
 	}
 	for _, v := range t.verbs {
-		t.line = max(t.line, baseLine+v.Grow)
+		t.maxLine = max(t.maxLine, baseCommandLine+v.Grow)
 	}
 	return t, nil
 }
@@ -205,15 +205,15 @@ func (t *Table) Lookup(name string) *Verb { return t.lookup([]byte(name)) }
 // Verbs returns the rows of the table's commands, in the order they were given.
 func (t *Table) Verbs() []*Verb { return append([]*Verb(nil), t.verbs...) }
 
-// longestVerb bounds the names that lookup folds to upper case; a longer word names no verb.
-const longestVerb = 32
+// maxVerb bounds the names that lookup folds to upper case; a longer word names no verb.
+const maxVerb = 32
 
 // lookup is Lookup without allocation.
 func (t *Table) lookup(word []byte) *Verb {
-	if len(word) > longestVerb {
+	if len(word) > maxVerb {
 		return nil
 	}
-	var up [longestVerb]byte
+	var up [maxVerb]byte
 	for i, c := range word {
 		if 'a' <= c && c <= 'z' {
 			c -= 'a' - 'A'

@@ -24,15 +24,15 @@ var errXtext = errors.New("smtp: malformed xtext: printable ASCII expected, and 
 // DecodeXtext decodes xtext (RFC 3461 section 4). The result may have any octets in it, control characters included:
 // whoever uses it has to check that they make sense there. Lower-case digits are an error, as the RFC has it.
 func DecodeXtext(s string) (string, error) {
-	plain := true
+	literal := true
 	for i := range len(s) {
 		if s[i] == '+' {
-			plain = false
+			literal = false
 		} else if !isXchar(s[i]) {
 			return "", errXtext
 		}
 	}
-	if plain {
+	if literal {
 		return s, nil
 	}
 	var b strings.Builder
