@@ -324,8 +324,8 @@ func TestAddressKey(t *testing.T) {
 	}
 }
 
-// TestAddressKeyIsEquality compares random addresses: their keys are the same exactly where they are Equal. The parts are few,
-// so that many pairs are equal, and such that wrong joints would show.
+// TestAddressKeyIsEquality compares random addresses: their keys are the same exactly where they are Equal. The parts
+// are few, so that many pairs are equal, and such that wrong joints would show.
 func TestAddressKeyIsEquality(t *testing.T) {
 	locals := []string{
 		"", "joe", "Joe", "postmaster", "POSTmaster", "po\u017ftmaster", "postmaster@", "joe@x", "joe@x.example", "a@b", "@", "ü", "u\u0308", `"joe"`,

@@ -10,8 +10,8 @@ import (
 
 const module = "smtpkit.example/smtp"
 
-// arrows is the architecture: which packages of ours each package may import. It is a statement of policy, and not to be
-// changed to fix a build. What stands below examples shares an entry. ARCHITECTURE.md draws the imports as they are.
+// arrows is the architecture: which packages of ours each package may import. It is a statement of policy, and not to
+// be changed to fix a build. What stands below examples shares an entry. ARCHITECTURE.md draws the imports as they are.
 var arrows = map[string][]string{
 	"": {},
 
@@ -31,10 +31,13 @@ var arrows = map[string][]string{
 
 	// A test of extensions at work, which no package of ours imports.
 	"ext/exttest": {
-		"proto", "proto/prototest", "ext", "ext/internal/grammar", "ext/auth", "ext/ehlo", "server", "client", "client/clienttest",
+		"proto", "proto/prototest", "ext", "ext/internal/grammar", "ext/auth", "ext/ehlo",
+		"server", "client", "client/clienttest",
 	},
 
-	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "server", "server/proxyproto", "client", "examples"},
+	"examples": {
+		"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "server", "server/proxyproto", "client", "examples",
+	},
 }
 
 // pure is what the engine must not import: it does no I/O, knows no time, and starts nothing.

@@ -5,22 +5,22 @@ import (
 	"slices"
 )
 
-// A decoder removes the transparency of RFC 5321 section 4.5.2 from content, and finds its end. Only CRLF ends a
-// line and only CRLF.CRLF the content (law 6); the CRLF of the DATA command line counts as the first.
+// A decoder removes the transparency of RFC 5321 section 4.5.2 from content, and finds its end. Only CRLF ends a line,
+// and only CRLF.CRLF the content (law 6). The CRLF of the DATA command counts as the first.
 type decoder struct {
-	midLine bool // in the middle of a line, that is, not behind a CRLF
+	midLine bool // in the middle of a line, not after CRLF
 	bare    bool // there was a CR without LF or an LF without CR
 }
 
-// decode decodes what it can of p in place: p[:out] is content and p[used:] is to be offered again with more behind
-// it. What is left over is a CR, a dot, or a dot and a CR, of which only the next octet can tell what they are.
+// decode decodes p in place. Content is p[:out], and p[used:] has to be offered again with more behind it. What is left
+// over is a CR, a dot, or a dot and a CR, since only the next octet says what they are.
 func (d *decoder) decode(p []byte) (out, used int, end bool) {
 	crs := 0
 	if !d.bare {
 		crs = bytes.Count(p, crByte)
 	}
 	lines := 0     // CRLFs passed
-	i, run := 0, 0 // p[run:i] is content that has not been moved to its place yet
+	i, run := 0, 0 // p[run:i] is content that has not been moved to its place
 loop:
 	for i < len(p) {
 		if !d.midLine && p[i] == '.' {
@@ -53,7 +53,7 @@ loop:
 		i += n + 1
 	}
 	if !d.bare {
-		// As many CRs as CRLFs, so none of them stands alone; p[i:] has not been moved.
+		// If there are as many CRs as CRLFs, no CR stands alone; p[i:] has not been moved.
 		d.bare = crs-bytes.Count(p[i:], crByte) != lines
 	}
 	out += move(p, out, run, i)
@@ -67,7 +67,7 @@ loop:
 
 var crByte = []byte{'\r'}
 
-// move moves p[from:to] down to p[at:] and returns its length.
+// move moves p[from:to] to p[at:] and returns its length.
 func move(p []byte, at, from, to int) int {
 	if at == from {
 		return to - from
@@ -75,7 +75,7 @@ func move(p []byte, at, from, to int) int {
 	return copy(p[at:], p[from:to])
 }
 
-// A bareScanner finds a CR without LF or an LF without CR in text that is carried in counted chunks.
+// A bareScanner finds a CR without LF or an LF without CR in content that arrives in chunks.
 type bareScanner struct {
 	cr   bool // the text so far ends in CR
 	bare bool
@@ -112,24 +112,24 @@ func (s *bareScanner) scan(p []byte) {
 	s.bare = crs != lines
 }
 
-// finish tells that the text is complete.
+// finish says that the content is complete.
 func (s *bareScanner) finish() {
 	s.bare = s.bare || s.cr
 	s.cr = false
 }
 
 // An Encoder makes the line endings of text canonical: a bare LF or a bare CR becomes CRLF. With Dots it also doubles
-// each dot at the beginning of a line (RFC 5321 section 4.5.2), so that what it writes can stand between 354 and the
-// lone dot. How the text is cut into calls makes no difference. The zero value is ready for use.
+// each dot at the beginning of a line (RFC 5321 section 4.5.2), for content that is sent after 354. How the text is cut
+// into calls makes no difference. The zero value is ready for use.
 type Encoder struct {
 	Dots bool
 
 	midLine bool // in the middle of a line
-	cr      bool // the last octet of the text was a CR, for which CRLF has been written
+	cr      bool // the last octet of the text was a CR, and CRLF was written for it
 }
 
-// encodeBlock is how much Append looks at in one go; enough to make the look itself cheap, and little enough that
-// looking again costs nothing.
+// encodeBlock is how much Append examines at once. It is large enough to make counting cheap, and small enough that the
+// octets are still in the cache when they are encoded.
 const encodeBlock = 16 << 10
 
 // Append appends the encoding of p to dst.
@@ -151,7 +151,7 @@ func (e *Encoder) Append(dst, p []byte) []byte {
 	return dst
 }
 
-// block encodes p, whose line endings are most likely all CRLF, or all LF.
+// block encodes p. Its line endings are most likely all CRLF, or all LF.
 func (e *Encoder) block(dst, p []byte) []byte {
 	tail := p[len(p)-1] == '\r'
 	body := p
@@ -176,8 +176,8 @@ func (e *Encoder) block(dst, p []byte) []byte {
 	return dst
 }
 
-// canonical encodes p, in which there are crs CRs. It reports false if there is an LF without CR or a CR without LF; what
-// it has appended is of no use then.
+// canonical encodes p, which has crs CRs. It reports false if there is an LF without CR or a CR without LF; what it has
+// appended is useless then.
 func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 	// The shortest line with a dot to be doubled has three octets, so this is room for all of it.
 	dst = slices.Grow(dst, len(p)+len(p)/3+1)
@@ -224,7 +224,7 @@ func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 // shortLine is how much of a line is copied octet by octet.
 const shortLine = 8
 
-// unix encodes p, in which there is no CR.
+// unix encodes p, which has no CR.
 func (e *Encoder) unix(dst, p []byte) []byte {
 	for len(p) > 0 {
 		if !e.midLine && e.Dots && p[0] == '.' {
@@ -243,7 +243,7 @@ func (e *Encoder) unix(dst, p []byte) []byte {
 	return dst
 }
 
-// mixed encodes anything.
+// mixed encodes any text.
 func (e *Encoder) mixed(dst, p []byte) []byte {
 	for _, c := range p {
 		switch {
@@ -263,8 +263,9 @@ func (e *Encoder) mixed(dst, p []byte) []byte {
 	return dst
 }
 
-// Close appends what completes the text and makes e ready for another: with Dots the CRLF of the last line, if it is
-// missing, and the lone dot (RFC 5321 section 4.1.1.4); without, nothing, since counted text ends where it ends.
+// Close appends the end of the text, and makes e ready for another. With Dots the end is CRLF, if the last line lacks
+// it, and the line with a single dot (RFC 5321 section 4.1.1.4). Without Dots nothing is appended, since counted text
+// needs no end.
 func (e *Encoder) Close(dst []byte) []byte {
 	if e.Dots {
 		if e.midLine {

@@ -11,8 +11,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A proxy reads SMTP from a client with a Receiver, and speaks it to a server with a Sender. What it forwards it writes anew:
-// a fake end of content, or a command hidden in an address, does not get past it. A real one has deadlines as well.
+// A proxy reads SMTP from a client with a Receiver, and speaks it to a server with a Sender. What it forwards it writes
+// anew: a fake end of content, or a command hidden in an address, does not get past it. A real one has deadlines as
+// well.
 type proxy struct {
 	rx             *proto.Receiver // towards the client
 	tx             *proto.Sender   // towards the server
@@ -20,7 +21,8 @@ type proxy struct {
 	out            []byte // replies that wait to be written
 }
 
-// run forwards a session, from the greeting to its end. If the server is lost or breaks the protocol, the client is told 421.
+// run forwards a session, from the greeting to its end. If the server is lost or breaks the protocol, the client is
+// told 421.
 func (p *proxy) run() error {
 	reply, err := p.await()
 	if p.out, err = p.rx.AppendReply(p.out, or421(reply, err)); err != nil {
@@ -133,7 +135,8 @@ func Example_proxy() {
 	client, front := net.Pipe()
 	back, server := net.Pipe()
 	go func() {
-		p := &proxy{client: front, rx: proto.NewReceiver(table, proto.Limits{}), server: back, tx: proto.NewSender(table, proto.Limits{})}
+		rx, tx := proto.NewReceiver(table, proto.Limits{}), proto.NewSender(table, proto.Limits{})
+		p := &proxy{rx: rx, tx: tx, client: front, server: back}
 		if err := p.run(); err != nil && !errors.Is(err, io.EOF) {
 			log.Print(err)
 		}

@@ -8,8 +8,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A server over byte slices: what a client says goes in, the replies come out. A real one reads and writes where this one
-// says NeedInput.
+// A server over byte slices: what a client says goes in, the replies come out. A real one reads and writes where this
+// one says NeedInput.
 func ExampleReceiver() {
 	table, err := proto.NewTable(proto.SMTP)
 	if err != nil {
@@ -96,8 +96,8 @@ func decide(ev proto.Event) proto.Reply {
 	return proto.Reply{Code: 250, Text: "OK"}
 }
 
-// A client over byte slices. MAIL, RCPT and DATA leave as one group. The Sender matches replies with commands, and refuses to
-// send what the session does not allow.
+// A client over byte slices. MAIL, RCPT and DATA leave as one group. The Sender matches replies with commands, and
+// refuses to send what the session does not allow.
 func ExampleSender() {
 	table, err := proto.NewTable(proto.SMTP)
 	if err != nil {

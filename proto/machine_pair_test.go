@@ -239,7 +239,8 @@ func TestSplitNot(t *testing.T) {
 	}
 }
 
-// TestSplitRefused shows that a MAIL that was refused leaves the transaction's wish as it was, and that 421 ends all of it.
+// TestSplitRefused shows that a MAIL that was refused leaves the transaction's wish as it was, and that 421 ends all of
+// it.
 func TestSplitRefused(t *testing.T) {
 	tb := table(t, proto.SMTP)
 	m := proto.NewMachine(tb)

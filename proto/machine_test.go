@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A play drives a Machine: "MAIL" sends a command, "250" is a reply, "." the end of content, "line" a line. After each an
-// error may be named, and after "=" the states now and ahead.
+// A play drives a Machine: "MAIL" sends a command, "250" is a reply, "." the end of content, "line" a line. After each
+// an error may be named, and after "=" the states now and ahead.
 func play(t *testing.T, m *Machine, script string) {
 	t.Helper()
 	for _, step := range strings.Split(strings.TrimSpace(script), "\n") {
@@ -118,8 +118,8 @@ func TestMachineGroups(t *testing.T) {
 	})
 }
 
-// TestMachineReplies has the replies of LMTP: as many after the content as there are recipients (RFC 2033 section 4.2), and
-// one where the content was not due.
+// TestMachineReplies has the replies of LMTP: as many after the content as there are recipients (RFC 2033 section 4.2),
+// and one where the content was not due.
 func TestMachineReplies(t *testing.T) {
 	m := NewMachine(mustTable(t, LMTP, chunkVerb()))
 	play(t, m, "220\nLHLO\n250\nMAIL\nRCPT\nRCPT\nRCPT\nDATA\n250\n250\n550\n250\n354\n.\nMAIL\nRCPT")

@@ -6,21 +6,24 @@ import (
 	"fmt"
 )
 
-// ErrReply is wrapped by the error for a reply that does not have the form of RFC 5321 section 4.2 or that exceeds one of
-// the [Limits]. Nobody knows where the next one begins, so the connection is of no further use.
+// ErrReply is wrapped by the error for a reply that does not have the form of RFC 5321 section 4.2, or that exceeds one
+// of the [Limits]. The beginning of the next reply is unknown then, so the connection must not be used again.
 var ErrReply = errors.New("smtp: bad reply")
 
-// ParseReply reads the reply at the beginning of buf and returns how many octets it has. If n is 0 and err is nil, the
-// reply is not complete yet. With status, enhanced status codes are told from the text; only a server that has
-// announced them is known to mean them (RFC 2034 section 4). The error wraps [ErrReply], and comes
-// as soon as the offending octet is in buf, without waiting for the line to end.
+// ParseReply parses the reply at the beginning of buf and returns its length. If n is 0 and err is nil, the reply is
+// not complete yet: call again with more.
+//
+// With status, enhanced status codes are separated from the text. Set it only if the server has advertised
+// ENHANCEDSTATUSCODES (RFC 2034 section 4); otherwise the digits may mean something else.
+//
+// The error wraps [ErrReply]. It is returned as soon as the offending octet is in buf.
 func ParseReply(buf []byte, status bool, lim Limits) (r RawReply, n int, err error) {
 	var p replyParser
 	return p.parse(buf, status, lim)
 }
 
-// A replyParser is ParseReply for a reply that arrives in pieces: it does not look twice at what it has seen. It
-// begins with a new reply after one that was complete; after an error it is of no further use.
+// A replyParser is ParseReply for a reply that arrives in pieces. It does not look twice at the same octets. After a
+// complete reply it begins with the next one; after an error it must not be used again.
 type replyParser struct {
 	line   int // where the line being read begins
 	seen   int // no CR or LF before this
@@ -29,7 +32,7 @@ type replyParser struct {
 	status Status
 }
 
-// parse takes all that has been received of the reply so far, and returns what ParseReply does.
+// parse is given all that has been received of the reply so far, and returns what ParseReply does.
 func (p *replyParser) parse(buf []byte, status bool, lim Limits) (RawReply, int, error) {
 	for {
 		end, last, err := p.parseLine(buf, lim)
@@ -50,8 +53,8 @@ func (p *replyParser) parse(buf []byte, status bool, lim Limits) (RawReply, int,
 	}
 }
 
-// parseLine looks at one line and returns where it ends, 0 if that is not in buf, and whether the reply ends with it.
-// Octets are judged in their order, so that the outcome does not depend on how many there are in buf.
+// parseLine returns where the line ends, or 0 if its end is not in buf, and whether the reply ends with it. It judges
+// octets in their order, so that the outcome does not depend on how many are in buf.
 func (p *replyParser) parseLine(buf []byte, lim Limits) (end int, last bool, err error) {
 	if p.count == lim.replyLines() {
 		return 0, false, fmt.Errorf("%w: more than %d lines", ErrReply, p.count)
@@ -94,7 +97,7 @@ func lineEnd(p []byte) int {
 	return lf
 }
 
-// checkCode checks what there is of the code and of the octet that follows it.
+// checkCode checks as much as there is of the code and of the octet that follows it.
 func (p *replyParser) checkCode(line []byte) error {
 	code := 0
 	for i, c := range line[:min(3, len(line))] {
@@ -119,7 +122,7 @@ func (p *replyParser) checkCode(line []byte) error {
 	return nil
 }
 
-// findStatus looks for a status code in a complete line. One of another class than the reply is nothing but text.
+// findStatus looks for a status code in a complete line. One whose class is not that of the reply is part of the text.
 func (p *replyParser) findStatus(line []byte) {
 	text, _ := cutRaw(line)
 	if st, n := scanStatus(text); n > 0 && st.within(p.code) {

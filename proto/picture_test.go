@@ -42,8 +42,8 @@ func TestPackagePicture(t *testing.T) {
 	}
 }
 
-// imports returns the packages of the module with those they import, tests left out. The examples are one package here, and
-// the root, which is documentation only, is left out.
+// imports returns the packages of the module with those they import, tests left out. The examples are one package here,
+// and the root, which is documentation only, is left out.
 func imports(t *testing.T) map[string][]string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"/...").Output()

@@ -246,8 +246,8 @@ func TestLend(t *testing.T) {
 	}
 }
 
-// TestInclude puts octets from elsewhere before, between and behind chunks: a CR and an LF that meet there are the end of a
-// line, and those that do not are bare.
+// TestInclude puts octets from elsewhere before, between and behind chunks: a CR and an LF that meet there are the end
+// of a line, and those that do not are bare.
 func TestInclude(t *testing.T) {
 	const states = proto.Rcpt | proto.Chunks
 	last := proto.Verb{Name: "XLAST", In: states, OK: proto.Ready, Fail: proto.Ready}

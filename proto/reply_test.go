@@ -51,8 +51,8 @@ func TestAppendReply(t *testing.T) {
 	}
 }
 
-// TestG03_AppendReplyFolds checks that no line has more than 512 octets, whatever it is made of (RFC 5321
-// section 4.5.3.1.5).
+// TestG03_AppendReplyFolds checks that no line has more than 512 octets, whatever it is made of
+// (RFC 5321 section 4.5.3.1.5).
 func TestG03_AppendReplyFolds(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	tests := []struct {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Certificate returns a certificate for tests of sessions with TLS, and the pool with which the other end trusts it. It is
-// [NewCertificate] for a test, which fails if there is an error.
+// Certificate returns a certificate for tests of sessions with TLS, and the pool with which the other end trusts it. It
+// is [NewCertificate] for a test, which fails if there is an error.
 func Certificate(t testing.TB, names ...string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	cert, pool, err := NewCertificate(names...)
@@ -25,9 +25,9 @@ func Certificate(t testing.TB, names ...string) (tls.Certificate, *x509.CertPool
 	return cert, pool
 }
 
-// NewCertificate returns a self-signed certificate, and the pool with which the other end trusts it. The names are those of
-// hosts, with "DNS:" in front of one that looks like an address, IP addresses, or "CN=" and a common name. The certificate is
-// valid from 1970 to 2242, so at any time that a bubble of testing/synctest has.
+// NewCertificate returns a self-signed certificate, and the pool with which the other end trusts it. The names are
+// those of hosts, with "DNS:" in front of one that looks like an address, IP addresses, or "CN=" and a common name. The
+// certificate is valid from 1970 to 2242, so at any time that a bubble of testing/synctest has.
 func NewCertificate(names ...string) (tls.Certificate, *x509.CertPool, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -19,7 +19,9 @@ func smtpTable(t *testing.T) *proto.Table {
 func TestEveryCut(t *testing.T) {
 	in := "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhi\r\n.\r\nFOO\r\nQUIT\r\n"
 	outcome := EveryCut(t, smtpTable(t), Accept, []byte(in))
-	for _, part := range []string{"220 cut.example\r\n", "354 go on\r\n", `content "hi\r\n"`, "500 Command not recognized\r\n", "state Closed, 1 recipients"} {
+	for _, part := range []string{
+		"220 cut.example\r\n", "354 go on\r\n", `content "hi\r\n"`, "500 Command not recognized\r\n", "state Closed, 1 recipients",
+	} {
 		if !strings.Contains(outcome, part) {
 			t.Errorf("no %q in\n%s", part, outcome)
 		}

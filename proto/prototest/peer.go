@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A Peer is the client's end of a connection in a test of a server. It sends octets and lines of any kind, legal or not, and
-// says what replies the test expects:
+// A Peer is the client's end of a connection, in a test of a server. It sends octets and lines of any kind, legal or
+// not, and compares the replies with those that the test expects:
 //
 //	p := prototest.NewPeer(t, conn)
 //	p.Expect("220 ")
@@ -26,9 +26,11 @@ import (
 //	p.Expect("221 ")
 //	p.ExpectEnd()
 //
-// Every wait is bounded by Timeout. A goroutine reads what the server says, so that neither end waits for the other to read,
-// and a net.Pipe will do for a connection. A Peer can be used in a bubble of testing/synctest, where Timeout passes as soon as
-// everything else waits. The methods belong to the goroutine of the test.
+// Every wait is bounded by Timeout. A goroutine reads what the server sends, so that neither end waits for the other to
+// read, and a net.Pipe will do for a connection. A Peer can be used in a bubble of testing/synctest; there Timeout
+// passes as soon as everything else waits, so set it to more than what the test waits for.
+//
+// The methods must be called by the goroutine of the test.
 type Peer struct {
 	// Timeout bounds the wait for a reply, and for the server to take what is sent. Zero means 30 seconds, and negative
 	// values mean no bound.
@@ -168,8 +170,8 @@ func (p *Peer) ExpectEnd() {
 	}
 }
 
-// StartTLS makes a TLS handshake, after the reply to STARTTLS or on a new connection. The test fails if the handshake does, or
-// if the server has said something else before it.
+// StartTLS makes a TLS handshake, after the reply to STARTTLS or on a new connection. The test fails if the handshake
+// does, or if the server has said something else before it.
 func (p *Peer) StartTLS(config *tls.Config) {
 	p.t.Helper()
 	_ = p.conn.SetReadDeadline(time.Unix(1, 0)) // ends the goroutine that reads
