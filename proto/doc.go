@@ -21,15 +21,19 @@
 //		switch ev.Kind {
 //		case proto.NeedInput: // write out, then read
 //			conn.Write(out)
-//			n, _ := conn.Read(rx.Space())
+//			n, err := conn.Read(rx.Space())
+//			if err != nil {
+//				return err
+//			}
 //			rx.Filled(n)
 //			out = out[:0]
-//		case proto.Command, proto.EndOfBody: // decide
+//		case proto.Command, proto.EndOfBody, proto.Fatal: // decide
 //			reply = decide(ev)
 //		case proto.NeedReply: // answer
 //			out, _ = rx.AppendReply(out, reply)
 //		}
 //	}
+//	conn.Write(out)
 //
 // A command with an error in Err was refused by the engine: send ev.Err.Reply(). After [Fatal] one last reply can be
 // sent, and the connection has to be closed. Content arrives as [Body] events, with the dots of transparency removed.
@@ -70,6 +74,17 @@
 //	(as named)     QUIT in Greeting, Hello, Ready, Mail, Rcpt, Chunks, Broken, and 421 in any state → Closed
 //	(no change)    NOOP, HELP, VRFY, EXPN
 //	(only refused) SEND, SOML, SAML, TURN, VERB, ONEX
+//
+// # Words
+//
+//   - A group is several commands sent at once, before the first is answered (PIPELINING).
+//   - Content is the message after DATA or in chunks; a chunk is what one BDAT command carries, and its payload.
+//   - An exchange follows a 334 reply: lines go back and forth that belong to one command, such as AUTH.
+//   - A hand-over gives the connection to another protocol, such as TLS after STARTTLS.
+//   - A path is an address in a command: the reverse-path in MAIL, a forward-path in RCPT. The null reverse-path is <>.
+//   - A U-label is a label of a domain in its own script, such as münchen. Its A-label is xn--mnchen-3ya.
+//   - Transparency is the rule that a dot at the beginning of a line is doubled after DATA.
+//   - 2yz, 3yz, 4yz and 5yz are the classes of reply codes: success, intermediate, try later, and failed.
 //
 // # Theory of operation
 //
