@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -123,7 +126,7 @@ func TestNeeds(t *testing.T) {
 // TestUnprepared checks that what an extension finds wrong with a message counts as an error of the message, unless it says what
 // it is.
 func TestUnprepared(t *testing.T) {
-	odd, own, later := errors.New("odd"), &ext.TooLargeError{Size: 2, Max: 1}, &proto.Error{Code: 451}
+	odd, own, later := errors.New("odd"), &ehlo.TooLargeError{Size: 2, Max: 1}, &proto.Error{Code: 451}
 	for _, tt := range []struct{ err, want error }{
 		{odd, &MessageError{What: "the message", Err: odd}}, {own, own}, {later, later},
 	} {
@@ -217,7 +220,7 @@ C: QUIT
 S: 221 bye`)
 	err := Send(context.Background(), host, &Options{
 		Hello: "client.example", TLS: ext.TLSImplicit, TLSConfig: clienttest.TLSConfig(), Dialer: srv.Dial,
-		Credentials: ext.Password("alice", "secret"),
+		Credentials: auth.Password("alice", "secret"),
 		Trace: &Trace{
 			Connected: func(local, remote net.Addr) { note("connected to %v", remote) },
 			TLS:       func(s tls.ConnectionState, verified bool) { note("TLS with %s, %v", s.ServerName, verified) },
@@ -269,7 +272,7 @@ func TestOutsideExtension(t *testing.T) {
 			return nil
 		},
 	}
-	list := append(ext.Default(), colour)
+	list := append(ehlo.Default(), colour)
 	c := dial(t, func(o *Options) { o.Extensions = list }, hello("XCOLOUR")+`
 C: XPAINT the town
 S: 299 painted

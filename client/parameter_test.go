@@ -4,6 +4,9 @@ import (
 	"context"
 	"testing"
 
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -21,7 +24,7 @@ C: 12345678
 C: .
 S: 250 ok`)
 	_, err := c.Send(context.Background(), message("12345678\r\n\r\n", "c@d.example"))
-	if e, ok := asType[*ext.TooLargeError](err); !ok || e.Size != 12 || e.Max != 10 || Temporary(err) {
+	if e, ok := asType[*ehlo.TooLargeError](err); !ok || e.Size != 12 || e.Max != 10 || Temporary(err) {
 		t.Errorf("%v, want a TooLargeError of 12 octets, 10 permitted", err)
 	}
 	if err := c.Noop(context.Background()); err != nil {
@@ -66,7 +69,7 @@ func TestP32_Submitter(t *testing.T) {
 		c := dial(t, nil, hello("AUTH PLAIN")+"C: MAIL FROM:<a@b.example> AUTH="+want+"\n"+
 			"S: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: x\nC: .\nS: 250 ok\n")
 		m := message("x", "c@d.example")
-		m.Mail = ext.AddSubmitter(m.Mail, a)
+		m.Mail = auth.AddSubmitter(m.Mail, a)
 		if _, err := c.Send(context.Background(), m); err != nil {
 			t.Error(err)
 		}

@@ -7,6 +7,8 @@ import (
 	"log"
 	"strings"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -30,7 +32,7 @@ func status(err error) int {
 		tlsError      *ext.TLSError
 		authError     *ext.AuthError
 		needError     *ext.UnsupportedError
-		tooLarge      *ext.TooLargeError
+		tooLarge      *ehlo.TooLargeError
 		messageError  *client.MessageError
 		protocolError *client.ProtocolError
 		refused       *proto.Error
