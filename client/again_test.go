@@ -7,6 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -15,8 +18,8 @@ import (
 // TestPatience checks that a verb of an extension is given the time that the extension wants for it, unless the user gives
 // it more or bounds nothing.
 func TestPatience(t *testing.T) {
-	slow := append(ext.Default(), ext.Extension{
-		Keyword: "XSLOW", Patience: 10 * time.Minute,
+	slow := append(ehlo.Default(), ext.Extension{
+		Keyword: "XSLOW", MinTimeout: 10 * time.Minute,
 		Verbs: []proto.Verb{{Name: "XSLOW", In: proto.Ready, Last: true}},
 	})
 	for _, tt := range []struct {
@@ -56,7 +59,7 @@ func TestPatience(t *testing.T) {
 // TestBeginsAnew checks that after a command whose success makes the session begin anew the client introduces itself, and
 // knows nothing any more of what the server offered before.
 func TestBeginsAnew(t *testing.T) {
-	list := append(ext.Default(), ext.Extension{
+	list := append(ehlo.Default(), ext.Extension{
 		Keyword: "XANEW",
 		Verbs:   []proto.Verb{{Name: "XANEW", In: proto.Hello | proto.Ready, Last: true, OK: proto.Hello}},
 	})
@@ -99,7 +102,7 @@ S: 221 bye
 	t.Run("without authentication afterwards", func(t *testing.T) {
 		c := dial(t, func(o *Options) {
 			anew(o)
-			o.Credentials, o.AllowInsecureAuth = ext.Password("alice", "secret"), true
+			o.Credentials, o.AllowInsecureAuth = auth.Password("alice", "secret"), true
 		}, hello("XANEW", "AUTH PLAIN")+"C: AUTH *\nS: 235 ok\nC: XANEW x\nS: 220 hello\nC: EHLO client.example\nS: 250 mail.example\n"+
 			"C: QUIT\nS: 221 bye\n")
 		if _, err := c.Do(context.Background(), "XANEW", "x"); !isAuthError(err) {
@@ -112,7 +115,7 @@ S: 221 bye
 	t.Run("while dialling", func(t *testing.T) {
 		once := false
 		list := append([]ext.Extension(nil), list...)
-		list[len(list)-1].Connect = func(ctx context.Context, d ext.Dialogue) error {
+		list[len(list)-1].Negotiate = func(ctx context.Context, d ext.Negotiation) error {
 			if once {
 				return nil
 			}

@@ -365,4 +365,4 @@ func (c *Client) Authenticated(identity string) {
 // Secret makes the trace leave out what is sent until the exchange is over. It is for extensions.
 func (c *Client) Secret() { c.secret = true }
 
-var _ ext.Dialogue = (*Client)(nil)
+var _ ext.Client = (*Client)(nil)

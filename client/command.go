@@ -11,7 +11,7 @@ import (
 )
 
 // Do sends a command and returns the reply, whatever its code. It is for the verbs of extensions, and for VRFY and the
-// like. The error is not nil if there was no reply. Nothing has been sent if it is an *ext.NeedError, because the
+// like. The error is not nil if there was no reply. Nothing has been sent if it is an *ext.UnsupportedError, because the
 // verb belongs to an extension that the server does not offer, or if args have control characters in them.
 //
 // When the server takes no more messages over this connection, the command of an extension is sent over another one, as the
@@ -73,7 +73,7 @@ func (c *Client) permit(v *proto.Verb, name string) error {
 	e, i := c.set.Owner(v)
 	switch {
 	case e != nil && !c.offer.Has(i):
-		return &ext.NeedError{Keyword: e.Keyword, What: "the command " + v.Name}
+		return &ext.UnsupportedError{Keyword: e.Keyword, What: "the command " + v.Name, Code: e.Missing}
 	case v.Payload != nil || v.More == proto.Content:
 		return fmt.Errorf("smtp: %s cannot be sent by Do, since content follows it: use Send", v.Name)
 	case e == nil && v.In&proto.Hello != 0 && v.OK == proto.Ready && v.Last:
@@ -163,7 +163,7 @@ func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Co
 	}
 	limited, cancel := withTimeout(ctx, c.cfg.Timeouts.Command)
 	defer cancel()
-	next, err := take(limited, ext.WithLeftover(c.conn, c.tx.Leftover()))
+	next, err := take(limited, ext.PrefixConn(c.conn, c.tx.Leftover()))
 	if err == nil && next == nil {
 		err = errors.New("smtp: the connection has not been returned")
 	}
@@ -176,6 +176,16 @@ func (c *Client) handOver(ctx context.Context, take func(context.Context, net.Co
 	c.forget()
 	c.secured(next)
 	return c.again(ctx)
+}
+
+// Converse calls f with the connection, for a command of an extension that is more than one line and its reply. No other call
+// can use the client meanwhile, and the connection must not be used after f has returned. Converse returns the error of f.
+func (c *Client) Converse(ctx context.Context, f func(ctx context.Context, c ext.ClientConn) error) error {
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	defer c.end()
+	return f(ctx, dialogue{c})
 }
 
 // A dialogue is a client in the hands of an extension, which is called while the client is busy.

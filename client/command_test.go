@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -63,7 +66,7 @@ S: 250 ok`)
 		m.To[0].Address.Local = local
 		_, err := c.Send(ctx, m)
 		_, message := asType[*MessageError](err)
-		_, need := asType[*ext.NeedError](err) // for what is not ASCII
+		_, need := asType[*ext.UnsupportedError](err) // for what is not ASCII
 		if !message && !need {
 			t.Errorf("the local part %.20q: %v, want a MessageError or a NeedError", local, err)
 		}
@@ -104,7 +107,7 @@ func TestNeeds(t *testing.T) {
 	}{
 		{"UTF-8 in the recipient", func(m *Message) { m.To[0].Address.Local = "jörg" }, "SMTPUTF8"},
 		{"UTF-8 in the sender", func(m *Message) { m.From.Local = "jörg" }, "SMTPUTF8"},
-		{"UTF-8 in the header", func(m *Message) { m.Need = ext.UTF8 }, "SMTPUTF8"},
+		{"UTF-8 in the header", func(m *Message) { m.Needs = ext.UTF8 }, "SMTPUTF8"},
 		{"a parameter", func(m *Message) { m.Mail = m.Mail.Set("BODY", "7BIT") }, "8BITMIME"},
 		{"too large", func(m *Message) { m.Body = strings.NewReader(strings.Repeat("x", 101)) }, "100 at most"},
 		{"too large, as the caller says", func(m *Message) { m.Body, m.Size = endless{}, 101 }, "100 at most"},
@@ -123,7 +126,7 @@ func TestNeeds(t *testing.T) {
 // TestUnprepared checks that what an extension finds wrong with a message counts as an error of the message, unless it says what
 // it is.
 func TestUnprepared(t *testing.T) {
-	odd, own, later := errors.New("odd"), &ext.TooLargeError{Size: 2, Max: 1}, &proto.Error{Code: 451}
+	odd, own, later := errors.New("odd"), &ehlo.TooLargeError{Size: 2, Max: 1}, &proto.Error{Code: 451}
 	for _, tt := range []struct{ err, want error }{
 		{odd, &MessageError{What: "the message", Err: odd}}, {own, own}, {later, later},
 	} {
@@ -217,7 +220,7 @@ C: QUIT
 S: 221 bye`)
 	err := Send(context.Background(), host, &Options{
 		Hello: "client.example", TLS: ext.TLSImplicit, TLSConfig: clienttest.TLSConfig(), Dialer: srv.Dial,
-		Credentials: ext.Password("alice", "secret"),
+		Credentials: auth.Password("alice", "secret"),
 		Trace: &Trace{
 			Connected: func(local, remote net.Addr) { note("connected to %v", remote) },
 			TLS:       func(s tls.ConnectionState, verified bool) { note("TLS with %s, %v", s.ServerName, verified) },
@@ -263,13 +266,13 @@ func TestOutsideExtension(t *testing.T) {
 	colour := ext.Extension{
 		Keyword: "XCOLOUR",
 		Verbs:   []proto.Verb{{Name: "XPAINT", In: proto.Ready | proto.Hello}},
-		Mail:    []ext.Param{{Key: "XCOLOUR", Length: len(" XCOLOUR=purple"), Values: []string{"PURPLE"}}},
+		Mail:    []ext.Param{{Key: "XCOLOUR", MaxLength: len(" XCOLOUR=purple"), Values: []string{"PURPLE"}}},
 		Prepare: func(c proto.Caps, e *ext.Envelope) error {
 			e.Mail = e.Mail.Set("XCOLOUR", "purple")
 			return nil
 		},
 	}
-	list := append(ext.Default(), colour)
+	list := append(ehlo.Default(), colour)
 	c := dial(t, func(o *Options) { o.Extensions = list }, hello("XCOLOUR")+`
 C: XPAINT the town
 S: 299 painted
@@ -291,7 +294,7 @@ S: 250 ok`)
 	}
 	c = dial(t, func(o *Options) { o.Extensions = list }, hello("SIZE"))
 	_, err := c.Do(ctx, "XPAINT", "the town")
-	if e, ok := asType[*ext.NeedError](err); !ok || e.Keyword != "XCOLOUR" {
+	if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "XCOLOUR" {
 		t.Errorf("XPAINT to a server without it: %v, want a NeedError", err)
 	}
 }

@@ -73,9 +73,9 @@ func (c *Client) load(d *delivery) error {
 	}
 	d.verb = c.set.Chunk(c.offer)
 	env := c.newEnvelope(d.m)
-	d.binary = d.m.Need&ext.Binary != 0 || c.set.Binary(c.offer, d.m.Mail)
+	d.binary = d.m.Needs&ext.Binary != 0 || c.set.Binary(c.offer, d.m.Mail)
 	if d.binary {
-		env.Need |= ext.Binary
+		env.Needs |= ext.Binary
 	}
 	if err := c.measure(d, &env); err != nil {
 		return &MessageError{What: "reading the body", Err: err}
@@ -84,7 +84,7 @@ func (c *Client) load(d *delivery) error {
 		return unprepared(err)
 	}
 	if d.binary && d.verb == nil {
-		return &ext.NeedError{What: "binary content"}
+		return &ext.UnsupportedError{What: "binary content"}
 	}
 	return c.render(d, &env)
 }
@@ -104,7 +104,7 @@ func unprepared(err error) error {
 // newEnvelope returns the envelope of m for the extensions, which may change what they like of it.
 func (c *Client) newEnvelope(m *Message) ext.Envelope {
 	env := ext.Envelope{
-		From: m.From, Mail: slices.Clone(m.Mail), To: slices.Clone(m.To), Size: -1, Need: m.Need, Verified: c.Verified(),
+		From: m.From, Mail: slices.Clone(m.Mail), To: slices.Clone(m.To), Size: -1, Needs: m.Needs, Verified: c.Verified(),
 	}
 	for i := range env.To {
 		env.To[i].Params = slices.Clone(env.To[i].Params)
@@ -124,9 +124,9 @@ func (c *Client) measure(d *delivery, env *ext.Envelope) error {
 	}
 	switch {
 	case m.eight:
-		env.Need |= ext.EightBit
+		env.Needs |= ext.EightBit
 	case !m.known && c.meets(ext.EightBit):
-		env.Need |= ext.EightBit
+		env.Needs |= ext.EightBit
 	case !m.known && !d.binary:
 		d.seven = true
 	}
@@ -134,9 +134,9 @@ func (c *Client) measure(d *delivery, env *ext.Envelope) error {
 }
 
 // meets reports whether an extension on offer provides for n.
-func (c *Client) meets(n ext.Need) bool {
+func (c *Client) meets(n ext.Feature) bool {
 	for i, e := range c.set.Extensions() {
-		if c.offer.Has(i) && e.Meets&n != 0 {
+		if c.offer.Has(i) && e.Provides&n != 0 {
 			return true
 		}
 	}

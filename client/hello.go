@@ -79,10 +79,10 @@ func (c *Client) sayHello(ctx context.Context) error {
 		return refusal(r, v.Name)
 	}
 	c.offer = c.set.Offered(c.caps)
-	c.groups = c.set.Groups(c.offer)
+	c.groups = c.set.Pipelining(c.offer)
 	c.tx.SetGroups(c.groups)
-	c.tx.SetStatus(c.set.Status(c.offer))
-	c.bounds = c.set.Bounds(c.offer, c)
+	c.tx.SetStatus(c.set.StatusCodes(c.offer))
+	c.bounds = c.set.Limits(c.offer, c)
 	return nil
 }
 
@@ -102,10 +102,10 @@ func (c *Client) connect(ctx context.Context) (again bool, err error) {
 	before := c.takeover
 	list := c.set.Extensions()
 	for i := range list {
-		if list[i].Connect == nil || !c.offer.Has(i) || c.bare() && !takesOver(&list[i]) {
+		if list[i].Negotiate == nil || !c.offer.Has(i) || c.bare() && !takesOver(&list[i]) {
 			continue
 		}
-		if err := list[i].Connect(ctx, dialogue{c}); err != nil {
+		if err := list[i].Negotiate(ctx, dialogue{c}); err != nil {
 			return false, err
 		}
 		if c.takeover != before || c.tx.State() == proto.Hello {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -215,7 +217,7 @@ func TestV08_NoOtherConnection(t *testing.T) {
 		check(t, c, errNoDialer)
 	})
 	t.Run("altered", func(t *testing.T) {
-		list := append(ext.Default(), ext.Extension{
+		list := append(ehlo.Default(), ext.Extension{
 			Keyword: "XANEW", Verbs: []proto.Verb{{Name: "XANEW", In: proto.Ready, Last: true, OK: proto.Hello}},
 		})
 		c := dial(t, func(o *Options) { o.Extensions = list }, hello("XANEW")+"C: XANEW x\nS: 220 hello\n"+
@@ -244,7 +246,7 @@ func TestV08_WeakerConnection(t *testing.T) {
 // TestV08_CommandBeforeMessage has a command of an extension before a message that the server does not take over this
 // connection: it goes over the one that the message goes over.
 func TestV08_CommandBeforeMessage(t *testing.T) {
-	list := append(ext.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Ready}}})
+	list := append(ehlo.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Ready}}})
 	start := hello("PIPELINING", "XNOTE", "LIMITS MAILMAX=1")
 	note := "C: XNOTE x\nS: 250 ok\n"
 	c := dial(t, func(o *Options) { o.Extensions = list }, start+taken("c@d.example")+bye, start+note+taken("c@d.example"))
@@ -342,7 +344,7 @@ func TestOffersAThousand(t *testing.T) {
 
 // TestV08_NewSession has a command make the session begin anew: what was sent before does not count any more.
 func TestV08_NewSession(t *testing.T) {
-	list := append(ext.Default(), ext.Extension{
+	list := append(ehlo.Default(), ext.Extension{
 		Keyword: "XANEW", Verbs: []proto.Verb{{Name: "XANEW", In: proto.Ready, Last: true, OK: proto.Hello}},
 	})
 	start := hello("XANEW", "PIPELINING", "LIMITS MAILMAX=1 RCPTDOMAINMAX=1")

@@ -107,7 +107,7 @@ func (c *Client) patience() time.Duration {
 		return t.Quit
 	}
 	if e, _ := c.set.Owner(c.waiting.first().verb); e != nil && t.Command >= 0 {
-		return max(t.Command, e.Patience)
+		return max(t.Command, e.MinTimeout)
 	}
 	return t.Command
 }

@@ -260,14 +260,7 @@ func (c *Client) endData(d *delivery, octets int64) error {
 
 // needEightBit says why content with octets above 127 cannot go on.
 func (c *Client) needEightBit() error {
-	e := &ext.NeedError{What: "content with 8-bit octets"}
-	for _, x := range c.set.Extensions() {
-		if x.Meets&ext.EightBit != 0 {
-			e.Keyword = x.Keyword
-			break
-		}
-	}
-	return e
+	return c.set.Unsupported(ext.EightBit, "content with 8-bit octets")
 }
 
 // chunksAhead is how many chunks may wait for their replies. What the server refuses late, it has been sent in vain.

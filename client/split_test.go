@@ -5,15 +5,17 @@ import (
 	"errors"
 	"testing"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
 // asking has the client ask for an outcome for each recipient.
 func asking(o *Options) {
-	o.Extensions = append(ext.Default(), ext.Extension{
+	o.Extensions = append(ehlo.Default(), ext.Extension{
 		Keyword: "XEACH",
-		Mail:    []ext.Param{{Key: "XEACH", Length: len(" XEACH"), Flag: true, Split: true}},
+		Mail:    []ext.Param{{Key: "XEACH", MaxLength: len(" XEACH"), Flag: true, PerRecipient: true}},
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
 			e.Mail = e.Mail.SetFlag("XEACH")
 			return nil

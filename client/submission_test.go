@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -31,7 +33,7 @@ func (p ports) options(t testing.TB) (*Options, *[]string) {
 		}
 	}
 	return &Options{
-		Hello: "client.example", TLSConfig: clienttest.TLSConfig(), Credentials: ext.Password("u", "p"),
+		Hello: "client.example", TLSConfig: clienttest.TLSConfig(), Credentials: auth.Password("u", "p"),
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			*dialled = append(*dialled, addr)
 			if srv := servers[addr]; srv != nil {

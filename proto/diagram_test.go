@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -35,7 +36,7 @@ type diagram struct {
 // TestStateDiagram draws the table of the default extensions, and compares it with the pictures in doc.go and
 // ARCHITECTURE.md.
 func TestStateDiagram(t *testing.T) {
-	set, err := ext.NewSet(proto.SMTP, ext.Default())
+	set, err := ext.NewSet(proto.SMTP, ehlo.Default())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,15 @@ func imports(t *testing.T) map[string][]string {
 	return graph
 }
 
+// place returns where in the module a package of ours is; the examples are one place.
+func place(path string) string {
+	path = strings.TrimPrefix(strings.TrimPrefix(path, module), "/")
+	if strings.HasPrefix(path, "examples/") {
+		return "examples"
+	}
+	return path
+}
+
 // reduced returns graph without the arrows that follow from others.
 func reduced(graph map[string][]string) map[string][]string {
 	var reaches func(from, to string) bool

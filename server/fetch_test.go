@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -47,7 +49,7 @@ func (p *parcel) Close() error {
 	return nil
 }
 
-func (s *shelf) fetch(ctx context.Context, _ ext.Info, args string) (io.ReadCloser, error) {
+func (s *shelf) fetch(ctx context.Context, _ ext.ServerConn, args string) (io.ReadCloser, error) {
 	name, _, _ := strings.Cut(args, " ")
 	p := &parcel{s: s, r: strings.NewReader(s.goods[name])}
 	switch name {
@@ -99,7 +101,7 @@ func (s *shelf) extension() ext.Extension {
 				return nil
 			},
 		}},
-		Advertise: func(x ext.Info) (string, bool) { return "", x.Hello() != "stranger" },
+		Advertise: func(x ext.ServerConn) (string, bool) { return "", x.Hello() != "stranger" },
 		Fetch:     s.fetch,
 	}
 }
@@ -113,7 +115,7 @@ func newShelf() *shelf {
 
 func fetchServer(t *testing.T, s *shelf, st server.Backend, opt server.Options) *peer {
 	t.Helper()
-	opt.Extensions = append(ext.Default(), s.extension())
+	opt.Extensions = append(ehlo.Default(), s.extension())
 	return dial(t, newServer(t, st, opt))
 }
 
@@ -297,8 +299,8 @@ func TestFetchWithoutEnd(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := flood{make(chan struct{})}
 			fetching := ext.Extension{Keyword: "XFLOOD", Verbs: []proto.Verb{{Name: "XFLOOD", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready}},
-				Fetch: func(context.Context, ext.Info, string) (io.ReadCloser, error) { return f, nil }}
-			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{MaxSize: -1, Extensions: append(ext.Default(), fetching)}))
+				Fetch: func(context.Context, ext.ServerConn, string) (io.ReadCloser, error) { return f, nil }}
+			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{MaxSize: -1, Extensions: append(ehlo.Default(), fetching)}))
 			p.hello()
 			p.begin()
 			p.send("XFLOOD\r\n")

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -20,19 +22,19 @@ func echo(serve func(ctx context.Context, nc net.Conn) error) ext.Extension {
 	return ext.Extension{
 		Keyword: "XECHO",
 		Verbs:   []proto.Verb{{Name: "XECHO", In: proto.Ready, Last: true, OK: proto.Handover}},
-		Serve: func(ctx context.Context, x ext.Exchange) error {
+		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			code := 250
 			if x.Args() == "badly" {
 				code = 450
 			}
-			return x.Surrender(ctx, proto.Reply{Code: code, Text: "yours"}, serve)
+			return proto.Reply{}, x.Surrender(ctx, proto.Reply{Code: code, Text: "yours"}, serve)
 		},
 	}
 }
 
 func echoServer(t *testing.T, st *store, opt server.Options, serve func(ctx context.Context, nc net.Conn) error) *server.Server {
 	t.Helper()
-	opt.Extensions = append(ext.Default(), echo(serve))
+	opt.Extensions = append(ehlo.Default(), echo(serve))
 	return newServer(t, st, opt)
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -17,13 +19,13 @@ import (
 // TestO01_NotNow: STARTTLS can be refused for the moment, and the session goes on in clear (RFC 3207 section 4).
 func TestO01_NotNow(t *testing.T) {
 	config, _ := tlsPair(t)
-	busy := ext.Extension{Keyword: "XBUSY", Guard: func(_ context.Context, _ ext.Info, v *proto.Verb, _ string) error {
+	busy := ext.Extension{Keyword: "XBUSY", Guard: func(_ context.Context, _ ext.ServerConn, v *proto.Verb, _ string) error {
 		if v.Name != "STARTTLS" {
 			return nil
 		}
 		return &proto.Error{Code: 454, Status: proto.Status{4, 7, 0}, Text: "TLS not available now"}
 	}}
-	p := dial(t, newServer(t, &store{}, server.Options{TLSConfig: config, Extensions: append(ext.Default(), busy)}))
+	p := dial(t, newServer(t, &store{}, server.Options{TLSConfig: config, Extensions: append(ehlo.Default(), busy)}))
 	p.hello()
 	p.ask("STARTTLS", "454 4.7.0 TLS not available now")
 	p.begin()

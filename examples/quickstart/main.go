@@ -14,9 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/examples/internal/selfmade"
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -36,7 +37,7 @@ func (s *session) Mail(_ context.Context, from proto.Address, _ proto.Params) er
 // Rcpt refuses who is not here: the client learns it at once, and nobody has to send a bounce.
 func (s *session) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
 	if to.Local == "nobody" {
-		return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such mailbox"}
+		return proto.Refuse(550, proto.Status{5, 1, 1}, "No such mailbox")
 	}
 	s.to = append(s.to, to)
 	return nil
@@ -55,7 +56,7 @@ func (s *session) Data(_ context.Context, r io.Reader) error {
 // Authenticate makes the server offer AUTH, once the connection is protected by TLS.
 func (s *session) Authenticate(_ context.Context, user, password string) error {
 	if user != "alice" || password != "wonderland" {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func run(ctx context.Context) error {
 	// The client: TLS is required unless said otherwise.
 	c, err := client.Dial(ctx, listener.Addr().String(), &client.Options{
 		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
-		Credentials: ext.Password("alice", "wonderland"),
+		Credentials: auth.Password("alice", "wonderland"),
 		Trace: &client.Trace{
 			TLS:      func(s tls.ConnectionState, _ bool) { fmt.Println("  (from here on", tls.VersionName(s.Version)+")") },
 			Sent:     func(line string) { fmt.Println("C:", line) },

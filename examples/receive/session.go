@@ -7,7 +7,8 @@ import (
 	"crypto/tls"
 	"io"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -42,7 +43,7 @@ func (s *session) Mail(_ context.Context, from proto.Address, p proto.Params) er
 func (s *session) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
 	for _, r := range s.reject {
 		if to.Equal(r) {
-			return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such mailbox"}
+			return proto.Refuse(550, proto.Status{5, 1, 1}, "No such mailbox")
 		}
 	}
 	s.envelope.To = append(s.envelope.To, to.String())
@@ -68,7 +69,7 @@ func (s *userSession) Authenticate(_ context.Context, user, password string) err
 	want, ok := s.users[user]
 	a, b := sha256.Sum256([]byte(want)), sha256.Sum256([]byte(password))
 	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 || !ok {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"log"
 	"strings"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -29,8 +31,8 @@ func status(err error) int {
 	var (
 		tlsError      *ext.TLSError
 		authError     *ext.AuthError
-		needError     *ext.NeedError
-		tooLarge      *ext.TooLargeError
+		needError     *ext.UnsupportedError
+		tooLarge      *ehlo.TooLargeError
 		messageError  *client.MessageError
 		protocolError *client.ProtocolError
 		refused       *proto.Error

@@ -14,8 +14,9 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/examples/internal/selfmade"
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -28,9 +29,9 @@ func (s *session) Mail(context.Context, proto.Address, proto.Params) error { ret
 func (s *session) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
 	switch to.Local {
 	case "no":
-		return &proto.Error{Code: 550, Text: "no"}
+		return proto.Refuse(550, proto.Status{}, "no")
 	case "later":
-		return &proto.Error{Code: 450, Text: "later"}
+		return proto.Refuse(450, proto.Status{}, "later")
 	}
 	return nil
 }
@@ -45,7 +46,7 @@ func (s *session) Data(_ context.Context, r io.Reader) error {
 
 func (s *session) Authenticate(_ context.Context, user, password string) error {
 	if user != "alice" || password != "secret" {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (s *suite) refuses() bool { return s.e.Keyword == "" }
 func (s *suite) enterStage(st *stage) bool {
 	var err error
 	if st.srv, err = st.server(st.list, nil); err != nil {
-		s.broken(ruleDefinition, "it cannot be used beside ext.Default: %s", strings.TrimPrefix(err.Error(), "smtp: "))
+		s.broken(ruleDefinition, "it cannot be used beside ehlo.Default: %s", strings.TrimPrefix(err.Error(), "smtp: "))
 		return false
 	}
 	t, a := st.enter()
@@ -122,7 +122,7 @@ func (st *stage) serves(t *talk) error {
 }
 
 // advertised calls Advertise, and looks at what it returns.
-func (s *suite) advertised(f func(ext.Info) (string, bool), x ext.Info) (args string, ok bool) {
+func (s *suite) advertised(f func(ext.ServerConn) (string, bool), x ext.ServerConn) (args string, ok bool) {
 	if args, ok = f(x); !ok {
 		return args, ok
 	}

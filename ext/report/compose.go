@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -25,7 +27,7 @@ type Options struct {
 	// gets through everywhere, but a message of octets above 127 is returned as its header alone, and one with a
 	// header in UTF-8 is encoded (RFC 6533 section 4.5). [ext.EightBit] leaves the former as it is, and [ext.UTF8] the
 	// latter too; a server that does not take it refuses the notification. A reverse-path in UTF-8 implies ext.UTF8.
-	Carries ext.Need
+	Carries ext.Feature
 	// MaxReturn is the size in octets above which only the header of a message is returned. The default is 1 MiB; negative
 	// is no limit. Of a header 64 KiB are returned.
 	MaxReturn int64
@@ -48,7 +50,7 @@ type Notification struct {
 	To []proto.Recipient
 	// Need is what the content needs of the server. It is more than nothing only if Options.Carries allows it, or the
 	// reverse-path asks for it.
-	Need ext.Need
+	Need ext.Feature
 	// Body is the content. All its lines end in CRLF and have 998 octets at most. It can be sought only to where it stands
 	// and to its beginning, so that it can be sent again, and reads Message.Content as it goes.
 	Body io.ReadSeeker
@@ -106,7 +108,7 @@ type composer struct {
 	opt      Options
 	host     proto.Domain
 	from, to []byte // paths
-	need     ext.Need
+	need     ext.Feature
 	size     int64 // of the content
 }
 
@@ -178,7 +180,7 @@ func checkFinals(r *Report) error {
 	for i := range r.Recipients {
 		if address, _ := clean(r.Recipients[i].Final.Address, true); address == "" {
 			return fmt.Errorf("smtp: the recipient %d of a report has no address: "+
-				"set Recipients[%d].Final, for which there is ext.NewOriginalRecipient", i+1, i)
+				"set Recipients[%d].Final, for which there is ehlo.NewOriginalRecipient", i+1, i)
 		}
 	}
 	return nil
@@ -208,8 +210,8 @@ func (c *composer) third(delimiter []byte) (p part, taken bool, err error) {
 		return part{}, false, err
 	}
 	c.size = o.size
-	mail, _ := ext.ReadDSNMail(c.m.Mail) // with REQUIRETLS it says headers
-	if c.r.kind() == ext.Failed && mail.Return != ext.ReturnHeaders && (c.opt.MaxReturn < 0 || o.size <= c.opt.MaxReturn) {
+	mail, _ := ehlo.ReadDSNMail(c.m.Mail) // with REQUIRETLS it says headers
+	if c.r.kind() == ehlo.Failed && mail.Return != ehlo.ReturnHeaders && (c.opt.MaxReturn < 0 || o.size <= c.opt.MaxReturn) {
 		if p, ok := o.full(c.opt.Carries); ok {
 			return p, taken, nil
 		}
