@@ -126,6 +126,26 @@ func or421(r proto.Reply, err error) proto.Reply {
 	return r
 }
 
+// answer is a server that sends the next of replies to whatever comes, and prints that.
+func answer(conn net.Conn, replies ...string) {
+	buf := make([]byte, 1024)
+	for _, r := range replies {
+		fmt.Fprint(conn, r)
+		got, end := "", "\r\n"
+		for !strings.HasSuffix(got, end) {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			got += string(buf[:n])
+			if strings.HasPrefix(got, "Hello") {
+				end = "\r\n.\r\n"
+			}
+		}
+		fmt.Printf("server gets %q\n", got)
+	}
+}
+
 // A proxy that joins a Receiver and a Sender. It takes mail for one domain only, and rewrites all that passes.
 func Example_proxy() {
 	table, err := proto.NewTable(proto.SMTP)
@@ -144,26 +164,9 @@ func Example_proxy() {
 		back.Close()
 	}()
 
-	// A server that answers what comes with what is written here, and prints it.
-	go func() {
-		replies := []string{
-			"220 mail.example.org\r\n", "250-mail.example.org\r\n250-STARTTLS\r\n250 SIZE 1000\r\n", "250 ok\r\n", "250 ok\r\n",
-			"354 go on\r\n", "250 queued\r\n", "221 bye\r\n",
-		}
-		buf := make([]byte, 1024)
-		for _, r := range replies {
-			fmt.Fprint(server, r)
-			got := ""
-			for !strings.HasSuffix(got, "\r\n") || strings.HasPrefix(got, "Hello") && !strings.HasSuffix(got, "\r\n.\r\n") {
-				n, err := server.Read(buf)
-				if err != nil {
-					return
-				}
-				got += string(buf[:n])
-			}
-			fmt.Printf("server gets %q\n", got)
-		}
-	}()
+	go answer(server,
+		"220 mail.example.org\r\n", "250-mail.example.org\r\n250-STARTTLS\r\n250 SIZE 1000\r\n", "250 ok\r\n", "250 ok\r\n",
+		"354 go on\r\n", "250 queued\r\n", "221 bye\r\n")
 
 	// A client that hides a second message behind a fake end of content.
 	go fmt.Fprint(client, "EHLO client.example\r\nMAIL FROM:<jane@example.com>\r\nRCPT TO:<x@example.net>\r\n"+
