@@ -71,7 +71,7 @@ S: 250 XANEW
 C: QUIT
 S: 221 bye
 `)
-		c.Authenticated("alice")
+		dialogue{c.conn}.Authenticated("alice")
 		r, err := c.Do(context.Background(), "XANEW", "x")
 		if err != nil || r.Code != 220 {
 			t.Errorf("%v, %v", r, err)

@@ -42,7 +42,7 @@ func meet(t *testing.T, config *tls.Config, addr string, opt Options) (sni strin
 		}
 	}()
 	opt.TLS = ext.TLSImplicit
-	opt.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
+	opt.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, l.Addr().String())
 	}
 	c, err := Dial(t.Context(), addr, &opt)

@@ -127,7 +127,7 @@ func TestN22_ChunksAhead(t *testing.T) {
 	}
 	c.Close()
 	<-done
-	if chunks > 4+chunksAhead || resets != 1 {
+	if chunks > 4+maxChunksAhead || resets != 1 {
 		t.Errorf("%d chunks and %d RSET", chunks, resets)
 	}
 }

@@ -41,13 +41,13 @@ func (l *lateConn) Write(p []byte) (int, error) {
 // both before it learns that its own write has come to its end; to report a failure would have it sent twice.
 func TestAcceptedAtTheEnd(t *testing.T) {
 	for name, s := range map[string]string{
-		"content": hello("PIPELINING") + envelope + "C: hello\nC: .\nS: 250 queued\nCLOSE",
+		"content": hello("PIPELINING") + groupUpToData + "C: hello\nC: .\nS: 250 queued\nCLOSE",
 		"chunk":   hello("PIPELINING", "CHUNKING") + "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\nS: 250 ok\nS: 250 ok\nS: 250 queued\nCLOSE",
 	} {
 		t.Run(name, func(t *testing.T) {
 			opt := inClear(clienttest.New(t, s))
-			dial := opt.Dialer
-			opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dial := opt.DialContext
+			opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := dial(ctx, network, addr)
 				last := func(p []byte) bool {
 					return bytes.HasSuffix(p, []byte("\r\n.\r\n")) || bytes.HasSuffix(p, []byte("hello\r\n"))

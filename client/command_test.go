@@ -25,7 +25,10 @@ func TestD21D22_Injection(t *testing.T) {
 		"\"a\r\nDATA\r\nx\"@b.example",
 		"a@b.example> NOTIFY=NEVER",
 		"a\x00@b.example",
-		"<a@b.example>",
+		"<a@b.example> NOTIFY=NEVER",
+		"<a@b.example>>",
+		"<<a@b.example>",
+		"Alice <a@b.example>",
 		"a@b\u2028c.example",
 		"",
 	} {
@@ -191,7 +194,13 @@ S: 250 ok`)
 // TestP23_Trace checks what a trace is told, and above all what it is not.
 func TestP23_Trace(t *testing.T) {
 	var log []string
-	note := func(format string, args ...any) { log = append(log, fmt.Sprintf(format, args...)) }
+	type key struct{}
+	note := func(ctx context.Context, format string, args ...any) {
+		log = append(log, fmt.Sprintf(format, args...))
+		if ctx.Value(key{}) != "of the call" {
+			t.Errorf("%q has another context", log[len(log)-1])
+		}
+	}
 	srv := clienttest.New(t, `TLS
 S: 220 mail.example
 C: EHLO client.example
@@ -215,16 +224,22 @@ C: .
 S: 250 ok
 C: QUIT
 S: 221 bye`)
-	err := Send(context.Background(), host, &Options{
-		Hello: "client.example", TLS: ext.TLSImplicit, TLSConfig: clienttest.TLSConfig(), Dialer: srv.Dial,
+	err := Send(context.WithValue(context.Background(), key{}, "of the call"), host, &Options{
+		Hostname: "client.example", TLS: ext.TLSImplicit, TLSConfig: clienttest.TLSConfig(), DialContext: srv.Dial,
 		Credentials: ext.Password("alice", "secret"),
 		Trace: &Trace{
-			Connected: func(local, remote net.Addr) { note("connected to %v", remote) },
-			TLS:       func(s tls.ConnectionState, verified bool) { note("TLS with %s, %v", s.ServerName, verified) },
-			Sent:      func(line string) { note("C: %s", line) },
-			Content:   func(n int64) { note("content of %d octets", n) },
-			Received:  func(r proto.Reply) { note("S: %d %s", r.Code, strings.ReplaceAll(r.Text, "\n", "/")) },
-			Closed:    func(err error) { note("closed: %v", err) },
+			Connected: func(ctx context.Context, c *Client) { note(ctx, "connected to %v", c.RemoteAddr()) },
+			Secured: func(ctx context.Context, c *Client, s tls.ConnectionState) {
+				note(ctx, "TLS with %s, %v", s.ServerName, c.Verified())
+			},
+			Command: func(ctx context.Context, _ *Client, verb, args string) { note(ctx, "C: %s", strings.Trim(verb+" "+args, " ")) },
+			Content: func(ctx context.Context, _ *Client, n int64, r proto.Reply) {
+				note(ctx, "content of %d octets, %d %s", n, r.Code, r.Text)
+			},
+			Reply: func(ctx context.Context, _ *Client, verb string, r proto.Reply) {
+				note(ctx, "S: %d %s (%s)", r.Code, strings.ReplaceAll(r.Text, "\n", "/"), verb)
+			},
+			Closed: func(ctx context.Context, _ *Client, err error) { note(ctx, "closed: %v", err) },
 		},
 	}, message("hush\r\n", "c@d.example"))
 	if err != nil {
@@ -232,25 +247,25 @@ S: 221 bye`)
 	}
 	want := `connected to pipe
 TLS with mail.example, true
-S: 220 mail.example
+S: 220 mail.example ()
 C: EHLO client.example
-S: 250 mail.example/PIPELINING/AUTH LOGIN
+S: 250 mail.example/PIPELINING/AUTH LOGIN (EHLO)
 C: AUTH ***
-S: 334 ***
+S: 334 *** (AUTH)
 C: ***
-S: 334 ***
+S: 334 *** (AUTH)
 C: ***
-S: 235 welcome
+S: 235 welcome (AUTH)
 C: MAIL FROM:<a@b.example>
 C: RCPT TO:<c@d.example>
 C: DATA
-S: 250 ok
-S: 250 ok
-S: 354 go on
-content of 9 octets
-S: 250 ok
+S: 250 ok (MAIL)
+S: 250 ok (RCPT)
+S: 354 go on (DATA)
+S: 250 ok (DATA)
+content of 9 octets, 250 ok
 C: QUIT
-S: 221 bye
+S: 221 bye (QUIT)
 closed: <nil>`
 	if got := strings.Join(log, "\n"); got != want {
 		t.Errorf("traced\n%s\n\nwant\n%s", got, want)
@@ -355,7 +370,7 @@ func TestPredicates(t *testing.T) {
 		{send(true, &LostError{Err: net.ErrClosed}), false, true},
 		{fmt.Errorf("wrapped: %w", send(false, nil, no)), false, false},
 		{&LostError{Err: net.ErrClosed}, true, true},
-		{&ProtocolError{proto.ErrOutOfStep}, true, true},
+		{&ProtocolError{Err: proto.ErrOutOfStep}, true, true},
 		{&ext.TLSError{Err: errors.New("x")}, true, false},
 		{&ext.TLSError{Err: later}, true, true},
 		{&ext.AuthError{Err: &proto.Error{Code: 454}}, true, true},

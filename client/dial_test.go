@@ -134,23 +134,23 @@ func TestB17B24_HelloName(t *testing.T) {
 		{"x y", ""},
 	} {
 		if tt.want == "" {
-			if _, err := Dial(context.Background(), host, &Options{Hello: tt.option}); err == nil || !strings.Contains(err.Error(), "Hello") {
-				t.Errorf("Hello %q: %v, want an error that names the option", tt.option, err)
+			if _, err := Dial(context.Background(), host, &Options{Hostname: tt.option}); err == nil || !strings.Contains(err.Error(), "Hostname") {
+				t.Errorf("Hostname %q: %v, want an error that names the option", tt.option, err)
 			}
 			continue
 		}
 		srv := clienttest.New(t, "S: 220 mail.example\nC: EHLO "+tt.want+"\nS: 250 mail.example")
 		opt := inClear(srv)
-		opt.Hello = tt.option
+		opt.Hostname = tt.option
 		c, err := Dial(context.Background(), host, opt)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.Close()
 	}
-	cfg, err := newConfig(&Options{Hello: "\u760d\u760aRCPT"}) // octets that end in those of CR and LF
-	if err != nil || !strings.HasPrefix(cfg.Hello, "xn--") || strings.ContainsAny(cfg.Hello, "\r\n") || has8bit([]byte(cfg.Hello)) {
-		t.Errorf("the name is %q, %v", cfg.Hello, err)
+	cfg, err := newConfig(&Options{Hostname: "\u760d\u760aRCPT"}) // octets that end in those of CR and LF
+	if err != nil || !strings.HasPrefix(cfg.Hostname, "xn--") || strings.ContainsAny(cfg.Hostname, "\r\n") || has8bit([]byte(cfg.Hostname)) {
+		t.Errorf("the name is %q, %v", cfg.Hostname, err)
 	}
 	for name, want := range map[string]bool{
 		"mail.example.org": true, "box": false, "localhost": false, "localhost.localdomain": false, "box.localdomain": false,
@@ -206,7 +206,7 @@ func TestAddr(t *testing.T) {
 	}
 	refused := errors.New("no route")
 	_, err := Dial(context.Background(), host, &Options{
-		Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, refused }})
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, refused }})
 	if !errors.Is(err, refused) || !Temporary(err) || !SafeToRetry(err) {
 		t.Errorf("a host that cannot be reached: %v", err)
 	}
@@ -384,7 +384,7 @@ func TestB07B19B20_Caps(t *testing.T) {
 	defer c.Close()
 	foo, _ := c.Caps().Args("xfoo")
 	auth, _ := c.Caps().Args("AUTH")
-	if foo != "a=b" || auth != "PLAIN LOGIN" || c.Caps().Has("PIPELINING") || c.groups {
+	if foo != "a=b" || auth != "PLAIN LOGIN" || c.Caps().Has("PIPELINING") || c.conn.session.pipelining {
 		t.Errorf("XFOO %q, AUTH %q, PIPELINING %v", foo, auth, c.Caps().Has("PIPELINING"))
 	}
 }
@@ -415,13 +415,16 @@ S: 221 bye`))
 		t.Fatal(err)
 	}
 	never := func(context.Context, net.Conn) (net.Conn, error) { t.Error("nothing to take"); return nil, nil }
-	if err := c.Handover(ctx, never); err == nil {
+	handOver := func(take func(context.Context, net.Conn) (net.Conn, error)) error {
+		return c.Converse(ctx, func(ctx context.Context, d ext.Dialogue) error { return d.Handover(ctx, take) })
+	}
+	if err := handOver(never); err == nil {
 		t.Error("a hand-over that no command led to is no error")
 	}
 	if _, err := c.Do(ctx, "XTAKE", ""); err != nil {
 		t.Fatal(err)
 	}
-	err = c.Handover(ctx, func(_ context.Context, conn net.Conn) (net.Conn, error) {
+	err = handOver(func(_ context.Context, conn net.Conn) (net.Conn, error) {
 		line, err := (&lineReader{r: conn}).line()
 		if line != "this is no reply" {
 			t.Errorf("read %q, %v", line, err)

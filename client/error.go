@@ -41,9 +41,17 @@ var (
 type LostError struct {
 	Doing string // such as "waiting for the reply to MAIL"
 	Err   error  // for a timeout it wraps os.ErrDeadlineExceeded
+	// InDoubt says that the content had been sent to its end, and that the server may have taken the message or not
+	// (RFC 1047). It is set in the errors of recipients alone; see SendError.Unknown.
+	InDoubt bool
+
+	unconnected bool // there was no connection
 }
 
 func (e *LostError) Error() string {
+	if e.unconnected {
+		return "smtp: " + e.Doing + ": " + cause(e.Err)
+	}
 	return "smtp: connection lost while " + e.Doing + ": " + cause(e.Err)
 }
 
@@ -53,7 +61,7 @@ func (e *LostError) Unwrap() error { return e.Err }
 // Status returns the status code by which the sender of a message is told of the delay: 4.4.1 if the server could not be
 // connected to, otherwise 4.4.2 (RFC 3463 section 3.5).
 func (e *LostError) Status() proto.Status {
-	if op, ok := asType[*net.OpError](e.Err); ok && op.Op == "dial" {
+	if op, ok := asType[*net.OpError](e.Err); e.unconnected || ok && op.Op == "dial" {
 		return noAnswer
 	}
 	return badConnection
@@ -69,6 +77,8 @@ func (e *LostError) Timeout() bool {
 // replies answer. The connection was closed.
 type ProtocolError struct {
 	Err error
+	// InDoubt is that of a [LostError].
+	InDoubt bool
 }
 
 func (e *ProtocolError) Error() string {
@@ -169,20 +179,77 @@ func (e *SendError) Error() string {
 // Unwrap returns Err.
 func (e *SendError) Unwrap() error { return e.Err }
 
-// SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers
-// it once; see Message.Body for the content. It is false for nil: there is nothing to retry. Whether another attempt has
-// better prospects is for [Temporary] to say.
+// SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers it
+// once; see Message.Body for the content. Whether another attempt has better prospects is for [Temporary] to say.
+//
+// It can be asked of the error of a call, and of the error of one recipient in a Result: then it is certain that this
+// recipient has not got the message. It is false for nil, and for errors that do not come from this library.
 func SafeToRetry(err error) bool {
 	if err == nil {
 		return false
 	}
-	e, ok := asType[*SendError](err)
-	return !ok || !e.Unknown && e.Result.Sent() == 0
+	if e, ok := asType[*SendError](err); ok {
+		return !e.Unknown && e.Result.Sent() == 0
+	}
+	return isOurs(err) && !isMarked(err)
 }
 
-// Temporary reports whether what failed may succeed later: the server said so with 4yz, or the connection could not be
-// made, broke or took too long. For a [SendError] it suffices that one recipient may be served later; the others must
-// not be tried again.
+// isOurs reports whether err is one of the errors by which the library says that something was not sent.
+func isOurs(err error) bool {
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrBusy) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	if _, ok := asType[*proto.Error](err); ok {
+		return true
+	}
+	if _, ok := asType[*ProtocolError](err); ok {
+		return true
+	}
+	_, ok := asType[interface {
+		error
+		Status() proto.Status
+	}](err)
+	return ok
+}
+
+// isMarked reports whether err says that the outcome for a recipient is in doubt.
+func isMarked(err error) bool {
+	lost, _ := asType[*LostError](err)
+	protocol, _ := asType[*ProtocolError](err)
+	return lost != nil && lost.InDoubt || protocol != nil && protocol.InDoubt
+}
+
+// inDoubt returns err with the mark that the outcome for a recipient is in doubt.
+func inDoubt(err error) error {
+	switch e := err.(type) {
+	case *LostError:
+		marked := *e
+		marked.InDoubt = true
+		return &marked
+	case *ProtocolError:
+		return &ProtocolError{Err: e.Err, InDoubt: true}
+	}
+	return &LostError{Doing: "waiting for the reply to " + contentName, Err: err, InDoubt: true}
+}
+
+// isInDoubt reports whether err leaves open whether a recipient has got the message. When the outcome is unknown, it is
+// unknown for every recipient that was offered to the server and not refused.
+func isInDoubt(err error) bool {
+	_, refused := asType[*proto.Error](err)
+	_, skipped := asType[*LimitError](err)
+	return !refused && !skipped
+}
+
+// Temporary reports whether what failed may succeed later. It is true
+//   - for a refusal with a code of 4yz,
+//   - if the connection could not be made, was lost, or the server took too long,
+//   - if the server did not follow the protocol (RFC 5321 section 3.8),
+//   - for a [LimitError], for [ErrClosed] and for [ErrBusy],
+//   - if the context ended, also if the caller has cancelled it: ask the context if that makes a difference.
+//
+// For a [SendError] it is true if at least one recipient is worth another attempt. Do not send the same message to all of
+// them again: take those out of its Result for whom both Temporary and [SafeToRetry] are true of their Err.
 func Temporary(err error) bool {
 	if e, ok := asType[*SendError](err); ok {
 		for i := range e.Result.Recipients {

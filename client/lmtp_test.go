@@ -125,8 +125,8 @@ func TestT08_AsTheyCome(t *testing.T) {
 			}
 		}()
 		c, err := NewClient(context.Background(), there, "mail.example", &Options{
-			Hello: "client.example", Protocol: proto.LMTP, TLS: ext.TLSInsecureNone,
-			Trace: &Trace{Received: func(r proto.Reply) { read <- strconv.Itoa(r.Code) }},
+			Hostname: "client.example", Protocol: proto.LMTP, TLS: ext.TLSInsecureNone,
+			Trace: &Trace{Reply: func(_ context.Context, _ *Client, _ string, r proto.Reply) { read <- strconv.Itoa(r.Code) }},
 		})
 		if err != nil {
 			t.Fatal(err)

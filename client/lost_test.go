@@ -17,8 +17,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// envelope is a transaction up to the content.
-const envelope = `
+// groupUpToData is a transaction up to the content.
+const groupUpToData = `
 C: MAIL FROM:<a@b.example>
 C: RCPT TO:<c@d.example>
 C: DATA
@@ -246,7 +246,7 @@ func TestClaimedSuccess(t *testing.T) {
 // TestLastWords checks that a reply counts even if the connection ends with it.
 func TestLastWords(t *testing.T) {
 	for range 100 {
-		c := dial(t, nil, hello("PIPELINING")+envelope+"C: hello\nC: .\nS: 250 queued\nCLOSE")
+		c := dial(t, nil, hello("PIPELINING")+groupUpToData+"C: hello\nC: .\nS: 250 queued\nCLOSE")
 		if res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil || res.Sent() != 1 {
 			t.Fatal(err)
 		}
@@ -265,13 +265,13 @@ func TestUnknown(t *testing.T) {
 		unknown      bool
 	}{
 		{"before the content", "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nCLOSE", []string{"PIPELINING"}, false},
-		{"behind the end", envelope + "C: hello\nC: .\nCLOSE", []string{"PIPELINING"}, true},
-		{"in the reply", envelope + "C: hello\nC: .\nS: 250-o\nCLOSE", []string{"PIPELINING"}, true},
+		{"behind the end", groupUpToData + "C: hello\nC: .\nCLOSE", []string{"PIPELINING"}, true},
+		{"in the reply", groupUpToData + "C: hello\nC: .\nS: 250-o\nCLOSE", []string{"PIPELINING"}, true},
 		{"behind the last chunk", "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\nS: 250 ok\nCLOSE",
 			[]string{"PIPELINING", "CHUNKING"}, true},
 		{"behind the last chunk, refused", "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\nS: 250 ok\nS: 550 no\nCLOSE",
 			[]string{"PIPELINING", "CHUNKING"}, false},
-		{"with a word", envelope + "C: hello\nC: .\nS: 421 shutting down\nCLOSE", []string{"PIPELINING"}, false},
+		{"with a word", groupUpToData + "C: hello\nC: .\nS: 421 shutting down\nCLOSE", []string{"PIPELINING"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := dial(t, nil, hello(tt.keywords...)+tt.script)

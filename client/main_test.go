@@ -20,7 +20,7 @@ const host = clienttest.Hostname + ":25"
 
 // inClear returns options for a session in clear with srv.
 func inClear(srv *clienttest.Server) *Options {
-	return &Options{Hello: "client.example", TLS: ext.TLSInsecureNone, Dialer: srv.Dial}
+	return &Options{Hostname: "client.example", TLS: ext.TLSInsecureNone, DialContext: srv.Dial}
 }
 
 // dial returns a client of a server that plays scripts, one for each connection.

@@ -1,8 +1,12 @@
 package client
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"strings"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -31,24 +35,72 @@ type Message struct {
 	// a block and not an io.Seeker: that is declared to have them if the server offers to take them, and if not,
 	// sending it fails at the first one.
 	Need ext.Need
+
+	used io.Reader // the Body that has been read and cannot be read again
 }
 
-// NewMessage returns a message from addresses as strings. An empty from is the null reverse-path. The error is a
-// *MessageError that names the address which is not one.
+// NewMessage returns a message from addresses as strings, in the form alice@example.org or <alice@example.org>. An empty
+// from is the null reverse-path. The error is a *MessageError: an address that is malformed, which the error names, or no
+// recipients. Body is the content; see Message.Body. A *bytes.Buffer stays as it is: the message reads its octets, and can
+// be sent again.
 func NewMessage(from string, to []string, body io.Reader) (*Message, error) {
+	if b, ok := body.(*bytes.Buffer); ok && b != nil {
+		body = bytes.NewReader(b.Bytes())
+	}
 	m := &Message{To: make([]proto.Recipient, len(to)), Body: body}
 	var err error
-	if from != "" {
-		if m.From, err = proto.ParseAddress(from); err != nil {
+	if from != "" && from != "<>" {
+		if m.From, err = parseAddress(from); err != nil {
 			return nil, &MessageError{What: fmt.Sprintf("the sender %q", from), Err: err}
 		}
 	}
 	for i, s := range to {
-		if m.To[i].Address, err = proto.ParseAddress(s); err != nil {
+		if m.To[i].Address, err = parseAddress(s); err != nil {
 			return nil, &MessageError{What: fmt.Sprintf("the recipient %q", s), Err: err}
 		}
 	}
+	if len(to) == 0 {
+		return nil, errNoRecipients
+	}
 	return m, nil
+}
+
+// parseAddress parses an address, which may be in angle brackets.
+func parseAddress(s string) (proto.Address, error) {
+	if inner, ok := strings.CutPrefix(s, "<"); ok {
+		if inner, ok = strings.CutSuffix(inner, ">"); ok {
+			return proto.ParseAddress(inner)
+		}
+	}
+	a, err := proto.ParseAddress(s)
+	if err != nil && strings.HasSuffix(s, ">") && strings.Contains(s, " <") {
+		err = errors.New("write the address alone, without a name")
+	}
+	return a, err
+}
+
+// load reads the first block of the body into b. It returns an error if the body has been read before, and cannot be read
+// again.
+func (m *Message) load(b *body) error {
+	if m.used != nil && sameReader(m.used, m.Body) {
+		return errUsed
+	}
+	err := b.load(m.Body)
+	if !b.rewindable {
+		m.used = m.Body
+	}
+	if err != nil {
+		return &MessageError{What: "reading the body", Err: err}
+	}
+	return nil
+}
+
+var errUsed = &MessageError{What: "the body", Err: errors.New("it was read when the message was sent before, and cannot be " +
+	"read again: give the message a new Body, or one that is an io.Seeker")}
+
+// sameReader reports whether a and b are the same reader, as far as that can be told.
+func sameReader(a, b io.Reader) bool {
+	return b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
 // A Result is what became of a message.

@@ -56,7 +56,7 @@ S: 250 ok`)
 		go io.Copy(near, far)
 		io.Copy(far, near)
 	}()
-	err = Send(context.Background(), "unix:"+path, &Options{Hello: "[127.0.0.1]", Protocol: proto.LMTP, TLS: ext.TLSInsecureNone},
+	err = Send(context.Background(), "unix:"+path, &Options{Hostname: "[127.0.0.1]", Protocol: proto.LMTP, TLS: ext.TLSInsecureNone},
 		message("x", "c@d.example"))
 	if err != nil {
 		t.Error(err)
@@ -168,7 +168,7 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		{&LostError{Doing: "waiting for the reply to MAIL", Err: io.EOF}, "smtp: connection lost while waiting for the reply to MAIL: EOF"},
-		{&ProtocolError{proto.ErrOutOfStep}, "smtp: the server does not follow the protocol: " + strings.TrimPrefix(proto.ErrOutOfStep.Error(), "smtp: ")},
+		{&ProtocolError{Err: proto.ErrOutOfStep}, "smtp: the server does not follow the protocol: " + strings.TrimPrefix(proto.ErrOutOfStep.Error(), "smtp: ")},
 		{&closedError{refused}, "smtp: the connection is closed: RCPT: 550 5.1.1 no"},
 		{&LimitError{ext.ServerLimits{RcptMax: 2, MailMax: 3}, errNoDialer},
 			"smtp: the server takes 3 messages over a connection, 2 recipients in a transaction, and this was not offered to it: " + errNoDialer.Error()},

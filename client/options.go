@@ -19,11 +19,11 @@ import (
 // Options are the options of a client; nil stands for the zero value. They are copied. For timeouts zero is the default
 // that the comment names and a negative value is none.
 type Options struct {
-	// Hello is the name by which the client introduces itself: a fully-qualified domain name or an address literal
+	// Hostname is the name by which the client introduces itself: a fully-qualified domain name or an address literal
 	// (RFC 5321 section 4.1.4). A U-label is sent as an A-label. Default: the name of the machine if it is
 	// fully-qualified, otherwise its address on this connection as a literal. It is never "localhost", which many
 	// servers refuse.
-	Hello string
+	Hostname string
 	// Protocol is SMTP, the default, or LMTP (RFC 2033).
 	Protocol proto.Protocol
 
@@ -46,8 +46,8 @@ type Options struct {
 	// Without are keywords that are taken as not offered, for servers known not to do what they say.
 	Without []string
 
-	// Dialer makes connections in place of a net.Dialer, for instance through a proxy. The network is "tcp" or "unix".
-	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	// DialContext makes connections in place of a net.Dialer, for instance through a proxy. The network is "tcp" or "unix".
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Timeouts bound how long the server may take.
 	Timeouts Timeouts
 	// Limits bound what is accepted of a server.
@@ -118,7 +118,12 @@ type config struct {
 	Options
 	set   *ext.Set
 	trace Trace
+	unix  bool // the server is at the other end of a unix socket
+	verbs verbs
 }
+
+// verbs are rows of the table that every transaction needs.
+type verbs struct{ mail, rcpt, data, rset, quit *proto.Verb }
 
 func newConfig(opt *Options) (*config, error) {
 	cfg := &config{}
@@ -137,12 +142,12 @@ func newConfig(opt *Options) (*config, error) {
 	if cfg.Protocol > proto.LMTP {
 		return nil, fmt.Errorf("smtp: Options.Protocol is %d: use proto.SMTP or proto.LMTP", cfg.Protocol)
 	}
-	if cfg.Hello != "" {
-		d, err := proto.ParseDomain(cfg.Hello)
+	if cfg.Hostname != "" {
+		d, err := proto.ParseDomain(cfg.Hostname)
 		if err != nil {
-			return nil, fmt.Errorf("smtp: Options.Hello has to be a domain name or an address literal: %w", err)
+			return nil, fmt.Errorf("smtp: Options.Hostname has to be a domain name or an address literal: %w", err)
 		}
-		cfg.Hello = d.ASCII()
+		cfg.Hostname = d.ASCII()
 	}
 	var err error
 	switch {
@@ -153,7 +158,14 @@ func newConfig(opt *Options) (*config, error) {
 	default:
 		cfg.set, err = defaultSMTP()
 	}
-	return cfg, err
+	if err != nil {
+		return nil, err
+	}
+	t := cfg.set.Table()
+	cfg.verbs = verbs{
+		mail: t.Lookup("MAIL"), rcpt: t.Lookup("RCPT"), data: t.Lookup("DATA"), rset: t.Lookup("RSET"), quit: t.Lookup("QUIT"),
+	}
+	return cfg, nil
 }
 
 // tlsConfig returns what TLS with host is used with.
@@ -172,8 +184,8 @@ func (cfg *config) tlsConfig(host string) *tls.Config {
 
 // helloName returns the name to introduce the client by on conn.
 func (cfg *config) helloName(conn net.Conn) string {
-	if cfg.Hello != "" {
-		return cfg.Hello
+	if cfg.Hostname != "" {
+		return cfg.Hostname
 	}
 	if name, err := os.Hostname(); err == nil && isQualified(name) {
 		if d, err := proto.ParseDomain(name); err == nil {

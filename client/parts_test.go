@@ -265,7 +265,7 @@ func TestV08_CloseMeanwhile(t *testing.T) {
 		srv := clienttest.New(t, limited("MAILMAX=1")+taken("c@d.example")+bye)
 		first := true
 		opt := inClear(srv)
-		opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if first {
 				first = false
 				return srv.Dial(ctx, network, addr)

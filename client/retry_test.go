@@ -24,7 +24,7 @@ import (
 func TestRetry(t *testing.T) {
 	c := dial(t, nil, hello("PIPELINING")+
 		"C: MAIL*\nC: RCPT*\nC: DATA\nS: 451 not yet\nS: 503 no\nS: 503 no\n"+
-		envelope+"C: ..hello\nC: .\nS: 250 ok\nC: QUIT\nS: 221 bye")
+		groupUpToData+"C: ..hello\nC: .\nS: 250 ok\nC: QUIT\nS: 221 bye")
 	m := message("hello\r\n", "c@d.example")
 	body := strings.NewReader("skipped.hello\r\n")
 	if _, err := body.Seek(int64(len("skipped")), io.SeekStart); err != nil {
@@ -45,7 +45,7 @@ func TestRetry(t *testing.T) {
 
 // TestSendTwice sends a message twice: it has its content the second time too.
 func TestSendTwice(t *testing.T) {
-	once := envelope + "C: ..hello\nC: .\nS: 250 ok\n"
+	once := groupUpToData + "C: ..hello\nC: .\nS: 250 ok\n"
 	c := dial(t, nil, hello("PIPELINING")+once+once)
 	m := message(".hello\r\n", "c@d.example")
 	for range 2 {
@@ -125,7 +125,7 @@ func TestTemporaryHandshake(t *testing.T) {
 
 // TestSendAllUnsendable has messages that cannot be sent behind one whose outcome is awaited: only so many of them pile up.
 func TestSendAllUnsendable(t *testing.T) {
-	c := dial(t, nil, hello("PIPELINING")+envelope+"C: hello\nC: .\nS: 250 ok\nC: QUIT\nS: 221 bye")
+	c := dial(t, nil, hello("PIPELINING")+groupUpToData+"C: hello\nC: .\nS: 250 ok\nC: QUIT\nS: 221 bye")
 	taken, most := 0, 0
 	reported := 0
 	var msgs iter.Seq[*Message] = func(yield func(*Message) bool) {
@@ -147,7 +147,7 @@ func TestSendAllUnsendable(t *testing.T) {
 		reported++
 		return true
 	})
-	if err != nil || reported != 1000 || most > 2*messagesAhead {
+	if err != nil || reported != 1000 || most > 2*maxMessagesAhead {
 		t.Errorf("%d messages reported, up to %d on their way: %v", reported, most, err)
 	}
 }
@@ -176,8 +176,8 @@ func TestQuitIsBounded(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			go answer(far, "")
-			opt := &Options{Hello: "client.example", TLS: ext.TLSInsecureNone,
-				Dialer: func(context.Context, string, string) (net.Conn, error) { return near, nil }}
+			opt := &Options{Hostname: "client.example", TLS: ext.TLSInsecureNone,
+				DialContext: func(context.Context, string, string) (net.Conn, error) { return near, nil }}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			start := time.Now()
@@ -194,8 +194,8 @@ func TestQuitIsBounded(t *testing.T) {
 			near, far := net.Pipe()
 			go answer(far, "QUIT")
 			stop := make(chan struct{})
-			opt := &Options{Hello: "client.example", TLS: ext.TLSInsecureNone, Timeouts: Timeouts{Quit: 2 * time.Second},
-				Dialer: func(context.Context, string, string) (net.Conn, error) { return deaf(near, stop), nil }}
+			opt := &Options{Hostname: "client.example", TLS: ext.TLSInsecureNone, Timeouts: Timeouts{Quit: 2 * time.Second},
+				DialContext: func(context.Context, string, string) (net.Conn, error) { return deaf(near, stop), nil }}
 			c, err := Dial(context.Background(), host, opt)
 			if err != nil {
 				t.Fatal(err)

@@ -338,7 +338,7 @@ C: .
 S: 250 ok`)
 	var conn *countingConn
 	opt := inClear(srv)
-	opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := srv.Dial(ctx, network, addr)
 		conn = &countingConn{Conn: c}
 		return conn, err

@@ -56,7 +56,7 @@ func pipe(t *testing.T, keywords ...string) (*Client, *sink) {
 	s := &sink{conn: here, in: &lineReader{r: here}, done: make(chan struct{})}
 	go s.serve(keywords)
 	t.Cleanup(s.wait)
-	opt := &Options{Hello: "client.example", TLS: ext.TLSInsecureNone}
+	opt := &Options{Hostname: "client.example", TLS: ext.TLSInsecureNone}
 	c, err := NewClient(context.Background(), there, "mail.example", opt)
 	if err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ C: .
 
 // TestSplitUnasked has a server promise outcomes to a client that has not asked for them.
 func TestSplitUnasked(t *testing.T) {
-	c := dial(t, nil, hello("PIPELINING", "XEACH")+envelope+"C: hello\nC: .\nS: 353 each\nHANGUP")
+	c := dial(t, nil, hello("PIPELINING", "XEACH")+groupUpToData+"C: hello\nC: .\nS: 353 each\nHANGUP")
 	_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
 	if _, ok := asType[*ProtocolError](err); !ok {
 		t.Errorf("%v, want a ProtocolError", err)

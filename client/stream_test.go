@@ -78,7 +78,7 @@ C: NOOP
 S: 250 ok`)
 	var conn *countingConn
 	opt := inClear(srv)
-	opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := srv.Dial(ctx, network, addr)
 		conn = &countingConn{Conn: c}
 		return conn, err
@@ -184,7 +184,7 @@ func TestSendAllStops(t *testing.T) {
 			reported++
 			return false
 		})
-		if err != nil || reported != taken || taken > messagesAhead+1 {
+		if err != nil || reported != taken || taken > maxMessagesAhead+1 {
 			t.Errorf("%v: %d taken, %d reported, %v", keywords, taken, reported, err)
 		}
 		if err := c.Noop(context.Background()); err != nil {

@@ -57,9 +57,22 @@ func DialSubmission(ctx context.Context, host string, opt *Options) (*Client, er
 	}
 	c, absent, err = cfg.submit(ctx, host, submissionPort, ext.TLSRequired)
 	if absent {
-		return nil, &LostError{Doing: "connecting to " + host, Err: fmt.Errorf("%s; %w", cause(first), err)}
+		return nil, bothFailed(first, err)
 	}
 	return c, err
+}
+
+// bothFailed returns the error if neither port could be connected to.
+func bothFailed(first, second error) error {
+	one, _ := asType[*LostError](first)
+	two, _ := asType[*LostError](second)
+	if one == nil || two == nil {
+		return second
+	}
+	return &LostError{
+		Doing: one.Doing + " and " + strings.TrimPrefix(two.Doing, "connecting to "),
+		Err:   fmt.Errorf("%v; %w", one.Err, two.Err), unconnected: true,
+	}
 }
 
 // submit dials a port. It reports whether nobody listens there, as far as the error tells.

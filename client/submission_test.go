@@ -31,8 +31,8 @@ func (p ports) options(t testing.TB) (*Options, *[]string) {
 		}
 	}
 	return &Options{
-		Hello: "client.example", TLSConfig: clienttest.TLSConfig(), Credentials: ext.Password("u", "p"),
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		Hostname: "client.example", TLSConfig: clienttest.TLSConfig(), Credentials: ext.Password("u", "p"),
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			*dialled = append(*dialled, addr)
 			if srv := servers[addr]; srv != nil {
 				return srv.Dial(ctx, network, addr)
@@ -171,7 +171,7 @@ func TestU09_Mistakes(t *testing.T) {
 		{"opportunistic", "mail.example", func(o *Options) { o.TLS = ext.TLSOpportunistic }, "over TLS"},
 		{"in clear", "mail.example", func(o *Options) { o.TLS = ext.TLSInsecureNone }, "over TLS"},
 		{"LMTP", "mail.example", func(o *Options) { o.Protocol = proto.LMTP }, "LMTP"},
-		{"another option", "mail.example", func(o *Options) { o.Hello = "a b" }, "Hello"},
+		{"another option", "mail.example", func(o *Options) { o.Hostname = "a b" }, "Hostname"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			opt, dialled := ports{}.options(t)

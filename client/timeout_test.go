@@ -32,7 +32,7 @@ func TestG16I01I02_Timeouts(t *testing.T) {
 		{"MAIL", hello() + "C: MAIL*", one, 5 * time.Minute},
 		{"RCPT", hello() + "C: MAIL*\nS: 250 ok\nC: RCPT*", one, 5 * time.Minute},
 		{"DATA", hello() + "C: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA", one, 2 * time.Minute},
-		{"content", hello("PIPELINING") + envelope + "C: hello\nC: .", one, 10 * time.Minute},
+		{"content", hello("PIPELINING") + groupUpToData + "C: hello\nC: .", one, 10 * time.Minute},
 		{"NOOP", hello() + "C: NOOP", func(ctx context.Context, c *Client) error { return c.Noop(ctx) }, 5 * time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

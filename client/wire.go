@@ -35,8 +35,8 @@ type input struct {
 	err error
 }
 
-// open begins to read from conn.
-func (w *wire) open(conn net.Conn) {
+// start begins to read from conn.
+func (w *wire) start(conn net.Conn) {
 	*w = wire{
 		conn: conn,
 		in:   make(chan input, 1), more: make(chan struct{}, 1),
@@ -70,8 +70,8 @@ func (w *wire) write(p []byte) {
 	}()
 }
 
-// stop ends the reader while the connection stays open, and gives what it has read to feed.
-func (w *wire) stop(feed func([]byte)) error {
+// stopReading ends the reader while the connection stays open, and gives what it has read to feed.
+func (w *wire) stopReading(feed func([]byte)) error {
 	if err := w.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		return fmt.Errorf("smtp: the connection cannot be handed over because it has no deadlines: %w", err)
 	}
