@@ -16,7 +16,7 @@ import (
 // it more or bounds nothing.
 func TestPatience(t *testing.T) {
 	slow := append(ext.Default(), ext.Extension{
-		Keyword: "XSLOW", Patience: 10 * time.Minute,
+		Keyword: "XSLOW", MinTimeout: 10 * time.Minute,
 		Verbs: []proto.Verb{{Name: "XSLOW", In: proto.Ready, Last: true}},
 	})
 	for _, tt := range []struct {
@@ -112,7 +112,7 @@ S: 221 bye
 	t.Run("while dialling", func(t *testing.T) {
 		once := false
 		list := append([]ext.Extension(nil), list...)
-		list[len(list)-1].Connect = func(ctx context.Context, d ext.Dialogue) error {
+		list[len(list)-1].Negotiate = func(ctx context.Context, d ext.Negotiation) error {
 			if once {
 				return nil
 			}

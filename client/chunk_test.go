@@ -136,7 +136,7 @@ func TestN22_ChunksAhead(t *testing.T) {
 func TestN21_Binary(t *testing.T) {
 	binary := func() *Message {
 		m := message("a\nb\r\x00\xff.\n", "c@d.example")
-		m.Need = ext.Binary
+		m.Needs = ext.Binary
 		return m
 	}
 	c := dial(t, nil, hello("PIPELINING", "CHUNKING", "BINARYMIME", "SIZE")+`
@@ -153,7 +153,7 @@ S: 250 ok`)
 	for _, keywords := range [][]string{{"SIZE"}, {"CHUNKING", "8BITMIME"}, {"BINARYMIME"}} {
 		c := dial(t, nil, hello(keywords...))
 		_, err := c.Send(context.Background(), binary())
-		if e, ok := asType[*ext.NeedError](err); !ok || e.Keyword != "BINARYMIME" {
+		if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "BINARYMIME" {
 			t.Errorf("to a server that offers %v: %v, want a NeedError", keywords, err)
 		}
 	}

@@ -66,7 +66,7 @@ S: 250 ok`)
 		m.To[0].Address.Local = local
 		_, err := c.Send(ctx, m)
 		_, message := asType[*MessageError](err)
-		_, need := asType[*ext.NeedError](err) // for what is not ASCII
+		_, need := asType[*ext.UnsupportedError](err) // for what is not ASCII
 		if !message && !need {
 			t.Errorf("the local part %.20q: %v, want a MessageError or a NeedError", local, err)
 		}
@@ -107,7 +107,7 @@ func TestNeeds(t *testing.T) {
 	}{
 		{"UTF-8 in the recipient", func(m *Message) { m.To[0].Address.Local = "jörg" }, "SMTPUTF8"},
 		{"UTF-8 in the sender", func(m *Message) { m.From.Local = "jörg" }, "SMTPUTF8"},
-		{"UTF-8 in the header", func(m *Message) { m.Need = ext.UTF8 }, "SMTPUTF8"},
+		{"UTF-8 in the header", func(m *Message) { m.Needs = ext.UTF8 }, "SMTPUTF8"},
 		{"a parameter", func(m *Message) { m.Mail = m.Mail.Set("BODY", "7BIT") }, "8BITMIME"},
 		{"too large", func(m *Message) { m.Body = strings.NewReader(strings.Repeat("x", 101)) }, "100 at most"},
 		{"too large, as the caller says", func(m *Message) { m.Body, m.Size = endless{}, 101 }, "100 at most"},
@@ -232,7 +232,9 @@ S: 221 bye`)
 			Secured: func(ctx context.Context, c *Client, s tls.ConnectionState) {
 				note(ctx, "TLS with %s, %v", s.ServerName, c.Verified())
 			},
-			Command: func(ctx context.Context, _ *Client, verb, args string) { note(ctx, "C: %s", strings.Trim(verb+" "+args, " ")) },
+			Command: func(ctx context.Context, _ *Client, verb, args string) {
+				note(ctx, "C: %s", strings.Trim(verb+" "+args, " "))
+			},
 			Content: func(ctx context.Context, _ *Client, n int64, r proto.Reply) {
 				note(ctx, "content of %d octets, %d %s", n, r.Code, r.Text)
 			},
@@ -278,7 +280,7 @@ func TestOutsideExtension(t *testing.T) {
 	colour := ext.Extension{
 		Keyword: "XCOLOUR",
 		Verbs:   []proto.Verb{{Name: "XPAINT", In: proto.Ready | proto.Hello}},
-		Mail:    []ext.Param{{Key: "XCOLOUR", Length: len(" XCOLOUR=purple"), Values: []string{"PURPLE"}}},
+		Mail:    []ext.Param{{Key: "XCOLOUR", MaxLength: len(" XCOLOUR=purple"), Values: []string{"PURPLE"}}},
 		Prepare: func(c proto.Caps, e *ext.Envelope) error {
 			e.Mail = e.Mail.Set("XCOLOUR", "purple")
 			return nil
@@ -306,7 +308,7 @@ S: 250 ok`)
 	}
 	c = dial(t, func(o *Options) { o.Extensions = list }, hello("SIZE"))
 	_, err := c.Do(ctx, "XPAINT", "the town")
-	if e, ok := asType[*ext.NeedError](err); !ok || e.Keyword != "XCOLOUR" {
+	if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "XCOLOUR" {
 		t.Errorf("XPAINT to a server without it: %v, want a NeedError", err)
 	}
 }

@@ -356,7 +356,7 @@ func TestB09_NothingInClear(t *testing.T) {
 			{Name: "XNOSY", In: proto.Ready, Last: true},
 			{Name: "XTAKE", In: proto.Ready, Last: true, OK: proto.Handover},
 		},
-		Connect: func(ctx context.Context, d ext.Dialogue) error {
+		Negotiate: func(ctx context.Context, d ext.Negotiation) error {
 			_, got = d.Do(ctx, "XNOSY", "secret")
 			return nil
 		},
@@ -416,7 +416,7 @@ S: 221 bye`))
 	}
 	never := func(context.Context, net.Conn) (net.Conn, error) { t.Error("nothing to take"); return nil, nil }
 	handOver := func(take func(context.Context, net.Conn) (net.Conn, error)) error {
-		return c.Converse(ctx, func(ctx context.Context, d ext.Dialogue) error { return d.Handover(ctx, take) })
+		return c.Converse(ctx, func(ctx context.Context, d ext.ClientConn) error { return d.Handover(ctx, take) })
 	}
 	if err := handOver(never); err == nil {
 		t.Error("a hand-over that no command led to is no error")

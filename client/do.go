@@ -10,7 +10,7 @@ import (
 // Do sends a command and returns the reply, whatever its code. It is for VRFY and for the commands of extensions. Send
 // messages with Send: Do refuses commands that content follows, and EHLO and QUIT.
 //
-// The error is nil if there was a reply. Nothing was sent if the error is an *ext.NeedError, because the server does not
+// The error is nil if there was a reply. Nothing was sent if the error is an *ext.UnsupportedError, because the server does not
 // offer the extension that the verb belongs to, or if args has control characters in it.
 //
 // If the server takes no more messages over this connection, the command of an extension goes over a new one, as the next
@@ -32,7 +32,7 @@ func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error)
 // Converse calls f with the connection while the client is busy, and returns the error of f. It is for functions that
 // carry on a dialogue in the name of an extension, such as ext.SendATRN, where one command with its reply, for which there
 // is [Client.Do], does not do. F must not use the client, and must not use the dialogue after it has returned.
-func (c *Client) Converse(ctx context.Context, f func(context.Context, ext.Dialogue) error) error {
+func (c *Client) Converse(ctx context.Context, f func(context.Context, ext.ClientConn) error) error {
 	if err := c.enter(ctx); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@
 //
 // A refusal is a *proto.Error, whose Verb tells what was refused. *[LostError] is trouble with the network,
 // *[ProtocolError] a server that is not one, *ext.TLSError and *ext.AuthError a session that cannot be what it has to be,
-// and *[MessageError], *ext.NeedError and *ext.TooLargeError a message that cannot be sent, or not to this server. A
+// and *[MessageError], *ext.UnsupportedError and *ext.TooLargeError a message that cannot be sent, or not to this server. A
 // *[LimitError] means that the server takes no more than it was sent. What concerns a message is wrapped in a
 // *[SendError]. Programs need not take errors apart to decide what to do: [SafeToRetry] and [Temporary] tell.
 //

@@ -35,9 +35,9 @@ func (e *envelope) load(c *conn) error {
 	set, s := c.cfg.set, &c.session
 	e.chunk = set.Chunk(s.offer)
 	env := newEnvelope(c, e.m)
-	e.binary = e.m.Need&ext.Binary != 0 || set.Binary(s.offer, e.m.Mail)
+	e.binary = e.m.Needs&ext.Binary != 0 || set.Binary(s.offer, e.m.Mail)
 	if e.binary {
-		env.Need |= ext.Binary
+		env.Needs |= ext.Binary
 	}
 	if err := e.measure(c, &env); err != nil {
 		return &MessageError{What: "reading the body", Err: err}
@@ -46,7 +46,7 @@ func (e *envelope) load(c *conn) error {
 		return asMessageError(err)
 	}
 	if e.binary && e.chunk == nil {
-		return &ext.NeedError{What: "binary content"}
+		return &ext.UnsupportedError{What: "binary content"}
 	}
 	return e.render(c, &env)
 }
@@ -75,7 +75,7 @@ func asMessageError(err error) error {
 // newEnvelope returns the envelope of m for the extensions. They may change it without changing m.
 func newEnvelope(c *conn, m *Message) ext.Envelope {
 	env := ext.Envelope{
-		From: m.From, Mail: slices.Clone(m.Mail), To: slices.Clone(m.To), Size: -1, Need: m.Need, Verified: c.verified,
+		From: m.From, Mail: slices.Clone(m.Mail), To: slices.Clone(m.To), Size: -1, Needs: m.Needs, Verified: c.verified,
 	}
 	for i := range env.To {
 		env.To[i].Params = slices.Clone(env.To[i].Params)
@@ -95,9 +95,9 @@ func (e *envelope) measure(c *conn, env *ext.Envelope) error {
 	}
 	switch {
 	case m.eight:
-		env.Need |= ext.EightBit
+		env.Needs |= ext.EightBit
 	case !m.known && c.provides(ext.EightBit):
-		env.Need |= ext.EightBit
+		env.Needs |= ext.EightBit
 	case !m.known && !e.binary:
 		e.sevenBit = true
 	}
@@ -105,9 +105,9 @@ func (e *envelope) measure(c *conn, env *ext.Envelope) error {
 }
 
 // provides reports whether an extension on offer provides for n.
-func (c *conn) provides(n ext.Need) bool {
+func (c *conn) provides(n ext.Feature) bool {
 	for i, x := range c.cfg.set.Extensions() {
-		if c.session.offer.Has(i) && x.Meets&n != 0 {
+		if c.session.offer.Has(i) && x.Provides&n != 0 {
 			return true
 		}
 	}
@@ -116,14 +116,7 @@ func (c *conn) provides(n ext.Need) bool {
 
 // eightBitError returns the error for octets above 127 that cannot be sent.
 func (c *conn) eightBitError() error {
-	e := &ext.NeedError{What: "content with 8-bit octets"}
-	for _, x := range c.cfg.set.Extensions() {
-		if x.Meets&ext.EightBit != 0 {
-			e.Keyword = x.Keyword
-			break
-		}
-	}
-	return e
+	return c.cfg.set.Unsupported(ext.EightBit, "content with 8-bit octets")
 }
 
 // maxCommandLine is the length of a command line without extensions, with its CRLF (RFC 5321 section 4.5.3.1.4).

@@ -14,7 +14,10 @@ import (
 // A dialogue is a conn in the hands of an extension, which is called while the client is busy.
 type dialogue struct{ c *conn }
 
-var _ ext.Dialogue = dialogue{}
+var (
+	_ ext.Client      = (*Client)(nil)
+	_ ext.Negotiation = dialogue{}
+)
 
 func (d dialogue) Caps() proto.Caps          { return d.c.session.caps }
 func (d dialogue) Policy() ext.Policy        { return d.c.policy }
@@ -74,7 +77,7 @@ func (c *conn) permits(v *proto.Verb, name string) error {
 	e, i := c.cfg.set.Owner(v)
 	switch {
 	case e != nil && !c.session.offer.Has(i):
-		return &ext.NeedError{Keyword: e.Keyword, What: "the command " + v.Name}
+		return &ext.UnsupportedError{Keyword: e.Keyword, What: "the command " + v.Name, Code: e.Missing}
 	case v.Payload != nil || v.More == proto.Content:
 		return fmt.Errorf("smtp: %s cannot be sent by Do, since content follows it: use Send", v.Name)
 	case e == nil && v.In&proto.Hello != 0 && v.OK == proto.Ready && v.Last:
@@ -97,7 +100,7 @@ func (c *conn) handOver(ctx context.Context, take func(context.Context, net.Conn
 	}
 	limited, cancel := withTimeout(ctx, c.cfg.Timeouts.Command)
 	defer cancel()
-	next, err := take(limited, ext.WithLeftover(c.conn, c.tx.Leftover()))
+	next, err := take(limited, ext.PrefixConn(c.conn, c.tx.Leftover()))
 	if err == nil && next == nil {
 		err = errors.New("smtp: the connection has not been returned")
 	}

@@ -80,10 +80,10 @@ func (c *conn) ehlo(ctx context.Context) error {
 		return c.explainHello(refusal(r, v.Name))
 	}
 	s.offer = c.cfg.set.Offered(s.caps)
-	s.pipelining = c.cfg.set.Groups(s.offer)
+	s.pipelining = c.cfg.set.Pipelining(s.offer)
 	c.tx.SetGroups(s.pipelining)
-	c.tx.SetStatus(c.cfg.set.Status(s.offer))
-	s.limits = c.cfg.set.Bounds(s.offer, dialogue{c})
+	c.tx.SetStatus(c.cfg.set.StatusCodes(s.offer))
+	s.limits = c.cfg.set.Limits(s.offer, dialogue{c})
 	return nil
 }
 
@@ -112,15 +112,15 @@ func (c *conn) explainHello(e *proto.Error) error {
 	return e
 }
 
-// negotiate calls Connect of each extension on offer. It reports whether the session has begun anew.
+// negotiate calls Negotiate of each extension on offer. It reports whether the session has begun anew.
 func (c *conn) negotiate(ctx context.Context) (again bool, err error) {
 	before := c.handovers
 	list := c.cfg.set.Extensions()
 	for i := range list {
-		if list[i].Connect == nil || !c.session.offer.Has(i) || c.needsTLS() && !handsOver(&list[i]) {
+		if list[i].Negotiate == nil || !c.session.offer.Has(i) || c.needsTLS() && !handsOver(&list[i]) {
 			continue
 		}
-		if err := list[i].Connect(ctx, dialogue{c}); err != nil {
+		if err := list[i].Negotiate(ctx, dialogue{c}); err != nil {
 			return false, err
 		}
 		if c.handovers != before || c.tx.State() == proto.Hello {

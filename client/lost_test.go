@@ -117,7 +117,7 @@ func TestF22_EightBit(t *testing.T) {
 	long := strings.Repeat("x", 2*blockSize)
 	isNeed := func(t *testing.T, err error) {
 		t.Helper()
-		if e, ok := asType[*ext.NeedError](err); !ok || e.Keyword != "8BITMIME" || !SafeToRetry(err) || Temporary(err) {
+		if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "8BITMIME" || !SafeToRetry(err) || Temporary(err) {
 			t.Errorf("%v, want a NeedError for 8BITMIME", err)
 		}
 	}

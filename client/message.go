@@ -30,11 +30,11 @@ type Message struct {
 	// Size is the number of octets of Body, a CRLF counting for each end of line, if the caller knows it; zero means
 	// that he does not. It is used where Body does not tell.
 	Size int64
-	// Need is what the content needs beyond what its octets tell: ext.UTF8 for a header in UTF-8 (RFC 6532), ext.Binary
+	// Needs is what the content needs beyond what its octets tell: ext.UTF8 for a header in UTF-8 (RFC 6532), ext.Binary
 	// for content that is not lines of text. Octets above 127 are found without it, but for a Body that is longer than
 	// a block and not an io.Seeker: that is declared to have them if the server offers to take them, and if not,
 	// sending it fails at the first one.
-	Need ext.Need
+	Needs ext.Feature
 
 	used io.Reader // the Body that has been read and cannot be read again
 }

@@ -109,8 +109,8 @@ func withTimeout(ctx context.Context, d time.Duration) (context.Context, context
 // The sets of the default extensions are made once: they are immutable, and making one costs more than a connection to
 // a host nearby.
 var (
-	defaultSMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.SMTP, nil) })
-	defaultLMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.LMTP, nil) })
+	defaultSMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.SMTP, ext.DefaultFor(proto.SMTP)) })
+	defaultLMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.LMTP, ext.DefaultFor(proto.LMTP)) })
 )
 
 // A config is Options made ready.

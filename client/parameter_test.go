@@ -66,7 +66,7 @@ func TestP32_Submitter(t *testing.T) {
 		c := dial(t, nil, hello("AUTH PLAIN")+"C: MAIL FROM:<a@b.example> AUTH="+want+"\n"+
 			"S: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: x\nC: .\nS: 250 ok\n")
 		m := message("x", "c@d.example")
-		m.Mail = ext.SubmittedBy(m.Mail, a)
+		m.Mail = ext.AddSubmitter(m.Mail, a)
 		if _, err := c.Send(context.Background(), m); err != nil {
 			t.Error(err)
 		}
@@ -75,7 +75,7 @@ func TestP32_Submitter(t *testing.T) {
 
 // TestPrepareSpoils has an extension change parameters in place: those of the message stay as they are.
 func TestPrepareSpoils(t *testing.T) {
-	spoils := ext.Extension{Keyword: "XSPOIL", Mail: []ext.Param{{Key: "XM", Length: 9}}, Rcpt: []ext.Param{{Key: "XR", Length: 9}},
+	spoils := ext.Extension{Keyword: "XSPOIL", Mail: []ext.Param{{Key: "XM", MaxLength: 9}}, Rcpt: []ext.Param{{Key: "XR", MaxLength: 9}},
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
 			e.Mail[0].Value, e.To[0].Params[0].Value = "2", "2"
 			return nil

@@ -114,7 +114,7 @@ func (c *conn) timeout() time.Duration {
 	e := c.waiting.first()
 	d := e.timeout(t)
 	if owner, _ := c.cfg.set.Owner(e.verb); owner != nil && d >= 0 {
-		d = max(d, owner.Patience)
+		d = max(d, owner.MinTimeout)
 	}
 	return d
 }

@@ -13,7 +13,7 @@ import (
 func asking(o *Options) {
 	o.Extensions = append(ext.Default(), ext.Extension{
 		Keyword: "XEACH",
-		Mail:    []ext.Param{{Key: "XEACH", Length: len(" XEACH"), Flag: true, Split: true}},
+		Mail:    []ext.Param{{Key: "XEACH", MaxLength: len(" XEACH"), Flag: true, PerRecipient: true}},
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
 			e.Mail = e.Mail.SetFlag("XEACH")
 			return nil

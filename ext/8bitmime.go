@@ -1,6 +1,9 @@
 package ext
 
-import "smtpkit.example/smtp/proto"
+import (
+	"smtpkit.example/smtp/ext/internal/grammar"
+	"smtpkit.example/smtp/proto"
+)
 
 // bodyLength is the length of the longest BODY parameter, " BODY=BINARYMIME" (RFC 3030 section 3).
 const bodyLength = len(" BODY=BINARYMIME")
@@ -11,14 +14,15 @@ const bodyLength = len(" BODY=BINARYMIME")
 // BODY.
 func EightBitMIME() Extension {
 	return Extension{
-		Keyword: "8BITMIME",
-		Mail:    []Param{{Key: "BODY", Length: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
-		Meets:   EightBit,
+		Keyword:  "8BITMIME",
+		Mail:     []Param{{Key: "BODY", MaxLength: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
+		Provides: EightBit,
+		Missing:  proto.Status{5, 6, 3}, // RFC 3463 section 3.7
 		Prepare: func(_ proto.Caps, e *Envelope) error {
-			if e.Need&EightBit == 0 {
+			if e.Needs&EightBit == 0 {
 				return nil
 			}
-			if body, ok := e.Mail.Get("BODY"); !ok || equalFold(body, "7BIT") {
+			if body, ok := e.Mail.Get("BODY"); !ok || grammar.EqualFold(body, "7BIT") {
 				e.Mail = e.Mail.Set("BODY", "8BITMIME")
 			}
 			return nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -16,21 +17,21 @@ import (
 // connects to the provider that keeps its mail, authenticates, and has the roles reversed. From then on the provider
 // is the client on that connection, and sends what it has.
 //
-// A server offers it if the session is a [Reverser]. It is not among the extensions of [Default], and belongs on port
+// A server offers it if the session is a [ATRNSession]. It is not among the extensions of [Default], and belongs on port
 // 366, which is for it alone. A customer calls [SendATRN].
 func ATRN() Extension {
 	return Extension{
-		Keyword:   "ATRN",
-		Role:      NeverSubmission, // RFC 6409 section 7
-		Verbs:     []proto.Verb{{Name: "ATRN", In: proto.Ready, Last: true, OK: proto.Handover}},
-		Patience:  10 * time.Minute, // RFC 2645 section 5.2.1
-		Advertise: func(x Info) (string, bool) { _, ok := As[Reverser](x.Session()); return "", ok },
-		Serve:     serveAtrn,
+		Keyword:    "ATRN",
+		Role:       NeverSubmission, // RFC 6409 section 7
+		Verbs:      []proto.Verb{{Name: "ATRN", In: proto.Ready, Last: true, OK: proto.Handover}},
+		MinTimeout: 10 * time.Minute, // RFC 2645 section 5.2.1
+		Advertise:  func(x ServerConn) (string, bool) { _, ok := As[ATRNSession](x.Session()); return "", ok },
+		Serve:      serveAtrn,
 	}
 }
 
-// A Reverser is a session of a provider, which relays mail on demand.
-type Reverser interface {
+// A ATRNSession is a session of a provider, which relays mail on demand.
+type ATRNSession interface {
 	// Reverse is asked for the mail of the domains, or of all that the client has access to if there are none. It
 	// returns a function that sends it, with a client of its own:
 	//
@@ -48,42 +49,42 @@ type Reverser interface {
 	//
 	// Instead Reverse returns [ErrNoMail] if there is none, and [ErrNotYours] if the client has no access to one of the
 	// domains or has come too often. With any other error nobody can tell: the client is told 451, unless it is a
-	// *proto.Error. The client has authenticated; Info.Identity tells as whom.
+	// *proto.Error. The client has authenticated; ServerConn.Identity tells as whom.
 	Reverse(ctx context.Context, domains []proto.Domain) (send func(ctx context.Context, conn net.Conn) error, err error)
 }
 
-// What a [Reverser] refuses with, and what the errors of [SendATRN] wrap if a provider does (RFC 2645 section 7).
+// What a [ATRNSession] refuses with, and what the errors of [SendATRN] wrap if a provider does (RFC 2645 section 7).
 var (
 	ErrNoMail   = errors.New("smtp: there is no mail for these domains")
 	ErrNotYours = errors.New("smtp: no access to the mail of one of these domains, or not so soon again")
 )
 
-func serveAtrn(ctx context.Context, x Exchange) error {
-	r, ok := As[Reverser](x.Session())
+func serveAtrn(ctx context.Context, x Command) (proto.Reply, error) {
+	r, ok := As[ATRNSession](x.Session())
 	if !ok {
-		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "No mail is kept for relay on demand here"}
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "No mail is kept for relay on demand here")
 	}
 	if x.Identity() == "" {
-		return &proto.Error{Code: 530, Status: proto.Status{5, 7, 0}, Text: "Authentication required"}
+		return proto.Reply{}, proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
 	}
 	domains, err := parseDomains(x.Args())
 	if err != nil {
-		return badArgs(err.Error())
+		return proto.Reply{}, grammar.BadArgs(err.Error())
 	}
 	send, err := r.Reverse(ctx, domains)
 	switch {
 	case errors.Is(err, ErrNoMail):
-		return &proto.Error{Code: 453, Status: proto.Status{4, 2, 0}, Text: "You have no mail"}
+		return proto.Reply{}, proto.Refuse(453, proto.Status{4, 2, 0}, "You have no mail")
 	case errors.Is(err, ErrNotYours):
 		// Temporary, as the RFC has it, although it may be for ever.
-		return &proto.Error{Code: 450, Status: proto.Status{4, 7, 1}, Text: "ATRN request refused"}
+		return proto.Reply{}, proto.Refuse(450, proto.Status{4, 7, 1}, "ATRN request refused")
 	case err != nil:
-		return err
+		return proto.Reply{}, err
 	case send == nil:
-		return errors.New("smtp: the session returned neither a function for ATRN nor an error")
+		return proto.Reply{}, errors.New("smtp: the session returned neither a function for ATRN nor an error")
 	}
 	reversing := proto.Reply{Code: 250, Status: proto.Status{2, 0, 0}, Text: "OK, now reversing the connection"}
-	return x.Surrender(ctx, reversing, send)
+	return proto.Reply{}, x.Surrender(ctx, reversing, send)
 }
 
 // parseDomains reads domain *("," domain), or nothing. Address literals are not domains here (RFC 2645 section 5.2.1).
@@ -94,7 +95,7 @@ func parseDomains(args string) ([]proto.Domain, error) {
 	var domains []proto.Domain
 	for text := range strings.SplitSeq(args, ",") {
 		d, err := proto.ParseDomain(text)
-		if err != nil || d.Addr().IsValid() || !printable(text) {
+		if err != nil || d.Addr().IsValid() || !grammar.Printable(text) {
 			return nil, errors.New("ATRN takes domain names, with commas and no spaces between them")
 		}
 		domains = append(domains, d)
@@ -102,33 +103,40 @@ func parseDomains(args string) ([]proto.Domain, error) {
 	return domains, nil
 }
 
-// SendATRN asks the provider at the other end of d, such as a *client.Client, for the mail of the domains, or of all that
+// SendATRN asks the provider at the other end of c, such as a *client.Client, for the mail of the domains, or of all that
 // the customer has access to if there are none. If the provider has any, it calls serve with the connection, on which
 // the customer is now the server; the ServeConn of a *server.Server fits. Its context is ctx.
 //
-// SendATRN returns what serve returned once that is done, and d is closed. If the provider refuses, it returns the
-// *proto.Error, and d can be used on; it wraps [ErrNoMail] for the code 453 and [ErrNotYours] for 450. The client has
+// SendATRN returns what serve returned once that is done, and c is closed. If the provider refuses, it returns the
+// *proto.Error, and c can be used on; it wraps [ErrNoMail] for the code 453 and [ErrNotYours] for 450. The client has
 // to have authenticated, and waits for the reply for 10 minutes at least.
 //
-// The connection that serve is given has TLS if d had; then the server takes it as it is and does not offer STARTTLS.
-func SendATRN(ctx context.Context, d Dialogue, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
+// The connection that serve is given has TLS if c had; then the server takes it as it is and does not offer STARTTLS.
+func SendATRN(ctx context.Context, c Client, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
 	names := make([]string, len(domains))
 	for i, domain := range domains {
 		if names[i] = domain.ASCII(); domain.Addr().IsValid() || names[i] == "" {
 			return fmt.Errorf("smtp: ATRN cannot ask for the mail of %q: it is not a domain name", domain.String())
 		}
 	}
-	r, err := d.Do(ctx, "ATRN", strings.Join(names, ","))
-	if err != nil {
-		return err
-	}
-	if r.Code/100 != 2 {
-		return refusedATRN(r)
-	}
-	state := d.TLS()
+	return c.Converse(ctx, func(ctx context.Context, c ClientConn) error {
+		r, err := c.Do(ctx, "ATRN", strings.Join(names, ","))
+		if err != nil {
+			return err
+		}
+		if r.Code/100 != 2 {
+			return refusedATRN(r)
+		}
+		return reverse(ctx, c, serve)
+	})
+}
+
+// reverse hands the connection of c to serve, and closes c.
+func reverse(ctx context.Context, c ClientConn, serve func(context.Context, net.Conn) error) error {
+	state := c.TLS()
 	var served error
 	ran := false
-	err = d.Handover(ctx, func(_ context.Context, conn net.Conn) (net.Conn, error) {
+	err := c.Handover(ctx, func(_ context.Context, conn net.Conn) (net.Conn, error) {
 		// Not the context of a hand-over, which bounds something quick such as a handshake.
 		if state != nil {
 			conn = &reversed{conn, *state}

@@ -31,7 +31,7 @@ func (p *provider) Reverse(_ context.Context, domains []proto.Domain) (func(cont
 	case "unknown.example":
 		return nil, errors.New("the database is down")
 	case "never.example":
-		return nil, &proto.Error{Code: 550, Text: "Never"}
+		return nil, proto.Refuse(550, proto.Status{}, "Never")
 	case "nothing.example":
 		return nil, nil
 	}

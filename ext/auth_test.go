@@ -32,11 +32,11 @@ func (u *users) Authenticate(_ context.Context, user, password string) error {
 	case user == "down":
 		return errDatabase
 	case user == "busy":
-		return fmt.Errorf("wrapped: %w", &proto.Error{Code: 454, Status: proto.Status{4, 7, 0}, Text: "Busy"})
+		return fmt.Errorf("wrapped: %w", proto.Refuse(454, proto.Status{4, 7, 0}, "Busy"))
 	case user == "weak":
-		return &proto.Error{Code: 534, Status: proto.Status{5, 7, 9}, Text: "Too weak"}
+		return proto.Refuse(534, proto.Status{5, 7, 9}, "Too weak")
 	case user == "old":
-		return &proto.Error{Code: 432, Status: proto.Status{4, 7, 12}, Text: "Log in elsewhere once"}
+		return proto.Refuse(432, proto.Status{4, 7, 12}, "Log in elsewhere once")
 	case user == "liar":
 		return &proto.Error{Code: 235, Status: proto.Status{2, 7, 0}, Text: "An error that says yes"}
 	}
@@ -207,7 +207,7 @@ func TestAuthContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	x := safeServer(cancelled{cancel})
 	x.verb, x.args = &Auth().Verbs[0], "PLAIN "+b64("\x00alice\x00secret")
-	if err := Auth().Serve(ctx, x); err != context.Canceled || x.failures != 0 {
+	if _, err := Auth().Serve(ctx, x); err != context.Canceled || x.failures != 0 {
 		t.Errorf("%v after %d failures", err, x.failures)
 	}
 }
@@ -284,7 +284,7 @@ func TestAuthMechanisms(t *testing.T) {
 		{"a response too many", mechs{name: "alice", next: noSecond}, "X =", []string{b64("a")}, "535 5.7.8 "},
 		{"nameless", mechs{next: emptyIsNotNil}, "X =", nil, "454 4.7.0 "},
 		{"cannot begin", mechs{err: errDatabase}, "X =", nil, "454 4.7.0 "},
-		{"will not begin", mechs{err: &proto.Error{Code: 534, Text: "no"}}, "X =", nil, "534 "},
+		{"will not begin", mechs{err: proto.Refuse(534, proto.Status{}, "no")}, "X =", nil, "534 "},
 		{"endless", mechs{name: "alice", next: endless}, "X", make([]string, 1000), "535 5.7.8 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -313,7 +313,7 @@ func TestSubmitter(t *testing.T) {
 		{"SIZE=1", "", false},
 		{"AUTH=x", "", false},
 	} {
-		a, ok := Submitter(params(tt.params))
+		a, ok := ReadSubmitter(params(tt.params))
 		if ok != tt.ok || a.String() != (map[bool]proto.Address{true: mustNot(tt.want)}[tt.want != ""]).String() {
 			t.Errorf("%s: %v, %v", tt.params, a, ok)
 		}
@@ -418,15 +418,15 @@ func FuzzSubmittedByParam(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		a, ok := Submitter(one("AUTH", s))
+		a, ok := ReadSubmitter(one("AUTH", s))
 		if ok != (checkSubmitter(s) == nil) {
 			t.Fatalf("%q is read: %v, and checked otherwise", s, ok)
 		}
 		if !ok {
 			return
 		}
-		if again, ok := Submitter(SubmittedBy(nil, a)); !ok || again != a {
-			t.Fatalf("%q is written as %v and read as %v", s, SubmittedBy(nil, a), again)
+		if again, ok := ReadSubmitter(AddSubmitter(nil, a)); !ok || again != a {
+			t.Fatalf("%q is written as %v and read as %v", s, AddSubmitter(nil, a), again)
 		}
 	})
 }

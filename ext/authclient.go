@@ -16,7 +16,7 @@ import (
 )
 
 // connectAuth authenticates a client.
-func connectAuth(ctx context.Context, d Dialogue) error {
+func connectAuth(ctx context.Context, d Negotiation) error {
 	p := d.Policy()
 	if p.Credentials == nil || d.Identity() != "" {
 		return nil
@@ -63,7 +63,7 @@ func connectAuth(ctx context.Context, d Dialogue) error {
 }
 
 // fit says why credentials must not be sent on the connection, if so.
-func fit(d Dialogue, p Policy) error {
+func fit(d ClientConn, p Policy) error {
 	switch {
 	case d.TLS() == nil && p.TLS == TLSRequired:
 		// A server, or somebody in between, that keeps quiet about STARTTLS gets nothing, whatever
@@ -89,7 +89,7 @@ func unfit(err error) bool {
 
 // An attempt is an exchange by one mechanism.
 type attempt struct {
-	d        Dialogue
+	d        Negotiation
 	c        sasl.Client
 	name     string
 	response []byte // the initial response as long as it has not been sent; nil if there is none
@@ -98,7 +98,7 @@ type attempt struct {
 func (a *attempt) run(ctx context.Context) error {
 	a.d.Secret()
 	r, err := a.d.Do(ctx, "AUTH", a.args())
-	for range mostRounds {
+	for range maxRounds {
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (a *attempt) run(ctx context.Context) error {
 
 // longestCommand is the length of a command line with its CRLF (RFC 5321 section 4.5.3.1.4). That of AUTH is no
 // longer: what does not fit is sent in answer to an empty challenge (RFC 4954 section 4).
-const longestCommand = 512
+const maxCommand = 512
 
 // args returns the arguments of the command, with the initial response if there is one and it fits.
 func (a *attempt) args() string {
@@ -134,7 +134,7 @@ func (a *attempt) args() string {
 		text = base64.StdEncoding.EncodeToString(a.response)
 	}
 	args := a.name + " " + text
-	if len("AUTH ")+len(args)+len("\r\n") > longestCommand {
+	if len("AUTH ")+len(args)+len("\r\n") > maxCommand {
 		return a.name
 	}
 	a.response = nil

@@ -18,7 +18,7 @@ func say(code int, text string) proto.Reply { return proto.Reply{Code: code, Tex
 
 // these returns the credentials that consist of these mechanisms.
 func these(list ...sasl.Client) Credentials {
-	return func(context.Context, Dialogue) ([]sasl.Client, error) { return list, nil }
+	return func(context.Context, ClientConn) ([]sasl.Client, error) { return list, nil }
 }
 
 // safeClient is a client on a protected and verified connection.
@@ -121,7 +121,7 @@ func TestAuthConnect(t *testing.T) {
 			"AUTH SCRAM|", "SCRAM", ""},
 		{"hung up", "AUTH PLAIN", alice, nil, plain + "|", "", errHungUp.Error()},
 		{"cannot start", "AUTH X", these(client{name: "X", start: errDatabase}), nil, "", "", errDatabase.Error()},
-		{"no token", "AUTH X", func(context.Context, Dialogue) ([]sasl.Client, error) { return nil, errDatabase }, nil, "", "",
+		{"no token", "AUTH X", func(context.Context, ClientConn) ([]sasl.Client, error) { return nil, errDatabase }, nil, "", "",
 			errDatabase.Error()},
 		{"105 name with a line in it", "AUTH X\r\nRSET", these(client{name: "X\r\nRSET"}), nil, "", "", "mechanisms"},
 		{"106 NUL in user", "AUTH PLAIN", Password("a\x00b", "x"), nil, "", "", "control characters"},
@@ -131,7 +131,7 @@ func TestAuthConnect(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient(tt.offer, tt.creds, tt.replies...)
-			err := Auth().Connect(t.Context(), d)
+			err := Auth().Negotiate(t.Context(), d)
 			if sent := strings.Join(append(d.sent, ""), "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
@@ -195,12 +195,12 @@ func TestAuthConnectFit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			called := false
-			d := safeClient("AUTH PLAIN", func(ctx context.Context, d Dialogue) ([]sasl.Client, error) {
+			d := safeClient("AUTH PLAIN", func(ctx context.Context, d ClientConn) ([]sasl.Client, error) {
 				called = true
 				return Password("alice", "secret")(ctx, d)
 			}, say(235, ""))
 			d.tls, d.verified, d.policy.TLS, d.policy.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
-			err := Auth().Connect(t.Context(), d)
+			err := Auth().Negotiate(t.Context(), d)
 			if (err == nil) != tt.ok || called != tt.ok || (len(d.sent) == 1) != tt.ok {
 				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, d.sent)
 			}
@@ -211,12 +211,12 @@ func TestAuthConnectFit(t *testing.T) {
 // A client without credentials, or one that has authenticated already, has nothing to do.
 func TestAuthConnectNothingToDo(t *testing.T) {
 	d := safeClient("AUTH PLAIN", nil)
-	if err := Auth().Connect(t.Context(), d); err != nil || len(d.sent) > 0 {
+	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.sent) > 0 {
 		t.Errorf("%v, sent %q", err, d.sent)
 	}
 	d = safeClient("AUTH PLAIN", Password("alice", "secret"))
 	d.identity = "alice"
-	if err := Auth().Connect(t.Context(), d); err != nil || len(d.sent) > 0 {
+	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.sent) > 0 {
 		t.Errorf("%v, sent %q", err, d.sent)
 	}
 }
@@ -232,8 +232,11 @@ type meeting struct {
 func (m *meeting) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	m.x.args = args
 	go func() {
-		e, _ := grammar.AsType[*proto.Error](Auth().Serve(ctx, exchangeOf{m.x, m}))
-		m.say <- e.Reply()
+		r, err := Auth().Serve(ctx, exchangeOf{m.x, m})
+		if e, ok := grammar.AsType[*proto.Error](err); ok {
+			r = e.Reply()
+		}
+		m.say <- r
 	}()
 	return <-m.say, nil
 }
@@ -272,7 +275,7 @@ func TestAuthBothEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			x := safeServer(&users{})
 			m := &meeting{safeClient(tt.offer, tt.creds), x, make(chan string), make(chan proto.Reply)}
-			err := Auth().Connect(t.Context(), m)
+			err := Auth().Negotiate(t.Context(), m)
 			if tt.wantCode == 0 {
 				if err != nil || x.identity != "alice" || m.identity == "" {
 					t.Errorf("%v; server: %q, client: %q", err, x.identity, m.identity)

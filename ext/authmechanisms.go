@@ -14,7 +14,7 @@ import (
 type mechanism struct {
 	name string
 	// ready reports whether the session can serve it on the connection.
-	ready func(Info) bool
+	ready func(ServerConn) bool
 	// start returns the server side for one exchange, which calls the methods of the login.
 	start func(*login) sasl.Server
 }
@@ -33,24 +33,24 @@ var builtin = []mechanism{
 	scramMechanism(crypto.SHA1, true),
 	scramMechanism(crypto.SHA256, false),
 	scramMechanism(crypto.SHA1, false),
-	{sasl.OAuthBearer, is[Tokens], newBearerServer},
-	{xoauth2, is[Tokens], newXOAuth2Server},
-	{cramMD5, is[ClearPasswords], newCRAMServer},
-	{sasl.Plain, is[Passwords], newPlainServer},
-	{sasl.Login, is[Passwords], newLoginServer},
-	{sasl.Anonymous, is[Guests], newAnonymousServer},
+	{sasl.OAuthBearer, is[TokenSession], newBearerServer},
+	{xoauth2, is[TokenSession], newXOAuth2Server},
+	{cramMD5, is[ClearPasswordSession], newCRAMServer},
+	{sasl.Plain, is[PasswordSession], newPlainServer},
+	{sasl.Login, is[PasswordSession], newLoginServer},
+	{sasl.Anonymous, is[AnonymousSession], newAnonymousServer},
 }
 
 // is reports whether the session is a T.
-func is[T any](x Info) bool {
+func is[T any](x ServerConn) bool {
 	_, ok := As[T](x.Session())
 	return ok
 }
 
 // mechanisms returns the names of the mechanisms that the session has on the connection, in upper case.
-func mechanisms(x Info) []string {
+func mechanisms(x ServerConn) []string {
 	var names []string
-	if m, ok := As[Mechanisms](x.Session()); ok {
+	if m, ok := As[MechanismSession](x.Session()); ok {
 		names = appendNames(names, m.SASLMechanisms()...)
 	}
 	for i := range builtin {
@@ -58,7 +58,7 @@ func mechanisms(x Info) []string {
 			names = appendNames(names, builtin[i].name)
 		}
 	}
-	if f, ok := As[MechanismFilter](x.Session()); ok {
+	if f, ok := As[FilterSession](x.Session()); ok {
 		names = appendNames(nil, f.FilterMechanisms(names)...)
 	}
 	return names
@@ -83,7 +83,7 @@ func isMechanism(name string) bool {
 // ErrCredentials in the error for a client that is not who it says, and a refusal for anything else.
 type login struct {
 	ctx context.Context
-	x   Info
+	x   ServerConn
 	who string
 }
 
@@ -99,7 +99,7 @@ func (l *login) verdict(err error) error {
 
 // password ends the login of a client that has shown a password.
 func (l *login) password(authzid, user, password string) error {
-	p, ok := As[Passwords](l.x.Session())
+	p, ok := As[PasswordSession](l.x.Session())
 	if !ok || !l.mayAsk(user, authzid) || !isSecret(user) || !isSecret(password) {
 		return ErrCredentials
 	}
@@ -111,7 +111,7 @@ func (l *login) password(authzid, user, password string) error {
 
 // mayAsk reports whether to be known as authzid is not out of the question for user.
 func (l *login) mayAsk(user, authzid string) bool {
-	return authzid == "" || authzid == user || is[Authorizer](l.x)
+	return authzid == "" || authzid == user || is[AuthorizeSession](l.x)
 }
 
 // as ends the login of a client that has proved to be user and asks to be known as authzid, or as user if that is
@@ -124,7 +124,7 @@ func (l *login) as(user, authzid string) error {
 		l.who = user
 		return nil
 	}
-	a, ok := As[Authorizer](l.x.Session())
+	a, ok := As[AuthorizeSession](l.x.Session())
 	if !ok || !isSecret(authzid) {
 		return ErrCredentials
 	}

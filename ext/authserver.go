@@ -18,37 +18,37 @@ import (
 
 // longestResponse is the length of a line in an exchange that RFC 4954 section 4 deems sufficient; initial responses
 // may be as long.
-const longestResponse = 12288
+const maxResponse = 12288
 
 // mostRounds bounds the challenges of an exchange, on both sides. The longest mechanism in use has three.
-const mostRounds = 10
+const maxRounds = 10
 
 // mostFailures is how many attempts may fail on a connection. RFC 4954 section 9 asks for three at least.
-const mostFailures = 3
+const maxFailures = 3
 
 // usualPause is how long after the client's last line a failure is answered at the earliest, as Postfix has it.
-const usualPause = time.Second
+const defaultPause = time.Second
 
 // safe reports whether credentials may travel on the connection.
-func safe(x Info) bool { return x.TLS() != nil || x.AllowInsecureAuth() }
+func safe(x ServerConn) bool { return x.TLS() != nil || x.AllowInsecureAuth() }
 
 // serveAuth carries out the command.
-func serveAuth(ctx context.Context, x Exchange) error {
+func serveAuth(ctx context.Context, x Command) (proto.Reply, error) {
 	name, first, given := strings.Cut(x.Args(), " ")
 	name = strings.ToUpper(name)
 	names := mechanisms(x)
 	switch {
 	case x.Identity() != "":
-		return refuseAuth(503, 5, 1, "The session has been authenticated already")
+		return proto.Reply{}, proto.Refuse(503, proto.Status{5, 5, 1}, "The session has been authenticated already")
 	case len(names) == 0:
-		return refuseAuth(502, 5, 1, "Nobody can authenticate here")
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Nobody can authenticate here")
 	case !safe(x):
 		// Good credentials and bad ones get the same answer (RFC 8314 section 4.1).
-		return refuseAuth(538, 7, 11, "Encryption is required: use TLS")
+		return proto.Reply{}, proto.Refuse(538, proto.Status{5, 7, 11}, "Encryption is required: use TLS")
 	case name == "":
-		return badArgs("AUTH needs the name of a mechanism")
+		return proto.Reply{}, grammar.BadArgs("AUTH needs the name of a mechanism")
 	case !slices.Contains(names, name):
-		return refuseAuth(504, 5, 4, "The mechanism is none of "+strings.Join(names, " "))
+		return proto.Reply{}, proto.Refuse(504, proto.Status{5, 5, 4}, "The mechanism is none of "+strings.Join(names, " "))
 	}
 	var response []byte
 	if given {
@@ -56,31 +56,31 @@ func serveAuth(ctx context.Context, x Exchange) error {
 		if first != "=" {
 			var err error
 			if response, err = decode64(first); err != nil || first == "" {
-				return refuseAuth(501, 5, 2, "The initial response is not base64")
+				return proto.Reply{}, proto.Refuse(501, proto.Status{5, 5, 2}, "The initial response is not base64")
 			}
 		}
 	}
 	server, identity, err := startSASL(ctx, x, name)
 	if err != nil {
-		return failedCheck(ctx, err)
+		return proto.Reply{}, failedCheck(ctx, err)
 	}
 	t := &trial{x: x, server: server, since: time.Now()}
 	if err := t.run(ctx, response); err != nil {
-		return err
+		return proto.Reply{}, err
 	}
 	who := identity()
 	if who == "" {
-		return failedCheck(ctx, errors.New("smtp: the session has authenticated a client without a name"))
+		return proto.Reply{}, failedCheck(ctx, errors.New("smtp: the session has authenticated a client without a name"))
 	}
 	x.Authenticated(who)
-	return &proto.Error{Code: 235, Status: proto.Status{2, 7, 0}, Text: "Authenticated"}
+	return proto.Reply{Code: 235, Status: proto.Status{2, 7, 0}, Text: "Authenticated"}, nil
 }
 
 // startSASL returns the server side of the mechanism: the session's own if it has it.
-func startSASL(ctx context.Context, x Exchange, name string) (sasl.Server, func() string, error) {
-	if m, ok := As[Mechanisms](x.Session()); ok {
+func startSASL(ctx context.Context, x Command, name string) (sasl.Server, func() string, error) {
+	if m, ok := As[MechanismSession](x.Session()); ok {
 		for _, own := range m.SASLMechanisms() {
-			if equalFold(own, name) {
+			if grammar.EqualFold(own, name) {
 				return m.SASL(ctx, own)
 			}
 		}
@@ -96,7 +96,7 @@ func startSASL(ctx context.Context, x Exchange, name string) (sasl.Server, func(
 
 // A trial is the exchange by which a client tries to authenticate.
 type trial struct {
-	x      Exchange
+	x      Command
 	server sasl.Server
 	since  time.Time // when the client's last line arrived
 }
@@ -104,11 +104,11 @@ type trial struct {
 // run carries the exchange through to the client's success: any error is the reply.
 func (t *trial) run(ctx context.Context, response []byte) error {
 	initial := response != nil
-	for range mostRounds {
+	for range maxRounds {
 		challenge, done, err := t.server.Next(response)
 		switch {
 		case initial && errors.Is(err, sasl.ErrUnexpectedClientResponse):
-			return refuseAuth(501, 7, 0, "The mechanism has no initial response")
+			return proto.Refuse(501, proto.Status{5, 7, 0}, "The mechanism has no initial response")
 		case err != nil:
 			return t.failed(ctx, err)
 		case done && len(challenge) == 0:
@@ -131,7 +131,7 @@ func (t *trial) run(ctx context.Context, response []byte) error {
 			return errCancelled
 		}
 		if response, err = decode64(line); err != nil {
-			return refuseAuth(501, 5, 2, "The response is not base64")
+			return proto.Refuse(501, proto.Status{5, 5, 2}, "The response is not base64")
 		}
 		if done {
 			// SMTP has no room for data in a reply of success, so they went out as a challenge, to which nothing
@@ -145,7 +145,7 @@ func (t *trial) run(ctx context.Context, response []byte) error {
 	return t.failed(ctx, errors.New("smtp: the exchange does not end"))
 }
 
-var errCancelled = refuseAuth(501, 7, 0, "Cancelled")
+var errCancelled = proto.Refuse(501, proto.Status{5, 7, 0}, "Cancelled")
 
 // hasBeenTold ends an exchange whose last challenge told the client that it has failed. Whatever it answers, the attempt
 // counts; to cancel it is one of the proper answers (RFC 7628 section 3.2.3).
@@ -162,13 +162,13 @@ func (t *trial) failed(ctx context.Context, err error) error {
 		return err
 	}
 	failures := t.x.AuthFailed()
-	pause := usualPause
-	if p, ok := As[AuthPauser](t.x.Session()); ok {
+	pause := defaultPause
+	if p, ok := As[PauseSession](t.x.Session()); ok {
 		pause = p.AuthPause(failures)
 	}
 	wait(ctx, t.since.Add(pause))
 	switch {
-	case failures > mostFailures:
+	case failures > maxFailures:
 		return &proto.Error{Code: 421, Status: proto.Status{4, 7, 0},
 			Text: "Too many attempts to authenticate have failed", Err: err}
 	case chosen(err) != nil:
@@ -204,8 +204,4 @@ func chosen(err error) *proto.Error {
 		return e
 	}
 	return nil
-}
-
-func refuseAuth(code int, subject, detail uint16, text string) error {
-	return &proto.Error{Code: code, Status: proto.Status{5, subject, detail}, Text: text}
 }

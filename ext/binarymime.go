@@ -9,12 +9,13 @@ func BinaryMIME() Extension {
 	return Extension{
 		Keyword: "BINARYMIME",
 		Mail: []Param{{
-			Key: "BODY", Length: bodyLength, Values: []string{"BINARYMIME"}, Binary: "BINARYMIME",
+			Key: "BODY", MaxLength: bodyLength, Values: []string{"BINARYMIME"}, Binary: "BINARYMIME",
 		}},
-		Meets:    Binary,
+		Provides: Binary,
+		Missing:  proto.Status{5, 6, 3}, // RFC 3463 section 3.7
 		Requires: []string{"CHUNKING"},
 		Prepare: func(_ proto.Caps, e *Envelope) error {
-			if e.Need&Binary != 0 {
+			if e.Needs&Binary != 0 {
 				e.Mail = e.Mail.Set("BODY", "BINARYMIME")
 			}
 			return nil

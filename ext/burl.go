@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -16,7 +17,7 @@ import (
 // parts of it, such as one that lies in the user's IMAP mailbox already. BURL and BDAT may be mixed; the session's
 // Data gets one content.
 //
-// A server offers it if the session is a [URLResolver], and refuses it with 530 as long as the client has not
+// A server offers it if the session is a [BURLSession], and refuses it with 530 as long as the client has not
 // authenticated. Args are those of the keyword: "imap" for URLs that grant access by themselves (RFC 4467), and such as
 // "imap://imap.example.com" for servers that trust this one, which are told only to clients that have authenticated. URLs
 // of IMAP that args say nothing of are refused (RFC 4468 section 3.3), and so are those that grant access to the submission
@@ -49,52 +50,51 @@ func BURL(args ...string) Extension {
 			},
 		}},
 		Requires: []string{"8BITMIME"},
-		Advertise: func(x Info) (string, bool) {
-			_, ok := As[URLResolver](x.Session())
+		Advertise: func(x ServerConn) (string, bool) {
+			_, ok := As[BURLSession](x.Session())
 			if x.Identity() == "" {
 				return open, ok
 			}
 			return all, ok
 		},
-		Fetch: func(ctx context.Context, x Info, text string) (io.ReadCloser, error) {
+		Fetch: func(ctx context.Context, x ServerConn, text string) (io.ReadCloser, error) {
 			return fetchURL(ctx, x, text, args)
 		},
 	}
 }
 
-// A URLResolver is a session that can get at the content of URLs.
-type URLResolver interface {
+// A BURLSession is a session that can get at the content of URLs.
+type BURLSession interface {
 	// ResolveURL returns the content that the URL, an absolute one, refers to, and its size, -1 if that is not known.
 	// The content is a message or a part of one, with CRLF at the end of its lines. It is read to its end before the
 	// client is answered, and then closed; an error of the reader refuses the message.
 	//
 	// A URL comes from a stranger, and has been looked at only so far as [BURL] says: nothing but what is meant to be public, or what the user has access to, may be
-	// fetched for it, from servers that are trusted. Info.Identity is the user. The errors of RFC 4468 section 6 are
+	// fetched for it, from servers that are trusted. ServerConn.Identity is the user. The errors of RFC 4468 section 6 are
 	// [ErrURLFailed], [ErrURLTrust] and [ErrURLDenied]; any other, unless it is a *proto.Error, is logged, and the client
 	// is told with 451 to try again.
 	ResolveURL(ctx context.Context, url string) (r io.ReadCloser, size int64, err error)
 }
 
-// The refusals of a [URLResolver].
+// The refusals of a [BURLSession].
 var (
-	ErrURLFailed error = &proto.Error{Code: 554, Status: proto.Status{5, 6, 6}, Text: "URL resolution failed"}
-	ErrURLTrust  error = &proto.Error{Code: 554, Status: proto.Status{5, 7, 8},
-		Text: "URL resolution requires trust relationship"}
-	ErrURLDenied error = &proto.Error{Code: 554, Status: proto.Status{5, 7, 0}, Text: "URL authorization failed"}
+	ErrURLFailed error = proto.Refuse(554, proto.Status{5, 6, 6}, "URL resolution failed")
+	ErrURLTrust  error = proto.Refuse(554, proto.Status{5, 7, 8}, "URL resolution requires trust relationship")
+	ErrURLDenied error = proto.Refuse(554, proto.Status{5, 7, 0}, "URL authorization failed")
 )
 
-func fetchURL(ctx context.Context, x Info, args string, offered []string) (io.ReadCloser, error) {
+func fetchURL(ctx context.Context, x ServerConn, args string, offered []string) (io.ReadCloser, error) {
 	text, _ := splitBURL(args)
 	u := parseURL(text)
 	if u == nil {
-		return nil, badArgs("BURL needs an absolute URL")
+		return nil, grammar.BadArgs("BURL needs an absolute URL")
 	}
-	r, ok := As[URLResolver](x.Session())
+	r, ok := As[BURLSession](x.Session())
 	if !ok {
-		return nil, &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "URLs are not resolved here"}
+		return nil, proto.Refuse(502, proto.Status{5, 5, 1}, "URLs are not resolved here")
 	}
 	if x.Identity() == "" {
-		return nil, &proto.Error{Code: 530, Status: proto.Status{5, 7, 0}, Text: "Authentication required"}
+		return nil, proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
 	}
 	if err := u.permit(offered, x.Identity()); err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func fetchURL(ctx context.Context, x Info, args string, offered []string) (io.Re
 		return nil, errors.New("smtp: the session returned neither the content of a URL nor an error")
 	case x.MaxSize() > 0 && size > x.MaxSize():
 		_ = content.Close()
-		return nil, &proto.Error{Code: 554, Status: proto.Status{5, 3, 4}, Text: "Message too big for system"}
+		return nil, proto.Refuse(554, proto.Status{5, 3, 4}, "Message too big for system")
 	}
 	return content, nil
 }
@@ -115,7 +115,7 @@ func fetchURL(ctx context.Context, x Info, args string, offered []string) (io.Re
 // splitBURL takes the arguments of BURL apart: absolute-URI [SP "LAST"].
 func splitBURL(args string) (text string, last bool) {
 	before, word, ok := strings.Cut(args, " ")
-	if ok && equalFold(word, "LAST") {
+	if ok && grammar.EqualFold(word, "LAST") {
 		return before, true
 	}
 	return args, false
@@ -130,13 +130,13 @@ type messageURL struct {
 // parseURL returns nil if text is not an absolute URL.
 func parseURL(text string) *messageURL {
 	u, err := url.Parse(text)
-	if err != nil || !u.IsAbs() || !printable(text) || strings.Contains(text, " ") {
+	if err != nil || !u.IsAbs() || !grammar.Printable(text) || strings.Contains(text, " ") {
 		return nil
 	}
 	m := &messageURL{URL: u}
 	const mark = ";URLAUTH="
 	for i := range len(text) - len(mark) + 1 {
-		if equalFold(text[i:i+len(mark)], mark) {
+		if grammar.EqualFold(text[i:i+len(mark)], mark) {
 			// With two of them, it is the last that counts for some and the first for others.
 			if m.access != "" {
 				return nil
@@ -153,12 +153,12 @@ func parseURL(text string) *messageURL {
 // permit says why the URL must not be resolved for the user, if so (RFC 4468 section 3.3).
 func (m *messageURL) permit(offered []string, user string) error {
 	prefix, name, ok := strings.Cut(m.access, "+")
-	if ok && equalFold(prefix, "submit") {
+	if ok && grammar.EqualFold(prefix, "submit") {
 		if who, err := url.PathUnescape(name); err != nil || who != user {
 			return ErrURLDenied
 		}
 	}
-	if !equalFold(m.Scheme, "imap") {
+	if !grammar.EqualFold(m.Scheme, "imap") {
 		return nil
 	}
 	if !m.offered(offered) {
@@ -171,13 +171,13 @@ func (m *messageURL) permit(offered []string, user string) error {
 func (m *messageURL) offered(args []string) bool {
 	for _, a := range args {
 		if m.access != "" {
-			if equalFold(a, "imap") {
+			if grammar.EqualFold(a, "imap") {
 				return true
 			}
 			continue
 		}
 		trusted, err := url.Parse(a)
-		if err == nil && equalFold(trusted.Scheme, "imap") && equalFold(trusted.Hostname(), m.Hostname()) && port(trusted) == port(m.URL) {
+		if err == nil && grammar.EqualFold(trusted.Scheme, "imap") && grammar.EqualFold(trusted.Hostname(), m.Hostname()) && port(trusted) == port(m.URL) {
 			return true
 		}
 	}
@@ -187,24 +187,24 @@ func (m *messageURL) offered(args []string) bool {
 // port returns the port of a URL of IMAP (RFC 5092 section 3).
 func port(u *url.URL) string { return cmp.Or(u.Port(), "143") }
 
-// SendBURL has the server at the other end of d, such as a *client.Client, add the content of an absolute URL to the
+// SendBURL has the server at the other end of c, such as a *client.Client, add the content of an absolute URL to the
 // message of the open transaction, whose MAIL and RCPT commands have been sent by Do. With last the message is complete,
 // and nil means that the server has accepted it. A refusal is a *proto.Error; the transaction has then failed. A URL of
-// IMAP that grants access by itself, where the server says what it resolves and that is something else, is a NeedError.
-func SendBURL(ctx context.Context, d Dialogue, url string, last bool) error {
+// IMAP that grants access by itself, where the server says what it resolves and that is something else, is a UnsupportedError.
+func SendBURL(ctx context.Context, c Client, url string, last bool) error {
 	u := parseURL(url)
 	if u == nil {
 		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)
 	}
 	// What other URLs it resolves a server tells after the client has authenticated, if at all.
-	if offered, _ := d.Caps().Args("BURL"); offered != "" && u.access != "" && equalFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
-		return &NeedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
+	if offered, _ := c.Caps().Args("BURL"); offered != "" && u.access != "" && grammar.EqualFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
+		return &UnsupportedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
 	}
 	args := url
 	if last {
 		args += " LAST"
 	}
-	r, err := d.Do(ctx, "BURL", args)
+	r, err := c.Do(ctx, "BURL", args)
 	if err == nil && r.Code/100 != 2 {
 		err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "BURL"}
 	}

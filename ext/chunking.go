@@ -3,6 +3,7 @@ package ext
 import (
 	"math"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -55,12 +56,12 @@ func parseChunk(args []byte) (size int64, last bool, err *proto.Error) {
 		return -1, false, badChunkSize()
 	case i == len(args):
 		return size, false, nil
-	case equalFold(string(args[i+1:]), "LAST"):
+	case grammar.EqualFold(string(args[i+1:]), "LAST"):
 		return size, true, nil
 	}
-	return size, false, badArgs("Only LAST can follow the number of octets")
+	return size, false, grammar.BadArgs("Only LAST can follow the number of octets")
 }
 
 func badChunkSize() *proto.Error {
-	return badArgs("BDAT needs the number of octets that follow its line")
+	return grammar.BadArgs("BDAT needs the number of octets that follow its line")
 }

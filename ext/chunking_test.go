@@ -66,7 +66,7 @@ func TestBDATArgs(t *testing.T) {
 // drive runs steps of a command and the codes it is answered with through a machine, and returns the state.
 func drive(t *testing.T, p proto.Protocol, steps ...any) proto.State {
 	t.Helper()
-	s, err := NewSet(p, nil)
+	s, err := NewSet(p, DefaultFor(p))
 	if err != nil {
 		t.Fatal(err)
 	}

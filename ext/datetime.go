@@ -3,6 +3,8 @@ package ext
 import (
 	"strconv"
 	"time"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
 // parseDateTime reads a date-time of RFC 3339 section 5.6. With fraction it may have a time-secfrac, of which what is
@@ -45,7 +47,7 @@ func hasForm(s, form string) bool {
 		switch c := s[i]; {
 		case form[i] == 'd' && ('0' > c || c > '9'):
 			return false
-		case form[i] == 't' && upper(c) != 'T':
+		case form[i] == 't' && grammar.Upper(c) != 'T':
 			return false
 		case form[i] != 'd' && form[i] != 't' && form[i] != c:
 			return false
@@ -69,7 +71,7 @@ func secFrac(s string, allowed bool) (nano int, rest string, ok bool) {
 
 // parseOffset reads a time-offset: Z, or the difference to UTC.
 func parseOffset(s string) (*time.Location, bool) {
-	if equalFold(s, "Z") {
+	if grammar.EqualFold(s, "Z") {
 		return time.UTC, true
 	}
 	if !hasForm(s, "+dd:dd") && !hasForm(s, "-dd:dd") {

@@ -1,6 +1,10 @@
 package ext
 
-import "slices"
+import (
+	"slices"
+
+	"smtpkit.example/smtp/proto"
+)
 
 // Default returns the extensions that servers and clients use whose options name none, in the order in which a server
 // offers them. STARTTLS comes before AUTH, so that a client authenticates on the protected connection. What takes a
@@ -32,6 +36,14 @@ func Default() []Extension {
 	}
 }
 
+// DefaultFor returns the extensions that servers and clients of p use whose options name none: [LMTP] or [Default].
+func DefaultFor(p proto.Protocol) []Extension {
+	if p == proto.LMTP {
+		return LMTP()
+	}
+	return Default()
+}
+
 // Relay returns the extensions of a server that takes mail from anybody for its own domains, as on port 25: those of
 // [Default] without AUTH. Strangers have no password here, and where there is nothing to guess nobody guesses. Add [Auth]
 // if customers relay through the server. What is for submission only is not among them: FUTURERELEASE (RFC 4865 section
@@ -53,7 +65,7 @@ func LMTP() []Extension { return without(Default(), "EXPN", "DELIVERBY") }
 //   - AUTH is required. Without it nothing but a refusal is to be had, unless the policy trusts the client.
 //   - PIPELINING, ENHANCEDSTATUSCODES, DSN and 8BITMIME are recommended; STARTTLS, SIZE, CHUNKING, BINARYMIME and DELIVERBY
 //     are permitted.
-//   - FUTURERELEASE and BURL are here alone, on offer to sessions that are a [Holder] or a [URLResolver].
+//   - FUTURERELEASE and BURL are here alone, on offer to sessions that are a [FutureReleaseSession] or a [BURLSession].
 //   - ETRN and ATRN are forbidden, and a server that has them in its list beside p is refused.
 //   - NO-SOLICITING, MTRK, CONPERM and CONNEG are permitted, and to be added by those who have a use for them.
 //   - EXPN is left out: a user who can log in need not learn who else is on a list.

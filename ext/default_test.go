@@ -154,7 +154,7 @@ var login = "AUTH PLAIN AGFsaWNlAHNlY3JldCBvZiBhbGljZQ=="
 // TestSubmission says to a submission server what users say, and what others do.
 func TestSubmission(t *testing.T) {
 	sales := func(name string) bool { return name == "sales" }
-	trusted := func(x ext.Info) bool { return x.Hello() == "intranet.example" }
+	trusted := func(x ext.ServerConn) bool { return x.Hello() == "intranet.example" }
 	const mail = "MAIL FROM:<alice@b.example>"
 	for _, tt := range []struct {
 		name  string

@@ -13,20 +13,20 @@ import (
 // DeliverBy returns the extension DELIVERBY (RFC 2852): a message is to be delivered within a time, or else returned, or
 // the sender told of the delay.
 //
-// A server offers it if the session is an [Expediter]. The session reads the parameter with [ReadBy]. A request
+// A server offers it if the session is an [DeliverBySession]. The session reads the parameter with [ReadBy]. A request
 // to return a message before the session's shortest time is refused with 555; what else it cannot do the session
 // refuses itself, with 455 or 555 (section 4).
 //
-// On a client the caller adds the parameter with [By.AddTo]. The message is refused with a [NeedError] if the server does not
+// On a client the caller adds the parameter with [By.AddTo]. The message is refused with a [UnsupportedError] if the server does not
 // offer the extension, or takes longer than a message that is to be returned has time. A relay sends what is left
 // of the time, see [By.After], and may send messages that are not to be returned without the parameter to a server that does
 // not offer it (section 4.1.4).
 func DeliverBy() Extension {
 	return Extension{
 		Keyword: "DELIVERBY",
-		Mail:    []Param{{Key: "BY", Length: len(" BY=-999999999;RT"), Check: checkBy}},
-		Advertise: func(x Info) (string, bool) {
-			s, ok := As[Expediter](x.Session())
+		Mail:    []Param{{Key: "BY", MaxLength: len(" BY=-999999999;RT"), Check: checkBy}},
+		Advertise: func(x ServerConn) (string, bool) {
+			s, ok := As[DeliverBySession](x.Session())
 			if !ok {
 				return "", false
 			}
@@ -35,17 +35,17 @@ func DeliverBy() Extension {
 			}
 			return "", true
 		},
-		CheckMail: func(_ context.Context, x Info, _ proto.Address, p proto.Params) error {
+		CheckMail: func(_ context.Context, x ServerConn, _ proto.Address, p proto.Params) error {
 			b, ok := ReadBy(p)
 			if !ok || !b.Return {
 				return nil
 			}
-			s, ok := As[Expediter](x.Session())
+			s, ok := As[DeliverBySession](x.Session())
 			if !ok {
 				return nil
 			}
 			if least := minByTime(s); b.In < least {
-				return refusal(555, 5, 4, fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(least)))
+				return proto.Refuse(555, proto.Status{5, 5, 4}, fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(least)))
 			}
 			return nil
 		},
@@ -53,15 +53,15 @@ func DeliverBy() Extension {
 	}
 }
 
-// An Expediter is a session that can honour DELIVERBY.
-type Expediter interface {
+// An DeliverBySession is a session that can honour DELIVERBY.
+type DeliverBySession interface {
 	// MinDeliverBy returns the shortest time within which a message can be asked to be delivered or else returned, in
 	// whole seconds. 0 means that there is none.
 	MinDeliverBy() time.Duration
 }
 
 // minByTime returns the shortest time of s, as far as the digits allow it to be told.
-func minByTime(s Expediter) time.Duration {
+func minByTime(s DeliverBySession) time.Duration {
 	return min(max(s.MinDeliverBy(), 0), maxSeconds*time.Second).Truncate(time.Second)
 }
 
@@ -151,7 +151,7 @@ func prepareBy(c proto.Caps, e *Envelope) error {
 	args, _ := c.Args("DELIVERBY")
 	digits, _, _ := strings.Cut(args, ",") // more arguments are reserved for the future (section 2)
 	if least, ok := parseSeconds(digits); ok && b.In < least {
-		return &NeedError{Keyword: "DELIVERBY", What: "a message to be delivered or returned within " + b.In.String(),
+		return &UnsupportedError{Keyword: "DELIVERBY", What: "a message to be delivered or returned within " + b.In.String(),
 			Err: fmt.Errorf("the server needs %v at least", least)}
 	}
 	return nil

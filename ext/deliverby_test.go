@@ -120,7 +120,7 @@ func TestW07_ByPrepare(t *testing.T) {
 		s := newSet(t, DeliverBy())
 		c := ehlo(tt.offer)
 		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(tt.params)})
-		e, isNeed := grammar.AsType[*NeedError](err)
+		e, isNeed := grammar.AsType[*UnsupportedError](err)
 		if (err != nil) != tt.refused || err != nil && (!isNeed || e.Keyword != "DELIVERBY" || !strings.HasPrefix(err.Error(), "smtp: ")) {
 			t.Errorf("%s to one that offers %q: %v", tt.params, tt.offer, err)
 		}

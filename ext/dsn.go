@@ -5,26 +5,27 @@ import (
 	"errors"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // What RFC 3461 section 5.4 demands room for, in octets of the value. RFC 3885 section 2 reads it so.
 const (
-	longestEnvID = 100
-	longestORCPT = 500
+	maxEnvID = 100
+	maxORCPT = 500
 )
 
 // longestOwnEnvID is what a program that submits messages should keep to (RFC 3461 section 5.4).
-const longestOwnEnvID = 38
+const maxOwnEnvID = 38
 
 // DSN returns the extension DSN (RFC 3461): a client says for which recipients it wants to be notified of what, and a
 // notification tells it the message and the recipient by the names that it gave them. Addresses may be of the type
 // utf-8 (RFC 6533 section 3).
 //
-// A server offers it if the session is a [Notifier] that does what is asked. The session reads the parameters with
+// A server offers it if the session is a [DSNSession] that does what is asked. The session reads the parameters with
 // [ReadDSNMail] and [ReadDSNRcpt]. Well-formed ones never make a difference to the reply (RFC 3461 section 5.1).
 //
-// On a client the caller adds them with [DSNMail.AddTo] and [DSNRcpt.AddTo]; the message is refused with a [NeedError] if
+// On a client the caller adds them with [DSNMail.AddTo] and [DSNRcpt.AddTo]; the message is refused with a [UnsupportedError] if
 // the server does not offer DSN. A relay passes on what it has received and nothing else, unchanged: [SplitDSN]
 // takes the parameters out of others, for a server that offers DSN and one that does not. Package report makes the
 // notifications, and reads them.
@@ -32,22 +33,22 @@ func DSN() Extension {
 	return Extension{
 		Keyword: "DSN",
 		Mail: []Param{
-			{Key: "RET", Length: len(" RET=FULL"), Values: []string{"FULL", "HDRS"}},
-			{Key: "ENVID", Length: len(" ENVID=") + longestEnvID, Check: checkEnvID},
+			{Key: "RET", MaxLength: len(" RET=FULL"), Values: []string{"FULL", "HDRS"}},
+			{Key: "ENVID", MaxLength: len(" ENVID=") + maxEnvID, Check: checkEnvID},
 		},
 		Rcpt: []Param{
-			{Key: "NOTIFY", Length: len(" NOTIFY=SUCCESS,FAILURE,DELAY"), Check: checkNotify},
-			{Key: "ORCPT", Length: len(" ORCPT=") + longestORCPT, Check: checkORCPT},
+			{Key: "NOTIFY", MaxLength: len(" NOTIFY=SUCCESS,FAILURE,DELAY"), Check: checkNotify},
+			{Key: "ORCPT", MaxLength: len(" ORCPT=") + maxORCPT, Check: checkORCPT},
 		},
-		Advertise: func(x Info) (string, bool) {
-			n, ok := As[Notifier](x.Session())
+		Advertise: func(x ServerConn) (string, bool) {
+			n, ok := As[DSNSession](x.Session())
 			return "", ok && n.NotifiesSenders()
 		},
 	}
 }
 
-// A Notifier is a session that can honour requests for delivery status notifications.
-type Notifier interface {
+// A DSNSession is a session that can honour requests for delivery status notifications.
+type DSNSession interface {
 	// NotifiesSenders reports whether the notifications that a client asks for in this session are sent, or asked for
 	// further on, as RFC 3461 section 5.2 has it; [Notify.Wants] tells which those are.
 	NotifiesSenders() bool
@@ -69,7 +70,7 @@ func NewEnvID() string { return rand.Text() }
 // LongEnvID reports whether EnvID takes more than the 38 octets in xtext that RFC 3461 section 5.4 allows a program which
 // submits messages. Every server has to take 100, but the next system may be a gateway that cannot. It is for a warning: a
 // relay sends on what it was given.
-func (d DSNMail) LongEnvID() bool { return len(proto.AppendXtext(nil, d.EnvID)) > longestOwnEnvID }
+func (d DSNMail) LongEnvID() bool { return len(proto.AppendXtext(nil, d.EnvID)) > maxOwnEnvID }
 
 // Return says how much of a message that could not be delivered is to be returned (RFC 3461 section 4.3).
 type Return uint8
@@ -87,9 +88,9 @@ const (
 func ReadDSNMail(p proto.Params) (d DSNMail, ok bool) {
 	ret, hasRet := p.Get("RET")
 	switch {
-	case RequiresTLS(p) || hasRet && equalFold(ret, "HDRS"):
+	case ReadRequireTLS(p) || hasRet && grammar.EqualFold(ret, "HDRS"):
 		d.Return = ReturnHeaders
-	case hasRet && equalFold(ret, "FULL"):
+	case hasRet && grammar.EqualFold(ret, "FULL"):
 		d.Return = ReturnFull
 	case hasRet:
 		return DSNMail{}, false
@@ -119,7 +120,7 @@ func (d DSNMail) AddTo(p proto.Params) proto.Params {
 
 func parseEnvID(value string) (string, bool) {
 	text, err := proto.DecodeXtext(value)
-	return text, err == nil && value != "" && len(value) <= longestEnvID && printable(text)
+	return text, err == nil && value != "" && len(value) <= maxEnvID && grammar.Printable(text)
 }
 
 func checkEnvID(value string) error {
@@ -223,7 +224,7 @@ func (d DSNRcpt) AddTo(p proto.Params) proto.Params {
 // parseNotify reads "NEVER" / 1#notify-list-element. Between the commas of such a list there may be nothing (RFC 822
 // section 2.7).
 func parseNotify(value string) (Notify, bool) {
-	if equalFold(value, "NEVER") {
+	if grammar.EqualFold(value, "NEVER") {
 		return NotifyNever, true
 	}
 	var n Notify
@@ -233,7 +234,7 @@ next:
 			continue
 		}
 		for _, w := range notifyWords {
-			if equalFold(w.name, word) {
+			if grammar.EqualFold(w.name, word) {
 				n |= w.notify
 				continue next
 			}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -263,7 +264,7 @@ func FuzzEnvIDParam(f *testing.F) {
 		if !ok {
 			return
 		}
-		if !printable(d.EnvID) || len(d.EnvID) > 100 {
+		if !grammar.Printable(d.EnvID) || len(d.EnvID) > 100 {
 			t.Fatalf("%q is read as %q", s, d.EnvID)
 		}
 		back := d.AddTo(nil)
@@ -310,11 +311,11 @@ func FuzzORCPTParam(f *testing.F) {
 		if !ok {
 			return
 		}
-		if strings.ContainsAny(d.Original.Address, "\x00\r\n\x7f") || !printable(d.Original.Type) {
+		if strings.ContainsAny(d.Original.Address, "\x00\r\n\x7f") || !grammar.Printable(d.Original.Type) {
 			t.Fatalf("%q is read as %q", s, d.Original)
 		}
 		back := d.AddTo(nil)
-		if value, _ := back.Get("ORCPT"); len(value) > longestORCPT {
+		if value, _ := back.Get("ORCPT"); len(value) > maxORCPT {
 			return
 		}
 		if again, ok := ReadDSNRcpt(back); !ok || again != d {

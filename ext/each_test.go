@@ -21,17 +21,17 @@ type picky struct {
 
 func (s *picky) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
 	if to.Local == "unknown" {
-		return &proto.Error{Code: 550, Text: "no such user"}
+		return proto.Refuse(550, proto.Status{}, "no such user")
 	}
 	s.to = append(s.to, to.Local)
 	return nil
 }
 
-func (s *picky) DataEach(_ context.Context, r io.Reader, result func(int, error)) error {
+func (s *picky) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 	body, err := io.ReadAll(r)
 	for i, name := range s.to {
 		if strings.Contains(string(body), "spam") && strings.Contains(name, "no") {
-			result(i, &proto.Error{Code: 550, Status: proto.Status{5, 7, 1}, Text: name + " wants no spam"})
+			result(i, proto.Reply{}, proto.Refuse(550, proto.Status{5, 7, 1}, name+" wants no spam"))
 		}
 	}
 	return err

@@ -4,5 +4,5 @@ package ext
 // such as 5.1.1, before their text. A server takes it from [proto.Error.Status], or finds one that fits the reply
 // code.
 func EnhancedStatusCodes() Extension {
-	return Extension{Keyword: "ENHANCEDSTATUSCODES", Status: true}
+	return Extension{Keyword: "ENHANCEDSTATUSCODES", StatusCodes: true}
 }

@@ -6,48 +6,42 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 
 	"smtpkit.example/smtp/ext/internal/grammar"
 
 	"smtpkit.example/smtp/proto"
 )
 
-// A NeedError is why a client did not send a message: it needs an extension that is not on offer, or more than is
+// A UnsupportedError is why a client did not send a message: it needs an extension that is not on offer, or more than is
 // offered. Nothing of the message has been sent.
-type NeedError struct {
+type UnsupportedError struct {
 	Keyword string // of the extension; "" if no extension in use would do
 	What    string // what needs it, such as "the recipient jörg@example.org"
 	// Err says why the extension will not do although the server offers it; nil if it does not offer it.
 	Err error
 
-	header bool // it is the content that needs UTF-8, and no address
+	// Code is the status code that Status returns; zero stands for 5.3.3.
+	Code proto.Status
 }
 
 // Unwrap returns Err.
-func (e *NeedError) Unwrap() error { return e.Err }
+func (e *UnsupportedError) Unwrap() error { return e.Err }
 
-// Status returns the status code by which the sender of the message is told, should no other server take it; it is of
-// class 5. 5.3.3 says no more than that the server cannot do something.
-func (e *NeedError) Status() proto.Status {
-	switch {
-	case e.Keyword == "REQUIRETLS" && e.Err == nil:
-		return proto.Status{5, 7, 30} // RFC 8689 section 4.2.1
-	case e.Keyword == "REQUIRETLS":
-		return proto.Status{5, 7, 10} // likewise
-	case e.header:
-		return proto.Status{5, 6, 9} // RFC 6531 section 3.5
-	case e.Keyword == "SMTPUTF8":
-		return proto.Status{5, 6, 7} // RFC 6531 section 3.5
-	case e.Keyword == "8BITMIME", e.Keyword == "BINARYMIME":
-		return proto.Status{5, 6, 3} // RFC 3463 section 3.7
+// Is reports whether target is errors.ErrUnsupported.
+func (e *UnsupportedError) Is(target error) bool { return target == errors.ErrUnsupported }
+
+// Status returns the status code to report to the sender of the message if no other server takes it. Its class is 5. By
+// default it is 5.3.3, the system cannot do what was asked of it (RFC 3463 section 3.4).
+func (e *UnsupportedError) Status() proto.Status {
+	if e.Code.IsZero() {
+		return proto.Status{5, 3, 3}
 	}
-	return proto.Status{5, 3, 3} // RFC 3463 section 3.4
+	return e.Code
 }
 
-func (e *NeedError) Error() string {
+func (e *UnsupportedError) Error() string {
 	if e.Err != nil {
-		return "smtp: " + e.What + " cannot be sent by " + e.Keyword + ": " + cause(e.Err)
+		return "smtp: " + e.What + " cannot be sent by " + e.Keyword + ": " + grammar.Cause(e.Err)
 	}
 	if e.Keyword == "" {
 		return "smtp: no extension in use provides for what " + e.What + " needs: add one to Options.Extensions"
@@ -60,7 +54,7 @@ type TLSError struct {
 	Err error
 }
 
-func (e *TLSError) Error() string { return "smtp: TLS: " + cause(e.Err) }
+func (e *TLSError) Error() string { return "smtp: TLS: " + grammar.Cause(e.Err) }
 
 // Unwrap returns the cause: a *proto.Error if the server refused, or an error of crypto/tls or of the network.
 func (e *TLSError) Unwrap() error { return e.Err }
@@ -107,9 +101,9 @@ type AuthError struct {
 
 func (e *AuthError) Error() string {
 	if e.Mechanism == "" {
-		return "smtp: AUTH: " + cause(e.Err)
+		return "smtp: AUTH: " + grammar.Cause(e.Err)
 	}
-	return "smtp: AUTH " + e.Mechanism + ": " + cause(e.Err)
+	return "smtp: AUTH " + e.Mechanism + ": " + grammar.Cause(e.Err)
 }
 
 // Unwrap returns the cause: a *proto.Error if the server refused.
@@ -137,11 +131,3 @@ func (e *AuthError) Status() proto.Status {
 	}
 	return other
 }
-
-// refusal returns a reply that refuses a command, with the status code of the class that code has.
-func refusal(code int, subject, detail uint16, text string) *proto.Error {
-	return &proto.Error{Code: code, Status: proto.Status{uint16(code / 100), subject, detail}, Text: text}
-}
-
-// cause is the text of err as part of a longer one.
-func cause(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }

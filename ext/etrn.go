@@ -14,7 +14,7 @@ import (
 // ETRN returns the extension ETRN (RFC 1985), by which a client asks the server to send the mail that waits for a host now.
 // The server does so over connections that it makes to that host, and so the client need not prove who it is.
 //
-// A server offers it if the session is a [QueueStarter], but neither in LMTP nor on the ports of submission, 465 and 587
+// A server offers it if the session is a [ETRNSession], but neither in LMTP nor on the ports of submission, 465 and 587
 // (RFC 6409 section 7), where it is refused with 502. The engine refuses it in a transaction with 503. It is not among the
 // extensions of [Default]. A client that has it in its list can call [SendETRN].
 func ETRN() Extension {
@@ -22,8 +22,8 @@ func ETRN() Extension {
 		Keyword: "ETRN",
 		Role:    NeverSubmission,
 		Verbs:   []proto.Verb{{Name: "ETRN", In: proto.Ready, Last: true}},
-		Advertise: func(x Info) (string, bool) {
-			_, ok := As[QueueStarter](x.Session())
+		Advertise: func(x ServerConn) (string, bool) {
+			_, ok := As[ETRNSession](x.Session())
 			return "", ok && !isSubmission(x)
 		},
 		Serve: serveETRN,
@@ -31,13 +31,13 @@ func ETRN() Extension {
 }
 
 // isSubmission reports whether x is a session on a port where ETRN must not be offered.
-func isSubmission(x Info) bool {
-	port := portOf(x.LocalAddr())
+func isSubmission(x ServerConn) bool {
+	port := grammar.Port(x.LocalAddr())
 	return port == 465 || port == 587 || x.Protocol() == proto.LMTP
 }
 
-// A QueueStarter is a session that can have waiting messages sent.
-type QueueStarter interface {
+// A ETRNSession is a session that can have waiting messages sent.
+type ETRNSession interface {
 	// StartQueue starts to send what waits for node, and returns without waiting for it. Pending is how many messages
 	// that is, [PendingSome] if the number is not known but there are some, and [PendingUnknown] if nothing is. It
 	// returns [ErrNotYours] if the client may not ask for that, as it often may not for everything below a domain;
@@ -70,38 +70,38 @@ func (n Node) String() string {
 }
 
 // longestQueue bounds the name of a queue, in octets; a domain name has as many at most.
-const longestQueue = 255
+const maxQueue = 255
 
 // parseNode reads [<option character>]<node name>. The name of a host is fully-qualified (RFC 1985 section 5).
 func parseNode(s string) (Node, bool) {
 	if name, ok := strings.CutPrefix(s, "#"); ok {
-		return Node{Name: name, Queue: true}, name != "" && len(name) <= longestQueue && printable(name) && !strings.Contains(name, " ")
+		return Node{Name: name, Queue: true}, name != "" && len(name) <= maxQueue && grammar.Printable(name) && !strings.Contains(name, " ")
 	}
 	name, below := strings.CutPrefix(s, "@")
 	d, err := proto.ParseDomain(name)
-	if err != nil || d.Addr().IsValid() || !printable(name) || !below && !strings.Contains(name, ".") {
+	if err != nil || d.Addr().IsValid() || !grammar.Printable(name) || !below && !strings.Contains(name, ".") {
 		return Node{}, false
 	}
 	return Node{Name: name, Below: below}, true
 }
 
-func serveETRN(ctx context.Context, x Exchange) error {
-	s, ok := As[QueueStarter](x.Session())
+func serveETRN(ctx context.Context, x Command) (proto.Reply, error) {
+	s, ok := As[ETRNSession](x.Session())
 	switch {
 	case isSubmission(x):
-		return refusal(502, 5, 1, "ETRN is not for submission") // 521 must not be used there either
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "ETRN is not for submission") // 521 must not be used there either
 	case !ok:
-		return refusal(502, 5, 1, "There are no queues to be started here")
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "There are no queues to be started here")
 	case x.Args() == "":
-		return refusal(500, 5, 2, "ETRN needs the name of a host")
+		return proto.Reply{}, proto.Refuse(500, proto.Status{5, 5, 2}, "ETRN needs the name of a host")
 	}
 	node, ok := parseNode(x.Args())
 	if !ok {
-		return badArgs("ETRN takes a domain name, @ and a domain name, or # and the name of a queue")
+		return proto.Reply{}, grammar.BadArgs("ETRN takes a domain name, @ and a domain name, or # and the name of a queue")
 	}
 	pending, err := s.StartQueue(ctx, node)
 	if err != nil {
-		return refuseNode(node, err)
+		return proto.Reply{}, refuseNode(node, err)
 	}
 	code, text := 250, fmt.Sprintf("OK, queuing for node %v started", node)
 	switch {
@@ -112,7 +112,7 @@ func serveETRN(ctx context.Context, x Exchange) error {
 	case pending == PendingSome:
 		code, text = 252, fmt.Sprintf("OK, pending messages for node %v started", node)
 	}
-	return &proto.Error{Code: code, Status: proto.Status{2, 0, 0}, Text: text}
+	return proto.Reply{Code: code, Status: proto.Status{2, 0, 0}, Text: text}, nil
 }
 
 // refuseNode returns the reply for an error of StartQueue.
@@ -120,18 +120,18 @@ func refuseNode(node Node, err error) error {
 	if e, ok := grammar.AsType[*proto.Error](err); ok {
 		return e
 	}
-	e := refusal(458, 3, 0, fmt.Sprintf("Unable to queue messages for node %v", node))
+	e := proto.Refuse(458, proto.Status{4, 3, 0}, fmt.Sprintf("Unable to queue messages for node %v", node))
 	if errors.Is(err, ErrNotYours) {
-		e = refusal(459, 7, 1, fmt.Sprintf("Node %v not allowed: it is not yours to ask for", node))
+		e = proto.Refuse(459, proto.Status{4, 7, 1}, fmt.Sprintf("Node %v not allowed: it is not yours to ask for", node))
 	}
 	e.Err = err
 	return e
 }
 
-// SendETRN asks the server at the other end of d, such as a *client.Client, to send the mail that waits for node. It returns how
+// SendETRN asks the server at the other end of c, such as a *client.Client, to send the mail that waits for node. It returns how
 // many messages there are, [PendingSome] or [PendingUnknown]; if that is 0, nothing waits. A refusal is a *proto.Error,
 // which wraps [ErrNotYours] for the code 459.
-func SendETRN(ctx context.Context, d Dialogue, node Node) (pending int, err error) {
+func SendETRN(ctx context.Context, c Client, node Node) (pending int, err error) {
 	if d, err := proto.ParseDomain(node.Name); err == nil && !node.Queue {
 		node.Name = d.ASCII() // a U-label
 	}
@@ -139,7 +139,7 @@ func SendETRN(ctx context.Context, d Dialogue, node Node) (pending int, err erro
 	if n, ok := parseNode(args); !ok || n != node {
 		return 0, fmt.Errorf("smtp: ETRN cannot ask for the mail of %q: it is neither a full domain name nor the name of a queue", args)
 	}
-	r, err := d.Do(ctx, "ETRN", args)
+	r, err := c.Do(ctx, "ETRN", args)
 	if err != nil {
 		return 0, err
 	}

@@ -26,7 +26,7 @@ func (s starter) StartQueue(_ context.Context, node Node) (int, error) {
 
 var queues = starter{
 	"unknown.example": PendingUnknown, "some.example": PendingSome, "none.example": 0, "many.example": 14, "@example.org": 3, "#uucp": 1,
-	"broken.example": errors.New("disk on fire"), "own.example": &proto.Error{Code: 450, Text: "not now"},
+	"broken.example": errors.New("disk on fire"), "own.example": proto.Refuse(450, proto.Status{}, "not now"),
 }
 
 // TestW12_ETRN has the codes of RFC 1985 section 5.1.
@@ -51,7 +51,7 @@ func TestW12_ETRN(t *testing.T) {
 		if got := x.serve(t, ETRN(), tt.args); got != tt.want && (!strings.HasSuffix(tt.want, " ") || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("ETRN %.40s: %q, want %q", tt.args, got, tt.want)
 		}
-		if strings.Contains(tt.args, "broken") && !errors.Is(ETRN().Serve(t.Context(), x), queues["broken.example"].(error)) {
+		if _, err := ETRN().Serve(t.Context(), x); strings.Contains(tt.args, "broken") && !errors.Is(err, queues["broken.example"].(error)) {
 			t.Error("the cause is lost to the log")
 		}
 	}
@@ -76,7 +76,8 @@ func TestU04_ETRN(t *testing.T) {
 		if tt.offered {
 			want = "253 2.0.0 "
 		}
-		if got := wire(t, ETRN().Serve(t.Context(), x), false); !strings.HasPrefix(got, want) {
+		r, err := ETRN().Serve(t.Context(), x)
+		if got := served(t, r, err, false); !strings.HasPrefix(got, want) {
 			t.Errorf("port %d: %q, want %s", tt.port, got, want)
 		}
 	}
@@ -124,7 +125,7 @@ func FuzzNode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		n, ok := parseNode(s)
-		if ok && (n.String() != s || !printable(s) || strings.Contains(s, " ") || n.Name == "") {
+		if ok && (n.String() != s || !grammar.Printable(s) || strings.Contains(s, " ") || n.Name == "") {
 			t.Fatalf("%q is read as %+v", s, n)
 		}
 	})

@@ -6,43 +6,43 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// EXPN returns the extension EXPN (RFC 5321 section 4.1.1.7). A server offers it to sessions that are an [Expander].
+// EXPN returns the extension EXPN (RFC 5321 section 4.1.1.7). A server offers it to sessions that are an [EXPNSession].
 func EXPN() Extension {
 	return Extension{
 		Keyword: "EXPN",
-		Verbs:   []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: longestAsk}},
-		Advertise: func(x Info) (string, bool) {
-			_, ok := As[Expander](x.Session())
+		Verbs:   []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: maxVrfyGrow}},
+		Advertise: func(x ServerConn) (string, bool) {
+			_, ok := As[EXPNSession](x.Session())
 			return "", ok
 		},
 		Serve: serveExpn,
 	}
 }
 
-// An Expander is a session that answers EXPN with the members of a mailing list. The error is the reply, such as a
+// An EXPNSession is a session that answers EXPN with the members of a mailing list. The error is the reply, such as a
 // *proto.Error with Code 550 for a list that does not exist or may not be seen by this client.
-type Expander interface {
+type EXPNSession interface {
 	Expand(ctx context.Context, list string) ([]Mailbox, error)
 }
 
-func serveExpn(ctx context.Context, x Exchange) error {
+func serveExpn(ctx context.Context, x Command) (proto.Reply, error) {
 	list, utf8, err := ask(x)
 	if err != nil {
-		return err
+		return proto.Reply{}, err
 	}
-	e, ok := As[Expander](x.Session())
+	e, ok := As[EXPNSession](x.Session())
 	if !ok {
-		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "Lists are not expanded here"}
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Lists are not expanded here")
 	}
 	if utf8 {
 		x.PermitUTF8()
 	}
 	members, err := e.Expand(ctx, list)
 	if err != nil {
-		return told(err, utf8)
+		return proto.Reply{}, told(err, utf8)
 	}
 	if len(members) == 0 {
-		return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "The list has no members"}
+		return proto.Reply{}, proto.Refuse(550, proto.Status{5, 1, 1}, "The list has no members")
 	}
 	return tell(members, utf8)
 }

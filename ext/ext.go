@@ -28,12 +28,15 @@ type Extension struct {
 	Mail, Rcpt []Param
 
 	// Status says that replies carry enhanced status codes once it is offered (RFC 2034).
-	Status bool
+	StatusCodes bool
 	// Groups says that a client may send groups of commands once it is offered (RFC 2920).
-	Groups bool
+	Pipelining bool
 	// Meets is what an envelope can need that the extension provides for once it is offered. A client refuses a
 	// message with a need that nothing offered meets, before it sends a byte of it.
-	Meets Need
+	Provides Feature
+	// Missing is the status code to report to the sender of a message that no server took because the extension was not on
+	// offer; see [UnsupportedError]. Zero stands for 5.3.3.
+	Missing proto.Status
 	// Role says what the extension has to do with message submission. A server refuses to use it out of place.
 	Role Role
 	// Requires are the keywords of extensions that this one builds on. It is an error to use it without them, and it
@@ -48,30 +51,31 @@ type Extension struct {
 	// in place of Serve for those of Verbs that may be sent in proto.Chunks and have no Payload (RFC 4468); an error
 	// is the reply. The content is read to its end, or until the message is refused, and closed. An error of the
 	// reader refuses the message.
-	Fetch func(ctx context.Context, x Info, args string) (io.ReadCloser, error)
+	Fetch func(ctx context.Context, x ServerConn, args string) (io.ReadCloser, error)
 
 	// Advertise returns the arguments of the keyword in the reply to EHLO; ok is false if the extension is not on
 	// offer to this session now. It is asked anew at each EHLO. Nil means the bare keyword, always.
-	Advertise func(Info) (args string, ok bool)
+	Advertise func(ServerConn) (args string, ok bool)
 	// Guard may refuse any command, its own or another's, before it is carried out: its error is the reply.
-	Guard func(ctx context.Context, x Info, v *proto.Verb, args string) error
+	Guard func(ctx context.Context, x ServerConn, v *proto.Verb, args string) error
 	// CheckMail and CheckRcpt may refuse a MAIL or RCPT command whose parameters are well-formed, before the session
 	// sees it. They are called whether or not one of the extension's own parameters is present.
-	CheckMail func(ctx context.Context, x Info, from proto.Address, p proto.Params) error
-	CheckRcpt func(ctx context.Context, x Info, to proto.Address, p proto.Params) error
-	// Serve carries out one of Verbs on a server. The error becomes the reply, nil 250. It is called whether or not
-	// the keyword was on offer, so that it can say why it is not.
-	Serve func(ctx context.Context, x Exchange) error
+	CheckMail func(ctx context.Context, x ServerConn, from proto.Address, p proto.Params) error
+	CheckRcpt func(ctx context.Context, x ServerConn, to proto.Address, p proto.Params) error
+	// Serve carries out one of Verbs on a server and returns the reply: the zero Reply is 250, any other has a code of 2yz. An
+	// error refuses the command: a *proto.Error is the reply, and any other error is logged and answered with 451. Serve is
+	// called whether or not the keyword is on offer, so that it can say why it is not.
+	Serve func(ctx context.Context, x Command) (proto.Reply, error)
 
 	// Patience is how long a client waits at least for the replies to Verbs, should its timeout for commands be shorter.
-	Patience time.Duration
+	MinTimeout time.Duration
 	// Connect is called on a client after each EHLO whose reply offers the extension, in the order of the list. It
 	// may carry on a dialogue, say for TLS or authentication. If it takes the wire over, EHLO is sent again and
 	// the round begins anew.
-	Connect func(ctx context.Context, d Dialogue) error
+	Negotiate func(ctx context.Context, c Negotiation) error
 	// Bound is called on a client after each EHLO whose reply offers the extension. It returns what the server says it
 	// takes, and the client keeps to that: it sends a message in several transactions, or over several connections.
-	Bound func(d Dialogue) ServerLimits
+	Limits func(c ClientConn) ServerLimits
 	// Prepare is called on a client for each message when the extension is on offer. It may add parameters to the
 	// envelope, or refuse the message before a byte of it is sent.
 	Prepare func(c proto.Caps, e *Envelope) error
@@ -94,12 +98,12 @@ const (
 type Param struct {
 	Key string // in upper case
 	// Length is the number of octets the parameter may add to the command line, the space before it included.
-	Length int
+	MaxLength int
 	// Flag says that the parameter takes no value; without it, one is required unless Optional is set.
 	Flag, Optional bool
 	// Instead is the Key of a parameter, described before, that this one can stand in place of. Both together are
 	// answered with 501 5.5.4, and the command line has room for the longer one.
-	Instead string
+	ConflictsWith string
 	// Values are the values it can have, in upper case; they are compared without regard to case. Nil means that
 	// Check decides.
 	Values []string
@@ -112,35 +116,35 @@ type Param struct {
 	UTF8 bool
 	// Split says that a parameter of MAIL asks for an outcome for each recipient: the server may answer the content with
 	// 353, one reply for each, and one for all.
-	Split bool
+	PerRecipient bool
 	// Binary is the value that declares content to be binary: CR and LF are octets like any other, and only chunks
 	// can carry it (RFC 3030 section 3).
 	Binary string
 }
 
-// A Need is something that a message asks of the way it is sent. Needs are bits and can be combined.
-type Need uint8
+// A Feature is something that a message needs of the way it is sent. Features are bits and can be combined.
+type Feature uint8
 
 // The needs of a message.
 const (
-	EightBit Need = 1 << iota // the content has octets above 127 (RFC 6152)
-	Binary                    // the content is not lines of text (RFC 3030 section 3)
-	UTF8                      // an address or a header field has UTF-8 in it (RFC 6531 section 3)
+	EightBit Feature = 1 << iota // the content has octets above 127 (RFC 6152)
+	Binary                       // the content is not lines of text (RFC 3030 section 3)
+	UTF8                         // an address or a header field has UTF-8 in it (RFC 6531 section 3)
 )
 
 // An Envelope is a message as a client is about to send it.
 type Envelope struct {
-	From proto.Address
-	Mail proto.Params // parameters of the MAIL command
-	To   []proto.Recipient
-	Size int64 // of the content as it will be transmitted, without dot-stuffing; -1 if unknown (RFC 1870 section 6)
-	Need Need
+	From  proto.Address
+	Mail  proto.Params // parameters of the MAIL command
+	To    []proto.Recipient
+	Size  int64 // of the content as it will be transmitted, without dot-stuffing; -1 if unknown (RFC 1870 section 6)
+	Needs Feature
 	// Verified says that the connection has TLS and that the server's certificate was verified.
 	Verified bool
 }
 
-// Info is what an extension can learn of a session on a server. It is implemented by *server.Conn.
-type Info interface {
+// ServerConn is what an extension can learn of a session on a server. It is implemented by *server.Conn.
+type ServerConn interface {
 	// Session returns the session that the backend made; see [As].
 	Session() any
 	// Protocol returns SMTP or LMTP.
@@ -182,9 +186,9 @@ type Info interface {
 	MailParams() proto.Params
 }
 
-// An Exchange is a command that an extension serves, and what it can do to answer it.
-type Exchange interface {
-	Info
+// A Command is a command that an extension serves, and what it can do to answer it.
+type Command interface {
+	ServerConn
 	// Verb returns the row of the command.
 	Verb() *proto.Verb
 	// Args returns what followed the verb and a space.
@@ -199,9 +203,9 @@ type Exchange interface {
 	// the connection without a word.
 	Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error
 	// Restart makes the session begin anew as one with another client, the one that o describes: all that was said is
-	// forgotten, and the backend makes a new session, on the same connection. The error, never nil, is the greeting or
-	// the refusal, to be returned from Serve. The verb's success must lead to [proto.Hello].
-	Restart(ctx context.Context, o *Origin) error
+	// forgotten, and the backend makes a new session, on the same connection. The reply is the greeting, and the error is the
+	// backend's refusal; both are to be returned from Serve. The verb's success must lead to [proto.Hello].
+	Restart(ctx context.Context, o *Origin) (proto.Reply, error)
 	// Surrender sends r, whose verb must lead to [proto.Handover], and calls serve with the connection, which reads
 	// first what was received after the command. Serve may take as long as it likes: no timeout but that of the whole
 	// session applies, and while the server is shutting down it is waited for. Its context ends when the server is
@@ -249,27 +253,48 @@ type Policy struct {
 	AllowInsecureAuth bool
 }
 
-// A Dialogue is what an extension can do on a client between messages. It is implemented by *client.Client.
-type Dialogue interface {
+// A Client is what the functions that send an extension's command take, such as ehlo.SendETRN. It is implemented by
+// *client.Client, and may get more methods.
+type Client interface {
 	// Caps returns what the server offered in its last reply to EHLO.
 	Caps() proto.Caps
+	// Do sends a command and returns the reply, whatever its code; see ClientConn.
+	Do(ctx context.Context, verb, args string) (proto.Reply, error)
+	// Converse calls f with the client's connection, for a command that is more than one line and its reply. No other call
+	// can use the client meanwhile. The connection must not be used after f has returned. Converse returns the error of f.
+	Converse(ctx context.Context, f func(ctx context.Context, c ClientConn) error) error
+}
+
+// A ClientConn is a connection to a server between messages, in the hands of an extension. It is implemented by package
+// client, and may get more methods.
+type ClientConn interface {
+	// Caps returns what the server offered in its last reply to EHLO.
+	Caps() proto.Caps
+	// Policy returns what the user of the client has asked for.
 	Policy() Policy
-	// TLS returns the state of the TLS connection, nil on one in clear.
+	// TLS returns the state of the TLS connection, nil on one in plaintext.
 	TLS() *tls.ConnectionState
 	// Verified reports whether the server's certificate was verified.
 	Verified() bool
-	// Identity returns the name recorded by Authenticated, or "".
+	// Identity returns the name that the client has authenticated as, or "".
 	Identity() string
-	// Do sends a command and returns the reply, whatever its code. The error is not nil if there was none, or if the
-	// verb belongs to an extension that is not on offer; then nothing was sent.
+	// Do sends a command and returns the reply, whatever its code. The error is not nil if there was no reply, or if the verb
+	// belongs to an extension that is not on offer; then nothing was sent.
 	Do(ctx context.Context, verb, args string) (proto.Reply, error)
 	// Line sends a line of an exchange and returns the reply.
 	Line(ctx context.Context, line string) (proto.Reply, error)
+	// Handover calls take with the connection after a command whose success leads to [proto.Handover]. Take reads first what
+	// was received after the last reply. The client goes on with the connection that take returns, beginning with EHLO.
+	// An error of take, or nil for a connection, closes the client.
+	Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error
+}
+
+// A Negotiation is the connection that an extension's Negotiate is given. Only there can an extension say that the client
+// has authenticated.
+type Negotiation interface {
+	ClientConn
 	// Secret makes the trace leave out arguments and lines sent until the reply that ends the exchange.
 	Secret()
-	// Handover calls take with the connection, which reads first what was received after the last reply, and
-	// goes on with the connection it returns.
-	Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error
 	// Authenticated records the name that the client has authenticated as.
 	Authenticated(identity string)
 }

@@ -13,7 +13,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// fakeServer is the Info and the Exchange of a session that exists only in the test.
+// fakeServer is the ServerConn and the Command of a session that exists only in the test.
 type fakeServer struct {
 	session   any
 	tls       *tls.ConnectionState
@@ -83,9 +83,9 @@ func (f *fakeServer) Handover(ctx context.Context, r proto.Reply, take func(cont
 	return err
 }
 
-func (f *fakeServer) Restart(_ context.Context, o *Origin) error {
+func (f *fakeServer) Restart(_ context.Context, o *Origin) (proto.Reply, error) {
 	f.origin, f.restarted = o, true
-	return &proto.Error{Code: 220, Text: "mail.example"}
+	return proto.Reply{Code: 220, Text: "mail.example"}, nil
 }
 
 func (f *fakeServer) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
@@ -97,7 +97,18 @@ func (f *fakeServer) Surrender(ctx context.Context, r proto.Reply, serve func(co
 func (f *fakeServer) serve(t *testing.T, e Extension, args string) string {
 	t.Helper()
 	f.verb, f.args = &e.Verbs[0], args
-	return wire(t, e.Serve(t.Context(), f), f.utf8)
+	r, err := e.Serve(t.Context(), f)
+	return served(t, r, err, f.utf8)
+}
+
+// served returns the reply that Serve leads to by returning r and err, without the last CRLF: "" for the usual one.
+func served(t *testing.T, r proto.Reply, err error, utf8 bool) string {
+	t.Helper()
+	if err == nil && r.Code != 0 {
+		b := proto.AppendReply(nil, r, true, utf8)
+		return string(b[:len(b)-2])
+	}
+	return wire(t, err, utf8)
 }
 
 // wire returns the reply that err leads to, without the last CRLF.
@@ -114,7 +125,7 @@ func wire(t *testing.T, err error, utf8 bool) string {
 	return string(b[:len(b)-2])
 }
 
-// fakeClient is the Dialogue of a client that talks to a script: the replies, in order, whatever it sends.
+// fakeClient is the ClientConn of a client that talks to a script: the replies, in order, whatever it sends.
 type fakeClient struct {
 	caps     proto.Caps
 	policy   Policy
@@ -142,6 +153,10 @@ func (f *fakeClient) Do(_ context.Context, verb, args string) (proto.Reply, erro
 		verb += " " + args
 	}
 	return f.say(verb)
+}
+
+func (f *fakeClient) Converse(ctx context.Context, converse func(context.Context, ClientConn) error) error {
+	return converse(ctx, f)
 }
 
 func (f *fakeClient) Line(_ context.Context, line string) (proto.Reply, error) { return f.say(line) }

@@ -79,7 +79,7 @@ S: 250 ok`)
 			key, value, hasValue := strings.Cut(tt.param, "=")
 			m.Mail = proto.Params{{Key: key, Value: value, HasValue: hasValue}}
 			_, err = c.Send(t.Context(), m)
-			if _, ok := grammar.AsType[*ext.NeedError](err); !ok {
+			if _, ok := grammar.AsType[*ext.UnsupportedError](err); !ok {
 				t.Errorf("MAIL with %s: %v, want a NeedError", tt.param, err)
 			}
 			if got := say(t, &able{}, ehlo, from+" "+tt.param); !strings.HasPrefix(got, "555 5.5.4 ") {

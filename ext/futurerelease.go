@@ -7,18 +7,19 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // FutureRelease returns the extension FUTURERELEASE (RFC 4865): the server that a message is submitted to keeps it until
 // later. Its limits are most; a client needs none.
 //
-// A server offers it if most says how long messages can be kept and the session is a [Holder], but not on port 25, and
+// A server offers it if most says how long messages can be kept and the session is a [FutureReleaseSession], but not on port 25, and
 // without a [SubmissionPolicy] it cannot use it at all: it is for submission (section 4.2). A request beyond the limits, or for a time after the one by which the
 // message is to be delivered, is refused with 501 5.5.4. The session reads the request with [ReadHold]. If that is more than
 // the user may have kept, it refuses with 552 (section 6).
 //
-// On a client the caller adds the parameter with [Hold.AddTo]. The message is refused with a [NeedError] if the server does not
+// On a client the caller adds the parameter with [Hold.AddTo]. The message is refused with a [UnsupportedError] if the server does not
 // offer the extension or not for so long, and with another error if it is from the null reverse-path: notifications
 // are not to be held (sections 5.1.1 and 5.3.1). The extension is among those of [Submission] alone.
 func FutureRelease(most HoldLimits) Extension {
@@ -26,23 +27,23 @@ func FutureRelease(most HoldLimits) Extension {
 		Keyword: "FUTURERELEASE",
 		Role:    SubmissionOnly,
 		Mail: []Param{
-			{Key: "HOLDFOR", Length: len(" HOLDFOR=999999999"), Check: checkHold("HOLDFOR")},
-			{Key: "HOLDUNTIL", Length: len(" HOLDUNTIL=") + longestHoldUntil, Check: checkHold("HOLDUNTIL"), Instead: "HOLDFOR"},
+			{Key: "HOLDFOR", MaxLength: len(" HOLDFOR=999999999"), Check: checkHold("HOLDFOR")},
+			{Key: "HOLDUNTIL", MaxLength: len(" HOLDUNTIL=") + maxHoldUntil, Check: checkHold("HOLDUNTIL"), ConflictsWith: "HOLDFOR"},
 		},
-		Advertise: func(x Info) (string, bool) {
-			h, ok := As[Holder](x.Session())
+		Advertise: func(x ServerConn) (string, bool) {
+			h, ok := As[FutureReleaseSession](x.Session())
 			if !ok || most.Interval == 0 || !h.HoldsMail() {
 				return "", false
 			}
 			return formatSeconds(most.Interval) + " " + dateTime(most.until(time.Now())), true
 		},
-		CheckMail: func(_ context.Context, _ Info, _ proto.Address, p proto.Params) error {
+		CheckMail: func(_ context.Context, _ ServerConn, _ proto.Address, p proto.Params) error {
 			h, ok := ReadHold(p)
 			if !ok {
 				return nil
 			}
 			if err := h.within(p, most, time.Now()); err != nil {
-				return badArgs(cause(err))
+				return grammar.BadArgs(grammar.Cause(err))
 			}
 			return nil
 		},
@@ -73,16 +74,15 @@ func (l HoldLimits) until(now time.Time) time.Time {
 }
 
 // A Holder is a session that can keep messages until later.
-type Holder interface {
+type FutureReleaseSession interface {
 	// HoldsMail reports whether it does so for this client. A server must not do it but for those who submit messages,
 	// and should limit how much one of them can have kept (RFC 4865 sections 4.2 and 6): see [ErrHoldQuota].
 	HoldsMail() bool
 }
 
-// ErrHoldQuota is what the Mail method of a [Holder] returns when the user has as much mail waiting to be released as he
+// ErrHoldQuota is what the Mail method of a [FutureReleaseSession] returns when the user has as much mail waiting to be released as he
 // may (RFC 4865 section 6). The status codes that the RFC has for it were given to something else since.
-var ErrHoldQuota error = &proto.Error{Code: 552, Status: proto.Status{5, 2, 2},
-	Text: "You have as much mail waiting to be released as you may"}
+var ErrHoldQuota error = proto.Refuse(552, proto.Status{5, 2, 2}, "You have as much mail waiting to be released as you may")
 
 // A Hold is a request to keep a message until later, the parameter HOLDFOR or HOLDUNTIL of a MAIL command: one of the two.
 type Hold struct {
@@ -154,14 +154,14 @@ func prepareHold(c proto.Caps, e *Envelope) error {
 		err = h.within(e.Mail, most, time.Now())
 	}
 	if err != nil {
-		return &NeedError{Keyword: "FUTURERELEASE", What: "a message to be held", Err: err}
+		return &UnsupportedError{Keyword: "FUTURERELEASE", What: "a message to be held", Err: err}
 	}
 	return nil
 }
 
 // longestHoldUntil is what the 34 octets of RFC 4865 section 3 leave to the value of HOLDUNTIL. It suffices for a date-time
 // of UTC with two digits behind the second.
-const longestHoldUntil = 34 - len(" HOLDUNTIL=")
+const maxHoldUntil = 34 - len(" HOLDUNTIL=")
 
 // parseHoldFor reads future-release-integer, %x31-39 *8DIGIT.
 func parseHoldFor(s string) (time.Duration, bool) {
@@ -171,7 +171,7 @@ func parseHoldFor(s string) (time.Duration, bool) {
 
 // parseHoldUntil reads a date-time normalized to UTC.
 func parseHoldUntil(s string) (time.Time, bool) {
-	if len(s) > longestHoldUntil || s == "" || upper(s[len(s)-1]) != 'Z' {
+	if len(s) > maxHoldUntil || s == "" || grammar.Upper(s[len(s)-1]) != 'Z' {
 		return time.Time{}, false
 	}
 	return parseDateTime(s, true)

@@ -87,7 +87,7 @@ func TestW01W03_HoldCheckMail(t *testing.T) {
 	})
 }
 
-// portSession is an Info at a port.
+// portSession is a ServerConn at a port.
 type portSession struct {
 	fakeServer
 	port     int
@@ -163,7 +163,7 @@ func TestW02_HoldPrepare(t *testing.T) {
 			}
 		}
 	})
-	err := &NeedError{Keyword: "FUTURERELEASE", What: "a message", Err: net.ErrClosed}
+	err := &UnsupportedError{Keyword: "FUTURERELEASE", What: "a message", Err: net.ErrClosed}
 	if !errors.Is(err, net.ErrClosed) {
 		t.Error("the reason is not wrapped")
 	}

@@ -7,7 +7,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Help returns the extension HELP (RFC 5321 section 4.1.1.8). A server answers for the session if it is a [Helper],
+// Help returns the extension HELP (RFC 5321 section 4.1.1.8). A server answers for the session if it is a [HelpSession],
 // else with a list of the commands that it carries out.
 func Help() Extension {
 	return Extension{
@@ -17,33 +17,32 @@ func Help() Extension {
 	}
 }
 
-// A Helper is a session that answers HELP. The topic is "" if the client named none. The text, of several lines if
+// A HelpSession is a session that answers HELP. The topic is "" if the client named none. The text, of several lines if
 // need be, is sent with 214; the error is the reply, such as a *proto.Error with Code 504 for a topic that is not
 // known.
-type Helper interface {
+type HelpSession interface {
 	Help(ctx context.Context, topic string) (text string, err error)
 }
 
-func serveHelp(ctx context.Context, x Exchange) error {
+func serveHelp(ctx context.Context, x Command) (proto.Reply, error) {
 	text, err := "", error(nil)
-	if h, ok := As[Helper](x.Session()); ok {
+	if h, ok := As[HelpSession](x.Session()); ok {
 		text, err = h.Help(ctx, x.Args())
 	} else {
 		text, err = helpOn(x, x.Args())
 	}
 	if err != nil {
-		return err
+		return proto.Reply{}, err
 	}
-	return &proto.Error{Code: 214, Status: proto.Status{2, 0, 0}, Text: text}
+	return proto.Reply{Code: 214, Status: proto.Status{2, 0, 0}, Text: text}, nil
 }
 
-func helpOn(x Exchange, topic string) (string, error) {
+func helpOn(x Command, topic string) (string, error) {
 	if topic != "" {
 		if v := x.Table().Lookup(topic); v != nil && succeeds(v) && x.Serves(v) {
 			return v.Name + " is a command of this server", nil
 		}
-		return "", &proto.Error{Code: 504, Status: proto.Status{5, 5, 4},
-			Text: "There is no help on that; HELP alone lists the commands"}
+		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "There is no help on that; HELP alone lists the commands")
 	}
 	var names []string
 	for _, v := range x.Table().Verbs() {

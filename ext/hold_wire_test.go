@@ -17,7 +17,7 @@ func (s *strict) Mail(_ context.Context, _ proto.Address, p proto.Params) error 
 		return ext.ErrHoldQuota
 	}
 	if n, ok := ext.ReadPriority(p); ok && n > 2 {
-		return ext.PriorityChanged(2)
+		return ext.Priority(2).Reply().Err()
 	}
 	return nil
 }

@@ -2,10 +2,10 @@ package ext
 
 import "net"
 
-// WithLeftover returns conn with octets that have been read from it put back: they are read first. What was received behind
+// PrefixConn returns conn with octets that have been read from it put back: they are read first. What was received behind
 // a command that hands the wire over belongs to the new owner of the wire, so that nothing slipped in there is lost
 // sight of (CVE-2011-0411).
-func WithLeftover(conn net.Conn, octets []byte) net.Conn { return &unread{conn, octets} }
+func PrefixConn(conn net.Conn, octets []byte) net.Conn { return &unread{conn, octets} }
 
 type unread struct {
 	net.Conn

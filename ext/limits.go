@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -13,7 +14,7 @@ import (
 // find out by being refused.
 //
 // A server states as RCPTMAX how many recipients it accepts in a transaction, which it enforces whether or not the
-// extension is in use. A session that is [Limited] has further limits, which the extension enforces: MAIL beyond
+// extension is in use. A session that is [LimitsSession] has further limits, which the extension enforces: MAIL beyond
 // MAILMAX is answered with 421 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
 //
 // A client keeps to what the server states: it sends to more recipients in further transactions, and makes a new
@@ -23,36 +24,36 @@ func Limits() Extension {
 	return Extension{
 		Keyword:   "LIMITS",
 		Advertise: advertiseLimits,
-		Bound: func(d Dialogue) ServerLimits {
+		Limits: func(d ClientConn) ServerLimits {
 			if d.TLS() == nil && d.Caps().Has("STARTTLS") {
 				return ServerLimits{}
 			}
 			l, _ := ReadLimits(d.Caps())
 			return l
 		},
-		CheckMail: func(_ context.Context, x Info, _ proto.Address, _ proto.Params) error {
+		CheckMail: func(_ context.Context, x ServerConn, _ proto.Address, _ proto.Params) error {
 			q := quotaOf(x)
 			if q == nil || q.MailMax <= 0 {
 				return nil
 			}
 			if q.mails++; q.mails > q.MailMax {
-				return refusal(421, 7, 0, fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
+				return proto.Refuse(421, proto.Status{4, 7, 0}, fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
 			}
 			return nil
 		},
-		CheckRcpt: func(_ context.Context, x Info, to proto.Address, _ proto.Params) error {
+		CheckRcpt: func(_ context.Context, x ServerConn, to proto.Address, _ proto.Params) error {
 			q := quotaOf(x)
 			if q == nil || q.RcptDomainMax <= 0 || q.admit(to.Domain) {
 				return nil
 			}
-			return refusal(452, 5, 3, fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
+			return proto.Refuse(452, proto.Status{4, 5, 3}, fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
 		},
 	}
 }
 
 // Limited is a session with limits of its own. A session is made for each connection, and anew when TLS is started, so that
 // counting begins anew there.
-type Limited interface {
+type LimitsSession interface {
 	// Quota returns the limits and what has been used up, the same value each time. Nil is no limits.
 	Quota() *Quota
 }
@@ -86,8 +87,8 @@ func (q *Quota) admit(d proto.Domain) bool {
 	return true
 }
 
-func quotaOf(x Info) *Quota {
-	if s, ok := As[Limited](x.Session()); ok {
+func quotaOf(x ServerConn) *Quota {
+	if s, ok := As[LimitsSession](x.Session()); ok {
 		return s.Quota()
 	}
 	return nil
@@ -96,7 +97,7 @@ func quotaOf(x Info) *Quota {
 // largestLimit is the largest number that can be stated (RFC 9422 section 4).
 const largestLimit = 999_999
 
-func advertiseLimits(x Info) (string, bool) {
+func advertiseLimits(x ServerConn) (string, bool) {
 	var stated []string
 	state := func(name string, n int) {
 		if n > 0 {
@@ -134,11 +135,11 @@ func (l ServerLimits) within(other ServerLimits) ServerLimits {
 }
 
 // Bounds returns what a server takes whose offer o is, as far as the extensions in it tell: the strictest of each limit.
-func (s *Set) Bounds(o Offer, d Dialogue) ServerLimits {
+func (s *Set) Limits(o Offer, d ClientConn) ServerLimits {
 	var l ServerLimits
 	for i := range s.list {
-		if o.Has(i) && s.list[i].Bound != nil {
-			l = l.within(s.list[i].Bound(d))
+		if o.Has(i) && s.list[i].Limits != nil {
+			l = l.within(s.list[i].Limits(d))
 		}
 	}
 	return l
@@ -176,7 +177,7 @@ func ReadLimits(c proto.Caps) (l ServerLimits, ok bool) {
 // isLimitName reports whether s is a limit-name, 1*(ALPHA / DIGIT / "-" / "_").
 func isLimitName(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && c != '-' && c != '_' {
+		if c := s[i]; !grammar.IsAlnum(c) && c != '-' && c != '_' {
 			return false
 		}
 	}

@@ -6,23 +6,24 @@ import (
 	"strconv"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // MTPriority returns the extension MT-PRIORITY (RFC 6710): a client says which of its messages are to be dealt with first.
 //
-// A server offers it if the session is a [Prioritizer], which says how high this client may go; who asks for more is
+// A server offers it if the session is a [MTPrioritySession], which says how high this client may go; who asks for more is
 // refused with 550. The session reads the priority with [ReadPriority], and may give the message another; then it
-// answers with [PriorityChanged].
+// answers with [Priority.Reply].
 //
-// On a client the caller adds the parameter with [Priority.AddTo]. The message is refused with a [NeedError] if the server does
+// On a client the caller adds the parameter with [Priority.AddTo]. The message is refused with a [UnsupportedError] if the server does
 // not offer the extension; a relay leaves the parameter out there (section 4.3).
 func MTPriority() Extension {
 	return Extension{
 		Keyword: "MT-PRIORITY",
-		Mail:    []Param{{Key: "MT-PRIORITY", Length: len(" MT-PRIORITY=-9"), Check: checkPriority}},
-		Advertise: func(x Info) (string, bool) {
-			s, ok := As[Prioritizer](x.Session())
+		Mail:    []Param{{Key: "MT-PRIORITY", MaxLength: len(" MT-PRIORITY=-9"), Check: checkPriority}},
+		Advertise: func(x ServerConn) (string, bool) {
+			s, ok := As[MTPrioritySession](x.Session())
 			if !ok {
 				return "", false
 			}
@@ -32,31 +33,31 @@ func MTPriority() Extension {
 			}
 			return policy, true
 		},
-		CheckMail: func(_ context.Context, x Info, _ proto.Address, p proto.Params) error {
+		CheckMail: func(_ context.Context, x ServerConn, _ proto.Address, p proto.Params) error {
 			n, ok := ReadPriority(p)
 			if !ok || n <= 0 {
 				return nil
 			}
-			s, ok := As[Prioritizer](x.Session())
+			s, ok := As[MTPrioritySession](x.Session())
 			if !ok {
 				return nil
 			}
 			if highest := max(s.HighestPriority(), 0); n > highest {
-				return refusal(550, 7, 1, fmt.Sprintf("The priority %d is not for you to give; the highest is %d", n, highest))
+				return proto.Refuse(550, proto.Status{5, 7, 1}, fmt.Sprintf("The priority %d is not for you to give; the highest is %d", n, highest))
 			}
 			return nil
 		},
 	}
 }
 
-// A Prioritizer is a session that heeds priorities, or passes them on to those who do.
-type Prioritizer interface {
+// A MTPrioritySession is a session that heeds priorities, or passes them on to those who do.
+type MTPrioritySession interface {
 	// PriorityPolicy returns the name of the policy by which priorities are assigned, for clients to see: at most 20
 	// letters, digits, hyphens, underscores and dots (RFC 6710 section 9.2). "" does not disclose it.
 	PriorityPolicy() string
 	// HighestPriority returns the highest priority that the client of the session may give to a message. It has to be
 	// 0 for one that is not trusted, such as one that has not authenticated (RFC 6710 section 4.1): see
-	// Info.Identity. A session that would rather lower a priority than refuse it returns 9, and does so in Mail.
+	// ServerConn.Identity. A session that would rather lower a priority than refuse it returns 9, and does so in Mail.
 	HighestPriority() Priority
 }
 
@@ -78,10 +79,10 @@ func (n Priority) AddTo(p proto.Params) proto.Params {
 	return p.Set("MT-PRIORITY", strconv.Itoa(int(n)))
 }
 
-// PriorityChanged returns what the Mail or Data method of a session returns to accept a message whose priority it has
-// changed to n (RFC 6710 section 4.1).
-func PriorityChanged(n Priority) error {
-	return &proto.Error{Code: 250, Status: proto.Status{2, 3, 6},
+// Reply returns the reply with which a session accepts a message whose priority it has changed to n (RFC 6710 section
+// 4.1). Its Mail or Data gives it to the Reply method of server.Conn.
+func (n Priority) Reply() proto.Reply {
+	return proto.Reply{Code: 250, Status: proto.Status{2, 3, 6},
 		Text: strconv.Itoa(int(n)) + " is the priority that the message has got"}
 }
 
@@ -101,7 +102,7 @@ func parsePriority(s string) (Priority, bool) {
 // checkPriority refuses with the status code that RFC 6710 section 4.1 suggests.
 func checkPriority(value string) error {
 	if _, ok := parsePriority(value); !ok {
-		return refusal(501, 5, 2, "MT-PRIORITY has to be a number from -9 to 9")
+		return proto.Refuse(501, proto.Status{5, 5, 2}, "MT-PRIORITY has to be a number from -9 to 9")
 	}
 	return nil
 }
@@ -109,7 +110,7 @@ func checkPriority(value string) error {
 // isPriorityPolicy reports whether s is a priority-profile, 1*20(ALPHA / DIGIT / "-" / "_" / ".").
 func isPriorityPolicy(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && c != '-' && c != '_' && c != '.' {
+		if c := s[i]; !grammar.IsAlnum(c) && c != '-' && c != '_' && c != '.' {
 			return false
 		}
 	}

@@ -64,8 +64,8 @@ func TestW08_PriorityOfStrangers(t *testing.T) {
 			t.Errorf("%s for one trusted with %d: %q, want %q", tt.params, tt.highest, got, tt.want)
 		}
 	}
-	if err := PriorityChanged(-3); wire(t, err, false) != "250 2.3.6 -3 is the priority that the message has got" {
-		t.Errorf("a change is told as %q", wire(t, err, false))
+	if got := served(t, Priority(-3).Reply(), nil, false); got != "250 2.3.6 -3 is the priority that the message has got" {
+		t.Errorf("a change is told as %q", got)
 	}
 }
 

@@ -7,30 +7,31 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // MTRK returns the extension MTRK (RFC 3885): servers keep a record of where a message went, for whoever has the secret.
 // It requires [DSN], whose ENVID names the message.
 //
-// A server offers it if the session is a [Tracker]. A message with the parameter and without an ENVID of the form that
+// A server offers it if the session is a [MTRKSession]. A message with the parameter and without an ENVID of the form that
 // section 3.2 demands is refused with 501 5.5.4. The session reads the parameter with [ReadTracking].
 //
-// On a client the caller adds the parameter with [Tracking.AddTo], and an ENVID. The message is refused with a [NeedError] if the
+// On a client the caller adds the parameter with [Tracking.AddTo], and an ENVID. The message is refused with a [UnsupportedError] if the
 // server does not offer the extension. A relay sends what is left of the time, see [Tracking.After], and leaves the parameter
 // out, but not ENVID and ORCPT, where the server does not offer it. The extension is not among those of [Default].
 func MTRK() Extension {
 	return Extension{
 		Keyword:  "MTRK",
-		Mail:     []Param{{Key: "MTRK", Length: 40, Check: checkTracking}}, // RFC 3885 section 2, although 43 can be needed
+		Mail:     []Param{{Key: "MTRK", MaxLength: 40, Check: checkTracking}}, // RFC 3885 section 2, although 43 can be needed
 		Requires: []string{"DSN"},
-		Advertise: func(x Info) (string, bool) {
-			t, ok := As[Tracker](x.Session())
+		Advertise: func(x ServerConn) (string, bool) {
+			t, ok := As[MTRKSession](x.Session())
 			return "", ok && t.TracksMessages()
 		},
-		CheckMail: func(_ context.Context, _ Info, _ proto.Address, p proto.Params) error {
+		CheckMail: func(_ context.Context, _ ServerConn, _ proto.Address, p proto.Params) error {
 			if p.Has("MTRK") && !isTrackable(p) {
-				return badArgs(cause(errUntrackable))
+				return grammar.BadArgs(grammar.Cause(errUntrackable))
 			}
 			return nil
 		},
@@ -46,7 +47,7 @@ func MTRK() Extension {
 var errUntrackable = errors.New("smtp: MTRK needs an ENVID of the form name@host.example (RFC 3885 section 3.2)")
 
 // A Tracker is a session that keeps records of messages.
-type Tracker interface {
+type MTRKSession interface {
 	// TracksMessages reports whether it keeps them for whoever asks by MTQP (RFC 3887), and passes MTRK on when it
 	// relays.
 	TracksMessages() bool
@@ -94,7 +95,7 @@ func (t Tracking) After(elapsed time.Duration) (left Tracking, ok bool) {
 // both a hash of 128 bits and one made with SHA-1, which has 160.
 const (
 	shortestCertifier = 128 / 8
-	longestCertifier  = 160 / 8
+	maxCertifier      = 160 / 8
 )
 
 // parseTracking reads mtrk-certifier [ ":" mtrk-timeout ].
@@ -106,7 +107,7 @@ func parseTracking(value string) (t Tracking, ok bool) {
 		}
 		t.HasTimeout = true
 	}
-	if len(text) > base64.RawStdEncoding.EncodedLen(longestCertifier) || strings.ContainsAny(text, "\r\n") {
+	if len(text) > base64.RawStdEncoding.EncodedLen(maxCertifier) || strings.ContainsAny(text, "\r\n") {
 		return Tracking{}, false
 	}
 	var err error

@@ -7,39 +7,40 @@ import (
 	"slices"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // longestSolicitation bounds the list of classes (RFC 3865 section 2.2).
-const longestSolicitation = 1000
+const maxSolicitation = 1000
 
 // NoSoliciting returns the extension NO-SOLICITING (RFC 3865): a server tells which classes of solicitations it does not
 // want, and a client which classes a message is of. A class is a name such as "com.example:ADV", made of a domain name
 // backwards, a colon and letters, digits, dots, hyphens, underscores and colons.
 //
 // A server offers it with the classes given, and refuses messages of these with 550 5.7.1 and the class. Without any it
-// refuses none, but may still be told; a session that is a [Declutterer] decides for each recipient. The session reads
+// refuses none, but may still be told; a session that is a [NoSolicitingSession] decides for each recipient. The session reads
 // the classes of a message with [ReadSolicitation].
 //
 // On a client the caller adds them with [Solicitation.AddTo]; they have to be those of the header field Solicitation. The
-// message is refused with a [NeedError] if the server does not offer the extension, or does not want one of them. The
+// message is refused with a [UnsupportedError] if the server does not offer the extension, or does not want one of them. The
 // extension is not among those of [Default].
 func NoSoliciting(classes ...string) Extension {
 	unwanted := Solicitation(slices.Clone(classes))
 	e := Extension{
 		Keyword:   "NO-SOLICITING",
-		Mail:      []Param{{Key: "SOLICIT", Length: 1007, Check: checkSolicitation}}, // RFC 3865 section 4.1
-		Advertise: func(Info) (string, bool) { return unwanted.String(), true },
-		CheckMail: func(_ context.Context, _ Info, _ proto.Address, p proto.Params) error {
+		Mail:      []Param{{Key: "SOLICIT", MaxLength: 1007, Check: checkSolicitation}}, // RFC 3865 section 4.1
+		Advertise: func(ServerConn) (string, bool) { return unwanted.String(), true },
+		CheckMail: func(_ context.Context, _ ServerConn, _ proto.Address, p proto.Params) error {
 			s, _ := ReadSolicitation(p)
 			return refuseSolicitation(s.among(unwanted))
 		},
-		CheckRcpt: func(ctx context.Context, x Info, to proto.Address, _ proto.Params) error {
+		CheckRcpt: func(ctx context.Context, x ServerConn, to proto.Address, _ proto.Params) error {
 			s, ok := ReadSolicitation(x.MailParams())
 			if !ok {
 				return nil
 			}
-			d, ok := As[Declutterer](x.Session())
+			d, ok := As[NoSolicitingSession](x.Session())
 			if !ok {
 				return nil
 			}
@@ -56,21 +57,21 @@ func NoSoliciting(classes ...string) Extension {
 			}
 			args, _ := c.Args("NO-SOLICITING")
 			if refused := s.among(strings.Split(args, ",")); len(refused) > 0 {
-				return &NeedError{Keyword: "NO-SOLICITING", What: "a message of the class " + refused[0],
+				return &UnsupportedError{Keyword: "NO-SOLICITING", What: "a message of the class " + refused[0],
 					Err: errors.New("the server does not want such solicitations")}
 			}
 			return nil
 		},
 	}
-	if _, ok := parseSolicitation(unwanted.String()); len(classes) > 0 && !ok || len(unwanted.String()) > longestOffer-len("NO-SOLICITING ") {
+	if _, ok := parseSolicitation(unwanted.String()); len(classes) > 0 && !ok || len(unwanted.String()) > maxOffer-len("NO-SOLICITING ") {
 		e.Invalid = fmt.Errorf("smtp: NoSoliciting cannot tell clients of %q: use names such as com.example:ADV, of no more "+
-			"than %d octets together (RFC 3865 section 2.2)", classes, longestOffer-len("NO-SOLICITING "))
+			"than %d octets together (RFC 3865 section 2.2)", classes, maxOffer-len("NO-SOLICITING "))
 	}
 	return e
 }
 
-// A Declutterer is a session whose users differ in what solicitations they do not want.
-type Declutterer interface {
+// A NoSolicitingSession is a session whose users differ in what solicitations they do not want.
+type NoSolicitingSession interface {
 	// Unwanted returns the classes that the recipient does not want. It is asked if the message has any. The error
 	// is the reply to RCPT.
 	Unwanted(ctx context.Context, to proto.Address) (classes []string, err error)
@@ -103,7 +104,7 @@ func (s Solicitation) String() string { return strings.Join(s, ",") }
 func (s Solicitation) among(list []string) Solicitation {
 	var both Solicitation
 	for _, class := range s {
-		if slices.ContainsFunc(list, func(other string) bool { return equalFold(class, other) }) {
+		if slices.ContainsFunc(list, func(other string) bool { return grammar.EqualFold(class, other) }) {
 			both = append(both, class)
 		}
 	}
@@ -115,18 +116,18 @@ func refuseSolicitation(s Solicitation) error {
 	if len(s) == 0 {
 		return nil
 	}
-	return refusal(550, 7, 1, "SOLICIT="+s.String()+" is not wanted")
+	return proto.Refuse(550, proto.Status{5, 7, 1}, "SOLICIT="+s.String()+" is not wanted")
 }
 
 // parseSolicitation reads word 0*("," word), a word being ALPHA 0*wordchar.
 func parseSolicitation(value string) (Solicitation, bool) {
-	if len(value) > longestSolicitation {
+	if len(value) > maxSolicitation {
 		return nil, false
 	}
 	s := strings.Split(value, ",")
 	for _, word := range s {
 		for i := range len(word) {
-			if c := word[i]; !isAlpha(c) && (i == 0 || !isAlnum(c) && strings.IndexByte(".-_:", c) < 0) {
+			if c := word[i]; !grammar.IsAlpha(c) && (i == 0 || !grammar.IsAlnum(c) && strings.IndexByte(".-_:", c) < 0) {
 				return nil, false
 			}
 		}

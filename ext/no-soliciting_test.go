@@ -16,7 +16,7 @@ type grumpy map[string][]string
 
 func (g grumpy) Unwanted(_ context.Context, to proto.Address) ([]string, error) {
 	if to.Local == "error" {
-		return nil, &proto.Error{Code: 450, Text: "later"}
+		return nil, proto.Refuse(450, proto.Status{}, "later")
 	}
 	return g[to.Local], nil
 }
@@ -106,7 +106,7 @@ func TestNoSolicitingClient(t *testing.T) {
 	} {
 		c := ehlo(tt.offer)
 		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(tt.mail)})
-		if _, ok := grammar.AsType[*NeedError](err); ok != tt.refused || ok != (err != nil) {
+		if _, ok := grammar.AsType[*UnsupportedError](err); ok != tt.refused || ok != (err != nil) {
 			t.Errorf("%q to one that offers %q: %v", tt.mail, tt.offer, err)
 		}
 	}
@@ -118,7 +118,7 @@ func FuzzSolicitParam(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		v, ok := ReadSolicitation(one("SOLICIT", s))
-		if ok != (checkSolicitation(s) == nil) || ok && (v.String() != s || len(s) > 1000 || !printable(s)) {
+		if ok != (checkSolicitation(s) == nil) || ok && (v.String() != s || len(s) > 1000 || !grammar.Printable(s)) {
 			t.Fatalf("%q is read as %q, %v", s, v, ok)
 		}
 	})

@@ -18,8 +18,8 @@ func Obsolete() Extension {
 	}
 	return Extension{
 		Verbs: verbs,
-		Serve: func(_ context.Context, x Exchange) error {
-			return refusal(502, 5, 1, x.Verb().Name+" is obsolete and not implemented")
+		Serve: func(_ context.Context, x Command) (proto.Reply, error) {
+			return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, x.Verb().Name+" is obsolete and not implemented")
 		},
 	}
 }

@@ -15,7 +15,8 @@ func TestObsolete(t *testing.T) {
 			t.Fatalf("%s is not known", name)
 		}
 		x := &fakeServer{verb: v, args: "x"}
-		if got := wire(t, Obsolete().Serve(t.Context(), x), false); !strings.HasPrefix(got, "502 5.5.1 "+name) {
+		r, err := Obsolete().Serve(t.Context(), x)
+		if got := served(t, r, err, false); !strings.HasPrefix(got, "502 5.5.1 "+name) {
 			t.Errorf("%s: %q", name, got)
 		}
 		for st := proto.Hello; st <= proto.Broken; st <<= 1 {

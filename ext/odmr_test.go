@@ -40,7 +40,7 @@ type relaySession struct {
 	conn *server.Conn
 }
 
-var errNoService = &proto.Error{Code: 502, Text: "Mail is fetched here, not sent"}
+var errNoService = proto.Refuse(502, proto.Status{}, "Mail is fetched here, not sent")
 
 func (s *relaySession) Mail(context.Context, proto.Address, proto.Params) error { return errNoService }
 func (s *relaySession) Rcpt(context.Context, proto.Address, proto.Params) error { return errNoService }

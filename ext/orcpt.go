@@ -6,6 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -39,7 +40,7 @@ func (r OriginalRecipient) String() string {
 // ASCII returns r as it stands in a notification that has no UTF-8 in it: an address of the type utf-8 is in the form
 // utf-8-addr-xtext (RFC 6533 section 3), such as `utf-8;j\x{F6}rg@example.org`.
 func (r OriginalRecipient) ASCII() string {
-	if equalFold(r.Type, "utf-8") {
+	if grammar.EqualFold(r.Type, "utf-8") {
 		return r.encode()
 	}
 	return r.String()
@@ -54,7 +55,7 @@ func ParseOriginalRecipient(s string) (OriginalRecipient, bool) {
 	if !ok || !isAtom(kind) {
 		return OriginalRecipient{}, false
 	}
-	if equalFold(kind, "utf-8") {
+	if grammar.EqualFold(kind, "utf-8") {
 		if text, ok := decodeUnitext(address); ok {
 			address = text
 		}
@@ -69,7 +70,7 @@ func ParseOriginalRecipient(s string) (OriginalRecipient, bool) {
 // (utf-8-addr-xtext of RFC 6533 section 3), so that it can be sent to any server.
 func (r OriginalRecipient) encode() string {
 	value := []byte(r.Type + ";")
-	if !equalFold(r.Type, "utf-8") {
+	if !grammar.EqualFold(r.Type, "utf-8") {
 		return string(proto.AppendXtext(value, r.Address))
 	}
 	for _, c := range r.Address {
@@ -92,10 +93,10 @@ func (r OriginalRecipient) encode() string {
 // behind the xtext; but to insist is to refuse all such mail, and so it is taken for the utf-8 that it is.
 func parseORCPT(value string) (OriginalRecipient, bool) {
 	kind, text, ok := strings.Cut(value, ";")
-	if !ok || !isAtom(kind) || len(value) > longestORCPT {
+	if !ok || !isAtom(kind) || len(value) > maxORCPT {
 		return OriginalRecipient{}, false
 	}
-	if equalFold(kind, "utf-8") {
+	if grammar.EqualFold(kind, "utf-8") {
 		if address, ok := decodeUnitext(text); ok {
 			return OriginalRecipient{kind, address}, true
 		}
@@ -104,9 +105,9 @@ func parseORCPT(value string) (OriginalRecipient, bool) {
 	switch {
 	case err != nil:
 		return OriginalRecipient{}, false
-	case printable(address):
+	case grammar.Printable(address):
 		return OriginalRecipient{kind, address}, true
-	case isUTF8(address) && (equalFold(kind, "rfc822") || equalFold(kind, "utf-8")):
+	case isUTF8(address) && (grammar.EqualFold(kind, "rfc822") || grammar.EqualFold(kind, "utf-8")):
 		return OriginalRecipient{"utf-8", address}, true
 	}
 	return OriginalRecipient{}, false

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -40,7 +41,7 @@ const (
 
 // Merge takes over what with tells. A proxy may spread what it has to tell over several commands.
 func (o *Origin) Merge(with Origin) {
-	for _, a := range facts {
+	for _, a := range attributes {
 		if told := *a.field(&with); told != "" {
 			*a.field(o) = told
 		}
@@ -82,12 +83,12 @@ func (unknownAddr) Network() string { return "tcp" }
 func (unknownAddr) String() string  { return "unknown" }
 
 // A fact is a field of an Origin as it is written in commands.
-type fact struct {
+type attribute struct {
 	name  string
 	field func(*Origin) *string
 }
 
-var facts = []fact{
+var attributes = []attribute{
 	{"NAME", func(o *Origin) *string { return &o.Name }},
 	{"REVERSE_NAME", func(o *Origin) *string { return &o.ReverseName }},
 	{"ADDR", func(o *Origin) *string { return &o.Addr }},
@@ -102,7 +103,7 @@ var facts = []fact{
 }
 
 // longestFact is how long a value may be, in octets without encoding.
-const longestFact = 255
+const maxAttribute = 255
 
 // A checker reports whether value, which is neither empty nor Unavailable, is one that an attribute can have. It may
 // return another way to write it.
@@ -112,44 +113,44 @@ type checker func(value string) (string, bool)
 func parseOrigin(verb, args string, checks map[string]checker) (Origin, error) {
 	var o Origin
 	if args == "" {
-		return o, badArgs(verb + " needs an attribute")
+		return o, grammar.BadArgs(verb + " needs an attribute")
 	}
 	for text := range strings.SplitSeq(args, " ") {
 		name, value, ok := strings.Cut(text, "=")
-		a, check := findFact(name, checks)
+		a, check := findAttribute(name, checks)
 		if !ok || a == nil {
-			return o, badArgs(verb + ": name=value expected, with a name that was offered")
+			return o, grammar.BadArgs(verb + ": name=value expected, with a name that was offered")
 		}
 		if *a.field(&o) != "" {
-			return o, badArgs(verb + ": " + a.name + " is there twice")
+			return o, grammar.BadArgs(verb + ": " + a.name + " is there twice")
 		}
-		value, ok = parseFact(a.name, value, check)
+		value, ok = parseAttribute(a.name, value, check)
 		if !ok {
-			return o, badArgs(verb + ": the value of " + a.name + " is malformed")
+			return o, grammar.BadArgs(verb + ": the value of " + a.name + " is malformed")
 		}
 		*a.field(&o) = value
 	}
 	return o, nil
 }
 
-func findFact(name string, checks map[string]checker) (*fact, checker) {
-	for i := range facts {
-		a := &facts[i]
-		if check := checks[a.name]; check != nil && equalFold(a.name, name) {
+func findAttribute(name string, checks map[string]checker) (*attribute, checker) {
+	for i := range attributes {
+		a := &attributes[i]
+		if check := checks[a.name]; check != nil && grammar.EqualFold(a.name, name) {
 			return a, check
 		}
 	}
 	return nil, nil
 }
 
-func parseFact(name, value string, check checker) (string, bool) {
+func parseAttribute(name, value string, check checker) (string, bool) {
 	value, err := proto.DecodeXtext(value)
 	switch {
-	case err != nil || value == "" || len(value) > longestFact || !isText(value):
+	case err != nil || value == "" || len(value) > maxAttribute || !isText(value):
 		return "", false
-	case equalFold(value, Unavailable):
+	case grammar.EqualFold(value, Unavailable):
 		return Unavailable, true
-	case equalFold(value, TempUnavailable):
+	case grammar.EqualFold(value, TempUnavailable):
 		return TempUnavailable, name == "NAME" || name == "REVERSE_NAME"
 	}
 	return check(value)
@@ -171,7 +172,7 @@ func offeredBy(c proto.Caps, keyword string) map[string]bool {
 }
 
 // appendFact appends an attribute to the arguments of a command.
-func appendFact(args, name, value string) string {
+func appendAttribute(args, name, value string) string {
 	if name == "ADDR" || name == "DESTADDR" {
 		value = prefixIPv6(value)
 	}
@@ -197,16 +198,16 @@ func prefixIPv6(addr string) string {
 
 // The checkers of values.
 
-func anyFact(value string) (string, bool) { return value, true }
+func anyValue(value string) (string, bool) { return value, true }
 
 // hostFact is a name that may end up in a header or a log: of printable ASCII, without spaces.
-func hostFact(value string) (string, bool) {
-	return value, printable(value) && !strings.Contains(value, " ")
+func hostValue(value string) (string, bool) {
+	return value, grammar.Printable(value) && !strings.Contains(value, " ")
 }
 
 // addrFact is an address: IPv6 has a prefix, IPv4 has none.
-func addrFact(value string) (string, bool) {
-	six := len(value) > len(ipv6Prefix) && equalFold(value[:len(ipv6Prefix)], ipv6Prefix)
+func addrValue(value string) (string, bool) {
+	six := len(value) > len(ipv6Prefix) && grammar.EqualFold(value[:len(ipv6Prefix)], ipv6Prefix)
 	if six {
 		value = value[len(ipv6Prefix):]
 	}
@@ -218,14 +219,14 @@ func addrFact(value string) (string, bool) {
 }
 
 // looseAddrFact is an address of any kind.
-func looseAddrFact(value string) (string, bool) {
-	if ip, ok := addrFact(prefixIPv6(value)); ok {
+func looseAddrValue(value string) (string, bool) {
+	if ip, ok := addrValue(prefixIPv6(value)); ok {
 		return ip, true
 	}
-	return hostFact(value)
+	return hostValue(value)
 }
 
-func portFact(value string) (string, bool) {
+func portValue(value string) (string, bool) {
 	n, err := strconv.ParseUint(value, 10, 16)
 	return strconv.FormatUint(n, 10), err == nil && len(value) <= len("65535") && value[0] != '+'
 }
@@ -234,7 +235,7 @@ func portFact(value string) (string, bool) {
 func oneOf(values ...string) checker {
 	return func(value string) (string, bool) {
 		for _, v := range values {
-			if equalFold(v, value) {
+			if grammar.EqualFold(v, value) {
 				return v, true
 			}
 		}

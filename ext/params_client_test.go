@@ -85,9 +85,9 @@ func TestEveryParameter(t *testing.T) {
 	check("SUBMITTER", alice)(call2(ext.ReadResponsible(p)))
 	check("DSN of RCPT", dsnRcpt)(call2(ext.ReadDSNRcpt(r)))
 	check("RRVS", valid)(call2(ext.ReadValidSince(r)))
-	check("V03 REQUIRETLS", true)(call(ext.RequiresTLS(p), true))
-	check("CONPERM", true)(call(ext.PermitsConversion(p), true))
-	check("CONNEG", true)(call(ext.AsksContent(r), true))
+	check("V03 REQUIRETLS", true)(call(ext.ReadRequireTLS(p), true))
+	check("CONPERM", true)(call(ext.ReadConPerm(p), true))
+	check("CONNEG", true)(call(ext.ReadConNeg(r), true))
 }
 
 // call2 lets a reader of any type be called where its results are wanted as they are.
@@ -113,7 +113,7 @@ func TestV04_Unverified(t *testing.T) {
 		}
 		m.Mail = ext.AddRequireTLS(nil)
 		_, err = c.Send(t.Context(), m)
-		if e, ok := grammar.AsType[*ext.NeedError](err); !ok || e.Keyword != "REQUIRETLS" {
+		if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != "REQUIRETLS" {
 			t.Errorf("%s: %v, want a NeedError", name, err)
 		}
 		if err := c.Close(); err != nil {
@@ -159,7 +159,7 @@ func TestR07E22_NotOffered(t *testing.T) {
 		"CONNEG":        {nil, ext.AddConNeg(nil)},
 	} {
 		err := sent(p[0], p[1])
-		if e, ok := grammar.AsType[*ext.NeedError](err); !ok || e.Keyword != strings.TrimSpace(keyword) {
+		if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != strings.TrimSpace(keyword) {
 			t.Errorf("%s: %v, want a NeedError", keyword, err)
 		}
 	}

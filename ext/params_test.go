@@ -29,8 +29,8 @@ func (a *able) Mail(_ context.Context, _ proto.Address, p proto.Params) error {
 
 func (a *able) Rcpt(_ context.Context, _ proto.Address, p proto.Params) error {
 	a.rcpt = append(a.rcpt, p)
-	if ext.AsksContent(p) {
-		return ext.ContentAccepted("(image-file-structure=TIFF)")
+	if ext.ReadConNeg(p) {
+		return ext.ContentReply("(image-file-structure=TIFF)").Err()
 	}
 	return nil
 }
@@ -70,9 +70,9 @@ func (a *able) StartQueue(_ context.Context, node ext.Node) (int, error) {
 
 // all returns the extensions of parameters that this package has, for a server where anybody may submit.
 func all() []ext.Extension {
-	anybody := ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}
+	anybody := ext.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}
 	return append(ext.Default(), ext.FutureRelease(ext.HoldLimits{Interval: time.Hour}), ext.NoSoliciting("net.example:ADV"), ext.MTRK(),
-		ext.ResponsibleSubmitter(), ext.ConPerm(), ext.ConNeg(), anybody.Extension())
+		ext.Submitter(), ext.ConPerm(), ext.ConNeg(), anybody.Extension())
 }
 
 // dialIn returns the extensions of a server that keeps mail for hosts that dial in.

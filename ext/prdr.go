@@ -1,9 +1,6 @@
 package ext
 
 import (
-	"context"
-	"io"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -18,9 +15,9 @@ import (
 func PRDR() Extension {
 	return Extension{
 		Keyword: "PRDR",
-		Mail:    []Param{{Key: "PRDR", Length: len(" PRDR"), Flag: true, Split: true}},
-		Advertise: func(x Info) (string, bool) {
-			_, ok := As[recipientData](x.Session())
+		Mail:    []Param{{Key: "PRDR", MaxLength: len(" PRDR"), Flag: true, PerRecipient: true}},
+		Advertise: func(x ServerConn) (string, bool) {
+			_, ok := As[RecipientData](x.Session())
 			return "", ok && x.Protocol() == proto.SMTP
 		},
 		Prepare: func(_ proto.Caps, e *Envelope) error {
@@ -30,9 +27,4 @@ func PRDR() Extension {
 			return nil
 		},
 	}
-}
-
-// recipientData is server.RecipientData, which this package cannot name.
-type recipientData interface {
-	DataEach(ctx context.Context, r io.Reader, result func(rcpt int, err error)) error
 }

@@ -12,7 +12,7 @@ import (
 // apart is a session that tells the outcome for each recipient.
 type apart struct{}
 
-func (apart) DataEach(context.Context, io.Reader, func(int, error)) error { return nil }
+func (apart) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 
 // lmtpServer is a fakeServer that speaks LMTP.
 type lmtpServer struct{ *fakeServer }
@@ -22,7 +22,7 @@ func (lmtpServer) Protocol() proto.Protocol { return proto.LMTP }
 func TestPrdrOffer(t *testing.T) {
 	set := newSet(t, PRDR())
 	for _, tt := range []struct {
-		x    Info
+		x    ServerConn
 		want string
 	}{
 		{&fakeServer{session: apart{}}, "PRDR"},

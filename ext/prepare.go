@@ -7,7 +7,7 @@ import (
 )
 
 // Prepare makes e ready to be sent to a server that offers o, with c its reply to EHLO: each extension on offer adds
-// its parameters, or refuses. A [NeedError] says what the server lacks for e, be it a parameter that the caller put
+// its parameters, or refuses. A [UnsupportedError] says what the server lacks for e, be it a parameter that the caller put
 // there or something that the message needs. Parameters are checked as a server would check them.
 func (s *Set) Prepare(o Offer, c proto.Caps, e *Envelope) error {
 	rcpts := len(e.To)
@@ -38,10 +38,10 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 		p := &params[i]
 		r := find(rules, p.Key)
 		if r == nil {
-			return &NeedError{What: "the " + verb + " parameter " + p.Key}
+			return &UnsupportedError{What: "the " + verb + " parameter " + p.Key}
 		}
 		if !r.offered(o) {
-			return &NeedError{Keyword: s.list[r.uses[0].ext].Keyword, What: "the " + verb + " parameter " + p.Key}
+			return s.missing(r.uses[0].ext, "the "+verb+" parameter "+p.Key)
 		}
 		f := r.check(o, params, p)
 		if f.text == "" {
@@ -49,7 +49,7 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 		}
 		for _, u := range r.uses {
 			if !o.Has(u.ext) && u.has(p.Value) {
-				return &NeedError{Keyword: s.list[u.ext].Keyword, What: verb + " with " + p.Key + "=" + p.Value}
+				return s.missing(u.ext, verb+" with "+p.Key+"="+p.Value)
 			}
 		}
 		return errors.New("smtp: " + verb + " cannot be sent: " + f.text)
@@ -59,23 +59,23 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 
 // needs checks that what is on offer meets the needs of e.
 func (s *Set) needs(o Offer, e *Envelope) error {
-	var met Need
+	var met Feature
 	for i := range s.list {
 		if o.Has(i) {
-			met |= s.list[i].Meets
+			met |= s.list[i].Provides
 		}
 	}
 	if met&UTF8 == 0 {
-		if what := beyondASCII(e); what != "" {
-			return &NeedError{Keyword: s.meets(UTF8), What: what}
+		if what := e.NonASCII(); what != "" {
+			return s.Unsupported(UTF8, what)
 		}
 	}
-	missing := e.Need &^ met
-	if e.Need&Binary != 0 {
+	missing := e.Needs &^ met
+	if e.Needs&Binary != 0 {
 		missing &^= EightBit // binary content may have any octets
 	}
 	for _, n := range []struct {
-		need Need
+		need Feature
 		what string
 	}{
 		{Binary, "binary content"},
@@ -83,24 +83,34 @@ func (s *Set) needs(o Offer, e *Envelope) error {
 		{UTF8, "a message with UTF-8 in its header or its addresses"},
 	} {
 		if missing&n.need != 0 {
-			return &NeedError{Keyword: s.meets(n.need), What: n.what, header: n.need == UTF8}
+			e := s.Unsupported(n.need, n.what)
+			if n.need == UTF8 {
+				e.Code = proto.Status{5, 6, 9} // it is the content, and no address (RFC 6531 section 3.5)
+			}
+			return e
 		}
 	}
 	return nil
 }
 
-// meets returns the keyword of the extension that would meet n, or "".
-func (s *Set) meets(n Need) string {
+// Unsupported returns the error for a message that has to be refused because no extension on offer provides f. What names
+// the part of the message that needs it.
+func (s *Set) Unsupported(f Feature, what string) *UnsupportedError {
 	for i := range s.list {
-		if s.list[i].Meets&n != 0 {
-			return s.list[i].Keyword
+		if s.list[i].Provides&f != 0 {
+			return s.missing(i, what)
 		}
 	}
-	return ""
+	return &UnsupportedError{What: what}
 }
 
-// beyondASCII names an address that cannot be written in ASCII, or returns "". A domain always can (RFC 5891).
-func beyondASCII(e *Envelope) string {
+// missing returns the error for what needs the i-th extension, which is not on offer.
+func (s *Set) missing(i int, what string) *UnsupportedError {
+	return &UnsupportedError{Keyword: s.list[i].Keyword, What: what, Code: s.list[i].Missing}
+}
+
+// NonASCII names an address of e that cannot be written in ASCII, or returns "". A domain always can (RFC 5891).
+func (e *Envelope) NonASCII() string {
 	if !e.From.IsASCII() {
 		return "the sender " + e.From.String()
 	}

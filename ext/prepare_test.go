@@ -17,7 +17,7 @@ func TestPrepare(t *testing.T) {
 		from    string
 		to      string
 		size    int64
-		need    Need
+		need    Feature
 		mail    string
 		want    string // MAIL and its parameters as sent
 		wantErr string // a part of the error
@@ -64,7 +64,7 @@ func TestPrepare(t *testing.T) {
 		{name: "bad value", caps: everything(), size: -1, mail: "BODY=9BIT", wantErr: "BODY"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e := &Envelope{From: address(t, "a@b.example"), Mail: params(tt.mail), Size: tt.size, Need: tt.need}
+			e := &Envelope{From: address(t, "a@b.example"), Mail: params(tt.mail), Size: tt.size, Needs: tt.need}
 			if tt.from != "" {
 				e.From = address(t, tt.from)
 			}
@@ -91,14 +91,14 @@ func TestPrepare(t *testing.T) {
 }
 
 func TestPrepareRcpt(t *testing.T) {
-	notify := Extension{Keyword: "XNOTIFY", Rcpt: []Param{{Key: "XNOTIFY", Length: 20, Values: []string{"NEVER"}}}}
+	notify := Extension{Keyword: "XNOTIFY", Rcpt: []Param{{Key: "XNOTIFY", MaxLength: 20, Values: []string{"NEVER"}}}}
 	s := newSet(t, append(Default(), notify)...)
 	e := &Envelope{Size: -1, To: []proto.Recipient{
 		{Address: address(t, "a@b.example")},
 		{Address: address(t, "c@d.example"), Params: params("XNOTIFY=never")},
 	}}
 	err := s.Prepare(s.Offered(ehlo()), ehlo(), e)
-	need, ok := grammar.AsType[*NeedError](err)
+	need, ok := grammar.AsType[*UnsupportedError](err)
 	if !ok || need.Keyword != "XNOTIFY" {
 		t.Errorf("%v, want a NeedError for XNOTIFY", err)
 	}
@@ -110,8 +110,8 @@ func TestPrepareRcpt(t *testing.T) {
 // A set without an extension for it says so, rather than blame the server.
 func TestPrepareWithoutExtension(t *testing.T) {
 	s := newSet(t, []Extension{}...)
-	err := s.Prepare(0, everything(), &Envelope{Need: EightBit})
-	need, ok := grammar.AsType[*NeedError](err)
+	err := s.Prepare(0, everything(), &Envelope{Needs: EightBit})
+	need, ok := grammar.AsType[*UnsupportedError](err)
 	if !ok || need.Keyword != "" || !strings.Contains(err.Error(), "Options.Extensions") {
 		t.Errorf("%v", err)
 	}
@@ -122,7 +122,7 @@ func TestPrepareLeavesParamsAlone(t *testing.T) {
 	s := newSet(t, Default()...)
 	shared := make(proto.Params, 1, 8)
 	shared[0] = proto.Param{Key: "BODY", Value: "7BIT", HasValue: true}
-	e := &Envelope{Mail: shared, Size: 7, Need: EightBit | UTF8}
+	e := &Envelope{Mail: shared, Size: 7, Needs: EightBit | UTF8}
 	if err := s.Prepare(s.Offered(everything()), everything(), e); err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func registryRows() []registryRow {
 			return m.said("C: MAIL FROM:<a@b.example> SIZE=3", "C: RCPT TO:<c@d.example>", "C: BDAT 3 LAST", "S: 250", "S: 250", "S: 250")
 		}},
 		{"a02 SIZE", "x\r\n", nil, "SIZE", false, func(m *meeting) bool {
-			n, ok := ext.DeclaredSize(mail(m))
+			n, ok := ext.ReadSize(mail(m))
 			return n == 3 && ok
 		}},
 		{"a03 8BITMIME", "é\r\n", nil, "8BITMIME", true, func(m *meeting) bool {
@@ -160,13 +160,13 @@ func registryRows() []registryRow {
 		{"a09 CHUNKING", "x\r\n.\r\n", nil, "CHUNKING", false, func(m *meeting) bool {
 			return m.said("C: BDAT 6 LAST") && m.session.body == "x\r\n.\r\n"
 		}},
-		{"a10 BINARYMIME", "\x00\n\r.", func(m *client.Message) { m.Need = ext.Binary }, "BINARYMIME", true, func(m *meeting) bool {
+		{"a10 BINARYMIME", "\x00\n\r.", func(m *client.Message) { m.Needs = ext.Binary }, "BINARYMIME", true, func(m *meeting) bool {
 			body, _ := mail(m).Get("BODY")
 			return body == "BINARYMIME" && m.session.body == "\x00\n\r."
 		}},
 		{"a15 REQUIRETLS", "x\r\n", func(m *client.Message) {
 			m.Mail = ext.AddRequireTLS(nil)
-		}, "REQUIRETLS", true, func(m *meeting) bool { return ext.RequiresTLS(mail(m)) }},
+		}, "REQUIRETLS", true, func(m *meeting) bool { return ext.ReadRequireTLS(mail(m)) }},
 		{"a16 MT-PRIORITY", "x\r\n", setMail(ext.Priority(-3)), "MT-PRIORITY", true, func(m *meeting) bool {
 			n, ok := ext.ReadPriority(mail(m))
 			return n == -3 && ok
@@ -195,11 +195,11 @@ func registryRows() []registryRow {
 			return bytes.Equal(r.Certifier, sum[:]) && ok
 		}},
 		{"a25 CONPERM", "x\r\n", func(m *client.Message) { m.Mail = ext.AddConPerm(nil) }, "CONPERM", true, func(m *meeting) bool {
-			return ext.PermitsConversion(mail(m))
+			return ext.ReadConPerm(mail(m))
 		}},
 		{"a25 CONNEG", "x\r\n", func(m *client.Message) { m.To[0].Params = ext.AddConNeg(nil) }, "CONNEG", true, func(m *meeting) bool {
 			filter, ok := ext.ReadContent(m.res.Recipients[0].Rcpt)
-			return filter == "(image-file-structure=TIFF)" && ok && ext.AsksContent(m.session.rcpt[0])
+			return filter == "(image-file-structure=TIFF)" && ok && ext.ReadConNeg(m.session.rcpt[0])
 		}},
 		{"a27 SUBMITTER", "x\r\n", func(m *client.Message) {
 			m.Mail = ext.AddResponsible(nil, alice)
@@ -221,7 +221,7 @@ func TestRegistry(t *testing.T) {
 			}
 			m = meet(t, all(), tt.keyword)
 			err := m.send(t, tt.body, tt.change)
-			need, ok := grammar.AsType[*ext.NeedError](err)
+			need, ok := grammar.AsType[*ext.UnsupportedError](err)
 			switch {
 			case tt.refused && (!ok || need.Keyword != tt.keyword || len(m.session.mail) > 0 || len(m.log) > 0):
 				t.Errorf("where it is not offered: %v; said %q", err, m.log)
@@ -324,7 +324,7 @@ func TestEveryParameterRefused(t *testing.T) {
 // A divided session can have another outcome for each recipient, beside what others can.
 type divided struct{ registrar }
 
-func (*divided) DataEach(context.Context, io.Reader, func(int, error)) error { return nil }
+func (*divided) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 
 // inTLS returns a talker who has said EHLO in TLS to a server with the extensions of list.
 func inTLS(t *testing.T, list []ext.Extension) *talker {

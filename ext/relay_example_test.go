@@ -36,7 +36,7 @@ func dialogue(s server.Session, list []ext.Extension, f func(context.Context, *c
 		}
 		go func() { _ = srv.Serve(l) }()
 		opt := &client.Options{TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Extensions: list}
-		if _, ok := s.(ext.Passwords); ok {
+		if _, ok := s.(ext.PasswordSession); ok {
 			opt.Credentials = ext.Password("tim", "tanstaaf")
 		}
 		c, err := client.Dial(ctx, l.Addr().String(), opt)
@@ -56,7 +56,7 @@ type book struct{ keeper }
 
 func (book) Verify(_ context.Context, query string) (ext.Mailbox, error) {
 	if query != "jones" {
-		return ext.Mailbox{}, &proto.Error{Code: 550, Text: "Nobody has that name"}
+		return ext.Mailbox{}, proto.Refuse(550, proto.Status{}, "Nobody has that name")
 	}
 	a, err := proto.ParseAddress("jones@mail.example")
 	return ext.Mailbox{Name: "Tom Jones", Address: a}, err
@@ -159,13 +159,13 @@ func ExampleBURL() {
 // choosy is a session whose recipients have opinions of their own.
 type choosy struct{ keeper }
 
-func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, error)) error {
+func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return err
 	}
 	for i, to := range s.to {
 		if strings.HasPrefix(to, "never") {
-			result(i, &proto.Error{Code: 550, Text: "Not for me"})
+			result(i, proto.Reply{}, proto.Refuse(550, proto.Status{}, "Not for me"))
 		}
 	}
 	return nil

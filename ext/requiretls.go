@@ -9,41 +9,42 @@ import (
 // RequireTLS returns the extension REQUIRETLS (RFC 8689): the message may travel only by connections with TLS between
 // servers that are known to be the right ones and that offer the extension themselves.
 //
-// A server offers it under TLS, if the session is a [TLSKeeper] that promises to go on like that. [RequiresTLS] tells the
+// A server offers it under TLS, if the session is a [RequireTLSSession] that promises to go on like that. [ReadRequireTLS] tells the
 // session that a message is to be treated so. The header field TLS-Required is then of no account (section 4.1).
 //
-// On a client the caller adds the parameter with [AddRequireTLS]. The message is refused with a [NeedError] unless the server
+// On a client the caller adds the parameter with [AddRequireTLS]. The message is refused with a [UnsupportedError] unless the server
 // offers the extension, and the connection has TLS with a certificate that was verified. That the name of the server was
 // not made up, because DNSSEC or MTA-STS vouches for it (section 4.2.1), is for whoever looked it up. The status codes for
-// the sender of a message that no server can take are 5.7.30 and 5.7.10; NeedError and TLSError have them. A notification about a message that required TLS
+// the sender of a message that no server can take are 5.7.30 and 5.7.10; UnsupportedError and TLSError have them. A notification about a message that required TLS
 // requires it too, unless it says nothing of the message; with the null reverse-path, it may go without (section 5).
 func RequireTLS() Extension {
 	return Extension{
 		Keyword: "REQUIRETLS",
-		Mail:    []Param{{Key: "REQUIRETLS", Length: len(" REQUIRETLS"), Flag: true}},
-		Advertise: func(x Info) (string, bool) {
-			k, ok := As[TLSKeeper](x.Session())
+		Missing: proto.Status{5, 7, 30}, // RFC 8689 section 4.2.1
+		Mail:    []Param{{Key: "REQUIRETLS", MaxLength: len(" REQUIRETLS"), Flag: true}},
+		Advertise: func(x ServerConn) (string, bool) {
+			k, ok := As[RequireTLSSession](x.Session())
 			return "", ok && x.TLS() != nil && k.KeepsTLS()
 		},
 		Prepare: func(_ proto.Caps, e *Envelope) error {
-			if !RequiresTLS(e.Mail) || e.Verified {
+			if !ReadRequireTLS(e.Mail) || e.Verified {
 				return nil
 			}
-			return &NeedError{Keyword: "REQUIRETLS", What: "a message that requires TLS",
+			return &UnsupportedError{Keyword: "REQUIRETLS", What: "a message that requires TLS", Code: proto.Status{5, 7, 10},
 				Err: errors.New("the connection has no TLS, or the certificate of the server was not verified")}
 		},
 	}
 }
 
-// A TLSKeeper is a session that can honour REQUIRETLS.
-type TLSKeeper interface {
+// A RequireTLSSession is a session that can honour REQUIRETLS.
+type RequireTLSSession interface {
 	// KeepsTLS reports whether messages with REQUIRETLS that the session accepts are sent on only as RFC 8689
 	// section 4.2.1 demands. One that delivers them where they arrive can say so.
 	KeepsTLS() bool
 }
 
-// RequiresTLS reports whether the parameters of a MAIL command have REQUIRETLS.
-func RequiresTLS(p proto.Params) bool { return p.Has("REQUIRETLS") }
+// ReadRequireTLS reports whether the parameters of a MAIL command have REQUIRETLS.
+func ReadRequireTLS(p proto.Params) bool { return p.Has("REQUIRETLS") }
 
 // AddRequireTLS returns p with REQUIRETLS.
 func AddRequireTLS(p proto.Params) proto.Params { return p.SetFlag("REQUIRETLS") }

@@ -41,7 +41,7 @@ func TestV02_RequireTLSFlag(t *testing.T) {
 	if e := s.CheckMail(0, params("REQUIRETLS")); e == nil || e.Code != 555 {
 		t.Errorf("not on offer, as in a session in clear: %v, want 555", e)
 	}
-	if p := AddRequireTLS(params("SIZE=1")); !slices.Equal(p, params("SIZE=1 REQUIRETLS")) || !RequiresTLS(p) || RequiresTLS(nil) {
+	if p := AddRequireTLS(params("SIZE=1")); !slices.Equal(p, params("SIZE=1 REQUIRETLS")) || !ReadRequireTLS(p) || ReadRequireTLS(nil) {
 		t.Errorf("written as %v", p)
 	}
 }
@@ -64,7 +64,7 @@ func TestV04_RequireTLSPrepare(t *testing.T) {
 	} {
 		c := ehlo(tt.offer)
 		err := s.Prepare(s.Offered(c), c, &Envelope{Mail: params(tt.mail), Verified: tt.verified})
-		e, ok := grammar.AsType[*NeedError](err)
+		e, ok := grammar.AsType[*UnsupportedError](err)
 		if ok != tt.refused || ok != (err != nil) || ok && e.Keyword != "REQUIRETLS" {
 			t.Errorf("%+v: %v", tt, err)
 		}

@@ -26,7 +26,7 @@ type careful struct {
 func (c *careful) KeepsTLS() bool { return c.keeps }
 
 func (c *careful) Mail(_ context.Context, _ proto.Address, p proto.Params) error {
-	c.required = append(c.required, ext.RequiresTLS(p))
+	c.required = append(c.required, ext.ReadRequireTLS(p))
 	return nil
 }
 

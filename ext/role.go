@@ -3,10 +3,9 @@ package ext
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"slices"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -45,12 +44,6 @@ func (s *Set) Submission() bool {
 
 // isRelay reports whether x is a session of the port where mail is relayed, or of a protocol by which it is delivered. Of a
 // server that takes submissions on port 25 too, nobody can tell that it does (RFC 6409 section 3.1).
-func isRelay(x Info) bool { return portOf(x.LocalAddr()) == 25 || x.Protocol() == proto.LMTP }
-
-// portOf returns the port of an address of TCP, 0 of another.
-func portOf(a net.Addr) uint16 {
-	if a, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
-		return a.AddrPort().Port()
-	}
-	return 0
+func isRelay(x ServerConn) bool {
+	return grammar.Port(x.LocalAddr()) == 25 || x.Protocol() == proto.LMTP
 }

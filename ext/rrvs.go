@@ -6,31 +6,32 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // RRVS returns the extension RRVS (RFC 7293): a message is to be delivered only if the mailbox has belonged to the same
 // person since a given time, so that nobody gets what was meant for a former owner of his address.
 //
-// A server offers it if the session is an [OwnershipChecker], and asks it about each recipient with the parameter but role
+// A server offers it if the session is an [RRVSSession], and asks it about each recipient with the parameter but role
 // accounts such as postmaster (section 5.1). A session that relays reads the parameter with [ReadValidSince], to pass it on.
 //
-// On a client the caller adds the parameter with [ValidSince.AddTo]. The message is refused with a [NeedError] if the server does
+// On a client the caller adds the parameter with [ValidSince.AddTo]. The message is refused with a [UnsupportedError] if the server does
 // not offer the extension. A relay may then leave the parameter out if it says so (section 5.1.1).
 func RRVS() Extension {
 	return Extension{
 		Keyword: "RRVS",
-		Rcpt:    []Param{{Key: "RRVS", Length: len(" RRVS=2014-04-03T23:01:00+00:00;C"), Check: checkValidSince}},
-		Advertise: func(x Info) (string, bool) {
-			_, ok := As[OwnershipChecker](x.Session())
+		Rcpt:    []Param{{Key: "RRVS", MaxLength: len(" RRVS=2014-04-03T23:01:00+00:00;C"), Check: checkValidSince}},
+		Advertise: func(x ServerConn) (string, bool) {
+			_, ok := As[RRVSSession](x.Session())
 			return "", ok
 		},
-		CheckRcpt: func(ctx context.Context, x Info, to proto.Address, p proto.Params) error {
+		CheckRcpt: func(ctx context.Context, x ServerConn, to proto.Address, p proto.Params) error {
 			v, ok := ReadValidSince(p)
 			if !ok || isRole(to) {
 				return nil
 			}
-			s, ok := As[OwnershipChecker](x.Session())
+			s, ok := As[RRVSSession](x.Session())
 			if !ok {
 				return nil
 			}
@@ -39,9 +40,9 @@ func RRVS() Extension {
 	}
 }
 
-// An OwnershipChecker is a session that knows since when mailboxes have belonged to their owners, or that relays messages
+// An RRVSSession is a session that knows since when mailboxes have belonged to their owners, or that relays messages
 // to those who know.
-type OwnershipChecker interface {
+type RRVSSession interface {
 	// CheckOwnership returns nil if the mailbox has had the same owner since then, if it is not kept here, or if it does
 	// not exist, which is for Rcpt to say. It should return nil as well for one that had no owner at all before
 	// (RFC 7293 section 13.2): the answer tells strangers how old mailboxes are, and those who ask about one over
@@ -61,11 +62,11 @@ var (
 func refuseOwner(err error) error {
 	switch {
 	case errors.Is(err, ErrOwnerChanged):
-		return refusal(550, 7, 17, "The mailbox has got another owner since")
+		return proto.Refuse(550, proto.Status{5, 7, 17}, "The mailbox has got another owner since")
 	case errors.Is(err, ErrDomainChanged):
-		return refusal(550, 7, 18, "The domain has got another owner since")
+		return proto.Refuse(550, proto.Status{5, 7, 18}, "The domain has got another owner since")
 	case errors.Is(err, ErrOwnerUnknown):
-		return refusal(550, 7, 19, "Since when the mailbox has its owner is not known")
+		return proto.Refuse(550, proto.Status{5, 7, 19}, "Since when the mailbox has its owner is not known")
 	}
 	return err
 }
@@ -101,9 +102,9 @@ func (v ValidSince) AddTo(p proto.Params) proto.Params {
 func parseValidSince(value string) (v ValidSince, ok bool) {
 	date, action, has := strings.Cut(value, ";")
 	switch {
-	case equalFold(action, "C"):
+	case grammar.EqualFold(action, "C"):
 		v.Continue = true
-	case has && !equalFold(action, "R"):
+	case has && !grammar.EqualFold(action, "R"):
 		return ValidSince{}, false
 	}
 	if v.Time, ok = parseDateTime(date, false); !ok {
@@ -125,7 +126,7 @@ var roles = []string{"info", "marketing", "sales", "support", "abuse", "noc", "s
 
 func isRole(a proto.Address) bool {
 	for _, name := range roles {
-		if equalFold(a.Local, name) {
+		if grammar.EqualFold(a.Local, name) {
 			return true
 		}
 	}

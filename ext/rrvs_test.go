@@ -64,7 +64,7 @@ func TestW11_CheckOwnership(t *testing.T) {
 		{ErrOwnerChanged, "a@b.example", "RRVS=2014-04-03T23:01:00Z;C", "550 5.7.17 ", 1},
 		{fmt.Errorf("b.example: %w", ErrDomainChanged), "a@b.example", "RRVS=2014-04-03T23:01:00Z", "550 5.7.18 ", 1},
 		{ErrOwnerUnknown, "a@b.example", "RRVS=2014-04-03T23:01:00Z", "550 5.7.19 ", 1},
-		{&proto.Error{Code: 451, Text: "later"}, "a@b.example", "RRVS=2014-04-03T23:01:00Z", "451 4.3.0 later", 1},
+		{proto.Refuse(451, proto.Status{}, "later"), "a@b.example", "RRVS=2014-04-03T23:01:00Z", "451 4.3.0 later", 1},
 		{errors.New("disk"), "a@b.example", "RRVS=2014-04-03T23:01:00Z", "not a reply: disk", 1},
 		{ErrOwnerChanged, "PostMaster@b.example", "RRVS=2014-04-03T23:01:00Z", "", 0}, // RFC 7293 section 5.1
 		{ErrOwnerChanged, "abuse@b.example", "RRVS=2014-04-03T23:01:00Z", "", 0},

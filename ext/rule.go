@@ -26,14 +26,14 @@ func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]ru
 	for _, p := range params {
 		var wrong string
 		switch {
-		case !isKeyword(p.Key):
+		case !grammar.IsKeyword(p.Key):
 			wrong = "has to be of upper-case letters, digits and hyphens, with no hyphen at the beginning"
-		case p.Length < len(p.Key)+1:
-			wrong = fmt.Sprintf("cannot be as short as its Length, %d: count the space before it", p.Length)
+		case p.MaxLength < len(p.Key)+1:
+			wrong = fmt.Sprintf("cannot be as short as its Length, %d: count the space before it", p.MaxLength)
 		case p.Flag && (p.Optional || p.Values != nil || p.Check != nil || p.Binary != ""):
 			wrong = "is a Flag, and can have no Values, Check, Optional or Binary"
-		case p.Instead != "" && find(rules, p.Instead) == nil:
-			wrong = "can stand in place of " + p.Instead + " only if that is described before it"
+		case p.ConflictsWith != "" && find(rules, p.ConflictsWith) == nil:
+			wrong = "can stand in place of " + p.ConflictsWith + " only if that is described before it"
 		}
 		if wrong != "" {
 			return nil, fmt.Errorf("smtp: the %s parameter %q of %s %s", verb, p.Key, name, wrong)
@@ -61,8 +61,8 @@ func grow(rules []rule) int {
 	for i := range rules {
 		sum += rules[i].longest()
 		for _, u := range rules[i].uses {
-			if u.Instead != "" {
-				sum -= min(rules[i].longest(), find(rules, u.Instead).longest())
+			if u.ConflictsWith != "" {
+				sum -= min(rules[i].longest(), find(rules, u.ConflictsWith).longest())
 				break
 			}
 		}
@@ -74,7 +74,7 @@ func grow(rules []rule) int {
 func (r *rule) longest() int {
 	n := 0
 	for i := range r.uses {
-		n = max(n, r.uses[i].Length)
+		n = max(n, r.uses[i].MaxLength)
 	}
 	return n
 }
@@ -85,7 +85,7 @@ func split(rules []rule) func([]byte) bool {
 	var keys []string
 	for _, r := range rules {
 		for _, u := range r.uses {
-			if u.Split {
+			if u.PerRecipient {
 				keys = append(keys, r.key)
 			}
 		}
@@ -110,7 +110,7 @@ func split(rules []rule) func([]byte) bool {
 func mentions(args []byte, key string) bool {
 	for i := 0; i+len(key) <= len(args); i++ {
 		j := 0
-		for j < len(key) && upper(args[i+j]) == key[j] {
+		for j < len(key) && grammar.Upper(args[i+j]) == key[j] {
 			j++
 		}
 		if j == len(key) {
@@ -122,7 +122,7 @@ func mentions(args []byte, key string) bool {
 
 func find(rules []rule, key string) *rule {
 	for i := range rules {
-		if equalFold(rules[i].key, key) {
+		if grammar.EqualFold(rules[i].key, key) {
 			return &rules[i]
 		}
 	}
@@ -142,11 +142,10 @@ func check(rules []rule, o Offer, params proto.Params) *proto.Error {
 		p := &params[i]
 		r := find(rules, p.Key)
 		if r == nil || !r.offered(o) {
-			return &proto.Error{Code: 555, Status: proto.Status{5, 5, 4},
-				Text: "The parameter " + p.Key + " is not known here"}
+			return proto.Refuse(555, proto.Status{5, 5, 4}, "The parameter "+p.Key+" is not known here")
 		}
 		if f := r.check(o, params, p); f.text != "" {
-			e := badArgs("Bad parameter: " + f.text)
+			e := grammar.BadArgs("Bad parameter: " + f.text)
 			if f.status.Class() == 5 {
 				e.Status = f.status
 			}
@@ -179,8 +178,8 @@ func (r *rule) check(o Offer, params proto.Params, p *proto.Param) flaw {
 		switch {
 		case !o.Has(u.ext):
 			continue
-		case u.Instead != "" && params.Has(u.Instead):
-			return flaw{text: u.Key + " and " + u.Instead + " cannot be used together"}
+		case u.ConflictsWith != "" && params.Has(u.ConflictsWith):
+			return flaw{text: u.Key + " and " + u.ConflictsWith + " cannot be used together"}
 		case u.Flag:
 			if p.HasValue {
 				return flaw{text: u.Key + " takes no value"}
@@ -201,7 +200,7 @@ func (r *rule) check(o Offer, params proto.Params, p *proto.Param) flaw {
 
 func (u *use) has(value string) bool {
 	for _, v := range u.Values {
-		if equalFold(v, value) {
+		if grammar.EqualFold(v, value) {
 			return true
 		}
 	}
@@ -216,7 +215,7 @@ func (u *use) check(value string) flaw {
 	if err == nil {
 		return flaw{}
 	}
-	f := flaw{text: cause(err)}
+	f := flaw{text: grammar.Cause(err)}
 	if e, ok := grammar.AsType[*proto.Error](err); ok {
 		f = flaw{e.Text, e.Status}
 	}
@@ -234,7 +233,7 @@ func (s *Set) UTF8(o Offer, p proto.Params) bool {
 // Binary reports whether the parameters of a MAIL command declare the content to be binary.
 func (s *Set) Binary(o Offer, p proto.Params) bool {
 	return s.declares(o, p, func(u *use, p *proto.Param) bool {
-		return u.Binary != "" && p.HasValue && equalFold(u.Binary, p.Value)
+		return u.Binary != "" && p.HasValue && grammar.EqualFold(u.Binary, p.Value)
 	})
 }
 
@@ -251,9 +250,4 @@ func (s *Set) declares(o Offer, params proto.Params, f func(*use, *proto.Param) 
 		}
 	}
 	return false
-}
-
-// badArgs returns a refusal of malformed arguments.
-func badArgs(text string) *proto.Error {
-	return &proto.Error{Code: 501, Status: proto.Status{5, 5, 4}, Text: text}
 }

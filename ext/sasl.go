@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/emersion/go-sasl"
+	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
 // Credentials returns the SASL mechanisms that a client is to authenticate with, in order of preference. It is called
@@ -21,7 +22,7 @@ import (
 // connection, otherwise that of the mechanism. Done() bool is asked when the server reports success: a mechanism that
 // has yet to verify the server, as SCRAM does, returns false and the attempt has failed. Explain(error) error is given
 // the server's refusal, and returns it with what the mechanism knows of the reason.
-type Credentials func(ctx context.Context, d Dialogue) ([]sasl.Client, error)
+type Credentials func(ctx context.Context, d ClientConn) ([]sasl.Client, error)
 
 // Password returns the credentials of a user with a password. A name or a password that is empty, is not UTF-8 or has
 // control characters in it is an error when they are to be used.
@@ -35,7 +36,7 @@ type Credentials func(ctx context.Context, d Dialogue) ([]sasl.Client, error)
 // Mechanisms, if there are any, are the only ones that may be used: those that begin with SCRAM for a user whose
 // server is known to have them.
 func Password(user, password string, mechanisms ...string) Credentials {
-	return func(_ context.Context, d Dialogue) ([]sasl.Client, error) {
+	return func(_ context.Context, d ClientConn) ([]sasl.Client, error) {
 		if !isSecret(user) || !isSecret(password) {
 			return nil, errors.New("smtp: a user name and a password cannot be empty and have to be UTF-8 " +
 				"without control characters")
@@ -74,7 +75,7 @@ func known(mechanisms []string, list ...string) error {
 
 // allowed reports whether the list, unless there is none, has the mechanism.
 func allowed(list []string, name string) bool {
-	return len(list) == 0 || slices.ContainsFunc(list, func(m string) bool { return equalFold(m, name) })
+	return len(list) == 0 || slices.ContainsFunc(list, func(m string) bool { return grammar.EqualFold(m, name) })
 }
 
 // named is a mechanism that knows the name of the user.

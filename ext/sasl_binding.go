@@ -39,7 +39,7 @@ func clientBinding(s *tls.ConnectionState) (kind string, data []byte) {
 // It is not known at all on a resumed connection if the configuration makes the certificates up as it goes along
 // (GetCertificate and the like). A client that insists on tls-server-end-point, as do those on .NET, cannot
 // authenticate by SCRAM-PLUS then.
-func serverBindings(x Info, kind string) [][]byte {
+func serverBindings(x ServerConn, kind string) [][]byte {
 	s := directTLS(x)
 	if s == nil {
 		return nil

@@ -89,7 +89,7 @@ func TestSCRAMBothEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := ends(t, tt.version, newBoth(), Password("user", "pencil", tt.allowed...))
-			if err := Auth().Connect(t.Context(), m); err != nil || m.x.identity != "user" || m.identity != "user" {
+			if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.identity != "user" || m.identity != "user" {
 				t.Fatalf("%v; server: %q, client: %q", err, m.x.identity, m.identity)
 			}
 			first, ok := strings.CutPrefix(m.x.args, tt.want)
@@ -99,7 +99,7 @@ func TestSCRAMBothEnds(t *testing.T) {
 			}
 
 			m = ends(t, tt.version, newBoth(), Password("user", "pencil ", tt.allowed...))
-			err = Auth().Connect(t.Context(), m)
+			err = Auth().Negotiate(t.Context(), m)
 			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" || m.x.failures != 1 {
 				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.identity, m.x.failures)
 			}
@@ -117,7 +117,7 @@ func TestSCRAMEndPoint(t *testing.T) {
 	}
 	m.fakeClient.tls = clientSide
 	m.policy.Credentials = Password("user", "pencil", "SCRAM-SHA-256-PLUS")
-	if err := Auth().Connect(t.Context(), m); err != nil || m.x.identity != "user" {
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.identity != "user" {
 		t.Errorf("%v; server: %q", err, m.x.identity)
 	}
 	for name, own := range map[string][]*x509.Certificate{
@@ -126,13 +126,13 @@ func TestSCRAMEndPoint(t *testing.T) {
 		"it has no hash":    {{Raw: m.x.own[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
 	} {
 		m.x.own, m.x.identity, m.identity = own, "", ""
-		if err := Auth().Connect(t.Context(), m); err == nil || m.x.identity != "" {
+		if err := Auth().Negotiate(t.Context(), m); err == nil || m.x.identity != "" {
 			t.Errorf("%s: %v; server: %q", name, err, m.x.identity)
 		}
 	}
 	m.identity = ""
 	m.x.own = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.own, clientSide.PeerCertificates...)
-	if err := Auth().Connect(t.Context(), m); err != nil || m.x.identity != "user" {
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.identity != "user" {
 		t.Errorf("one of several: %v; server: %q", err, m.x.identity)
 	}
 }
@@ -159,7 +159,7 @@ func TestSCRAMManInTheMiddle(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		m := ends(t, version, newBoth(), Password("user", "pencil"))
 		m.tls = ends(t, version, newBoth(), nil).tls
-		err := Auth().Connect(t.Context(), m)
+		err := Auth().Negotiate(t.Context(), m)
 		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" {
 			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.identity)
 		}
@@ -168,7 +168,7 @@ func TestSCRAMManInTheMiddle(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
 	clientSide.PeerCertificates = ends(t, tls.VersionTLS13, newBoth(), nil).tls.PeerCertificates
 	m.tls = clientSide
-	if err := Auth().Connect(t.Context(), m); err == nil || !strings.HasPrefix(m.x.args, "SCRAM-SHA-256-PLUS ") || m.x.identity != "" {
+	if err := Auth().Negotiate(t.Context(), m); err == nil || !strings.HasPrefix(m.x.args, "SCRAM-SHA-256-PLUS ") || m.x.identity != "" {
 		t.Errorf("end point: %v; AUTH %s", err, m.x.args)
 	}
 }
@@ -178,7 +178,7 @@ func TestSCRAMManInTheMiddle(t *testing.T) {
 func TestSCRAMDowngrade(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
 	m.caps = ehlo("AUTH SCRAM-SHA-256 PLAIN")
-	err := Auth().Connect(t.Context(), m)
+	err := Auth().Negotiate(t.Context(), m)
 	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.identity != "" {
 		t.Errorf("%v; server: %q", err, m.x.identity)
 	}
@@ -188,7 +188,7 @@ func TestSCRAMDowngrade(t *testing.T) {
 
 	d := safeClient("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256", Password("user", "pencil"), say(504, ""), say(535, ""))
 	d.tls = m.tls
-	if err := Auth().Connect(t.Context(), d); err == nil || len(d.sent) != 2 {
+	if err := Auth().Negotiate(t.Context(), d); err == nil || len(d.sent) != 2 {
 		t.Fatalf("%v, sent %q", err, d.sent)
 	}
 	if first, _ := decode64(strings.TrimPrefix(d.sent[1], "AUTH SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
@@ -205,7 +205,7 @@ func TestSCRAMDowngrade(t *testing.T) {
 			m.x.tls = &tls.ConnectionState{}
 		}
 		m.caps = ehlo("AUTH SCRAM-SHA-256")
-		if err := Auth().Connect(t.Context(), m); err != nil || m.x.identity != "user" {
+		if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.identity != "user" {
 			t.Errorf("%s: %v; server: %q", name, err, m.x.identity)
 		}
 	}

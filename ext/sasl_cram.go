@@ -59,7 +59,7 @@ func (c *cramServer) Next(response []byte) (challenge []byte, done bool, err err
 
 // check works out the digest for unknown names too, so that they take as long.
 func (c *cramServer) check(response []byte) error {
-	p, ok := As[ClearPasswords](c.login.x.Session())
+	p, ok := As[ClearPasswordSession](c.login.x.Session())
 	i := bytes.LastIndexByte(response, ' ') // names may have spaces in them
 	if !ok || i < 0 || !isSecret(string(response[:i])) {
 		return ErrCredentials

@@ -27,7 +27,7 @@ import (
 // byCertificate returns credentials that bind to the server's certificate, or to shown if that is not nil.
 func byCertificate(mechanism string, shown *x509.Certificate) ext.Credentials {
 	creds := ext.Password("alice", password, mechanism)
-	return func(ctx context.Context, d ext.Dialogue) ([]sasl.Client, error) {
+	return func(ctx context.Context, d ext.ClientConn) ([]sasl.Client, error) {
 		leaf := shown
 		if leaf == nil {
 			leaf = d.TLS().PeerCertificates[0]
@@ -38,7 +38,7 @@ func byCertificate(mechanism string, shown *x509.Certificate) ext.Credentials {
 
 // certificateOnly withholds from a mechanism what it would rather bind to.
 type certificateOnly struct {
-	ext.Dialogue
+	ext.ClientConn
 	leaf *x509.Certificate
 }
 

@@ -13,7 +13,7 @@ import (
 // mechanism EXTERNAL (RFC 4422 appendix A). Authzid is the name of the user to act as; "" leaves it to the server to
 // tell by the certificate.
 func External(authzid string) Credentials {
-	return func(_ context.Context, d Dialogue) ([]sasl.Client, error) {
+	return func(_ context.Context, d ClientConn) ([]sasl.Client, error) {
 		c := d.Policy().TLSConfig
 		switch {
 		case authzid != "" && !isSecret(authzid):
@@ -27,14 +27,14 @@ func External(authzid string) Credentials {
 
 // hasCertificate reports whether the client has shown a certificate that was verified, to a session that knows what
 // to do with it. That a certificate was sent proves nothing (RFC 8314 section 4.2).
-func hasCertificate(x Info) bool {
+func hasCertificate(x ServerConn) bool {
 	s := directTLS(x)
-	return is[Certificates](x) && s != nil && len(s.VerifiedChains) > 0
+	return is[CertificateSession](x) && s != nil && len(s.VerifiedChains) > 0
 }
 
 // directTLS returns the state of the TLS connection with the client, nil if there is none. That with a proxy which speaks for
 // clients is none: its certificate is not theirs, and they cannot bind to its channel.
-func directTLS(x Info) *tls.ConnectionState {
+func directTLS(x ServerConn) *tls.ConnectionState {
 	if x.Origin() != nil {
 		return nil
 	}
@@ -43,7 +43,7 @@ func directTLS(x Info) *tls.ConnectionState {
 
 func newExternalServer(l *login) sasl.Server {
 	return sasl.NewExternalServer(func(authzid string) error {
-		c, ok := As[Certificates](l.x.Session())
+		c, ok := As[CertificateSession](l.x.Session())
 		if !ok {
 			return ErrCredentials
 		}
@@ -58,7 +58,7 @@ func newExternalServer(l *login) sasl.Server {
 // Anonymous returns the credentials of a guest, for the mechanism ANONYMOUS (RFC 4505). Trace tells the server whom
 // to turn to: an address, or a text of up to 255 characters without "@". It may be empty.
 func Anonymous(trace string) Credentials {
-	return func(context.Context, Dialogue) ([]sasl.Client, error) {
+	return func(context.Context, ClientConn) ([]sasl.Client, error) {
 		if !isTrace(trace) {
 			return nil, errors.New("smtp: the trace of a guest has to be UTF-8 without control characters, of 255 " +
 				"characters at most")
@@ -69,7 +69,7 @@ func Anonymous(trace string) Credentials {
 
 func newAnonymousServer(l *login) sasl.Server {
 	return sasl.NewAnonymousServer(func(trace string) error {
-		g, ok := As[Guests](l.x.Session())
+		g, ok := As[AnonymousSession](l.x.Session())
 		if !ok || !isTrace(trace) {
 			return ErrCredentials
 		}

@@ -95,7 +95,7 @@ func FuzzSCRAMServer(f *testing.F) {
 	f.Add("n,a=user,n=user,r=x", "c=bixhPXVzZXIs,r=x,p=")
 	f.Add("y,,n=a=3Db=2Cc,r=x,z=1", "c=eSws,r=x,m=x,p=AA==")
 	f.Add("p=tls-exporter,,n=user,r=x", "")
-	secret, err := newSCRAMSecret(crypto.SHA256, "pencil", []byte("salt"), leastIterations)
+	secret, err := newSCRAMSecret(crypto.SHA256, "pencil", []byte("salt"), minIterations)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func FuzzTokenClient(f *testing.F) {
 			if want := map[string]string{"OAUTHBEARER": "\x01"}[c.name]; err != nil || response == nil || string(response) != want || c.Done() {
 				t.Fatalf("%s: %q is answered with %q, %v", c.name, challenge, response, err)
 			}
-			reply := &proto.Error{Code: 535, Text: "no"}
+			reply := proto.Refuse(535, proto.Status{}, "no")
 			e, ok := grammar.AsType[*TokenError](c.Explain(reply))
 			if !ok || e.Text != string(challenge) || !errors.Is(e, reply) || strings.ContainsAny(e.Error(), "\r\n\x00") {
 				t.Fatalf("%s: %q: %v", c.name, challenge, e)
@@ -324,7 +324,7 @@ func FuzzExchangeClient(f *testing.F) {
 		name := offers[int(which)%len(offers)]
 		code = 200 + max(code, -code)%400
 		d := safeClient("AUTH "+name, Password("user", "pencil"), say(334, first), say(334, second), say(code, ""))
-		err := Auth().Connect(t.Context(), d)
+		err := Auth().Negotiate(t.Context(), d)
 		if err == nil && (code != 235 || d.identity != "user" || strings.HasPrefix(name, "SCRAM")) {
 			t.Fatalf("%s: %q, %q and %d pass for success", name, first, second, code)
 		}

@@ -21,7 +21,7 @@ import (
 //
 // Mechanisms, if there are any, are the only ones that may be used.
 func Token(user string, source func(ctx context.Context) (string, error), mechanisms ...string) Credentials {
-	return func(ctx context.Context, d Dialogue) ([]sasl.Client, error) {
+	return func(ctx context.Context, d ClientConn) ([]sasl.Client, error) {
 		if user != "" && !isSecret(user) {
 			return nil, errors.New("smtp: a user name has to be UTF-8 without control characters")
 		}
@@ -48,10 +48,10 @@ func Token(user string, source func(ctx context.Context) (string, error), mechan
 
 // isToken reports whether s can stand in the place of a b64token (RFC 6750 section 2.1). Servers differ in what else
 // they put there; what would end the field or the line is refused.
-func isToken(s string) bool { return s != "" && printable(s) && !strings.Contains(s, " ") }
+func isToken(s string) bool { return s != "" && grammar.Printable(s) && !strings.Contains(s, " ") }
 
 // A TokenError is what a server has to say of a token that it refuses. On a client it is wrapped in an [AuthError],
-// and a session that is a [Tokens] can return one. All fields may be empty, and so far as they come from a server,
+// and a session that is a [TokenSession] can return one. All fields may be empty, and so far as they come from a server,
 // anything may be in them.
 type TokenError struct {
 	Status  string // such as "invalid_token" (RFC 6750 section 3.1); some servers give a number
@@ -75,7 +75,7 @@ func (e *TokenError) Error() string {
 		s += "; it needs the scope " + strconv.Quote(e.Scope)
 	}
 	if e.Err != nil {
-		s += ": " + cause(e.Err)
+		s += ": " + grammar.Cause(e.Err)
 	}
 	return s
 }
@@ -189,7 +189,7 @@ func (s *tokenServer) Refusal() error { return s.refusal }
 
 func (s *tokenServer) check(message []byte) error {
 	user, token, err := s.parse(message)
-	t, ok := As[Tokens](s.login.x.Session())
+	t, ok := As[TokenSession](s.login.x.Session())
 	if err != nil || !ok || user != "" && !isSecret(user) || !isToken(token) {
 		return fmt.Errorf("%w: %w", ErrCredentials, errMessage)
 	}
@@ -252,7 +252,7 @@ func parseXOAuth2(message []byte) (user, token string, err error) {
 // without regard to case.
 func bearer(value string) (string, error) {
 	scheme, token, ok := strings.Cut(value, " ")
-	if !ok || !equalFold(scheme, "Bearer") {
+	if !ok || !grammar.EqualFold(scheme, "Bearer") {
 		return "", errMessage
 	}
 	return strings.TrimLeft(token, " "), nil

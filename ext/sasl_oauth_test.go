@@ -24,9 +24,9 @@ func (s *tokens) AuthenticateToken(_ context.Context, user, token string) (strin
 	case token == "down":
 		return "", errDatabase
 	case token == "busy":
-		return "", &proto.Error{Code: 454, Text: "Busy"}
+		return "", proto.Refuse(454, proto.Status{}, "Busy")
 	case token == "later":
-		return "", &TokenError{Status: "invalid_token", Err: &proto.Error{Code: 454, Text: "Later"}}
+		return "", &TokenError{Status: "invalid_token", Err: proto.Refuse(454, proto.Status{}, "Later")}
 	case token == "scope":
 		return "", fmt.Errorf("wrapped: %w", &TokenError{Status: "insufficient_scope", Scope: "https://mail.example/"})
 	case token != "vF9d" || user != "" && user != "user@example.com":
@@ -154,7 +154,7 @@ func TestTokenConnect(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient(tt.offer, tt.creds, tt.replies...)
-			err := Auth().Connect(t.Context(), d)
+			err := Auth().Negotiate(t.Context(), d)
 			if sent := strings.Join(d.sent, "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
@@ -191,7 +191,7 @@ func TestP31_TokenPerConnection(t *testing.T) {
 	})
 	for i := 1; i <= 2; i++ {
 		d := safeClient("AUTH XOAUTH2 OAUTHBEARER", creds, say(504, ""), say(235, ""))
-		if err := Auth().Connect(t.Context(), d); err != nil || asked != i {
+		if err := Auth().Negotiate(t.Context(), d); err != nil || asked != i {
 			t.Fatalf("%v, asked %d times", err, asked)
 		}
 		message, _ := decode64(strings.TrimPrefix(d.sent[1], "AUTH XOAUTH2 "))
@@ -200,7 +200,7 @@ func TestP31_TokenPerConnection(t *testing.T) {
 		}
 	}
 	d := safeClient("AUTH XOAUTH2", Token("user", func(context.Context) (string, error) { return "", errDatabase }))
-	if err := Auth().Connect(t.Context(), d); !errors.Is(err, errDatabase) || len(d.sent) != 0 {
+	if err := Auth().Negotiate(t.Context(), d); !errors.Is(err, errDatabase) || len(d.sent) != 0 {
 		t.Errorf("%v, sent %q", err, d.sent)
 	}
 }

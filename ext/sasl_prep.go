@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/text/unicode/bidi"
 	"golang.org/x/text/unicode/norm"
+	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
 var errPrep = errors.New("smtp: a name or a password has characters that SASLprep prohibits (RFC 4013)")
@@ -16,7 +17,7 @@ var errPrep = errors.New("smtp: a name or a password has characters that SASLpre
 // that Unicode 3.2 did not assign are let through, as in a query string (RFC 3454 section 7). The tables for
 // normalisation are in the program anyway: package idna has them.
 func saslPrep(s string) (string, error) {
-	if s != "" && printable(s) {
+	if s != "" && grammar.Printable(s) {
 		return s, nil
 	}
 	if !utf8.ValidString(s) {

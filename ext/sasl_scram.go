@@ -13,6 +13,8 @@ import (
 	"hash"
 	"strconv"
 	"strings"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
 // SCRAM (RFC 5802, RFC 7677) is our own code rather than that of a library. What is hard about it, PBKDF2 and HMAC,
@@ -23,13 +25,13 @@ import (
 const (
 	// leastIterations is what servers should announce at the least (RFC 5802 section 5.1, RFC 7677 section 4): with
 	// fewer, whoever poses as the server finds the password faster.
-	leastIterations = 4096
+	minIterations = 4096
 	// mostIterations bounds the time that a server can have a client spend, to half a second or so.
-	mostIterations = 1_000_000
+	maxIterations = 1_000_000
 	// usualIterations is the default for new secrets. RFC 7677 section 4 has 15000 for a tenth of a second.
-	usualIterations = 15_000
-	usualSaltSize   = 16
-	mostSaltSize    = 1024
+	defaultIterations = 15_000
+	defaultSaltSize   = 16
+	maxSaltSize       = 1024
 )
 
 // A SCRAMSecret is what a server keeps of a password to authenticate a user by SCRAM (RFC 5802 section 3). The fields
@@ -51,10 +53,10 @@ func (s *SCRAMSecret) isZero() bool {
 // nothing else. The error says that one of the arguments is not possible, be it a password with characters that
 // SASLprep prohibits (RFC 4013).
 func NewSCRAMSecret(hash crypto.Hash, password string, iterations int) (SCRAMSecret, error) {
-	salt := make([]byte, usualSaltSize)
+	salt := make([]byte, defaultSaltSize)
 	rand.Read(salt)
 	if iterations == 0 {
-		iterations = usualIterations
+		iterations = defaultIterations
 	}
 	return newSCRAMSecret(hash, password, salt, iterations)
 }
@@ -63,9 +65,9 @@ func newSCRAMSecret(hash crypto.Hash, password string, salt []byte, iterations i
 	if scramHash(hash) == nil {
 		return SCRAMSecret{}, errors.New("smtp: a SCRAMSecret is made with crypto.SHA256 or crypto.SHA1")
 	}
-	if iterations < leastIterations || iterations > mostIterations {
-		return SCRAMSecret{}, fmt.Errorf("smtp: a SCRAMSecret is made with %d to %d iterations", leastIterations,
-			mostIterations)
+	if iterations < minIterations || iterations > maxIterations {
+		return SCRAMSecret{}, fmt.Errorf("smtp: a SCRAMSecret is made with %d to %d iterations", minIterations,
+			maxIterations)
 	}
 	k, err := deriveKeys(hash, password, salt, iterations)
 	if err != nil {
@@ -89,11 +91,11 @@ func (s SCRAMSecret) check(hash crypto.Hash) error {
 	switch {
 	case s.Hash != hash || scramHash(hash) == nil || len(s.StoredKey) != hash.Size() || len(s.ServerKey) != hash.Size():
 		return fmt.Errorf("smtp: the session has returned a SCRAMSecret that is not for %v", hash)
-	case len(s.Salt) == 0 || len(s.Salt) > mostSaltSize:
+	case len(s.Salt) == 0 || len(s.Salt) > maxSaltSize:
 		return fmt.Errorf("smtp: the session has returned a SCRAMSecret with a salt of %d octets", len(s.Salt))
-	case s.Iterations < leastIterations || s.Iterations > mostIterations:
+	case s.Iterations < minIterations || s.Iterations > maxIterations:
 		return fmt.Errorf("smtp: the session has returned a SCRAMSecret with %d iterations; there have to be %d to %d",
-			s.Iterations, leastIterations, mostIterations)
+			s.Iterations, minIterations, maxIterations)
 	}
 	return nil
 }
@@ -156,12 +158,12 @@ func xor(a, b []byte) []byte {
 // errSCRAM is a message that does not follow RFC 5802 section 7.
 var errSCRAM = errors.New("smtp: malformed message of SCRAM")
 
-// attributes is what is left to parse of a message of SCRAM.
-type attributes struct{ rest string }
+// scramAttributes is what is left to parse of a message of SCRAM.
+type scramAttributes struct{ rest string }
 
 // next takes the value of the attribute that has to come next. A mandatory extension, "m", is as good as an error:
 // there are none that we know.
-func (a *attributes) next(name string) (string, error) {
+func (a *scramAttributes) next(name string) (string, error) {
 	text, rest, more := strings.Cut(a.rest, ",")
 	value, ok := strings.CutPrefix(text, name+"=")
 	if !ok || value == "" || more && rest == "" {
@@ -172,7 +174,7 @@ func (a *attributes) next(name string) (string, error) {
 }
 
 // end checks what follows the last attribute that means something to us: extensions, which are ignored.
-func (a *attributes) end() error {
+func (a *scramAttributes) end() error {
 	for a.rest != "" {
 		text, rest, more := strings.Cut(a.rest, ",")
 		if len(text) < 3 || !isLetter(text[0]) || text[0] == 'm' || text[1] != '=' || more && rest == "" {
@@ -183,10 +185,10 @@ func (a *attributes) end() error {
 	return nil
 }
 
-func isLetter(c byte) bool { return 'A' <= upper(c) && upper(c) <= 'Z' }
+func isLetter(c byte) bool { return 'A' <= grammar.Upper(c) && grammar.Upper(c) <= 'Z' }
 
 // isNonce reports whether s is printable ASCII.
-func isNonce(s string) bool { return s != "" && printable(s) && !strings.ContainsAny(s, " ,") }
+func isNonce(s string) bool { return s != "" && grammar.Printable(s) && !strings.ContainsAny(s, " ,") }
 
 // parseIterations parses a posit-number.
 func parseIterations(s string) (int, error) {
@@ -194,9 +196,9 @@ func parseIterations(s string) (int, error) {
 	if err != nil || s[0] < '1' || s[0] > '9' {
 		return 0, fmt.Errorf("the iteration count %q is none", s)
 	}
-	if n < leastIterations || n > mostIterations {
-		return 0, fmt.Errorf("the server asks for %d iterations; there have to be %d to %d", n, leastIterations,
-			mostIterations)
+	if n < minIterations || n > maxIterations {
+		return 0, fmt.Errorf("the server asks for %d iterations; there have to be %d to %d", n, minIterations,
+			maxIterations)
 	}
 	return n, nil
 }

@@ -34,7 +34,7 @@ type scramClient struct {
 // could and believes that the server cannot. If somebody has taken -PLUS from the server's list, or has answered it
 // with 504, the server learns so and refuses (RFC 5802 section 6). "n" stands for one that cannot, or must not by the
 // caller's list.
-func scramClients(d Dialogue, user, password string, mechanisms []string) []sasl.Client {
+func scramClients(d ClientConn, user, password string, mechanisms []string) []sasl.Client {
 	kind, data := clientBinding(d.TLS())
 	flag := "n"
 	var list []sasl.Client
@@ -103,14 +103,14 @@ func (c *scramClient) prove(first string) ([]byte, error) {
 }
 
 func parseServerFirst(message string) (nonce string, salt []byte, iterations int, err error) {
-	a := &attributes{message}
+	a := &scramAttributes{message}
 	nonce, err1 := a.next("r")
 	text, err2 := a.next("s")
 	count, err3 := a.next("i")
 	if err := errors.Join(err1, err2, err3, a.end()); err != nil || !isNonce(nonce) {
 		return "", nil, 0, errSCRAM
 	}
-	if salt, err = decode64(text); err != nil || len(salt) > mostSaltSize {
+	if salt, err = decode64(text); err != nil || len(salt) > maxSaltSize {
 		return "", nil, 0, errSCRAM
 	}
 	iterations, err = parseIterations(count)
@@ -119,7 +119,7 @@ func parseServerFirst(message string) (nonce string, salt []byte, iterations int
 
 // verify checks the server-final-message.
 func (c *scramClient) verify(final string) error {
-	a := &attributes{final}
+	a := &scramAttributes{final}
 	text, err := a.next("v")
 	if err := errors.Join(err, a.end()); err != nil {
 		return errSCRAM

@@ -21,8 +21,8 @@ import (
 func scramMechanism(hash crypto.Hash, plus bool) mechanism {
 	return mechanism{
 		name: scramName(hash, plus),
-		ready: func(x Info) bool {
-			v, ok := As[SCRAMSecrets](x.Session())
+		ready: func(x ServerConn) bool {
+			v, ok := As[SCRAMSession](x.Session())
 			return ok && slices.Contains(v.SCRAM().withDefaults().Hashes, hash) && (!plus || canBind(directTLS(x)))
 		},
 		start: func(l *login) sasl.Server {
@@ -39,10 +39,10 @@ func (p SCRAMPolicy) withDefaults() SCRAMPolicy {
 		p.Hashes = []crypto.Hash{crypto.SHA256}
 	}
 	if p.Iterations == 0 {
-		p.Iterations = usualIterations
+		p.Iterations = defaultIterations
 	}
 	if p.SaltSize == 0 {
-		p.SaltSize = usualSaltSize
+		p.SaltSize = defaultSaltSize
 	}
 	if len(p.Key) == 0 {
 		p.Key = processKey()
@@ -53,9 +53,9 @@ func (p SCRAMPolicy) withDefaults() SCRAMPolicy {
 // check finds a policy by which no secret can have been made. Nobody can authenticate then: if those could whose secrets were
 // made otherwise, they would be told from names that do not exist.
 func (p SCRAMPolicy) check() error {
-	if p.Iterations < leastIterations || p.Iterations > mostIterations || p.SaltSize < 1 || p.SaltSize > mostSaltSize {
+	if p.Iterations < minIterations || p.Iterations > maxIterations || p.SaltSize < 1 || p.SaltSize > maxSaltSize {
 		return fmt.Errorf("smtp: SCRAMPolicy has %d Iterations and a SaltSize of %d: there have to be %d to %d, and 1 to %d",
-			p.Iterations, p.SaltSize, leastIterations, mostIterations, mostSaltSize)
+			p.Iterations, p.SaltSize, minIterations, maxIterations, maxSaltSize)
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func parseClientFirst(message string) (scramFirst, error) {
 		}
 		f.authzid, err1 = unquoteName(name)
 	}
-	a := &attributes{bare}
+	a := &scramAttributes{bare}
 	name, err3 := a.next("n")
 	f.user, err2 = unquoteName(name)
 	var err4 error
@@ -175,7 +175,7 @@ func (s *scramServer) bindings(kind string) [][]byte {
 
 // look finds the secret of the user, or makes one up.
 func (s *scramServer) look() error {
-	v, ok := As[SCRAMSecrets](s.login.x.Session())
+	v, ok := As[SCRAMSession](s.login.x.Session())
 	user, err := saslPrep(s.first.user)
 	if !ok || err != nil || !s.login.mayAsk(user, s.first.authzid) {
 		return ErrCredentials
@@ -201,7 +201,7 @@ func (s *scramServer) look() error {
 func (s *scramServer) answer(message string) ([]byte, error) {
 	// The proof is the last attribute. What stands before it is what it proves.
 	final, text, ok := cutLast(message, ",p=")
-	a := &attributes{final}
+	a := &scramAttributes{final}
 	encoded, err1 := a.next("c")
 	nonce, err2 := a.next("r")
 	if err := errors.Join(err1, err2, a.end()); err != nil || !ok {

@@ -97,7 +97,7 @@ func TestP21_SASLprep(t *testing.T) {
 
 // TestSCRAMPolicyImpossible has a session whose policy no secret can follow: nobody is told by that which names exist.
 func TestSCRAMPolicyImpossible(t *testing.T) {
-	for _, policy := range []SCRAMPolicy{{Iterations: 1000}, {Iterations: mostIterations + 1}, {SaltSize: -1}, {SaltSize: mostSaltSize + 1}} {
+	for _, policy := range []SCRAMPolicy{{Iterations: 1000}, {Iterations: maxIterations + 1}, {SaltSize: -1}, {SaltSize: maxSaltSize + 1}} {
 		for _, user := range []string{"user", "nobody"} {
 			v := scramVectors[0]
 			s := v.session()

@@ -246,7 +246,7 @@ func TestSCRAMConnect(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient("AUTH SCRAM-SHA-256 PLAIN", creds, tt.replies...)
-			err := Auth().Connect(t.Context(), d)
+			err := Auth().Negotiate(t.Context(), d)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || len(d.sent) != tt.lines || d.identity != "" {
 				t.Errorf("%v, sent %q", err, d.sent)
 			}
@@ -356,7 +356,7 @@ func TestP10_SCRAMUnknownUser(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := &attributes{string(challenge)}
+			a := &scramAttributes{string(challenge)}
 			if nonce, err := a.next("r"); err != nil || nonce != v.client+v.server {
 				t.Fatalf("%q", challenge)
 			}
@@ -401,7 +401,7 @@ func TestSCRAMServerSessionFails(t *testing.T) {
 		want   int
 	}{
 		{"database", errDatabase, nil, 454},
-		{"P11 its own reply", &proto.Error{Code: 534, Text: "weak"}, nil, 534},
+		{"P11 its own reply", proto.Refuse(534, proto.Status{}, "weak"), nil, 534},
 		{"another hash function", nil, func(s *SCRAMSecret) { s.Hash = crypto.SHA256 }, 454},
 		{"no salt", nil, func(s *SCRAMSecret) { s.Salt = nil }, 454},
 		{"few iterations", nil, func(s *SCRAMSecret) { s.Iterations = 1 }, 454},

@@ -259,7 +259,7 @@ func TestExternalConnect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient("AUTH ANONYMOUS EXTERNAL", tt.creds, say(235, ""))
 			d.policy.TLSConfig = tt.config
-			err := Auth().Connect(t.Context(), d)
+			err := Auth().Negotiate(t.Context(), d)
 			if sent := strings.Join(d.sent, "|"); sent != tt.sent || d.identity != tt.as {
 				t.Errorf("sent %q as %q", sent, d.identity)
 			}
@@ -352,7 +352,7 @@ func TestP29_PasswordOrder(t *testing.T) {
 		{"AUTH LOGIN PLAIN", []string{"SCRAM-SHA256"}, `"SCRAM-SHA256" is none of`},
 	} {
 		d := safeClient(tt.offer, Password("user", "pencil", tt.allowed...), say(535, ""))
-		err := Auth().Connect(t.Context(), d)
+		err := Auth().Negotiate(t.Context(), d)
 		e, ok := grammar.AsType[*AuthError](err)
 		if !ok || e.Mechanism != tt.want && (len(d.sent) > 0 || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s, %q: sent %q, %v", tt.offer, tt.allowed, d.sent, err)
@@ -405,7 +405,7 @@ func TestP10P22_AuthPause(t *testing.T) {
 		x := safeServer(slow(0))
 		x.verb, x.args = &Auth().Verbs[0], "PLAIN "+b64("\x00bob\x00secret")
 		start = time.Now()
-		if err := Auth().Serve(ctx, x); err == nil || time.Since(start) != 10*time.Millisecond {
+		if _, err := Auth().Serve(ctx, x); err == nil || time.Since(start) != 10*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
@@ -429,11 +429,11 @@ func TestP16P32_SubmittedBy(t *testing.T) {
 		if tt.address != "" {
 			a = address(t, tt.address)
 		}
-		p := SubmittedBy(nil, a)
+		p := AddSubmitter(nil, a)
 		if value, _ := p.Get("AUTH"); value != tt.want {
 			t.Errorf("%s: AUTH=%s, want %s", tt.address, value, tt.want)
 		}
-		if got, ok := Submitter(p); !ok || got != a {
+		if got, ok := ReadSubmitter(p); !ok || got != a {
 			t.Errorf("%s: read as %v, %v", tt.address, got, ok)
 		}
 	}

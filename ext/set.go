@@ -4,15 +4,13 @@ import (
 	"fmt"
 	"strings"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // longestOffer bounds a line of the reply to EHLO, in octets without the code and CRLF; a reply line is 512 octets
 // (RFC 5321 section 4.5.3.1.5).
-const longestOffer = 500
-
-// longestKeyword bounds the names that extensions can give to things. RFC 5321 has no limit; nobody has come near.
-const longestKeyword = 64
+const maxOffer = 500
 
 // A Set is the list of extensions that a server or a client uses, checked and made ready. It is immutable and safe
 // for concurrent use.
@@ -25,17 +23,10 @@ type Set struct {
 	rcpt     []rule
 }
 
-// NewSet returns the set of the extensions in list. If list is nil, they are those of [Default], or of [LMTP] if that is
-// the protocol. An error names the two
-// extensions that clash over a keyword, a verb or a parameter, or says what is wrong with one of them. A set can have
-// 64 extensions.
+// NewSet returns the set of the extensions in list, which is copied. It is for those who build an end of their own: package
+// server and package client make the set from their options. An error names the two extensions that clash over a keyword, a
+// verb or a parameter, or says what is wrong with one of them. A set can have 64 extensions.
 func NewSet(p proto.Protocol, list []Extension) (*Set, error) {
-	switch {
-	case list == nil && p == proto.LMTP:
-		list = LMTP()
-	case list == nil:
-		list = Default()
-	}
 	if len(list) > 64 {
 		return nil, fmt.Errorf("smtp: %d extensions are more than the 64 that can be used at once", len(list))
 	}
@@ -91,7 +82,7 @@ func (o Offer) Has(i int) bool { return i >= 0 && i < 64 && o&(1<<i) != 0 }
 // as well, those after the first: each a keyword and its arguments. An extension whose arguments could not be sent as
 // they are (RFC 5321 section 4.1.1.1) is left out, and arguments that would make a line longer than 500 octets are
 // cut off behind the last one that fits.
-func (s *Set) Offer(x Info) (Offer, []string) {
+func (s *Set) Offer(x ServerConn) (Offer, []string) {
 	var o Offer
 	lines := make([]string, len(s.list))
 	for i := range s.list {
@@ -102,14 +93,14 @@ func (s *Set) Offer(x Info) (Offer, []string) {
 		}
 		if e.Advertise != nil {
 			args, ok := e.Advertise(x)
-			if !ok || strings.Trim(args, " ") != args || !printable(args) {
+			if !ok || strings.Trim(args, " ") != args || !grammar.Printable(args) {
 				continue
 			}
 			if args != "" {
 				lines[i] += " " + args
 			}
-			if len(lines[i]) > longestOffer {
-				lines[i] = lines[i][:strings.LastIndexByte(lines[i][:longestOffer+1], ' ')]
+			if len(lines[i]) > maxOffer {
+				lines[i] = lines[i][:strings.LastIndexByte(lines[i][:maxOffer+1], ' ')]
 			}
 		}
 		o |= 1 << i
@@ -152,9 +143,9 @@ func (s *Set) founded(o Offer) Offer {
 }
 
 // Status reports whether replies carry enhanced status codes.
-func (s *Set) Status(o Offer) bool {
+func (s *Set) StatusCodes(o Offer) bool {
 	for i := range s.list {
-		if o.Has(i) && s.list[i].Status {
+		if o.Has(i) && s.list[i].StatusCodes {
 			return true
 		}
 	}
@@ -162,9 +153,9 @@ func (s *Set) Status(o Offer) bool {
 }
 
 // Groups reports whether commands may be sent in groups.
-func (s *Set) Groups(o Offer) bool {
+func (s *Set) Pipelining(o Offer) bool {
 	for i := range s.list {
-		if o.Has(i) && s.list[i].Groups {
+		if o.Has(i) && s.list[i].Pipelining {
 			return true
 		}
 	}
@@ -224,7 +215,7 @@ func (e *Extension) check() error {
 	switch {
 	case e.Invalid != nil:
 		return e.Invalid
-	case !isKeyword(e.Keyword) && !e.onlyRefuses():
+	case !grammar.IsKeyword(e.Keyword) && !e.onlyRefuses():
 		return fmt.Errorf("smtp: %q is not an EHLO keyword: use upper-case letters, digits and hyphens, with "+
 			"no hyphen at the beginning (RFC 5321 section 4.1.1.1)", e.Keyword)
 	}

@@ -33,13 +33,13 @@ func TestNewSetRefuses(t *testing.T) {
 		{"verb of the protocol", []Extension{{Keyword: "XA", Verbs: []proto.Verb{{Name: "MAIL", In: proto.Ready}}}},
 			[]string{"MAIL", "XA"}},
 		{"impossible verb", []Extension{{Keyword: "XA", Verbs: []proto.Verb{{Name: "XDO"}}}}, []string{"XDO"}},
-		{"parameter twice", []Extension{Size(), {Keyword: "XA", Mail: []Param{{Key: "SIZE", Length: 9}}}},
+		{"parameter twice", []Extension{Size(), {Keyword: "XA", Mail: []Param{{Key: "SIZE", MaxLength: 9}}}},
 			[]string{"MAIL", "SIZE", "XA"}},
-		{"values against check", []Extension{EightBitMIME(), {Keyword: "XA", Mail: []Param{{Key: "BODY", Length: 9}}}},
+		{"values against check", []Extension{EightBitMIME(), {Keyword: "XA", Mail: []Param{{Key: "BODY", MaxLength: 9}}}},
 			[]string{"BODY", "8BITMIME", "XA"}},
-		{"parameter in lower case", []Extension{{Keyword: "XA", Rcpt: []Param{{Key: "to", Length: 9}}}}, []string{`"to"`, "RCPT"}},
-		{"parameter without room", []Extension{{Keyword: "XA", Mail: []Param{{Key: "XABC", Length: 4}}}}, []string{"XABC", "Length"}},
-		{"flag with values", []Extension{{Keyword: "XA", Mail: []Param{{Key: "XF", Length: 9, Flag: true, Values: []string{"A"}}}}},
+		{"parameter in lower case", []Extension{{Keyword: "XA", Rcpt: []Param{{Key: "to", MaxLength: 9}}}}, []string{`"to"`, "RCPT"}},
+		{"parameter without room", []Extension{{Keyword: "XA", Mail: []Param{{Key: "XABC", MaxLength: 4}}}}, []string{"XABC", "Length"}},
+		{"flag with values", []Extension{{Keyword: "XA", Mail: []Param{{Key: "XF", MaxLength: 9, Flag: true, Values: []string{"A"}}}}},
 			[]string{"XF", "Flag"}},
 		{"chunk without verb", []Extension{{Keyword: "XA", Chunk: "XC"}}, []string{"XA", "XC"}},
 		{"chunk without payload", []Extension{{Keyword: "XA", Verbs: []proto.Verb{verb}, Chunk: "XDO"}}, []string{"XA", "XDO"}},
@@ -62,7 +62,7 @@ func TestNewSetRefuses(t *testing.T) {
 
 func TestNewSetDefault(t *testing.T) {
 	for _, p := range []proto.Protocol{proto.SMTP, proto.LMTP} {
-		s, err := NewSet(p, nil)
+		s, err := NewSet(p, DefaultFor(p))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,17 +134,17 @@ func TestOffer(t *testing.T) {
 	if !reflect.DeepEqual(lines, want) {
 		t.Errorf("offered %q, want %q", lines, want)
 	}
-	if !s.Status(o) || !s.Groups(o) || s.Chunk(o) == nil || s.Chunk(o).Name != "BDAT" {
+	if !s.StatusCodes(o) || !s.Pipelining(o) || s.Chunk(o) == nil || s.Chunk(o).Name != "BDAT" {
 		t.Error("the offer lost what it consists of")
 	}
-	if s.Status(0) || s.Groups(0) || s.Chunk(0) != nil {
+	if s.StatusCodes(0) || s.Pipelining(0) || s.Chunk(0) != nil {
 		t.Error("nothing is on offer, and yet something is")
 	}
 }
 
 func TestOfferLine(t *testing.T) {
 	args, ok := "", true
-	s := newSet(t, Extension{Keyword: "XA", Advertise: func(Info) (string, bool) { return args, ok }})
+	s := newSet(t, Extension{Keyword: "XA", Advertise: func(ServerConn) (string, bool) { return args, ok }})
 	words := strings.Repeat("WORD ", 200)
 	for _, tt := range []struct {
 		args string
@@ -182,7 +182,7 @@ func TestOfferRequiresAll(t *testing.T) {
 // What an extension builds on has to be on offer in this session too.
 func TestOfferRequires(t *testing.T) {
 	base := Chunking()
-	base.Advertise = func(Info) (string, bool) { return "", false }
+	base.Advertise = func(ServerConn) (string, bool) { return "", false }
 	s := newSet(t, BinaryMIME(), base, Extension{Keyword: "XTOP", Requires: []string{"BINARYMIME"}})
 	if o, lines := s.Offer(&fakeServer{}); o != 0 || len(lines) != 0 {
 		t.Errorf("offered %q without CHUNKING", lines)
@@ -208,9 +208,9 @@ func TestCheckMail(t *testing.T) {
 	s := newSet(t, append(Default(), Extension{
 		Keyword: "XOPT",
 		Mail: []Param{
-			{Key: "XOPT", Length: 20, Optional: true, Check: func(v string) error {
+			{Key: "XOPT", MaxLength: 20, Optional: true, Check: func(v string) error {
 				if v == "reply" {
-					return &proto.Error{Code: 450, Text: "chosen"}
+					return proto.Refuse(450, proto.Status{}, "chosen")
 				}
 				return errors.New("smtp: bad " + v)
 			}},
@@ -322,11 +322,11 @@ type outer struct{ s any }
 func (o outer) Unwrap() any { return o.s }
 
 func TestAs(t *testing.T) {
-	if c, ok := As[SizeChecker](outer{outer{inner{}}}); !ok || c.CheckSize(t.Context(), 1).Error() != "inner" {
+	if c, ok := As[SizeSession](outer{outer{inner{}}}); !ok || c.CheckSize(t.Context(), 1).Error() != "inner" {
 		t.Error("not found behind two wrappers")
 	}
 	for _, s := range []any{nil, 1, outer{nil}} {
-		if _, ok := As[SizeChecker](s); ok {
+		if _, ok := As[SizeSession](s); ok {
 			t.Errorf("found in %v", s)
 		}
 	}
@@ -347,7 +347,7 @@ func TestNewSetWithoutKeyword(t *testing.T) {
 	}
 	for name, list := range map[string][]Extension{
 		"a verb that succeeds": {{Verbs: []proto.Verb{{Name: "XDO", In: proto.Session}}}},
-		"parameter":            {{Verbs: []proto.Verb{never}, Rcpt: []Param{{Key: "XP", Length: 9}}}},
+		"parameter":            {{Verbs: []proto.Verb{never}, Rcpt: []Param{{Key: "XP", MaxLength: 9}}}},
 		"verb twice":           {{Verbs: []proto.Verb{never}}, {Verbs: []proto.Verb{never}}},
 	} {
 		if _, err := NewSet(proto.SMTP, list); err == nil {
@@ -366,7 +366,7 @@ func TestNewSetInvalid(t *testing.T) {
 // Of two parameters of which one stands in place of the other, only one may be there, and the longer one counts.
 func TestInstead(t *testing.T) {
 	s := newSet(t, Extension{Keyword: "XA", Mail: []Param{
-		{Key: "XFOR", Length: 18}, {Key: "XUNTIL", Length: 34, Instead: "XFOR"}, {Key: "XMORE", Length: 10},
+		{Key: "XFOR", MaxLength: 18}, {Key: "XUNTIL", MaxLength: 34, ConflictsWith: "XFOR"}, {Key: "XMORE", MaxLength: 10},
 	}})
 	if got := s.Table().Lookup("MAIL").Grow; got != 44 {
 		t.Errorf("the command line grows by %d octets, want 34 and 10", got)
@@ -380,7 +380,7 @@ func TestInstead(t *testing.T) {
 	if err := s.Prepare(1, ehlo("XA"), &Envelope{Mail: params("XFOR=1 XUNTIL=2")}); err == nil {
 		t.Error("a client would send both")
 	}
-	_, err := NewSet(proto.SMTP, []Extension{{Keyword: "XA", Mail: []Param{{Key: "XUNTIL", Length: 34, Instead: "XFOR"}}}})
+	_, err := NewSet(proto.SMTP, []Extension{{Keyword: "XA", Mail: []Param{{Key: "XUNTIL", MaxLength: 34, ConflictsWith: "XFOR"}}}})
 	if err == nil || !strings.Contains(err.Error(), "XFOR") {
 		t.Errorf("%v, want an error that names what is missing", err)
 	}
@@ -393,7 +393,7 @@ func TestCheckStatus(t *testing.T) {
 		{5, 5, 2}:  "501 5.5.2 Bad parameter: no",
 		{4, 7, 15}: "501 5.5.4 Bad parameter: no",
 	} {
-		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", Length: 9, Check: func(string) error {
+		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", MaxLength: 9, Check: func(string) error {
 			return &proto.Error{Status: status, Text: "no"}
 		}}}})
 		if got := wire(t, s.CheckMail(1, params("XP=1")), false); got != want {
@@ -405,7 +405,7 @@ func TestCheckStatus(t *testing.T) {
 // A Check refuses by its error, whatever text that has.
 func TestCheckWithoutText(t *testing.T) {
 	for _, err := range []error{errors.New(""), errors.New("smtp: "), &proto.Error{Code: 501}} {
-		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", Length: 9, Check: func(string) error { return err }}}})
+		s := newSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", MaxLength: 9, Check: func(string) error { return err }}}})
 		if got := wire(t, s.CheckMail(1, params("XP=1")), false); got != "501 5.5.4 Bad parameter: XP cannot have that value" {
 			t.Errorf("%#v: %q", err, got)
 		}

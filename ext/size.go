@@ -14,35 +14,34 @@ import (
 // large the one is that it is about to send.
 //
 // A server offers the limit of its options, or the bare keyword if there is none, and answers 552 to a MAIL command
-// that declares more. A session that is a [SizeChecker] is asked as well. The declaration decides nothing else:
-// content is counted as it arrives. [DeclaredSize] reads it.
+// that declares more. A session that is a [SizeSession] is asked as well. The declaration decides nothing else:
+// content is counted as it arrives. [ReadSize] reads it.
 //
 // A client declares the size of an envelope if it is known, and refuses one that is above the server's limit with a
 // [TooLargeError].
 func Size() Extension {
 	return Extension{
 		Keyword: "SIZE",
-		Mail:    []Param{{Key: "SIZE", Length: len(" SIZE=") + sizeDigits, Check: checkSize}},
-		Advertise: func(x Info) (string, bool) {
+		Mail:    []Param{{Key: "SIZE", MaxLength: len(" SIZE=") + sizeDigits, Check: checkSize}},
+		Advertise: func(x ServerConn) (string, bool) {
 			if n := x.MaxSize(); n > 0 {
 				return strconv.FormatInt(n, 10), true
 			}
 			return "", true
 		},
-		CheckMail: func(ctx context.Context, x Info, _ proto.Address, p proto.Params) error {
-			n, ok := DeclaredSize(p)
+		CheckMail: func(ctx context.Context, x ServerConn, _ proto.Address, p proto.Params) error {
+			n, ok := ReadSize(p)
 			if !ok {
 				return nil
 			}
 			limit := x.MaxSize()
 			if limit <= 0 {
-				limit = math.MaxInt64 - 1 // what DeclaredSize had to cut short cannot be counted either
+				limit = math.MaxInt64 - 1 // what ReadSize had to cut short cannot be counted either
 			}
 			if n > limit {
-				return &proto.Error{Code: 552, Status: proto.Status{5, 3, 4},
-					Text: fmt.Sprintf("The message is larger than the %d octets accepted here", limit)}
+				return proto.Refuse(552, proto.Status{5, 3, 4}, fmt.Sprintf("The message is larger than the %d octets accepted here", limit))
 			}
-			if s, ok := As[SizeChecker](x.Session()); ok {
+			if s, ok := As[SizeSession](x.Session()); ok {
 				return s.CheckSize(ctx, n)
 			}
 			return nil
@@ -51,15 +50,15 @@ func Size() Extension {
 	}
 }
 
-// A SizeChecker is a session that can tell from the declared size of a message that it has no room for it now. The
+// A SizeSession is a session that can tell from the declared size of a message that it has no room for it now. The
 // size is in octets. The error is the reply to MAIL, such as a *proto.Error with Code 452 and Status 4.3.1.
-type SizeChecker interface {
+type SizeSession interface {
 	CheckSize(ctx context.Context, size int64) error
 }
 
-// DeclaredSize returns the size in octets that the parameters of a MAIL command declare. One beyond the range of an
+// ReadSize returns the size in octets that the parameters of a MAIL command declare. One beyond the range of an
 // int64 is returned as math.MaxInt64.
-func DeclaredSize(p proto.Params) (size int64, ok bool) {
+func ReadSize(p proto.Params) (size int64, ok bool) {
 	value, ok := p.Get("SIZE")
 	if !ok || checkSize(value) != nil {
 		return 0, false
@@ -85,7 +84,7 @@ func prepareSize(c proto.Caps, e *Envelope) error {
 	size := e.Size
 	if size >= 0 {
 		e.Mail = e.Mail.Set("SIZE", strconv.FormatInt(size, 10))
-	} else if n, ok := DeclaredSize(e.Mail); ok {
+	} else if n, ok := ReadSize(e.Mail); ok {
 		size = n
 	}
 	args, _ := c.Args("SIZE")

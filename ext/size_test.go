@@ -15,7 +15,7 @@ type fullDisk struct{ asked int64 }
 func (f *fullDisk) CheckSize(_ context.Context, size int64) error {
 	f.asked = size
 	if size > 500 {
-		return &proto.Error{Code: 452, Status: proto.Status{4, 3, 1}, Text: "Disk full"}
+		return proto.Refuse(452, proto.Status{4, 3, 1}, "Disk full")
 	}
 	return nil
 }
@@ -66,7 +66,7 @@ func FuzzSizeParam(f *testing.F) {
 	limit := new(big.Int).SetUint64(1<<63 - 1)
 	f.Fuzz(func(t *testing.T, s string) {
 		p := proto.Params{{Key: "SIZE", Value: s, HasValue: true}}
-		n, ok := DeclaredSize(p)
+		n, ok := ReadSize(p)
 		valid := len(s) >= 1 && len(s) <= 20 && strings.Trim(s, "0123456789") == ""
 		if ok != valid {
 			t.Fatalf("%q: taken for a size: %v", s, ok)

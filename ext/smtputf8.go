@@ -11,11 +11,12 @@ import "smtpkit.example/smtp/proto"
 func SMTPUTF8() Extension {
 	return Extension{
 		Keyword:  "SMTPUTF8",
-		Mail:     []Param{{Key: "SMTPUTF8", Length: 10, Flag: true, UTF8: true}}, // RFC 6531 section 3.1, item 5
-		Meets:    UTF8,
+		Mail:     []Param{{Key: "SMTPUTF8", MaxLength: 10, Flag: true, UTF8: true}}, // RFC 6531 section 3.1, item 5
+		Provides: UTF8,
+		Missing:  proto.Status{5, 6, 7}, // RFC 6531 section 3.5
 		Requires: []string{"8BITMIME"},
 		Prepare: func(_ proto.Caps, e *Envelope) error {
-			if e.Need&UTF8 != 0 || beyondASCII(e) != "" {
+			if e.Needs&UTF8 != 0 || e.NonASCII() != "" {
 				e.Mail = e.Mail.SetFlag("SMTPUTF8")
 			}
 			return nil

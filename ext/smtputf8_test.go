@@ -31,7 +31,7 @@ func (p *postmaster) Mail(_ context.Context, from proto.Address, _ proto.Params)
 
 func (p *postmaster) Rcpt(ctx context.Context, to proto.Address, params proto.Params) error {
 	if to.Local == "gone" {
-		return &proto.Error{Code: 550, Text: "Ask Jörg"}
+		return proto.Refuse(550, proto.Status{}, "Ask Jörg")
 	}
 	return p.Mail(ctx, to, params)
 }
@@ -113,7 +113,7 @@ func TestUTF8Client(t *testing.T) {
 		name, offer string // the keywords
 		mail, rcpt  string // what the client has to send; "" if it must not
 		from, to    string // those of the envelope
-		need        ext.Need
+		need        ext.Feature
 	}{
 		{"S09 ASCII", both, ascii, "c@d.example", "a@b.example", "c@d.example", 0},
 		{"S09 header", both, forAll, "c@d.example", "a@b.example", "c@d.example", ext.UTF8},
@@ -146,7 +146,7 @@ func TestUTF8Client(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.Need = tt.need
+			m.Needs = tt.need
 			_, err = c.Send(t.Context(), m)
 			if tt.mail != "" {
 				if err != nil {
@@ -154,7 +154,7 @@ func TestUTF8Client(t *testing.T) {
 				}
 				return
 			}
-			if e, ok := grammar.AsType[*ext.NeedError](err); !ok || e.Keyword != "SMTPUTF8" {
+			if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != "SMTPUTF8" {
 				t.Errorf("%v, want a NeedError", err)
 			}
 		})
@@ -174,9 +174,9 @@ func TestUTF8Client(t *testing.T) {
 type gateway struct{ forwarder }
 
 func (g *gateway) Data(ctx context.Context, body io.Reader) error {
-	g.m.Need = ext.UTF8
+	g.m.Needs = ext.UTF8
 	err := g.forwarder.Data(ctx, body)
-	if e, ok := grammar.AsType[*ext.NeedError](err); ok {
+	if e, ok := grammar.AsType[*ext.UnsupportedError](err); ok {
 		return &proto.Error{Code: 554, Status: e.Status(), Text: "The message cannot be sent on", Err: err}
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -24,29 +25,29 @@ func StartTLS() Extension {
 		Verbs: []proto.Verb{{
 			Name: "STARTTLS", In: proto.Ready, Last: true, Open: true, OK: proto.Handover,
 		}},
-		Advertise: func(x Info) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
+		Advertise: func(x ServerConn) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
 		Serve:     serveStartTLS,
-		Connect:   connectStartTLS,
+		Negotiate: connectStartTLS,
 	}
 }
 
-func serveStartTLS(ctx context.Context, x Exchange) error {
+func serveStartTLS(ctx context.Context, x Command) (proto.Reply, error) {
 	config := x.TLSConfig()
 	switch {
 	case x.Args() != "":
-		return badArgs("STARTTLS takes no arguments")
+		return proto.Reply{}, grammar.BadArgs("STARTTLS takes no arguments")
 	case x.TLS() != nil:
-		return &proto.Error{Code: 503, Status: proto.Status{5, 5, 1}, Text: "TLS is active already"}
+		return proto.Reply{}, proto.Refuse(503, proto.Status{5, 5, 1}, "TLS is active already")
 	case config == nil:
-		return &proto.Error{Code: 502, Status: proto.Status{5, 5, 1}, Text: "TLS is not available here"}
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "TLS is not available here")
 	}
 	ready := proto.Reply{Code: 220, Status: proto.Status{2, 0, 0}, Text: "Ready to start TLS"}
-	return x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+	return proto.Reply{}, x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {
 		return handshake(ctx, tls.Server(c, config))
 	})
 }
 
-func connectStartTLS(ctx context.Context, d Dialogue) error {
+func connectStartTLS(ctx context.Context, d Negotiation) error {
 	p := d.Policy()
 	if d.TLS() != nil || p.TLS != TLSRequired && p.TLS != TLSOpportunistic {
 		return nil

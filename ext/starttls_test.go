@@ -68,13 +68,13 @@ func startTLS(t *testing.T, server *tls.Config, p Policy) (x *fakeServer, d *fak
 	d = &fakeClient{policy: p, conn: b, replies: []proto.Reply{{Code: 220}}}
 	done := make(chan error)
 	go func() {
-		err := StartTLS().Serve(t.Context(), x)
+		_, err := StartTLS().Serve(t.Context(), x)
 		if err != nil {
 			a.Close()
 		}
 		done <- err
 	}()
-	clientErr = StartTLS().Connect(t.Context(), d)
+	clientErr = StartTLS().Negotiate(t.Context(), d)
 	if clientErr != nil {
 		b.Close()
 	}
@@ -155,11 +155,12 @@ func TestO04O08_StartTLSInjection(t *testing.T) {
 		if side == "server" {
 			x := &fakeServer{tlsConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, conn: conn}
 			x.verb = &StartTLS().Verbs[0]
-			err, after = StartTLS().Serve(t.Context(), x), x.after
+			_, err = StartTLS().Serve(t.Context(), x)
+			after = x.after
 		} else {
 			d := &fakeClient{policy: Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}, conn: conn,
 				replies: []proto.Reply{{Code: 220}}}
-			err, after = StartTLS().Connect(t.Context(), d), d.after
+			err, after = StartTLS().Negotiate(t.Context(), d), d.after
 		}
 		if err == nil || after != nil {
 			t.Errorf("%s: %v, connection %v", side, err, after)
@@ -194,7 +195,7 @@ func TestStartTLSConnect(t *testing.T) {
 			if tt.code != 0 {
 				d.replies = []proto.Reply{{Code: tt.code, Text: "x"}}
 			}
-			err := StartTLS().Connect(t.Context(), d)
+			err := StartTLS().Negotiate(t.Context(), d)
 			if (err == nil) != tt.wantOK || d.after != nil {
 				t.Errorf("%v, connection %v", err, d.after)
 			}
@@ -219,7 +220,7 @@ func TestStartTLSConnect(t *testing.T) {
 
 func TestStartTLSConnectLost(t *testing.T) {
 	d := &fakeClient{policy: Policy{TLS: TLSOpportunistic, TLSConfig: &tls.Config{}}}
-	if err := StartTLS().Connect(t.Context(), d); !errors.Is(err, errHungUp) {
+	if err := StartTLS().Negotiate(t.Context(), d); !errors.Is(err, errHungUp) {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -228,7 +229,7 @@ func TestStartTLSConnectLost(t *testing.T) {
 	defer a.Close()
 	defer b.Close()
 	d = &fakeClient{policy: Policy{TLSConfig: &tls.Config{ServerName: "x"}}, conn: a, replies: []proto.Reply{{Code: 220}}}
-	if err := StartTLS().Connect(ctx, d); !errors.Is(err, context.Canceled) {
+	if err := StartTLS().Negotiate(ctx, d); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want it to end with the context", err)
 	}
 }

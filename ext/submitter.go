@@ -7,32 +7,32 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// ResponsibleSubmitter returns the extension SUBMITTER (RFC 4405), by which a client told who was responsible for sending a
+// Submitter returns the extension SUBMITTER (RFC 4405), by which a client told who was responsible for sending a
 // message. It belonged to Sender ID, an experiment that is over; it is for those who have peers that still use it, and not
-// among the extensions of [Default]. The parameter has nothing to do with that of AUTH, which [Submitter] reads.
+// among the extensions of [Default]. The parameter has nothing to do with that of AUTH, which [ReadSubmitter] reads.
 //
-// A server offers it if the session is a [SubmitterChecker]. On a client it adds nothing by itself: the caller adds the
+// A server offers it if the session is a [SubmitterSession]. On a client it adds nothing by itself: the caller adds the
 // parameter with [AddResponsible].
-func ResponsibleSubmitter() Extension {
+func Submitter() Extension {
 	return Extension{
 		Keyword: "SUBMITTER",
-		Mail:    []Param{{Key: "SUBMITTER", Length: len(" SUBMITTER=") + longestSubmitter, Check: checkResponsible}},
-		Advertise: func(x Info) (string, bool) {
-			_, ok := As[SubmitterChecker](x.Session())
+		Mail:    []Param{{Key: "SUBMITTER", MaxLength: len(" SUBMITTER=") + maxSubmitter, Check: checkResponsible}},
+		Advertise: func(x ServerConn) (string, bool) {
+			_, ok := As[SubmitterSession](x.Session())
 			return "", ok
 		},
-		CheckMail: func(ctx context.Context, x Info, _ proto.Address, p proto.Params) error {
+		CheckMail: func(ctx context.Context, x ServerConn, _ proto.Address, p proto.Params) error {
 			a, ok := ReadResponsible(p)
 			if !ok {
 				return nil
 			}
-			s, ok := As[SubmitterChecker](x.Session())
+			s, ok := As[SubmitterSession](x.Session())
 			if !ok {
 				return nil
 			}
 			permitted, err := s.PermitsSubmitter(ctx, a)
 			if err == nil && !permitted {
-				err = refusal(550, 7, 1, "Submitter not allowed.") // in these words (RFC 4405 section 4.2)
+				err = proto.Refuse(550, proto.Status{5, 7, 1}, "Submitter not allowed.") // in these words (RFC 4405 section 4.2)
 			}
 			return err
 		},
@@ -40,10 +40,10 @@ func ResponsibleSubmitter() Extension {
 }
 
 // longestSubmitter is the room for a mailbox of 254 octets; RFC 4405 does not say how much there has to be.
-const longestSubmitter = 254
+const maxSubmitter = 254
 
-// A SubmitterChecker is a session that knows who may send mail for whom.
-type SubmitterChecker interface {
+// A SubmitterSession is a session that knows who may send mail for whom.
+type SubmitterSession interface {
 	// PermitsSubmitter reports whether the client may send messages for which a is responsible. If not, it is refused with
 	// 550 5.7.1. The error is the reply.
 	PermitsSubmitter(ctx context.Context, a proto.Address) (bool, error)

@@ -14,17 +14,17 @@ type trusting string
 
 func (s trusting) PermitsSubmitter(_ context.Context, a proto.Address) (bool, error) {
 	if a.Local == "error" {
-		return false, &proto.Error{Code: 451, Text: "later"}
+		return false, proto.Refuse(451, proto.Status{}, "later")
 	}
 	return a.Domain.Name() == string(s), nil
 }
 
 func TestResponsible(t *testing.T) {
-	testParam(t, ResponsibleSubmitter().Mail, "SUBMITTER", []paramCase{
+	testParam(t, Submitter().Mail, "SUBMITTER", []paramCase{
 		{"alice@example.com", true}, {"a+2Bb@example.com", true}, {`"a+20b"@example.com`, true},
 		{"<>", false}, {"alice", false}, {"<alice@example.com>", false}, {"a+0D+0A@b", false}, {"a+@b.example", false},
 	})
-	e := ResponsibleSubmitter()
+	e := Submitter()
 	for _, tt := range []struct{ mail, want string }{
 		{"SUBMITTER=alice@example.com", ""},
 		{"", ""},

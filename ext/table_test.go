@@ -20,7 +20,7 @@ var made = map[string]ext.Extension{
 	"EnhancedStatusCodes": ext.EnhancedStatusCodes(), "ETRN": ext.ETRN(), "EXPN": ext.EXPN(),
 	"FutureRelease": ext.FutureRelease(ext.HoldLimits{}), "Help": ext.Help(), "Limits": ext.Limits(), "MTPriority": ext.MTPriority(),
 	"MTRK": ext.MTRK(), "NoSoliciting": ext.NoSoliciting(), "Obsolete": ext.Obsolete(), "Pipelining": ext.Pipelining(),
-	"PRDR": ext.PRDR(), "RRVS": ext.RRVS(), "RequireTLS": ext.RequireTLS(), "ResponsibleSubmitter": ext.ResponsibleSubmitter(),
+	"PRDR": ext.PRDR(), "RRVS": ext.RRVS(), "RequireTLS": ext.RequireTLS(), "ResponsibleSubmitter": ext.Submitter(),
 	"SMTPUTF8": ext.SMTPUTF8(), "Size": ext.Size(), "StartTLS": ext.StartTLS(), "VRFY": ext.VRFY(), "XCLIENT": ext.XCLIENT(),
 	"XFORWARD": ext.XFORWARD(),
 }

@@ -3,6 +3,7 @@ package ext
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -19,23 +20,25 @@ func (d *directory) Verify(_ context.Context, query string) (Mailbox, error) {
 	d.asked = query
 	switch query {
 	case "fred", "Fred Smith", "<fred@b.example>":
-		return Mailbox{"Fred Smith", address(d.t, "fred@b.example")}, nil
+		return Mailbox{Name: "Fred Smith", Address: address(d.t, "fred@b.example")}, nil
 	case "bare":
 		return Mailbox{Address: address(d.t, "bare@b.example")}, nil
 	case "quoted":
-		return Mailbox{"<evil@x>\r\n250 a", address(d.t, `"a> b"@b.example`)}, nil
+		return Mailbox{Name: "<evil@x>\r\n250 a", Address: address(d.t, `"a> b"@b.example`)}, nil
 	case "jörg":
-		return Mailbox{"Jörg", address(d.t, "jörg@b.example")}, nil
+		return Mailbox{Name: "Jörg", Address: address(d.t, "jörg@b.example")}, nil
 	case "idn":
-		return Mailbox{"Jörg", address(d.t, "j@münchen.example")}, nil
+		return Mailbox{Name: "Jörg", Address: address(d.t, "j@münchen.example")}, nil
 	case "nowhere":
 		return Mailbox{Name: "N"}, nil
 	case "umgezogen":
-		return Mailbox{}, &proto.Error{Code: 251, Status: proto.Status{2, 1, 5}, Text: "Try <jörg@c.example>"}
+		return Mailbox{Address: address(d.t, "jörg@c.example"), Forward: true}, nil
+	case "shy":
+		return Mailbox{}, fmt.Errorf("who asks? %w", ErrCannotVerify)
 	case "moved":
-		return Mailbox{}, &proto.Error{Code: 551, Status: proto.Status{5, 1, 6}, Text: "Try <a@c.example>"}
+		return Mailbox{}, proto.Refuse(551, proto.Status{5, 1, 6}, "Try <a@c.example>")
 	}
-	return Mailbox{}, &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such user"}
+	return Mailbox{}, proto.Refuse(550, proto.Status{5, 1, 1}, "No such user")
 }
 
 func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) {
@@ -44,7 +47,7 @@ func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) 
 	case "empty":
 		return nil, nil
 	case "secret":
-		return nil, &proto.Error{Code: 550, Status: proto.Status{5, 7, 2}, Text: "Not for you"}
+		return nil, proto.Refuse(550, proto.Status{5, 7, 2}, "Not for you")
 	case "all":
 		list = "jörg"
 	}
@@ -73,7 +76,8 @@ func TestVrfyExpn(t *testing.T) {
 		{"S06 UTF-8 needed", "VRFY jörg", "550 5.6.8 ", "jörg"},
 		{"S05 UTF-8 permitted", "VRFY jörg SMTPUTF8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
 		{"S06 UTF-8 needed by 251", "VRFY umgezogen", "550 5.6.8 ", "umgezogen"},
-		{"S06 UTF-8 permitted in 251", "VRFY umgezogen SMTPUTF8", "251 2.1.5 Try <jörg@c.example>", "umgezogen"},
+		{"S06 UTF-8 permitted in 251", "VRFY umgezogen SMTPUTF8", "251 2.1.5 User not local; will forward to <jörg@c.example>", "umgezogen"},
+		{"H02 not told", "VRFY shy", "252 2.5.0 ", "shy"},
 		{"S06 in lower case", "VRFY jörg smtputf8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
 		{"domain in ASCII", "VRFY idn", "250 2.1.5 <j@xn--mnchen-3ya.example>", "idn"},
 		{"parameter alone", "VRFY SMTPUTF8", "550 5.1.1 No such user", "SMTPUTF8"},
@@ -127,7 +131,7 @@ type helper struct{}
 
 func (helper) Help(_ context.Context, topic string) (string, error) {
 	if topic == "me" {
-		return "", &proto.Error{Code: 504, Status: proto.Status{5, 5, 4}, Text: "Nobody can"}
+		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "Nobody can")
 	}
 	if topic == "bug" {
 		return "", errors.New("bug")

@@ -29,10 +29,10 @@ func XCLIENT(trusted ...netip.Prefix) Extension {
 		Verbs: []proto.Verb{{
 			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello,
 		}},
-		Advertise: func(x Info) (string, bool) { return offerOf(xclientChecks), listed(trusted, x.PeerAddr()) },
-		Serve: func(ctx context.Context, x Exchange) error {
+		Advertise: func(x ServerConn) (string, bool) { return offerOf(xclientChecks), listed(trusted, x.PeerAddr()) },
+		Serve: func(ctx context.Context, x Command) (proto.Reply, error) {
 			if !listed(trusted, x.PeerAddr()) {
-				return notListed("XCLIENT")
+				return proto.Reply{}, notListed("XCLIENT")
 			}
 			return serveXclient(ctx, x)
 		},
@@ -40,14 +40,14 @@ func XCLIENT(trusted ...netip.Prefix) Extension {
 }
 
 var xclientChecks = map[string]checker{
-	"NAME": hostFact, "REVERSE_NAME": hostFact, "ADDR": addrFact, "PORT": portFact, "DESTADDR": addrFact, "DESTPORT": portFact,
-	"PROTO": oneOf("SMTP", "ESMTP"), "HELO": hostFact, "LOGIN": anyFact,
+	"NAME": hostValue, "REVERSE_NAME": hostValue, "ADDR": addrValue, "PORT": portValue, "DESTADDR": addrValue, "DESTPORT": portValue,
+	"PROTO": oneOf("SMTP", "ESMTP"), "HELO": hostValue, "LOGIN": anyValue,
 }
 
 // offerOf returns the arguments of the keyword: the names of the attributes.
 func offerOf(checks map[string]checker) string {
 	var names []string
-	for _, a := range facts {
+	for _, a := range attributes {
 		if checks[a.name] != nil {
 			names = append(names, a.name)
 		}
@@ -56,13 +56,13 @@ func offerOf(checks map[string]checker) string {
 }
 
 func notListed(verb string) error {
-	return &proto.Error{Code: 550, Status: proto.Status{5, 7, 1}, Text: "Not authorized to use " + verb}
+	return proto.Refuse(550, proto.Status{5, 7, 1}, "Not authorized to use "+verb)
 }
 
-func serveXclient(ctx context.Context, x Exchange) error {
+func serveXclient(ctx context.Context, x Command) (proto.Reply, error) {
 	told, err := parseOrigin("XCLIENT", x.Args(), xclientChecks)
 	if err != nil {
-		return err
+		return proto.Reply{}, err
 	}
 	var o Origin
 	if before := x.Origin(); before != nil {
@@ -74,19 +74,23 @@ func serveXclient(ctx context.Context, x Exchange) error {
 	return x.Restart(ctx, &o)
 }
 
-// SendXCLIENT tells the server at the other end of d, such as a *client.Client, that it speaks for the client o from now
+// SendXCLIENT tells the server at the other end of c, such as a *client.Client, that it speaks for the client o from now
 // on, and introduces itself anew. To speak for another, call it again with all that there is to tell of that one: with Addr,
 // names and a port that there are none of are told as Unavailable, or they would be those of the client before.
 //
 // What the server cannot be told is left out, except for Addr and Login, without which it would take the client for
-// somebody else; then SendXCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If d has
+// somebody else; then SendXCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If c has
 // credentials, it authenticates again, as itself; then there cannot be a Login.
-func SendXCLIENT(ctx context.Context, d Dialogue, o Origin) error {
-	offered := offeredBy(d.Caps(), "XCLIENT")
+func SendXCLIENT(ctx context.Context, c Client, o Origin) error {
+	return c.Converse(ctx, func(ctx context.Context, c ClientConn) error { return sendXclient(ctx, c, o) })
+}
+
+func sendXclient(ctx context.Context, c ClientConn, o Origin) error {
+	offered := offeredBy(c.Caps(), "XCLIENT")
 	if o.Ident != "" || o.Source != "" {
 		return errors.New("smtp: XCLIENT cannot tell Ident and Source: XFORWARD can")
 	}
-	if o.Login != "" && d.Policy().Credentials != nil {
+	if o.Login != "" && c.Policy().Credentials != nil {
 		return errors.New("smtp: XCLIENT cannot tell Login, since the client has credentials and authenticates as itself: " +
 			"use a client without credentials")
 	}
@@ -95,16 +99,16 @@ func SendXCLIENT(ctx context.Context, d Dialogue, o Origin) error {
 		return err
 	}
 	commands := []string{strings.Trim(who+" "+session, " ")}
-	if len(commands[0]) > longestFacts {
+	if len(commands[0]) > maxAttributes {
 		commands = []string{who, session}
 	}
 	for _, args := range commands {
-		if args == "" || len(args) > longestFacts {
-			return fmt.Errorf("smtp: XCLIENT cannot be sent: it would have %d octets of arguments, and %d is what fits", len(args), longestFacts)
+		if args == "" || len(args) > maxAttributes {
+			return fmt.Errorf("smtp: XCLIENT cannot be sent: it would have %d octets of arguments, and %d is what fits", len(args), maxAttributes)
 		}
 	}
 	for _, args := range commands {
-		r, err := d.Do(ctx, "XCLIENT", args)
+		r, err := c.Do(ctx, "XCLIENT", args)
 		if err == nil && r.Code/100 != 2 {
 			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XCLIENT"}
 		}
@@ -116,15 +120,15 @@ func SendXCLIENT(ctx context.Context, d Dialogue, o Origin) error {
 }
 
 // longestFacts is how long the arguments of XCLIENT and XFORWARD may be, each in a line of 512 octets.
-const longestFacts = 512 - len("XFORWARD \r\n")
+const maxAttributes = 512 - len("XFORWARD \r\n")
 
 // xclientArgs returns what there is to tell of who the client is, and of its session, which has to come last.
 func xclientArgs(o *Origin, offered map[string]bool) (who, session string, err error) {
-	for _, a := range facts {
+	for _, a := range attributes {
 		value := *a.field(o)
 		switch {
 		case value == "" && o.Addr != "" && offered[a.name] && (a.name == "NAME" || a.name == "REVERSE_NAME" || a.name == "PORT"):
-			who = appendFact(who, a.name, Unavailable) // or it would be that of the client before
+			who = appendAttribute(who, a.name, Unavailable) // or it would be that of the client before
 		case value == "":
 		case !offered[a.name] && (a.name == "ADDR" || a.name == "LOGIN"):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: the server does not take %s", a.name)
@@ -132,9 +136,9 @@ func xclientArgs(o *Origin, offered map[string]bool) (who, session string, err e
 		case !tellable(a.name, value, xclientChecks):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: %q is no value for %s", value, a.name)
 		case a.name == "PROTO" || a.name == "HELO" || a.name == "LOGIN":
-			session = appendFact(session, a.name, value)
+			session = appendAttribute(session, a.name, value)
 		default:
-			who = appendFact(who, a.name, value)
+			who = appendAttribute(who, a.name, value)
 		}
 	}
 	if who == "" && session == "" {
@@ -148,6 +152,6 @@ func tellable(name, value string, checks map[string]checker) bool {
 	if name == "ADDR" || name == "DESTADDR" {
 		value = prefixIPv6(value)
 	}
-	_, ok := parseFact(name, string(proto.AppendXtext(nil, value)), checks[name])
+	_, ok := parseAttribute(name, string(proto.AppendXtext(nil, value)), checks[name])
 	return ok
 }

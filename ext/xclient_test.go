@@ -15,7 +15,7 @@ var (
 )
 
 func TestXclientServer(t *testing.T) {
-	long := strings.Repeat("h", longestFact)
+	long := strings.Repeat("h", maxAttribute)
 	for _, tt := range []struct {
 		name, args string
 		want       string // the reply
@@ -165,7 +165,7 @@ func TestOriginAddr(t *testing.T) {
 
 func TestXclientClient(t *testing.T) {
 	all := "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT REVERSE_NAME"
-	long := strings.Repeat("n", longestFact)
+	long := strings.Repeat("n", maxAttribute)
 	for _, tt := range []struct {
 		name, offer string
 		o           Origin
@@ -220,15 +220,15 @@ func FuzzOrigin(f *testing.F) {
 				continue
 			}
 			again := ""
-			for _, a := range facts {
+			for _, a := range attributes {
 				value := *a.field(&o)
 				if value == "" {
 					continue
 				}
-				if strings.ContainsAny(value, "\r\n\x00") || len(value) > longestFact {
+				if strings.ContainsAny(value, "\r\n\x00") || len(value) > maxAttribute {
 					t.Fatalf("%q has %s %q", args, a.name, value)
 				}
-				again = appendFact(again, a.name, value)
+				again = appendAttribute(again, a.name, value)
 			}
 			if p, err := parseOrigin(verb, again, checks); err != nil || p != o {
 				t.Fatalf("%q is %+v, told again as %q it is %+v, %v", args, o, again, p, err)

@@ -70,7 +70,7 @@ func TestXforwardNot(t *testing.T) {
 	if got := other.serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "550 5.7.1 ") || offers(other) {
 		t.Errorf("after XCLIENT: %q, offered is %t", got, offers(other))
 	}
-	refuses := &fakeServer{peer: proxy, session: &recorder{err: &proto.Error{Code: 450, Text: "not now"}}}
+	refuses := &fakeServer{peer: proxy, session: &recorder{err: proto.Refuse(450, proto.Status{}, "not now")}}
 	if got := refuses.serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "450 ") {
 		t.Errorf("the session's refusal is %q", got)
 	}
@@ -78,7 +78,7 @@ func TestXforwardNot(t *testing.T) {
 
 func TestXforwardClient(t *testing.T) {
 	all := "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"
-	long := strings.Repeat("n", longestFact)
+	long := strings.Repeat("n", maxAttribute)
 	for _, tt := range []struct {
 		name, offer string
 		o           Origin
@@ -92,7 +92,7 @@ func TestXforwardClient(t *testing.T) {
 		{"two commands", all, Origin{Name: long, Hello: long, Ident: "x"}, "XFORWARD NAME=" + long + " | XFORWARD HELO=" + long + " IDENT=x", false},
 		{"nothing", all, Origin{}, "", false},
 		{"control character", all, Origin{Hello: "a\r\nb"}, "", true},
-		{"too long encoded", all, Origin{Hello: strings.Repeat("+", longestFact)}, "", true},
+		{"too long encoded", all, Origin{Hello: strings.Repeat("+", maxAttribute)}, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &fakeClient{caps: ehlo(tt.offer), replies: []proto.Reply{{Code: 250}, {Code: 250}}}

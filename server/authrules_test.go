@@ -35,7 +35,7 @@ func TestP04_Challenges(t *testing.T) {
 func TestP15_Submitter(t *testing.T) {
 	var told []string
 	st := &store{mail: func(_ context.Context, _ proto.Address, p proto.Params) error {
-		a, ok := ext.Submitter(p)
+		a, ok := ext.ReadSubmitter(p)
 		if !ok {
 			t.Errorf("%v has no submitter", p)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -60,16 +61,8 @@ type Resetter interface {
 	Reset(ctx context.Context)
 }
 
-// RecipientData is a Session that can tell the outcome for each recipient of a message. Its DataEach is called in
-// place of Data where the client is told each outcome: in LMTP (RFC 2033 section 4.2), and in SMTP when it has asked for
-// that by an extension. In SMTP a message of which some recipients are refused is accepted nevertheless, for the others.
-type RecipientData interface {
-	// DataEach is like Data. It calls result with the index of an accepted recipient, counted from 0 in the order of
-	// the RCPT commands, and the outcome for it. The first outcome of each counts. It is sent at once if the message
-	// has been read to its end and the recipients before are settled. The error that DataEach returns is the outcome
-	// for the recipients without one. Result may be called from several goroutines, until DataEach returns.
-	DataEach(ctx context.Context, r io.Reader, result func(rcpt int, err error)) error
-}
+// RecipientData is a Session that tells the outcome of a message for each recipient: see [ext.RecipientData].
+type RecipientData = ext.RecipientData
 
 // ErrReset is returned by the reader of a message that the client gave up before it was complete.
 var ErrReset = errors.New("smtp: the client gave the message up before its end")

@@ -86,7 +86,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *Conn {
 	return c
 }
 
-var _ ext.Info = (*Conn)(nil)
+var _ ext.ServerConn = (*Conn)(nil)
 
 // Session returns the session that the backend made, nil before it did.
 func (c *Conn) Session() any { return c.session }

@@ -215,7 +215,7 @@ func (c *Conn) greeted(ev proto.Event) {
 	offer, lines := c.srv.set.Offer(c)
 	c.offer = offer
 	c.reply(proto.Reply{Code: 250, Text: strings.Join(append([]string{host + " at your service"}, lines...), "\n")})
-	c.setStatus(c.srv.set.Status(offer))
+	c.setStatus(c.srv.set.StatusCodes(offer))
 }
 
 func isHello(v *proto.Verb) bool { return v.Name == "EHLO" || v.Name == "LHLO" || v.Name == "HELO" }
@@ -332,6 +332,9 @@ var plainTexts = [...]string{2: "OK", 4: "Temporary failure, try again later", 5
 
 // asError returns the *proto.Error that err is or wraps, or nil.
 func asError(err error) *proto.Error {
+	if err == nil {
+		return nil
+	}
 	if e, ok := err.(*proto.Error); ok {
 		return e // without the allocation of errors.As
 	}

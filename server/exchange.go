@@ -24,7 +24,7 @@ func (c *Conn) extension(ev proto.Event, e *ext.Extension) {
 		return // there is no way to get at the payload other than as a chunk
 	}
 	c.watch.arm()
-	err := e.Serve(c.ctx, x)
+	r, err := e.Serve(c.ctx, x)
 	c.watch.disarm()
 	switch {
 	case c.err != nil:
@@ -32,10 +32,23 @@ func (c *Conn) extension(ev proto.Event, e *ext.Extension) {
 		c.anew()
 	default:
 		c.rx.SetStatus(c.status && !x.greets) // RFC 2034 section 4: not in a greeting
-		c.account(x.verb, c.replyTo(e.Keyword, err, okPlain))
+		c.account(x.verb, c.served(e.Keyword, r, err))
 		c.rx.SetStatus(c.status)
 		c.asked = false
 	}
+}
+
+// served returns the reply for what Serve of the extension called keyword has returned.
+func (c *Conn) served(keyword string, r proto.Reply, err error) proto.Reply {
+	switch {
+	case err == nil && r.Code/100 == 2:
+		return c.replyTo(keyword, r.Err(), okPlain)
+	case err == nil && r.Code != 0:
+		err = fmt.Errorf("smtp: the extension answers with %d, which is no reply of success: return an error to refuse", r.Code)
+	case asError(err) != nil && !isRefusal(asError(err).Code):
+		err = fmt.Errorf("smtp: the extension refuses with %d: return a proto.Reply for success", asError(err).Code)
+	}
+	return c.replyTo(keyword, err, okPlain)
 }
 
 // anew goes on with another session after a hand-over.
@@ -56,7 +69,7 @@ type exchange struct {
 	greets bool // the reply is a greeting
 }
 
-var _ ext.Exchange = (*exchange)(nil)
+var _ ext.Command = (*exchange)(nil)
 
 func (x *exchange) Verb() *proto.Verb { return x.verb }
 
@@ -160,10 +173,10 @@ func (x *exchange) Handover(_ context.Context, r proto.Reply, take takeFunc) err
 	return nil
 }
 
-func (x *exchange) Restart(_ context.Context, o *ext.Origin) error {
+func (x *exchange) Restart(_ context.Context, o *ext.Origin) (proto.Reply, error) {
 	c := x.Conn
 	if next, _ := x.verb.After(x.verb.In, 220); next != proto.Hello {
-		return fmt.Errorf("smtp: the session cannot begin anew after %s: its success does not lead to %v", x.verb.Name, proto.Hello)
+		return proto.Reply{}, fmt.Errorf("smtp: the session cannot begin anew after %s: its success does not lead to %v", x.verb.Name, proto.Hello)
 	}
 	c.watch.disarm()
 	defer c.watch.arm()
@@ -180,7 +193,10 @@ func (x *exchange) Restart(_ context.Context, o *ext.Origin) error {
 	}
 	x.greets = true
 	r := c.begin()
-	return &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text}
+	if isRefusal(r.Code) {
+		return proto.Reply{}, r.Err()
+	}
+	return r, nil
 }
 
 func (x *exchange) Surrender(_ context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
@@ -236,7 +252,7 @@ func (x *exchange) hand(take takeFunc) (net.Conn, error) {
 func (x *exchange) rest() net.Conn {
 	c := x.Conn
 	if first := append(c.rx.Leftover(), c.watch.leftover()...); len(first) > 0 {
-		return ext.WithLeftover(c.nc, first)
+		return ext.PrefixConn(c.nc, first)
 	}
 	return c.nc
 }

@@ -26,21 +26,21 @@ func greeter() ext.Extension {
 			{Name: "XNEVER", In: states, OK: proto.Never},
 			{Name: "XNOBODY", In: states},
 		},
-		Mail:      []ext.Param{{Key: "XMOOD", Length: 20, Values: []string{"GOOD", "BAD"}}},
-		Advertise: func(x ext.Info) (string, bool) { return "for " + x.Hostname(), x.Hello() != "stranger" },
-		CheckMail: func(_ context.Context, _ ext.Info, from proto.Address, p proto.Params) error {
+		Mail:      []ext.Param{{Key: "XMOOD", MaxLength: 20, Values: []string{"GOOD", "BAD"}}},
+		Advertise: func(x ext.ServerConn) (string, bool) { return "for " + x.Hostname(), x.Hello() != "stranger" },
+		CheckMail: func(_ context.Context, _ ext.ServerConn, from proto.Address, p proto.Params) error {
 			if mood, _ := p.Get("XMOOD"); strings.EqualFold(mood, "BAD") {
 				return &proto.Error{Code: 550, Text: "cheer up, " + from.Local}
 			}
 			return nil
 		},
-		CheckRcpt: func(_ context.Context, x ext.Info, to proto.Address, _ proto.Params) error {
+		CheckRcpt: func(_ context.Context, x ext.ServerConn, to proto.Address, _ proto.Params) error {
 			if x.MailParams().Has("XMOOD") && to.Local == "grump" {
 				return errors.New("secret")
 			}
 			return nil
 		},
-		Guard: func(_ context.Context, x ext.Info, v *proto.Verb, args string) error {
+		Guard: func(_ context.Context, x ext.ServerConn, v *proto.Verb, args string) error {
 			if v.Name == "NOOP" && args == "twice" {
 				return &proto.Error{Code: 450, Text: "once is enough"}
 			}
@@ -50,23 +50,23 @@ func greeter() ext.Extension {
 	}
 }
 
-func serveGreeter(ctx context.Context, x ext.Exchange) error {
+func serveGreeter(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	switch x.Verb().Name {
 	case "XGREET":
-		return server.Accepted("hello " + x.Args())
+		return proto.Reply{Code: 250, Text: "hello " + x.Args()}, nil
 	case "XASK":
 		name, err := x.Challenge(ctx, proto.Reply{Code: 334, Text: "your name?"})
 		if err != nil {
-			return err
+			return proto.Reply{}, err
 		}
 		x.Authenticated(name)
-		return server.Accepted("hello " + name)
+		return proto.Reply{Code: 250, Text: "hello " + name}, nil
 	case "XTAKE":
 		if x.Args() == "slowly" {
 			<-time.After(time.Second)
 		}
 		yours := proto.Reply{Code: 220, Text: "yours"}
-		return x.Handover(ctx, yours, func(_ context.Context, nc net.Conn) (net.Conn, error) {
+		return proto.Reply{}, x.Handover(ctx, yours, func(_ context.Context, nc net.Conn) (net.Conn, error) {
 			if x.Args() == "nothing" {
 				return nil, nil
 			}
@@ -77,7 +77,7 @@ func serveGreeter(ctx context.Context, x ext.Exchange) error {
 			return nc, nil
 		})
 	}
-	return nil // XNEVER cannot have that; XNOBODY can
+	return proto.Reply{}, nil // XNEVER cannot have that; XNOBODY can
 }
 
 func greeterServer(t *testing.T, st *store) *server.Server {

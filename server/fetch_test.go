@@ -47,7 +47,7 @@ func (p *parcel) Close() error {
 	return nil
 }
 
-func (s *shelf) fetch(ctx context.Context, _ ext.Info, args string) (io.ReadCloser, error) {
+func (s *shelf) fetch(ctx context.Context, _ ext.ServerConn, args string) (io.ReadCloser, error) {
 	name, _, _ := strings.Cut(args, " ")
 	p := &parcel{s: s, r: strings.NewReader(s.goods[name])}
 	switch name {
@@ -99,7 +99,7 @@ func (s *shelf) extension() ext.Extension {
 				return nil
 			},
 		}},
-		Advertise: func(x ext.Info) (string, bool) { return "", x.Hello() != "stranger" },
+		Advertise: func(x ext.ServerConn) (string, bool) { return "", x.Hello() != "stranger" },
 		Fetch:     s.fetch,
 	}
 }
@@ -297,7 +297,7 @@ func TestFetchWithoutEnd(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := flood{make(chan struct{})}
 			fetching := ext.Extension{Keyword: "XFLOOD", Verbs: []proto.Verb{{Name: "XFLOOD", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready}},
-				Fetch: func(context.Context, ext.Info, string) (io.ReadCloser, error) { return f, nil }}
+				Fetch: func(context.Context, ext.ServerConn, string) (io.ReadCloser, error) { return f, nil }}
 			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{MaxSize: -1, Extensions: append(ext.Default(), fetching)}))
 			p.hello()
 			p.begin()

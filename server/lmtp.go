@@ -11,7 +11,7 @@ import (
 // be: when the content has arrived to its end, and those before are known.
 type results struct {
 	c      *Conn
-	report func(rcpt int, err error)
+	report func(rcpt int, r proto.Reply, err error)
 
 	// mu guards what follows, and the sending of replies, while DataEach is at work.
 	mu      sync.Mutex
@@ -41,7 +41,7 @@ func (l *results) finish() {
 	l.on = false
 }
 
-func (l *results) result(rcpt int, err error) {
+func (l *results) result(rcpt int, chosen proto.Reply, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.on || rcpt < 0 || rcpt >= len(l.replies) {
@@ -50,6 +50,9 @@ func (l *results) result(rcpt int, err error) {
 	}
 	if l.replies[rcpt].Code != 0 {
 		return
+	}
+	if err == nil && chosen.Code != 0 {
+		err = chosen.Err()
 	}
 	r := l.c.replyTo("DataEach", err, okMessage)
 	if r.Code == 421 {

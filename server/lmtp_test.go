@@ -16,7 +16,7 @@ import (
 // eachStore is a store whose sessions tell the outcome for each recipient.
 type eachStore struct {
 	*store
-	each func(ctx context.Context, r io.Reader, result func(int, error)) error
+	each func(ctx context.Context, r io.Reader, result func(int, proto.Reply, error)) error
 }
 
 func (st eachStore) NewSession(ctx context.Context, c *server.Conn) (server.Session, error) {
@@ -29,15 +29,15 @@ func (st eachStore) NewSession(ctx context.Context, c *server.Conn) (server.Sess
 
 type eachSession struct {
 	*session
-	each func(ctx context.Context, r io.Reader, result func(int, error)) error
+	each func(ctx context.Context, r io.Reader, result func(int, proto.Reply, error)) error
 }
 
-func (s eachSession) DataEach(ctx context.Context, r io.Reader, result func(int, error)) error {
+func (s eachSession) DataEach(ctx context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 	return s.each(ctx, r, result)
 }
 
 // deliver dials an LMTP server, whose DataEach is each, and opens a transaction with three recipients.
-func deliver(t *testing.T, each func(context.Context, io.Reader, func(int, error)) error) *peer {
+func deliver(t *testing.T, each func(context.Context, io.Reader, func(int, proto.Reply, error)) error) *peer {
 	t.Helper()
 	var b server.Backend = &store{}
 	if each != nil {
@@ -59,13 +59,13 @@ func openThree(p *peer) {
 var errFull = &proto.Error{Code: 452, Status: proto.Status{4, 2, 2}, Text: "mailbox full"}
 
 func TestLMTP(t *testing.T) {
-	readAll := func(_ context.Context, r io.Reader, _ func(int, error)) error {
+	readAll := func(_ context.Context, r io.Reader, _ func(int, proto.Reply, error)) error {
 		_, err := io.Copy(io.Discard, r)
 		return err
 	}
 	for _, c := range []struct {
 		name string
-		each func(context.Context, io.Reader, func(int, error)) error
+		each func(context.Context, io.Reader, func(int, proto.Reply, error)) error
 		say  string
 		want []string
 	}{
@@ -73,23 +73,23 @@ func TestLMTP(t *testing.T) {
 		{"T11 too large", nil, strings.Repeat("x", 2000) + "\r\n.", []string{"552 5.3.4", "552 5.3.4", "552 5.3.4"}},
 		{"bare LF", nil, "a\nb\r\n.", []string{"554 5.6.0", "554 5.6.0", "554 5.6.0"}},
 		{"no results", readAll, ".", []string{"250 2.0.0", "250 2.0.0", "250 2.0.0"}},
-		{"T02 results", func(ctx context.Context, r io.Reader, result func(int, error)) error {
+		{"T02 results", func(ctx context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 			err := readAll(ctx, r, result)
-			result(2, nil)
-			result(0, server.Accepted("delivered"))
-			result(0, errFull)                           // the first one counts
-			result(1, &proto.Error{Code: 421, Text: ""}) // the others have a right to their replies
-			result(3, errFull)
-			result(-1, errFull)
+			result(2, proto.Reply{}, nil)
+			result(0, proto.Reply{Code: 250, Text: "delivered"}, nil)
+			result(0, proto.Reply{}, errFull)                           // the first one counts
+			result(1, proto.Reply{}, &proto.Error{Code: 421, Text: ""}) // the others have a right to their replies
+			result(3, proto.Reply{}, errFull)
+			result(-1, proto.Reply{}, errFull)
 			return err
 		}, ".", []string{"250 2.0.0 delivered", "451 ", "250 2.0.0 Message"}},
-		{"the rest", func(ctx context.Context, r io.Reader, result func(int, error)) error {
-			result(1, errFull) // before the message has been read
+		{"the rest", func(ctx context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
+			result(1, proto.Reply{}, errFull) // before the message has been read
 			return errors.New("secret")
 		}, "hello\r\n.", []string{"451 4.3.0 Local", "452 4.2.2", "451 4.3.0 Local"}},
-		{"malformed whatever the results are", func(_ context.Context, _ io.Reader, result func(int, error)) error {
+		{"malformed whatever the results are", func(_ context.Context, _ io.Reader, result func(int, proto.Reply, error)) error {
 			for i := range 3 {
-				result(i, nil)
+				result(i, proto.Reply{}, nil)
 			}
 			return nil
 		}, "a\nb\r\n.", []string{"554 5.6.0", "554 5.6.0", "554 5.6.0"}},
@@ -110,11 +110,11 @@ func TestLMTP(t *testing.T) {
 func TestT07_AsReady(t *testing.T) {
 	next := make(chan int)
 	var wg sync.WaitGroup
-	p := deliver(t, func(_ context.Context, r io.Reader, result func(int, error)) error {
+	p := deliver(t, func(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 		_, err := io.Copy(io.Discard, r)
 		for range 3 {
 			rcpt := <-next
-			wg.Go(func() { result(rcpt, nil) }) // from any goroutine
+			wg.Go(func() { result(rcpt, proto.Reply{}, nil) }) // from any goroutine
 			wg.Wait()
 			next <- rcpt
 		}
@@ -141,9 +141,9 @@ func TestT07_AsReady(t *testing.T) {
 
 // TestT04_Chunks: only the last chunk has a reply for each recipient (RFC 2033 section 4.3).
 func TestT04_Chunks(t *testing.T) {
-	p := deliver(t, func(_ context.Context, r io.Reader, result func(int, error)) error {
+	p := deliver(t, func(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 		_, err := io.Copy(io.Discard, r)
-		result(1, errFull)
+		result(1, proto.Reply{}, errFull)
 		return err
 	})
 	p.chunk("BDAT 3", "abc", "250 2.0.0 3 octets")

@@ -97,6 +97,9 @@ func (o Options) withDefaults() (Options, error) {
 			o.Hostname = "localhost"
 		}
 	}
+	if o.Extensions == nil {
+		o.Extensions = ext.DefaultFor(o.Protocol)
+	}
 	if o.TLSConfig != nil {
 		o.TLSConfig = hardened(o.TLSConfig)
 	}

@@ -18,7 +18,7 @@ func stage() ext.Extension {
 			{Name: "XSTAGE", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello},
 			{Name: "XWRONG", In: proto.Ready, Last: true},
 		},
-		Serve: func(ctx context.Context, x ext.Exchange) error {
+		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			if x.Args() == "nobody" {
 				return x.Restart(ctx, &ext.Origin{Addr: ext.Unavailable, Hello: ext.Unavailable, Login: ext.Unavailable})
 			}

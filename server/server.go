@@ -88,7 +88,7 @@ func New(b Backend, opt *Options) (*Server, error) {
 				s.chunks[v.Name] = true
 			}
 		}
-		s.status = s.status || e.Status
+		s.status = s.status || e.StatusCodes
 		s.guards = s.guards || e.Guard != nil
 		if e.CheckMail != nil {
 			s.checkMail = append(s.checkMail, e)

@@ -15,46 +15,50 @@ import (
 
 // each is an extension by which a client asks for an outcome for each recipient: the parameter XEACH.
 func each() ext.Extension {
-	return ext.Extension{Keyword: "XEACH", Mail: []ext.Param{{Key: "XEACH", Length: len(" XEACH"), Flag: true, Split: true}}}
+	return ext.Extension{Keyword: "XEACH", Mail: []ext.Param{{Key: "XEACH", MaxLength: len(" XEACH"), Flag: true, PerRecipient: true}}}
 }
 
 func TestSplit(t *testing.T) {
 	const announced = "353 An outcome"
-	none := func(context.Context, io.Reader, func(int, error)) error { return nil }
+	none := func(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 	read := func(r io.Reader) { _, _ = io.Copy(io.Discard, r) }
 	for _, tt := range []struct {
 		name    string
-		each    func(ctx context.Context, r io.Reader, result func(int, error)) error // nil for a session without
+		each    func(ctx context.Context, r io.Reader, result func(int, proto.Reply, error)) error // nil for a session without
 		content string
 		want    []string
 	}{
-		{"some", func(_ context.Context, r io.Reader, result func(int, error)) error {
+		{"some", func(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 			read(r)
-			result(1, errFull)
-			result(0, nil)
+			result(1, proto.Reply{}, errFull)
+			result(0, proto.Reply{}, nil)
 			return &proto.Error{Code: 550, Text: "no"}
 		}, "x", []string{announced, "250 2.0.0", "452 4.2.2", "550 5.0.0 no", "250 2.0.0 Message accepted"}},
 		{"all", none, "x", []string{announced, "250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0 Message accepted"}},
-		{"all, with a name", func(context.Context, io.Reader, func(int, error)) error { return server.Accepted("queued as 4XyZ") }, "x",
+		{"all, with a name", func(context.Context, io.Reader, func(int, proto.Reply, error)) error {
+			return server.Accepted("queued as 4XyZ")
+		}, "x",
 			[]string{announced, "250 2.0.0 queued", "250 2.0.0 queued", "250 2.0.0 queued", "250 2.0.0 queued as 4XyZ"}},
-		{"told before it was read", func(_ context.Context, _ io.Reader, result func(int, error)) error {
-			result(0, nil)
-			result(2, errFull)
+		{"told before it was read", func(_ context.Context, _ io.Reader, result func(int, proto.Reply, error)) error {
+			result(0, proto.Reply{}, nil)
+			result(2, proto.Reply{}, errFull)
 			return nil
 		}, "x", []string{announced, "250 ", "250 ", "452 ", "250 "}},
-		{"none", func(_ context.Context, r io.Reader, result func(int, error)) error {
-			result(0, &proto.Error{Code: 550, Text: "no"})
-			result(1, errFull)
-			result(2, &proto.Error{Code: 554, Text: "never"})
+		{"none", func(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
+			result(0, proto.Reply{}, &proto.Error{Code: 550, Text: "no"})
+			result(1, proto.Reply{}, errFull)
+			result(2, proto.Reply{}, &proto.Error{Code: 554, Text: "never"})
 			return nil
 		}, "x", []string{announced, "550 ", "452 4.2.2", "554 ", "452 4.2.2 mailbox full"}},
-		{"none for ever", func(context.Context, io.Reader, func(int, error)) error { return &proto.Error{Code: 550, Text: "no"} }, "x",
+		{"none for ever", func(context.Context, io.Reader, func(int, proto.Reply, error)) error {
+			return &proto.Error{Code: 550, Text: "no"}
+		}, "x",
 			[]string{announced, "550 ", "550 ", "550 ", "550 5.0.0 no"}},
-		{"failure", func(context.Context, io.Reader, func(int, error)) error { return errors.New("secret") }, "x",
+		{"failure", func(context.Context, io.Reader, func(int, proto.Reply, error)) error { return errors.New("secret") }, "x",
 			[]string{announced, "451 4.3.0", "451 4.3.0", "451 4.3.0", "451 4.3.0"}},
-		{"refused as a whole", func(_ context.Context, r io.Reader, result func(int, error)) error {
+		{"refused as a whole", func(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 			read(r)
-			result(0, nil)
+			result(0, proto.Reply{}, nil)
 			return nil
 		}, "a bare\n", []string{"554 5.6.0"}},
 		{"too large", none, strings.Repeat("123456\r\n", 200), []string{"552 5.3.4"}},
@@ -89,8 +93,8 @@ func TestSplit(t *testing.T) {
 
 // TestSplitNot shows the transactions in which nobody has asked, or in which there is nothing to tell apart.
 func TestSplitNot(t *testing.T) {
-	st := eachStore{&store{}, func(_ context.Context, _ io.Reader, result func(int, error)) error {
-		result(0, errFull)
+	st := eachStore{&store{}, func(_ context.Context, _ io.Reader, result func(int, proto.Reply, error)) error {
+		result(0, proto.Reply{}, errFull)
 		return nil
 	}}
 	p := dial(t, newServer(t, st, server.Options{Extensions: append(ext.Default(), each())}))
@@ -106,9 +110,9 @@ func TestSplitNot(t *testing.T) {
 
 // TestSplitInGroup has the commands of the next message behind the last chunk.
 func TestSplitInGroup(t *testing.T) {
-	st := eachStore{&store{}, func(_ context.Context, r io.Reader, result func(int, error)) error {
+	st := eachStore{&store{}, func(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 		_, err := io.Copy(io.Discard, r)
-		result(1, errFull)
+		result(1, proto.Reply{}, errFull)
 		return err
 	}}
 	p := dial(t, newServer(t, st, server.Options{Extensions: append(ext.Default(), each())}))

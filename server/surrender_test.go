@@ -20,12 +20,12 @@ func echo(serve func(ctx context.Context, nc net.Conn) error) ext.Extension {
 	return ext.Extension{
 		Keyword: "XECHO",
 		Verbs:   []proto.Verb{{Name: "XECHO", In: proto.Ready, Last: true, OK: proto.Handover}},
-		Serve: func(ctx context.Context, x ext.Exchange) error {
+		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			code := 250
 			if x.Args() == "badly" {
 				code = 450
 			}
-			return x.Surrender(ctx, proto.Reply{Code: code, Text: "yours"}, serve)
+			return proto.Reply{}, x.Surrender(ctx, proto.Reply{Code: code, Text: "yours"}, serve)
 		},
 	}
 }

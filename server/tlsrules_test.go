@@ -17,7 +17,7 @@ import (
 // TestO01_NotNow: STARTTLS can be refused for the moment, and the session goes on in clear (RFC 3207 section 4).
 func TestO01_NotNow(t *testing.T) {
 	config, _ := tlsPair(t)
-	busy := ext.Extension{Keyword: "XBUSY", Guard: func(_ context.Context, _ ext.Info, v *proto.Verb, _ string) error {
+	busy := ext.Extension{Keyword: "XBUSY", Guard: func(_ context.Context, _ ext.ServerConn, v *proto.Verb, _ string) error {
 		if v.Name != "STARTTLS" {
 			return nil
 		}

@@ -230,7 +230,7 @@ func (p *player) startTLS() error {
 	if err != nil {
 		return err
 	}
-	secured := tls.Server(ext.WithLeftover(newEager(p.conn), bytes.Clone(p.buf)), &tls.Config{Certificates: []tls.Certificate{id.cert}})
+	secured := tls.Server(ext.PrefixConn(newEager(p.conn), bytes.Clone(p.buf)), &tls.Config{Certificates: []tls.Certificate{id.cert}})
 	p.conn, p.buf = secured, nil
 	if err := secured.Handshake(); err != nil {
 		return fmt.Errorf("the TLS handshake: %w", err)

@@ -42,7 +42,7 @@ func (s *session) Data(_ context.Context, r io.Reader) error {
 func (s *session) Where(_ context.Context, id string) (string, error) {
 	place, ok := s.places[id]
 	if !ok {
-		return "", &proto.Error{Code: 550, Text: "No such message"}
+		return "", proto.Refuse(550, proto.Status{}, "No such message")
 	}
 	return place, nil
 }

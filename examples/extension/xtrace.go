@@ -15,25 +15,25 @@ import (
 func XTrace() ext.Extension {
 	return ext.Extension{
 		Keyword: "XTRACE",
-		Mail:    []ext.Param{{Key: "XTRACE", Length: len(" XTRACE=") + longestID, Check: checkID}},
+		Mail:    []ext.Param{{Key: "XTRACE", MaxLength: len(" XTRACE=") + longestID, Check: checkID}},
 		Verbs:   []proto.Verb{{Name: "XWHERE", In: proto.Session &^ proto.Hello, Last: true}},
-		Advertise: func(x ext.Info) (string, bool) {
+		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[Locator](x.Session())
 			return fmt.Sprint(longestID), ok
 		},
-		Serve: func(ctx context.Context, x ext.Exchange) error {
+		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			l, ok := ext.As[Locator](x.Session())
 			if !ok {
-				return &proto.Error{Code: 502, Text: "Messages are not traced here"}
+				return proto.Reply{}, proto.Refuse(502, proto.Status{}, "Messages are not traced here")
 			}
 			if err := checkID(x.Args()); err != nil {
-				return &proto.Error{Code: 501, Text: err.Error()}
+				return proto.Reply{}, proto.Refuse(501, proto.Status{}, err.Error())
 			}
 			place, err := l.Where(ctx, x.Args())
 			if err != nil {
-				return err
+				return proto.Reply{}, err
 			}
-			return &proto.Error{Code: 250, Text: place} // a positive reply with a text of our own
+			return proto.Reply{Code: 250, Text: place}, nil
 		},
 	}
 }
@@ -55,9 +55,9 @@ func checkID(id string) error {
 // ID returns the ID in the parameters that a session gets with MAIL.
 func ID(p proto.Params) (id string, ok bool) { return p.Get("XTRACE") }
 
-// Where asks the server at the other end of d, such as a *client.Client, where the message called id is.
-func Where(ctx context.Context, d ext.Dialogue, id string) (string, error) {
-	r, err := d.Do(ctx, "XWHERE", id)
+// Where asks the server at the other end of c, such as a *client.Client, where the message called id is.
+func Where(ctx context.Context, c ext.Client, id string) (string, error) {
+	r, err := c.Do(ctx, "XWHERE", id)
 	if err != nil {
 		return "", err
 	}

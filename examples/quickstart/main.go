@@ -36,7 +36,7 @@ func (s *session) Mail(_ context.Context, from proto.Address, _ proto.Params) er
 // Rcpt refuses who is not here: the client learns it at once, and nobody has to send a bounce.
 func (s *session) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
 	if to.Local == "nobody" {
-		return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such mailbox"}
+		return proto.Refuse(550, proto.Status{5, 1, 1}, "No such mailbox")
 	}
 	s.to = append(s.to, to)
 	return nil

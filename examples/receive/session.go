@@ -42,7 +42,7 @@ func (s *session) Mail(_ context.Context, from proto.Address, p proto.Params) er
 func (s *session) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
 	for _, r := range s.reject {
 		if to.Equal(r) {
-			return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such mailbox"}
+			return proto.Refuse(550, proto.Status{5, 1, 1}, "No such mailbox")
 		}
 	}
 	s.envelope.To = append(s.envelope.To, to.String())

@@ -29,7 +29,7 @@ func status(err error) int {
 	var (
 		tlsError      *ext.TLSError
 		authError     *ext.AuthError
-		needError     *ext.NeedError
+		needError     *ext.UnsupportedError
 		tooLarge      *ext.TooLargeError
 		messageError  *client.MessageError
 		protocolError *client.ProtocolError

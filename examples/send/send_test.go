@@ -28,9 +28,9 @@ func (s *session) Mail(context.Context, proto.Address, proto.Params) error { ret
 func (s *session) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
 	switch to.Local {
 	case "no":
-		return &proto.Error{Code: 550, Text: "no"}
+		return proto.Refuse(550, proto.Status{}, "no")
 	case "later":
-		return &proto.Error{Code: 450, Text: "later"}
+		return proto.Refuse(450, proto.Status{}, "later")
 	}
 	return nil
 }

@@ -65,14 +65,14 @@ func (able) Verify(context.Context, string) (ext.Mailbox, error) {
 
 func (able) Expand(_ context.Context, list string) ([]ext.Mailbox, error) {
 	if list != "staff" {
-		return nil, &proto.Error{Code: 550, Text: "There is no such list"}
+		return nil, proto.Refuse(550, proto.Status{}, "There is no such list")
 	}
 	return []ext.Mailbox{{Address: alice}, {Address: alice}}, nil
 }
 
-func (able) DataEach(_ context.Context, r io.Reader, result func(int, error)) error {
+func (able) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
 	_, err := io.Copy(io.Discard, r)
-	result(0, err)
+	result(0, proto.Reply{}, err)
 	return err
 }
 
@@ -136,7 +136,7 @@ var library = []struct {
 	{ext.Obsolete(), exttest.Sample{
 		Dialogues: []string{"C: TURN\nS: 502 5.5.1 *\nC: SEND FROM:<a@b.example>\nS: 502 5.5.1 *\n"},
 	}},
-	{ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}.Extension(), exttest.Sample{}},
+	{ext.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}.Extension(), exttest.Sample{}},
 	{ext.ConNeg(), exttest.Sample{Rcpt: []string{"CONNEG"}}},
 	{ext.ConPerm(), exttest.Sample{Mail: []string{"CONPERM"}}},
 	{ext.ETRN(), exttest.Sample{
@@ -152,7 +152,7 @@ var library = []struct {
 		Mail:    []string{"SOLICIT=org.example:ADV,org.example:XYZ"},
 		BadMail: []string{"SOLICIT=,"},
 	}},
-	{ext.ResponsibleSubmitter(), exttest.Sample{
+	{ext.Submitter(), exttest.Sample{
 		Mail:    []string{"SUBMITTER=alice@example.org"},
 		BadMail: []string{"SUBMITTER=alice"},
 	}},

@@ -21,34 +21,34 @@ func sound() ext.Extension {
 	return ext.Extension{
 		Keyword: "XSOUND",
 		Mail: []ext.Param{
-			{Key: "XID", Length: len(" XID=") + 8, Check: func(v string) error {
+			{Key: "XID", MaxLength: len(" XID=") + 8, Check: func(v string) error {
 				if v == "" || len(v) > 8 || strings.Trim(v, "0123456789abcdef") != "" {
 					return errors.New("XID has to be 1 to 8 digits")
 				}
 				return nil
 			}},
-			{Key: "XKIND", Length: len(" XKIND=LARGE"), Values: []string{"SMALL", "LARGE"}, Optional: true},
+			{Key: "XKIND", MaxLength: len(" XKIND=LARGE"), Values: []string{"SMALL", "LARGE"}, Optional: true},
 		},
-		Rcpt:  []ext.Param{{Key: "XQUIET", Length: len(" XQUIET"), Flag: true}},
+		Rcpt:  []ext.Param{{Key: "XQUIET", MaxLength: len(" XQUIET"), Flag: true}},
 		Verbs: []proto.Verb{{Name: "XASK", In: proto.Session &^ proto.Hello, Last: true, More: proto.Exchange}},
-		Advertise: func(x ext.Info) (string, bool) {
+		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[asked](x.Session())
 			return "for " + x.Hostname(), ok
 		},
-		Serve: func(ctx context.Context, x ext.Exchange) error {
+		Serve: answer(func(ctx context.Context, x ext.Command) error {
 			s, ok := ext.As[asked](x.Session())
 			switch {
 			case !ok:
-				return &proto.Error{Code: 502, Text: "Nobody to ask"}
+				return proto.Refuse(502, proto.Status{}, "Nobody to ask")
 			case x.Args() != "":
-				return &proto.Error{Code: 501, Text: "No arguments"}
+				return proto.Refuse(501, proto.Status{}, "No arguments")
 			}
 			line, err := x.Challenge(ctx, proto.Reply{Code: 334, Text: s.Ask()})
 			if err != nil {
 				return err
 			}
 			return &proto.Error{Code: 250, Text: "You said " + line}
-		},
+		}),
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
 			for i := range e.To {
 				e.To[i].Params = e.To[i].Params.SetFlag("XQUIET")
@@ -75,14 +75,25 @@ func TestSound(t *testing.T) { exttest.Test(t, sound(), soundSample) }
 // refuse is an error of a reply.
 func refuse(code int, text string) error { return &proto.Error{Code: code, Text: text} }
 
+// answer is a Serve that does f. A *proto.Error that does not refuse stands for the reply of success.
+func answer(f func(ctx context.Context, x ext.Command) error) func(context.Context, ext.Command) (proto.Reply, error) {
+	return func(ctx context.Context, x ext.Command) (proto.Reply, error) {
+		err := f(ctx, x)
+		if e, ok := err.(*proto.Error); ok && e.Code < 400 {
+			return e.Reply(), nil
+		}
+		return proto.Reply{}, err
+	}
+}
+
 // serve is a Serve that looks for the session's part as it should, and then does f.
-func serve(f func(ctx context.Context, x ext.Exchange) error) func(context.Context, ext.Exchange) error {
-	return func(ctx context.Context, x ext.Exchange) error {
+func serve(f func(ctx context.Context, x ext.Command) error) func(context.Context, ext.Command) (proto.Reply, error) {
+	return answer(func(ctx context.Context, x ext.Command) error {
 		if _, ok := ext.As[asked](x.Session()); !ok {
 			return refuse(502, "no")
 		}
 		return f(ctx, x)
-	}
+	})
 }
 
 // broken are extensions with one mistake each.
@@ -99,7 +110,7 @@ var broken = []struct {
 		e.Verbs[0].Name = "VRFY"
 	}, "defined by both", "RFC 5321 section 2.2.2"},
 	{"parameter of another", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Mail[0].Key, e.Mail[0].Length = "SIZE", 100
+		e.Mail[0].Key, e.Mail[0].MaxLength = "SIZE", 100
 	}, "defined by both", "RFC 5321 section 2.2.2"},
 	{"builds on nothing", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Requires = []string{"XNOWHERE"}
@@ -108,9 +119,9 @@ var broken = []struct {
 		e.Verbs[0].Name = "ASK"
 	}, "begin with X", "RFC 5321 section 2.2.2"},
 	{"Length too short", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Mail[1].Length--
+		e.Mail[1].MaxLength--
 	}, "its Length is 11", "RFC 5321 section 4.5.3.1.4"},
-	{"Length too short for a sample", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[0].Length = len(" XID=1") },
+	{"Length too short for a sample", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[0].MaxLength = len(" XID=1") },
 		"XID=\"c0ffee\" takes 11 octets", "RFC 5321 section 4.5.3.1.4"},
 	{"value that cannot be sent", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Values = append(e.Mail[1].Values, "A B") },
 		"it cannot be sent", "RFC 5321 section 4.1.2"},
@@ -130,26 +141,26 @@ var broken = []struct {
 		sample.Session = nil
 	}, "never on offer", "nothing of it can be tested"},
 	{"Advertise panics", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Advertise = func(x ext.Info) (string, bool) { return x.Session().(asked).Ask(), true }
+		e.Advertise = func(x ext.ServerConn) (string, bool) { return x.Session().(asked).Ask(), true }
 	}, "Advertise panics", "use ext.As"},
 	{"Advertise too long", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Advertise = func(ext.Info) (string, bool) { return strings.Repeat("x", 501), true }
+		e.Advertise = func(ext.ServerConn) (string, bool) { return strings.Repeat("x", 501), true }
 	}, "make a line of 514 octets", "RFC 5321 section 4.5.3.1.5"},
 	{"Advertise two spaces", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Advertise = func(ext.Info) (string, bool) { return "a  b", true }
+		e.Advertise = func(ext.ServerConn) (string, bool) { return "a  b", true }
 	}, "cannot stand behind the keyword", "RFC 5321 section 4.1.1.1"},
 	{"Advertise a line", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Advertise = func(ext.Info) (string, bool) { return "a\r\n250 XEVIL", true }
+		e.Advertise = func(ext.ServerConn) (string, bool) { return "a\r\n250 XEVIL", true }
 	}, "cannot stand behind the keyword", "RFC 5321 section 4.1.1.1"},
 	{"Advertise comes and goes", func(e *ext.Extension, _ *exttest.Sample) {
 		var seen sync.Map
-		e.Advertise = func(x ext.Info) (string, bool) {
+		e.Advertise = func(x ext.ServerConn) (string, bool) {
 			_, again := seen.LoadOrStore(x, true)
 			return "", !again
 		}
 	}, "on offer in one reply to EHLO and not in the next", "what comes and goes cannot be tested"},
 	{"CheckMail refuses others", func(e *ext.Extension, _ *exttest.Sample) {
-		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+		e.CheckMail = func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			if !p.Has("XID") {
 				return refuse(550, "XID is required")
 			}
@@ -157,7 +168,7 @@ var broken = []struct {
 		}
 	}, "a client that does not use it is not served", "RFC 5321 section 2.2.1"},
 	{"Guard refuses others", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Guard = func(_ context.Context, _ ext.Info, v *proto.Verb, _ string) error {
+		e.Guard = func(_ context.Context, _ ext.ServerConn, v *proto.Verb, _ string) error {
 			if v.Name == "NOOP" {
 				return refuse(450, "not now")
 			}
@@ -209,7 +220,7 @@ var broken = []struct {
 		e.Mail[0].Check = nil
 	}, "want 501: let Check refuse it", "RFC 5321 section 4.2.2"},
 	{"CheckMail for a case", func(e *ext.Extension, _ *exttest.Sample) {
-		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+		e.CheckMail = func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			if kind, ok := p.Get("XKIND"); ok && kind != "LARGE" && kind != "SMALL" {
 				return refuse(501, "upper case")
 			}
@@ -217,7 +228,7 @@ var broken = []struct {
 		}
 	}, "have no case", "RFC 5321 section 2.4"},
 	{"CheckMail wants what is Optional", func(e *ext.Extension, _ *exttest.Sample) {
-		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+		e.CheckMail = func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			if kind, ok := p.Get("XKIND"); ok && kind == "" {
 				return refuse(501, "XKIND needs a value")
 			}
@@ -225,7 +236,7 @@ var broken = []struct {
 		}
 	}, "although its value is Optional", "RFC 5321 section 4.1.1.11"},
 	{"CheckMail modifies", func(e *ext.Extension, _ *exttest.Sample) {
-		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+		e.CheckMail = func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			for i := range p {
 				p[i].Value = "0"
 			}
@@ -234,7 +245,7 @@ var broken = []struct {
 	}, "use Params.Set, which copies", "must not be modified"},
 	{"CheckMail remembers other sessions", func(e *ext.Extension, _ *exttest.Sample) {
 		seen := sync.Map{}
-		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+		e.CheckMail = func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			if id, ok := p.Get("XID"); ok {
 				if _, again := seen.LoadOrStore(id, true); again {
 					return refuse(550, "XID was used before")
@@ -252,37 +263,37 @@ var broken = []struct {
 		"is answered \"502 5.5.1 Nobody to ask\\r\\n\" in SMTP, with a session that takes no part, where the extension is on offer",
 		"RFC 5321 section 4.2.4"},
 	{"offered and served to nobody", func(e *ext.Extension, sample *exttest.Sample) {
-		e.Advertise, e.Serve, sample.Dialogues = nil, func(context.Context, ext.Exchange) error { return refuse(502, "no") }, nil
+		e.Advertise, e.Serve, sample.Dialogues = nil, answer(func(context.Context, ext.Command) error { return refuse(502, "no") }), nil
 	}, "have Advertise offer it only to sessions for which Serve can carry it out", "RFC 5321 section 4.2.4"},
 	{"Guard without keyword that nobody satisfies", func(e *ext.Extension, sample *exttest.Sample) {
-		*e, *sample = insist(func(ext.Info) bool { return false }), exttest.Sample{}
+		*e, *sample = insist(func(ext.ServerConn) bool { return false }), exttest.Sample{}
 	}, "no client is served, with TLS or without", "RFC 5321 section 2.2.1"},
 	{"Serve panics", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = serve(func(_ context.Context, x ext.Exchange) error { return refuse(250, x.Args()[:1]) })
+		e.Serve = serve(func(_ context.Context, x ext.Command) error { return refuse(250, x.Args()[:1]) })
 	}, "Serve, for \"XASK \", panics", "nothing that a peer or a session does may panic"},
 	{"Serve answers 354", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = serve(func(context.Context, ext.Exchange) error { return refuse(354, "go on") })
+		e.Serve = serve(func(context.Context, ext.Command) error { return refuse(354, "go on") })
 	}, "Serve returns the reply 354", "RFC 5321 section 4.2.1"},
 	{"Serve answers beyond its row", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Verbs[0].OK = proto.Never
-		e.Serve = serve(func(context.Context, ext.Exchange) error { return nil })
+		e.Serve = serve(func(context.Context, ext.Command) error { return nil })
 	}, "which its row does not know", "RFC 5321 section 4.2.1"},
 	{"challenge beyond its row", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Verbs[0].More = 0
 	}, "Challenge sends the reply 334", "RFC 5321 section 4.2.1"},
 	{"hand-over beyond its row", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = serve(func(ctx context.Context, x ext.Exchange) error {
+		e.Serve = serve(func(ctx context.Context, x ext.Command) error {
 			return x.Handover(ctx, proto.Reply{Code: 220}, func(context.Context, net.Conn) (net.Conn, error) { return nil, nil })
 		})
 	}, "Handover sends the reply 220", "RFC 5321 section 4.2.1"},
 	{"Serve does not return, whoever calls", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = func(context.Context, ext.Exchange) error { <-stuck; return nil }
+		e.Serve = answer(func(context.Context, ext.Command) error { <-stuck; return nil })
 	}, "Serve does not return", "RFC 5321 section 4.2"},
 	{"Serve does not return", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = serve(func(context.Context, ext.Exchange) error { <-stuck; return nil })
+		e.Serve = serve(func(context.Context, ext.Command) error { <-stuck; return nil })
 	}, "has no reply", "RFC 5321 section 4.2"},
 	{"Serve does not return when the client is gone", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = serve(func(ctx context.Context, x ext.Exchange) error {
+		e.Serve = serve(func(ctx context.Context, x ext.Command) error {
 			if _, err := x.Challenge(ctx, proto.Reply{Code: 334}); err != nil {
 				<-stuck
 			}
@@ -290,7 +301,7 @@ var broken = []struct {
 		})
 	}, "is given up, with the part verbs", "nothing may take for ever"},
 	{"endless exchange", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = serve(func(ctx context.Context, x ext.Exchange) error {
+		e.Serve = serve(func(ctx context.Context, x ext.Command) error {
 			for {
 				if _, err := x.Challenge(ctx, proto.Reply{Code: 334}); err != nil {
 					return err
@@ -299,11 +310,11 @@ var broken = []struct {
 		})
 	}, "bound the number of lines", "RFC 5321 section 4.2"},
 	{"Serve where not on offer", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Serve = func(context.Context, ext.Exchange) error { return nil }
+		e.Serve = answer(func(context.Context, ext.Command) error { return nil })
 	}, "have Serve return 502", "RFC 5321 section 4.2.4"},
 	{"Serve has moods", func(e *ext.Extension, _ *exttest.Sample) {
 		var n atomic.Int64
-		e.Serve = serve(func(context.Context, ext.Exchange) error { return refuse(250+int(n.Add(1)%2), "it depends") })
+		e.Serve = serve(func(context.Context, ext.Command) error { return refuse(250+int(n.Add(1)%2), "it depends") })
 	}, "is answered once", "has to have the same replies each time"},
 	{"dialogue", func(_ *ext.Extension, sample *exttest.Sample) { sample.Dialogues = []string{"C: XASK\nS: 250 *\n"} },
 		`the server says "334 yes?"`, "what the Sample says"},
@@ -321,7 +332,7 @@ var broken = []struct {
 		}
 	}, "does not accept what the client sends", "its server accepts"},
 	{"Bound panics", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Bound = func(d ext.Dialogue) ext.ServerLimits {
+		e.Limits = func(d ext.ClientConn) ext.ServerLimits {
 			args, _ := d.Caps().Args("XSOUND")
 			return ext.ServerLimits{RcptMax: int(args[99])}
 		}
@@ -363,7 +374,7 @@ var broken = []struct {
 		}
 	}, "modifies the parameters that the caller gave", "Prepare may add parameters"},
 	{"Prepare changes a recipient", func(e *ext.Extension, sample *exttest.Sample) {
-		e.Rcpt[0] = ext.Param{Key: "XPAYER", Length: len(" XPAYER=RCPT"), Values: []string{"ME", "RCPT"}}
+		e.Rcpt[0] = ext.Param{Key: "XPAYER", MaxLength: len(" XPAYER=RCPT"), Values: []string{"ME", "RCPT"}}
 		sample.Rcpt = []string{"XPAYER=ME"}
 		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
 			for _, r := range e.To {
@@ -383,7 +394,7 @@ var broken = []struct {
 		}
 	}, "changes the addresses", "Prepare may add parameters"},
 	{"Connect fails", func(e *ext.Extension, _ *exttest.Sample) {
-		e.Connect = func(ctx context.Context, d ext.Dialogue) error {
+		e.Negotiate = func(ctx context.Context, d ext.Negotiation) error {
 			_, err := d.Do(ctx, "XTELL", "")
 			return err
 		}
@@ -391,7 +402,7 @@ var broken = []struct {
 	{"sessions share", func(e *ext.Extension, _ *exttest.Sample) {
 		var busy atomic.Int64
 		gate := make(chan struct{}, 1)
-		e.CheckMail = func(_ context.Context, _ ext.Info, _ proto.Address, p proto.Params) error {
+		e.CheckMail = func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			defer busy.Add(-1)
 			if busy.Add(1) > 1 {
 				select {

@@ -166,7 +166,7 @@ func (s *suite) withoutOffer(st *stage) {
 		}
 		err = send(c, m)
 		own := s.own(st, m)
-		if _, need := grammar.AsType[*ext.NeedError](err); own != "" && !need {
+		if _, need := grammar.AsType[*ext.UnsupportedError](err); own != "" && !need {
 			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.NeedError",
 				own, err)
 		} else if own == "" && err != nil && !need {
@@ -255,8 +255,8 @@ func (s *suite) prepare(caps proto.Caps, m *client.Message) {
 		{From: m.From, Mail: m.Mail.Set("SIZE", "100"), To: m.To, Size: 100}, // another extension's Prepare has been there
 		{From: m.From, Mail: m.Mail, To: m.To, Size: -1},
 		{From: m.From, Mail: m.Mail, To: m.To, Size: 100, Verified: true},
-		{Mail: m.Mail, To: append(slices.Clone(m.To), m.To...), Size: 100, Need: ext.EightBit | ext.UTF8},
-		{From: m.From, Mail: m.Mail, To: m.To, Size: 1 << 40, Need: ext.Binary, Verified: true},
+		{Mail: m.Mail, To: append(slices.Clone(m.To), m.To...), Size: 100, Needs: ext.EightBit | ext.UTF8},
+		{From: m.From, Mail: m.Mail, To: m.To, Size: 1 << 40, Needs: ext.Binary, Verified: true},
 	} {
 		s.prepared(caps, e)
 	}

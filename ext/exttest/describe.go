@@ -104,10 +104,10 @@ func (s *suite) describeParams(command string, params []ext.Param, of func(*ext.
 			case v != strings.ToUpper(v):
 				s.broken(ruleCase, "the value %q of the %s parameter %s has to be in upper case in Values; any case matches",
 					v, command, p.Key)
-			case len(" "+p.Key+"="+v) > p.Length:
+			case len(" "+p.Key+"="+v) > p.MaxLength:
 				s.broken(ruleLine, "the %s parameter %s=%s takes %d octets with the space before it, and its Length "+
 					"is %d: raise it",
-					command, p.Key, v, len(" "+p.Key+"="+v), p.Length)
+					command, p.Key, v, len(" "+p.Key+"="+v), p.MaxLength)
 			}
 		}
 	}

@@ -11,10 +11,10 @@ import (
 func Example() {
 	kind := ext.Extension{
 		Keyword: "XKIND",
-		Mail:    []ext.Param{{Key: "XKIND", Length: len("XKIND=MEDIUM"), Values: []string{"SMALL", "MEDIUM"}}},
+		Mail:    []ext.Param{{Key: "XKIND", MaxLength: len("XKIND=MEDIUM"), Values: []string{"SMALL", "MEDIUM"}}},
 	}
 	fmt.Println(exttest.Check(kind))
-	kind.Mail[0].Length = len(" XKIND=MEDIUM")
+	kind.Mail[0].MaxLength = len(" XKIND=MEDIUM")
 	fmt.Println(exttest.Check(kind))
 	// Output:
 	// smtp: XKIND: the MAIL parameter XKIND=MEDIUM takes 13 octets with the space before it, and its Length is 12: raise it (RFC 5321 section 4.5.3.1.4)

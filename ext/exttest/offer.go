@@ -122,7 +122,7 @@ func (st *stage) serves(t *talk) error {
 }
 
 // advertised calls Advertise, and looks at what it returns.
-func (s *suite) advertised(f func(ext.Info) (string, bool), x ext.Info) (args string, ok bool) {
+func (s *suite) advertised(f func(ext.ServerConn) (string, bool), x ext.ServerConn) (args string, ok bool) {
 	if args, ok = f(x); !ok {
 		return args, ok
 	}

@@ -135,9 +135,9 @@ func (s *suite) parameter(c, other *command, p *ext.Param) {
 	if p.Check != nil {
 		s.refused(c, p, alone)
 	}
-	if instead := find(c.params, p.Instead); instead != nil && p.Instead != "" {
+	if instead := find(c.params, p.ConflictsWith); instead != nil && p.ConflictsWith != "" {
 		if others, _ := s.valid(c.st, c.given, instead); len(others) > 0 {
-			s.malformed(c, text+" "+others[0], "together with "+p.Instead)
+			s.malformed(c, text+" "+others[0], "together with "+p.ConflictsWith)
 		}
 	}
 	s.unknown(c, other, p, text)
@@ -196,9 +196,9 @@ func (s *suite) accepted(c *command, p *ext.Param, text string, given bool) {
 			c.name, text, a, c.st)
 		return
 	}
-	if n := len(" " + p.Key + "=" + value); given && value != "" && n > p.Length {
+	if n := len(" " + p.Key + "=" + value); given && value != "" && n > p.MaxLength {
 		s.broken(ruleLine, "the %s parameter %s=%s takes %d octets with the space before it, and its Length is %d: raise it",
-			c.name, p.Key, clip(value), n, p.Length)
+			c.name, p.Key, clip(value), n, p.MaxLength)
 	}
 	seen := told.mail
 	if c.name == "RCPT" {
@@ -320,9 +320,9 @@ func (c *command) length() int {
 	longest, instead := make(map[string]int), make(map[string]string)
 	for i := range c.st.list {
 		for _, p := range c.of(&c.st.list[i]) {
-			longest[p.Key] = max(longest[p.Key], p.Length)
-			if p.Instead != "" {
-				instead[p.Key] = p.Instead
+			longest[p.Key] = max(longest[p.Key], p.MaxLength)
+			if p.ConflictsWith != "" {
+				instead[p.Key] = p.ConflictsWith
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package exttest
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -18,45 +19,45 @@ import (
 // spy returns e with functions that note what those of e do.
 func (s *suite) spy(e ext.Extension) ext.Extension {
 	if f := e.Advertise; f != nil {
-		e.Advertise = func(x ext.Info) (args string, ok bool) {
+		e.Advertise = func(x ext.ServerConn) (args string, ok bool) {
 			defer s.caught("Advertise", nil)
 			return s.advertised(f, x)
 		}
 	}
 	if f := e.Serve; f != nil {
-		e.Serve = func(ctx context.Context, x ext.Exchange) (err error) {
+		e.Serve = func(ctx context.Context, x ext.Command) (r proto.Reply, err error) {
 			defer s.caught("Serve, for "+clip(x.Verb().Name+" "+x.Args())+",", &err)
-			err = f(ctx, watched{x, s})
-			s.served(x, err)
-			return err
+			r, err = f(ctx, watched{x, s})
+			s.served(x, r, err)
+			return r, err
 		}
 	}
 	if f := e.Fetch; f != nil {
-		e.Fetch = func(ctx context.Context, x ext.Info, args string) (r io.ReadCloser, err error) {
+		e.Fetch = func(ctx context.Context, x ext.ServerConn, args string) (r io.ReadCloser, err error) {
 			defer s.caught("Fetch, for "+clip(args)+",", &err)
 			return f(ctx, x, args)
 		}
 	}
 	if f := e.Guard; f != nil {
-		e.Guard = func(ctx context.Context, x ext.Info, v *proto.Verb, args string) (err error) {
+		e.Guard = func(ctx context.Context, x ext.ServerConn, v *proto.Verb, args string) (err error) {
 			defer s.caught("Guard, for "+v.Name+",", &err)
 			return f(ctx, x, v, args)
 		}
 	}
 	e.CheckMail = s.spyCheck("CheckMail", e.CheckMail)
 	e.CheckRcpt = s.spyCheck("CheckRcpt", e.CheckRcpt)
-	if f := e.Connect; f != nil {
-		e.Connect = func(ctx context.Context, d ext.Dialogue) (err error) {
-			defer s.caught("Connect", &err)
+	if f := e.Negotiate; f != nil {
+		e.Negotiate = func(ctx context.Context, d ext.Negotiation) (err error) {
+			defer s.caught("Negotiate", &err)
 			s.mu.Lock()
 			s.connected++
 			s.mu.Unlock()
 			return f(ctx, d)
 		}
 	}
-	if f := e.Bound; f != nil {
-		e.Bound = func(d ext.Dialogue) ext.ServerLimits {
-			defer s.caught("Bound", nil)
+	if f := e.Limits; f != nil {
+		e.Limits = func(d ext.ClientConn) ext.ServerLimits {
+			defer s.caught("Limits", nil)
 			return f(d)
 		}
 	}
@@ -70,13 +71,13 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 	return e
 }
 
-type checkFunc = func(context.Context, ext.Info, proto.Address, proto.Params) error
+type checkFunc = func(context.Context, ext.ServerConn, proto.Address, proto.Params) error
 
 func (s *suite) spyCheck(name string, f checkFunc) checkFunc {
 	if f == nil {
 		return nil
 	}
-	return func(ctx context.Context, x ext.Info, a proto.Address, p proto.Params) (err error) {
+	return func(ctx context.Context, x ext.ServerConn, a proto.Address, p proto.Params) (err error) {
 		defer s.caught(name, &err)
 		before := append(proto.Params(nil), p...)
 		err = f(ctx, x, a, p)
@@ -102,7 +103,7 @@ func (s *suite) spyParams(params []ext.Param) []ext.Param {
 }
 
 // errPanicked is what a function returns that has panicked, so that the connection ends as it would have.
-var errPanicked = &proto.Error{Code: 421, Text: "A function of the extension panicked"}
+var errPanicked = proto.Refuse(421, proto.Status{}, "A function of the extension panicked")
 
 // caught is deferred where a function of the extension's is called.
 func (s *suite) caught(what string, err *error) {
@@ -123,8 +124,8 @@ func (s *suite) caught(what string, err *error) {
 }
 
 // served looks at what Serve returned.
-func (s *suite) served(x ext.Exchange, err error) {
-	code, v := 250, x.Verb()
+func (s *suite) served(x ext.Command, r proto.Reply, err error) {
+	code, v := cmp.Or(r.Code, 250), x.Verb()
 	if err != nil {
 		e, ok := grammar.AsType[*proto.Error](err)
 		if !ok {
@@ -132,9 +133,14 @@ func (s *suite) served(x ext.Exchange, err error) {
 		}
 		code = e.Code
 	}
-	if code/100 == 3 || code < 200 || code > 599 {
-		s.broken(ruleCode, "Serve returns the reply %d to %s: only 2yz, 4yz and 5yz can answer a "+
-			"command; 3yz is for Exchange.Challenge", code, v.Name)
+	switch class := code / 100; {
+	case err == nil && class != 2:
+		s.broken(ruleCode, "Serve returns the reply %d to %s: a reply of success is 2yz, 4yz and 5yz are errors, and 3yz "+
+			"is for Command.Challenge", code, v.Name)
+		return
+	case err != nil && class != 4 && class != 5:
+		s.broken(ruleCode, "Serve returns the error %d to %s: only 4yz and 5yz refuse a command; return a proto.Reply for success",
+			code, v.Name)
 		return
 	}
 	if _, ok := v.After(v.In, code); !ok {
@@ -143,25 +149,25 @@ func (s *suite) served(x ext.Exchange, err error) {
 	}
 }
 
-// watched is an Exchange that looks at the replies sent on the way.
+// watched is a Command that looks at the replies sent on the way.
 type watched struct {
-	ext.Exchange
+	ext.Command
 	s *suite
 }
 
 func (w watched) Challenge(ctx context.Context, r proto.Reply) (string, error) {
 	w.leads(r, proto.Exchange, "Challenge")
-	return w.Exchange.Challenge(ctx, r)
+	return w.Command.Challenge(ctx, r)
 }
 
 func (w watched) Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error {
 	w.leads(r, proto.Handover, "Handover")
-	return w.Exchange.Handover(ctx, r, take)
+	return w.Command.Handover(ctx, r, take)
 }
 
 func (w watched) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
 	w.leads(r, proto.Handover, "Surrender")
-	return w.Exchange.Surrender(ctx, r, serve)
+	return w.Command.Surrender(ctx, r, serve)
 }
 
 // leads finds out whether the reply that what was given leads to the state where.

@@ -15,7 +15,7 @@ import (
 // library returns the extensions of package ext, with arguments by which a server can offer them.
 func library() []ext.Extension {
 	return append(ext.Default(), ext.ATRN(), ext.BURL("imap"), ext.ConNeg(), ext.ConPerm(), ext.ETRN(),
-		ext.FutureRelease(ext.HoldLimits{}), ext.MTRK(), ext.NoSoliciting(), ext.PRDR(), ext.ResponsibleSubmitter(),
+		ext.FutureRelease(ext.HoldLimits{}), ext.MTRK(), ext.NoSoliciting(), ext.PRDR(), ext.Submitter(),
 		ext.XCLIENT(), ext.XFORWARD())
 }
 
@@ -76,7 +76,7 @@ func (s *suite) beside(sample *Sample) []ext.Extension {
 }
 
 // trusting makes a server one of submission, where clients need not authenticate.
-var trusting = ext.SubmissionPolicy{Trusted: func(ext.Info) bool { return true }}
+var trusting = ext.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}
 
 // protocols are those in which the extension can be in use.
 func (s *suite) protocols() []proto.Protocol {

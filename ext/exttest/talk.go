@@ -240,11 +240,11 @@ func login(name string) ext.Extension {
 	return ext.Extension{
 		Keyword: "XEXTTEST",
 		Verbs:   []proto.Verb{{Name: "XEXTTEST", In: proto.Ready, Last: true, Open: true}},
-		Serve: func(_ context.Context, x ext.Exchange) error {
+		Serve: func(_ context.Context, x ext.Command) (proto.Reply, error) {
 			x.Authenticated(name)
-			return nil
+			return proto.Reply{}, nil
 		},
-		Connect: func(ctx context.Context, d ext.Dialogue) error {
+		Negotiate: func(ctx context.Context, d ext.Negotiation) error {
 			_, err := d.Do(ctx, "XEXTTEST", "")
 			return err
 		},

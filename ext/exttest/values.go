@@ -100,7 +100,7 @@ func (s *suite) values() {
 					}
 				}
 			}
-			s.check(p, hostile(seeds, p.Length))
+			s.check(p, hostile(seeds, p.MaxLength))
 		}
 	}
 }

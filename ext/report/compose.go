@@ -25,7 +25,7 @@ type Options struct {
 	// gets through everywhere, but a message of octets above 127 is returned as its header alone, and one with a
 	// header in UTF-8 is encoded (RFC 6533 section 4.5). [ext.EightBit] leaves the former as it is, and [ext.UTF8] the
 	// latter too; a server that does not take it refuses the notification. A reverse-path in UTF-8 implies ext.UTF8.
-	Carries ext.Need
+	Carries ext.Feature
 	// MaxReturn is the size in octets above which only the header of a message is returned. The default is 1 MiB; negative
 	// is no limit. Of a header 64 KiB are returned.
 	MaxReturn int64
@@ -48,7 +48,7 @@ type Notification struct {
 	To []proto.Recipient
 	// Need is what the content needs of the server. It is more than nothing only if Options.Carries allows it, or the
 	// reverse-path asks for it.
-	Need ext.Need
+	Need ext.Feature
 	// Body is the content. All its lines end in CRLF and have 998 octets at most. It can be sought only to where it stands
 	// and to its beginning, so that it can be sent again, and reads Message.Content as it goes.
 	Body io.ReadSeeker
@@ -106,7 +106,7 @@ type composer struct {
 	opt      Options
 	host     proto.Domain
 	from, to []byte // paths
-	need     ext.Need
+	need     ext.Feature
 	size     int64 // of the content
 }
 

@@ -89,10 +89,10 @@ func TestR13_Returned(t *testing.T) {
 	for _, tt := range []struct {
 		name, mail, content string
 		action              ext.Action
-		carries             ext.Need
+		carries             ext.Feature
 		kind, encoding      string
 		whole               bool
-		need                ext.Need
+		need                ext.Feature
 	}{
 		{"nothing is said", "", content, ext.Failed, 0, "message/rfc822", "", true, 0},
 		{"full", "RET=FULL", content, ext.Failed, 0, "message/rfc822", "", true, 0},
@@ -310,18 +310,18 @@ func TestR12R16V06_Envelope(t *testing.T) {
 func TestV06_Relax(t *testing.T) {
 	n := made(t, message(t, "MT-PRIORITY=4 REQUIRETLS", content), failed(t, "b@example.com"), host)
 	before := n.Mail
-	for _, err := range []error{nil, errBrittle, &ext.NeedError{Keyword: "SMTPUTF8"}, &ext.NeedError{Keyword: "8BITMIME"}} {
+	for _, err := range []error{nil, errBrittle, &ext.UnsupportedError{Keyword: "SMTPUTF8"}, &ext.UnsupportedError{Keyword: "8BITMIME"}} {
 		if n.Relax(err) {
 			t.Errorf("%v: %v is left", err, n.Mail)
 		}
 	}
-	if !n.Relax(&ext.NeedError{Keyword: "REQUIRETLS", Err: errBrittle}) || n.Mail.Has("REQUIRETLS") || !n.Mail.Has("MT-PRIORITY") {
+	if !n.Relax(&ext.UnsupportedError{Keyword: "REQUIRETLS", Err: errBrittle}) || n.Mail.Has("REQUIRETLS") || !n.Mail.Has("MT-PRIORITY") {
 		t.Errorf("%v is left", n.Mail)
 	}
-	if n.Relax(&ext.NeedError{Keyword: "REQUIRETLS"}) {
+	if n.Relax(&ext.UnsupportedError{Keyword: "REQUIRETLS"}) {
 		t.Error("it can be had without for ever")
 	}
-	if !n.Relax(&ext.NeedError{Keyword: "MT-PRIORITY"}) || len(n.Mail) != 0 || len(before) != 2 {
+	if !n.Relax(&ext.UnsupportedError{Keyword: "MT-PRIORITY"}) || len(n.Mail) != 0 || len(before) != 2 {
 		t.Errorf("%v is left of %v", n.Mail, before)
 	}
 }
@@ -379,7 +379,7 @@ func TestR13R17_Addresses(t *testing.T) {
 	few := `"a  b   c` + strings.Repeat(" d", 20) + `"@b.example`
 	for _, addr := range []string{long, few, `"x (y)"@d.example`, `"x;y"@d.example`, `"\\\"<>"@d.example`, `"ü` + strings.Repeat(" ", 58) + `"@d.example`,
 		"\"a\u2028b\"@d.example", "\"a\u0085b\"@d.example", "a\ufffd@d.example"} {
-		for _, carries := range []ext.Need{0, ext.UTF8} {
+		for _, carries := range []ext.Feature{0, ext.UTF8} {
 			m := message(t, "", content)
 			if m.From = address(t, addr); !m.From.IsASCII() {
 				m.From = address(t, "alice@example.org")

@@ -56,7 +56,7 @@ type NextHop struct {
 //
 // If h accepted the message and offers DSN, it has the duty to notify, and the Action is "" (RFC 3461 section 5.2.1). If it
 // does not offer DSN, the Action is Relayed. After a reply of 5yz it is Failed, and so it is after an error without a reply that
-// is about the message or the connection that it needs, such as [ext.NeedError], [ext.TooLargeError], [ext.TLSError] and
+// is about the message or the connection that it needs, such as [ext.UnsupportedError], [ext.TooLargeError], [ext.TLSError] and
 // MessageError of the package client: that is the outcome once there is no other host to be tried (RFC 8689 section 4.2.1).
 // After anything else it is Delayed; when time is up, the caller makes that Failed, and leaves the Status: RFC 3464 section 2.3.3.
 //
@@ -99,7 +99,7 @@ func (h NextHop) Outcome(outcome proto.Outcome) Outcome {
 
 // explain returns in a few words of ASCII why a message could not be given to a server that has not refused it.
 func explain(err error, status proto.Status) string {
-	var need *ext.NeedError
+	var need *ext.UnsupportedError
 	var large *ext.TooLargeError
 	var tls *ext.TLSError
 	switch {

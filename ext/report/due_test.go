@@ -123,12 +123,12 @@ func TestR09_Outcome(t *testing.T) {
 		{"552 for too many", plain, reply(552, ""), reply(452, "").Err(), ext.Delayed, "4.0.0", "552 text"},
 		{"552 5.5.3 for too many", plain, reply(552, "5.5.3"), reply(452, "4.5.3").Err(), ext.Delayed, "4.5.3", "552 5.5.3 text"},
 		{"no connection", plain, proto.Reply{}, errors.New("secret"), ext.Delayed, "4.0.0", ""},
-		{"V05 no REQUIRETLS, wrapped", plain, proto.Reply{}, fmt.Errorf("to b: %w", &ext.NeedError{Keyword: "REQUIRETLS"}), ext.Failed, "5.7.30", ""},
-		{"no SMTPUTF8", plain, proto.Reply{}, &ext.NeedError{Keyword: "SMTPUTF8"}, ext.Failed, "5.6.7", ""},
-		{"no REQUIRETLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS"}, ext.Failed, "5.7.30", ""},
-		{"no TLS", plain, proto.Reply{}, &ext.NeedError{Keyword: "REQUIRETLS", Err: errors.New("in clear")}, ext.Failed, "5.7.10", ""},
-		{"no 8BITMIME", plain, proto.Reply{}, &ext.NeedError{Keyword: "8BITMIME"}, ext.Failed, "5.6.3", ""},
-		{"no RRVS", plain, proto.Reply{}, &ext.NeedError{Keyword: "RRVS"}, ext.Failed, "5.3.3", ""},
+		{"V05 no REQUIRETLS, wrapped", plain, proto.Reply{}, fmt.Errorf("to b: %w", &ext.UnsupportedError{Keyword: "REQUIRETLS"}), ext.Failed, "5.7.30", ""},
+		{"no SMTPUTF8", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "SMTPUTF8"}, ext.Failed, "5.6.7", ""},
+		{"no REQUIRETLS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "REQUIRETLS"}, ext.Failed, "5.7.30", ""},
+		{"no TLS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "REQUIRETLS", Err: errors.New("in clear")}, ext.Failed, "5.7.10", ""},
+		{"no 8BITMIME", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "8BITMIME"}, ext.Failed, "5.6.3", ""},
+		{"no RRVS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "RRVS"}, ext.Failed, "5.3.3", ""},
 	} {
 		o := tt.hop.Outcome(proto.Outcome{Recipient: to(t, "b@example.com", ""), Reply: tt.reply, Err: tt.err})
 		r := o.recipient(ext.OriginalRecipient{})

@@ -36,7 +36,7 @@ func Example() {
 			return
 		}
 		// Without From it has the null reverse-path. To send it: client.Send(ctx, addr, opt, m)
-		m := &client.Message{Mail: n.Mail, To: n.To, Need: n.Need, Body: n.Body}
+		m := &client.Message{Mail: n.Mail, To: n.To, Needs: n.Need, Body: n.Body}
 		fmt.Println("to", m.To[0].Address)
 
 		// On the other end:

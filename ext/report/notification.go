@@ -17,7 +17,7 @@ import (
 // otherwise (RFC 8689 section 5), and the priority. Err is why it was not sent. Relax reports whether it has changed Mail,
 // so that sending again makes sense. A message whose existence is a secret is better left unreported.
 func (n *Notification) Relax(err error) bool {
-	var need *ext.NeedError
+	var need *ext.UnsupportedError
 	if !errors.As(err, &need) || need.Keyword != "REQUIRETLS" && need.Keyword != "MT-PRIORITY" {
 		return false
 	}
@@ -60,7 +60,7 @@ func (c *composer) text() part {
 // notification puts parts together.
 func (c *composer) notification(boundary string, parts []part) *Notification {
 	n := &Notification{To: []proto.Recipient{{Address: c.m.From}}, Need: c.need}
-	if ext.RequiresTLS(c.m.Mail) {
+	if ext.ReadRequireTLS(c.m.Mail) {
 		n.Mail = ext.AddRequireTLS(n.Mail)
 	}
 	if priority, ok := ext.ReadPriority(c.m.Mail); ok {

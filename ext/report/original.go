@@ -140,7 +140,7 @@ func ascii[T string | []byte](s T) bool {
 type part struct {
 	kind     string
 	encoding string // "" is 7bit
-	need     ext.Need
+	need     ext.Feature
 	content  []byte                             // encoded, nil if it is streamed:
 	stream   func(io.Reader) (encode io.Reader) // from the message
 }
@@ -148,7 +148,7 @@ type part struct {
 // full returns the whole of o as a part, where can is what the way can carry. It reports false if it cannot be sent so: a
 // message of octets above 127 must not be encoded (RFC 2046 section 5.2.1) unless it is an internationalised one, for
 // which all encodings are allowed (RFC 6532 section 3.7).
-func (o *original) full(can ext.Need) (part, bool) {
+func (o *original) full(can ext.Feature) (part, bool) {
 	unclean := o.top.unclean || o.body.unclean
 	switch {
 	case o.top.eight && o.top.legacy:
@@ -170,7 +170,7 @@ func (o *original) full(can ext.Need) (part, bool) {
 }
 
 // headers returns the header of o as a part.
-func (o *original) headers(can ext.Need) part {
+func (o *original) headers(can ext.Feature) part {
 	p := part{kind: "text/rfc822-headers", content: o.header}
 	if o.top.eight && !o.top.legacy {
 		p.kind = "message/global-headers"

@@ -26,7 +26,7 @@ func TestR13R16V06_ReturnedHeader(t *testing.T) {
 		"CR in UTF-8":                 {"Subject: ü\rX-Injected: yes\n\n", "Subject: ü?X-Injected: yes\r\n"},
 		"CRLF where a buffer ends":    {"Subject: " + wide[len("Subject: \r"):] + "\r\nX: y\n\nz\n", "Subject: " + wide[len("Subject: \r"):] + "\r\nX: y\r\n"},
 	} {
-		for _, carries := range []ext.Need{0, ext.EightBit, ext.UTF8} {
+		for _, carries := range []ext.Feature{0, ext.EightBit, ext.UTF8} {
 			opt := &Options{Hostname: "mail.example.org", Carries: carries}
 			n := made(t, message(t, "REQUIRETLS", tt.content), failed(t, "b@example.com"), opt)
 			if _, leaves := dissect(t, n); leaves[2].content != tt.want {

@@ -22,7 +22,7 @@ import (
 // sender what it is about (RFC 3463). What an error says of this system stays here.
 func TestOutcomeOfErrors(t *testing.T) {
 	secret := errors.New("smtp: /var/secret")
-	no, later := &proto.Error{Code: 554, Text: "no"}, &proto.Error{Code: 454, Text: "later"}
+	no, later := proto.Refuse(554, proto.Status{}, "no"), proto.Refuse(454, proto.Status{}, "later")
 	for _, tt := range []struct {
 		name            string
 		err             error
@@ -34,9 +34,9 @@ func TestOutcomeOfErrors(t *testing.T) {
 		{"of all", &client.SendError{Result: &client.Result{Recipients: []proto.Outcome{{Err: &ext.TooLargeError{}}}},
 			Err: &ext.TooLargeError{}}, "5.3.4", "octets", ""},
 		{"the message", &client.MessageError{What: "reading the body", Err: secret}, "5.6.0", "the message could not be given", ""},
-		{"an extension", &ext.NeedError{Keyword: "SMTPUTF8", What: "the recipient jörg"}, "5.6.7", "the server does not offer SMTPUTF8", ""},
-		{"more of one", &ext.NeedError{Keyword: "DELIVERBY", What: "x", Err: secret}, "5.3.3", "the server offers DELIVERBY, but", ""},
-		{"no extension", &ext.NeedError{What: "binary content"}, "5.3.3", "the message could not be given", ""},
+		{"an extension", &ext.UnsupportedError{Keyword: "SMTPUTF8", What: "the recipient jörg"}, "5.6.7", "the server does not offer SMTPUTF8", ""},
+		{"more of one", &ext.UnsupportedError{Keyword: "DELIVERBY", What: "x", Err: secret}, "5.3.3", "the server offers DELIVERBY, but", ""},
+		{"no extension", &ext.UnsupportedError{What: "binary content"}, "5.3.3", "the message could not be given", ""},
 		{"no TLS", &ext.TLSError{Err: x509.UnknownAuthorityError{}}, "5.7.10", "no TLS that can be trusted", ""},
 		{"TLS refused", &ext.TLSError{Err: no}, "5.7.10", "no TLS that can be trusted", "554 no"},
 		{"TLS refused for now", &ext.TLSError{Err: later}, "4.7.10", "no TLS that can be trusted", "454 later"},
@@ -115,7 +115,7 @@ func TestOutcomeUnsent(t *testing.T) {
 		"too large": {func(m *client.Message) { m.Body = strings.NewReader(strings.Repeat("x\r\n", 1<<19)) }, "5.3.4",
 			"the message has 1572864 octets, and the server accepts 1048576 at most"},
 		"the body":                {func(m *client.Message) { m.Body = iotest.ErrReader(errors.New("secret")) }, "5.6.0", "the message could not be given to the server"},
-		"S15 UTF-8 in the header": {func(m *client.Message) { m.Need = ext.UTF8 }, "5.6.9", "the server does not offer SMTPUTF8, which the message needs"},
+		"S15 UTF-8 in the header": {func(m *client.Message) { m.Needs = ext.UTF8 }, "5.6.9", "the server does not offer SMTPUTF8, which the message needs"},
 		"V05 no REQUIRETLS":       {func(m *client.Message) { m.Mail = ext.AddRequireTLS(nil) }, "5.7.30", "the server does not offer REQUIRETLS, which the message needs"},
 		"an address":              {func(m *client.Message) { m.To[0].Address.Local = "a\nb" }, "5.6.0", "the message could not be given to the server"},
 	} {

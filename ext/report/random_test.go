@@ -116,7 +116,7 @@ func TestR13R17S14_RoundTrip(t *testing.T) {
 	for seed := range uint64(500) {
 		d := roll(seed)
 		r := d.report()
-		n := made(t, message(t, "", content), r, &Options{Hostname: "mail.example.org", Carries: ext.Need(d.IntN(8))})
+		n := made(t, message(t, "", content), r, &Options{Hostname: "mail.example.org", Carries: ext.Feature(d.IntN(8))})
 		_, leaves := dissect(t, n)
 		kinds[leaves[1].kind+" "+leaves[1].encoding]++
 		if _, err := n.Body.Seek(0, io.SeekStart); err != nil {
@@ -152,7 +152,7 @@ func FuzzCompose(f *testing.F) {
 		p := &r.Recipients[0]
 		p.Status, p.Remote, p.Diagnostic = status(5, 1, 1), DNS(remote), Diagnostic{"smtp", said}
 		p.Comment, p.LogID, p.Fields = said, said, []Field{{"X-Said", said}}
-		n := made(t, m, r, &Options{Hostname: "mail.example.org", Carries: ext.Need(carries & 7),
+		n := made(t, m, r, &Options{Hostname: "mail.example.org", Carries: ext.Feature(carries & 7),
 			Subject: func(*Report) string { return said }})
 		h, leaves := dissect(t, n)
 		if len(h) != 8 && len(h) != 9 || len(leaves) != 3 || h.Get("To") != "<Alice@Example.ORG>" {

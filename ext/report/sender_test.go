@@ -51,7 +51,7 @@ func (destination) Mail(_ context.Context, _ proto.Address, p proto.Params) erro
 
 func (destination) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
 	if to.Local != "Dana" {
-		return &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "no such recipient\nStatus: 2.0.0"}
+		return proto.Refuse(550, proto.Status{5, 1, 1}, "no such recipient\nStatus: 2.0.0")
 	}
 	if len(p) > 0 {
 		return fmt.Errorf("what was not offered: %v", p)
@@ -141,7 +141,7 @@ func (s *relay) notify(ctx context.Context, r *report.Report) error {
 		return err
 	}
 	defer c.Close()
-	_, err = c.Send(ctx, &client.Message{Mail: n.Mail, To: n.To, Need: n.Need, Body: n.Body})
+	_, err = c.Send(ctx, &client.Message{Mail: n.Mail, To: n.To, Needs: n.Need, Body: n.Body})
 	return err
 }
 

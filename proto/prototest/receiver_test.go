@@ -54,7 +54,7 @@ func newPlayer(t *testing.T, s *prototest.Script) *player {
 	if _, ok := s.Directives["lmtp"]; ok {
 		dialect = proto.LMTP
 	}
-	set, err := ext.NewSet(dialect, nil)
+	set, err := ext.NewSet(dialect, ext.DefaultFor(dialect))
 	if err != nil {
 		t.Fatal(err)
 	}

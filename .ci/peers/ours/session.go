@@ -47,11 +47,11 @@ func (s *session) Rcpt(_ context.Context, to proto.Address, p proto.Params) erro
 }
 
 func (s *session) Data(ctx context.Context, r io.Reader) error {
-	return s.DataEach(ctx, r, func(int, error) {})
+	return s.DataEach(ctx, r, func(int, proto.Reply, error) {})
 }
 
 // DataEach keeps the message for those who want it.
-func (s *session) DataEach(_ context.Context, r io.Reader, result func(rcpt int, err error)) error {
+func (s *session) DataEach(_ context.Context, r io.Reader, result func(rcpt int, r proto.Reply, err error)) error {
 	var content bytes.Buffer
 	if _, err := io.Copy(&content, r); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (s *session) DataEach(_ context.Context, r io.Reader, result func(rcpt int,
 	m.Content, m.To = content.Bytes(), nil
 	for i, to := range s.current.To {
 		if strings.HasPrefix(to.Address, "picky@") {
-			result(i, notThat)
+			result(i, proto.Reply{}, notThat)
 			continue
 		}
 		m.To = append(m.To, to)
