@@ -273,16 +273,12 @@ func (c *conn) shut(ctx context.Context, err error) {
 	c.trace.closed(ctx, err)
 }
 
-// leave is called at the end of each call.
+// leave is called at the end of each call. It lets go of buffers that only large messages need, so that idle connections are
+// small.
 func (c *conn) leave(ctx context.Context) {
 	if c.closed == nil && (c.writing || c.waiting.len() > 0 || len(c.out) > 0) {
 		c.fail(ctx, ErrClosed) // a function of the user's panicked in the middle of the call
 	}
-	c.trim()
-}
-
-// trim lets go of buffers that only large messages need, so that idle connections are small.
-func (c *conn) trim() {
 	const idle = 4 << 10
 	if c.writing {
 		return

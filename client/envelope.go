@@ -96,7 +96,7 @@ func (e *envelope) measure(c *conn, env *ext.Envelope) error {
 	switch {
 	case m.eight:
 		env.Needs |= ext.EightBit
-	case !m.known && c.provides(ext.EightBit):
+	case !m.known && provides(c, ext.EightBit):
 		env.Needs |= ext.EightBit
 	case !m.known && !e.binary:
 		e.sevenBit = true
@@ -105,7 +105,7 @@ func (e *envelope) measure(c *conn, env *ext.Envelope) error {
 }
 
 // provides reports whether an extension on offer provides for n.
-func (c *conn) provides(n ext.Feature) bool {
+func provides(c *conn, n ext.Feature) bool {
 	for i, x := range c.cfg.set.Extensions() {
 		if c.session.offer.Has(i) && x.Provides&n != 0 {
 			return true
@@ -115,7 +115,7 @@ func (c *conn) provides(n ext.Feature) bool {
 }
 
 // eightBitError returns the error for octets above 127 that cannot be sent.
-func (c *conn) eightBitError() error {
+func (e *envelope) eightBitError(c *conn) error {
 	return c.cfg.set.Unsupported(ext.EightBit, "content with 8-bit octets")
 }
 

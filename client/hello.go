@@ -14,7 +14,7 @@ func (c *conn) greet(ctx context.Context) error {
 	c.waiting.push(expectation{answerer: greetingReply{plainReply{c}}, name: "the greeting"})
 	c.sent = 1
 	if err := c.drain(ctx); err != nil {
-		return c.explainNoGreeting(err)
+		return c.cfg.explainNoGreeting(err)
 	}
 	if c.reply.Code >= 400 {
 		return refusal(c.reply, "greeting")
@@ -23,8 +23,8 @@ func (c *conn) greet(ctx context.Context) error {
 }
 
 // explainNoGreeting adds to err, if the server has not greeted in time, what the reason often is.
-func (c *conn) explainNoGreeting(err error) error {
-	if e, ok := asType[*LostError](err); ok && e.Timeout() && c.policy.TLS != ext.TLSImplicit {
+func (cfg *config) explainNoGreeting(err error) error {
+	if e, ok := asType[*LostError](err); ok && e.Timeout() && cfg.TLS != ext.TLSImplicit {
 		e.Err = fmt.Errorf("%w: on a port where TLS comes first, such as 465, use TLSImplicit", e.Err)
 	}
 	return err
@@ -77,7 +77,7 @@ func (c *conn) ehlo(ctx context.Context) error {
 		s.caps = proto.ParseCaps(r).Without(c.cfg.Without...)
 	}
 	if r.Code/100 != 2 {
-		return c.explainHello(refusal(r, v.Name))
+		return c.cfg.explainHello(refusal(r, v.Name))
 	}
 	s.offer = c.cfg.set.Offered(s.caps)
 	s.pipelining = c.cfg.set.Pipelining(s.offer)
@@ -101,10 +101,10 @@ func (c *conn) mayFallBack(r proto.Reply) bool {
 func unknownCommand(code int) bool { return code == 500 || code == 502 }
 
 // explainHello adds to a refusal of the introduction what the reason often is.
-func (c *conn) explainHello(e *proto.Error) error {
+func (cfg *config) explainHello(e *proto.Error) error {
 	switch {
 	case !unknownCommand(e.Code):
-	case c.cfg.Protocol == proto.LMTP:
+	case cfg.Protocol == proto.LMTP:
 		e.Err = errors.New("is this an SMTP server? Then leave Options.Protocol as it is")
 	case e.Verb == "HELO":
 		e.Err = errors.New("is this an LMTP server? Then set Options.Protocol to proto.LMTP")

@@ -51,7 +51,7 @@ func (c *Client) Send(ctx context.Context, m *Message) (*Result, error) {
 }
 
 func (c *Client) send(ctx context.Context, m *Message) (*Result, error) {
-	if !c.conn.admits(m) {
+	if !c.conn.session.admits(m) {
 		return c.sendParts(ctx, m)
 	}
 	t := newTransaction(c.conn, m)

@@ -53,7 +53,7 @@ func (s *stream) add(ctx context.Context, m *Message) bool {
 		m = &Message{} // which has no recipients
 	}
 	c := s.c.conn
-	if !c.admits(m) {
+	if !c.session.admits(m) {
 		return s.sendAlone(ctx, m)
 	}
 	t := newTransaction(c, m)

@@ -155,7 +155,7 @@ func (t *transaction) sendData(ctx context.Context) error {
 	for {
 		p := t.body.block()
 		if t.sevenBit && has8bit(p) {
-			return t.abort(ctx, c.eightBitError())
+			return t.abort(ctx, t.eightBitError(c))
 		}
 		before := len(c.out)
 		out, err := c.tx.AppendBody(c.out, p)
@@ -209,7 +209,7 @@ func (t *transaction) sendChunks(ctx context.Context) error {
 	var enc proto.Encoder
 	for first := true; ; first = false {
 		if !t.binary && t.sevenBit && has8bit(t.body.block()) {
-			t.fail(c.eightBitError())
+			t.fail(t.eightBitError(c))
 			return nil
 		}
 		last := t.body.last()

@@ -25,10 +25,9 @@ const (
 	minRoom = 100
 )
 
-// admits reports whether the server takes a message to all of its recipients in one transaction over this connection.
-func (c *conn) admits(m *Message) bool {
-	to, s := m.To, &c.session
-	l := &s.limits
+// admits reports whether the server takes a message to all of its recipients in one transaction of the session.
+func (s *session) admits(m *Message) bool {
+	to, l := m.To, &s.limits
 	switch {
 	case len(to) > maxOffered && l.RcptMax == 0 && seekable(m.Body):
 		return false

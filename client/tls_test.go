@@ -5,10 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto/prototest"
 )
@@ -209,3 +212,72 @@ func TestO25_StateOfTLS(t *testing.T) {
 		})
 	}
 }
+
+// TestStartTLS checks the ways in which TLS begins or does not.
+func TestStartTLS(t *testing.T) {
+	const (
+		offer  = "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250-AUTH PLAIN\nS: 250 STARTTLS\n"
+		secret = "TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 SIZE\n"
+		send   = "C: MAIL FROM:<a@b.example>*\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\n" +
+			"C: x\nC: .\nS: 250 ok\n"
+	)
+	trust := func(o *Options) { o.TLSConfig = clienttest.TLSConfig() }
+	required := func(o *Options) { trust(o); o.TLS = ext.TLSRequired }
+	opportunistic := func(o *Options) { o.TLS = ext.TLSOpportunistic }
+	for _, tt := range []struct {
+		name, script string
+		change       func(*Options)
+		ok           bool
+	}{
+		{"O10 required", offer + "C: STARTTLS\nS: 220 go\n" + secret + send, required, true},
+		{"O12 required and not offered", hello("SIZE"), required, false},
+		{"O12 required and garbled", hello("XXXXXXXA", "SIZE"), required, false},
+		{"O09 required and refused", offer + "C: STARTTLS\nS: 454 no\n", required, false},
+		{"O09 required and refused for good", offer + "C: STARTTLS\nS: 500 no\n", required, false},
+		{"O09 250 is not 220", offer + "C: STARTTLS\nS: 250 ok\nHANGUP", required, false},
+		{"O09 221", offer + "C: STARTTLS\nS: 221 bye\nHANGUP", required, false},
+		{"O14 unknown root", offer + "C: STARTTLS\nS: 220 go\nTLS", func(o *Options) {
+			o.TLS, o.TLSConfig = ext.TLSRequired, &tls.Config{RootCAs: x509.NewCertPool()}
+		}, false},
+		{"O13 no TLS behind 220", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", required, false},
+		{"O08 a reply slipped in", offer + "C: STARTTLS\nS: 220 go\nS: 250-mail.example\nS: 250 AUTH PLAIN\nCLOSE", required, false},
+		{"opportunistic", offer + "C: STARTTLS\nS: 220 go\n" + secret + send, opportunistic, true},
+		{"O09 opportunistic and refused", offer + "C: STARTTLS\nS: 454 no\n" + send, opportunistic, true},
+		{"opportunistic and not offered", hello("SIZE") + send, opportunistic, true},
+		{"O13 opportunistic and failed", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", opportunistic, false},
+		{"none", offer + send, func(o *Options) {}, true},
+		{"O11 implicit", "TLS\nS: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250 STARTTLS\n" + send,
+			func(o *Options) { trust(o); o.TLS = ext.TLSImplicit }, true},
+		{"O14 another name", "TLS", func(o *Options) {
+			trust(o)
+			o.TLS = ext.TLSImplicit
+			o.TLSConfig.ServerName = "other.example"
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rec := &recorder{TB: t}
+			srv := clienttest.New(rec, tt.script)
+			opt := inClear(srv)
+			tt.change(opt)
+			err := Send(context.Background(), host, opt, message("x", "c@d.example"))
+			srv.Wait()
+			if (err == nil) != tt.ok {
+				t.Errorf("%v, want success: %v", err, tt.ok)
+			}
+			if _, ok := asType[*ext.TLSError](err); !tt.ok && !ok {
+				t.Errorf("%v, want a TLSError", err)
+			}
+			if failed := strings.Contains(rec.failed, "handshake"); failed != strings.HasSuffix(tt.script, "TLS") || !failed && rec.failed != "" {
+				t.Errorf("the server says %q", rec.failed)
+			}
+		})
+	}
+}
+
+// A recorder keeps what a test is failed with.
+type recorder struct {
+	testing.TB
+	failed string
+}
+
+func (r *recorder) Errorf(format string, args ...any) { r.failed = fmt.Sprintf(format, args...) }

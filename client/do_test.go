@@ -4,54 +4,10 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
-
-// TestPatience checks that a verb of an extension is given the time that the extension wants for it, unless the user gives
-// it more or bounds nothing.
-func TestPatience(t *testing.T) {
-	slow := append(ext.Default(), ext.Extension{
-		Keyword: "XSLOW", MinTimeout: 10 * time.Minute,
-		Verbs: []proto.Verb{{Name: "XSLOW", In: proto.Ready, Last: true}},
-	})
-	for _, tt := range []struct {
-		name          string
-		verb          string
-		command, want time.Duration
-	}{
-		{"default", "XSLOW", 0, 10 * time.Minute},
-		{"less", "XSLOW", time.Minute, 10 * time.Minute},
-		{"more", "XSLOW", time.Hour, time.Hour},
-		{"none", "XSLOW", -1, 24 * time.Hour},
-		{"another verb", "NOOP", 0, 5 * time.Minute},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				opt := inClear(clienttest.New(t, hello("XSLOW")+"C: "+tt.verb+"\nHANGUP"))
-				opt.Extensions, opt.Timeouts.Command = slow, tt.command
-				c, err := Dial(context.Background(), host, opt)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ctx, cancel := context.WithTimeout(context.Background(), 24*time.Hour)
-				defer cancel()
-				start := time.Now()
-				_, err = c.Do(ctx, tt.verb, "")
-				if e, ok := asType[*LostError](err); !ok || !e.Timeout() {
-					t.Errorf("%v, want a timeout", err)
-				}
-				if got := time.Since(start); got != tt.want {
-					t.Errorf("it took %v, want %v", got, tt.want)
-				}
-			})
-		})
-	}
-}
 
 // TestBeginsAnew checks that after a command whose success makes the session begin anew the client introduces itself, and
 // knows nothing any more of what the server offered before.
@@ -138,4 +94,37 @@ S: 221 bye
 func isAuthError(err error) bool {
 	_, ok := asType[*ext.AuthError](err)
 	return ok
+}
+
+// TestDo checks that Do returns refusals as replies, and that Reset ends what Do began.
+func TestDo(t *testing.T) {
+	c := dial(t, nil, hello("VRFY")+`
+C: VRFY nobody
+S: 550 no
+C: MAIL FROM:<>
+S: 250 ok
+C: RSET
+S: 250 ok
+C: MAIL FROM:<>
+S: 250 ok
+C: RSET
+S: 250 ok
+C: MAIL FROM:<a@b.example>
+S: 550 no`)
+	ctx := context.Background()
+	if r, err := c.Do(ctx, "VRFY", "nobody"); err != nil || r.Code != 550 {
+		t.Errorf("VRFY: %+v, %v", r, err)
+	}
+	if r, err := c.Do(ctx, "MAIL", "FROM:<>"); err != nil || r.Code != 250 {
+		t.Errorf("MAIL: %+v, %v", r, err)
+	}
+	if err := c.Reset(ctx); err != nil {
+		t.Error(err)
+	}
+	if r, err := c.Do(ctx, "MAIL", "FROM:<>"); err != nil || r.Code != 250 {
+		t.Errorf("MAIL: %+v, %v", r, err)
+	}
+	if _, err := c.Send(ctx, message("x", "c@d.example")); err == nil {
+		t.Error("a refused message is no error")
+	}
 }

@@ -2,14 +2,12 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
@@ -184,121 +182,6 @@ func asLost(err error) error {
 	return e
 }
 
-// TestV08_NoOtherConnection has clients that cannot make another connection, or must not.
-func TestV08_NoOtherConnection(t *testing.T) {
-	spent := limited("MAILMAX=1") + taken("c@d.example")
-	check := func(t *testing.T, c *Client, cause error) {
-		t.Helper()
-		if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
-			t.Fatal(err)
-		}
-		_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-		limit, ok := asType[*LimitError](err)
-		if !ok || limit.Err != cause || limit.Limits.MailMax != 1 || !Temporary(err) || !SafeToRetry(err) {
-			t.Errorf("%v, want %v", err, cause)
-		}
-		if err := c.Noop(context.Background()); err != nil {
-			t.Errorf("the session is of no use any more: %v", err)
-		}
-	}
-	t.Run("made elsewhere", func(t *testing.T) {
-		srv := clienttest.New(t, spent+"C: NOOP\nS: 250 ok\n")
-		conn, err := srv.Dial(context.Background(), "tcp", host)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := NewClient(context.Background(), conn, "mail.example", inClear(srv))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		check(t, c, errNoDialer)
-	})
-	t.Run("altered", func(t *testing.T) {
-		list := append(ext.Default(), ext.Extension{
-			Keyword: "XANEW", Verbs: []proto.Verb{{Name: "XANEW", In: proto.Ready, Last: true, OK: proto.Hello}},
-		})
-		c := dial(t, func(o *Options) { o.Extensions = list }, hello("XANEW")+"C: XANEW x\nS: 220 hello\n"+
-			strings.TrimPrefix(spent, "S: 220 mail.example\n")+"C: NOOP\nS: 250 ok\n")
-		if _, err := c.Do(context.Background(), "XANEW", "x"); err != nil {
-			t.Fatal(err)
-		}
-		check(t, c, errAltered)
-	})
-}
-
-// TestV08_WeakerConnection has a server that offers TLS on the first connection and not on the second. A client that takes TLS where
-// it finds it has found it, and does not send the rest of its messages in clear.
-func TestV08_WeakerConnection(t *testing.T) {
-	first := hello("STARTTLS") + "C: STARTTLS\nS: 220 go\nTLS\n" + strings.TrimPrefix(limited("MAILMAX=1"), "S: 220 mail.example\n")
-	c := dial(t, func(o *Options) { o.TLS = ext.TLSOpportunistic }, first+taken("c@d.example")+bye, hello()+bye)
-	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
-		t.Fatal(err)
-	}
-	_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-	if _, ok := asType[*ext.TLSError](err); !ok || !SafeToRetry(err) {
-		t.Errorf("%v, want a TLSError", err)
-	}
-}
-
-// TestV08_CommandBeforeMessage has a command of an extension before a message that the server does not take over this
-// connection: it goes over the one that the message goes over.
-func TestV08_CommandBeforeMessage(t *testing.T) {
-	list := append(ext.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Ready}}})
-	start := hello("PIPELINING", "XNOTE", "LIMITS MAILMAX=1")
-	note := "C: XNOTE x\nS: 250 ok\n"
-	c := dial(t, func(o *Options) { o.Extensions = list }, start+taken("c@d.example")+bye, start+note+taken("c@d.example"))
-	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
-		t.Fatal(err)
-	}
-	if r, err := c.Do(context.Background(), "XNOTE", "x"); r.Code != 250 || err != nil {
-		t.Fatalf("%v, %v", r, err)
-	}
-	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestV08_CloseMeanwhile closes a client that is making another connection.
-func TestV08_CloseMeanwhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := clienttest.New(t, limited("MAILMAX=1")+taken("c@d.example")+bye)
-		first := true
-		opt := inClear(srv)
-		opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if first {
-				first = false
-				return srv.Dial(ctx, network, addr)
-			}
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		c, err := Dial(context.Background(), host, opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		send := func() error {
-			_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-			return err
-		}
-		if err := send(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error)
-		go func() { ended <- send() }()
-		synctest.Wait() // it waits for the connection
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-ended; !errors.Is(err, ErrClosed) || !SafeToRetry(err) {
-			t.Errorf("%v, want ErrClosed", err)
-		}
-		if err := send(); !errors.Is(err, ErrClosed) {
-			t.Errorf("afterwards: %v", err)
-		}
-	})
-}
-
 // TestV09_LimitsInClear has limits stated where somebody in between may have written them, and where not (V11: what counts
 // is the last EHLO).
 func TestV09_LimitsInClear(t *testing.T) {
@@ -379,4 +262,77 @@ func TestOffersNoMoreThanRoom(t *testing.T) {
 	c := dial(t, nil, script.String())
 	m := message("hello\r\n", to...)
 	checkAll(t, m)(c.Send(context.Background(), m))
+}
+
+// TestPipeToMany has content from a pipe, which is a file and cannot be read twice, for more recipients than are offered at
+// once where it can.
+func TestPipeToMany(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		defer w.Close()
+		_, _ = io.WriteString(w, "hello\r\n")
+	}()
+	var to []string
+	for i := range 1100 {
+		to = append(to, fmt.Sprintf("r%d@x.example", i))
+	}
+	c := dial(t, nil, hello("PIPELINING")+taken(to...))
+	m := message("", to...)
+	m.Body = r
+	checkAll(t, m)(c.Send(context.Background(), m))
+}
+
+// TestE20_MoreRecipientsThanRoom checks that the recipients for whom a transaction had no room get one of their own.
+func TestE20_MoreRecipientsThanRoom(t *testing.T) {
+	first := `C: MAIL FROM:<a@b.example>
+C: RCPT TO:<c0@d.example>
+C: RCPT TO:<c1@d.example>
+C: RCPT TO:<c2@d.example>
+C: RCPT TO:<c3@d.example>
+C: DATA
+S: 250 ok
+S: 250 ok
+S: 550 no
+S: 452 too many
+S: 552 too many
+S: 354 go on
+C: hello
+C: .
+S: 250 first
+`
+	second := `C: MAIL FROM:<a@b.example>
+C: RCPT TO:<c2@d.example>
+C: RCPT TO:<c3@d.example>
+C: DATA
+S: 250 ok
+`
+	to := []string{"c0@d.example", "c1@d.example", "c2@d.example", "c3@d.example"}
+	for _, tt := range []struct{ name, rest, want string }{
+		{"served", "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 250 second", "0 550 0 0"},
+		{"one by one", "S: 250 ok\nS: 452 no\nS: 354 go on\nC: hello\nC: .\nS: 250 second\n" +
+			"C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c3@d.example>\nC: DATA\n" +
+			"S: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 250 third", "0 550 0 0"},
+		{"no room either", "S: 452 no\nS: 452 no\nS: 503 no recipients\nC: RSET\nS: 250 ok", "0 550 452 452"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, nil, hello("PIPELINING")+first+second+tt.rest)
+			res, err := c.Send(context.Background(), message("hello", to...))
+			if codes(res) != tt.want || err == nil {
+				t.Errorf("the recipients got %s, want %s; %v", codes(res), tt.want, err)
+			}
+		})
+	}
+	t.Run("a body that cannot be read again", func(t *testing.T) {
+		c := dial(t, nil, hello("PIPELINING")+first)
+		m := message("", to...)
+		m.Body = io.MultiReader(strings.NewReader("hello"))
+		res, err := c.Send(context.Background(), m)
+		if codes(res) != "0 550 452 452" || !Temporary(err) || SafeToRetry(err) {
+			t.Errorf("the recipients got %s, %v", codes(res), err)
+		}
+	})
 }
