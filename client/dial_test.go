@@ -3,10 +3,12 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"smtpkit.example/smtp/client/clienttest"
@@ -87,10 +89,113 @@ S: 250 ok`)
 		go io.Copy(near, far)
 		io.Copy(far, near)
 	}()
-	err = Send(context.Background(), "unix:"+path, &Options{Hostname: "[127.0.0.1]", Protocol: proto.LMTP, TLS: ext.TLSInsecureNone},
-		message("x", "c@d.example"))
-	if err != nil {
-		t.Error(err)
+	var remote string
+	opt := &Options{Hostname: "[127.0.0.1]", Protocol: proto.LMTP, Trace: &Trace{
+		Connected: func(_ context.Context, c *Client) { remote = c.RemoteAddr().String() },
+	}}
+	if err := Send(context.Background(), "unix:"+path, opt, message("x", "c@d.example")); err != nil || remote != path {
+		t.Errorf("%v; connected to %q", err, remote)
 	}
 	<-done
+}
+
+// TestUnixPolicy checks what the modes of TLS mean on a unix socket: none is required there unless it is asked for.
+func TestUnixPolicy(t *testing.T) {
+	const script = "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\n"
+	for _, tt := range []struct {
+		name, script string
+		change       func(*Options)
+		want         string // in the error; "" if there is none
+	}{
+		{"default", script + "S: 250 STARTTLS\n", func(*Options) {}, ""},
+		{"opportunistic", script + "S: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nTLS\nC: EHLO client.example\nS: 250 mail.example\n",
+			func(o *Options) { o.TLS = ext.TLSOpportunistic }, ""},
+		{"implicit", "TLS\n" + script + "S: 250 SIZE\n", func(o *Options) { o.TLS = ext.TLSImplicit }, ""},
+		{"credentials", script + "S: 250 AUTH PLAIN\n", func(o *Options) { o.Credentials = ext.Password("u", "p") },
+			"on a unix socket, which others cannot read, AllowInsecureAuth does no harm"},
+		{"credentials, permitted", script + "S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\nS: 235 fine\n", func(o *Options) {
+			o.Credentials, o.AllowInsecureAuth = ext.Password("u", "p"), true
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opt := inClear(clienttest.New(t, tt.script))
+			opt.TLS, opt.TLSConfig = ext.TLSRequired, clienttest.TLSConfig()
+			opt.TLSConfig.ServerName = clienttest.Hostname
+			tt.change(opt)
+			c, err := Dial(t.Context(), "unix:/run/mail", opt)
+			if err == nil {
+				c.Close()
+			}
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestHints checks that an error of Dial says what to do about the mistake that it often comes from.
+func TestHints(t *testing.T) {
+	start := "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nTLS\n"
+	secured := "TLS\nS: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\n"
+	for _, tt := range []struct {
+		name, script string
+		change       func(*Options)
+		want         string
+		not          string
+	}{
+		{"implicit TLS, and the server begins in plaintext", "S: 220 mail.example\nHANGUP", func(o *Options) {
+			dial := o.DialContext
+			o.TLS, o.DialContext = ext.TLSImplicit, func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := dial(ctx, network, addr)
+				return &listensFirst{Conn: conn}, err
+			}
+		}, "use TLSRequired in place of TLSImplicit", ""},
+		{"a private authority", "TLS", func(o *Options) { o.TLS, o.TLSConfig.RootCAs = ext.TLSImplicit, x509.NewCertPool() }, "RootCAs", ""},
+		{"a private authority, later", start, func(o *Options) { o.TLSConfig.RootCAs = x509.NewCertPool() }, "RootCAs", ""},
+		{"another name", "TLS", func(o *Options) { o.TLS, o.TLSConfig.ServerName = ext.TLSImplicit, "other.example" }, "other.example", "RootCAs"},
+		{"a certificate that is not verified", secured + "S: 250 AUTH PLAIN\n", func(o *Options) {
+			o.TLS, o.TLSConfig.InsecureSkipVerify, o.Credentials = ext.TLSImplicit, true, ext.Password("u", "p")
+		}, "leave that out and set RootCAs", ""},
+		{"nobody authenticates there", secured + "S: 250 SIZE\n", func(o *Options) {
+			o.TLS, o.TLSConfig.InsecureSkipVerify, o.Credentials = ext.TLSImplicit, true, ext.Password("u", "p")
+		}, "does not offer to authenticate", "RootCAs"},
+		{"LMTP there", "S: 220 mail.example\nC: EHLO client.example\nS: 500 what\nC: HELO client.example\nS: 500 what\n",
+			func(o *Options) { o.TLS = ext.TLSInsecureNone }, "set Options.Protocol to proto.LMTP", ""},
+		{"SMTP there", "S: 220 mail.example\nC: LHLO client.example\nS: 502 what\n",
+			func(o *Options) { o.TLS, o.Protocol = ext.TLSInsecureNone, proto.LMTP }, "is this an SMTP server?", ""},
+		{"refused", "S: 220 mail.example\nC: EHLO client.example\nS: 550 no\n",
+			func(o *Options) { o.TLS = ext.TLSInsecureNone }, "550 no", "LMTP"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opt := inClear(clienttest.New(&recorder{TB: t}, tt.script))
+			opt.TLS, opt.TLSConfig = ext.TLSRequired, clienttest.TLSConfig()
+			tt.change(opt)
+			c, err := Dial(t.Context(), host, opt)
+			if err == nil {
+				c.Close()
+				t.Fatal("no error")
+			}
+			if text := err.Error(); !strings.Contains(text, tt.want) || tt.not != "" && strings.Contains(text, tt.not) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if strings.Count(err.Error(), "smtp: ") != 1 {
+				t.Errorf("%q has not one prefix", err)
+			}
+		})
+	}
+}
+
+// A listensFirst is a connection whose first Write waits for nothing: over a pipe, which holds nothing, two sides that both
+// begin would wait for each other.
+type listensFirst struct {
+	net.Conn
+	dropped bool
+}
+
+func (l *listensFirst) Write(p []byte) (int, error) {
+	if !l.dropped {
+		l.dropped = true
+		return len(p), nil
+	}
+	return l.Conn.Write(p)
 }

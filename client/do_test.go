@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"smtpkit.example/smtp/ext"
@@ -126,5 +127,51 @@ S: 550 no`)
 	}
 	if _, err := c.Send(ctx, message("x", "c@d.example")); err == nil {
 		t.Error("a refused message is no error")
+	}
+}
+
+// TestV08_CommandInTransaction has a command of an extension within a transaction that uses up what the server takes: it goes
+// over the connection of the transaction.
+func TestV08_CommandInTransaction(t *testing.T) {
+	list := append(ext.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Mail}}})
+	c := dial(t, func(o *Options) { o.Extensions = list },
+		hello("PIPELINING", "XNOTE", "LIMITS MAILMAX=1")+"C: MAIL FROM:<>\nS: 250 ok\nC: XNOTE x\nS: 299 fine\n")
+	for _, cmd := range []string{"MAIL FROM:<>", "XNOTE x"} {
+		verb, args, _ := strings.Cut(cmd, " ")
+		if r, err := c.Do(t.Context(), verb, args); r.Code/100 != 2 || err != nil {
+			t.Errorf("%s: %v, %v", cmd, r, err)
+		}
+	}
+}
+
+// TestConverse checks that a function has the connection to itself, over a new one if the server takes no more over the old one,
+// and that its error is returned.
+func TestConverse(t *testing.T) {
+	start := hello("PIPELINING", "LIMITS MAILMAX=1")
+	c := dial(t, nil, start+taken("c@d.example")+bye, start+"C: NOOP\nS: 250 second\n")
+	ctx := t.Context()
+	if _, err := c.Send(ctx, message("hello\r\n", "c@d.example")); err != nil {
+		t.Fatal(err)
+	}
+	mine := errors.New("mine")
+	err := c.Converse(ctx, func(ctx context.Context, conn ext.ClientConn) error {
+		if err := c.Noop(ctx); err != ErrBusy {
+			t.Errorf("another call: %v, want ErrBusy", err)
+		}
+		if r, err := conn.Do(ctx, "NOOP", ""); r.Text != "second" || err != nil {
+			t.Errorf("%v, %v", r, err)
+		}
+		if _, err := conn.Line(ctx, "x"); err == nil {
+			t.Error("a line without an exchange is no error")
+		}
+		return mine
+	})
+	if err != mine {
+		t.Errorf("%v, want the error of the function", err)
+	}
+	c.Close()
+	err = c.Converse(ctx, func(context.Context, ext.ClientConn) error { t.Error("called on a closed client"); return nil })
+	if err != ErrClosed {
+		t.Errorf("%v, want ErrClosed", err)
 	}
 }

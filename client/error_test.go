@@ -27,6 +27,7 @@ func TestStatus(t *testing.T) {
 		{&LostError{Err: io.EOF}, "4.4.2"},
 		{&LostError{Err: &net.OpError{Op: "dial", Err: io.EOF}}, "4.4.1"},
 		{&LostError{Err: &net.OpError{Op: "read", Err: io.EOF}}, "4.4.2"},
+		{&LostError{Err: io.EOF, unconnected: true}, "4.4.1"},
 		{&closedError{no}, "4.4.2"},
 		{&LimitError{Err: no}, "4.5.3"},
 		{&MessageError{Err: io.EOF}, "5.6.0"},
@@ -72,6 +73,17 @@ func TestPredicates(t *testing.T) {
 		{&closedError{no}, true, true},
 		{context.Canceled, true, true},
 		{&MessageError{What: "x", Err: errors.New("y")}, true, false},
+		{&LimitError{Err: errNoDialer}, true, true},
+		{&ext.UnsupportedError{}, true, false},
+		{&ext.TooLargeError{}, true, false},
+		{&LostError{Err: net.ErrClosed, InDoubt: true}, false, true},
+		{&ProtocolError{Err: proto.ErrOutOfStep, InDoubt: true}, false, true},
+		{fmt.Errorf("wrapped: %w", inDoubt(&LostError{Err: net.ErrClosed})), false, true},
+		{fmt.Errorf("wrapped: %w", inDoubt(&ProtocolError{Err: proto.ErrOutOfStep})), false, true},
+		{inDoubt(ErrClosed), false, true},
+		{inDoubt(context.Canceled), false, true},
+		{errors.New("of somebody else"), false, false},
+		{fmt.Errorf("flattened: %v", &LostError{Err: net.ErrClosed}), false, false},
 	} {
 		if SafeToRetry(tt.err) != tt.safe || Temporary(tt.err) != tt.temporary {
 			t.Errorf("%v: safe %v, temporary %v", tt.err, SafeToRetry(tt.err), Temporary(tt.err))
@@ -118,6 +130,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{&LostError{Doing: "waiting for the reply to MAIL", Err: io.EOF}, "smtp: connection lost while waiting for the reply to MAIL: EOF"},
 		{&ProtocolError{Err: proto.ErrOutOfStep}, "smtp: the server does not follow the protocol: " + strings.TrimPrefix(proto.ErrOutOfStep.Error(), "smtp: ")},
+		{&LostError{Doing: "connecting to h:25", Err: errRefused, unconnected: true}, "smtp: connecting to h:25: " + errRefused.Error()},
 		{&closedError{refused}, "smtp: the connection is closed: RCPT: 550 5.1.1 no"},
 		{&LimitError{ext.ServerLimits{RcptMax: 2, MailMax: 3}, errNoDialer},
 			"smtp: the server takes 3 messages over a connection, 2 recipients in a transaction, and this was not offered to it: " + errNoDialer.Error()},

@@ -1,8 +1,11 @@
 package client
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,4 +129,114 @@ func TestSendTwice(t *testing.T) {
 	if _, err := c.Send(context.Background(), nil); !SafeToRetry(err) || !strings.Contains(err.Error(), "no recipients") {
 		t.Errorf("nil for a message: %v", err)
 	}
+}
+
+// TestNewMessage checks the forms of addresses that NewMessage takes, and what it says of others.
+func TestNewMessage(t *testing.T) {
+	for _, tt := range []struct {
+		from string
+		to   []string
+		want string // both addresses, or part of the error
+	}{
+		{"a@b.example", []string{"c@d.example"}, "a@b.example c@d.example"},
+		{"<a@b.example>", []string{"<c@d.example>"}, "a@b.example c@d.example"},
+		{"", []string{`<"x y"@d.example>`}, ` "x y"@d.example`},
+		{"<>", []string{"c@d.example"}, " c@d.example"},
+		{"a@b.example", nil, "smtp: the message: it has no recipients"},
+		{"a@b.example", []string{"Carol <c@d.example>"}, `smtp: the recipient "Carol <c@d.example>": write the address alone, without a name`},
+		{"Alice B <a@b.example>", []string{"c@d.example"}, `smtp: the sender "Alice B <a@b.example>": write the address alone`},
+		{"a@b.example", []string{"<>"}, `smtp: the recipient "<>": `},
+		{"a@b.example", []string{"<c@d.example"}, `smtp: the recipient "<c@d.example": `},
+	} {
+		m, err := NewMessage(tt.from, tt.to, nil)
+		if err != nil {
+			if _, ok := asType[*MessageError](err); !ok || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("%q to %q: %v, want %s", tt.from, tt.to, err, tt.want)
+			}
+			continue
+		}
+		from := ""
+		if !m.From.IsNull() {
+			from = m.From.String()
+		}
+		if got := from + " " + m.To[0].Address.String(); got != tt.want {
+			t.Errorf("%q to %q: %s, want %s", tt.from, tt.to, got, tt.want)
+		}
+	}
+}
+
+// TestUsedBody sends messages again whose body has been read. One that cannot be read again must not be sent empty.
+func TestUsedBody(t *testing.T) {
+	once := groupUpToData + "C: hello\nC: .\nS: 250 ok\n"
+	refused := "C: MAIL*\nC: RCPT*\nC: DATA\nS: 451 not yet\nS: 503 no\nS: 503 no\n"
+	buffer := bytes.NewBufferString("hello\r\n")
+	m, err := NewMessage("a@b.example", []string{"c@d.example"}, buffer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, nil, hello("PIPELINING")+refused+once+once)
+	if _, err := c.Send(t.Context(), m); !Temporary(err) || !SafeToRetry(err) {
+		t.Fatalf("the first time: %v", err)
+	}
+	for range 2 {
+		if _, err := c.Send(t.Context(), m); err != nil || buffer.String() != "hello\r\n" {
+			t.Errorf("from a buffer: %v; %q is left in it", err, buffer)
+		}
+	}
+	for name, body := range map[string]func() io.Reader{
+		"pointer": func() io.Reader { return io.MultiReader(strings.NewReader("hello\r\n")) },
+		"struct":  func() io.Reader { return oddPieces{strings.NewReader("hello\r\n")} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, nil, hello("PIPELINING")+refused+once+once+"C: NOOP\nS: 250 ok")
+			m := message("", "c@d.example")
+			for i, want := range []string{"refused", "used", "ok", "used", "ok"} {
+				if want == "ok" || i == 0 {
+					m.Body = body()
+				}
+				_, err := c.Send(t.Context(), m)
+				_, bad := asType[*MessageError](err)
+				if _, no := asReply(err); bad != (want == "used") || no != (want == "refused") || bad && !SafeToRetry(err) {
+					t.Errorf("%d: %v, want it %s", i, err, want)
+				}
+			}
+			if err := c.Noop(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("in parts", func(t *testing.T) {
+		c := dial(t, nil, limited("RCPTMAX=1")+taken("a@x.example"))
+		m := message("", "a@x.example", "b@x.example")
+		m.Body = io.MultiReader(strings.NewReader("hello\r\n"))
+		if _, err := c.Send(t.Context(), m); !Temporary(err) {
+			t.Fatalf("the first time: %v", err)
+		}
+		m.To = m.To[1:]
+		if _, err := c.Send(t.Context(), m); !errors.Is(err, errUsed) {
+			t.Errorf("the second time: %v", err)
+		}
+	})
+	t.Run("SendAll", func(t *testing.T) {
+		c := dial(t, nil, hello("PIPELINING")+once)
+		m := message("", "c@d.example")
+		m.Body = io.MultiReader(strings.NewReader("hello\r\n"))
+		var got outcomes
+		if err := c.SendAll(t.Context(), slices.Values([]*Message{m, m, nil}), got.each); err != nil || got.String() != "0, -1, " {
+			t.Errorf("%s, %v", got, err)
+		}
+	})
+	t.Run("not read", func(t *testing.T) {
+		c := dial(t, nil, hello("PIPELINING")+once)
+		m := message("", "c@d.example")
+		m.Body = io.MultiReader(strings.NewReader("hello\r\n"))
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.Send(gone, m); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if _, err := c.Send(t.Context(), m); err != nil {
+			t.Errorf("a body that had not been read: %v", err)
+		}
+	})
 }

@@ -325,6 +325,9 @@ func TestClaimedSuccess(t *testing.T) {
 		if _, ok := asType[*ProtocolError](err); !ok || res.Sent() != 0 {
 			t.Errorf("%v, %d served", err, res.Sent())
 		}
+		if SafeToRetry(err) || SafeToRetry(res.Recipients[0].Err) {
+			t.Errorf("%v: nobody knows what the server made of it", err)
+		}
 	})
 }
 
@@ -360,10 +363,13 @@ func TestUnknown(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := dial(t, nil, hello(tt.keywords...)+tt.script)
-			_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
+			res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
 			e, ok := asType[*SendError](err)
 			if !ok || e.Unknown != tt.unknown || SafeToRetry(err) == tt.unknown {
 				t.Errorf("%v: unknown %v, safe to retry %v", err, e.Unknown, SafeToRetry(err))
+			}
+			if err := res.Recipients[0].Err; SafeToRetry(err) == tt.unknown || !Temporary(err) && tt.name != "behind the last chunk, refused" {
+				t.Errorf("the recipient: %v: safe to retry %v, temporary %v", err, SafeToRetry(err), Temporary(err))
 			}
 		})
 	}
@@ -424,6 +430,11 @@ C: .
 			}
 			if got := codes(res); got != tt.codes {
 				t.Errorf("the outcomes are %s, want %s", got, tt.codes)
+			}
+			for _, r := range res.Recipients {
+				if _, told := asReply(r.Err); r.Err != nil && SafeToRetry(r.Err) != told {
+					t.Errorf("%v: safe to retry %v", r.Err, SafeToRetry(r.Err))
+				}
 			}
 			if tt.reply != "" && res.Reply.Text != tt.reply {
 				t.Errorf("the reply is %v, want %q", res.Reply, tt.reply)

@@ -146,6 +146,12 @@ func TestU09_Errors(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 
+		opt, _ = ports{port465: errRefused, port587: errRefused}.options(t)
+		_, err = DialSubmission(t.Context(), "mail.example", opt)
+		if want := "smtp: connecting to " + port465 + " and " + port587 + ": " + errRefused.Error() + "; " + errRefused.Error(); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		opt, dialled := ports{}.options(t)

@@ -94,3 +94,62 @@ closed: <nil>`
 		t.Errorf("traced\n%s\n\nwant\n%s", got, want)
 	}
 }
+
+// TestTraceContent checks that the content of a message is traced once, with its octets as they were transmitted, and only if it
+// was sent to its end and answered.
+func TestTraceContent(t *testing.T) {
+	chunk := "C: BDAT 65536\nC+ \"x\" * 65536\n"
+	group := "C: MAIL*\nC: RCPT*\n"
+	for _, tt := range []struct {
+		name   string
+		script string
+		body   string
+		want   string
+	}{
+		{"DATA", hello("PIPELINING") + groupUpToData + "C: ..x\nC: .\nS: 250 ok\n", ".x", "8 250"},
+		{"refused at the end", hello("PIPELINING") + groupUpToData + "C: x\nC: .\nS: 554 no\n", "x", "6 554"},
+		{"chunks", hello("CHUNKING", "PIPELINING") + group + chunk + "S: 250 ok\nS: 250 ok\nS: 250 ok\nC: BDAT 3 LAST\nC~ \"x\\r\\n\"\nS: 250 ok\n",
+			strings.Repeat("x", blockSize+1) + "\n", "65539 250"},
+		{"a chunk refused", hello("CHUNKING", "PIPELINING") + group + chunk + "S: 250 ok\nS: 250 ok\nS: 552 no\nC: RSET\nS: 250 ok\n",
+			strings.Repeat("x", blockSize+1), ""},
+		{"no answer", hello("PIPELINING") + groupUpToData + "C: x\nC: .\nCLOSE", "x", ""},
+		{"LMTP", strings.Replace(hello("PIPELINING"), "EHLO", "LHLO", 1) +
+			"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go on\nC: x\nC: .\nS: 250 one\nS: 452 two\n", "x", "6 250"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			to := []string{"c@d.example"}
+			c := dial(t, func(o *Options) {
+				if tt.name == "LMTP" {
+					o.Protocol, to = proto.LMTP, append(to, "e@d.example")
+				}
+				o.Trace = &Trace{Content: func(_ context.Context, _ *Client, octets int64, r proto.Reply) {
+					got = append(got, fmt.Sprint(octets, " ", r.Code))
+				}}
+			}, tt.script)
+			_, _ = c.Send(t.Context(), message(tt.body, to...))
+			if strings.Join(got, ", ") != tt.want {
+				t.Errorf("traced %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestTraceClosed checks that each connection of a client is traced from its beginning to its end, with the reason.
+func TestTraceClosed(t *testing.T) {
+	var log []string
+	trace := func(o *Options) {
+		o.Trace = &Trace{
+			Connected: func(_ context.Context, c *Client) { log = append(log, "connected") },
+			Closed:    func(_ context.Context, c *Client, err error) { log = append(log, fmt.Sprint("closed: ", err)) },
+		}
+	}
+	c := dial(t, trace, limited("MAILMAX=1")+taken("c@d.example")+bye, hello("PIPELINING")+"C: MAIL*\nC: RCPT*\nC: DATA\nS: 421 bye\nHANGUP")
+	for range 2 {
+		_, _ = c.Send(t.Context(), message("hello\r\n", "c@d.example"))
+	}
+	c.Close()
+	if got, want := strings.Join(log, ", "), "connected, closed: <nil>, connected, closed: smtp: MAIL: 421 bye"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
