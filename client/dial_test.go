@@ -13,6 +13,7 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -111,10 +112,10 @@ func TestUnixPolicy(t *testing.T) {
 		{"opportunistic", script + "S: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nTLS\nC: EHLO client.example\nS: 250 mail.example\n",
 			func(o *Options) { o.TLS = ext.TLSOpportunistic }, ""},
 		{"implicit", "TLS\n" + script + "S: 250 SIZE\n", func(o *Options) { o.TLS = ext.TLSImplicit }, ""},
-		{"credentials", script + "S: 250 AUTH PLAIN\n", func(o *Options) { o.Credentials = ext.Password("u", "p") },
+		{"credentials", script + "S: 250 AUTH PLAIN\n", func(o *Options) { o.Credentials = auth.Password("u", "p") },
 			"on a unix socket, which others cannot read, AllowInsecureAuth does no harm"},
 		{"credentials, permitted", script + "S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\nS: 235 fine\n", func(o *Options) {
-			o.Credentials, o.AllowInsecureAuth = ext.Password("u", "p"), true
+			o.Credentials, o.AllowInsecureAuth = auth.Password("u", "p"), true
 		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -154,10 +155,10 @@ func TestHints(t *testing.T) {
 		{"a private authority, later", start, func(o *Options) { o.TLSConfig.RootCAs = x509.NewCertPool() }, "RootCAs", ""},
 		{"another name", "TLS", func(o *Options) { o.TLS, o.TLSConfig.ServerName = ext.TLSImplicit, "other.example" }, "other.example", "RootCAs"},
 		{"a certificate that is not verified", secured + "S: 250 AUTH PLAIN\n", func(o *Options) {
-			o.TLS, o.TLSConfig.InsecureSkipVerify, o.Credentials = ext.TLSImplicit, true, ext.Password("u", "p")
+			o.TLS, o.TLSConfig.InsecureSkipVerify, o.Credentials = ext.TLSImplicit, true, auth.Password("u", "p")
 		}, "leave that out and set RootCAs", ""},
 		{"nobody authenticates there", secured + "S: 250 SIZE\n", func(o *Options) {
-			o.TLS, o.TLSConfig.InsecureSkipVerify, o.Credentials = ext.TLSImplicit, true, ext.Password("u", "p")
+			o.TLS, o.TLSConfig.InsecureSkipVerify, o.Credentials = ext.TLSImplicit, true, auth.Password("u", "p")
 		}, "does not offer to authenticate", "RootCAs"},
 		{"LMTP there", "S: 220 mail.example\nC: EHLO client.example\nS: 500 what\nC: HELO client.example\nS: 500 what\n",
 			func(o *Options) { o.TLS = ext.TLSInsecureNone }, "set Options.Protocol to proto.LMTP", ""},

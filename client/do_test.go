@@ -7,13 +7,15 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
 // TestBeginsAnew checks that after a command whose success makes the session begin anew the client introduces itself, and
 // knows nothing any more of what the server offered before.
 func TestBeginsAnew(t *testing.T) {
-	list := append(ext.Default(), ext.Extension{
+	list := append(ehlo.Default(), ext.Extension{
 		Keyword: "XANEW",
 		Verbs:   []proto.Verb{{Name: "XANEW", In: proto.Hello | proto.Ready, Last: true, OK: proto.Hello}},
 	})
@@ -56,7 +58,7 @@ S: 221 bye
 	t.Run("without authentication afterwards", func(t *testing.T) {
 		c := dial(t, func(o *Options) {
 			anew(o)
-			o.Credentials, o.AllowInsecureAuth = ext.Password("alice", "secret"), true
+			o.Credentials, o.AllowInsecureAuth = auth.Password("alice", "secret"), true
 		}, hello("XANEW", "AUTH PLAIN")+"C: AUTH *\nS: 235 ok\nC: XANEW x\nS: 220 hello\nC: EHLO client.example\nS: 250 mail.example\n"+
 			"C: QUIT\nS: 221 bye\n")
 		if _, err := c.Do(context.Background(), "XANEW", "x"); !isAuthError(err) {
@@ -133,7 +135,7 @@ S: 550 no`)
 // TestV08_CommandInTransaction has a command of an extension within a transaction that uses up what the server takes: it goes
 // over the connection of the transaction.
 func TestV08_CommandInTransaction(t *testing.T) {
-	list := append(ext.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Mail}}})
+	list := append(ehlo.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Mail}}})
 	c := dial(t, func(o *Options) { o.Extensions = list },
 		hello("PIPELINING", "XNOTE", "LIMITS MAILMAX=1")+"C: MAIL FROM:<>\nS: 250 ok\nC: XNOTE x\nS: 299 fine\n")
 	for _, cmd := range []string{"MAIL FROM:<>", "XNOTE x"} {

@@ -2,7 +2,7 @@
 //
 //	m, err := client.NewMessage("alice@example.org", []string{"bob@example.net"}, body)
 //	…
-//	err = client.Send(ctx, "mail.example.org:587", &client.Options{Credentials: ext.Password(user, password)}, m)
+//	err = client.Send(ctx, "mail.example.org:587", &client.Options{Credentials: auth.Password(user, password)}, m)
 //
 // [Dial] makes a [Client] for more than one message, and [DialSubmission] one for a submission server whose port is not known.
 // [Client.Send] returns what became of each recipient,
@@ -29,7 +29,7 @@
 //
 // A refusal is a *proto.Error, whose Verb tells what was refused. *[LostError] is trouble with the network,
 // *[ProtocolError] a server that is not one, *ext.TLSError and *ext.AuthError a session that cannot be what it has to be,
-// and *[MessageError], *ext.UnsupportedError and *ext.TooLargeError a message that cannot be sent, or not to this server. A
+// and *[MessageError], *ext.UnsupportedError and *ehlo.TooLargeError a message that cannot be sent, or not to this server. A
 // *[LimitError] means that the server takes no more than it was sent. What concerns a message is wrapped in a
 // *[SendError]. Programs need not take errors apart to decide what to do: [SafeToRetry] and [Temporary] tell.
 //

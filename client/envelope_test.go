@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -41,7 +43,7 @@ func TestNeeds(t *testing.T) {
 // TestUnprepared checks that what an extension finds wrong with a message counts as an error of the message, unless it says what
 // it is.
 func TestUnprepared(t *testing.T) {
-	odd, own, later := errors.New("odd"), &ext.TooLargeError{Size: 2, Max: 1}, &proto.Error{Code: 451}
+	odd, own, later := errors.New("odd"), &ehlo.TooLargeError{Size: 2, Max: 1}, &proto.Error{Code: 451}
 	for _, tt := range []struct{ err, want error }{
 		{odd, &MessageError{What: "the message", Err: odd}}, {own, own}, {later, later},
 	} {
@@ -99,7 +101,7 @@ C: 12345678
 C: .
 S: 250 ok`)
 	_, err := c.Send(context.Background(), message("12345678\r\n\r\n", "c@d.example"))
-	if e, ok := asType[*ext.TooLargeError](err); !ok || e.Size != 12 || e.Max != 10 || Temporary(err) {
+	if e, ok := asType[*ehlo.TooLargeError](err); !ok || e.Size != 12 || e.Max != 10 || Temporary(err) {
 		t.Errorf("%v, want a TooLargeError of 12 octets, 10 permitted", err)
 	}
 	if err := c.Noop(context.Background()); err != nil {
@@ -124,7 +126,7 @@ func TestP32_Submitter(t *testing.T) {
 		c := dial(t, nil, hello("AUTH PLAIN")+"C: MAIL FROM:<a@b.example> AUTH="+want+"\n"+
 			"S: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: x\nC: .\nS: 250 ok\n")
 		m := message("x", "c@d.example")
-		m.Mail = ext.AddSubmitter(m.Mail, a)
+		m.Mail = auth.AddSubmitter(m.Mail, a)
 		if _, err := c.Send(context.Background(), m); err != nil {
 			t.Error(err)
 		}

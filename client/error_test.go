@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -75,7 +76,7 @@ func TestPredicates(t *testing.T) {
 		{&MessageError{What: "x", Err: errors.New("y")}, true, false},
 		{&LimitError{Err: errNoDialer}, true, true},
 		{&ext.UnsupportedError{}, true, false},
-		{&ext.TooLargeError{}, true, false},
+		{&ehlo.TooLargeError{}, true, false},
 		{&LostError{Err: net.ErrClosed, InDoubt: true}, false, true},
 		{&ProtocolError{Err: proto.ErrOutOfStep, InDoubt: true}, false, true},
 		{fmt.Errorf("wrapped: %w", inDoubt(&LostError{Err: net.ErrClosed})), false, true},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 )
@@ -13,7 +15,7 @@ func ExampleSend() {
 	body := strings.NewReader("Subject: hello\r\n\r\nHow are you?\r\n")
 	m, err := client.NewMessage("alice@example.org", []string{"bob@example.net"}, body)
 	if err == nil {
-		opt := &client.Options{Credentials: ext.Password("alice", "secret")}
+		opt := &client.Options{Credentials: auth.Password("alice", "secret")}
 		err = client.Send(context.Background(), "mail.example.org:587", opt, m)
 	}
 	if err != nil {

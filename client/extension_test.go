@@ -8,6 +8,7 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -23,7 +24,7 @@ func TestOutsideExtension(t *testing.T) {
 			return nil
 		},
 	}
-	list := append(ext.Default(), colour)
+	list := append(ehlo.Default(), colour)
 	c := dial(t, func(o *Options) { o.Extensions = list }, hello("XCOLOUR")+`
 C: XPAINT the town
 S: 299 painted

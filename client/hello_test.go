@@ -15,6 +15,7 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -80,7 +81,7 @@ func TestA05_WaitsForGreeting(t *testing.T) {
 
 // TestHelo checks when HELO follows a refused EHLO.
 func TestHelo(t *testing.T) {
-	credentials := func(o *Options) { o.Credentials, o.AllowInsecureAuth = ext.Password("u", "p"), true }
+	credentials := func(o *Options) { o.Credentials, o.AllowInsecureAuth = auth.Password("u", "p"), true }
 	for _, tt := range []struct {
 		name   string
 		code   string
@@ -125,29 +126,29 @@ func atoi(s string) int { return int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]
 // TestPolicy checks that a policy that the session does not come up to ends it before mail is sent.
 func TestPolicy(t *testing.T) {
 	secured := "TLS\nS: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\n"
-	auth := secured + "S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\n"
+	login := secured + "S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\n"
 	implicit := func(o *Options) {
-		o.TLS, o.TLSConfig, o.Credentials = ext.TLSImplicit, clienttest.TLSConfig(), ext.Password("u", "p")
+		o.TLS, o.TLSConfig, o.Credentials = ext.TLSImplicit, clienttest.TLSConfig(), auth.Password("u", "p")
 	}
 	for _, tt := range []struct {
 		name, script string
 		change       func(*Options)
 		ok           bool
 	}{
-		{"P28 authenticated", auth + "S: 235 fine\nC: QUIT\nS: 221 bye", implicit, true},
-		{"refused", auth + "S: 535 no\nC: QUIT\nS: 221 bye", implicit, false},
+		{"P28 authenticated", login + "S: 235 fine\nC: QUIT\nS: 221 bye", implicit, true},
+		{"refused", login + "S: 535 no\nC: QUIT\nS: 221 bye", implicit, false},
 		{"not offered", secured + "S: 250 SIZE\nC: QUIT\nS: 221 bye", implicit, false},
 		{"O10 offered before TLS alone", hello("AUTH PLAIN", "STARTTLS") + "C: STARTTLS\nS: 220 go\n" +
 			"TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 SIZE\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.TLS = ext.TLSRequired }, false},
 		{"not without", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.Without = []string{"auth"} }, false},
-		{"P24 in clear", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye", func(o *Options) { o.Credentials = ext.Password("u", "p") }, false},
+		{"P24 in clear", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye", func(o *Options) { o.Credentials = auth.Password("u", "p") }, false},
 		{"in clear, as asked", hello("AUTH PLAIN") + "C: AUTH PLAIN AHUAcA==\nS: 235 fine\nC: QUIT\nS: 221 bye",
-			func(o *Options) { o.Credentials, o.AllowInsecureAuth = ext.Password("u", "p"), true }, true},
+			func(o *Options) { o.Credentials, o.AllowInsecureAuth = auth.Password("u", "p"), true }, true},
 		{"TLS required and not offered", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
 			func(o *Options) {
-				o.TLS, o.Credentials, o.AllowInsecureAuth = ext.TLSRequired, ext.Password("u", "p"), true
+				o.TLS, o.Credentials, o.AllowInsecureAuth = ext.TLSRequired, auth.Password("u", "p"), true
 			}, false},
 		{"P24 not verified", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.TLSConfig.InsecureSkipVerify = true }, false},
@@ -159,7 +160,7 @@ func TestPolicy(t *testing.T) {
 			o.TLSConfig.RootCAs = x509.NewCertPool()
 			o.TLSConfig.VerifyConnection = func(tls.ConnectionState) error { return nil }
 		}, false},
-		{"verified by a function", auth + "S: 235 fine\nC: QUIT\nS: 221 bye", func(o *Options) {
+		{"verified by a function", login + "S: 235 fine\nC: QUIT\nS: 221 bye", func(o *Options) {
 			implicit(o)
 			o.TLSConfig.InsecureSkipVerify = true
 			o.TLSConfig.VerifyConnection = func(tls.ConnectionState) error { return nil }

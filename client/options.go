@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -33,14 +35,14 @@ type Options struct {
 	// ServerName the certificate has to be for the host that was dialled; versions before TLS 1.2 are not used (RFC 8314
 	// section 4).
 	TLSConfig *tls.Config
-	// Credentials are what the client authenticates with; see ext.Password. If they are given, a session without
+	// Credentials are what the client authenticates with; see auth.Password. If they are given, a session without
 	// authentication is an error. Default: none.
 	Credentials ext.Credentials
 	// AllowInsecureAuth permits to send credentials on a connection that is in clear, or to a server whose certificate
 	// was not verified. Whoever listens then has them.
 	AllowInsecureAuth bool
 
-	// Extensions are what the client can make use of; nil means ext.Default(), or ext.LMTP() in LMTP. An empty list that is not nil makes a
+	// Extensions are what the client can make use of; nil means ehlo.Default(), or ehlo.LMTP() in LMTP. An empty list that is not nil makes a
 	// client that uses none.
 	Extensions []ext.Extension
 	// Without are keywords that are taken as not offered, for servers known not to do what they say.
@@ -109,8 +111,8 @@ func withTimeout(ctx context.Context, d time.Duration) (context.Context, context
 // The sets of the default extensions are made once: they are immutable, and making one costs more than a connection to
 // a host nearby.
 var (
-	defaultSMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.SMTP, ext.DefaultFor(proto.SMTP)) })
-	defaultLMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.LMTP, ext.DefaultFor(proto.LMTP)) })
+	defaultSMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.SMTP, ehlo.DefaultFor(proto.SMTP)) })
+	defaultLMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.LMTP, ehlo.DefaultFor(proto.LMTP)) })
 )
 
 // A config is Options made ready.

@@ -15,6 +15,7 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -377,7 +378,7 @@ func TestUnknown(t *testing.T) {
 
 // asking has the client ask for an outcome for each recipient.
 func asking(o *Options) {
-	o.Extensions = append(ext.Default(), ext.Extension{
+	o.Extensions = append(ehlo.Default(), ext.Extension{
 		Keyword: "XEACH",
 		Mail:    []ext.Param{{Key: "XEACH", MaxLength: len(" XEACH"), Flag: true, PerRecipient: true}},
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {

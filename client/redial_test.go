@@ -10,6 +10,7 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -44,7 +45,7 @@ func TestV08_NoOtherConnection(t *testing.T) {
 		check(t, c, errNoDialer)
 	})
 	t.Run("altered", func(t *testing.T) {
-		list := append(ext.Default(), ext.Extension{
+		list := append(ehlo.Default(), ext.Extension{
 			Keyword: "XANEW", Verbs: []proto.Verb{{Name: "XANEW", In: proto.Ready, Last: true, OK: proto.Hello}},
 		})
 		c := dial(t, func(o *Options) { o.Extensions = list }, hello("XANEW")+"C: XANEW x\nS: 220 hello\n"+
@@ -73,7 +74,7 @@ func TestV08_WeakerConnection(t *testing.T) {
 // TestV08_CommandBeforeMessage has a command of an extension before a message that the server does not take over this
 // connection: it goes over the one that the message goes over.
 func TestV08_CommandBeforeMessage(t *testing.T) {
-	list := append(ext.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Ready}}})
+	list := append(ehlo.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Ready}}})
 	start := hello("PIPELINING", "XNOTE", "LIMITS MAILMAX=1")
 	note := "C: XNOTE x\nS: 250 ok\n"
 	c := dial(t, func(o *Options) { o.Extensions = list }, start+taken("c@d.example")+bye, start+note+taken("c@d.example"))

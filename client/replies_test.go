@@ -13,13 +13,14 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
 // TestPatience checks that a verb of an extension is given the time that the extension wants for it, unless the user gives
 // it more or bounds nothing.
 func TestPatience(t *testing.T) {
-	slow := append(ext.Default(), ext.Extension{
+	slow := append(ehlo.Default(), ext.Extension{
 		Keyword: "XSLOW", MinTimeout: 10 * time.Minute,
 		Verbs: []proto.Verb{{Name: "XSLOW", In: proto.Ready, Last: true}},
 	})

@@ -13,6 +13,7 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -31,7 +32,7 @@ func (p ports) options(t testing.TB) (*Options, *[]string) {
 		}
 	}
 	return &Options{
-		Hostname: "client.example", TLSConfig: clienttest.TLSConfig(), Credentials: ext.Password("u", "p"),
+		Hostname: "client.example", TLSConfig: clienttest.TLSConfig(), Credentials: auth.Password("u", "p"),
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			*dialled = append(*dialled, addr)
 			if srv := servers[addr]; srv != nil {

@@ -9,6 +9,7 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -47,7 +48,7 @@ C: QUIT
 S: 221 bye`)
 	err := Send(context.WithValue(context.Background(), key{}, "of the call"), host, &Options{
 		Hostname: "client.example", TLS: ext.TLSImplicit, TLSConfig: clienttest.TLSConfig(), DialContext: srv.Dial,
-		Credentials: ext.Password("alice", "secret"),
+		Credentials: auth.Password("alice", "secret"),
 		Trace: &Trace{
 			Connected: func(ctx context.Context, c *Client) { note(ctx, "connected to %v", c.RemoteAddr()) },
 			Secured: func(ctx context.Context, c *Client, s tls.ConnectionState) {

@@ -11,6 +11,7 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -225,7 +226,7 @@ func TestOffersAThousand(t *testing.T) {
 
 // TestV08_NewSession has a command make the session begin anew: what was sent before does not count any more.
 func TestV08_NewSession(t *testing.T) {
-	list := append(ext.Default(), ext.Extension{
+	list := append(ehlo.Default(), ext.Extension{
 		Keyword: "XANEW", Verbs: []proto.Verb{{Name: "XANEW", In: proto.Ready, Last: true, OK: proto.Hello}},
 	})
 	start := hello("XANEW", "PIPELINING", "LIMITS MAILMAX=1 RCPTDOMAINMAX=1")

@@ -8,10 +8,6 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// longestOffer bounds a line of the reply to EHLO, in octets without the code and CRLF; a reply line is 512 octets
-// (RFC 5321 section 4.5.3.1.5).
-const maxOffer = 500
-
 // A Set is the list of extensions that a server or a client uses, checked and made ready. It is immutable and safe
 // for concurrent use.
 type Set struct {
@@ -99,8 +95,8 @@ func (s *Set) Offer(x ServerConn) (Offer, []string) {
 			if args != "" {
 				lines[i] += " " + args
 			}
-			if len(lines[i]) > maxOffer {
-				lines[i] = lines[i][:strings.LastIndexByte(lines[i][:maxOffer+1], ' ')]
+			if len(lines[i]) > grammar.MaxOffer {
+				lines[i] = lines[i][:strings.LastIndexByte(lines[i][:grammar.MaxOffer+1], ' ')]
 			}
 		}
 		o |= 1 << i

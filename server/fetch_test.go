@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -113,7 +115,7 @@ func newShelf() *shelf {
 
 func fetchServer(t *testing.T, s *shelf, st server.Backend, opt server.Options) *peer {
 	t.Helper()
-	opt.Extensions = append(ext.Default(), s.extension())
+	opt.Extensions = append(ehlo.Default(), s.extension())
 	return dial(t, newServer(t, st, opt))
 }
 
@@ -298,7 +300,7 @@ func TestFetchWithoutEnd(t *testing.T) {
 			f := flood{make(chan struct{})}
 			fetching := ext.Extension{Keyword: "XFLOOD", Verbs: []proto.Verb{{Name: "XFLOOD", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready}},
 				Fetch: func(context.Context, ext.ServerConn, string) (io.ReadCloser, error) { return f, nil }}
-			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{MaxSize: -1, Extensions: append(ext.Default(), fetching)}))
+			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{MaxSize: -1, Extensions: append(ehlo.Default(), fetching)}))
 			p.hello()
 			p.begin()
 			p.send("XFLOOD\r\n")

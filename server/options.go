@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -20,9 +22,9 @@ type Options struct {
 	Hostname string
 	// Protocol is SMTP, the default, or LMTP (RFC 2033), which is not served on port 25.
 	Protocol proto.Protocol
-	// Extensions are what the server offers, in the order of the list; nil means ext.Default(), or ext.LMTP() if that is
+	// Extensions are what the server offers, in the order of the list; nil means ehlo.Default(), or ehlo.LMTP() if that is
 	// the protocol. An empty list that is not nil makes a server without any. A submission server needs those of
-	// ext.Submission, which bring its rules with them; for a relay there are those of ext.Relay.
+	// ehlo.Submission, which bring its rules with them; for a relay there are those of ehlo.Relay.
 	Extensions []ext.Extension
 
 	// TLSConfig is what TLS is used with; without it there is none. It needs Certificates, or GetCertificate if they
@@ -34,7 +36,7 @@ type Options struct {
 	// do so (RFC 3207 section 4).
 	RequireTLS bool
 	// RequireAuth refuses mail from clients that have not authenticated with 530. It needs sessions that can authenticate;
-	// see package ext. A submission server has the rule already, among those of ext.SubmissionPolicy.
+	// see package ext. A submission server has the rule already, among those of ehlo.SubmissionPolicy.
 	RequireAuth bool
 	// AllowInsecureAuth permits clients to send passwords over connections in clear.
 	AllowInsecureAuth bool
@@ -98,7 +100,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	if o.Extensions == nil {
-		o.Extensions = ext.DefaultFor(o.Protocol)
+		o.Extensions = ehlo.DefaultFor(o.Protocol)
 	}
 	if o.TLSConfig != nil {
 		o.TLSConfig = hardened(o.TLSConfig)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -43,7 +45,7 @@ func (l *looker) NewSession(ctx context.Context, c *server.Conn) (server.Session
 
 func TestRestart(t *testing.T) {
 	l := &looker{store: &store{}}
-	srv := newServer(t, l, server.Options{Extensions: append(ext.Default(), stage()), RequireAuth: true})
+	srv := newServer(t, l, server.Options{Extensions: append(ehlo.Default(), stage()), RequireAuth: true})
 	p := dial(t, srv)
 	p.expect("220 mail.example ESMTP ready\r\n")
 	if got := l.calls(); got != `pipe at pipe is "" alias "", new` {
@@ -68,14 +70,14 @@ func TestRestart(t *testing.T) {
 
 func TestRestartRefused(t *testing.T) {
 	l := &looker{store: &store{}, refuse: true}
-	p := dial(t, newServer(t, l, server.Options{Extensions: append(ext.Default(), stage())}))
+	p := dial(t, newServer(t, l, server.Options{Extensions: append(ehlo.Default(), stage())}))
 	p.hello()
 	p.ask("XSTAGE alice", "554 mail.example not you\r\n", "EHLO client.example", "554 ", "MAIL FROM:<a@b.example>", "554 ")
 	p.quit()
 	if got := l.calls(); !strings.HasSuffix(got, `alias "alice"`) {
 		t.Errorf("called %s after the refusal", got)
 	}
-	p = dial(t, newServer(t, &store{}, server.Options{Extensions: append(ext.Default(), stage())}))
+	p = dial(t, newServer(t, &store{}, server.Options{Extensions: append(ehlo.Default(), stage())}))
 	p.hello()
 	p.ask("XWRONG", "451 4.3.0", "NOOP", "250 ") // its success does not lead to a greeting
 	p.quit()
@@ -84,7 +86,7 @@ func TestRestartRefused(t *testing.T) {
 // TestRestartInGroup shows that what follows in the same packet is said by the other client.
 func TestRestartInGroup(t *testing.T) {
 	l := &looker{store: &store{}}
-	p := dial(t, newServer(t, l, server.Options{Extensions: append(ext.Default(), stage())}))
+	p := dial(t, newServer(t, l, server.Options{Extensions: append(ehlo.Default(), stage())}))
 	p.hello()
 	p.send("XSTAGE alice\r\nEHLO two.example\r\nMAIL FROM:<a@b.example>\r\nXSTAGE bob\r\nQUIT\r\n")
 	p.expect("220 mail.example", "250-", "250 2.1.0", "503 ", "221 ")

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -32,7 +34,7 @@ func echo(serve func(ctx context.Context, nc net.Conn) error) ext.Extension {
 
 func echoServer(t *testing.T, st *store, opt server.Options, serve func(ctx context.Context, nc net.Conn) error) *server.Server {
 	t.Helper()
-	opt.Extensions = append(ext.Default(), echo(serve))
+	opt.Extensions = append(ehlo.Default(), echo(serve))
 	return newServer(t, st, opt)
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -23,7 +25,7 @@ func TestO01_NotNow(t *testing.T) {
 		}
 		return &proto.Error{Code: 454, Status: proto.Status{4, 7, 0}, Text: "TLS not available now"}
 	}}
-	p := dial(t, newServer(t, &store{}, server.Options{TLSConfig: config, Extensions: append(ext.Default(), busy)}))
+	p := dial(t, newServer(t, &store{}, server.Options{TLSConfig: config, Extensions: append(ehlo.Default(), busy)}))
 	p.hello()
 	p.ask("STARTTLS", "454 4.7.0 TLS not available now")
 	p.begin()

@@ -14,9 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/examples/internal/selfmade"
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -55,7 +56,7 @@ func (s *session) Data(_ context.Context, r io.Reader) error {
 // Authenticate makes the server offer AUTH, once the connection is protected by TLS.
 func (s *session) Authenticate(_ context.Context, user, password string) error {
 	if user != "alice" || password != "wonderland" {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func run(ctx context.Context) error {
 	// The client: TLS is required unless said otherwise.
 	c, err := client.Dial(ctx, listener.Addr().String(), &client.Options{
 		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
-		Credentials: ext.Password("alice", "wonderland"),
+		Credentials: auth.Password("alice", "wonderland"),
 		Trace: &client.Trace{
 			Secured: func(_ context.Context, _ *client.Client, s tls.ConnectionState) {
 				fmt.Println("  (from here on", tls.VersionName(s.Version)+")")

@@ -13,9 +13,10 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/examples/internal/selfmade"
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -51,7 +52,7 @@ func TestReceive(t *testing.T) {
 	go func() { done <- srv.Serve(l) }()
 	c, err := client.Dial(t.Context(), l.Addr().String(), &client.Options{
 		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
-		Credentials: ext.Password("alice", "secret"),
+		Credentials: auth.Password("alice", "secret"),
 		Hostname:    "client.example",
 	})
 	if err != nil {

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -79,7 +81,7 @@ func parseFlags(args []string) (*config, error) {
 		c.options.Timeouts = client.AllTimeouts(timeout)
 	}
 	if user != "" {
-		c.options.Credentials = ext.Password(user, pass)
+		c.options.Credentials = auth.Password(user, pass)
 	}
 	c.file = f.Arg(0)
 	switch {

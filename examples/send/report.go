@@ -8,6 +8,8 @@ import (
 	"log"
 	"strings"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -31,7 +33,7 @@ func status(err error) int {
 		tlsError      *ext.TLSError
 		authError     *ext.AuthError
 		needError     *ext.UnsupportedError
-		tooLarge      *ext.TooLargeError
+		tooLarge      *ehlo.TooLargeError
 		messageError  *client.MessageError
 		protocolError *client.ProtocolError
 		refused       *proto.Error

@@ -14,8 +14,9 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/examples/internal/selfmade"
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -45,7 +46,7 @@ func (s *session) Data(_ context.Context, r io.Reader) error {
 
 func (s *session) Authenticate(_ context.Context, user, password string) error {
 	if user != "alice" || password != "secret" {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }

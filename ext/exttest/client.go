@@ -169,7 +169,7 @@ func (s *suite) withoutOffer(st *stage) {
 		err = send(c, m)
 		own := s.own(st, m)
 		if _, need := grammar.AsType[*ext.UnsupportedError](err); own != "" && !need {
-			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.NeedError",
+			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.UnsupportedError",
 				own, err)
 		} else if own == "" && err != nil && !need {
 			s.broken(ruleService, "a message without parameters of its own does not get to a server that does not "+
@@ -193,7 +193,7 @@ func (s *suite) withoutOffer(st *stage) {
 	after := s.connected
 	s.mu.Unlock()
 	if after != before {
-		s.broken(ruleService, "Connect was called although the extension was not on offer")
+		s.broken(ruleService, "Negotiate was called although the extension was not on offer")
 	}
 }
 

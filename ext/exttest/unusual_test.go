@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/exttest"
 	"smtpkit.example/smtp/proto"
@@ -114,7 +116,7 @@ var unusual = []struct {
 		Rcpt: []ext.Param{{Key: "XD", MaxLength: len(" XD=A"), Values: []string{"A", "B"}}},
 	}, exttest.Sample{}},
 	{"TLS demanded", insist(func(x ext.ServerConn) bool { return x.TLS() != nil }), exttest.Sample{}},
-	{"the policy of submission", ext.SubmissionPolicy{}.Extension(), exttest.Sample{Identity: "bob"}},
+	{"the policy of submission", ehlo.SubmissionPolicy{}.Extension(), exttest.Sample{Identity: "bob"}},
 	{"authentication demanded", insist(func(x ext.ServerConn) bool { return x.Identity() != "" }), exttest.Sample{Identity: "bob"}},
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
@@ -54,7 +56,7 @@ func newPlayer(t *testing.T, s *prototest.Script) *player {
 	if _, ok := s.Directives["lmtp"]; ok {
 		dialect = proto.LMTP
 	}
-	set, err := ext.NewSet(dialect, ext.DefaultFor(dialect))
+	set, err := ext.NewSet(dialect, ehlo.DefaultFor(dialect))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ import (
 // the two sides interleave is not: a player may send all octets of the client at once, or cut in any way. It must read
 // while it writes.
 //
-// The scripts in proto/testdata/scripts are for a server that calls itself mail.example, offers all of ext.Default and
+// The scripts in proto/testdata/scripts are for a server that calls itself mail.example, offers all of ehlo.Default and
 // accepts messages of up to 10240 octets. It answers 550 to a recipient whose local part begins with "reject" and 450 if
 // it begins with "defer". Their directives are
 //

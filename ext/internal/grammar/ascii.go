@@ -5,6 +5,10 @@ import "strings"
 // MaxKeyword bounds the names that extensions give to things, in octets. RFC 5321 has no limit; nobody has come near.
 const MaxKeyword = 64
 
+// MaxOffer bounds a line of the reply to EHLO, in octets without the code and CRLF; a reply line is 512 octets (RFC 5321
+// section 4.5.3.1.5).
+const MaxOffer = 500
+
 // IsKeyword reports whether s is an ehlo-keyword, or esmtp-keyword, in upper case.
 func IsKeyword(s string) bool {
 	return s != "" && len(s) <= MaxKeyword && s[0] != '-' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == ""
