@@ -34,7 +34,7 @@ func (b *body) load(r io.Reader) error {
 	}
 	b.r = r
 	if s, ok := r.(io.Seeker); ok {
-		pos, err := s.Seek(0, io.SeekCurrent) // a pipe is a Seeker too, and says here that it is not
+		pos, err := s.Seek(0, io.SeekCurrent) // an *os.File can be a pipe, which fails here
 		b.start, b.rewindable = pos, err == nil
 	}
 	b.buf = blocks.Get().(*[blockSize + 1]byte)
