@@ -9,8 +9,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// blockSize is how much content is read, encoded and written at once, and the largest chunk: enough to make system calls
-// cheap, and little enough that an early refusal saves something.
+// blockSize is how much content is read, encoded and written at once, and the size of the largest chunk. It is enough
+// to make system calls cheap, and little enough that an early refusal saves something.
 const blockSize = 64 << 10
 
 // blocks are buffers of a block and one octet.
@@ -19,12 +19,12 @@ var blocks = sync.Pool{New: func() any { return new([blockSize + 1]byte) }}
 // A body reads the Body of a message in blocks. It reads one octet ahead, to know which block is the last one.
 type body struct {
 	r   io.Reader
-	buf *[blockSize + 1]byte
-	n   int
-	eof bool
+	buf *[blockSize + 1]byte // the current block, and an octet of the next one
+	n   int                  // how much of buf is in use
+	eof bool                 // r has no more
 
-	rewindable bool  // the body can be read again
-	start      int64 // where it begins, if so
+	rewindable bool // the body can be read again, from start
+	start      int64
 }
 
 // load reads the first block of r.
@@ -101,8 +101,8 @@ type measure struct {
 	known bool  // size and eight are those of the whole content
 }
 
-// measure looks at the content without using it up. Text ends with a CRLF if lines is set; binary content is counted
-// as it is.
+// measure counts the content without using it up: binary content as it is, and text with CRLF for each end of line. If
+// lines is set, text ends with a CRLF.
 func (b *body) measure(binary, lines bool) (measure, error) {
 	m := measure{known: b.eof || b.rewindable}
 	if !m.known {
@@ -123,7 +123,7 @@ func (b *body) measure(binary, lines bool) (measure, error) {
 	return m, nil
 }
 
-// scan counts what has not been read yet, and returns to where it was.
+// scan counts what has not been read yet, and puts the reader back to where it was.
 func (b *body) scan(c *counter) error {
 	s := b.r.(io.Seeker)
 	pos, err := s.Seek(0, io.SeekCurrent)
@@ -163,7 +163,7 @@ func (c *counter) add(p []byte) {
 	if c.scratch == nil {
 		c.scratch = blocks.Get().(*[blockSize + 1]byte)
 	}
-	const piece = blockSize / 2 // doubles at the most
+	const piece = blockSize / 2 // encoding at most doubles it
 	for len(p) > 0 {
 		n := min(len(p), piece)
 		out := c.enc.Append(c.scratch[:0], p[:n])

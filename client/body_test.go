@@ -81,7 +81,8 @@ S: 250 ok`)
 	})
 }
 
-// TestF22_EightBit checks that octets above 127 are not sent to a server that does not offer to take them (RFC 5321 section 2.4).
+// TestF22_EightBit checks that octets above 127 are not sent to a server that does not offer to take them (RFC 5321
+// section 2.4).
 func TestF22_EightBit(t *testing.T) {
 	stream := func(s string) *Message {
 		m := message("", "c@d.example")
@@ -135,7 +136,8 @@ func TestF22_EightBit(t *testing.T) {
 	})
 }
 
-// TestM12_EightBitAnywhere has one octet above 127 at each place of a short body, which is looked at eight octets at a time.
+// TestM12_EightBitAnywhere has one octet above 127 at each place of a short body, which is looked at eight octets at a
+// time.
 func TestM12_EightBitAnywhere(t *testing.T) {
 	for at := range 20 {
 		body := []byte(strings.Repeat("x", 20))

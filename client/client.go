@@ -13,9 +13,9 @@ import (
 
 // A Client sends messages to one server, over one connection at a time. [Dial] makes one.
 //
-// A client does one thing at a time. It may be used by several goroutines, but a method that is called while another call
-// runs returns [ErrBusy]. Close may be called at any time. The accessors, from Caps to RemoteAddr, may be called when no
-// other call runs, and from the functions of a [Trace].
+// A client does one thing at a time. It may be used by several goroutines, but a method that is called while another
+// call runs returns [ErrBusy]. Close may be called at any time. The accessors, from Caps to RemoteAddr, may be called
+// when no other call runs, and from the functions of a [Trace].
 type Client struct {
 	cfg    *config
 	policy ext.Policy
@@ -27,8 +27,9 @@ type Client struct {
 	conn *conn // never nil; renew replaces it
 }
 
-// Close says QUIT, waits for the reply, and closes the connection. If another call is running, Close closes the connection
-// at once, and that call fails with [ErrClosed]. The error is always nil: the reply to QUIT is of no interest.
+// Close says QUIT, waits for the reply, and closes the connection. If another call is running, Close closes the
+// connection at once, and that call fails with [ErrClosed]. The error is always nil: the reply to QUIT is of no
+// interest.
 func (c *Client) Close() error {
 	if !c.busy.CompareAndSwap(false, true) {
 		c.stop.close()
@@ -39,7 +40,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// enter is called at the beginning of each call, and leave at its end. If enter returns an error, the call must do nothing.
+// enter is called at the beginning of each call, and leave at its end. If enter returns an error, the call must do
+// nothing.
 func (c *Client) enter(ctx context.Context) error {
 	if !c.busy.CompareAndSwap(false, true) {
 		return ErrBusy
@@ -69,10 +71,12 @@ func (c *Client) Verified() bool { return c.conn.verified }
 // Identity returns the name that the client has authenticated as, or "".
 func (c *Client) Identity() string { return c.conn.session.identity }
 
-// LocalAddr returns the address of the client's end of the connection. It can be nil for a connection given to [NewClient].
+// LocalAddr returns the address of the client's end of the connection. It can be nil for a connection given to
+// [NewClient].
 func (c *Client) LocalAddr() net.Addr { return c.conn.raw.LocalAddr() }
 
-// RemoteAddr returns the address of the server's end of the connection. It can be nil for a connection given to [NewClient].
+// RemoteAddr returns the address of the server's end of the connection. It can be nil for a connection given to
+// [NewClient].
 func (c *Client) RemoteAddr() net.Addr { return c.conn.raw.RemoteAddr() }
 
 // An interrupter lets Close end what another call waits for.

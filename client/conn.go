@@ -35,8 +35,8 @@ type conn struct {
 	hello       string // the argument of EHLO
 	session     session
 	introducing bool        // EHLO and what follows it are under way
-	altered     bool        // the session is no longer as Dial made it, and another connection would not be either
-	dirty       bool        // chunks were sent and not accepted so far (RFC 3030 section 2)
+	altered     bool        // the session is no longer as Dial made it, which a new one would be
+	dirty       bool        // chunks were sent, and are not known to be accepted (RFC 3030 section 2)
 	exchange    *proto.Verb // the command whose exchange is under way
 
 	// Output.
@@ -59,8 +59,8 @@ type conn struct {
 	closed  error // why the connection is closed; nil while it is open
 }
 
-// A session is what the client knows of the server since EHLO. When the session begins anew, as it does once TLS has been
-// started (RFC 3207 section 4.2), all of it is forgotten: it is replaced by its zero value.
+// A session is what the client knows of the server since EHLO. When the session begins anew, as it does once TLS has
+// been started (RFC 3207 section 4.2), all of it is forgotten: it is replaced by its zero value.
 type session struct {
 	caps       proto.Caps
 	offer      ext.Offer
@@ -125,8 +125,8 @@ func (c *conn) check(ctx context.Context) error {
 	return &closedError{c.closed}
 }
 
-// command appends a command, whose reply goes to a. If the command must not follow one that is outstanding, command first
-// waits for that.
+// command appends a command, whose reply goes to a. If the command must not follow one that is outstanding, command
+// first waits for that.
 func (c *conn) command(ctx context.Context, v *proto.Verb, args []byte, a answerer) error {
 	for {
 		out, err := c.tx.AppendCommand(c.out, v, args)
@@ -273,8 +273,8 @@ func (c *conn) shut(ctx context.Context, err error) {
 	c.trace.closed(ctx, err)
 }
 
-// leave is called at the end of each call. It lets go of buffers that only large messages need, so that idle connections are
-// small.
+// leave is called at the end of each call. It lets go of buffers that only large messages need, so that idle
+// connections are small.
 func (c *conn) leave(ctx context.Context) {
 	if c.closed == nil && (c.writing || c.waiting.len() > 0 || len(c.out) > 0) {
 		c.fail(ctx, ErrClosed) // a function of the user's panicked in the middle of the call

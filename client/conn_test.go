@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestContextEndsWhileReading has the context end while the body keeps the client waiting: nothing has been sent, and that is
-// known.
+// TestContextEndsWhileReading has the context end while the body keeps the client waiting: nothing has been sent, and
+// that is known.
 func TestContextEndsWhileReading(t *testing.T) {
 	for _, keywords := range [][]string{{"PIPELINING"}, {"PIPELINING", "CHUNKING"}, nil} {
 		c := dial(t, nil, hello(keywords...)+"HANGUP")

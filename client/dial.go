@@ -13,11 +13,11 @@ import (
 // Dial connects to the server at addr and makes the session ready to send: it waits for the greeting, says EHLO, starts
 // TLS and authenticates, as opt says. If the port of a submission server is not known, use [DialSubmission].
 //
-// Addr is "host:port", or "unix:" and a path. The server's certificate has to be for that host. The context bounds Dial and
-// has no effect on the client afterwards.
+// Addr is "host:port", or "unix:" and a path. The server's certificate has to be for that host. The context bounds Dial
+// and has no effect on the client afterwards.
 //
-// An error is a *LostError, a *ProtocolError, an *ext.TLSError, an *ext.AuthError, or the *proto.Error with which the server
-// refused. Other errors are mistakes in addr or opt. [Temporary] tells whether to try again.
+// An error is a *LostError, a *ProtocolError, an *ext.TLSError, an *ext.AuthError, or the *proto.Error with which the
+// server refused. Other errors are mistakes in addr or opt. [Temporary] tells whether to try again.
 func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
 	cfg, err := newConfig(opt)
 	if err != nil {
@@ -38,9 +38,9 @@ func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
 	return newClient(ctx, raw, host, cfg, connect)
 }
 
-// NewClient is [Dial] over a connection that exists already. The server's certificate has to be for host. The connection
-// belongs to the client from then on, and is closed if there is an error. The client cannot make another connection when
-// the server takes no more messages over this one; see [LimitError].
+// NewClient is [Dial] over a connection that exists already. The server's certificate has to be for host. The
+// connection belongs to the client from then on, and is closed if there is an error. The client cannot make another
+// connection when the server takes no more messages over this one; see [LimitError].
 func NewClient(ctx context.Context, conn net.Conn, host string, opt *Options) (*Client, error) {
 	cfg, err := newConfig(opt)
 	if err != nil {
@@ -50,7 +50,8 @@ func NewClient(ctx context.Context, conn net.Conn, host string, opt *Options) (*
 	return newClient(ctx, conn, host, cfg, nil)
 }
 
-// newClient returns a client that is ready to send over raw. Redial makes other connections; nil means that there are none.
+// newClient returns a client that is ready to send over raw. Redial makes other connections; nil means that there are
+// none.
 func newClient(ctx context.Context, raw net.Conn, host string, cfg *config,
 	redial func(context.Context) (net.Conn, error)) (*Client, error) {
 	c := &Client{cfg: cfg, redial: redial}
@@ -95,7 +96,8 @@ func target(addr string) (network, dial, host string, err error) {
 
 // hostTarget is target for a host and a port.
 func hostTarget(host, port string) (network, dial, name string, err error) {
-	if host == "" || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '[' || r == ']' }) {
+	bad := func(r rune) bool { return r <= ' ' || r == 0x7f || r == '[' || r == ']' }
+	if host == "" || strings.ContainsFunc(host, bad) {
 		return "", "", "", fmt.Errorf("smtp: %q is not the name of a host", host)
 	}
 	if !has8bit([]byte(host)) {

@@ -186,8 +186,8 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// A listensFirst is a connection whose first Write waits for nothing: over a pipe, which holds nothing, two sides that both
-// begin would wait for each other.
+// A listensFirst is a connection whose first Write waits for nothing: over a pipe, which holds nothing, two sides that
+// both begin would wait for each other.
 type listensFirst struct {
 	net.Conn
 	dropped bool

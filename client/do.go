@@ -10,12 +10,12 @@ import (
 // Do sends a command and returns the reply, whatever its code. It is for VRFY and for the commands of extensions. Send
 // messages with Send: Do refuses commands that content follows, and EHLO and QUIT.
 //
-// The error is nil if there was a reply. Nothing was sent if the error is an *ext.UnsupportedError, because the server does not
-// offer the extension that the verb belongs to, or if args has control characters in it.
+// The error is nil if there was a reply. Nothing was sent if the error is an *ext.UnsupportedError, because the server
+// does not offer the extension that the verb belongs to, or if args has control characters in it.
 //
-// If the server takes no more messages over this connection, the command of an extension goes over a new one, as the next
-// message would; see [Client.Send]. If the success of a command makes the session begin anew, as that of XCLIENT does, Do
-// introduces the client again. An error of that comes with the reply, and the client is closed.
+// If the server takes no more messages over this connection, the command of an extension goes over a new one, as the
+// next message would; see [Client.Send]. If the success of a command makes the session begin anew, as that of XCLIENT
+// does, Do introduces the client again. An error of that comes with the reply, and the client is closed.
 func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	if err := c.enter(ctx); err != nil {
 		return proto.Reply{}, err
@@ -30,8 +30,8 @@ func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error)
 }
 
 // Converse calls f with the connection while the client is busy, and returns the error of f. It is for functions that
-// carry on a dialogue in the name of an extension, such as ext.SendATRN, where one command with its reply, for which there
-// is [Client.Do], does not do. F must not use the client, and must not use the dialogue after it has returned.
+// carry on a dialogue in the name of an extension, such as ext.SendATRN, where one command with its reply, for which
+// there is [Client.Do], does not do. F must not use the client, and must not use the dialogue after it has returned.
 func (c *Client) Converse(ctx context.Context, f func(context.Context, ext.ClientConn) error) error {
 	if err := c.enter(ctx); err != nil {
 		return err
@@ -43,8 +43,8 @@ func (c *Client) Converse(ctx context.Context, f func(context.Context, ext.Clien
 	return f(ctx, dialogue{c.conn})
 }
 
-// makeRoom makes a new connection if the server takes no more messages over this one, and that is possible: what is about
-// to be sent may be about the message that follows, which would have to go over another connection.
+// makeRoom makes a new connection if the server takes no more messages over this one, and that is possible: what is
+// about to be sent may be about the message that follows, which would have to go over another connection.
 func (c *Client) makeRoom(ctx context.Context) error {
 	if c.conn.tx.State() != proto.Ready || !c.conn.session.exhausted() || c.renewable() != nil {
 		return nil

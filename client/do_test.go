@@ -12,8 +12,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestBeginsAnew checks that after a command whose success makes the session begin anew the client introduces itself, and
-// knows nothing any more of what the server offered before.
+// TestBeginsAnew checks that after a command whose success makes the session begin anew the client introduces itself,
+// and knows nothing any more of what the server offered before.
 func TestBeginsAnew(t *testing.T) {
 	list := append(ehlo.Default(), ext.Extension{
 		Keyword: "XANEW",
@@ -132,8 +132,8 @@ S: 550 no`)
 	}
 }
 
-// TestV08_CommandInTransaction has a command of an extension within a transaction that uses up what the server takes: it goes
-// over the connection of the transaction.
+// TestV08_CommandInTransaction has a command of an extension within a transaction that uses up what the server takes:
+// it goes over the connection of the transaction.
 func TestV08_CommandInTransaction(t *testing.T) {
 	list := append(ehlo.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Mail}}})
 	c := dial(t, func(o *Options) { o.Extensions = list },
@@ -146,8 +146,8 @@ func TestV08_CommandInTransaction(t *testing.T) {
 	}
 }
 
-// TestConverse checks that a function has the connection to itself, over a new one if the server takes no more over the old one,
-// and that its error is returned.
+// TestConverse checks that a function has the connection to itself, over a new one if the server takes no more over the
+// old one, and that its error is returned.
 func TestConverse(t *testing.T) {
 	start := hello("PIPELINING", "LIMITS MAILMAX=1")
 	c := dial(t, nil, start+taken("c@d.example")+bye, start+"C: NOOP\nS: 250 second\n")

@@ -9,8 +9,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// An envelope is a message made ready for a session: its commands in the form in which they are sent, and its body. What is
-// wrong with a message is found when its envelope is made, before a byte of it is sent.
+// An envelope is a message made ready for a session: its commands in the form in which they are sent, and its body.
+// What is wrong with a message is found when its envelope is made, before a byte of it is sent.
 type envelope struct {
 	m *Message
 

@@ -40,8 +40,8 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
-// TestUnprepared checks that what an extension finds wrong with a message counts as an error of the message, unless it says what
-// it is.
+// TestUnprepared checks that what an extension finds wrong with a message counts as an error of the message, unless it
+// says what it is.
 func TestUnprepared(t *testing.T) {
 	odd, own, later := errors.New("odd"), &ehlo.TooLargeError{Size: 2, Max: 1}, &proto.Error{Code: 451}
 	for _, tt := range []struct{ err, want error }{

@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	// ErrClosed means that the client is closed: the call was not begun, and nothing of it was sent. If the client was closed
-	// for another reason than Close, such as a timeout, the error wraps that reason too.
+	// ErrClosed means that the client is closed: the call was not begun, and nothing of it was sent. If the client was
+	// closed for another reason than Close, such as a timeout, the error wraps that reason too.
 	ErrClosed = errors.New("smtp: the connection is closed")
 	// ErrBusy means that another call is running: this one was not begun. A client does one thing at a time.
 	ErrBusy = errors.New("smtp: the client is in use by another call: wait for it, or use a client for each goroutine")
@@ -36,8 +36,8 @@ var (
 	badConnection = proto.Status{4, 4, 2} // likewise
 )
 
-// A LostError means that the connection could not be made, was lost, or was closed because the server took too long or the
-// context ended. It is temporary (RFC 5321 section 3.8).
+// A LostError means that the connection could not be made, was lost, or was closed because the server took too long or
+// the context ended. It is temporary (RFC 5321 section 3.8).
 type LostError struct {
 	Doing string // such as "waiting for the reply to MAIL"
 	Err   error  // for a timeout it wraps os.ErrDeadlineExceeded
@@ -58,8 +58,8 @@ func (e *LostError) Error() string {
 // Unwrap returns the cause.
 func (e *LostError) Unwrap() error { return e.Err }
 
-// Status returns the status code for a delivery status notification: 4.4.1 if no connection could be made, otherwise 4.4.2
-// (RFC 3463 section 3.5).
+// Status returns the status code for a delivery status notification: 4.4.1 if no connection could be made, otherwise
+// 4.4.2 (RFC 3463 section 3.5).
 func (e *LostError) Status() proto.Status {
 	if op, ok := asType[*net.OpError](e.Err); e.unconnected || ok && op.Op == "dial" {
 		return noAnswer
@@ -73,8 +73,8 @@ func (e *LostError) Timeout() bool {
 	return errors.As(e.Err, &t) && t.Timeout()
 }
 
-// A ProtocolError means that the server violated the protocol, so that its replies can no longer be matched to commands. The
-// connection was closed. It is temporary (RFC 5321 section 3.8).
+// A ProtocolError means that the server violated the protocol, so that its replies can no longer be matched to
+// commands. The connection was closed. It is temporary (RFC 5321 section 3.8).
 type ProtocolError struct {
 	Err error
 	// InDoubt says that the server may have accepted the message or not, as in a LostError.
@@ -88,8 +88,8 @@ func (e *ProtocolError) Error() string {
 // Unwrap returns the cause; it may wrap proto.ErrOutOfStep or proto.ErrReply.
 func (e *ProtocolError) Unwrap() error { return e.Err }
 
-// A MessageError means that a message cannot be sent as it is: an address is malformed, an extension refused it, or its Body
-// failed or was used up. No recipient has got the message.
+// A MessageError means that a message cannot be sent as it is: an address is malformed, an extension refused it, or its
+// Body failed or was used up. No recipient has got the message.
 type MessageError struct {
 	What string // such as "the recipient \"x\""
 	Err  error
@@ -100,12 +100,12 @@ func (e *MessageError) Error() string { return "smtp: " + e.What + ": " + cause(
 // Unwrap returns the cause.
 func (e *MessageError) Unwrap() error { return e.Err }
 
-// Status returns the status code for a delivery status notification: 5.6.0 (RFC 3463 section 3.7). A code about an address
-// would be wrong for all recipients but one.
+// Status returns the status code for a delivery status notification: 5.6.0 (RFC 3463 section 3.7). A code about an
+// address would be wrong for all recipients but one.
 func (e *MessageError) Status() proto.Status { return proto.Status{5, 6, 0} }
 
-// A LimitError means that the server's limit was reached before the turn of this recipient, or of this message, and that there
-// was no other transaction or connection for it. Send to the recipient again later: the error is temporary.
+// A LimitError means that the server's limit was reached before the turn of this recipient, or of this message, and
+// that there was no other transaction or connection for it. Send to the recipient again later: the error is temporary.
 type LimitError struct {
 	Limits ext.ServerLimits // those that the server has stated; zero if it has stated none
 	Err    error            // why there was no other transaction or connection
@@ -248,8 +248,8 @@ func isInDoubt(err error) bool {
 //   - for a [LimitError], for [ErrClosed] and for [ErrBusy],
 //   - if the context ended, also if the caller has cancelled it: ask the context if that makes a difference.
 //
-// For a [SendError] it is true if at least one recipient is worth another attempt. Do not send the same message to all of
-// them again: take those out of its Result for whom both Temporary and [SafeToRetry] are true of their Err.
+// For a [SendError] it is true if at least one recipient is worth another attempt. Do not send the same message to all
+// of them again: take those out of its Result for whom both Temporary and [SafeToRetry] are true of their Err.
 func Temporary(err error) bool {
 	if e, ok := asType[*SendError](err); ok {
 		for i := range e.Result.Recipients {

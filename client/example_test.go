@@ -63,8 +63,8 @@ func ExampleSend_ownCA() {
 	}
 }
 
-// Large providers want a token of OAuth 2.0 in place of a password. The function is called for each connection, so it can renew
-// a token that has expired.
+// Large providers want a token of OAuth 2.0 in place of a password. The function is called for each connection, so it
+// can renew a token that has expired.
 func ExampleSend_token() {
 	ctx := context.Background()
 	var m *client.Message // made as in the example of Send
@@ -78,8 +78,8 @@ func ExampleSend_token() {
 	}
 }
 
-// Delivery to the mailboxes of a server on the same machine, which answers for each recipient. On a unix socket TLS is not
-// required.
+// Delivery to the mailboxes of a server on the same machine, which answers for each recipient. On a unix socket TLS is
+// not required.
 func ExampleSend_lmtp() {
 	ctx := context.Background()
 	var m *client.Message // made as in the example of Send

@@ -12,8 +12,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestOutsideExtension checks that an extension that nobody here knows works: a keyword, a parameter, a need and a verb. Without
-// its keyword the verb is not sent.
+// TestOutsideExtension checks that an extension that nobody here knows works: a keyword, a parameter, a need and a
+// verb. Without its keyword the verb is not sent.
 func TestOutsideExtension(t *testing.T) {
 	colour := ext.Extension{
 		Keyword: "XCOLOUR",
@@ -76,8 +76,8 @@ func TestB09_NothingInClear(t *testing.T) {
 	}
 }
 
-// TestHandoverKeepsInput checks that what arrives with the reply that leads to a hand-over is read first by the protocol
-// that follows, and that a client can be used after a hand-over outside of Dial.
+// TestHandoverKeepsInput checks that what arrives with the reply that leads to a hand-over is read first by the
+// protocol that follows, and that a client can be used after a hand-over outside of Dial.
 func TestHandoverKeepsInput(t *testing.T) {
 	take := ext.Extension{
 		Keyword: "XTAKE",

@@ -30,8 +30,8 @@ func (cfg *config) explainNoGreeting(err error) error {
 	return err
 }
 
-// maxRounds is how often a session may begin anew. Each time takes an extension that replaces the transport, and in a healthy
-// session that happens once or twice.
+// maxRounds is how often a session may begin anew. Each time takes an extension that replaces the transport, and in a
+// healthy session that happens once or twice.
 const maxRounds = 10
 
 // introduce says EHLO and lets the extensions negotiate, over and over until the session no longer begins anew.
@@ -87,10 +87,10 @@ func (c *conn) ehlo(ctx context.Context) error {
 	return nil
 }
 
-// mayFallBack reports whether r to EHLO means that the server does not know the command, as one older than RFC 1425 does
-// not, and HELO would do (RFC 5321 section 3.2). HELO would not do if TLS or authentication is still to come, to which only
-// EHLO leads: somebody who answers in the server's place could have them left out. A refusal with another code is about
-// the argument, which HELO has too, or temporary.
+// mayFallBack reports whether r to EHLO means that the server does not know the command, as one older than RFC 1425
+// does not, and HELO would do (RFC 5321 section 3.2). HELO would not do if TLS or authentication is still to come, to
+// which only EHLO leads: somebody who answers in the server's place could have them left out. A refusal with another
+// code is about the argument, which HELO has too, or temporary.
 func (c *conn) mayFallBack(r proto.Reply) bool {
 	return unknownCommand(r.Code) &&
 		c.cfg.Protocol == proto.SMTP &&
@@ -130,8 +130,8 @@ func (c *conn) negotiate(ctx context.Context) (again bool, err error) {
 	return false, nil
 }
 
-// needsTLS reports whether TLS is required and has not been started. Until it has, the client sends only commands that may
-// lead to it.
+// needsTLS reports whether TLS is required and has not been started. Until it has, the client sends only commands that
+// may lead to it.
 func (c *conn) needsTLS() bool { return c.policy.TLS == ext.TLSRequired && c.tls == nil }
 
 func handsOver(e *ext.Extension) bool {

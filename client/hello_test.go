@@ -189,8 +189,8 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// TestB07B19B20_Caps checks what a client knows of the server: keywords in any case, unknown ones too, AUTH in all its forms, and
-// none of what was said before TLS.
+// TestB07B19B20_Caps checks what a client knows of the server: keywords in any case, unknown ones too, AUTH in all its
+// forms, and none of what was said before TLS.
 func TestB07B19B20_Caps(t *testing.T) {
 	opt := inClear(clienttest.New(t, hello("pipelining", "XFOO a=b", "AUTH PLAIN", "AUTH=LOGIN", "sIzE 99999999999999999999999")))
 	opt.Without = []string{"Pipelining"}

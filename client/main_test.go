@@ -246,7 +246,8 @@ type oddPieces struct{ r io.Reader }
 
 func (o oddPieces) Read(p []byte) (int, error) { return o.r.Read(p[:min(997, len(p))]) }
 
-// collect sends body to a server that offers keywords and returns the octets of the content, as sent, and the MAIL command.
+// collect sends body to a server that offers keywords and returns the octets of the content, as sent, and the MAIL
+// command.
 func collect(t *testing.T, body io.Reader, keywords ...string) (content, mail string) {
 	t.Helper()
 	c, srv := pipe(t, keywords...)
@@ -260,8 +261,8 @@ func collect(t *testing.T, body io.Reader, keywords ...string) (content, mail st
 	return srv.content.String(), srv.mail
 }
 
-// A sink is a server that accepts everything, for tests in which a script would be too long. It is written without the engine
-// of package proto.
+// A sink is a server that accepts everything, for tests in which a script would be too long. It is written without the
+// engine of package proto.
 type sink struct {
 	conn    net.Conn
 	in      *lineReader

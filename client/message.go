@@ -14,32 +14,33 @@ import (
 
 // A Message is a message to be sent: an envelope and the content. [NewMessage] makes one from strings.
 //
-// A message may be sent several times, to one server or to several, if its Body is an io.Seeker. It must not be sent by two
-// goroutines at once, since both would read the Body.
+// A message may be sent several times, to one server or to several, if its Body is an io.Seeker. It must not be sent by
+// two goroutines at once, since both would read the Body.
 type Message struct {
-	// From is the reverse-path: the address to which bounces go. The zero value is the null reverse-path <>, for messages that
-	// must not cause a bounce, such as bounces.
+	// From is the reverse-path: the address to which bounces go. The zero value is the null reverse-path <>, for messages
+	// that must not cause a bounce, such as bounces.
 	From proto.Address
 	// Mail are parameters for the MAIL command, beyond those that extensions add by themselves, such as SIZE.
 	Mail proto.Params
-	// To are the recipients, at least one, with the parameters of each RCPT command. Nobody else gets the message, whatever its
-	// header says.
+	// To are the recipients, at least one, with the parameters of each RCPT command. Nobody else gets the message,
+	// whatever its header says.
 	To []proto.Recipient
 	// Body is the content: header, an empty line, and text. Nil is empty content. Give an io.Seeker (strings.Reader,
-	// bytes.Reader, os.File) if the message may be sent again. Any other Body is used up by the first attempt, even if that
-	// fails before much is sent. Another attempt with the same Body fails with a MessageError.
+	// bytes.Reader, os.File) if the message may be sent again. Any other Body is used up by the first attempt, even if
+	// that fails before much is sent. Another attempt with the same Body fails with a MessageError.
 	//
 	// A CR or LF that is not part of a CRLF is sent as CRLF, unless the content is binary. Nothing else is changed, and no
 	// header field is added or removed.
 	//
-	// The goroutine that sends reads the Body, in blocks of 64 KiB, from where it stands. An io.Seeker of more than one block
-	// is read twice, the first time to learn its size and whether it has octets above 127. It is put back in the end.
+	// The goroutine that sends reads the Body, in blocks of 64 KiB, from where it stands. An io.Seeker of more than one
+	// block is read twice, the first time to learn its size and whether it has octets above 127. It is put back in the
+	// end.
 	Body io.Reader
 	// Size is the number of octets of Body, with a CRLF at each end of line. Zero means unknown. It is used when the size
 	// cannot be learned from Body.
 	Size int64
-	// Needs is what the content needs, beyond what its octets tell: ext.UTF8 for a header in UTF-8 (RFC 6532), ext.Binary for
-	// content that is not lines of text.
+	// Needs is what the content needs, beyond what its octets tell: ext.UTF8 for a header in UTF-8 (RFC 6532), ext.Binary
+	// for content that is not lines of text.
 	//
 	// Octets above 127 need not be declared. A Body that is longer than a block and no io.Seeker is taken to have them if
 	// the server takes them. If the server does not, sending fails at the first one.
@@ -48,10 +49,10 @@ type Message struct {
 	used io.Reader // the Body that has been read and cannot be read again
 }
 
-// NewMessage returns a message from addresses as strings, in the form alice@example.org or <alice@example.org>. An empty
-// from is the null reverse-path. The error is a *MessageError: an address that is malformed, which the error names, or no
-// recipients. Body is the content; see Message.Body. A *bytes.Buffer stays as it is: the message reads its octets, and can
-// be sent again.
+// NewMessage returns a message from addresses as strings, in the form alice@example.org or <alice@example.org>. An
+// empty from is the null reverse-path. The error is a *MessageError: an address that is malformed, which the error
+// names, or no recipients. Body is the content; see Message.Body. A *bytes.Buffer stays as it is: the message reads its
+// octets, and can be sent again.
 func NewMessage(from string, to []string, body io.Reader) (*Message, error) {
 	if b, ok := body.(*bytes.Buffer); ok && b != nil {
 		body = bytes.NewReader(b.Bytes())
@@ -88,8 +89,8 @@ func parseAddress(s string) (proto.Address, error) {
 	return a, err
 }
 
-// load reads the first block of the body into b. It returns an error if the body has been read before, and cannot be read
-// again.
+// load reads the first block of the body into b. It returns an error if the body has been read before, and cannot be
+// read again.
 func (m *Message) load(b *body) error {
 	if m.used != nil && sameReader(m.used, m.Body) {
 		return errUsed
@@ -104,8 +105,8 @@ func (m *Message) load(b *body) error {
 	return nil
 }
 
-var errUsed = &MessageError{What: "the body", Err: errors.New("it was read when the message was sent before, and cannot be " +
-	"read again: give the message a new Body, or one that is an io.Seeker")}
+var errUsed = &MessageError{What: "the body", Err: errors.New("it was read when the message was sent before, and cannot " +
+	"be read again: give the message a new Body, or one that is an io.Seeker")}
 
 // sameReader reports whether a and b are the same reader, as far as that can be told.
 func sameReader(a, b io.Reader) bool {
@@ -114,9 +115,9 @@ func sameReader(a, b io.Reader) bool {
 
 // A Result is the outcome of sending a message.
 type Result struct {
-	// Recipients are the outcomes for the recipients, in the order of Message.To. For a recipient that the server has accepted
-	// the message for, Err is nil. Otherwise Err is the refusal, a *proto.Error, or why there was no reply. If the server
-	// refused the content, Verb of the *proto.Error is "content", or the verb that carries chunks, BDAT.
+	// Recipients are the outcomes for the recipients, in the order of Message.To. For a recipient that the server has
+	// accepted the message for, Err is nil. Otherwise Err is the refusal, a *proto.Error, or why there was no reply. If
+	// the server refused the content, Verb of the *proto.Error is "content", or the verb that carries chunks, BDAT.
 	Recipients []proto.Outcome
 	// Reply is the reply to the content, or zero if there was none. Its text often has the server's identifier for the
 	// message. In LMTP it is the reply for the last recipient. It is that of the last transaction, if there were several.

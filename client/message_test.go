@@ -13,8 +13,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestD21D22_Injection checks that nothing a caller passes can become a command of its own: it is refused before a byte of
-// it is sent.
+// TestD21D22_Injection checks that nothing a caller passes can become a command of its own: it is refused before a byte
+// of it is sent.
 func TestD21D22_Injection(t *testing.T) {
 	for _, addr := range []string{
 		"a@b>\r\nRCPT TO:<evil@x",

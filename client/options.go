@@ -18,14 +18,14 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Options are the options of a client. The zero value is ready to use, and nil stands for it. [Dial] and [NewClient] copy
-// them, and return an error if they make no sense.
+// Options are the options of a client. The zero value is ready to use, and nil stands for it. [Dial] and [NewClient]
+// copy them, and return an error if they make no sense.
 type Options struct {
 	// Hostname is the name by which the client introduces itself with EHLO: a fully-qualified domain name, or an address
 	// literal such as [192.0.2.1] (RFC 5321 section 4.1.4). A name in another script is sent in ASCII.
 	//
-	// Default: the name of the machine if that is fully-qualified, otherwise its address on this connection as a literal. The
-	// default is never "localhost", which many servers refuse.
+	// Default: the name of the machine if that is fully-qualified, otherwise its address on this connection as a literal.
+	// The default is never "localhost", which many servers refuse.
 	Hostname string
 	// Protocol is proto.SMTP, the default, or proto.LMTP (RFC 2033).
 	Protocol proto.Protocol
@@ -38,19 +38,19 @@ type Options struct {
 	// ServerName, the certificate has to be for the host that was dialled. For a server with a certificate of a private
 	// authority set RootCAs. Versions before TLS 1.2 are not used (RFC 8314 section 4), whatever MinVersion says.
 	TLSConfig *tls.Config
-	// Credentials are what the client authenticates with; see auth.Password and auth.Token. If they are set, Dial fails if the
-	// server does not offer authentication, or refuses it. Default: none.
+	// Credentials are what the client authenticates with; see auth.Password and auth.Token. If they are set, Dial fails if
+	// the server does not offer authentication, or refuses it. Default: none.
 	Credentials ext.Credentials
-	// AllowInsecureAuth permits the client to send credentials without TLS, or to a server whose certificate was not verified.
-	// Anybody who listens, or poses as the server, can then read a password. It is needed with TLSOpportunistic, and for
-	// credentials on a unix socket.
+	// AllowInsecureAuth permits the client to send credentials without TLS, or to a server whose certificate was not
+	// verified. Anybody who listens, or poses as the server, can then read a password. It is needed with TLSOpportunistic,
+	// and for credentials on a unix socket.
 	AllowInsecureAuth bool
 
 	// Extensions are those that the client can use if the server offers them. Default: ehlo.Default(), or ehlo.LMTP() for
 	// LMTP. An empty list that is not nil makes a client that uses none.
 	Extensions []ext.Extension
-	// Without lists keywords that the client ignores in the reply to EHLO, in any case. It is for servers that do not do what
-	// they offer.
+	// Without lists keywords that the client ignores in the reply to EHLO, in any case. It is for servers that do not do
+	// what they offer.
 	Without []string
 
 	// DialContext makes the connections, for instance through a proxy. The network is "tcp" or "unix". Default: that of a
@@ -64,12 +64,12 @@ type Options struct {
 	Trace *Trace
 }
 
-// Timeouts bound how long a client waits. Zero means the default, and a negative value means no timeout. The defaults are
-// those of RFC 5321 section 4.5.3.2, where it has one.
+// Timeouts bound how long a client waits. Zero means the default, and a negative value means no timeout. The defaults
+// are those of RFC 5321 section 4.5.3.2, where it has one.
 //
-// Each timeout is for one wait, and begins anew with every command, reply and block. So none of them bounds a session, or a
-// message: the context of the call does that. After a timeout the connection is closed, since a late reply would be taken
-// for the answer to the next command.
+// Each timeout is for one wait, and begins anew with every command, reply and block. So none of them bounds a session,
+// or a message: the context of the call does that. After a timeout the connection is closed, since a late reply would
+// be taken for the answer to the next command.
 type Timeouts struct {
 	Connect  time.Duration // to make a connection, the look-up of the name included. Default 1 minute
 	Greeting time.Duration // for the greeting. Default 5 minutes
@@ -117,8 +117,8 @@ func withTimeout(ctx context.Context, d time.Duration) (context.Context, context
 	return context.WithTimeout(ctx, d)
 }
 
-// The sets of the default extensions are made once: they are immutable, and to make one costs more than a connection to a
-// host nearby.
+// The sets of the default extensions are made once: they are immutable, and to make one costs more than a connection to
+// a host nearby.
 var (
 	defaultSMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.SMTP, ehlo.DefaultFor(proto.SMTP)) })
 	defaultLMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.LMTP, ehlo.DefaultFor(proto.LMTP)) })
@@ -174,7 +174,8 @@ func newConfig(opt *Options) (*config, error) {
 	}
 	t := cfg.set.Table()
 	cfg.verbs = verbs{
-		mail: t.Lookup("MAIL"), rcpt: t.Lookup("RCPT"), data: t.Lookup("DATA"), rset: t.Lookup("RSET"), quit: t.Lookup("QUIT"),
+		mail: t.Lookup("MAIL"), rcpt: t.Lookup("RCPT"), data: t.Lookup("DATA"),
+		rset: t.Lookup("RSET"), quit: t.Lookup("QUIT"),
 	}
 	return cfg, nil
 }

@@ -142,8 +142,8 @@ func (t *transaction) count(due int) {
 	}
 }
 
-// contentAnswered deals with a reply to the content: one for all recipients, or in LMTP one for each that was accepted, in
-// their order (RFC 2033 section 4.2). In SMTP 353 announces one for each and one for all.
+// contentAnswered deals with a reply to the content: one for all recipients, or in LMTP one for each that was accepted,
+// in their order (RFC 2033 section 4.2). In SMTP 353 announces one for each and one for all.
 func (t *transaction) contentAnswered(r proto.Reply, due int) {
 	switch {
 	case r.Code/100 == 3:
@@ -171,8 +171,8 @@ func (t *transaction) contentAnswered(r proto.Reply, due int) {
 	}
 }
 
-// recipientAnswered deals with the reply for one recipient, or with the last reply, which is for all. Only with the last
-// reply does the server take responsibility for the message. What it has refused before stays refused.
+// recipientAnswered deals with the reply for one recipient, or with the last reply, which is for all. Only with the
+// last reply does the server take responsibility for the message. What it has refused before stays refused.
 func (t *transaction) recipientAnswered(r proto.Reply, due int) {
 	if due > 0 {
 		i := t.accepted[t.served]
@@ -250,7 +250,8 @@ func (t *transaction) resolve(s rcptState, r proto.Reply, err error) {
 	}
 }
 
-// abandon resolves the recipients because the connection is closed. What has been answered stands (RFC 2033 section 4.2).
+// abandon resolves the recipients because the connection is closed. What has been answered stands (RFC 2033 section
+// 4.2).
 func (t *transaction) abandon(err error) {
 	if t.resolvedAll() {
 		return
@@ -262,8 +263,8 @@ func (t *transaction) abandon(err error) {
 	t.fail(err)
 }
 
-// retract takes back a success that the server reported before it had been sent all of the content. What it has made of the
-// part that it got is unknown.
+// retract takes back a success that the server reported before it had been sent all of the content. What it has made of
+// the part that it got is unknown.
 func (t *transaction) retract() {
 	t.unknown = true
 	err := &ProtocolError{Err: errEarly, InDoubt: true}

@@ -19,8 +19,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A lateConn is a connection whose last Write returns only once the reply to it and the end of the connection have been read,
-// which is what a slow scheduler makes of any connection.
+// A lateConn is a connection whose last Write returns only once the reply to it and the end of the connection have been
+// read, which is what a slow scheduler makes of any connection.
 type lateConn struct {
 	net.Conn
 	last func(p []byte) bool
@@ -119,8 +119,8 @@ C: RCPT TO:<f@d.example>
 	}
 }
 
-// TestT10_OneReplyForAll: a server that answers as if it spoke SMTP keeps the client waiting for the other replies. What it
-// has said stands, and the rest is as if the connection had been lost.
+// TestT10_OneReplyForAll: a server that answers as if it spoke SMTP keeps the client waiting for the other replies.
+// What it has said stands, and the rest is as if the connection had been lost.
 func TestT10_OneReplyForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		script := strings.Replace(hello("PIPELINING"), "EHLO", "LHLO", 1) + `C: MAIL FROM:<a@b.example>
@@ -155,8 +155,8 @@ HANGUP`
 	})
 }
 
-// TestT08_AsTheyCome has a server that sends each reply to the content only when the client has made use of the one before
-// (RFC 2033 section 5).
+// TestT08_AsTheyCome has a server that sends each reply to the content only when the client has made use of the one
+// before (RFC 2033 section 5).
 func TestT08_AsTheyCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
@@ -247,8 +247,8 @@ S: 503 no`
 	}
 }
 
-// TestF24_EarlyReplies checks what a reply in the middle of content does: a refusal counts and ends the session,
-// and a success cannot be one.
+// TestF24_EarlyReplies checks what a reply in the middle of content does: a refusal counts and ends the session, and a
+// success cannot be one.
 func TestF24_EarlyReplies(t *testing.T) {
 	m := func() *Message {
 		m := message("", "c@d.example")

@@ -14,7 +14,8 @@ var (
 	errAltered  = errors.New("the session is not as Dial has made it, and a new one would be: dial again")
 )
 
-// connect makes raw the connection of the client, and the session on it ready to send. If there is an error, raw is closed.
+// connect makes raw the connection of the client, and the session on it ready to send. If there is an error, raw is
+// closed.
 func (c *Client) connect(ctx context.Context, raw net.Conn) error {
 	c.conn = newConn(c, raw)
 	c.stop.set(func() { raw.Close() })

@@ -57,8 +57,8 @@ func TestV08_NoOtherConnection(t *testing.T) {
 	})
 }
 
-// TestV08_WeakerConnection has a server that offers TLS on the first connection and not on the second. A client that takes TLS where
-// it finds it has found it, and does not send the rest of its messages in clear.
+// TestV08_WeakerConnection has a server that offers TLS on the first connection and not on the second. A client that
+// takes TLS where it finds it has found it, and does not send the rest of its messages in clear.
 func TestV08_WeakerConnection(t *testing.T) {
 	first := hello("STARTTLS") + "C: STARTTLS\nS: 220 go\nTLS\n" + strings.TrimPrefix(limited("MAILMAX=1"), "S: 220 mail.example\n")
 	c := dial(t, func(o *Options) { o.TLS = ext.TLSOpportunistic }, first+taken("c@d.example")+bye, hello()+bye)

@@ -21,7 +21,8 @@ type answerer interface {
 	timeout(t *Timeouts) time.Duration
 }
 
-// An expectation is a reply outstanding. Expectations stand in the order of the commands, and replies come in that order.
+// An expectation is a reply outstanding. Expectations stand in the order of the commands, and replies come in that
+// order.
 type expectation struct {
 	answerer
 	verb *proto.Verb // the command, or the one that the content or the line belongs to; nil for the greeting
@@ -272,8 +273,8 @@ func (c *conn) answered(ctx context.Context, ev proto.Event) error {
 	return nil
 }
 
-// unsolicited deals with a reply while none is outstanding. The engine lets two pass: a refusal in the middle of content,
-// and 421. Either way the server has ended the session, and that is the error.
+// unsolicited deals with a reply while none is outstanding. The engine lets two pass: a refusal in the middle of
+// content, and 421. Either way the server has ended the session, and that is the error.
 func (c *conn) unsolicited(ctx context.Context, r proto.RawReply) error {
 	e := c.uploading
 	c.trace.reply(ctx, e.verb, r, c.tx.State())

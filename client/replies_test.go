@@ -17,8 +17,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestPatience checks that a verb of an extension is given the time that the extension wants for it, unless the user gives
-// it more or bounds nothing.
+// TestPatience checks that a verb of an extension is given the time that the extension wants for it, unless the user
+// gives it more or bounds nothing.
 func TestPatience(t *testing.T) {
 	slow := append(ehlo.Default(), ext.Extension{
 		Keyword: "XSLOW", MinTimeout: 10 * time.Minute,
@@ -91,7 +91,8 @@ func TestG11_HugeReplies(t *testing.T) {
 	}
 }
 
-// TestG16I01I02_Timeouts checks each default of RFC 5321 section 4.5.3.2, to the second, and that the connection is not used again.
+// TestG16I01I02_Timeouts checks each default of RFC 5321 section 4.5.3.2, to the second, and that the connection is not
+// used again.
 func TestG16I01I02_Timeouts(t *testing.T) {
 	one := func(ctx context.Context, c *Client) error {
 		_, err := c.Send(ctx, message("hello\r\n", "c@d.example"))
@@ -196,7 +197,8 @@ func TestDrip(t *testing.T) {
 	})
 }
 
-// TestI03_Context checks that a context bounds what it is given for, and closes the connection if a reply is outstanding.
+// TestI03_Context checks that a context bounds what it is given for, and closes the connection if a reply is
+// outstanding.
 func TestI03_Context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := dial(t, nil, hello()+"C: NOOP\nS: 250 ok\nC: NOOP\nHANGUP")
@@ -220,8 +222,8 @@ func TestI03_Context(t *testing.T) {
 	})
 }
 
-// TestG15_Unsolicited checks that a reply nobody asked for ends the session before the next command can take it for its own,
-// and that the end of an idle session is noticed.
+// TestG15_Unsolicited checks that a reply nobody asked for ends the session before the next command can take it for its
+// own, and that the end of an idle session is noticed.
 func TestG15_Unsolicited(t *testing.T) {
 	for _, tt := range []struct {
 		say  string

@@ -57,8 +57,8 @@ func verdict(err error) string {
 	return "permanent"
 }
 
-// TestSendOutcomes plays transactions that end in all sorts of ways. After each of them the connection must be in step, as
-// the message "again" shows, or closed.
+// TestSendOutcomes plays transactions that end in all sorts of ways. After each of them the connection must be in step,
+// as the message "again" shows, or closed.
 func TestSendOutcomes(t *testing.T) {
 	const again = `
 C: MAIL FROM:<a@b.example>

@@ -10,21 +10,21 @@ import (
 // maxMessagesAhead is how many messages may be on their way at once.
 const maxMessagesAhead = 100
 
-// SendAll sends messages one after the other, without waiting for the replies to one before it begins the next, as far as
-// the protocol allows. A message costs one round trip if the server takes pipelined commands, and none if it takes content
-// in chunks too. SendAll calls each with the outcome of every message, as Send would have returned it, in the order of the
-// messages. When each returns false, SendAll begins no further message.
+// SendAll sends messages one after the other, without waiting for the replies to one before it begins the next, as far
+// as the protocol allows. A message costs one round trip if the server takes pipelined commands, and none if it takes
+// content in chunks too. SendAll calls each with the outcome of every message, as Send would have returned it, in the
+// order of the messages. When each returns false, SendAll begins no further message.
 //
-// SendAll takes the next message from msgs before it knows the outcome of the one before, and before all of that one has
-// been sent, up to 100 messages ahead. So msgs must not wait for outcomes. If msgs waits for something else, such as
-// messages that have yet to be written, the replies to those on their way, and the last of their octets, wait too.
+// SendAll takes the next message from msgs before it knows the outcome of the one before, and before all of that one
+// has been sent, up to 100 messages ahead. So msgs must not wait for outcomes. If msgs waits for something else, such
+// as messages that have yet to be written, the replies to those on their way, and the last of their octets, wait too.
 //
-// The goroutine that calls SendAll calls msgs and each, and reads the bodies. None of these may use the client. A recipient
-// for whom a transaction had no room has a *proto.Error with the code 452: send the message to it again later. What is
-// beyond the limits that a server has stated is sent as by [Client.Send].
+// The goroutine that calls SendAll calls msgs and each, and reads the bodies. None of these may use the client. A
+// recipient for whom a transaction had no room has a *proto.Error with the code 452: send the message to it again
+// later. What is beyond the limits that a server has stated is sent as by [Client.Send].
 //
-// The error is not nil if the connection was closed or could not be used. The outcomes of the messages on their way say so
-// too; messages that were not taken from msgs are not begun.
+// The error is not nil if the connection was closed or could not be used. The outcomes of the messages on their way say
+// so too; messages that were not taken from msgs are not begun.
 func (c *Client) SendAll(ctx context.Context, msgs iter.Seq[*Message], each func(*Message, *Result, error) bool) error {
 	if err := c.enter(ctx); err != nil {
 		return err
@@ -66,8 +66,8 @@ func (s *stream) add(ctx context.Context, m *Message) bool {
 	return !s.full && c.closed == nil
 }
 
-// sendAlone sends a message that the server does not take behind the others: one that takes more than one transaction, or
-// another connection.
+// sendAlone sends a message that the server does not take behind the others: one that takes more than one transaction,
+// or another connection.
 func (s *stream) sendAlone(ctx context.Context, m *Message) bool {
 	c := s.c
 	limits := c.conn.session.limits
@@ -94,8 +94,8 @@ func (s *stream) push(ctx context.Context, t *transaction) error {
 	}
 	t.body.close()
 	if t.chunk != nil && !c.writing || len(c.out) >= blockSize {
-		// While one write is under way, messages gather for the next. Content after DATA waits for the next
-		// message in any case, whose envelope follows it in the same flight.
+		// While one write is under way, messages gather for the next. Content after DATA waits for the next message in any
+		// case, whose envelope follows it in the same flight.
 		if err := c.flush(ctx); err != nil {
 			return err
 		}

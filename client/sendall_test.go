@@ -20,8 +20,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestSendAllRandom sends streams to a server that refuses at random, and holds what it says of each message against what
-// the client reports. The server keeps its own state, by the rules of RFC 5321 and RFC 3030, and cuts what it says at random.
+// TestSendAllRandom sends streams to a server that refuses at random, and holds what it says of each message against
+// what the client reports. The server keeps its own state, by the rules of RFC 5321 and RFC 3030, and cuts what it says
+// at random.
 func TestSendAllRandom(t *testing.T) {
 	for seed := range uint64(15) {
 		for _, keywords := range [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}, {"CHUNKING"}} {
@@ -92,8 +93,8 @@ func numbered(n int) iter.Seq[*Message] {
 	}
 }
 
-// TestSendAllData checks that the content of a message and the envelope of the next one leave in one write, and that what
-// happens to one message does not happen to another.
+// TestSendAllData checks that the content of a message and the envelope of the next one leave in one write, and that
+// what happens to one message does not happen to another.
 func TestSendAllData(t *testing.T) {
 	srv := clienttest.New(t, hello("PIPELINING")+`
 C: MAIL FROM:<a@b.example>
@@ -160,8 +161,8 @@ S: 250 ok`)
 	c.Close()
 }
 
-// TestSendAllChunks checks that messages in chunks follow each other without a round trip: the server answers nothing before
-// it has seen three of them.
+// TestSendAllChunks checks that messages in chunks follow each other without a round trip: the server answers nothing
+// before it has seen three of them.
 func TestSendAllChunks(t *testing.T) {
 	three := ""
 	for i := range 3 {
@@ -279,7 +280,8 @@ CLOSE`)
 	}
 }
 
-// TestSendAllUnsendable has messages that cannot be sent behind one whose outcome is awaited: only so many of them pile up.
+// TestSendAllUnsendable has messages that cannot be sent behind one whose outcome is awaited: only so many of them pile
+// up.
 func TestSendAllUnsendable(t *testing.T) {
 	c := dial(t, nil, hello("PIPELINING")+groupUpToData+"C: hello\nC: .\nS: 250 ok\nC: QUIT\nS: 221 bye")
 	taken, most := 0, 0

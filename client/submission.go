@@ -17,18 +17,18 @@ const (
 	submissionPort  = "587" // STARTTLS
 )
 
-// DialSubmission is [Dial] for the submission server on host, which is given without a port. It tries port 465, where TLS
-// comes first (RFC 8314 section 3.3). If no connection can be made to that, it tries port 587, where STARTTLS has to lead
-// to TLS. It never tries port 25, which is for relay. On both ports credentials are sent only once the server's certificate
-// has been verified, unless Options.AllowInsecureAuth is set.
+// DialSubmission is [Dial] for the submission server on host, which is given without a port. It tries port 465, where
+// TLS comes first (RFC 8314 section 3.3). If no connection can be made to that, it tries port 587, where STARTTLS has
+// to lead to TLS. It never tries port 25, which is for relay. On both ports credentials are sent only once the server's
+// certificate has been verified, unless Options.AllowInsecureAuth is set.
 //
-// Port 587 is tried only if nothing listens on port 465. If something goes wrong on a connection to port 465, that is the
-// error: a failed handshake or a wrong password is no better on another port. It is the error too if there is no such
-// host. A network that drops what is sent to port 465 delays the second attempt by Timeouts.Connect.
+// Port 587 is tried only if nothing listens on port 465. If something goes wrong on a connection to port 465, that is
+// the error: a failed handshake or a wrong password is no better on another port. It is the error too if there is no
+// such host. A network that drops what is sent to port 465 delays the second attempt by Timeouts.Connect.
 //
-// Leave Options.TLS at its default. With ext.TLSImplicit only port 465 is tried. Modes in which mail may travel in plaintext
-// are an error. SRV records (RFC 6186) are not looked up, since anybody in between can forge them without DNSSEC: the name
-// of the server is a matter of configuration (RFC 8314 section 5.1).
+// Leave Options.TLS at its default. With ext.TLSImplicit only port 465 is tried. Modes in which mail may travel in
+// plaintext are an error. SRV records (RFC 6186) are not looked up, since anybody in between can forge them without
+// DNSSEC: the name of the server is a matter of configuration (RFC 8314 section 5.1).
 func DialSubmission(ctx context.Context, host string, opt *Options) (*Client, error) {
 	cfg, err := newConfig(opt)
 	if err != nil {
@@ -75,7 +75,9 @@ func bothFailed(first, second error) error {
 }
 
 // submit dials a port. It reports whether nothing listens there, as far as the error tells.
-func (cfg *config) submit(ctx context.Context, host, port string, mode ext.TLSMode) (c *Client, absent bool, err error) {
+func (cfg *config) submit(
+	ctx context.Context, host, port string, mode ext.TLSMode,
+) (c *Client, absent bool, err error) {
 	network, addr, host, err := hostTarget(host, port)
 	if err != nil {
 		return nil, false, err

@@ -57,8 +57,8 @@ const (
 	goodbye  = "C: QUIT\nS: 221 bye"
 )
 
-// TestDialSubmission has all that can be behind the two ports. The scripts fail the test if more is said than is in them: no
-// password where it is not protected.
+// TestDialSubmission has all that can be behind the two ports. The scripts fail the test if more is said than is in
+// them: no password where it is not protected.
 func TestDialSubmission(t *testing.T) {
 	noHost := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "mail.example", IsNotFound: true}}
 	both := port465 + " " + port587

@@ -42,8 +42,8 @@ func (c *conn) secured(ctx context.Context, over net.Conn) {
 // explainHandshake adds to the error of a handshake on a new connection what the reason often is.
 func explainHandshake(err error) error {
 	if _, ok := asType[tls.RecordHeaderError](err); ok {
-		return fmt.Errorf("%w: where TLS is started later, as on the ports 587 and 25, use TLSRequired in place of TLSImplicit",
-			err)
+		return fmt.Errorf("%w: where TLS is started later, as on the ports 587 and 25, use TLSRequired in place of "+
+			"TLSImplicit", err)
 	}
 	return explainCertificate(err)
 }
@@ -76,10 +76,10 @@ func (c *conn) explainNegotiation(err error) error {
 	return err
 }
 
-// CertificateError returns what is wrong with the server's certificate if it was not verified, as with TLSOpportunistic:
-// for instance that it is for another name. It returns nil if nothing is wrong, if the certificate was verified, and
-// without TLS. It is for logs and reports. A connection on which the certificate does not matter is not protected
-// against somebody in between, whatever CertificateError says.
+// CertificateError returns what is wrong with the server's certificate if it was not verified, as with
+// TLSOpportunistic: for instance that it is for another name. It returns nil if nothing is wrong, if the certificate
+// was verified, and without TLS. It is for logs and reports. A connection on which the certificate does not matter is
+// not protected against somebody in between, whatever CertificateError says.
 func (c *Client) CertificateError() error {
 	state := c.TLS()
 	if state == nil || c.Verified() || len(state.PeerCertificates) == 0 {
@@ -100,7 +100,7 @@ func (c *Client) CertificateError() error {
 }
 
 var (
-	errTLSNotOffered = errors.New("it is required and the server does not offer it, or somebody in between hides the offer: " +
-		"use TLSImplicit for a port where TLS comes first, or TLSOpportunistic if mail may travel in plaintext")
+	errTLSNotOffered = errors.New("it is required and the server does not offer it, or somebody in between hides the " +
+		"offer: use TLSImplicit for a port where TLS comes first, or TLSOpportunistic if mail may travel in plaintext")
 	errWeaker = errors.New("the connection before this one was better protected: somebody may be in between")
 )

@@ -16,8 +16,8 @@ import (
 	"smtpkit.example/smtp/proto/prototest"
 )
 
-// meet dials addr, where a server of config is, and returns what Dial does. The server refuses everybody with 554 once there is
-// TLS. The name is that in the ClientHello.
+// meet dials addr, where a server of config is, and returns what Dial does. The server refuses everybody with 554 once
+// there is TLS. The name is that in the ClientHello.
 func meet(t *testing.T, config *tls.Config, addr string, opt Options) (sni string, err error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,8 +57,8 @@ func meet(t *testing.T, config *tls.Config, addr string, opt Options) (sni strin
 	return sni, err
 }
 
-// TestServerIdentity checks whom the client takes for the server it was told to go to (RFC 7817 section 3, RFC 6125). What the
-// server is reached by is of no interest: the name is that of the caller.
+// TestServerIdentity checks whom the client takes for the server it was told to go to (RFC 7817 section 3, RFC 6125).
+// What the server is reached by is of no interest: the name is that of the caller.
 func TestServerIdentity(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -103,7 +103,8 @@ func TestServerIdentity(t *testing.T) {
 	}
 }
 
-// TestO17_SNI checks that the client tells the server whom it looks for: a name, and never an address (RFC 6066 section 3).
+// TestO17_SNI checks that the client tells the server whom it looks for: a name, and never an address (RFC 6066 section
+// 3).
 func TestO17_SNI(t *testing.T) {
 	cert, roots := prototest.Certificate(t, "mail.example", "xn--mnchen-3ya.example", "192.0.2.1")
 	for addr, want := range map[string]string{
@@ -158,8 +159,8 @@ func TestO23_CloseNotify(t *testing.T) {
 	}
 }
 
-// TestO25_StateOfTLS checks that a caller can tell what TLS a session has, and what is wrong with a certificate that was of no
-// importance.
+// TestO25_StateOfTLS checks that a caller can tell what TLS a session has, and what is wrong with a certificate that
+// was of no importance.
 func TestO25_StateOfTLS(t *testing.T) {
 	cert, roots := prototest.Certificate(t, "mail.example")
 	for _, tt := range []struct {

@@ -8,8 +8,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Trace has functions that are called when something happens on a connection, for logs, metrics and tracing. Each may be
-// nil.
+// A Trace has functions that are called when something happens on a connection, for logs, metrics and tracing. Each may
+// be nil.
 //
 // The goroutine that uses the client calls them and waits for them. A Trace that several clients share is called by
 // several goroutines at once. Ctx is the context of the call in hand, such as that of Send, and c is the client: a
@@ -28,8 +28,8 @@ type Trace struct {
 	// Command is called for each command that is about to be sent, with what follows the verb. For a line of an exchange
 	// verb is "" and args is "***".
 	Command func(ctx context.Context, c *Client, verb, args string)
-	// Reply is called for each reply. Verb names the command that r answers: DATA, or the verb that carries chunks, where r
-	// answers content; "" for the greeting and for a reply that answers nothing.
+	// Reply is called for each reply. Verb names the command that r answers: DATA, or the verb that carries chunks, where
+	// r answers content; "" for the greeting and for a reply that answers nothing.
 	Reply func(ctx context.Context, c *Client, verb string, r proto.Reply)
 	// Content is called when the server has answered a message that was sent to its end: with the octets of the content as
 	// they were transmitted, and the first reply to it.

@@ -96,8 +96,8 @@ closed: <nil>`
 	}
 }
 
-// TestTraceContent checks that the content of a message is traced once, with its octets as they were transmitted, and only if it
-// was sent to its end and answered.
+// TestTraceContent checks that the content of a message is traced once, with its octets as they were transmitted, and
+// only if it was sent to its end and answered.
 func TestTraceContent(t *testing.T) {
 	chunk := "C: BDAT 65536\nC+ \"x\" * 65536\n"
 	group := "C: MAIL*\nC: RCPT*\n"

@@ -67,8 +67,8 @@ func (t *transaction) run(ctx context.Context) {
 	}
 }
 
-// transmit sends the message as far as that is possible without knowing the replies to come. What has been appended last
-// may not have been sent: the caller flushes. If there is an error, the connection is closed.
+// transmit sends the message as far as that is possible without knowing the replies to come. What has been appended
+// last may not have been sent: the caller flushes. If there is an error, the connection is closed.
 func (t *transaction) transmit(ctx context.Context) error {
 	c := t.c
 	if c.unready() {
@@ -146,7 +146,7 @@ func (t *transaction) sendData(ctx context.Context) error {
 	case !t.goAhead:
 		return nil
 	case t.mailErr != nil:
-		return c.fail(ctx, &ProtocolError{Err: errors.New("smtp: it asks for the content of a message whose sender it refused")})
+		return c.fail(ctx, &ProtocolError{Err: errSenderRefused})
 	case len(t.accepted) == 0:
 		return t.endData(ctx) // an empty message, which it has to refuse (RFC 2920 section 3.1)
 	}
@@ -176,8 +176,10 @@ func (t *transaction) sendData(ctx context.Context) error {
 	}
 }
 
-// abort gives up in the middle of content. To close the connection is the only way to tell the server: the end of content
-// would make it take half a message for a whole one.
+var errSenderRefused = errors.New("smtp: it asks for the content of a message whose sender it refused")
+
+// abort gives up in the middle of content. To close the connection is the only way to tell the server: the end of
+// content would make it take half a message for a whole one.
 func (t *transaction) abort(ctx context.Context, err error) error {
 	t.fail(err)
 	return t.c.fail(ctx, err)
@@ -202,8 +204,8 @@ func (t *transaction) endData(ctx context.Context) error {
 const maxChunksAhead = 16
 
 // sendChunks sends the content in chunks. The first one goes along with the envelope, so that a small message takes no
-// round trip of its own; the others follow when the replies to the recipients are known. The last one is appended, and not
-// flushed.
+// round trip of its own; the others follow when the replies to the recipients are known. The last one is appended, and
+// not flushed.
 func (t *transaction) sendChunks(ctx context.Context) error {
 	c := t.c
 	var enc proto.Encoder

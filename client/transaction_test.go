@@ -71,8 +71,8 @@ S: 250 ok`)
 	}
 }
 
-// TestN22_ChunksAhead checks that chunks follow each other without waiting where groups are on offer, and stop soon when one is
-// refused.
+// TestN22_ChunksAhead checks that chunks follow each other without waiting where groups are on offer, and stop soon
+// when one is refused.
 func TestN22_ChunksAhead(t *testing.T) {
 	here, there := net.Pipe()
 	chunks, resets := 0, 0
@@ -161,8 +161,8 @@ S: 250 ok`)
 	}
 }
 
-// TestN20_NoChunks checks that no chunk is sent to a server which does not offer to take them, nor to one whose offer the
-// caller does without.
+// TestN20_NoChunks checks that no chunk is sent to a server which does not offer to take them, nor to one whose offer
+// the caller does without.
 func TestN20_NoChunks(t *testing.T) {
 	const send = "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: x\nC: .\nS: 250 ok\n"
 	for name, c := range map[string]*Client{
@@ -181,8 +181,8 @@ func TestN20_NoChunks(t *testing.T) {
 	}
 }
 
-// TestL12_LockStep checks that nothing is sent ahead to a server that does not take groups of commands, and that a refusal ends
-// the transaction at once.
+// TestL12_LockStep checks that nothing is sent ahead to a server that does not take groups of commands, and that a
+// refusal ends the transaction at once.
 func TestL12_LockStep(t *testing.T) {
 	c := dial(t, nil, hello()+`
 C: MAIL FROM:<a@b.example>
@@ -263,8 +263,8 @@ S: 250 ok`)
 	}
 }
 
-// TestL16_ManyRecipients sends 5000 RCPT to a server that does not read on before each reply was taken, over a pipe that holds
-// nothing (RFC 2920 section 3.1).
+// TestL16_ManyRecipients sends 5000 RCPT to a server that does not read on before each reply was taken, over a pipe
+// that holds nothing (RFC 2920 section 3.1).
 func TestL16_ManyRecipients(t *testing.T) {
 	c, srv := pipe(t, "PIPELINING")
 	var to []string

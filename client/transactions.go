@@ -10,7 +10,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Why what is beyond a limit cannot be sent; see also errNoDialer and errAltered.
+// Why there is no other transaction; see also errNoDialer and errAltered.
 var (
 	errNoSeeker = errors.New("the content cannot be read again for another transaction: make Body an io.Seeker")
 	errUnwanted = errors.New("no further messages were wanted")
@@ -84,8 +84,8 @@ func (n *newDomains) admit(d proto.Domain) bool {
 	return true
 }
 
-// choose divides left, which are places in to, into those that the server takes in the next transaction and the rest. If
-// most is not 0, it is how many the server has had room for.
+// choose divides left, which are places in to, into those that the server takes in the next transaction and the rest.
+// If most is not 0, it is how many the server has had room for.
 func (s *session) choose(to []proto.Recipient, left []int32, most int) (some, rest []int32) {
 	l := s.limits
 	if s.exhausted() {

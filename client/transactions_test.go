@@ -32,7 +32,8 @@ const bye = "C: QUIT\nS: 221 bye\nHANGUP\n"
 // limited is how a session with a server begins that states limits.
 func limited(limits string) string { return hello("PIPELINING", "LIMITS "+limits) }
 
-// TestV08_Limits checks that a server gets no more than it says it takes, over as many connections as that needs (RFC 9422).
+// TestV08_Limits checks that a server gets no more than it says it takes, over as many connections as that needs (RFC
+// 9422).
 func TestV08_Limits(t *testing.T) {
 	const a, b, c, d = "a@x.example", "b@y.example", "c@X.Example", "d@z.example"
 	tests := []struct {
@@ -183,8 +184,8 @@ func asLost(err error) error {
 	return e
 }
 
-// TestV09_LimitsInClear has limits stated where somebody in between may have written them, and where not (V11: what counts
-// is the last EHLO).
+// TestV09_LimitsInClear has limits stated where somebody in between may have written them, and where not (V11: what
+// counts is the last EHLO).
 func TestV09_LimitsInClear(t *testing.T) {
 	const a, b = "a@x.example", "b@y.example"
 	inTLS := func(limits string) string {
@@ -243,8 +244,8 @@ func TestV08_NewSession(t *testing.T) {
 	}
 }
 
-// TestOffersNoMoreThanRoom has a server that takes 120 recipients at a time, and says so by refusing others: from then on it is
-// offered no more than it takes.
+// TestOffersNoMoreThanRoom has a server that takes 120 recipients at a time, and says so by refusing others: from then
+// on it is offered no more than it takes.
 func TestOffersNoMoreThanRoom(t *testing.T) {
 	var to []string
 	for i := range 300 {
@@ -265,8 +266,8 @@ func TestOffersNoMoreThanRoom(t *testing.T) {
 	checkAll(t, m)(c.Send(context.Background(), m))
 }
 
-// TestPipeToMany has content from a pipe, which is a file and cannot be read twice, for more recipients than are offered at
-// once where it can.
+// TestPipeToMany has content from a pipe, which is a file and cannot be read twice, for more recipients than are
+// offered at once where it can.
 func TestPipeToMany(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

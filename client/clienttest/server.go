@@ -1,5 +1,5 @@
-// Package clienttest has a server that follows a script, for tests of clients: what does the program do if the server says
-// this?
+// Package clienttest has a server that follows a script, for tests of clients: what does the program do if the server
+// says this?
 //
 //	srv := clienttest.New(t, `
 //	S: 220 mail.example
@@ -49,16 +49,16 @@ type Server struct {
 	next    int
 }
 
-// New returns a server that plays the first script on the first connection, and so on. The form of scripts is described at
-// [prototest.Script]: a line that begins with "S:" is sent, and one that begins with "C:" is expected of the client, where
-// each * stands for any text. "S:" lines that follow each other are sent in one write.
+// New returns a server that plays the first script on the first connection, and so on. The form of scripts is described
+// at [prototest.Script]: a line that begins with "S:" is sent, and one that begins with "C:" is expected of the client,
+// where each * stands for any text. "S:" lines that follow each other are sent in one write.
 //
-// At the end of a script the client may say QUIT, and has to close the connection. CLOSE in the script closes it from the
-// server's side. A client also says RSET, after a message of which all recipients were refused for instance: the script
-// has to have that.
+// At the end of a script the client may say QUIT, and has to close the connection. CLOSE in the script closes it from
+// the server's side. A client also says RSET, after a message of which all recipients were refused for instance: the
+// script has to have that.
 //
-// The test fails if the client does something else, or if a script has not been played at the end of the test. The test does
-// not end before the client has closed its connections.
+// The test fails if the client does something else, or if a script has not been played at the end of the test. The test
+// does not end before the client has closed its connections.
 func New(t testing.TB, scripts ...string) *Server {
 	t.Helper()
 	s := &Server{t: t}
@@ -235,7 +235,8 @@ func (p *player) startTLS() error {
 	if err != nil {
 		return err
 	}
-	secured := tls.Server(ext.PrefixConn(newEager(p.conn), bytes.Clone(p.buf)), &tls.Config{Certificates: []tls.Certificate{id.cert}})
+	config := &tls.Config{Certificates: []tls.Certificate{id.cert}}
+	secured := tls.Server(ext.PrefixConn(newEager(p.conn), bytes.Clone(p.buf)), config)
 	p.conn, p.buf = secured, nil
 	if err := secured.Handshake(); err != nil {
 		return fmt.Errorf("the TLS handshake: %w", err)
@@ -243,8 +244,8 @@ func (p *player) startTLS() error {
 	return nil
 }
 
-// An eager connection does not wait for what it writes to be read: when a handshake fails, both sides of crypto/tls write at
-// once, and over a pipe that holds nothing they would wait for each other.
+// An eager connection does not wait for what it writes to be read: when a handshake fails, both sides of crypto/tls
+// write at once, and over a pipe that holds nothing they would wait for each other.
 type eager struct {
 	net.Conn
 	queue chan []byte

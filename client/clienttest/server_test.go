@@ -29,8 +29,8 @@ func (r *recorder) end() string {
 	return strings.Join(r.errors, "; ")
 }
 
-// TestServer checks that a client which follows the script passes, and that for others the test fails with the line of the
-// script.
+// TestServer checks that a client which follows the script passes, and that for others the test fails with the line of
+// the script.
 func TestServer(t *testing.T) {
 	const script = "S: 220 mail.example\nC: EHLO *\nS: 250 ok\nC~ \"raw\"\nS: 250 ok"
 	for _, tt := range []struct{ name, send, want string }{
