@@ -92,7 +92,8 @@ func TestF22_EightBit(t *testing.T) {
 	long := strings.Repeat("x", 2*blockSize)
 	isNeed := func(t *testing.T, err error) {
 		t.Helper()
-		if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "8BITMIME" || !SafeToRetry(err) || Temporary(err) {
+		if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "8BITMIME" || !SafeToRetry(err) ||
+			Temporary(err) {
 			t.Errorf("%v, want a NeedError for 8BITMIME", err)
 		}
 	}
@@ -162,7 +163,8 @@ func TestF19_Content(t *testing.T) {
 		{"F19 bare CR", "a\rb\r", "a\r\nb\r\n"},
 		{"F21 CR LF across blocks", strings.Repeat("x", blockSize-1) + "\r\ny", strings.Repeat("x", blockSize-1) + "\r\ny"},
 		{"M08 N17 F18 dots", ".\r\n..\r\n.x\r\n", ".\r\n..\r\n.x\r\n"},
-		{"F18 dots across blocks", strings.Repeat("x", blockSize-2) + "\r\n.\r\n.", strings.Repeat("x", blockSize-2) + "\r\n.\r\n."},
+		{"F18 dots across blocks", strings.Repeat("x", blockSize-2) + "\r\n.\r\n.",
+			strings.Repeat("x", blockSize-2) + "\r\n.\r\n."},
 		{"E1 smuggling", "a\n.\nMAIL\r.\rb\n.\r\nc\r\n.\n", "a\r\n.\r\nMAIL\r\n.\r\nb\r\n.\r\nc\r\n.\r\n"},
 		{"of one block", strings.Repeat("x", blockSize), strings.Repeat("x", blockSize)},
 		{"of a block and an octet", strings.Repeat("x", blockSize+1), strings.Repeat("x", blockSize+1)},

@@ -34,7 +34,8 @@ func TestAddr(t *testing.T) {
 			t.Errorf("%q is %q %q of %q, %v", tt.addr, network, dial, host, err)
 		}
 	}
-	for host, want := range map[string]string{"mail.example.": "mail.example", "fe80::1%eth0": "fe80::1", "192.0.2.1": "192.0.2.1"} {
+	for host, want := range map[string]string{"mail.example.": "mail.example", "fe80::1%eth0": "fe80::1",
+		"192.0.2.1": "192.0.2.1"} {
 		cfg := &config{}
 		if got := cfg.tlsConfig(host); got.ServerName != want || got.MinVersion != tls.VersionTLS12 {
 			t.Errorf("for %q: ServerName %q, MinVersion %x", host, got.ServerName, got.MinVersion)
@@ -109,7 +110,8 @@ func TestUnixPolicy(t *testing.T) {
 		want         string // in the error; "" if there is none
 	}{
 		{"default", script + "S: 250 STARTTLS\n", func(*Options) {}, ""},
-		{"opportunistic", script + "S: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nTLS\nC: EHLO client.example\nS: 250 mail.example\n",
+		{"opportunistic", script + "S: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nTLS\nC: EHLO client.example\n" +
+			"S: 250 mail.example\n",
 			func(o *Options) { o.TLS = ext.TLSOpportunistic }, ""},
 		{"implicit", "TLS\n" + script + "S: 250 SIZE\n", func(o *Options) { o.TLS = ext.TLSImplicit }, ""},
 		{"credentials", script + "S: 250 AUTH PLAIN\n", func(o *Options) { o.Credentials = auth.Password("u", "p") },
@@ -136,7 +138,8 @@ func TestUnixPolicy(t *testing.T) {
 
 // TestHints checks that an error of Dial says what to do about the mistake that it often comes from.
 func TestHints(t *testing.T) {
-	start := "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nTLS\n"
+	start := "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250 STARTTLS\nC: STARTTLS\n" +
+		"S: 220 go\nTLS\n"
 	secured := "TLS\nS: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\n"
 	for _, tt := range []struct {
 		name, script string
@@ -151,9 +154,11 @@ func TestHints(t *testing.T) {
 				return &listensFirst{Conn: conn}, err
 			}
 		}, "use TLSRequired in place of TLSImplicit", ""},
-		{"a private authority", "TLS", func(o *Options) { o.TLS, o.TLSConfig.RootCAs = ext.TLSImplicit, x509.NewCertPool() }, "RootCAs", ""},
+		{"a private authority", "TLS", func(o *Options) { o.TLS, o.TLSConfig.RootCAs = ext.TLSImplicit, x509.NewCertPool() },
+			"RootCAs", ""},
 		{"a private authority, later", start, func(o *Options) { o.TLSConfig.RootCAs = x509.NewCertPool() }, "RootCAs", ""},
-		{"another name", "TLS", func(o *Options) { o.TLS, o.TLSConfig.ServerName = ext.TLSImplicit, "other.example" }, "other.example", "RootCAs"},
+		{"another name", "TLS", func(o *Options) { o.TLS, o.TLSConfig.ServerName = ext.TLSImplicit, "other.example" },
+			"other.example", "RootCAs"},
 		{"a certificate that is not verified", secured + "S: 250 AUTH PLAIN\n", func(o *Options) {
 			o.TLS, o.TLSConfig.InsecureSkipVerify, o.Credentials = ext.TLSImplicit, true, auth.Password("u", "p")
 		}, "leave that out and set RootCAs", ""},

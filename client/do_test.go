@@ -46,7 +46,8 @@ S: 221 bye
 		}
 	})
 	t.Run("without it afterwards", func(t *testing.T) {
-		c := dial(t, anew, hello("XANEW")+"C: XANEW x\nS: 220 hello\nC: EHLO client.example\nS: 554 go away\nC: QUIT\nS: 221 bye\n")
+		c := dial(t, anew, hello("XANEW")+"C: XANEW x\nS: 220 hello\nC: EHLO client.example\nS: 554 go away\nC: QUIT\n"+
+			"S: 221 bye\n")
 		r, err := c.Do(context.Background(), "XANEW", "x")
 		if e, ok := asReply(err); !ok || e.Code != 554 || r.Code != 220 {
 			t.Errorf("%v, %v", r, err)
@@ -59,12 +60,14 @@ S: 221 bye
 		c := dial(t, func(o *Options) {
 			anew(o)
 			o.Credentials, o.AllowInsecureAuth = auth.Password("alice", "secret"), true
-		}, hello("XANEW", "AUTH PLAIN")+"C: AUTH *\nS: 235 ok\nC: XANEW x\nS: 220 hello\nC: EHLO client.example\nS: 250 mail.example\n"+
+		}, hello("XANEW", "AUTH PLAIN")+"C: AUTH *\nS: 235 ok\nC: XANEW x\nS: 220 hello\nC: EHLO client.example\n"+
+			"S: 250 mail.example\n"+
 			"C: QUIT\nS: 221 bye\n")
 		if _, err := c.Do(context.Background(), "XANEW", "x"); !isAuthError(err) {
 			t.Errorf("%v, want an AuthError", err)
 		}
-		if _, err := c.Send(context.Background(), message("x", "a@b.example")); !errors.Is(err, ErrClosed) || !isAuthError(err) {
+		if _, err := c.Send(context.Background(), message("x", "a@b.example")); !errors.Is(err, ErrClosed) ||
+			!isAuthError(err) {
 			t.Errorf("the message was sent without authentication: %v", err)
 		}
 	})

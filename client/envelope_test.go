@@ -135,13 +135,15 @@ func TestP32_Submitter(t *testing.T) {
 
 // TestPrepareSpoils has an extension change parameters in place: those of the message stay as they are.
 func TestPrepareSpoils(t *testing.T) {
-	spoils := ext.Extension{Keyword: "XSPOIL", Mail: []ext.Param{{Key: "XM", MaxLength: 9}}, Rcpt: []ext.Param{{Key: "XR", MaxLength: 9}},
+	spoils := ext.Extension{Keyword: "XSPOIL", Mail: []ext.Param{{Key: "XM", MaxLength: 9}},
+		Rcpt: []ext.Param{{Key: "XR", MaxLength: 9}},
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
 			e.Mail[0].Value, e.To[0].Params[0].Value = "2", "2"
 			return nil
 		}}
 	c := dial(t, func(o *Options) { o.Extensions = []ext.Extension{spoils} }, hello("XSPOIL")+
-		"C: MAIL FROM:<a@b.example> XM=2\nS: 250 ok\nC: RCPT TO:<c@d.example> XR=2\nS: 250 ok\nC: DATA\nS: 354 go on\nC: .\nS: 250 ok\n")
+		"C: MAIL FROM:<a@b.example> XM=2\nS: 250 ok\nC: RCPT TO:<c@d.example> XR=2\nS: 250 ok\nC: DATA\nS: 354 go on\n"+
+		"C: .\nS: 250 ok\n")
 	m := message("", "c@d.example")
 	m.Mail, m.To[0].Params = m.Mail.Set("XM", "1"), m.To[0].Params.Set("XR", "1")
 	if _, err := c.Send(context.Background(), m); err != nil {

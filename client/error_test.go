@@ -124,19 +124,25 @@ func TestErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	some := &Result{Recipients: []proto.Outcome{{Recipient: proto.Recipient{Address: to}, Err: refused}, {}}}
-	more := &Result{Recipients: []proto.Outcome{{}, {Recipient: proto.Recipient{Address: to}, Err: refused}, {Err: refused}}}
+	more := &Result{Recipients: []proto.Outcome{{}, {Recipient: proto.Recipient{Address: to}, Err: refused},
+		{Err: refused}}}
 	for _, tt := range []struct {
 		err  error
 		want string
 	}{
-		{&LostError{Doing: "waiting for the reply to MAIL", Err: io.EOF}, "smtp: connection lost while waiting for the reply to MAIL: EOF"},
-		{&ProtocolError{Err: proto.ErrOutOfStep}, "smtp: the server does not follow the protocol: " + strings.TrimPrefix(proto.ErrOutOfStep.Error(), "smtp: ")},
-		{&LostError{Doing: "connecting to h:25", Err: errRefused, unconnected: true}, "smtp: connecting to h:25: " + errRefused.Error()},
+		{&LostError{Doing: "waiting for the reply to MAIL", Err: io.EOF},
+			"smtp: connection lost while waiting for the reply to MAIL: EOF"},
+		{&ProtocolError{Err: proto.ErrOutOfStep}, "smtp: the server does not follow the protocol: " +
+			strings.TrimPrefix(proto.ErrOutOfStep.Error(), "smtp: ")},
+		{&LostError{Doing: "connecting to h:25", Err: errRefused, unconnected: true},
+			"smtp: connecting to h:25: " + errRefused.Error()},
 		{&closedError{refused}, "smtp: the connection is closed: RCPT: 550 5.1.1 no"},
 		{&LimitError{ext.ServerLimits{RcptMax: 2, MailMax: 3}, errNoDialer},
-			"smtp: the server takes 3 messages over a connection, 2 recipients in a transaction, and this was not offered to it: " + errNoDialer.Error()},
+			"smtp: the server takes 3 messages over a connection, 2 recipients in a transaction, and this was not offered " +
+				"to it: " + errNoDialer.Error()},
 		{&LimitError{ext.ServerLimits{}, errNoSeeker}, "smtp: this was not offered to the server: " + errNoSeeker.Error()},
-		{&MessageError{What: `the recipient "x"`, Err: errors.New("smtp: it is none")}, `smtp: the recipient "x": it is none`},
+		{&MessageError{What: `the recipient "x"`, Err: errors.New("smtp: it is none")},
+			`smtp: the recipient "x": it is none`},
 		{&SendError{Result: some, Err: refused}, "smtp: not sent to 1 of 2 recipients (c@d.example): RCPT: 550 5.1.1 no"},
 		{&SendError{Result: more, Err: refused}, "smtp: not sent to 2 of 3 recipients (c@d.example, …): RCPT: 550 5.1.1 no"},
 		{&SendError{Result: &Result{Recipients: some.Recipients[:1]}, Err: refused}, "smtp: RCPT: 550 5.1.1 no"},
@@ -147,7 +153,8 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}
-	if _, err := NewMessage("", []string{"x"}, nil); err == nil || !strings.HasPrefix(err.Error(), `smtp: the recipient "x": `) {
+	if _, err := NewMessage("", []string{"x"}, nil); err == nil ||
+		!strings.HasPrefix(err.Error(), `smtp: the recipient "x": `) {
 		t.Errorf("an address that is none: %v", err)
 	}
 }

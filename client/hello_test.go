@@ -143,7 +143,8 @@ func TestPolicy(t *testing.T) {
 			func(o *Options) { implicit(o); o.TLS = ext.TLSRequired }, false},
 		{"not without", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.Without = []string{"auth"} }, false},
-		{"P24 in clear", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye", func(o *Options) { o.Credentials = auth.Password("u", "p") }, false},
+		{"P24 in clear", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
+			func(o *Options) { o.Credentials = auth.Password("u", "p") }, false},
 		{"in clear, as asked", hello("AUTH PLAIN") + "C: AUTH PLAIN AHUAcA==\nS: 235 fine\nC: QUIT\nS: 221 bye",
 			func(o *Options) { o.Credentials, o.AllowInsecureAuth = auth.Password("u", "p"), true }, true},
 		{"TLS required and not offered", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
@@ -152,7 +153,8 @@ func TestPolicy(t *testing.T) {
 			}, false},
 		{"P24 not verified", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.TLSConfig.InsecureSkipVerify = true }, false},
-		{"P24 not verified, with a function for something else", "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\n" +
+		{"P24 not verified, with a function for something else", "S: 220 mail.example\nC: EHLO client.example\n" +
+			"S: 250-mail.example\n" +
 			"S: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n" + strings.Replace(secured, "S: 220 mail.example\n", "", 1) +
 			"S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye", func(o *Options) {
 			implicit(o)
@@ -192,7 +194,8 @@ func TestPolicy(t *testing.T) {
 // TestB07B19B20_Caps checks what a client knows of the server: keywords in any case, unknown ones too, AUTH in all its
 // forms, and none of what was said before TLS.
 func TestB07B19B20_Caps(t *testing.T) {
-	opt := inClear(clienttest.New(t, hello("pipelining", "XFOO a=b", "AUTH PLAIN", "AUTH=LOGIN", "sIzE 99999999999999999999999")))
+	opt := inClear(clienttest.New(t, hello("pipelining", "XFOO a=b", "AUTH PLAIN", "AUTH=LOGIN",
+		"sIzE 99999999999999999999999")))
 	opt.Without = []string{"Pipelining"}
 	c, err := Dial(context.Background(), host, opt)
 	if err != nil {
@@ -208,8 +211,10 @@ func TestB07B19B20_Caps(t *testing.T) {
 
 // TestQ06_StatusCodes checks that status codes are looked for where the server offers them, and only there.
 func TestQ06_StatusCodes(t *testing.T) {
-	const refused = "C: MAIL FROM:<a@b.example>\nS: 250 2.1.0 ok\nC: RCPT TO:<c@d.example>\nS: 550-5.1.1 no\nS: 550 5.1.1 such user\n" +
-		"C: RSET\nS: 250 ok\nC: MAIL FROM:<a@b.example>\nS: 250 2.1.0 ok\nC: RCPT TO:<c@d.example>\nS: 550 10.0.0.1 is bad\nC: RSET\nS: 250 ok\n"
+	const refused = "C: MAIL FROM:<a@b.example>\nS: 250 2.1.0 ok\nC: RCPT TO:<c@d.example>\nS: 550-5.1.1 no\n" +
+		"S: 550 5.1.1 such user\n" +
+		"C: RSET\nS: 250 ok\nC: MAIL FROM:<a@b.example>\nS: 250 2.1.0 ok\nC: RCPT TO:<c@d.example>\n" +
+		"S: 550 10.0.0.1 is bad\nC: RSET\nS: 250 ok\n"
 	for _, tt := range []struct {
 		offer []string
 		first proto.Reply

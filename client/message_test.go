@@ -51,7 +51,8 @@ C: NOOP
 S: 250 ok`)
 	ctx := context.Background()
 	// CVE-2025-59937: a quoted local part keeps its quotes.
-	m, err := NewMessage(`"a> NOTIFY=NEVER"@b.example`, []string{`"victim@evil.example> NOTIFY=NEVER"@d.example`}, strings.NewReader("\n"))
+	m, err := NewMessage(`"a> NOTIFY=NEVER"@b.example`, []string{`"victim@evil.example> NOTIFY=NEVER"@d.example`},
+		strings.NewReader("\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +144,10 @@ func TestNewMessage(t *testing.T) {
 		{"", []string{`<"x y"@d.example>`}, ` "x y"@d.example`},
 		{"<>", []string{"c@d.example"}, " c@d.example"},
 		{"a@b.example", nil, "smtp: the message: it has no recipients"},
-		{"a@b.example", []string{"Carol <c@d.example>"}, `smtp: the recipient "Carol <c@d.example>": write the address alone, without a name`},
-		{"Alice B <a@b.example>", []string{"c@d.example"}, `smtp: the sender "Alice B <a@b.example>": write the address alone`},
+		{"a@b.example", []string{"Carol <c@d.example>"},
+			`smtp: the recipient "Carol <c@d.example>": write the address alone, without a name`},
+		{"Alice B <a@b.example>", []string{"c@d.example"},
+			`smtp: the sender "Alice B <a@b.example>": write the address alone`},
 		{"a@b.example", []string{"<>"}, `smtp: the recipient "<>": `},
 		{"a@b.example", []string{"<c@d.example"}, `smtp: the recipient "<c@d.example": `},
 	} {
@@ -222,7 +225,8 @@ func TestUsedBody(t *testing.T) {
 		m := message("", "c@d.example")
 		m.Body = io.MultiReader(strings.NewReader("hello\r\n"))
 		var got outcomes
-		if err := c.SendAll(t.Context(), slices.Values([]*Message{m, m, nil}), got.each); err != nil || got.String() != "0, -1, " {
+		if err := c.SendAll(t.Context(), slices.Values([]*Message{m, m, nil}), got.each); err != nil ||
+			got.String() != "0, -1, " {
 			t.Errorf("%s, %v", got, err)
 		}
 	})

@@ -27,7 +27,8 @@ func TestB17B24_HelloName(t *testing.T) {
 		{"x y", ""},
 	} {
 		if tt.want == "" {
-			if _, err := Dial(context.Background(), host, &Options{Hostname: tt.option}); err == nil || !strings.Contains(err.Error(), "Hostname") {
+			if _, err := Dial(context.Background(), host, &Options{Hostname: tt.option}); err == nil ||
+				!strings.Contains(err.Error(), "Hostname") {
 				t.Errorf("Hostname %q: %v, want an error that names the option", tt.option, err)
 			}
 			continue
@@ -42,7 +43,8 @@ func TestB17B24_HelloName(t *testing.T) {
 		c.Close()
 	}
 	cfg, err := newConfig(&Options{Hostname: "\u760d\u760aRCPT"}) // octets that end in those of CR and LF
-	if err != nil || !strings.HasPrefix(cfg.Hostname, "xn--") || strings.ContainsAny(cfg.Hostname, "\r\n") || has8bit([]byte(cfg.Hostname)) {
+	if err != nil || !strings.HasPrefix(cfg.Hostname, "xn--") || strings.ContainsAny(cfg.Hostname, "\r\n") ||
+		has8bit([]byte(cfg.Hostname)) {
 		t.Errorf("the name is %q, %v", cfg.Hostname, err)
 	}
 	for name, want := range map[string]bool{
@@ -109,7 +111,8 @@ func TestOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		if err := c.Noop(context.Background()); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 7*time.Second {
+		if err := c.Noop(context.Background()); !errors.Is(err, os.ErrDeadlineExceeded) ||
+			time.Since(start) != 7*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})

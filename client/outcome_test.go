@@ -52,7 +52,8 @@ func (l *lateConn) Write(p []byte) (int, error) {
 func TestAcceptedAtTheEnd(t *testing.T) {
 	for name, s := range map[string]string{
 		"content": hello("PIPELINING") + groupUpToData + "C: hello\nC: .\nS: 250 queued\nCLOSE",
-		"chunk":   hello("PIPELINING", "CHUNKING") + "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\nS: 250 ok\nS: 250 ok\nS: 250 queued\nCLOSE",
+		"chunk": hello("PIPELINING", "CHUNKING") + "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\nS: 250 ok\nS: 250 ok\n" +
+			"S: 250 queued\nCLOSE",
 	} {
 		t.Run(name, func(t *testing.T) {
 			opt := inClear(clienttest.New(t, s))
@@ -100,12 +101,15 @@ C: RCPT TO:<f@d.example>
 		{"T09 lost after one", greet + data + "S: 250 one\nCLOSE", "0 550 -1 -1", true},
 		{"T09 lost after two", greet + data + "S: 550 one\nS: 250 two\nCLOSE", "550 550 0 -1", true},
 		{"421 after one", greet + data + "S: 250 one\nS: 421 bye\nHANGUP", "0 550 421 421", false},
-		{"none accepted", greet + group + "C: DATA\nS: 250 ok\nS: 550 a\nS: 550 b\nS: 450 c\nS: 550 d\nS: 503 no\nC: RSET\nS: 250 ok\n",
+		{"none accepted", greet + group + "C: DATA\nS: 250 ok\nS: 550 a\nS: 550 b\nS: 450 c\nS: 550 d\nS: 503 no\nC: RSET\n" +
+			"S: 250 ok\n",
 			"550 550 450 550", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := dial(t, func(o *Options) { o.Protocol = proto.LMTP }, strings.Replace(tt.script, "C: RSET\nS: 250 ok\n", "C: *\nS: 250 ok\n", 1))
-			res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example", "e@d.example", "c@d.example", "f@d.example"))
+			c := dial(t, func(o *Options) { o.Protocol = proto.LMTP },
+				strings.Replace(tt.script, "C: RSET\nS: 250 ok\n", "C: *\nS: 250 ok\n", 1))
+			res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example", "e@d.example", "c@d.example",
+				"f@d.example"))
 			e, ok := asType[*SendError](err)
 			if codes(res) != tt.want || !ok || e.Unknown != tt.unknown {
 				t.Errorf("the recipients got %s, want %s; %v", codes(res), tt.want, err)
@@ -369,7 +373,8 @@ func TestUnknown(t *testing.T) {
 			if !ok || e.Unknown != tt.unknown || SafeToRetry(err) == tt.unknown {
 				t.Errorf("%v: unknown %v, safe to retry %v", err, e.Unknown, SafeToRetry(err))
 			}
-			if err := res.Recipients[0].Err; SafeToRetry(err) == tt.unknown || !Temporary(err) && tt.name != "behind the last chunk, refused" {
+			if err := res.Recipients[0].Err; SafeToRetry(err) == tt.unknown ||
+				!Temporary(err) && tt.name != "behind the last chunk, refused" {
 				t.Errorf("the recipient: %v: safe to retry %v, temporary %v", err, SafeToRetry(err), Temporary(err))
 			}
 		})
@@ -414,7 +419,8 @@ C: .
 		{"all", "S: 353 each\nS: 250 one\nS: 250 two\nS: 250 queued\n" + quit, "0 550 0", false, false, "queued"},
 		{"some", "S: 353 each\nS: 554 spam\nS: 250 two\nS: 250 queued\n" + quit, "554 550 0", false, false, "queued"},
 		{"none", "S: 353 each\nS: 554 spam\nS: 450 full\nS: 450 none\n" + quit, "554 550 450", false, false, "none"},
-		{"refused in the end", "S: 353 each\nS: 554 spam\nS: 250 fine\nS: 452 no room after all\n" + quit, "554 550 452", false, false, "no room after all"},
+		{"refused in the end", "S: 353 each\nS: 554 spam\nS: 250 fine\nS: 452 no room after all\n" + quit, "554 550 452",
+			false, false, "no room after all"},
 		{"a single reply", "S: 250 queued\n" + quit, "0 550 0", false, false, "queued"},
 		{"a single refusal", "S: 552 too large\n" + quit, "552 550 552", false, false, "too large"},
 		{"lost before the end", "S: 353 each\nS: 554 spam\nS: 250 fine\nCLOSE", "554 550 -1", true, true, ""},

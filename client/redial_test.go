@@ -60,7 +60,8 @@ func TestV08_NoOtherConnection(t *testing.T) {
 // TestV08_WeakerConnection has a server that offers TLS on the first connection and not on the second. A client that
 // takes TLS where it finds it has found it, and does not send the rest of its messages in clear.
 func TestV08_WeakerConnection(t *testing.T) {
-	first := hello("STARTTLS") + "C: STARTTLS\nS: 220 go\nTLS\n" + strings.TrimPrefix(limited("MAILMAX=1"), "S: 220 mail.example\n")
+	first := hello("STARTTLS") + "C: STARTTLS\nS: 220 go\nTLS\n" +
+		strings.TrimPrefix(limited("MAILMAX=1"), "S: 220 mail.example\n")
 	c := dial(t, func(o *Options) { o.TLS = ext.TLSOpportunistic }, first+taken("c@d.example")+bye, hello()+bye)
 	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
 		t.Fatal(err)

@@ -322,7 +322,8 @@ func testSendAllLMTP(t *testing.T) {
 		o.Timeouts.Content = time.Minute
 	}
 	script := "S: 220 mail.example\nC: LHLO client.example\nS: 250-mail.example\nS: 250 PIPELINING\n" +
-		"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 554 no\nHANGUP"
+		"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 554 no\n" +
+		"HANGUP"
 	c := dial(t, opt, script)
 	msgs := func(yield func(*Message) bool) {
 		for range 3 {

@@ -60,7 +60,8 @@ const (
 // TestDialSubmission has all that can be behind the two ports. The scripts fail the test if more is said than is in
 // them: no password where it is not protected.
 func TestDialSubmission(t *testing.T) {
-	noHost := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "mail.example", IsNotFound: true}}
+	noHost := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "mail.example",
+		IsNotFound: true}}
 	both := port465 + " " + port587
 	for _, tt := range []struct {
 		name    string
@@ -72,11 +73,14 @@ func TestDialSubmission(t *testing.T) {
 		{"U09 465 first", ports{port465: implicit + loggedIn}, port465, 0, nil},
 		{"U09 then 587", ports{port465: errRefused, port587: upgraded + loggedIn}, both, 0, nil},
 		{"U09 465 is silent", ports{port587: upgraded + loggedIn}, both, 0, nil},
-		{"U09 587 without STARTTLS", ports{port465: errRefused, port587: welcome + "S: 250 AUTH PLAIN\n" + goodbye}, both, 0, &ext.TLSError{}},
-		{"U09 587 refuses STARTTLS", ports{port465: errRefused, port587: welcome + "S: 250 STARTTLS\nC: STARTTLS\nS: 454 no\n" + goodbye},
+		{"U09 587 without STARTTLS", ports{port465: errRefused, port587: welcome + "S: 250 AUTH PLAIN\n" + goodbye}, both, 0,
+			&ext.TLSError{}},
+		{"U09 587 refuses STARTTLS", ports{port465: errRefused, port587: welcome + "S: 250 STARTTLS\nC: STARTTLS\n" +
+			"S: 454 no\n" + goodbye},
 			both, 0, &ext.TLSError{}},
 		{"U09 no TLS on 465", ports{port465: "CLOSE"}, port465, 0, &ext.TLSError{}},
-		{"U09 the password is wrong on 465", ports{port465: implicit + "S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\nS: 535 no\n" + goodbye},
+		{"U09 the password is wrong on 465", ports{port465: implicit +
+			"S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\nS: 535 no\n" + goodbye},
 			port465, 0, &ext.AuthError{}},
 		{"U09 465 does not want us", ports{port465: "TLS\nS: 554 no\n" + goodbye}, port465, 0, &proto.Error{}},
 		{"U09 465 breaks off", ports{port465: "TLS\nCLOSE"}, port465, 0, &LostError{}},
@@ -94,7 +98,8 @@ func TestDialSubmission(t *testing.T) {
 				}
 				if err == nil {
 					if c.TLS() == nil || !c.Verified() || c.Identity() != "u" {
-						t.Errorf("the session has TLS: %v, is verified: %v, and authenticated as %q", c.TLS() != nil, c.Verified(), c.Identity())
+						t.Errorf("the session has TLS: %v, is verified: %v, and authenticated as %q", c.TLS() != nil, c.Verified(),
+							c.Identity())
 					}
 					c.Close()
 				}
@@ -140,7 +145,8 @@ func TestU09_Errors(t *testing.T) {
 		start := time.Now()
 		_, err := DialSubmission(t.Context(), "mail.example", opt)
 		lost, ok := asType[*LostError](err)
-		if !ok || !lost.Timeout() || !Temporary(err) || !strings.Contains(err.Error(), ":465") || !strings.Contains(err.Error(), ":587") {
+		if !ok || !lost.Timeout() || !Temporary(err) || !strings.Contains(err.Error(), ":465") ||
+			!strings.Contains(err.Error(), ":587") {
 			t.Errorf("%v", err)
 		}
 		if took := time.Since(start); took != time.Minute {
@@ -149,14 +155,16 @@ func TestU09_Errors(t *testing.T) {
 
 		opt, _ = ports{port465: errRefused, port587: errRefused}.options(t)
 		_, err = DialSubmission(t.Context(), "mail.example", opt)
-		if want := "smtp: connecting to " + port465 + " and " + port587 + ": " + errRefused.Error() + "; " + errRefused.Error(); err == nil || err.Error() != want {
+		want := "smtp: connecting to " + port465 + " and " + port587 + ": " + errRefused.Error() + "; " + errRefused.Error()
+		if err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		opt, dialled := ports{}.options(t)
-		if _, err := DialSubmission(ctx, "mail.example", opt); !errors.Is(err, context.DeadlineExceeded) || len(*dialled) != 1 {
+		if _, err := DialSubmission(ctx, "mail.example", opt); !errors.Is(err, context.DeadlineExceeded) ||
+			len(*dialled) != 1 {
 			t.Errorf("%v after %q", err, *dialled)
 		}
 	})
@@ -186,7 +194,8 @@ func TestU09_Mistakes(t *testing.T) {
 				tt.change(opt)
 			}
 			_, err := DialSubmission(t.Context(), tt.host, opt)
-			if err == nil || !strings.HasPrefix(err.Error(), "smtp: ") || !strings.Contains(err.Error(), tt.want) || len(*dialled) > 0 {
+			if err == nil || !strings.HasPrefix(err.Error(), "smtp: ") || !strings.Contains(err.Error(), tt.want) ||
+				len(*dialled) > 0 {
 				t.Errorf("%v after %q, want %q in it", err, *dialled, tt.want)
 			}
 		})
@@ -196,7 +205,8 @@ func TestU09_Mistakes(t *testing.T) {
 // TestU09_Hosts: names in other scripts are sent in ASCII, and addresses of IPv6 may have brackets.
 func TestU09_Hosts(t *testing.T) {
 	for host, want := range map[string]string{
-		"unix": "unix:465", "münchen.example": "xn--mnchen-3ya.example:465", "::1": "[::1]:465", "[::1]": "[::1]:465", "192.0.2.1": "192.0.2.1:465",
+		"unix": "unix:465", "münchen.example": "xn--mnchen-3ya.example:465", "::1": "[::1]:465", "[::1]": "[::1]:465",
+		"192.0.2.1": "192.0.2.1:465",
 	} {
 		opt, dialled := ports{want: errRefused, strings.Replace(want, ":465", ":587", 1): errRefused}.options(t)
 		if _, err := DialSubmission(t.Context(), host, opt); err == nil || len(*dialled) != 2 || (*dialled)[0] != want {

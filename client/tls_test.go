@@ -108,10 +108,12 @@ func TestServerIdentity(t *testing.T) {
 func TestO17_SNI(t *testing.T) {
 	cert, roots := prototest.Certificate(t, "mail.example", "xn--mnchen-3ya.example", "192.0.2.1")
 	for addr, want := range map[string]string{
-		"mail.example:465": "mail.example", "mail.example.:465": "mail.example", "münchen.example:465": "xn--mnchen-3ya.example",
+		"mail.example:465": "mail.example", "mail.example.:465": "mail.example",
+		"münchen.example:465": "xn--mnchen-3ya.example",
 		"192.0.2.1:465": "",
 	} {
-		got, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, addr, Options{TLSConfig: &tls.Config{RootCAs: roots}})
+		got, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, addr,
+			Options{TLSConfig: &tls.Config{RootCAs: roots}})
 		if e, ok := asReply(err); got != want || !ok || e.Code != 554 {
 			t.Errorf("%s: the server is told %q, want %q; %v", addr, got, want, err)
 		}
@@ -123,7 +125,8 @@ func TestO18_Version(t *testing.T) {
 	cert, roots := prototest.Certificate(t, "mail.example")
 	for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		for _, least := range []uint16{0, tls.VersionTLS10} {
-			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: version},
+			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10,
+				MaxVersion: version},
 				"mail.example:465", Options{TLSConfig: &tls.Config{RootCAs: roots, MinVersion: least}})
 			if _, refused := asType[*ext.TLSError](err); refused == want {
 				t.Errorf("%s: %v, want it to be used: %v", tls.VersionName(version), err, want)
@@ -149,7 +152,8 @@ func TestO23_CloseNotify(t *testing.T) {
 		here.Close()
 		ended <- err
 	}()
-	c, err := NewClient(t.Context(), there, "mail.example", &Options{TLS: ext.TLSImplicit, TLSConfig: &tls.Config{RootCAs: roots}})
+	c, err := NewClient(t.Context(), there, "mail.example",
+		&Options{TLS: ext.TLSImplicit, TLSConfig: &tls.Config{RootCAs: roots}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +245,8 @@ func TestStartTLS(t *testing.T) {
 			o.TLS, o.TLSConfig = ext.TLSRequired, &tls.Config{RootCAs: x509.NewCertPool()}
 		}, false},
 		{"O13 no TLS behind 220", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", required, false},
-		{"O08 a reply slipped in", offer + "C: STARTTLS\nS: 220 go\nS: 250-mail.example\nS: 250 AUTH PLAIN\nCLOSE", required, false},
+		{"O08 a reply slipped in", offer + "C: STARTTLS\nS: 220 go\nS: 250-mail.example\nS: 250 AUTH PLAIN\nCLOSE", required,
+			false},
 		{"opportunistic", offer + "C: STARTTLS\nS: 220 go\n" + secret + send, opportunistic, true},
 		{"O09 opportunistic and refused", offer + "C: STARTTLS\nS: 454 no\n" + send, opportunistic, true},
 		{"opportunistic and not offered", hello("SIZE") + send, opportunistic, true},
@@ -268,7 +273,8 @@ func TestStartTLS(t *testing.T) {
 			if _, ok := asType[*ext.TLSError](err); !tt.ok && !ok {
 				t.Errorf("%v, want a TLSError", err)
 			}
-			if failed := strings.Contains(rec.failed, "handshake"); failed != strings.HasSuffix(tt.script, "TLS") || !failed && rec.failed != "" {
+			if failed := strings.Contains(rec.failed, "handshake"); failed != strings.HasSuffix(tt.script, "TLS") ||
+				!failed && rec.failed != "" {
 				t.Errorf("the server says %q", rec.failed)
 			}
 		})

@@ -109,13 +109,16 @@ func TestTraceContent(t *testing.T) {
 	}{
 		{"DATA", hello("PIPELINING") + groupUpToData + "C: ..x\nC: .\nS: 250 ok\n", ".x", "8 250"},
 		{"refused at the end", hello("PIPELINING") + groupUpToData + "C: x\nC: .\nS: 554 no\n", "x", "6 554"},
-		{"chunks", hello("CHUNKING", "PIPELINING") + group + chunk + "S: 250 ok\nS: 250 ok\nS: 250 ok\nC: BDAT 3 LAST\nC~ \"x\\r\\n\"\nS: 250 ok\n",
+		{"chunks", hello("CHUNKING", "PIPELINING") + group + chunk +
+			"S: 250 ok\nS: 250 ok\nS: 250 ok\nC: BDAT 3 LAST\nC~ \"x\\r\\n\"\nS: 250 ok\n",
 			strings.Repeat("x", blockSize+1) + "\n", "65539 250"},
-		{"a chunk refused", hello("CHUNKING", "PIPELINING") + group + chunk + "S: 250 ok\nS: 250 ok\nS: 552 no\nC: RSET\nS: 250 ok\n",
+		{"a chunk refused", hello("CHUNKING", "PIPELINING") + group + chunk +
+			"S: 250 ok\nS: 250 ok\nS: 552 no\nC: RSET\nS: 250 ok\n",
 			strings.Repeat("x", blockSize+1), ""},
 		{"no answer", hello("PIPELINING") + groupUpToData + "C: x\nC: .\nCLOSE", "x", ""},
 		{"LMTP", strings.Replace(hello("PIPELINING"), "EHLO", "LHLO", 1) +
-			"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go on\nC: x\nC: .\nS: 250 one\nS: 452 two\n", "x", "6 250"},
+			"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go on\nC: x\nC: .\nS: 250 one\n" +
+			"S: 452 two\n", "x", "6 250"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
@@ -145,12 +148,14 @@ func TestTraceClosed(t *testing.T) {
 			Closed:    func(_ context.Context, c *Client, err error) { log = append(log, fmt.Sprint("closed: ", err)) },
 		}
 	}
-	c := dial(t, trace, limited("MAILMAX=1")+taken("c@d.example")+bye, hello("PIPELINING")+"C: MAIL*\nC: RCPT*\nC: DATA\nS: 421 bye\nHANGUP")
+	c := dial(t, trace, limited("MAILMAX=1")+taken("c@d.example")+bye,
+		hello("PIPELINING")+"C: MAIL*\nC: RCPT*\nC: DATA\nS: 421 bye\nHANGUP")
 	for range 2 {
 		_, _ = c.Send(t.Context(), message("hello\r\n", "c@d.example"))
 	}
 	c.Close()
-	if got, want := strings.Join(log, ", "), "connected, closed: <nil>, connected, closed: smtp: MAIL: 421 bye"; got != want {
+	const want = "connected, closed: <nil>, connected, closed: smtp: MAIL: 421 bye"
+	if got := strings.Join(log, ", "); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

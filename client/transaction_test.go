@@ -25,7 +25,8 @@ func TestChunks(t *testing.T) {
 		{"N17 one chunk", "hello\r\n", small + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 done\n", "0 0"},
 		{"N19 one chunk refused", "hello\r\n", small + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 554 no\n" + reset, "554 554"},
 		{"one recipient refused", "hello\r\n", small + "S: 250 ok\nS: 550 no\nS: 250 ok\nS: 250 done\n", "550 0"},
-		{"N19 all recipients refused", "hello\r\n", small + "S: 250 ok\nS: 550 no\nS: 450 no\nS: 503 no\n" + reset, "550 450"},
+		{"N19 all recipients refused", "hello\r\n", small + "S: 250 ok\nS: 550 no\nS: 450 no\nS: 503 no\n" + reset,
+			"550 450"},
 		{"MAIL refused", "hello\r\n", small + "S: 550 no\nS: 503 no\nS: 503 no\nS: 503 no\n" + reset, "550 550"},
 		{"many chunks", large, first + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\n" +
 			chunk + chunk + chunk + "C: BDAT 1 LAST\nC~ \"x\"\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 done\n", "0 0"},
@@ -164,7 +165,8 @@ S: 250 ok`)
 // TestN20_NoChunks checks that no chunk is sent to a server which does not offer to take them, nor to one whose offer
 // the caller does without.
 func TestN20_NoChunks(t *testing.T) {
-	const send = "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: x\nC: .\nS: 250 ok\n"
+	const send = "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\n" +
+		"C: x\nC: .\nS: 250 ok\n"
 	for name, c := range map[string]*Client{
 		"not offered": dial(t, nil, hello()+send),
 		"without":     dial(t, func(o *Options) { o.Without = []string{"chunking"} }, hello("CHUNKING")+send),
@@ -251,7 +253,8 @@ S: 250 ok`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Send(context.Background(), message(strings.Repeat("line\n", 1000), "c@d.example", "e@d.example")); err != nil {
+	m := message(strings.Repeat("line\n", 1000), "c@d.example", "e@d.example")
+	if _, err := c.Send(context.Background(), m); err != nil {
 		t.Fatal(err)
 	}
 	c.Close()

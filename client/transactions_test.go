@@ -54,10 +54,12 @@ func TestV08_Limits(t *testing.T) {
 			limited("RCPTDOMAINMAX=1") + taken(d),
 		}},
 		{"RCPTDOMAINMAX counts for the session", []string{a, "|", b, "|", c}, []string{
-			limited("RCPTDOMAINMAX=1") + taken(a) + bye, limited("RCPTDOMAINMAX=1") + taken(b) + bye, limited("RCPTDOMAINMAX=1") + taken(c),
+			limited("RCPTDOMAINMAX=1") + taken(a) + bye, limited("RCPTDOMAINMAX=1") + taken(b) + bye,
+			limited("RCPTDOMAINMAX=1") + taken(c),
 		}},
 		{"RCPTDOMAINMAX and RCPTMAX", []string{a, b, c, d}, []string{
-			limited("RCPTMAX=1 RCPTDOMAINMAX=2") + taken(a) + taken(b) + taken(c) + bye, limited("RCPTMAX=1 RCPTDOMAINMAX=2") + taken(d),
+			limited("RCPTMAX=1 RCPTDOMAINMAX=2") + taken(a) + taken(b) + taken(c) + bye,
+			limited("RCPTMAX=1 RCPTDOMAINMAX=2") + taken(d),
 		}},
 		{"another connection, other limits", []string{a, b, c, "|", d}, []string{
 			limited("RCPTMAX=1 MAILMAX=1") + taken(a) + bye, limited("RCPTMAX=9") + taken(b, c) + taken(d),
@@ -129,18 +131,24 @@ func TestLimitsNotObeyed(t *testing.T) {
 	}{
 		{"the body cannot be read again", unread, []string{one + taken(a)}, "0 -2 -2", false},
 		{"MAIL refused", nil, []string{one + refused}, "550 550 550", false},
-		{"a recipient refused", nil, []string{one + "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 550 no\nS: 503 no\n" + reset + taken(b) + taken(c)},
+		{"a recipient refused", nil, []string{one + "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 550 no\nS: 503 no\n" + reset +
+			taken(b) + taken(c)},
 			"550 0 0", false},
 		{"DATA refused", nil, []string{one + offered(a) + "S: 451 later\n" + reset}, "451 451 451", false},
-		{"content refused", nil, []string{one + taken(a) + offered(b) + "S: 354 go on\nC: hello\nC: .\nS: 554 no\n"}, "0 554 554", false},
+		{"content refused", nil, []string{one + taken(a) + offered(b) + "S: 354 go on\nC: hello\nC: .\nS: 554 no\n"},
+			"0 554 554", false},
 		{"lost", nil, []string{one + taken(a) + "C: MAIL*\nCLOSE"}, "0 -1 -2", false},
-		{"lost at the end", nil, []string{one + taken(a) + offered(b) + "S: 354 go on\nC: hello\nC: .\nCLOSE"}, "0 -1 -2", true},
-		{"refused the second time", nil, []string{limited("MAILMAX=1 RCPTMAX=1") + taken(a) + bye, "S: 554 go away\nC: QUIT\nS: 221 bye\nHANGUP"},
+		{"lost at the end", nil, []string{one + taken(a) + offered(b) + "S: 354 go on\nC: hello\nC: .\nCLOSE"}, "0 -1 -2",
+			true},
+		{"refused the second time", nil, []string{limited("MAILMAX=1 RCPTMAX=1") + taken(a) + bye,
+			"S: 554 go away\nC: QUIT\nS: 221 bye\nHANGUP"},
 			"0 -2 -2", false},
 		{"room for fewer", nil, []string{limited("RCPTMAX=2") +
-			"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 452 4.5.3 no\nS: 354 go on\nC: hello\nC: .\nS: 250 ok\n" +
+			"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 452 4.5.3 no\nS: 354 go on\nC: hello\nC: .\n" +
+			"S: 250 ok\n" +
 			taken(c, b)}, "0 0 0", false},
-		{"an address that cannot be sent", func(m *Message) { m.To[2].Address.Local = "jörg" }, []string{one}, "-1 -1 -1", false},
+		{"an address that cannot be sent", func(m *Message) { m.To[2].Address.Local = "jörg" }, []string{one}, "-1 -1 -1",
+			false},
 	} {
 		t.Run("V08 "+tt.name, func(t *testing.T) {
 			cl := dial(t, nil, tt.scripts...)
@@ -155,7 +163,8 @@ func TestLimitsNotObeyed(t *testing.T) {
 					words := strings.Fields(got)
 					words[i] = "-2"
 					got = strings.Join(words, " ")
-					if !Temporary(r.Err) || limit.Limits.RcptMax == 0 || !strings.Contains(r.Err.Error(), "1 recipients in a transaction") {
+					if !Temporary(r.Err) || limit.Limits.RcptMax == 0 ||
+						!strings.Contains(r.Err.Error(), "1 recipients in a transaction") {
 						t.Errorf("%+v: %v", limit, r.Err)
 					}
 				}
@@ -200,7 +209,8 @@ func TestV09_LimitsInClear(t *testing.T) {
 		{"in clear, no TLS on offer", limited("RCPTMAX=1") + taken(a) + taken(b), ext.TLSInsecureNone},
 		{"in TLS", start + inTLS("RCPTMAX=1") + taken(a) + taken(b), ext.TLSRequired},
 		{"V11 other limits in TLS", start + inTLS("RCPTMAX=2") + taken(a, b), ext.TLSRequired},
-		{"V11 no limits in TLS", start + "TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 PIPELINING\n" + taken(a, b), ext.TLSRequired},
+		{"V11 no limits in TLS", start + "TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 PIPELINING\n" +
+			taken(a, b), ext.TLSRequired},
 		{"implicit TLS", "TLS\n" + limited("RCPTMAX=1") + taken(a) + taken(b), ext.TLSImplicit},
 	} {
 		t.Run("V09 "+tt.name, func(t *testing.T) {
@@ -259,7 +269,8 @@ func TestOffersNoMoreThanRoom(t *testing.T) {
 			script.WriteString("C: RCPT TO:<" + r + ">\n")
 		}
 		script.WriteString("C: DATA\n" + strings.Repeat("S: 250 ok\n", 1+part.room))
-		script.WriteString(strings.Repeat("S: 452 4.5.3 no\n", part.to-part.from-part.room) + "S: 354 go on\nC: hello\nC: .\nS: 250 ok\n")
+		script.WriteString(strings.Repeat("S: 452 4.5.3 no\n", part.to-part.from-part.room) +
+			"S: 354 go on\nC: hello\nC: .\nS: 250 ok\n")
 	}
 	c := dial(t, nil, script.String())
 	m := message("hello\r\n", to...)
