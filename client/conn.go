@@ -18,26 +18,26 @@ type conn struct {
 	cfg    *config
 	policy ext.Policy
 	stop   *interrupter // the client's: whether Close was called meanwhile
-	trace  tracer
-	timer  *time.Timer // stopped unless step waits
+	trace  tracer       // calls the functions of Options.Trace
+	timer  *time.Timer  // stopped unless step waits
 
-	// The transport.
+	// The transport. It stays when the session begins anew without a hand-over.
 
-	raw       net.Conn // the connection that was dialled, beneath TLS
-	wire               // moves the bytes: of raw, or of TLS over it
-	tls       *tls.ConnectionState
-	verified  bool // the server's certificate was verified
-	handovers int  // how often the transport was replaced
+	raw       net.Conn             // the connection that was dialled, beneath TLS
+	wire                           // moves the bytes: of raw, or of TLS over it
+	tls       *tls.ConnectionState // nil without TLS
+	verified  bool                 // the server's certificate was verified
+	handovers int                  // how often the transport was replaced
 
 	// The protocol.
 
-	tx          *proto.Sender
-	hello       string // the argument of EHLO
-	session     session
-	introducing bool        // EHLO and what follows it are under way
-	altered     bool        // the session is no longer as Dial made it, which a new one would be
-	dirty       bool        // chunks were sent, and are not known to be accepted (RFC 3030 section 2)
-	exchange    *proto.Verb // the command whose exchange is under way
+	tx          *proto.Sender // the engine
+	hello       string        // the argument of EHLO
+	session     session       // what is forgotten when the session begins anew
+	introducing bool          // EHLO and what follows it are under way
+	altered     bool          // the session is no longer as Dial made it, which a new one would be
+	dirty       bool          // chunks were sent, and are not known to be accepted (RFC 3030 section 2)
+	exchange    *proto.Verb   // the command whose exchange is under way
 
 	// Output.
 
@@ -47,7 +47,7 @@ type conn struct {
 
 	// Replies.
 
-	waiting   queue
+	waiting   queue       // the replies outstanding
 	sent      int         // how many of waiting answer what has been sent, or is being written
 	reply     proto.Reply // the last reply to a command that is not part of a transaction
 	uploading expectation // the content that is being sent after 354; it can be refused before its end
@@ -62,10 +62,10 @@ type conn struct {
 // A session is what the client knows of the server since EHLO. When the session begins anew, as it does once TLS has
 // been started (RFC 3207 section 4.2), all of it is forgotten: it is replaced by its zero value.
 type session struct {
-	caps       proto.Caps
-	offer      ext.Offer
-	pipelining bool
-	identity   string // the name that the client has authenticated as
+	caps       proto.Caps // the reply to EHLO, less Options.Without
+	offer      ext.Offer  // which extensions the server offers
+	pipelining bool       // the server takes pipelined commands
+	identity   string     // the name that the client has authenticated as
 
 	limits  ext.ServerLimits // those that the server has stated; they are those of a session (RFC 9422)
 	mails   int              // MAIL commands sent

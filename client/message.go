@@ -105,8 +105,11 @@ func (m *Message) load(b *body) error {
 	return nil
 }
 
-var errUsed = &MessageError{What: "the body", Err: errors.New("it was read when the message was sent before, and cannot " +
-	"be read again: give the message a new Body, or one that is an io.Seeker")}
+var errUsed = &MessageError{
+	What: "the body",
+	Err: errors.New("it was read when the message was sent before, and cannot be read again: give the message a new Body, " +
+		"or one that is an io.Seeker"),
+}
 
 // sameReader reports whether a and b are the same reader, as far as that can be told.
 func sameReader(a, b io.Reader) bool {
@@ -115,9 +118,9 @@ func sameReader(a, b io.Reader) bool {
 
 // A Result is the outcome of sending a message.
 type Result struct {
-	// Recipients are the outcomes for the recipients, in the order of Message.To. For a recipient that the server has
-	// accepted the message for, Err is nil. Otherwise Err is the refusal, a *proto.Error, or why there was no reply. If
-	// the server refused the content, Verb of the *proto.Error is "content", or the verb that carries chunks, BDAT.
+	// Recipients are the outcomes for the recipients, in the order of Message.To. Err is nil if the server has accepted
+	// the message for this recipient. Otherwise Err is the refusal, a *proto.Error, or says why there was no reply. If the
+	// server refused the content, Verb of the *proto.Error is "content", or BDAT if the content went in chunks.
 	Recipients []proto.Outcome
 	// Reply is the reply to the content, or zero if there was none. Its text often has the server's identifier for the
 	// message. In LMTP it is the reply for the last recipient. It is that of the last transaction, if there were several.

@@ -7,17 +7,19 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A rcptState is what is known of a recipient.
+// A rcptState says what is known of a recipient.
 type rcptState uint8
 
 const (
-	pending  rcptState = iota
-	accepted           // by the reply to RCPT
-	resolved           // by a refusal, by the reply to the content, or by the end of the connection
+	pending  rcptState = iota // nothing is known
+	accepted                  // the server has accepted RCPT
+	resolved                  // the outcome is known: a refusal, the reply to the content, or the end of the connection
 )
 
-// What follows are the answerers of a transaction, one for each kind of reply. Each is no more than a pointer.
+// The answerers of a transaction follow, one for each kind of reply. Each is no more than a pointer, so that none is
+// allocated.
 
+// A mailReply is the reply to MAIL.
 type mailReply struct{ *transaction }
 
 func (t mailReply) sent() {}
@@ -64,7 +66,7 @@ func (t rcptReply) answered(_ context.Context, raw proto.RawReply, due int) erro
 		return nil
 	}
 	if r.Code == 552 {
-		// It once was the code for too many recipients, and is to be taken for 452 (RFC 5321 section 4.5.3.1.10).
+		// 552 once was the code for too many recipients, and counts as 452 (RFC 5321 section 4.5.3.1.10).
 		res.Err = &proto.Error{Code: 452, Status: proto.Status{4, 5, 3}, Verb: verb, Err: err}
 	}
 	if r.Code == 552 || r.Code == 452 && (r.Status.IsZero() || r.Status[1] == 5 && r.Status[2] == 3) {
@@ -73,6 +75,7 @@ func (t rcptReply) answered(_ context.Context, raw proto.RawReply, due int) erro
 	return nil
 }
 
+// A dataReply is the reply to DATA.
 type dataReply struct{ *transaction }
 
 func (t dataReply) sent() {}
@@ -135,7 +138,7 @@ func (t earlyContentReply) answered(_ context.Context, raw proto.RawReply, _ int
 	return nil
 }
 
-// count takes note of a reply after which due are still to come.
+// count counts a reply after which due more are to come for the same command.
 func (t *transaction) count(due int) {
 	if due == 0 {
 		t.outstanding--
@@ -263,8 +266,8 @@ func (t *transaction) abandon(err error) {
 	t.fail(err)
 }
 
-// retract takes back a success that the server reported before it had been sent all of the content. What it has made of
-// the part that it got is unknown.
+// retract takes back a success that the server reported before it had been sent all of the content. What the server has
+// made of the part that it got is unknown.
 func (t *transaction) retract() {
 	t.unknown = true
 	err := &ProtocolError{Err: errEarly, InDoubt: true}

@@ -32,7 +32,7 @@ func (c *conn) secured(ctx context.Context, over net.Conn) {
 	state := s.ConnectionState()
 	c.tls = &state
 	// A configuration that verifies by functions of its own, and does nothing else, leaves no chains. In TLSOpportunistic
-	// InsecureSkipVerify is set by the library, so functions do not count as verification there.
+	// the library sets InsecureSkipVerify, so functions do not count as verification there.
 	config := c.policy.TLSConfig
 	own := config.InsecureSkipVerify && (config.VerifyConnection != nil || config.VerifyPeerCertificate != nil)
 	c.verified = len(state.VerifiedChains) > 0 || own

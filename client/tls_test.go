@@ -110,7 +110,7 @@ func TestO17_SNI(t *testing.T) {
 	for addr, want := range map[string]string{
 		"mail.example:465": "mail.example", "mail.example.:465": "mail.example",
 		"münchen.example:465": "xn--mnchen-3ya.example",
-		"192.0.2.1:465": "",
+		"192.0.2.1:465":       "",
 	} {
 		got, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, addr,
 			Options{TLSConfig: &tls.Config{RootCAs: roots}})

@@ -12,23 +12,23 @@ import (
 type transaction struct {
 	envelope
 	c   *conn
-	res *Result
+	res *Result // grows with the replies
 
 	// The recipients.
 
-	states   []rcptState
-	answers  int     // how many RCPT commands have been answered
-	accepted []int32 // the recipients that the server has accepted, in order
-	served   int     // how many of accepted have had a reply to the content
-	deferred []int32 // the recipients for whom the server had no room in this transaction
+	states   []rcptState // of each
+	answers  int         // how many RCPT commands have been answered
+	accepted []int32     // the recipients that the server has accepted, in order
+	served   int         // how many of accepted have had a reply to the content
+	deferred []int32     // the recipients for whom the server had no room in this transaction
 
 	// The replies.
 
-	outstanding  int   // how many are to come
-	mailErr      error // MAIL was refused
+	outstanding  int   // how many commands and contents wait for theirs
+	mailErr      error // the refusal of MAIL
 	goAhead      bool  // DATA was answered with 354
 	perRecipient bool  // the server tells the outcome for each recipient, and then for all
-	octets       int64 // of the content that were sent
+	octets       int64 // how many octets of content have been appended
 	answeredOnce bool  // the content has had a reply
 
 	// The end.
