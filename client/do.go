@@ -30,8 +30,8 @@ func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error)
 }
 
 // Converse calls f with the connection while the client is busy, and returns the error of f. It is for functions that
-// carry on a dialogue in the name of an extension, such as ext.SendATRN, where one command with its reply, for which
-// there is [Client.Do], does not do. F must not use the client, and must not use the dialogue after it has returned.
+// send an extension's commands, such as ehlo.SendATRN, where one command and its reply are not enough; for those there
+// is [Client.Do]. F must not use the client. It must not use the connection after it has returned.
 func (c *Client) Converse(ctx context.Context, f func(context.Context, ext.ClientConn) error) error {
 	if err := c.enter(ctx); err != nil {
 		return err

@@ -92,7 +92,7 @@
 //	*ehlo.TooLargeError     the message is larger than the server takes
 //	*ext.TLSError           TLS could not be had as the options demand
 //	*ext.AuthError          the client could not authenticate
-//	ErrClosed               the client was closed before the call; the error says why
+//	ErrClosed               the client was closed: before the call, for a reason that the error tells, or by Close
 //	ErrBusy                 another call was running
 //
 // # Goroutines, contexts and timeouts
@@ -113,8 +113,8 @@
 //
 // # The dialogue
 //
-// To print the dialogue or to count what happens, set Options.Trace; see the example of [Trace]. Neither passwords nor
-// content pass through it.
+// To print the dialogue or to count what happens, set Options.Trace; the example of [Trace] prints it. Neither
+// passwords nor content pass through it.
 //
 // # What it promises
 //
@@ -129,8 +129,8 @@
 // first 64 KiB of the content leave with them, in place of DATA. Reading does not wait for writing, so the two sides
 // cannot block each other.
 //
-// A connection is never used again after a timeout, a cancelled wait, a malformed reply or a 421, because a late reply
-// would be taken for the answer to the next command. Later calls return an error that wraps [ErrClosed].
+// A connection is never used again after a timeout or a cancelled wait: a late reply would be taken for the answer to
+// the next command. Nor is it after a malformed reply or a 421. Later calls return an error that wraps [ErrClosed].
 //
 // # Decisions
 //
@@ -156,6 +156,6 @@
 // each recipient, and the content. The reverse-path is the address in MAIL, to which bounces go; the null reverse-path
 // <> asks for none. Pipelined commands are sent as a group, without waiting for the reply to each. A chunk is a piece
 // of content with its length in front (BDAT, RFC 3030), where DATA ends with a dot. The outcome for a recipient is what
-// happened to the message for it ([proto.Outcome]). A 2yz reply is one with a code from 200 to 299; 4yz is a temporary
+// happened to the message for it (proto.Outcome). A 2yz reply is one with a code from 200 to 299; 4yz is a temporary
 // refusal, and 5yz a permanent one.
 package client

@@ -12,8 +12,9 @@ import (
 )
 
 var (
-	// ErrClosed means that the client is closed: the call was not begun, and nothing of it was sent. If the client was
-	// closed for another reason than Close, such as a timeout, the error wraps that reason too.
+	// ErrClosed means that the client was closed. Either that was before the call, which was not begun: nothing of it was
+	// sent. If the reason was another than Close, such as a timeout, the error wraps that reason too. Or Close was called
+	// while the call was running, and ended it.
 	ErrClosed = errors.New("smtp: the connection is closed")
 	// ErrBusy means that another call is running: this one was not begun. A client does one thing at a time.
 	ErrBusy = errors.New("smtp: the client is in use by another call: wait for it, or use a client for each goroutine")
@@ -248,8 +249,8 @@ func isInDoubt(err error) bool {
 //   - for a [LimitError], for [ErrClosed] and for [ErrBusy],
 //   - if the context ended, also if the caller has cancelled it: ask the context if that makes a difference.
 //
-// For a [SendError] it is true if at least one recipient is worth another attempt. Do not send the same message to all
-// of them again: take those out of its Result for whom both Temporary and [SafeToRetry] are true of their Err.
+// For a [SendError] it is true if at least one recipient is worth another attempt. Send the message again only to the
+// recipients in its Result for whose Err both Temporary and [SafeToRetry] are true; see the example of SafeToRetry.
 func Temporary(err error) bool {
 	if e, ok := asType[*SendError](err); ok {
 		for i := range e.Result.Recipients {

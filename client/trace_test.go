@@ -3,7 +3,10 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -155,6 +158,47 @@ func TestTraceClosed(t *testing.T) {
 	}
 	c.Close()
 	const want = "connected, closed: <nil>, connected, closed: smtp: MAIL: 421 bye"
+	if got := strings.Join(log, ", "); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestTraceVerb checks what a reply is said to answer if nothing is outstanding: the verb of the content that is being
+// sent, or nothing.
+func TestTraceVerb(t *testing.T) {
+	var log []string
+	trace := &Trace{Reply: func(_ context.Context, _ *Client, verb string, r proto.Reply) {
+		log = append(log, fmt.Sprintf("%q %d", verb, r.Code))
+	}}
+	here, there := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		in := &lineReader{r: here}
+		for _, reply := range []string{"220 mail.example", "250 mail.example", "250 ok", "250 ok", "354 go on"} {
+			io.WriteString(here, reply+"\r\n")
+			in.line()
+		}
+		io.WriteString(here, "552 too large\r\n")
+	}()
+	c, err := NewClient(t.Context(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone, Trace: trace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := message("", "c@d.example")
+	m.Body = endless{}
+	if res, err := c.Send(t.Context(), m); codes(res) != "552" {
+		t.Errorf("%s, %v", codes(res), err)
+	}
+	<-done
+	here.Close()
+	c = dial(t, func(o *Options) { o.Trace = trace }, hello()+"C: NOOP\nS: 250 ok\nS: 421 idle\nHANGUP")
+	_ = c.Noop(t.Context()) // the 421 is noticed now, or by the next call
+	if err := c.Noop(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("after 421: %v", err)
+	}
+	const want = `"" 220, "EHLO" 250, "MAIL" 250, "RCPT" 250, "DATA" 354, "DATA" 552, ` +
+		`"" 220, "EHLO" 250, "NOOP" 250, "" 421`
 	if got := strings.Join(log, ", "); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
