@@ -7,30 +7,32 @@ import (
 )
 
 // ParseMailArgs parses what follows "MAIL " in a command: `FROM:<reverse-path> KEY=VALUE ...`
-// (RFC 5321 section 4.1.1.2). A source route is checked and left out of the address (RFC 5321 section 4.1.1.3). UTF-8 is accepted in
-// the address and in values of parameters; whether the transaction permits it, and whether the parameters are known,
-// is for the caller to find out.
+// (RFC 5321 section 4.1.1.2). A source route is checked and left out of the address (RFC 5321 section 4.1.1.3). UTF-8
+// is accepted in the address and in the values of parameters. The caller checks whether the transaction permits UTF-8,
+// and whether the parameters are known.
 //
-// With lax set it also accepts what broken clients are known to send: spaces after the colon, no angle brackets, dots
-// anywhere in the local part, underscores in the domain. More than one space before a parameter, and spaces at the end,
-// are always accepted.
+// With lax set, ParseMailArgs also accepts what broken clients are known to send: spaces after the colon, no angle
+// brackets, dots anywhere in the local part, underscores in the domain. It always accepts more than one space before a
+// parameter, and spaces at the end.
 //
-// The error is the reply to send: 501 5.5.2 without FROM:, 501 5.1.7 for a malformed address and 553 5.6.7 for one
-// that is not valid UTF-8, 501 5.5.4 for parameters that are malformed or given twice.
+// The error is the reply to send: 501 5.5.2 without FROM:, 501 5.1.7 for a malformed address, 553 5.6.7 for one that is
+// not valid UTF-8, and 501 5.5.4 for parameters that are malformed or given twice.
 func ParseMailArgs(args []byte, lax bool) (Address, Params, *Error) {
 	return parseArgs(args, false, lax)
 }
 
-// ParseRcptArgs parses what follows "RCPT " in a command: `TO:<forward-path> KEY=VALUE ...`
-// (RFC 5321 section 4.1.1.3). It is like [ParseMailArgs], but refuses the null path and accepts <Postmaster> without a domain, in any
-// case; the address has a zero Domain then. A malformed address is answered with 501 5.1.3.
+// ParseRcptArgs parses what follows "RCPT " in a command: `TO:<forward-path> KEY=VALUE ...` (RFC 5321 section 4.1.1.3).
+// It is like [ParseMailArgs] with three differences. The null path is an error. <Postmaster> without a domain is
+// accepted, in any case, and gives an address with a zero Domain. A malformed address gives 501 5.1.3.
 func ParseRcptArgs(args []byte, lax bool) (Address, Params, *Error) {
 	return parseArgs(args, true, lax)
 }
 
-// AppendMailArgs appends what follows "MAIL ": `FROM:<reverse-path> KEY=VALUE ...`, with A-labels in the domain and no
-// UTF-8 anywhere unless utf8 is set. It returns an error, and dst as it was, if the address or a parameter cannot be
-// written; nothing in them can add a parameter or a line of its own. The length of the line is for the caller to check.
+// AppendMailArgs appends what follows "MAIL ": `FROM:<reverse-path> KEY=VALUE ...`. Unless utf8 is set, the domain has
+// A-labels and there is no UTF-8. Nothing in the address or in a parameter can add a parameter or a line.
+//
+// It returns an error, and dst as it was, if the address or a parameter cannot be written. The caller checks the length
+// of the line.
 func AppendMailArgs(dst []byte, from Address, p Params, utf8 bool) ([]byte, error) {
 	if !from.IsNull() && from.Domain.IsZero() {
 		return dst, fmt.Errorf("smtp: sender %q cannot be sent: %w", from.String(), faultNoDomain)
@@ -43,8 +45,8 @@ func AppendMailArgs(dst []byte, from Address, p Params, utf8 bool) ([]byte, erro
 	return out, nil
 }
 
-// AppendRcptArgs appends what follows "RCPT ": `TO:<forward-path> KEY=VALUE ...`. It is like [AppendMailArgs], but the null
-// path is an error and postmaster needs no domain.
+// AppendRcptArgs appends what follows "RCPT ": `TO:<forward-path> KEY=VALUE ...`. It is like [AppendMailArgs], except
+// that the null path is an error and postmaster needs no domain.
 func AppendRcptArgs(dst []byte, to Address, p Params, utf8 bool) ([]byte, error) {
 	if to.IsNull() {
 		return dst, fmt.Errorf("smtp: the recipient is empty: %w", faultNull)
@@ -72,7 +74,7 @@ func parseArgs(args []byte, rcpt, lax bool) (Address, Params, *Error) {
 		keyword, usage = "TO:", "Syntax error: RCPT TO:<address> expected"
 	}
 	if len(s) < len(keyword) || !equalFold(s[:len(keyword)], keyword) {
-		return Address{}, nil, &Error{Code: 501, Status: Status{5, 5, 2}, Text: usage}
+		return Address{}, nil, Refuse(501, Status{5, 5, 2}, usage)
 	}
 	s = s[len(keyword):]
 	if lax {
@@ -102,7 +104,7 @@ func badPath(rcpt bool, f fault) *Error {
 	return e
 }
 
-// parsePath parses a reverse-path or forward-path at the beginning of s. The rest is empty or begins with a space.
+// parsePath parses a reverse-path or forward-path at the beginning of s. The rest of s is empty or begins with a space.
 func parsePath(s string, rcpt, lax bool) (a Address, rest string, f fault) {
 	in, stop, routed := s, byte(' '), false
 	switch {
@@ -149,7 +151,7 @@ func afterPath(rest string) fault {
 
 // skipRoute checks a source route, `@a.example,@b.example:`, and returns what follows it.
 func skipRoute(s string, lax bool) (rest string, f fault) {
-	// Neither names nor what separates them contain a colon, and the address that follows is of no interest here.
+	// Neither the names of a route nor what separates them contain a colon.
 	route, rest, ok := strings.Cut(s, ":")
 	if !ok {
 		return "", faultRoute
@@ -167,8 +169,8 @@ func skipRoute(s string, lax bool) (rest string, f fault) {
 	return rest, ""
 }
 
-// cutMailbox parses the mailbox that s begins with and that ends before the octet stop, or at the end of s if stop is
-// zero or missing. If the mailbox is no more than a local part, it returns that with faultNoDomain.
+// cutMailbox parses the mailbox at the beginning of s. The mailbox ends before the octet stop, or at the end of s if
+// stop is zero or missing. If there is only a local part, cutMailbox returns it with faultNoDomain.
 func cutMailbox(s string, stop byte, lax bool) (a Address, rest string, f fault) {
 	if strings.HasPrefix(s, `"`) {
 		a.Local, rest, f = scanQuoted(s)
@@ -197,7 +199,7 @@ func cutMailbox(s string, stop byte, lax bool) (a Address, rest string, f fault)
 	return a, rest[end:], ""
 }
 
-// scanDotString splits s behind the dot-string that it begins with.
+// scanDotString cuts s after the dot-string at its beginning.
 func scanDotString(s string, lax bool) (local, rest string, f fault) {
 	i := 0
 	dot := true // whether a dot here would have no atom before it
@@ -231,7 +233,7 @@ scan:
 	return s[:i], s[i:], ""
 }
 
-// scanQuoted splits s behind the quoted string that it begins with, and decodes that. UTF-8 may stand in one, but not
+// scanQuoted cuts s after the quoted string at its beginning, and decodes the string. UTF-8 may stand in it, but not
 // behind a backslash (RFC 6531 section 3.3).
 func scanQuoted(s string) (local, rest string, f fault) {
 	var decoded []byte // up to start
@@ -245,7 +247,7 @@ func scanQuoted(s string) (local, rest string, f fault) {
 				local = string(append(decoded, s[start:i]...))
 			}
 			if local == "" {
-				return "", "", faultLocalEmpty // RFC 5321 has it, but nobody can have meant to
+				return "", "", faultLocalEmpty // allowed by RFC 5321, and certainly a mistake
 			}
 			return local, s[i+1:], ""
 		case c == '\\':

@@ -1,13 +1,112 @@
 package proto_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )
+
+// The verbs by which the engine is tried out: an exchange, a hand-over and counted chunks, as RFC 4954, RFC 3207 and
+// RFC 3030 have them.
+func verbs() []proto.Verb {
+	payload := func(args []byte) (int64, *proto.Error) {
+		bad := &proto.Error{Code: 501, Text: "bad size"}
+		size, rest, _ := strings.Cut(string(args), " ")
+		n := int64(0)
+		for _, c := range []byte(size) {
+			if c < '0' || c > '9' || n > 1<<40 {
+				return -1, bad
+			}
+			n = 10*n + int64(c-'0')
+		}
+		switch {
+		case size == "":
+			return -1, bad
+		case rest != "" && rest != "LAST":
+			return n, bad
+		}
+		return n, nil
+	}
+	last := &proto.Verb{Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true, Payload: payload}
+	variant := func(args []byte) *proto.Verb {
+		if bytes.HasSuffix(args, []byte(" LAST")) {
+			return last
+		}
+		return nil
+	}
+	return []proto.Verb{
+		{Name: "AUTH", In: proto.Ready, Last: true, More: proto.Exchange, Grow: 100},
+		{Name: "STARTTLS", In: proto.Ready, Last: true, OK: proto.Handover},
+		{Name: "MAIL", Split: func(args []byte) bool { return bytes.HasSuffix(args, []byte(" EACH")) }},
+		{Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Chunks, Fail: proto.Broken, Payload: payload, Variant: variant},
+	}
+}
+
+func table(t testing.TB, p proto.Protocol) *proto.Table {
+	t.Helper()
+	table, err := proto.NewTable(p, verbs()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// arguments returns what a random dialogue sends with a verb.
+func arguments(rnd *rand.Rand, v *proto.Verb) (args, payload string) {
+	if v.Split != nil && rnd.IntN(2) == 0 {
+		return "x EACH", ""
+	}
+	if v.Payload == nil {
+		return "x", ""
+	}
+	payload = strings.Repeat("chunk\r\n", rnd.IntN(4))
+	args = fmt.Sprint(len(payload))
+	if rnd.IntN(2) == 0 {
+		args += " LAST"
+	}
+	return args, payload
+}
+
+// TestRandomDialogues looks for a disagreement between the two ends (law 1 and 2).
+func TestRandomDialogues(t *testing.T) {
+	steps := 500_000
+	if testing.Short() {
+		steps = 20_000
+	}
+	for _, p := range []proto.Protocol{proto.SMTP, proto.LMTP} {
+		t.Run(p.String(), func(t *testing.T) {
+			t.Parallel()
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			agreed := prototest.RandomDialogue(t, table(t, p), rand.New(rand.NewPCG(seed, uint64(p))), steps, arguments)
+			for s := proto.Hello; s <= proto.Closed; s <<= 1 {
+				if agreed[s] == 0 {
+					t.Errorf("the dialogues never came to %v", s)
+				}
+			}
+			t.Log(agreed)
+		})
+	}
+}
+
+func FuzzDialogue(f *testing.F) {
+	f.Add(uint64(1), true)
+	f.Add(uint64(2), false)
+	f.Fuzz(func(t *testing.T, seed uint64, lmtp bool) {
+		p := proto.SMTP
+		if lmtp {
+			p = proto.LMTP
+		}
+		prototest.RandomDialogue(t, table(t, p), rand.New(rand.NewPCG(seed, 0)), 300, arguments)
+	})
+}
 
 // TestSplit plays transactions whose content gets an outcome for each recipient, with the next message in flight.
 func TestSplit(t *testing.T) {
@@ -140,7 +239,8 @@ func TestSplitNot(t *testing.T) {
 	}
 }
 
-// TestSplitRefused shows that a MAIL that was refused leaves the transaction's wish as it was, and that 421 ends all of it.
+// TestSplitRefused shows that a MAIL that was refused leaves the transaction's wish as it was, and that 421 ends all of
+// it.
 func TestSplitRefused(t *testing.T) {
 	tb := table(t, proto.SMTP)
 	m := proto.NewMachine(tb)

@@ -108,7 +108,7 @@ func (s *session) run() {
 		switch ev := s.rx.Next(); ev.Kind {
 		case proto.NeedInput:
 			return
-		case proto.Over:
+		case proto.End:
 			s.over = true
 		case proto.Fatal:
 			s.reply(ev.Err.Reply())

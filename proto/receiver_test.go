@@ -3,59 +3,12 @@ package proto_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )
-
-// The verbs by which the engine is tried out: an exchange, a hand-over and counted chunks, as RFC 4954, RFC 3207 and
-// RFC 3030 have them.
-func verbs() []proto.Verb {
-	payload := func(args []byte) (int64, *proto.Error) {
-		bad := &proto.Error{Code: 501, Text: "bad size"}
-		size, rest, _ := strings.Cut(string(args), " ")
-		n := int64(0)
-		for _, c := range []byte(size) {
-			if c < '0' || c > '9' || n > 1<<40 {
-				return -1, bad
-			}
-			n = 10*n + int64(c-'0')
-		}
-		switch {
-		case size == "":
-			return -1, bad
-		case rest != "" && rest != "LAST":
-			return n, bad
-		}
-		return n, nil
-	}
-	last := &proto.Verb{Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true, Payload: payload}
-	variant := func(args []byte) *proto.Verb {
-		if bytes.HasSuffix(args, []byte(" LAST")) {
-			return last
-		}
-		return nil
-	}
-	return []proto.Verb{
-		{Name: "AUTH", In: proto.Ready, Last: true, More: proto.Exchange, Grow: 100},
-		{Name: "STARTTLS", In: proto.Ready, Last: true, OK: proto.Handover},
-		{Name: "MAIL", Split: func(args []byte) bool { return bytes.HasSuffix(args, []byte(" EACH")) }},
-		{Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Chunks, Fail: proto.Broken, Payload: payload, Variant: variant},
-	}
-}
-
-func table(t testing.TB, p proto.Protocol) *proto.Table {
-	t.Helper()
-	table, err := proto.NewTable(p, verbs()...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return table
-}
 
 // serve is a server with no opinion but these: a recipient called no is refused, so is content with a bare CR or LF in
 // it, and an exchange ends with the line "done".
@@ -179,8 +132,8 @@ func TestReceiverDroppedLine(t *testing.T) {
 	if _, err := rx.AppendReply(nil, proto.Reply{Code: 500}); err != nil {
 		t.Error("a last reply must be possible:", err)
 	}
-	if ev := rx.Next(); ev.Kind != proto.Over {
-		t.Errorf("event %d, want Over", ev.Kind)
+	if ev := rx.Next(); ev.Kind != proto.End {
+		t.Errorf("event %d, want End", ev.Kind)
 	}
 }
 
@@ -293,54 +246,142 @@ func TestLend(t *testing.T) {
 	}
 }
 
-// arguments returns what a random dialogue sends with a verb.
-func arguments(rnd *rand.Rand, v *proto.Verb) (args, payload string) {
-	if v.Split != nil && rnd.IntN(2) == 0 {
-		return "x EACH", ""
+// TestInclude puts octets from elsewhere before, between and behind chunks: a CR and an LF that meet there are the end
+// of a line, and those that do not are bare.
+func TestInclude(t *testing.T) {
+	const states = proto.Rcpt | proto.Chunks
+	last := proto.Verb{Name: "XLAST", In: states, OK: proto.Ready, Fail: proto.Ready}
+	size := func(args []byte) (int64, *proto.Error) { return int64(args[0] - '0'), nil }
+	table, err := proto.NewTable(proto.SMTP, last,
+		proto.Verb{Name: "XPART", In: states, OK: proto.Chunks, Fail: proto.Broken},
+		proto.Verb{Name: "XBDAT", In: states, OK: proto.Chunks, Fail: proto.Broken, Payload: size})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if v.Payload == nil {
-		return "x", ""
-	}
-	payload = strings.Repeat("chunk\r\n", rnd.IntN(4))
-	args = fmt.Sprint(len(payload))
-	if rnd.IntN(2) == 0 {
-		args += " LAST"
-	}
-	return args, payload
-}
-
-// TestRandomDialogues looks for a disagreement between the two ends (law 1 and 2).
-func TestRandomDialogues(t *testing.T) {
-	steps := 500_000
-	if testing.Short() {
-		steps = 20_000
-	}
-	for _, p := range []proto.Protocol{proto.SMTP, proto.LMTP} {
-		t.Run(p.String(), func(t *testing.T) {
-			t.Parallel()
-			seed := rand.Uint64()
-			t.Logf("seed %d", seed)
-			agreed := prototest.RandomDialogue(t, table(t, p), rand.New(rand.NewPCG(seed, uint64(p))), steps, arguments)
-			for s := proto.Hello; s <= proto.Closed; s <<= 1 {
-				if agreed[s] == 0 {
-					t.Errorf("the dialogues never came to %v", s)
+	for _, tt := range []struct {
+		parts []string // those that begin with "<" come in chunks
+		bare  bool
+	}{
+		{[]string{"a\r\n", "b\r\n"}, false},
+		{[]string{"a\r", "\nb\r\n"}, false},
+		{[]string{"<a\r", "\nb\r\n"}, false},
+		{[]string{"a\r", "<\nb\r\n", ""}, false},
+		{[]string{"a\r", "", "<", "\n"}, false},
+		{[]string{"a\r"}, true},
+		{[]string{"<a\r", ""}, true},
+		{[]string{"\na"}, true},
+		{[]string{"<a", "\nb"}, true},
+		{[]string{"a\r", "<b", "\n"}, true},
+	} {
+		rx := proto.NewReceiver(table, proto.Limits{})
+		say := func(line string) proto.Event {
+			t.Helper()
+			rx.Filled(copy(rx.Space(), line))
+			ev := rx.Next()
+			if ev.Kind != proto.Command || ev.Err != nil {
+				t.Fatalf("%q is %+v", line, ev)
+			}
+			return ev
+		}
+		answer := func(code int) {
+			t.Helper()
+			if _, err := rx.AppendReply(nil, proto.Reply{Code: code}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answer(220)
+		say("EHLO x\r\n")
+		answer(250)
+		for range 2 { // the second message knows nothing of the first
+			for _, line := range []string{"MAIL FROM:<>\r\n", "RCPT TO:<a@b.example>\r\n"} {
+				say(line)
+				answer(250)
+			}
+			for i, part := range tt.parts {
+				switch {
+				case part != "" && part[0] == '<':
+					say("XBDAT " + string(rune('0'+len(part)-1)) + "\r\n" + part[1:])
+					for rx.Next().Kind != proto.EndOfBody {
+					}
+				case i < len(tt.parts)-1:
+					say("XPART\r\n")
+					rx.Include([]byte(part), false)
+				default:
+					say("XLAST\r\n")
+					rx.Include([]byte(part), false)
+					rx.Include(nil, true)
+				}
+				if i < len(tt.parts)-1 {
+					answer(250)
 				}
 			}
-			t.Log(agreed)
-		})
+			if rx.BareNewline() != tt.bare {
+				t.Errorf("%q: bare is %t", tt.parts, rx.BareNewline())
+			}
+			answer(250)
+		}
 	}
 }
 
-func FuzzDialogue(f *testing.F) {
-	f.Add(uint64(1), true)
-	f.Add(uint64(2), false)
-	f.Fuzz(func(t *testing.T, seed uint64, lmtp bool) {
-		p := proto.SMTP
-		if lmtp {
-			p = proto.LMTP
+// feed hands text to the engine's buffer.
+func feed(e interface {
+	Space() []byte
+	Filled(int)
+}, text string) {
+	for len(text) > 0 {
+		n := copy(e.Space(), text)
+		e.Filled(n)
+		text = text[n:]
+	}
+}
+
+// TestReceiverAllocs counts the allocations of a transaction on a server's engine: none.
+func TestReceiverAllocs(t *testing.T) {
+	rx := proto.NewReceiver(table(t, proto.SMTP), proto.Limits{})
+	out := make([]byte, 0, 4096)
+	var refused *proto.Error
+	pump := func() {
+		for {
+			ev := rx.Next()
+			switch ev.Kind {
+			case proto.Command:
+				refused = ev.Err
+			case proto.NeedInput:
+				return
+			case proto.NeedReply:
+				r := proto.Reply{Code: 250, Status: proto.Status{2, 1, 0}, Text: "fine"}
+				switch {
+				case refused != nil:
+					r = refused.Reply()
+				case ev.Verb.OK == proto.Never:
+					r = proto.Reply{Code: 354, Text: "go on"}
+				}
+				var err error
+				if out, err = rx.AppendReply(out[:0], r); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
-		prototest.RandomDialogue(t, table(t, p), rand.New(rand.NewPCG(seed, 0)), 300, arguments)
+	}
+	rx.SetStatus(true)
+	if _, err := rx.AppendReply(nil, proto.Reply{Code: 220}); err != nil {
+		t.Fatal(err)
+	}
+	feed(rx, "EHLO x\r\n")
+	pump()
+	const group = "MAIL FROM:<a@b> SIZE=10\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\n"
+	content := strings.Repeat("..line\r\nanother\r\n", 100) + ".\r\n"
+	allocs := testing.AllocsPerRun(100, func() {
+		feed(rx, group)
+		pump()
+		feed(rx, content)
+		pump()
+		feed(rx, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nNOPE\r\nRSET\r\n")
+		pump()
 	})
+	if allocs != 0 || rx.State() != proto.Ready {
+		t.Errorf("%v allocations for a transaction, want none (state %v)", allocs, rx.State())
+	}
 }
 
 // FuzzReceiver looks for input whose outcome depends on how it is cut (law 3), or that makes the engine panic.
