@@ -78,7 +78,7 @@ func TestReadmeCommand(t *testing.T) {
 	for _, want := range []string{
 		"C: STARTTLS\nS: 220 ", "C: AUTH ", "S: 235 ",
 		"RCPT TO:<bob@example.org>\nC: RCPT TO:<nobody@example.org>\n", // a group
-		"nobody@example.org 550 ", "\n.It works.\n",
+		"nobody@example.org 550 ", "\nIt works.\n",
 	} {
 		if !strings.Contains(strings.ReplaceAll(string(out), "\r\n", "\n"), want) {
 			t.Errorf("no %q in its output:\n%s", want, out)

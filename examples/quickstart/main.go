@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
@@ -17,7 +18,6 @@ import (
 	"smtpkit.example/smtp/ext/auth"
 
 	"smtpkit.example/smtp/client"
-	"smtpkit.example/smtp/examples/internal/selfmade"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -71,10 +71,12 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	cert, roots, err := selfmade.Certificate("localhost")
+	cert, err := selfSigned("localhost")
 	if err != nil {
 		return err
 	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert.Leaf)
 
 	// The server: a backend makes a session for each connection.
 	arrived := make(chan string, 1)
@@ -118,7 +120,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := "From: alice@example.org\r\nTo: bob@example.org\r\nSubject: Hello\r\n\r\n.It works.\r\n"
+	text := "From: alice@example.org\r\nTo: bob@example.org\r\nSubject: Hello\r\n\r\nIt works.\r\n"
 	m, err := client.NewMessage("alice@example.org", []string{"bob@example.org", "nobody@example.org"}, strings.NewReader(text))
 	if err != nil {
 		return err
