@@ -94,7 +94,7 @@ func TestF22_EightBit(t *testing.T) {
 		t.Helper()
 		if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "8BITMIME" || !SafeToRetry(err) ||
 			Temporary(err) {
-			t.Errorf("%v, want a NeedError for 8BITMIME", err)
+			t.Errorf("%v, want an UnsupportedError for 8BITMIME", err)
 		}
 	}
 	t.Run("M12 known", func(t *testing.T) {

@@ -121,7 +121,7 @@ func TestUnixPolicy(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			opt := inClear(clienttest.New(t, tt.script))
+			opt := inPlaintext(clienttest.New(t, tt.script))
 			opt.TLS, opt.TLSConfig = ext.TLSRequired, clienttest.TLSConfig()
 			opt.TLSConfig.ServerName = clienttest.Hostname
 			tt.change(opt)
@@ -173,7 +173,7 @@ func TestHints(t *testing.T) {
 			func(o *Options) { o.TLS = ext.TLSInsecureNone }, "550 no", "LMTP"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			opt := inClear(clienttest.New(&recorder{TB: t}, tt.script))
+			opt := inPlaintext(clienttest.New(&recorder{TB: t}, tt.script))
 			opt.TLS, opt.TLSConfig = ext.TLSRequired, clienttest.TLSConfig()
 			tt.change(opt)
 			c, err := Dial(t.Context(), host, opt)

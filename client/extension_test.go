@@ -47,12 +47,12 @@ S: 250 ok`)
 	c = dial(t, func(o *Options) { o.Extensions = list }, hello("SIZE"))
 	_, err := c.Do(ctx, "XPAINT", "the town")
 	if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "XCOLOUR" {
-		t.Errorf("XPAINT to a server without it: %v, want a NeedError", err)
+		t.Errorf("XPAINT to a server without it: %v, want an UnsupportedError", err)
 	}
 }
 
-// TestB09_NothingInClear checks that no extension can send anything before TLS where TLS is required.
-func TestB09_NothingInClear(t *testing.T) {
+// TestB09_NothingInPlaintext checks that no extension can send anything before TLS where TLS is required.
+func TestB09_NothingInPlaintext(t *testing.T) {
 	var got error
 	nosy := ext.Extension{
 		Keyword: "XNOSY",
@@ -66,7 +66,7 @@ func TestB09_NothingInClear(t *testing.T) {
 		},
 	}
 	srv := clienttest.New(t, hello("XNOSY"))
-	opt := inClear(srv)
+	opt := inPlaintext(srv)
 	opt.TLS, opt.Extensions = ext.TLSRequired, []ext.Extension{nosy}
 	_, err := Dial(context.Background(), host, opt)
 	for _, err := range []error{got, err} {
@@ -83,7 +83,7 @@ func TestHandoverKeepsInput(t *testing.T) {
 		Keyword: "XTAKE",
 		Verbs:   []proto.Verb{{Name: "XTAKE", In: proto.Ready, Last: true, OK: proto.Handover}},
 	}
-	opt := inClear(clienttest.New(t, hello("XTAKE")+`
+	opt := inPlaintext(clienttest.New(t, hello("XTAKE")+`
 C: XTAKE
 S: 220 go
 S: this is no reply

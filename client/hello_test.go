@@ -43,7 +43,7 @@ func TestGreetings(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			srv := clienttest.New(t, tt.script)
-			c, err := Dial(context.Background(), host, inClear(srv))
+			c, err := Dial(context.Background(), host, inPlaintext(srv))
 			if err == nil {
 				c.Close()
 			}
@@ -106,7 +106,7 @@ func TestHelo(t *testing.T) {
 					"C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\n" +
 					"C: x\nC: .\nS: 250 ok\n"
 			}
-			opt := inClear(clienttest.New(t, script))
+			opt := inPlaintext(clienttest.New(t, script))
 			if tt.change != nil {
 				tt.change(opt)
 			}
@@ -143,9 +143,9 @@ func TestPolicy(t *testing.T) {
 			func(o *Options) { implicit(o); o.TLS = ext.TLSRequired }, false},
 		{"not without", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.Without = []string{"auth"} }, false},
-		{"P24 in clear", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
+		{"P24 in plaintext", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
 			func(o *Options) { o.Credentials = auth.Password("u", "p") }, false},
-		{"in clear, as asked", hello("AUTH PLAIN") + "C: AUTH PLAIN AHUAcA==\nS: 235 fine\nC: QUIT\nS: 221 bye",
+		{"in plaintext, as asked", hello("AUTH PLAIN") + "C: AUTH PLAIN AHUAcA==\nS: 235 fine\nC: QUIT\nS: 221 bye",
 			func(o *Options) { o.Credentials, o.AllowInsecureAuth = auth.Password("u", "p"), true }, true},
 		{"TLS required and not offered", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
 			func(o *Options) {
@@ -169,7 +169,7 @@ func TestPolicy(t *testing.T) {
 		}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			opt := inClear(clienttest.New(t, tt.script))
+			opt := inPlaintext(clienttest.New(t, tt.script))
 			tt.change(opt)
 			c, err := Dial(context.Background(), host, opt)
 			if (err == nil) != tt.ok {
@@ -194,7 +194,7 @@ func TestPolicy(t *testing.T) {
 // TestB07B19B20_Caps checks what a client knows of the server: keywords in any case, unknown ones too, AUTH in all its
 // forms, and none of what was said before TLS.
 func TestB07B19B20_Caps(t *testing.T) {
-	opt := inClear(clienttest.New(t, hello("pipelining", "XFOO a=b", "AUTH PLAIN", "AUTH=LOGIN",
+	opt := inPlaintext(clienttest.New(t, hello("pipelining", "XFOO a=b", "AUTH PLAIN", "AUTH=LOGIN",
 		"sIzE 99999999999999999999999")))
 	opt.Without = []string{"Pipelining"}
 	c, err := Dial(context.Background(), host, opt)
@@ -241,7 +241,7 @@ func TestNoGreeting(t *testing.T) {
 			if mode == ext.TLSImplicit {
 				script = "TLS\nHANGUP"
 			}
-			opt := inClear(clienttest.New(t, script))
+			opt := inPlaintext(clienttest.New(t, script))
 			opt.TLS, opt.TLSConfig = mode, clienttest.TLSConfig()
 			_, err := Dial(context.Background(), host, opt)
 			if e, ok := asType[*LostError](err); !ok || !e.Timeout() || strings.Contains(err.Error(), "TLSImplicit") != hint {

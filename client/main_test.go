@@ -21,15 +21,15 @@ func TestMain(m *testing.M) { prototest.Main(m) }
 
 const host = clienttest.Hostname + ":25"
 
-// inClear returns options for a session in clear with srv.
-func inClear(srv *clienttest.Server) *Options {
+// inPlaintext returns options for a session in plaintext with srv.
+func inPlaintext(srv *clienttest.Server) *Options {
 	return &Options{Hostname: "client.example", TLS: ext.TLSInsecureNone, DialContext: srv.Dial}
 }
 
 // dial returns a client of a server that plays scripts, one for each connection.
 func dial(t *testing.T, change func(*Options), scripts ...string) *Client {
 	t.Helper()
-	opt := inClear(clienttest.New(t, scripts...))
+	opt := inPlaintext(clienttest.New(t, scripts...))
 	if change != nil {
 		change(opt)
 	}

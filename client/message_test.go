@@ -66,7 +66,7 @@ S: 250 ok`)
 		_, message := asType[*MessageError](err)
 		_, need := asType[*ext.UnsupportedError](err) // for what is not ASCII
 		if !message && !need {
-			t.Errorf("the local part %.20q: %v, want a MessageError or a NeedError", local, err)
+			t.Errorf("the local part %.20q: %v, want a MessageError or an UnsupportedError", local, err)
 		}
 	}
 	for _, value := range []string{"100\r\nRCPT TO:<e@v>", "1 2", "1=2", ""} {

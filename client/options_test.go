@@ -34,7 +34,7 @@ func TestB17B24_HelloName(t *testing.T) {
 			continue
 		}
 		srv := clienttest.New(t, "S: 220 mail.example\nC: EHLO "+tt.want+"\nS: 250 mail.example")
-		opt := inClear(srv)
+		opt := inPlaintext(srv)
 		opt.Hostname = tt.option
 		c, err := Dial(context.Background(), host, opt)
 		if err != nil {
@@ -104,7 +104,7 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		opt := inClear(clienttest.New(t, hello()+"C: NOOP\nHANGUP"))
+		opt := inPlaintext(clienttest.New(t, hello()+"C: NOOP\nHANGUP"))
 		opt.Timeouts = AllTimeouts(7 * time.Second)
 		c, err := Dial(context.Background(), host, opt)
 		if err != nil {
@@ -117,7 +117,7 @@ func TestOptions(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		opt := inClear(clienttest.New(t, hello()+"C: NOOP\nHANGUP"))
+		opt := inPlaintext(clienttest.New(t, hello()+"C: NOOP\nHANGUP"))
 		opt.Timeouts = AllTimeouts(-1)
 		c, err := Dial(context.Background(), host, opt)
 		if err != nil {

@@ -56,7 +56,7 @@ func TestAcceptedAtTheEnd(t *testing.T) {
 			"S: 250 queued\nCLOSE",
 	} {
 		t.Run(name, func(t *testing.T) {
-			opt := inClear(clienttest.New(t, s))
+			opt := inPlaintext(clienttest.New(t, s))
 			dial := opt.DialContext
 			opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := dial(ctx, network, addr)
@@ -350,7 +350,7 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
-// TestUnknown checks that nobody claims to know what became of a message when the line broke behind its end (RFC 1047).
+// TestUnknown checks that the outcome is unknown if the connection is lost behind the end of the content (RFC 1047).
 func TestUnknown(t *testing.T) {
 	for _, tt := range []struct {
 		name, script string

@@ -37,7 +37,7 @@ func TestV08_NoOtherConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := NewClient(context.Background(), conn, "mail.example", inClear(srv))
+		c, err := NewClient(context.Background(), conn, "mail.example", inPlaintext(srv))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func TestV08_NoOtherConnection(t *testing.T) {
 }
 
 // TestV08_WeakerConnection has a server that offers TLS on the first connection and not on the second. A client that
-// takes TLS where it finds it has found it, and does not send the rest of its messages in clear.
+// used TLS on the first connection does not send the rest of its messages in plaintext.
 func TestV08_WeakerConnection(t *testing.T) {
 	first := hello("STARTTLS") + "C: STARTTLS\nS: 220 go\nTLS\n" +
 		strings.TrimPrefix(limited("MAILMAX=1"), "S: 220 mail.example\n")
@@ -95,7 +95,7 @@ func TestV08_CloseMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := clienttest.New(t, limited("MAILMAX=1")+taken("c@d.example")+bye)
 		first := true
-		opt := inClear(srv)
+		opt := inPlaintext(srv)
 		opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if first {
 				first = false

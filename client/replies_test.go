@@ -17,9 +17,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestPatience checks that a verb of an extension is given the time that the extension wants for it, unless the user
+// TestMinTimeout checks that a verb of an extension is given the time that the extension wants for it, unless the user
 // gives it more or bounds nothing.
-func TestPatience(t *testing.T) {
+func TestMinTimeout(t *testing.T) {
 	slow := append(ehlo.Default(), ext.Extension{
 		Keyword: "XSLOW", MinTimeout: 10 * time.Minute,
 		Verbs: []proto.Verb{{Name: "XSLOW", In: proto.Ready, Last: true}},
@@ -37,7 +37,7 @@ func TestPatience(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				opt := inClear(clienttest.New(t, hello("XSLOW")+"C: "+tt.verb+"\nHANGUP"))
+				opt := inPlaintext(clienttest.New(t, hello("XSLOW")+"C: "+tt.verb+"\nHANGUP"))
 				opt.Extensions, opt.Timeouts.Command = slow, tt.command
 				c, err := Dial(context.Background(), host, opt)
 				if err != nil {
@@ -115,7 +115,7 @@ func TestG16I01I02_Timeouts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := clienttest.New(t, tt.script+"\nHANGUP")
 				start := time.Now()
-				c, err := Dial(context.Background(), host, inClear(srv))
+				c, err := Dial(context.Background(), host, inPlaintext(srv))
 				if tt.call != nil && err == nil {
 					err = tt.call(context.Background(), c)
 				}
@@ -222,7 +222,7 @@ func TestI03_Context(t *testing.T) {
 	})
 }
 
-// TestG15_Unsolicited checks that a reply nobody asked for ends the session before the next command can take it for its
+// TestG15_Unsolicited checks that an unsolicited reply ends the session before the next command can take it for its
 // own, and that the end of an idle session is noticed.
 func TestG15_Unsolicited(t *testing.T) {
 	for _, tt := range []struct {

@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = Send(context.Background(), host, inClear(srv), m)
+			err = Send(context.Background(), host, inPlaintext(srv), m)
 			if got := verdict(err); got != s.Directives["result"] {
 				t.Errorf("%s: Send returned %v, which is %q, want %q", s.Name, err, got, s.Directives["result"])
 			}

@@ -135,7 +135,7 @@ S: 250 queued 3
 C: NOOP
 S: 250 ok`)
 	var conn *countingConn
-	opt := inClear(srv)
+	opt := inPlaintext(srv)
 	opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := srv.Dial(ctx, network, addr)
 		conn = &countingConn{Conn: c}

@@ -184,7 +184,7 @@ func TestU09_Mistakes(t *testing.T) {
 		{"half a bracket", "mail.example]", nil, "not the name of a host"},
 		{"a line", "mail.example\r\nQUIT", nil, `"mail.example\r\nQUIT" is not the name of a host`},
 		{"opportunistic", "mail.example", func(o *Options) { o.TLS = ext.TLSOpportunistic }, "over TLS"},
-		{"in clear", "mail.example", func(o *Options) { o.TLS = ext.TLSInsecureNone }, "over TLS"},
+		{"in plaintext", "mail.example", func(o *Options) { o.TLS = ext.TLSInsecureNone }, "over TLS"},
 		{"LMTP", "mail.example", func(o *Options) { o.Protocol = proto.LMTP }, "LMTP"},
 		{"another option", "mail.example", func(o *Options) { o.Hostname = "a b" }, "Hostname"},
 	} {

@@ -263,7 +263,7 @@ func TestStartTLS(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			rec := &recorder{TB: t}
 			srv := clienttest.New(rec, tt.script)
-			opt := inClear(srv)
+			opt := inPlaintext(srv)
 			tt.change(opt)
 			err := Send(context.Background(), host, opt, message("x", "c@d.example"))
 			srv.Wait()

@@ -157,7 +157,7 @@ S: 250 ok`)
 		c := dial(t, nil, hello(keywords...))
 		_, err := c.Send(context.Background(), binary())
 		if e, ok := asType[*ext.UnsupportedError](err); !ok || e.Keyword != "BINARYMIME" {
-			t.Errorf("to a server that offers %v: %v, want a NeedError", keywords, err)
+			t.Errorf("to a server that offers %v: %v, want an UnsupportedError", keywords, err)
 		}
 	}
 }
@@ -243,7 +243,7 @@ C+ "line\r\n" * 1000
 C: .
 S: 250 ok`)
 	var conn *countingConn
-	opt := inClear(srv)
+	opt := inPlaintext(srv)
 	opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := srv.Dial(ctx, network, addr)
 		conn = &countingConn{Conn: c}

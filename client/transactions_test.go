@@ -193,9 +193,9 @@ func asLost(err error) error {
 	return e
 }
 
-// TestV09_LimitsInClear has limits stated where somebody in between may have written them, and where not (V11: what
+// TestV09_LimitsInPlaintext has limits stated where somebody in between may have written them, and where not (V11: what
 // counts is the last EHLO).
-func TestV09_LimitsInClear(t *testing.T) {
+func TestV09_LimitsInPlaintext(t *testing.T) {
 	const a, b = "a@x.example", "b@y.example"
 	inTLS := func(limits string) string {
 		return "TLS\n" + strings.TrimPrefix(limited(limits), "S: 220 mail.example\n")
@@ -205,8 +205,8 @@ func TestV09_LimitsInClear(t *testing.T) {
 		name, script string
 		mode         ext.TLSMode
 	}{
-		{"in clear, TLS on offer", hello("STARTTLS", "PIPELINING", "LIMITS RCPTMAX=1") + taken(a, b), ext.TLSInsecureNone},
-		{"in clear, no TLS on offer", limited("RCPTMAX=1") + taken(a) + taken(b), ext.TLSInsecureNone},
+		{"in plaintext, TLS on offer", hello("STARTTLS", "PIPELINING", "LIMITS RCPTMAX=1") + taken(a, b), ext.TLSInsecureNone},
+		{"in plaintext, no TLS on offer", limited("RCPTMAX=1") + taken(a) + taken(b), ext.TLSInsecureNone},
 		{"in TLS", start + inTLS("RCPTMAX=1") + taken(a) + taken(b), ext.TLSRequired},
 		{"V11 other limits in TLS", start + inTLS("RCPTMAX=2") + taken(a, b), ext.TLSRequired},
 		{"V11 no limits in TLS", start + "TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 PIPELINING\n" +
