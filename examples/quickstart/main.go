@@ -103,10 +103,18 @@ func run(ctx context.Context) error {
 		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
 		Credentials: auth.Password("alice", "wonderland"),
 		Trace: &client.Trace{
-			TLS:      func(s tls.ConnectionState, _ bool) { fmt.Println("  (from here on", tls.VersionName(s.Version)+")") },
-			Sent:     func(line string) { fmt.Println("C:", line) },
-			Content:  func(octets int64) { fmt.Printf("  (%d octets of content)\n", octets) },
-			Received: func(r proto.Reply) { fmt.Println("S:", r.Code, strings.ReplaceAll(r.Text, "\n", "\n      ")) },
+			Secured: func(_ context.Context, _ *client.Client, s tls.ConnectionState) {
+				fmt.Println("  (from here on", tls.VersionName(s.Version)+")")
+			},
+			Command: func(_ context.Context, _ *client.Client, verb, args string) {
+				fmt.Println("C:", strings.TrimSpace(verb+" "+args))
+			},
+			Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+				fmt.Println("S:", r.Code, strings.ReplaceAll(r.Text, "\n", "\n      "))
+			},
+			Content: func(_ context.Context, _ *client.Client, octets int64, _ proto.Reply) {
+				fmt.Printf("  (%d octets of content)\n", octets)
+			},
 		},
 	})
 	if err != nil {

@@ -53,7 +53,7 @@ func TestReceive(t *testing.T) {
 	c, err := client.Dial(t.Context(), l.Addr().String(), &client.Options{
 		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
 		Credentials: auth.Password("alice", "secret"),
-		Hello:       "client.example",
+		Hostname:    "client.example",
 	})
 	if err != nil {
 		t.Fatal(err)

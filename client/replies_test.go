@@ -13,10 +13,86 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
-// TestG16I01I02_Timeouts checks each default of RFC 5321 section 4.5.3.2, to the second, and that the connection is not used again.
+// TestMinTimeout checks that a verb of an extension is given the time that the extension wants for it, unless the user
+// gives it more or bounds nothing.
+func TestMinTimeout(t *testing.T) {
+	slow := append(ehlo.Default(), ext.Extension{
+		Keyword: "XSLOW", MinTimeout: 10 * time.Minute,
+		Verbs: []proto.Verb{{Name: "XSLOW", In: proto.Ready, Last: true}},
+	})
+	for _, tt := range []struct {
+		name          string
+		verb          string
+		command, want time.Duration
+	}{
+		{"default", "XSLOW", 0, 10 * time.Minute},
+		{"less", "XSLOW", time.Minute, 10 * time.Minute},
+		{"more", "XSLOW", time.Hour, time.Hour},
+		{"none", "XSLOW", -1, 24 * time.Hour},
+		{"another verb", "NOOP", 0, 5 * time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				opt := inPlaintext(clienttest.New(t, hello("XSLOW")+"C: "+tt.verb+"\nHANGUP"))
+				opt.Extensions, opt.Timeouts.Command = slow, tt.command
+				c, err := Dial(context.Background(), host, opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 24*time.Hour)
+				defer cancel()
+				start := time.Now()
+				_, err = c.Do(ctx, tt.verb, "")
+				if e, ok := asType[*LostError](err); !ok || !e.Timeout() {
+					t.Errorf("%v, want a timeout", err)
+				}
+				if got := time.Since(start); got != tt.want {
+					t.Errorf("it took %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// TestG11_HugeReplies checks that what a server says is bounded.
+func TestG11_HugeReplies(t *testing.T) {
+	for _, piece := range []string{"250-x\r\n", "2", "250-XXXX\r\n"} {
+		here, there := net.Pipe()
+		done := make(chan int)
+		go func() {
+			sent := 0
+			io.WriteString(here, "220 mail.example\r\n")
+			(&lineReader{r: here}).line()
+			if piece == "2" {
+				io.WriteString(here, "250 ")
+			}
+			block := strings.Repeat(piece, 1000)
+			for {
+				n, err := io.WriteString(here, block)
+				sent += n
+				if err != nil {
+					done <- sent
+					return
+				}
+			}
+		}()
+		_, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+		if !errors.Is(err, proto.ErrReply) {
+			t.Errorf("%q without end: %v, want ErrReply", piece, err)
+		}
+		if sent := <-done; sent > 256<<10 {
+			t.Errorf("%q without end: %d octets were taken", piece, sent)
+		}
+		here.Close()
+	}
+}
+
+// TestG16I01I02_Timeouts checks each default of RFC 5321 section 4.5.3.2, to the second, and that the connection is not
+// used again.
 func TestG16I01I02_Timeouts(t *testing.T) {
 	one := func(ctx context.Context, c *Client) error {
 		_, err := c.Send(ctx, message("hello\r\n", "c@d.example"))
@@ -32,14 +108,14 @@ func TestG16I01I02_Timeouts(t *testing.T) {
 		{"MAIL", hello() + "C: MAIL*", one, 5 * time.Minute},
 		{"RCPT", hello() + "C: MAIL*\nS: 250 ok\nC: RCPT*", one, 5 * time.Minute},
 		{"DATA", hello() + "C: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA", one, 2 * time.Minute},
-		{"content", hello("PIPELINING") + envelope + "C: hello\nC: .", one, 10 * time.Minute},
+		{"content", hello("PIPELINING") + groupUpToData + "C: hello\nC: .", one, 10 * time.Minute},
 		{"NOOP", hello() + "C: NOOP", func(ctx context.Context, c *Client) error { return c.Noop(ctx) }, 5 * time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := clienttest.New(t, tt.script+"\nHANGUP")
 				start := time.Now()
-				c, err := Dial(context.Background(), host, inClear(srv))
+				c, err := Dial(context.Background(), host, inPlaintext(srv))
 				if tt.call != nil && err == nil {
 					err = tt.call(context.Background(), c)
 				}
@@ -121,7 +197,8 @@ func TestDrip(t *testing.T) {
 	})
 }
 
-// TestI03_Context checks that a context bounds what it is given for, and closes the connection if a reply is outstanding.
+// TestI03_Context checks that a context bounds what it is given for, and closes the connection if a reply is
+// outstanding.
 func TestI03_Context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := dial(t, nil, hello()+"C: NOOP\nS: 250 ok\nC: NOOP\nHANGUP")
@@ -145,8 +222,8 @@ func TestI03_Context(t *testing.T) {
 	})
 }
 
-// TestG15_Unsolicited checks that a reply nobody asked for ends the session before the next command can take it for its own,
-// and that the end of an idle session is noticed.
+// TestG15_Unsolicited checks that an unsolicited reply ends the session before the next command can take it for its
+// own, and that the end of an idle session is noticed.
 func TestG15_Unsolicited(t *testing.T) {
 	for _, tt := range []struct {
 		say  string
@@ -182,65 +259,6 @@ func TestG15_Unsolicited(t *testing.T) {
 				t.Errorf("after %q: %v", tt.say, err)
 			}
 			here.Close()
-		})
-	}
-}
-
-// TestH13H14H15_Close checks that QUIT is said, and that its reply can be anything or nothing.
-func TestH13H14H15_Close(t *testing.T) {
-	for _, end := range []string{"S: 221 bye", "S: 500 what", "S: 421 bye", "S: nonsense", "CLOSE"} {
-		c := dial(t, nil, hello()+"C: QUIT\n"+end)
-		if err := c.Close(); err != nil {
-			t.Errorf("%q: %v", end, err)
-		}
-		if err := c.Close(); err != nil {
-			t.Errorf("%q: a second Close: %v", end, err)
-		}
-		if err := c.Noop(context.Background()); err != ErrClosed {
-			t.Errorf("%q: Noop after Close: %v, want ErrClosed", end, err)
-		}
-	}
-	synctest.Test(t, func(t *testing.T) {
-		c := dial(t, nil, hello()+"C: QUIT\nHANGUP")
-		start := time.Now()
-		if err := c.Close(); err != nil || time.Since(start) != 10*time.Second {
-			t.Errorf("without an answer: %v after %v", err, time.Since(start))
-		}
-	})
-}
-
-// TestCloseMeanwhile checks that Close ends a call that is waiting, and that no two calls run at once.
-func TestCloseMeanwhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := dial(t, nil, hello()+"C: NOOP\nHANGUP")
-		result := make(chan error)
-		go func() { result <- c.Noop(context.Background()) }()
-		synctest.Wait()
-		if _, err := c.Send(context.Background(), message("", "c@d.example")); !errors.Is(err, ErrBusy) {
-			t.Errorf("a call meanwhile: %v, want ErrBusy", err)
-		}
-		go c.Close()
-		c.Close()
-		if err := <-result; !errors.Is(err, ErrClosed) {
-			t.Errorf("the call that was waiting: %v, want ErrClosed", err)
-		}
-	})
-}
-
-// TestNoGreeting has a port where TLS comes first: nothing is heard there, and the error says what may be the matter.
-func TestNoGreeting(t *testing.T) {
-	for mode, hint := range map[ext.TLSMode]bool{ext.TLSRequired: true, ext.TLSImplicit: false} {
-		synctest.Test(t, func(t *testing.T) {
-			script := "HANGUP"
-			if mode == ext.TLSImplicit {
-				script = "TLS\nHANGUP"
-			}
-			opt := inClear(clienttest.New(t, script))
-			opt.TLS, opt.TLSConfig = mode, clienttest.TLSConfig()
-			_, err := Dial(context.Background(), host, opt)
-			if e, ok := asType[*LostError](err); !ok || !e.Timeout() || strings.Contains(err.Error(), "TLSImplicit") != hint {
-				t.Errorf("%v", err)
-			}
 		})
 	}
 }

@@ -2,19 +2,16 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-
-	"smtpkit.example/smtp/ext/ehlo"
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -35,7 +32,8 @@ const bye = "C: QUIT\nS: 221 bye\nHANGUP\n"
 // limited is how a session with a server begins that states limits.
 func limited(limits string) string { return hello("PIPELINING", "LIMITS "+limits) }
 
-// TestV08_Limits checks that a server gets no more than it says it takes, over as many connections as that needs (RFC 9422).
+// TestV08_Limits checks that a server gets no more than it says it takes, over as many connections as that needs (RFC
+// 9422).
 func TestV08_Limits(t *testing.T) {
 	const a, b, c, d = "a@x.example", "b@y.example", "c@X.Example", "d@z.example"
 	tests := []struct {
@@ -56,10 +54,12 @@ func TestV08_Limits(t *testing.T) {
 			limited("RCPTDOMAINMAX=1") + taken(d),
 		}},
 		{"RCPTDOMAINMAX counts for the session", []string{a, "|", b, "|", c}, []string{
-			limited("RCPTDOMAINMAX=1") + taken(a) + bye, limited("RCPTDOMAINMAX=1") + taken(b) + bye, limited("RCPTDOMAINMAX=1") + taken(c),
+			limited("RCPTDOMAINMAX=1") + taken(a) + bye, limited("RCPTDOMAINMAX=1") + taken(b) + bye,
+			limited("RCPTDOMAINMAX=1") + taken(c),
 		}},
 		{"RCPTDOMAINMAX and RCPTMAX", []string{a, b, c, d}, []string{
-			limited("RCPTMAX=1 RCPTDOMAINMAX=2") + taken(a) + taken(b) + taken(c) + bye, limited("RCPTMAX=1 RCPTDOMAINMAX=2") + taken(d),
+			limited("RCPTMAX=1 RCPTDOMAINMAX=2") + taken(a) + taken(b) + taken(c) + bye,
+			limited("RCPTMAX=1 RCPTDOMAINMAX=2") + taken(d),
 		}},
 		{"another connection, other limits", []string{a, b, c, "|", d}, []string{
 			limited("RCPTMAX=1 MAILMAX=1") + taken(a) + bye, limited("RCPTMAX=9") + taken(b, c) + taken(d),
@@ -131,18 +131,24 @@ func TestLimitsNotObeyed(t *testing.T) {
 	}{
 		{"the body cannot be read again", unread, []string{one + taken(a)}, "0 -2 -2", false},
 		{"MAIL refused", nil, []string{one + refused}, "550 550 550", false},
-		{"a recipient refused", nil, []string{one + "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 550 no\nS: 503 no\n" + reset + taken(b) + taken(c)},
+		{"a recipient refused", nil, []string{one + "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 550 no\nS: 503 no\n" + reset +
+			taken(b) + taken(c)},
 			"550 0 0", false},
 		{"DATA refused", nil, []string{one + offered(a) + "S: 451 later\n" + reset}, "451 451 451", false},
-		{"content refused", nil, []string{one + taken(a) + offered(b) + "S: 354 go on\nC: hello\nC: .\nS: 554 no\n"}, "0 554 554", false},
+		{"content refused", nil, []string{one + taken(a) + offered(b) + "S: 354 go on\nC: hello\nC: .\nS: 554 no\n"},
+			"0 554 554", false},
 		{"lost", nil, []string{one + taken(a) + "C: MAIL*\nCLOSE"}, "0 -1 -2", false},
-		{"lost at the end", nil, []string{one + taken(a) + offered(b) + "S: 354 go on\nC: hello\nC: .\nCLOSE"}, "0 -1 -2", true},
-		{"refused the second time", nil, []string{limited("MAILMAX=1 RCPTMAX=1") + taken(a) + bye, "S: 554 go away\nC: QUIT\nS: 221 bye\nHANGUP"},
+		{"lost at the end", nil, []string{one + taken(a) + offered(b) + "S: 354 go on\nC: hello\nC: .\nCLOSE"}, "0 -1 -2",
+			true},
+		{"refused the second time", nil, []string{limited("MAILMAX=1 RCPTMAX=1") + taken(a) + bye,
+			"S: 554 go away\nC: QUIT\nS: 221 bye\nHANGUP"},
 			"0 -2 -2", false},
 		{"room for fewer", nil, []string{limited("RCPTMAX=2") +
-			"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 452 4.5.3 no\nS: 354 go on\nC: hello\nC: .\nS: 250 ok\n" +
+			"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 452 4.5.3 no\nS: 354 go on\nC: hello\nC: .\n" +
+			"S: 250 ok\n" +
 			taken(c, b)}, "0 0 0", false},
-		{"an address that cannot be sent", func(m *Message) { m.To[2].Address.Local = "jörg" }, []string{one}, "-1 -1 -1", false},
+		{"an address that cannot be sent", func(m *Message) { m.To[2].Address.Local = "jörg" }, []string{one}, "-1 -1 -1",
+			false},
 	} {
 		t.Run("V08 "+tt.name, func(t *testing.T) {
 			cl := dial(t, nil, tt.scripts...)
@@ -157,7 +163,8 @@ func TestLimitsNotObeyed(t *testing.T) {
 					words := strings.Fields(got)
 					words[i] = "-2"
 					got = strings.Join(words, " ")
-					if !Temporary(r.Err) || limit.Limits.RcptMax == 0 || !strings.Contains(r.Err.Error(), "1 recipients in a transaction") {
+					if !Temporary(r.Err) || limit.Limits.RcptMax == 0 ||
+						!strings.Contains(r.Err.Error(), "1 recipients in a transaction") {
 						t.Errorf("%+v: %v", limit, r.Err)
 					}
 				}
@@ -186,124 +193,9 @@ func asLost(err error) error {
 	return e
 }
 
-// TestV08_NoOtherConnection has clients that cannot make another connection, or must not.
-func TestV08_NoOtherConnection(t *testing.T) {
-	spent := limited("MAILMAX=1") + taken("c@d.example")
-	check := func(t *testing.T, c *Client, cause error) {
-		t.Helper()
-		if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
-			t.Fatal(err)
-		}
-		_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-		limit, ok := asType[*LimitError](err)
-		if !ok || limit.Err != cause || limit.Limits.MailMax != 1 || !Temporary(err) || !SafeToRetry(err) {
-			t.Errorf("%v, want %v", err, cause)
-		}
-		if err := c.Noop(context.Background()); err != nil {
-			t.Errorf("the session is of no use any more: %v", err)
-		}
-	}
-	t.Run("made elsewhere", func(t *testing.T) {
-		srv := clienttest.New(t, spent+"C: NOOP\nS: 250 ok\n")
-		conn, err := srv.Dial(context.Background(), "tcp", host)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := NewClient(context.Background(), conn, "mail.example", inClear(srv))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		check(t, c, errNoDialer)
-	})
-	t.Run("altered", func(t *testing.T) {
-		list := append(ehlo.Default(), ext.Extension{
-			Keyword: "XANEW", Verbs: []proto.Verb{{Name: "XANEW", In: proto.Ready, Last: true, OK: proto.Hello}},
-		})
-		c := dial(t, func(o *Options) { o.Extensions = list }, hello("XANEW")+"C: XANEW x\nS: 220 hello\n"+
-			strings.TrimPrefix(spent, "S: 220 mail.example\n")+"C: NOOP\nS: 250 ok\n")
-		if _, err := c.Do(context.Background(), "XANEW", "x"); err != nil {
-			t.Fatal(err)
-		}
-		check(t, c, errAltered)
-	})
-}
-
-// TestV08_WeakerConnection has a server that offers TLS on the first connection and not on the second. A client that takes TLS where
-// it finds it has found it, and does not send the rest of its messages in clear.
-func TestV08_WeakerConnection(t *testing.T) {
-	first := hello("STARTTLS") + "C: STARTTLS\nS: 220 go\nTLS\n" + strings.TrimPrefix(limited("MAILMAX=1"), "S: 220 mail.example\n")
-	c := dial(t, func(o *Options) { o.TLS = ext.TLSOpportunistic }, first+taken("c@d.example")+bye, hello()+bye)
-	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
-		t.Fatal(err)
-	}
-	_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-	if _, ok := asType[*ext.TLSError](err); !ok || !SafeToRetry(err) {
-		t.Errorf("%v, want a TLSError", err)
-	}
-}
-
-// TestV08_CommandBeforeMessage has a command of an extension before a message that the server does not take over this
-// connection: it goes over the one that the message goes over.
-func TestV08_CommandBeforeMessage(t *testing.T) {
-	list := append(ehlo.Default(), ext.Extension{Keyword: "XNOTE", Verbs: []proto.Verb{{Name: "XNOTE", In: proto.Ready}}})
-	start := hello("PIPELINING", "XNOTE", "LIMITS MAILMAX=1")
-	note := "C: XNOTE x\nS: 250 ok\n"
-	c := dial(t, func(o *Options) { o.Extensions = list }, start+taken("c@d.example")+bye, start+note+taken("c@d.example"))
-	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
-		t.Fatal(err)
-	}
-	if r, err := c.Do(context.Background(), "XNOTE", "x"); r.Code != 250 || err != nil {
-		t.Fatalf("%v, %v", r, err)
-	}
-	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestV08_CloseMeanwhile closes a client that is making another connection.
-func TestV08_CloseMeanwhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := clienttest.New(t, limited("MAILMAX=1")+taken("c@d.example")+bye)
-		first := true
-		opt := inClear(srv)
-		opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if first {
-				first = false
-				return srv.Dial(ctx, network, addr)
-			}
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		c, err := Dial(context.Background(), host, opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		send := func() error {
-			_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
-			return err
-		}
-		if err := send(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error)
-		go func() { ended <- send() }()
-		synctest.Wait() // it waits for the connection
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-ended; !errors.Is(err, ErrClosed) || !SafeToRetry(err) {
-			t.Errorf("%v, want ErrClosed", err)
-		}
-		if err := send(); !errors.Is(err, ErrClosed) {
-			t.Errorf("afterwards: %v", err)
-		}
-	})
-}
-
-// TestV09_LimitsInClear has limits stated where somebody in between may have written them, and where not (V11: what counts
-// is the last EHLO).
-func TestV09_LimitsInClear(t *testing.T) {
+// TestV09_LimitsInPlaintext has limits stated where somebody in between may have written them, and where not (V11: what
+// counts is the last EHLO).
+func TestV09_LimitsInPlaintext(t *testing.T) {
 	const a, b = "a@x.example", "b@y.example"
 	inTLS := func(limits string) string {
 		return "TLS\n" + strings.TrimPrefix(limited(limits), "S: 220 mail.example\n")
@@ -313,11 +205,12 @@ func TestV09_LimitsInClear(t *testing.T) {
 		name, script string
 		mode         ext.TLSMode
 	}{
-		{"in clear, TLS on offer", hello("STARTTLS", "PIPELINING", "LIMITS RCPTMAX=1") + taken(a, b), ext.TLSInsecureNone},
-		{"in clear, no TLS on offer", limited("RCPTMAX=1") + taken(a) + taken(b), ext.TLSInsecureNone},
+		{"in plaintext, TLS on offer", hello("STARTTLS", "PIPELINING", "LIMITS RCPTMAX=1") + taken(a, b), ext.TLSInsecureNone},
+		{"in plaintext, no TLS on offer", limited("RCPTMAX=1") + taken(a) + taken(b), ext.TLSInsecureNone},
 		{"in TLS", start + inTLS("RCPTMAX=1") + taken(a) + taken(b), ext.TLSRequired},
 		{"V11 other limits in TLS", start + inTLS("RCPTMAX=2") + taken(a, b), ext.TLSRequired},
-		{"V11 no limits in TLS", start + "TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 PIPELINING\n" + taken(a, b), ext.TLSRequired},
+		{"V11 no limits in TLS", start + "TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 PIPELINING\n" +
+			taken(a, b), ext.TLSRequired},
 		{"implicit TLS", "TLS\n" + limited("RCPTMAX=1") + taken(a) + taken(b), ext.TLSImplicit},
 	} {
 		t.Run("V09 "+tt.name, func(t *testing.T) {
@@ -361,8 +254,8 @@ func TestV08_NewSession(t *testing.T) {
 	}
 }
 
-// TestOffersNoMoreThanRoom has a server that takes 120 recipients at a time, and says so by refusing others: from then on it is
-// offered no more than it takes.
+// TestOffersNoMoreThanRoom has a server that takes 120 recipients at a time, and says so by refusing others: from then
+// on it is offered no more than it takes.
 func TestOffersNoMoreThanRoom(t *testing.T) {
 	var to []string
 	for i := range 300 {
@@ -376,9 +269,83 @@ func TestOffersNoMoreThanRoom(t *testing.T) {
 			script.WriteString("C: RCPT TO:<" + r + ">\n")
 		}
 		script.WriteString("C: DATA\n" + strings.Repeat("S: 250 ok\n", 1+part.room))
-		script.WriteString(strings.Repeat("S: 452 4.5.3 no\n", part.to-part.from-part.room) + "S: 354 go on\nC: hello\nC: .\nS: 250 ok\n")
+		script.WriteString(strings.Repeat("S: 452 4.5.3 no\n", part.to-part.from-part.room) +
+			"S: 354 go on\nC: hello\nC: .\nS: 250 ok\n")
 	}
 	c := dial(t, nil, script.String())
 	m := message("hello\r\n", to...)
 	checkAll(t, m)(c.Send(context.Background(), m))
+}
+
+// TestPipeToMany has content from a pipe, which is a file and cannot be read twice, for more recipients than are
+// offered at once where it can.
+func TestPipeToMany(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		defer w.Close()
+		_, _ = io.WriteString(w, "hello\r\n")
+	}()
+	var to []string
+	for i := range 1100 {
+		to = append(to, fmt.Sprintf("r%d@x.example", i))
+	}
+	c := dial(t, nil, hello("PIPELINING")+taken(to...))
+	m := message("", to...)
+	m.Body = r
+	checkAll(t, m)(c.Send(context.Background(), m))
+}
+
+// TestE20_MoreRecipientsThanRoom checks that the recipients for whom a transaction had no room get one of their own.
+func TestE20_MoreRecipientsThanRoom(t *testing.T) {
+	first := `C: MAIL FROM:<a@b.example>
+C: RCPT TO:<c0@d.example>
+C: RCPT TO:<c1@d.example>
+C: RCPT TO:<c2@d.example>
+C: RCPT TO:<c3@d.example>
+C: DATA
+S: 250 ok
+S: 250 ok
+S: 550 no
+S: 452 too many
+S: 552 too many
+S: 354 go on
+C: hello
+C: .
+S: 250 first
+`
+	second := `C: MAIL FROM:<a@b.example>
+C: RCPT TO:<c2@d.example>
+C: RCPT TO:<c3@d.example>
+C: DATA
+S: 250 ok
+`
+	to := []string{"c0@d.example", "c1@d.example", "c2@d.example", "c3@d.example"}
+	for _, tt := range []struct{ name, rest, want string }{
+		{"served", "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 250 second", "0 550 0 0"},
+		{"one by one", "S: 250 ok\nS: 452 no\nS: 354 go on\nC: hello\nC: .\nS: 250 second\n" +
+			"C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c3@d.example>\nC: DATA\n" +
+			"S: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 250 third", "0 550 0 0"},
+		{"no room either", "S: 452 no\nS: 452 no\nS: 503 no recipients\nC: RSET\nS: 250 ok", "0 550 452 452"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, nil, hello("PIPELINING")+first+second+tt.rest)
+			res, err := c.Send(context.Background(), message("hello", to...))
+			if codes(res) != tt.want || err == nil {
+				t.Errorf("the recipients got %s, want %s; %v", codes(res), tt.want, err)
+			}
+		})
+	}
+	t.Run("a body that cannot be read again", func(t *testing.T) {
+		c := dial(t, nil, hello("PIPELINING")+first)
+		m := message("", to...)
+		m.Body = io.MultiReader(strings.NewReader("hello"))
+		res, err := c.Send(context.Background(), m)
+		if codes(res) != "0 550 452 452" || !Temporary(err) || SafeToRetry(err) {
+			t.Errorf("the recipients got %s, %v", codes(res), err)
+		}
+	})
 }

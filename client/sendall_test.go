@@ -5,14 +5,72 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"smtpkit.example/smtp/client/clienttest"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
 )
+
+// TestSendAllRandom sends streams to a server that refuses at random, and holds what it says of each message against
+// what the client reports. The server keeps its own state, by the rules of RFC 5321 and RFC 3030, and cuts what it says
+// at random.
+func TestSendAllRandom(t *testing.T) {
+	for seed := range uint64(15) {
+		for _, keywords := range [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}, {"CHUNKING"}} {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			here, there := net.Pipe()
+			s := &moody{rnd: rnd, conn: here, in: &lineReader{r: here}, took: map[string][]string{}}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				defer here.Close()
+				s.serve(keywords)
+			}()
+			c, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := map[string][]string{}
+			n := 0
+			msgs := func(yield func(*Message) bool) {
+				for i := range 30 {
+					size := []int{0, 10, 3000, blockSize, 3 * blockSize}[i*7%5]
+					body := fmt.Sprintf("%d\r\n", i) + strings.Repeat("x", size) + "\r\n"
+					m := message(body, fmt.Sprintf("a%d@d.example", i), fmt.Sprintf("b%d@d.example", i))
+					if !yield(m) {
+						return
+					}
+				}
+			}
+			err = c.SendAll(context.Background(), msgs, func(m *Message, res *Result, err error) bool {
+				for _, r := range res.Recipients {
+					if r.Err == nil {
+						want[fmt.Sprint(n)] = append(want[fmt.Sprint(n)], r.Address.String())
+					}
+				}
+				n++
+				return true
+			})
+			if err != nil || n != 30 {
+				t.Fatalf("seed %d, %v: %d reported, %v", seed, keywords, n, err)
+			}
+			c.Close()
+			<-done
+			if got, want := fmt.Sprint(s.took), fmt.Sprint(want); got != want {
+				t.Fatalf("seed %d, %v: the server took\n%s\nand the client says\n%s", seed, keywords, got, want)
+			}
+		}
+	}
+}
 
 // outcomes is what SendAll reports, as text.
 type outcomes []string
@@ -35,8 +93,8 @@ func numbered(n int) iter.Seq[*Message] {
 	}
 }
 
-// TestSendAllData checks that the content of a message and the envelope of the next one leave in one write, and that what
-// happens to one message does not happen to another.
+// TestSendAllData checks that the content of a message and the envelope of the next one leave in one write, and that
+// what happens to one message does not happen to another.
 func TestSendAllData(t *testing.T) {
 	srv := clienttest.New(t, hello("PIPELINING")+`
 C: MAIL FROM:<a@b.example>
@@ -77,8 +135,8 @@ S: 250 queued 3
 C: NOOP
 S: 250 ok`)
 	var conn *countingConn
-	opt := inClear(srv)
-	opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	opt := inPlaintext(srv)
+	opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := srv.Dial(ctx, network, addr)
 		conn = &countingConn{Conn: c}
 		return conn, err
@@ -103,8 +161,8 @@ S: 250 ok`)
 	c.Close()
 }
 
-// TestSendAllChunks checks that messages in chunks follow each other without a round trip: the server answers nothing before
-// it has seen three of them.
+// TestSendAllChunks checks that messages in chunks follow each other without a round trip: the server answers nothing
+// before it has seen three of them.
 func TestSendAllChunks(t *testing.T) {
 	three := ""
 	for i := range 3 {
@@ -184,7 +242,7 @@ func TestSendAllStops(t *testing.T) {
 			reported++
 			return false
 		})
-		if err != nil || reported != taken || taken > messagesAhead+1 {
+		if err != nil || reported != taken || taken > maxMessagesAhead+1 {
 			t.Errorf("%v: %d taken, %d reported, %v", keywords, taken, reported, err)
 		}
 		if err := c.Noop(context.Background()); err != nil {
@@ -219,5 +277,70 @@ CLOSE`)
 	}
 	if len(got) == 0 || got[0] != "sent" {
 		t.Errorf("reported %q", got)
+	}
+}
+
+// TestSendAllUnsendable has messages that cannot be sent behind one whose outcome is awaited: only so many of them pile
+// up.
+func TestSendAllUnsendable(t *testing.T) {
+	c := dial(t, nil, hello("PIPELINING")+groupUpToData+"C: hello\nC: .\nS: 250 ok\nC: QUIT\nS: 221 bye")
+	taken, most := 0, 0
+	reported := 0
+	var msgs iter.Seq[*Message] = func(yield func(*Message) bool) {
+		for taken = range 1000 {
+			most = max(most, taken-reported)
+			m := message("hello\r\n", "c@d.example")
+			if taken > 0 {
+				m.To = nil
+			}
+			if !yield(m) {
+				return
+			}
+		}
+	}
+	err := c.SendAll(context.Background(), msgs, func(_ *Message, _ *Result, err error) bool {
+		if _, bad := asType[*MessageError](err); bad != (reported > 0) {
+			t.Errorf("message %d: %v", reported, err)
+		}
+		reported++
+		return true
+	})
+	if err != nil || reported != 1000 || most > 2*maxMessagesAhead {
+		t.Errorf("%d messages reported, up to %d on their way: %v", reported, most, err)
+	}
+}
+
+// TestSendAllLMTP has a server that refuses content with one reply where two are due. What follows has to be spared the
+// confusion (RFC 2033 section 4.2).
+func TestSendAllLMTP(t *testing.T) {
+	synctest.Test(t, testSendAllLMTP)
+}
+
+func testSendAllLMTP(t *testing.T) {
+	opt := func(o *Options) {
+		o.Protocol = proto.LMTP
+		o.Timeouts.Content = time.Minute
+	}
+	script := "S: 220 mail.example\nC: LHLO client.example\nS: 250-mail.example\nS: 250 PIPELINING\n" +
+		"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 554 no\n" +
+		"HANGUP"
+	c := dial(t, opt, script)
+	msgs := func(yield func(*Message) bool) {
+		for range 3 {
+			if !yield(message("hello\r\n", "a@d.example", "b@d.example")) {
+				return
+			}
+		}
+	}
+	n := 0
+	err := c.SendAll(context.Background(), msgs, func(_ *Message, res *Result, err error) bool {
+		n++
+		if res.Sent() != 0 || n == 1 && res.Recipients[0].Reply.Code != 554 || !Temporary(res.Recipients[1].Err) {
+			t.Errorf("message %d: %+v, %v", n, res, err)
+		}
+		return true
+	})
+	if err == nil || n != 1 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d messages reported: %v, want the first to be the last", n, err)
 	}
 }

@@ -5,16 +5,19 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto/prototest"
 )
 
-// meet dials addr, where a server of config is, and returns what Dial does. The server refuses everybody with 554 once there is
-// TLS. The name is that in the ClientHello.
+// meet dials addr, where a server of config is, and returns what Dial does. The server refuses everybody with 554 once
+// there is TLS. The name is that in the ClientHello.
 func meet(t *testing.T, config *tls.Config, addr string, opt Options) (sni string, err error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,7 +45,7 @@ func meet(t *testing.T, config *tls.Config, addr string, opt Options) (sni strin
 		}
 	}()
 	opt.TLS = ext.TLSImplicit
-	opt.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
+	opt.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, l.Addr().String())
 	}
 	c, err := Dial(t.Context(), addr, &opt)
@@ -54,8 +57,8 @@ func meet(t *testing.T, config *tls.Config, addr string, opt Options) (sni strin
 	return sni, err
 }
 
-// TestServerIdentity checks whom the client takes for the server it was told to go to (RFC 7817 section 3, RFC 6125). What the
-// server is reached by is of no interest: the name is that of the caller.
+// TestServerIdentity checks whom the client takes for the server it was told to go to (RFC 7817 section 3, RFC 6125).
+// What the server is reached by is of no interest: the name is that of the caller.
 func TestServerIdentity(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -100,14 +103,17 @@ func TestServerIdentity(t *testing.T) {
 	}
 }
 
-// TestO17_SNI checks that the client tells the server whom it looks for: a name, and never an address (RFC 6066 section 3).
+// TestO17_SNI checks that the client tells the server whom it looks for: a name, and never an address (RFC 6066 section
+// 3).
 func TestO17_SNI(t *testing.T) {
 	cert, roots := prototest.Certificate(t, "mail.example", "xn--mnchen-3ya.example", "192.0.2.1")
 	for addr, want := range map[string]string{
-		"mail.example:465": "mail.example", "mail.example.:465": "mail.example", "münchen.example:465": "xn--mnchen-3ya.example",
-		"192.0.2.1:465": "",
+		"mail.example:465": "mail.example", "mail.example.:465": "mail.example",
+		"münchen.example:465": "xn--mnchen-3ya.example",
+		"192.0.2.1:465":       "",
 	} {
-		got, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, addr, Options{TLSConfig: &tls.Config{RootCAs: roots}})
+		got, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}}, addr,
+			Options{TLSConfig: &tls.Config{RootCAs: roots}})
 		if e, ok := asReply(err); got != want || !ok || e.Code != 554 {
 			t.Errorf("%s: the server is told %q, want %q; %v", addr, got, want, err)
 		}
@@ -119,7 +125,8 @@ func TestO18_Version(t *testing.T) {
 	cert, roots := prototest.Certificate(t, "mail.example")
 	for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		for _, least := range []uint16{0, tls.VersionTLS10} {
-			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: version},
+			_, err := meet(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10,
+				MaxVersion: version},
 				"mail.example:465", Options{TLSConfig: &tls.Config{RootCAs: roots, MinVersion: least}})
 			if _, refused := asType[*ext.TLSError](err); refused == want {
 				t.Errorf("%s: %v, want it to be used: %v", tls.VersionName(version), err, want)
@@ -145,7 +152,8 @@ func TestO23_CloseNotify(t *testing.T) {
 		here.Close()
 		ended <- err
 	}()
-	c, err := NewClient(t.Context(), there, "mail.example", &Options{TLS: ext.TLSImplicit, TLSConfig: &tls.Config{RootCAs: roots}})
+	c, err := NewClient(t.Context(), there, "mail.example",
+		&Options{TLS: ext.TLSImplicit, TLSConfig: &tls.Config{RootCAs: roots}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,8 +163,8 @@ func TestO23_CloseNotify(t *testing.T) {
 	}
 }
 
-// TestO25_StateOfTLS checks that a caller can tell what TLS a session has, and what is wrong with a certificate that was of no
-// importance.
+// TestO25_StateOfTLS checks that a caller can tell what TLS a session has, and what is wrong with a certificate that
+// was of no importance.
 func TestO25_StateOfTLS(t *testing.T) {
 	cert, roots := prototest.Certificate(t, "mail.example")
 	for _, tt := range []struct {
@@ -209,3 +217,74 @@ func TestO25_StateOfTLS(t *testing.T) {
 		})
 	}
 }
+
+// TestStartTLS checks the ways in which TLS begins or does not.
+func TestStartTLS(t *testing.T) {
+	const (
+		offer  = "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250-AUTH PLAIN\nS: 250 STARTTLS\n"
+		secret = "TLS\nC: EHLO client.example\nS: 250-mail.example\nS: 250 SIZE\n"
+		send   = "C: MAIL FROM:<a@b.example>*\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go on\n" +
+			"C: x\nC: .\nS: 250 ok\n"
+	)
+	trust := func(o *Options) { o.TLSConfig = clienttest.TLSConfig() }
+	required := func(o *Options) { trust(o); o.TLS = ext.TLSRequired }
+	opportunistic := func(o *Options) { o.TLS = ext.TLSOpportunistic }
+	for _, tt := range []struct {
+		name, script string
+		change       func(*Options)
+		ok           bool
+	}{
+		{"O10 required", offer + "C: STARTTLS\nS: 220 go\n" + secret + send, required, true},
+		{"O12 required and not offered", hello("SIZE"), required, false},
+		{"O12 required and garbled", hello("XXXXXXXA", "SIZE"), required, false},
+		{"O09 required and refused", offer + "C: STARTTLS\nS: 454 no\n", required, false},
+		{"O09 required and refused for good", offer + "C: STARTTLS\nS: 500 no\n", required, false},
+		{"O09 250 is not 220", offer + "C: STARTTLS\nS: 250 ok\nHANGUP", required, false},
+		{"O09 221", offer + "C: STARTTLS\nS: 221 bye\nHANGUP", required, false},
+		{"O14 unknown root", offer + "C: STARTTLS\nS: 220 go\nTLS", func(o *Options) {
+			o.TLS, o.TLSConfig = ext.TLSRequired, &tls.Config{RootCAs: x509.NewCertPool()}
+		}, false},
+		{"O13 no TLS behind 220", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", required, false},
+		{"O08 a reply slipped in", offer + "C: STARTTLS\nS: 220 go\nS: 250-mail.example\nS: 250 AUTH PLAIN\nCLOSE", required,
+			false},
+		{"opportunistic", offer + "C: STARTTLS\nS: 220 go\n" + secret + send, opportunistic, true},
+		{"O09 opportunistic and refused", offer + "C: STARTTLS\nS: 454 no\n" + send, opportunistic, true},
+		{"opportunistic and not offered", hello("SIZE") + send, opportunistic, true},
+		{"O13 opportunistic and failed", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", opportunistic, false},
+		{"none", offer + send, func(o *Options) {}, true},
+		{"O11 implicit", "TLS\nS: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250 STARTTLS\n" + send,
+			func(o *Options) { trust(o); o.TLS = ext.TLSImplicit }, true},
+		{"O14 another name", "TLS", func(o *Options) {
+			trust(o)
+			o.TLS = ext.TLSImplicit
+			o.TLSConfig.ServerName = "other.example"
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rec := &recorder{TB: t}
+			srv := clienttest.New(rec, tt.script)
+			opt := inPlaintext(srv)
+			tt.change(opt)
+			err := Send(context.Background(), host, opt, message("x", "c@d.example"))
+			srv.Wait()
+			if (err == nil) != tt.ok {
+				t.Errorf("%v, want success: %v", err, tt.ok)
+			}
+			if _, ok := asType[*ext.TLSError](err); !tt.ok && !ok {
+				t.Errorf("%v, want a TLSError", err)
+			}
+			if failed := strings.Contains(rec.failed, "handshake"); failed != strings.HasSuffix(tt.script, "TLS") ||
+				!failed && rec.failed != "" {
+				t.Errorf("the server says %q", rec.failed)
+			}
+		})
+	}
+}
+
+// A recorder keeps what a test is failed with.
+type recorder struct {
+	testing.TB
+	failed string
+}
+
+func (r *recorder) Errorf(format string, args ...any) { r.failed = fmt.Sprintf(format, args...) }

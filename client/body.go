@@ -9,50 +9,51 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// blockSize is how much content is read, encoded and written at once, and the largest chunk: enough to make system calls
-// cheap, and little enough that an early refusal saves something.
+// blockSize is how much content is read, encoded and written at once, and the size of the largest chunk. It is enough
+// to make system calls cheap, and little enough that an early refusal saves something.
 const blockSize = 64 << 10
 
 // blocks are buffers of a block and one octet.
 var blocks = sync.Pool{New: func() any { return new([blockSize + 1]byte) }}
 
-// A source reads the body of a message in blocks. It reads one octet ahead, so as to know which block is the last one.
-type source struct {
-	r     io.Reader
-	buf   *[blockSize + 1]byte
-	n     int
-	eof   bool
-	start int64 // where the body begins, if it can be read again
-	again bool  // it can
+// A body reads the Body of a message in blocks. It reads one octet ahead, to know which block is the last one.
+type body struct {
+	r   io.Reader
+	buf *[blockSize + 1]byte // the current block, and an octet of the next one
+	n   int                  // how much of buf is in use
+	eof bool                 // r has no more
+
+	rewindable bool // the body can be read again, from start
+	start      int64
 }
 
-// open reads the first block of r.
-func (b *source) open(r io.Reader) error {
+// load reads the first block of r.
+func (b *body) load(r io.Reader) error {
 	if r == nil {
 		r = bytes.NewReader(nil)
 	}
 	b.r = r
 	if s, ok := r.(io.Seeker); ok {
-		pos, err := s.Seek(0, io.SeekCurrent) // a pipe is a Seeker too, and says here that it is not
-		b.start, b.again = pos, err == nil
+		pos, err := s.Seek(0, io.SeekCurrent) // an *os.File can be a pipe, which fails here
+		b.start, b.rewindable = pos, err == nil
 	}
 	b.buf = blocks.Get().(*[blockSize + 1]byte)
 	return b.fill()
 }
 
 // block returns the octets of the current block.
-func (b *source) block() []byte { return b.buf[:min(b.n, blockSize)] }
+func (b *body) block() []byte { return b.buf[:min(b.n, blockSize)] }
 
 // last reports whether the current block is the last one.
-func (b *source) last() bool { return b.eof && b.n <= blockSize }
+func (b *body) last() bool { return b.eof && b.n <= blockSize }
 
 // next goes on to the next block.
-func (b *source) next() error {
+func (b *body) next() error {
 	b.n = copy(b.buf[:], b.buf[min(b.n, blockSize):b.n])
 	return b.fill()
 }
 
-func (b *source) fill() error {
+func (b *body) fill() error {
 	idle := 0
 	for !b.eof && b.n < len(b.buf) {
 		n, err := b.r.Read(b.buf[b.n:])
@@ -74,32 +75,36 @@ func (b *source) fill() error {
 }
 
 // close gives the buffer back.
-func (b *source) close() {
+func (b *body) close() {
 	if b.buf != nil {
 		blocks.Put(b.buf)
 		b.buf = nil
 	}
 }
 
-// rewind returns to the beginning of the body, if that can be done.
-func (b *source) rewind() {
-	if b.again {
-		_, err := b.r.(io.Seeker).Seek(b.start, io.SeekStart)
-		b.again = err == nil
+// rewind returns to the beginning of the body. It reports false if that has failed, or is not possible.
+func (b *body) rewind() bool {
+	if b.r == nil {
+		return true // nothing was read
 	}
+	if b.rewindable {
+		_, err := b.r.(io.Seeker).Seek(b.start, io.SeekStart)
+		b.rewindable = err == nil
+	}
+	return b.rewindable
 }
 
-// A measure is what there is to know of content before it is sent.
+// A measure is what is known of content before it is sent.
 type measure struct {
 	size  int64 // as it will be transmitted, without dot-stuffing
 	eight bool  // it has octets above 127
 	known bool  // size and eight are those of the whole content
 }
 
-// measure looks at the content without using it up. Text ends with a CRLF if lines is set; binary content is counted
-// as it is.
-func (b *source) measure(binary, lines bool) (measure, error) {
-	m := measure{known: b.eof || b.again}
+// measure counts the content without using it up: binary content as it is, and text with CRLF for each end of line. If
+// lines is set, text ends with a CRLF.
+func (b *body) measure(binary, lines bool) (measure, error) {
+	m := measure{known: b.eof || b.rewindable}
 	if !m.known {
 		return measure{size: -1, eight: has8bit(b.buf[:b.n])}, nil
 	}
@@ -110,7 +115,7 @@ func (b *source) measure(binary, lines bool) (measure, error) {
 			return m, err
 		}
 	}
-	c.give()
+	c.release()
 	m.size, m.eight = c.size, c.eight
 	if lines && c.size > 0 && !c.newline {
 		m.size += int64(len("\r\n"))
@@ -118,14 +123,14 @@ func (b *source) measure(binary, lines bool) (measure, error) {
 	return m, nil
 }
 
-// scan counts what has not been read yet, and returns to where it was.
-func (b *source) scan(c *counter) error {
+// scan counts what has not been read yet, and puts the reader back to where it was.
+func (b *body) scan(c *counter) error {
 	s := b.r.(io.Seeker)
 	pos, err := s.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return err
 	}
-	rest := source{r: b.r, buf: blocks.Get().(*[blockSize + 1]byte)}
+	rest := body{r: b.r, buf: blocks.Get().(*[blockSize + 1]byte)}
 	defer rest.close()
 	for !rest.eof {
 		rest.n = 0
@@ -158,7 +163,7 @@ func (c *counter) add(p []byte) {
 	if c.scratch == nil {
 		c.scratch = blocks.Get().(*[blockSize + 1]byte)
 	}
-	const piece = blockSize / 2 // doubles at the most
+	const piece = blockSize / 2 // encoding at most doubles it
 	for len(p) > 0 {
 		n := min(len(p), piece)
 		out := c.enc.Append(c.scratch[:0], p[:n])
@@ -170,7 +175,8 @@ func (c *counter) add(p []byte) {
 	}
 }
 
-func (c *counter) give() {
+// release gives the scratch buffer back.
+func (c *counter) release() {
 	if c.scratch != nil {
 		blocks.Put(c.scratch)
 		c.scratch = nil
