@@ -65,7 +65,7 @@ func TestReadmeCode(t *testing.T) {
 	programs := 0
 	for _, block := range blocks {
 		text := block[1]
-		if strings.HasPrefix(text, "package main\n") {
+		if strings.Contains(text, "\npackage main\n") {
 			programs++
 		} else {
 			text = flat(text)
