@@ -30,7 +30,7 @@ const (
 type Policy struct {
 	TLS       TLSMode
 	TLSConfig *tls.Config // never nil; ServerName is set
-	// Credentials returns the mechanisms to authenticate with; nil means not to authenticate. See [Password].
+	// Credentials returns the mechanisms to authenticate with; nil means not to authenticate. See [auth.Password].
 	Credentials Credentials
 	// AllowInsecureAuth permits to send credentials on a connection that is in clear or not verified.
 	AllowInsecureAuth bool

@@ -13,8 +13,8 @@ import (
 // functions are shared by all sessions and must be safe for concurrent use.
 type Extension struct {
 	// Keyword is the EHLO keyword, in upper case. Without one the extension is never on offer. It is there for verbs
-	// that cannot succeed, which a server answers otherwise than those it does not know (see [Obsolete]), or for what
-	// Guard, CheckMail and CheckRcpt refuse (see [SubmissionPolicy]).
+	// that cannot succeed, which a server answers otherwise than those it does not know (see [ehlo.Obsolete]), or for what
+	// Guard, CheckMail and CheckRcpt refuse (see [ehlo.SubmissionPolicy]).
 	Keyword string
 	// Invalid is why the extension cannot be used, if what its constructor was given makes no sense. It is the error of
 	// whoever is asked to use it.

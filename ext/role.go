@@ -16,13 +16,13 @@ type Role uint8
 // The roles.
 const (
 	AnyServer       Role = iota // it is for submission and for relay
-	MakesSubmission             // it makes a server one of submission: a [SubmissionPolicy]
+	MakesSubmission             // it makes a server one of submission: a [ehlo.SubmissionPolicy]
 	SubmissionOnly              // no other server may offer it, nor this one on port 25
 	NeverSubmission             // a submission server must not offer it
 )
 
 // CheckServer returns why no server can use the set, or nil: an extension in it must not be offered by a server of this kind.
-// A submission server is one with a [SubmissionPolicy]. A client can use any set.
+// A submission server is one with a [ehlo.SubmissionPolicy]. A client can use any set.
 func (s *Set) CheckServer() error {
 	var policy *Extension
 	for i := range s.list {
@@ -39,7 +39,7 @@ func (s *Set) CheckServer() error {
 	for i := range s.list {
 		switch e := &s.list[i]; {
 		case e.Role == SubmissionOnly && policy == nil:
-			return fmt.Errorf("smtp: %s is for submission servers only: use the extensions of ext.Submission, or leave "+
+			return fmt.Errorf("smtp: %s is for submission servers only: use the extensions of ehlo.Submission, or leave "+
 				"it out", e.name())
 		case e.Role == NeverSubmission && policy != nil:
 			return fmt.Errorf("smtp: %s must not be offered by a submission server (RFC 6409 section 7): leave it out, "+

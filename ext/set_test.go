@@ -1,4 +1,4 @@
-package ext
+package ext_test
 
 import (
 	"context"
@@ -8,46 +8,52 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/fake"
+	"smtpkit.example/smtp/ext/internal/testkit"
+
 	"smtpkit.example/smtp/proto"
 )
 
 func TestNewSetRefuses(t *testing.T) {
 	verb := proto.Verb{Name: "XDO", In: proto.Ready}
-	many := make([]Extension, 65)
+	many := make([]ext.Extension, 65)
 	for i := range many {
 		many[i].Keyword = fmt.Sprintf("X%d", i)
 	}
 	for _, tt := range []struct {
 		name string
-		list []Extension
+		list []ext.Extension
 		want []string // all of these in the text
 	}{
-		{"no keyword", []Extension{{}}, []string{`""`, "EHLO keyword"}},
-		{"lower case", []Extension{{Keyword: "xfoo"}}, []string{`"xfoo"`}},
-		{"hyphen first", []Extension{{Keyword: "-X"}}, []string{`"-X"`}},
-		{"CRLF in keyword", []Extension{{Keyword: "X\r\nY"}}, []string{`"X\r\nY"`}},
-		{"keyword twice", []Extension{Size(), Size()}, []string{"SIZE", "twice"}},
+		{"no keyword", []ext.Extension{{}}, []string{`""`, "EHLO keyword"}},
+		{"lower case", []ext.Extension{{Keyword: "xfoo"}}, []string{`"xfoo"`}},
+		{"hyphen first", []ext.Extension{{Keyword: "-X"}}, []string{`"-X"`}},
+		{"CRLF in keyword", []ext.Extension{{Keyword: "X\r\nY"}}, []string{`"X\r\nY"`}},
+		{"keyword twice", []ext.Extension{ehlo.Size(), ehlo.Size()}, []string{"SIZE", "twice"}},
 		{"65", many, []string{"65", "64"}},
-		{"verb twice", []Extension{{Keyword: "XA", Verbs: []proto.Verb{verb}}, {Keyword: "XB", Verbs: []proto.Verb{verb}}},
+		{"verb twice", []ext.Extension{{Keyword: "XA", Verbs: []proto.Verb{verb}}, {Keyword: "XB", Verbs: []proto.Verb{verb}}},
 			[]string{"XDO", "XA", "XB"}},
-		{"verb of the protocol", []Extension{{Keyword: "XA", Verbs: []proto.Verb{{Name: "MAIL", In: proto.Ready}}}},
+		{"verb of the protocol", []ext.Extension{{Keyword: "XA", Verbs: []proto.Verb{{Name: "MAIL", In: proto.Ready}}}},
 			[]string{"MAIL", "XA"}},
-		{"impossible verb", []Extension{{Keyword: "XA", Verbs: []proto.Verb{{Name: "XDO"}}}}, []string{"XDO"}},
-		{"parameter twice", []Extension{Size(), {Keyword: "XA", Mail: []Param{{Key: "SIZE", MaxLength: 9}}}},
+		{"impossible verb", []ext.Extension{{Keyword: "XA", Verbs: []proto.Verb{{Name: "XDO"}}}}, []string{"XDO"}},
+		{"parameter twice", []ext.Extension{ehlo.Size(), {Keyword: "XA", Mail: []ext.Param{{Key: "SIZE", MaxLength: 9}}}},
 			[]string{"MAIL", "SIZE", "XA"}},
-		{"values against check", []Extension{EightBitMIME(), {Keyword: "XA", Mail: []Param{{Key: "BODY", MaxLength: 9}}}},
+		{"values against check", []ext.Extension{ehlo.EightBitMIME(), {Keyword: "XA", Mail: []ext.Param{{Key: "BODY", MaxLength: 9}}}},
 			[]string{"BODY", "8BITMIME", "XA"}},
-		{"parameter in lower case", []Extension{{Keyword: "XA", Rcpt: []Param{{Key: "to", MaxLength: 9}}}}, []string{`"to"`, "RCPT"}},
-		{"parameter without room", []Extension{{Keyword: "XA", Mail: []Param{{Key: "XABC", MaxLength: 4}}}}, []string{"XABC", "Length"}},
-		{"flag with values", []Extension{{Keyword: "XA", Mail: []Param{{Key: "XF", MaxLength: 9, Flag: true, Values: []string{"A"}}}}},
+		{"parameter in lower case", []ext.Extension{{Keyword: "XA", Rcpt: []ext.Param{{Key: "to", MaxLength: 9}}}}, []string{`"to"`, "RCPT"}},
+		{"parameter without room", []ext.Extension{{Keyword: "XA", Mail: []ext.Param{{Key: "XABC", MaxLength: 4}}}}, []string{"XABC", "Length"}},
+		{"flag with values", []ext.Extension{{Keyword: "XA", Mail: []ext.Param{{Key: "XF", MaxLength: 9, Flag: true, Values: []string{"A"}}}}},
 			[]string{"XF", "Flag"}},
-		{"chunk without verb", []Extension{{Keyword: "XA", Chunk: "XC"}}, []string{"XA", "XC"}},
-		{"chunk without payload", []Extension{{Keyword: "XA", Verbs: []proto.Verb{verb}, Chunk: "XDO"}}, []string{"XA", "XDO"}},
-		{"N11 BINARYMIME alone", []Extension{BinaryMIME()}, []string{"BINARYMIME", "CHUNKING"}},
-		{"S01 SMTPUTF8 alone", []Extension{SMTPUTF8()}, []string{"SMTPUTF8", "8BITMIME"}},
+		{"chunk without verb", []ext.Extension{{Keyword: "XA", Chunk: "XC"}}, []string{"XA", "XC"}},
+		{"chunk without payload", []ext.Extension{{Keyword: "XA", Verbs: []proto.Verb{verb}, Chunk: "XDO"}}, []string{"XA", "XDO"}},
+		{"N11 BINARYMIME alone", []ext.Extension{ehlo.BinaryMIME()}, []string{"BINARYMIME", "CHUNKING"}},
+		{"S01 SMTPUTF8 alone", []ext.Extension{ehlo.SMTPUTF8()}, []string{"SMTPUTF8", "8BITMIME"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := NewSet(proto.SMTP, tt.list)
+			_, err := ext.NewSet(proto.SMTP, tt.list)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -62,7 +68,7 @@ func TestNewSetRefuses(t *testing.T) {
 
 func TestNewSetDefault(t *testing.T) {
 	for _, p := range []proto.Protocol{proto.SMTP, proto.LMTP} {
-		s, err := NewSet(p, DefaultFor(p))
+		s, err := ext.NewSet(p, ehlo.DefaultFor(p))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,15 +81,15 @@ func TestNewSetDefault(t *testing.T) {
 			t.Errorf("%v: EXPN is known: %v", p, expn)
 		}
 	}
-	if s, err := NewSet(proto.SMTP, []Extension{}); err != nil || len(s.Extensions()) != 0 {
+	if s, err := ext.NewSet(proto.SMTP, []ext.Extension{}); err != nil || len(s.Extensions()) != 0 {
 		t.Errorf("an empty list is not the default: %v, %v", s, err)
 	}
 }
 
 func TestNewSetKeepsItsOwnList(t *testing.T) {
-	list := []Extension{Pipelining(), Help()}
-	s := MakeSet(t, list...)
-	list[0] = Extension{Keyword: "XEVIL"}
+	list := []ext.Extension{ehlo.Pipelining(), ehlo.Help()}
+	s := testkit.MakeSet(t, list...)
+	list[0] = ext.Extension{Keyword: "XEVIL"}
 	if got := s.Extensions()[0].Keyword; got != "PIPELINING" {
 		t.Errorf("the caller changed the set: %s", got)
 	}
@@ -93,14 +99,14 @@ func TestNewSetKeepsItsOwnList(t *testing.T) {
 // BODY=BINARYMIME 16, SMTPUTF8 10, RET 9, ENVID 107, REQUIRETLS 11, MT-PRIORITY 15 and BY 17 for MAIL, NOTIFY 29, ORCPT 507
 // and RRVS 33 for RCPT, each with the space before it.
 func TestGrow(t *testing.T) {
-	s := MakeSet(t, Default()...)
+	s := testkit.MakeSet(t, ehlo.Default()...)
 	if got, want := s.Table().Lookup("MAIL").Grow, 26+500+16+10+9+107+11+15+17; got != want {
 		t.Errorf("MAIL may grow by %d octets, want %d", got, want)
 	}
 	if got, want := s.Table().Lookup("RCPT").Grow, 29+507+33; got != want {
 		t.Errorf("RCPT may grow by %d octets, want %d", got, want)
 	}
-	without := MakeSet(t, Size(), Auth())
+	without := testkit.MakeSet(t, ehlo.Size(), auth.Auth())
 	if got := without.Table().Lookup("RCPT").Grow; got != 0 {
 		t.Errorf("RCPT may grow by %d octets without a parameter", got)
 	}
@@ -110,7 +116,7 @@ func TestGrow(t *testing.T) {
 }
 
 func TestOwner(t *testing.T) {
-	s := MakeSet(t, Default()...)
+	s := testkit.MakeSet(t, ehlo.Default()...)
 	bdat := s.Table().Lookup("BDAT")
 	for _, v := range []*proto.Verb{bdat, bdat.Variant([]byte("0 LAST"))} {
 		e, i := s.Owner(v)
@@ -126,8 +132,8 @@ func TestOwner(t *testing.T) {
 }
 
 func TestOffer(t *testing.T) {
-	s := MakeSet(t, Default()...)
-	x := &Server{Size: 10240}
+	s := testkit.MakeSet(t, ehlo.Default()...)
+	x := &fake.Server{Size: 10240}
 	o, lines := s.Offer(x)
 	want := []string{"PIPELINING", "SIZE 10240", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING", "BINARYMIME",
 		"HELP", "VRFY", "LIMITS RCPTMAX=100"}
@@ -144,7 +150,7 @@ func TestOffer(t *testing.T) {
 
 func TestOfferLine(t *testing.T) {
 	args, ok := "", true
-	s := MakeSet(t, Extension{Keyword: "XA", Advertise: func(ServerConn) (string, bool) { return args, ok }})
+	s := testkit.MakeSet(t, ext.Extension{Keyword: "XA", Advertise: func(ext.ServerConn) (string, bool) { return args, ok }})
 	words := strings.Repeat("WORD ", 200)
 	for _, tt := range []struct {
 		args string
@@ -162,7 +168,7 @@ func TestOfferLine(t *testing.T) {
 		{strings.Repeat("x", 498), true, []string{"XA"}},
 	} {
 		args, ok = tt.args, tt.ok
-		o, lines := s.Offer(&Server{})
+		o, lines := s.Offer(&fake.Server{})
 		if fmt.Sprint(lines) != fmt.Sprint(tt.want) || o.Has(0) != (len(tt.want) > 0) {
 			t.Errorf("%.20q, %v: %q, %b", tt.args, tt.ok, lines, o)
 		}
@@ -171,9 +177,9 @@ func TestOfferLine(t *testing.T) {
 
 // An extension that builds on two others needs both of them.
 func TestOfferRequiresAll(t *testing.T) {
-	s := MakeSet(t, EightBitMIME(), Chunking(), Extension{Keyword: "XBOTH", Requires: []string{"8BITMIME", "CHUNKING"}})
+	s := testkit.MakeSet(t, ehlo.EightBitMIME(), ehlo.Chunking(), ext.Extension{Keyword: "XBOTH", Requires: []string{"8BITMIME", "CHUNKING"}})
 	for caps, want := range map[string]bool{"8BITMIME": false, "CHUNKING": false, "8BITMIME CHUNKING": true} {
-		if o := s.Offered(Caps(append(strings.Fields(caps), "XBOTH")...)); o.Has(2) != want {
+		if o := s.Offered(fake.Caps(append(strings.Fields(caps), "XBOTH")...)); o.Has(2) != want {
 			t.Errorf("with %s: offered %v", caps, o.Has(2))
 		}
 	}
@@ -181,24 +187,24 @@ func TestOfferRequiresAll(t *testing.T) {
 
 // What an extension builds on has to be on offer in this session too.
 func TestOfferRequires(t *testing.T) {
-	base := Chunking()
-	base.Advertise = func(ServerConn) (string, bool) { return "", false }
-	s := MakeSet(t, BinaryMIME(), base, Extension{Keyword: "XTOP", Requires: []string{"BINARYMIME"}})
-	if o, lines := s.Offer(&Server{}); o != 0 || len(lines) != 0 {
+	base := ehlo.Chunking()
+	base.Advertise = func(ext.ServerConn) (string, bool) { return "", false }
+	s := testkit.MakeSet(t, ehlo.BinaryMIME(), base, ext.Extension{Keyword: "XTOP", Requires: []string{"BINARYMIME"}})
+	if o, lines := s.Offer(&fake.Server{}); o != 0 || len(lines) != 0 {
 		t.Errorf("offered %q without CHUNKING", lines)
 	}
-	if o := s.Offered(Caps("BINARYMIME", "XTOP")); o != 0 {
+	if o := s.Offered(fake.Caps("BINARYMIME", "XTOP")); o != 0 {
 		t.Errorf("taken as offered without CHUNKING: %b", o)
 	}
-	if o := s.Offered(Caps("binarymime", "chunking", "xtop")); o != 0b111 {
+	if o := s.Offered(fake.Caps("binarymime", "chunking", "xtop")); o != 0b111 {
 		t.Errorf("B07: taken as offered: %b", o)
 	}
 }
 
 func TestCheckMail(t *testing.T) {
-	s := MakeSet(t, append(Default(), Extension{
+	s := testkit.MakeSet(t, append(ehlo.Default(), ext.Extension{
 		Keyword: "XOPT",
-		Mail: []Param{
+		Mail: []ext.Param{
 			{Key: "XOPT", MaxLength: 20, Optional: true, Check: func(v string) error {
 				if v == "reply" {
 					return proto.Refuse(450, proto.Status{}, "chosen")
@@ -207,11 +213,11 @@ func TestCheckMail(t *testing.T) {
 			}},
 		},
 	})...)
-	all := s.Offered(Everything()) | s.Offered(Caps("XOPT"))
-	noBinary := s.Offered(Caps("SIZE", "8BITMIME", "CHUNKING"))
+	all := s.Offered(fake.Everything()) | s.Offered(fake.Caps("XOPT"))
+	noBinary := s.Offered(fake.Caps("SIZE", "8BITMIME", "CHUNKING"))
 	for _, tt := range []struct {
 		name, params string
-		offer        Offer
+		offer        ext.Offer
 		want         string // beginning of the reply; "" if fine
 	}{
 		{"none", "", all, ""},
@@ -245,25 +251,25 @@ func TestCheckMail(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := ""
-			if e := s.CheckMail(tt.offer, Params(tt.params)); e != nil {
-				got = Wire(t, e, false)
+			if e := s.CheckMail(tt.offer, testkit.Params(tt.params)); e != nil {
+				got = fake.Wire(t, e, false)
 			}
 			if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%s: %q, want %q", tt.params, got, tt.want)
 			}
 		})
 	}
-	if e := s.CheckRcpt(all, Params("SIZE=1")); e == nil || e.Code != 555 {
+	if e := s.CheckRcpt(all, testkit.Params("SIZE=1")); e == nil || e.Code != 555 {
 		t.Errorf("SIZE is a parameter of MAIL alone: %v", e)
 	}
 }
 
 func TestUTF8AndBinary(t *testing.T) {
-	s := MakeSet(t, Default()...)
-	all := s.Offered(Everything())
+	s := testkit.MakeSet(t, ehlo.Default()...)
+	all := s.Offered(fake.Everything())
 	for _, tt := range []struct {
 		params       string
-		offer        Offer
+		offer        ext.Offer
 		utf8, binary bool
 	}{
 		{"", all, false, false},
@@ -271,10 +277,10 @@ func TestUTF8AndBinary(t *testing.T) {
 		{"SMTPUTF8", 0, false, false},
 		{"BODY=8BITMIME", all, false, false},
 		{"SIZE=1 BODY=binarymime SMTPUTF8", all, true, true},
-		{"BODY=BINARYMIME", s.Offered(Caps("8BITMIME")), false, false},
+		{"BODY=BINARYMIME", s.Offered(fake.Caps("8BITMIME")), false, false},
 		{"XNO=BINARYMIME", all, false, false},
 	} {
-		p := Params(tt.params)
+		p := testkit.Params(tt.params)
 		if s.UTF8(tt.offer, p) != tt.utf8 || s.Binary(tt.offer, p) != tt.binary {
 			t.Errorf("%q: UTF8 %v, Binary %v", tt.params, s.UTF8(tt.offer, p), s.Binary(tt.offer, p))
 		}
@@ -282,9 +288,9 @@ func TestUTF8AndBinary(t *testing.T) {
 }
 
 func TestChecksDoNotAllocate(t *testing.T) {
-	s := MakeSet(t, Default()...)
-	all := s.Offered(Everything())
-	p := Params("SIZE=1000 BODY=8BITMIME SMTPUTF8")
+	s := testkit.MakeSet(t, ehlo.Default()...)
+	all := s.Offered(fake.Everything())
+	p := testkit.Params("SIZE=1000 BODY=8BITMIME SMTPUTF8")
 	bdat := s.Table().Lookup("BDAT")
 	args := []byte("86401 LAST")
 	n := testing.AllocsPerRun(100, func() {
@@ -309,11 +315,11 @@ type inner struct{}
 func (inner) CheckSize(context.Context, int64) error { return errors.New("inner") }
 
 func TestAs(t *testing.T) {
-	if c, ok := As[SizeSession](Wrap(Wrap(inner{}))); !ok || c.CheckSize(t.Context(), 1).Error() != "inner" {
+	if c, ok := ext.As[ehlo.SizeSession](testkit.Wrap(testkit.Wrap(inner{}))); !ok || c.CheckSize(t.Context(), 1).Error() != "inner" {
 		t.Error("not found behind two wrappers")
 	}
-	for _, s := range []any{nil, 1, Wrap(nil)} {
-		if _, ok := As[SizeSession](s); ok {
+	for _, s := range []any{nil, 1, testkit.Wrap(nil)} {
+		if _, ok := ext.As[ehlo.SizeSession](s); ok {
 			t.Errorf("found in %v", s)
 		}
 	}
@@ -322,22 +328,22 @@ func TestAs(t *testing.T) {
 // An extension without a keyword is there for verbs that cannot succeed, and for nothing else.
 func TestNewSetWithoutKeyword(t *testing.T) {
 	never := proto.Verb{Name: "XOLD", In: proto.Session, OK: proto.Never}
-	s := MakeSet(t, Size(), Extension{Verbs: []proto.Verb{never}})
-	if o, lines := s.Offer(&Server{}); o != 1 || len(lines) != 1 {
+	s := testkit.MakeSet(t, ehlo.Size(), ext.Extension{Verbs: []proto.Verb{never}})
+	if o, lines := s.Offer(&fake.Server{}); o != 1 || len(lines) != 1 {
 		t.Errorf("offered %b, %q", o, lines)
 	}
-	if o := s.Offered(Caps("", "XOLD", "SIZE")); o != 1 {
+	if o := s.Offered(fake.Caps("", "XOLD", "SIZE")); o != 1 {
 		t.Errorf("taken as offered: %b", o)
 	}
 	if e, i := s.Owner(s.Table().Lookup("xold")); e == nil || i != 1 {
 		t.Error("the verb is not known")
 	}
-	for name, list := range map[string][]Extension{
+	for name, list := range map[string][]ext.Extension{
 		"a verb that succeeds": {{Verbs: []proto.Verb{{Name: "XDO", In: proto.Session}}}},
-		"parameter":            {{Verbs: []proto.Verb{never}, Rcpt: []Param{{Key: "XP", MaxLength: 9}}}},
+		"parameter":            {{Verbs: []proto.Verb{never}, Rcpt: []ext.Param{{Key: "XP", MaxLength: 9}}}},
 		"verb twice":           {{Verbs: []proto.Verb{never}}, {Verbs: []proto.Verb{never}}},
 	} {
-		if _, err := NewSet(proto.SMTP, list); err == nil {
+		if _, err := ext.NewSet(proto.SMTP, list); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -345,29 +351,29 @@ func TestNewSetWithoutKeyword(t *testing.T) {
 
 func TestNewSetInvalid(t *testing.T) {
 	wrong := errors.New("smtp: no")
-	if _, err := NewSet(proto.SMTP, []Extension{{Keyword: "XA", Invalid: wrong}}); err != wrong {
+	if _, err := ext.NewSet(proto.SMTP, []ext.Extension{{Keyword: "XA", Invalid: wrong}}); err != wrong {
 		t.Errorf("%v, want the reason that the extension gives", err)
 	}
 }
 
 // Of two parameters of which one stands in place of the other, only one may be there, and the longer one counts.
 func TestInstead(t *testing.T) {
-	s := MakeSet(t, Extension{Keyword: "XA", Mail: []Param{
+	s := testkit.MakeSet(t, ext.Extension{Keyword: "XA", Mail: []ext.Param{
 		{Key: "XFOR", MaxLength: 18}, {Key: "XUNTIL", MaxLength: 34, ConflictsWith: "XFOR"}, {Key: "XMORE", MaxLength: 10},
 	}})
 	if got := s.Table().Lookup("MAIL").Grow; got != 44 {
 		t.Errorf("the command line grows by %d octets, want 34 and 10", got)
 	}
 	for p, code := range map[string]int{"XFOR=1": 0, "XUNTIL=2 XMORE=1": 0, "XFOR=1 XUNTIL=2": 501, "xuntil=2 xfor=1": 501} {
-		e := s.CheckMail(1, Params(p))
+		e := s.CheckMail(1, testkit.Params(p))
 		if code == 0 && e != nil || code != 0 && (e == nil || e.Code != code || e.Status != (proto.Status{5, 5, 4})) {
 			t.Errorf("%s: %v, want %d", p, e, code)
 		}
 	}
-	if err := s.Prepare(1, Caps("XA"), &Envelope{Mail: Params("XFOR=1 XUNTIL=2")}); err == nil {
+	if err := s.Prepare(1, fake.Caps("XA"), &ext.Envelope{Mail: testkit.Params("XFOR=1 XUNTIL=2")}); err == nil {
 		t.Error("a client would send both")
 	}
-	_, err := NewSet(proto.SMTP, []Extension{{Keyword: "XA", Mail: []Param{{Key: "XUNTIL", MaxLength: 34, ConflictsWith: "XFOR"}}}})
+	_, err := ext.NewSet(proto.SMTP, []ext.Extension{{Keyword: "XA", Mail: []ext.Param{{Key: "XUNTIL", MaxLength: 34, ConflictsWith: "XFOR"}}}})
 	if err == nil || !strings.Contains(err.Error(), "XFOR") {
 		t.Errorf("%v, want an error that names what is missing", err)
 	}
@@ -380,10 +386,10 @@ func TestCheckStatus(t *testing.T) {
 		{5, 5, 2}:  "501 5.5.2 Bad parameter: no",
 		{4, 7, 15}: "501 5.5.4 Bad parameter: no",
 	} {
-		s := MakeSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", MaxLength: 9, Check: func(string) error {
+		s := testkit.MakeSet(t, ext.Extension{Keyword: "XA", Mail: []ext.Param{{Key: "XP", MaxLength: 9, Check: func(string) error {
 			return &proto.Error{Status: status, Text: "no"}
 		}}}})
-		if got := Wire(t, s.CheckMail(1, Params("XP=1")), false); got != want {
+		if got := fake.Wire(t, s.CheckMail(1, testkit.Params("XP=1")), false); got != want {
 			t.Errorf("%v: %q, want %q", status, got, want)
 		}
 	}
@@ -392,8 +398,8 @@ func TestCheckStatus(t *testing.T) {
 // A Check refuses by its error, whatever text that has.
 func TestCheckWithoutText(t *testing.T) {
 	for _, err := range []error{errors.New(""), errors.New("smtp: "), &proto.Error{Code: 501}} {
-		s := MakeSet(t, Extension{Keyword: "XA", Mail: []Param{{Key: "XP", MaxLength: 9, Check: func(string) error { return err }}}})
-		if got := Wire(t, s.CheckMail(1, Params("XP=1")), false); got != "501 5.5.4 Bad parameter: XP cannot have that value" {
+		s := testkit.MakeSet(t, ext.Extension{Keyword: "XA", Mail: []ext.Param{{Key: "XP", MaxLength: 9, Check: func(string) error { return err }}}})
+		if got := fake.Wire(t, s.CheckMail(1, testkit.Params("XP=1")), false); got != "501 5.5.4 Bad parameter: XP cannot have that value" {
 			t.Errorf("%#v: %q", err, got)
 		}
 	}

@@ -22,7 +22,7 @@ type Completion struct {
 	// or whose domain is not fully qualified.
 	Sender proto.Address
 	// Completes reports whether the session completes the single-level domain name, in lower case, in the fields of the
-	// header as in the envelope; see ext.SubmissionPolicy. Nil: messages with single-level domains are refused.
+	// header as in the envelope; see ehlo.SubmissionPolicy. Nil: messages with single-level domains are refused.
 	Completes func(name string) bool
 }
 

@@ -99,7 +99,7 @@ func (m *commands) check(ev *proto.Event) *proto.Error {
 		return nil
 	case plaintext && (v.Name == "HELO" || v.More == proto.Exchange):
 		return errNeedTLS // neither leads to TLS
-	case v.Open:
+	case v.BeforeAuth:
 	case plaintext:
 		return errNeedTLS
 	case c.srv.opt.RequireAuth && c.greeting.identity == "":

@@ -13,8 +13,8 @@
 // Everything but the commands of RFC 5321 section 4.1.1 is the business of extensions (package ext), none of which
 // this package knows by name.
 //
-// That server relays and takes submissions. For a server of one kind there are lists of extensions, ext.Relay, ext.Submission
-// and ext.LMTP. With the second one the rules of submission (RFC 6409) hold: nobody sends mail before authentication, or
+// That server relays and takes submissions. For a server of one kind there are lists of extensions, ehlo.Relay, ehlo.Submission
+// and ehlo.LMTP. With the second one the rules of submission (RFC 6409) hold: nobody sends mail before authentication, or
 // from another's address if the session says whose it is. Serve it with ListenAndServeTLS on port 465 and with
 // ListenAndServe on port 587, and complete headers with [Complete].
 //

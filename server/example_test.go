@@ -12,6 +12,8 @@ import (
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -94,7 +96,7 @@ func Example_submission() {
 	srv, err := server.New(backend, &server.Options{
 		Hostname:   "mail.example.org",
 		TLSConfig:  &tls.Config{Certificates: []tls.Certificate{cert}},
-		Extensions: ext.Submission(ext.SubmissionPolicy{}),
+		Extensions: ehlo.Submission(ehlo.SubmissionPolicy{}),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -119,7 +121,7 @@ type outbox struct {
 
 func (o *outbox) Authenticate(_ context.Context, user, password string) error {
 	if user != "alice" || password != "secret" {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }

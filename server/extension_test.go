@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -100,7 +101,7 @@ func serveGreeter(ctx context.Context, x ext.Command) (proto.Reply, error) {
 }
 
 func greeterServer(t *testing.T, st *store) *server.Server {
-	return newServer(t, st, server.Options{Extensions: append(ext.Default(), greeter())})
+	return newServer(t, st, server.Options{Extensions: append(ehlo.Default(), greeter())})
 }
 
 func TestExtension(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -113,7 +114,7 @@ func newShelf() *shelf {
 
 func fetchServer(t *testing.T, s *shelf, st server.Backend, opt server.Options) *peer {
 	t.Helper()
-	opt.Extensions = append(ext.Default(), s.extension())
+	opt.Extensions = append(ehlo.Default(), s.extension())
 	return dial(t, newServer(t, st, opt))
 }
 
@@ -299,7 +300,7 @@ func TestFetchWithoutEnd(t *testing.T) {
 			f := flood{make(chan struct{})}
 			fetching := ext.Extension{Keyword: "XFLOOD", Verbs: []proto.Verb{{Name: "XFLOOD", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready}},
 				Fetch: func(context.Context, ext.ServerConn, string) (io.ReadCloser, error) { return f, nil }}
-			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{Limits: server.Limits{MessageSize: -1}, Extensions: append(ext.Default(), fetching)}))
+			p := dial(t, newServer(t, &store{data: tt.data}, server.Options{Limits: server.Limits{MessageSize: -1}, Extensions: append(ehlo.Default(), fetching)}))
 			p.hello()
 			p.begin()
 			p.send("XFLOOD\r\n")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -20,7 +21,7 @@ func stage() ext.Extension {
 	return ext.Extension{
 		Keyword: "XSTAGE",
 		Verbs: []proto.Verb{
-			{Name: "XSTAGE", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello},
+			{Name: "XSTAGE", In: proto.Hello | proto.Ready, Last: true, BeforeAuth: true, OK: proto.Hello},
 			{Name: "XWRONG", In: proto.Ready, Last: true},
 		},
 		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
@@ -48,7 +49,7 @@ func (l *looker) NewSession(ctx context.Context, c *server.Conn) (server.Session
 
 func TestRestart(t *testing.T) {
 	l := &looker{store: &store{}}
-	srv := newServer(t, l, server.Options{Extensions: append(ext.Default(), stage()), RequireAuth: true})
+	srv := newServer(t, l, server.Options{Extensions: append(ehlo.Default(), stage()), RequireAuth: true})
 	p := dial(t, srv)
 	p.expect("220 mail.example ESMTP ready\r\n")
 	if got := l.calls(); got != `pipe at pipe is "" alias "", new` {
@@ -73,14 +74,14 @@ func TestRestart(t *testing.T) {
 
 func TestRestartRefused(t *testing.T) {
 	l := &looker{store: &store{}, refuse: true}
-	p := dial(t, newServer(t, l, server.Options{Extensions: append(ext.Default(), stage())}))
+	p := dial(t, newServer(t, l, server.Options{Extensions: append(ehlo.Default(), stage())}))
 	p.hello()
 	p.ask("XSTAGE alice", "554 mail.example not you\r\n", "EHLO client.example", "554 ", "MAIL FROM:<a@b.example>", "554 ")
 	p.quit()
 	if got := l.calls(); !strings.HasSuffix(got, `alias "alice"`) {
 		t.Errorf("called %s after the refusal", got)
 	}
-	p = dial(t, newServer(t, &store{}, server.Options{Extensions: append(ext.Default(), stage())}))
+	p = dial(t, newServer(t, &store{}, server.Options{Extensions: append(ehlo.Default(), stage())}))
 	p.hello()
 	p.ask("XWRONG", "451 4.3.0", "NOOP", "250 ") // its success does not lead to a greeting
 	p.quit()
@@ -89,7 +90,7 @@ func TestRestartRefused(t *testing.T) {
 // TestRestartInGroup shows that what follows in the same packet is said by the other client.
 func TestRestartInGroup(t *testing.T) {
 	l := &looker{store: &store{}}
-	p := dial(t, newServer(t, l, server.Options{Extensions: append(ext.Default(), stage())}))
+	p := dial(t, newServer(t, l, server.Options{Extensions: append(ehlo.Default(), stage())}))
 	p.hello()
 	p.send("XSTAGE alice\r\nEHLO two.example\r\nMAIL FROM:<a@b.example>\r\nXSTAGE bob\r\nQUIT\r\n")
 	p.expect("220 mail.example", "250-", "250 2.1.0", "503 ", "221 ")
@@ -116,7 +117,7 @@ func echo(serve func(ctx context.Context, nc net.Conn) error) ext.Extension {
 
 func echoServer(t *testing.T, st *store, opt server.Options, serve func(ctx context.Context, nc net.Conn) error) *server.Server {
 	t.Helper()
-	opt.Extensions = append(ext.Default(), echo(serve))
+	opt.Extensions = append(ehlo.Default(), echo(serve))
 	return newServer(t, st, opt)
 }
 
@@ -328,7 +329,7 @@ func TestO01_NotNow(t *testing.T) {
 		}
 		return &proto.Error{Code: 454, Status: proto.Status{4, 7, 0}, Text: "TLS not available now"}
 	}}
-	p := dial(t, newServer(t, &store{}, server.Options{TLSConfig: config, Extensions: append(ext.Default(), busy)}))
+	p := dial(t, newServer(t, &store{}, server.Options{TLSConfig: config, Extensions: append(ehlo.Default(), busy)}))
 	p.hello()
 	p.ask("STARTTLS", "454 4.7.0 TLS not available now")
 	p.begin()

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 	"smtpkit.example/smtp/server/proxyproto"
@@ -33,7 +33,7 @@ func TestLogNamesTheClient(t *testing.T) {
 			var log bytes.Buffer
 			networks := []netip.Prefix{trusted, netip.MustParsePrefix("198.51.100.0/24")}
 			srv := newServer(t, &store{mail: refuseAll}, server.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)),
-				Extensions: append(ext.Default(), ext.XCLIENT(networks...))})
+				Extensions: append(ehlo.Default(), ehlo.XCLIENT(networks...))})
 			addr, served := listen(t, func(l net.Listener) error {
 				if tt.proxy {
 					l = proxyproto.NewListener(l, &proxyproto.Options{Trusted: []netip.Prefix{trusted}})

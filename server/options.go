@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -25,9 +26,9 @@ type Options struct {
 	Hostname string
 	// Protocol is proto.SMTP, the default, or proto.LMTP (RFC 2033). LMTP is not served on TCP port 25.
 	Protocol proto.Protocol
-	// Extensions are the extensions that the server advertises, in the order of the list. Nil means ext.Default(), or
-	// ext.LMTP() for LMTP; an empty list that is not nil means none. A submission server uses ext.Submission, which
-	// brings the rules of submission along, and a relay ext.Relay.
+	// Extensions are the extensions that the server advertises, in the order of the list. Nil means ehlo.Default(), or
+	// ehlo.LMTP() for LMTP; an empty list that is not nil means none. A submission server uses ehlo.Submission, which
+	// brings the rules of submission along, and a relay ehlo.Relay.
 	Extensions []ext.Extension
 
 	// TLSConfig turns TLS on: STARTTLS on connections in plaintext, and ServeTLS. It must have Certificates or
@@ -39,7 +40,7 @@ type Options struct {
 	// require TLS (RFC 3207 section 4).
 	RequireTLS bool
 	// RequireAuth refuses mail with 530 until the client has authenticated. It needs sessions that can authenticate
-	// clients; see package ext. The extensions of ext.Submission require it already.
+	// clients; see package ext. The extensions of ehlo.Submission require it already.
 	RequireAuth bool
 	// AllowInsecureAuth permits clients to send passwords on connections in plaintext, where others can read them.
 	AllowInsecureAuth bool
@@ -123,7 +124,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Hostname = machineName()
 	}
 	if o.Extensions == nil {
-		o.Extensions = ext.DefaultFor(o.Protocol)
+		o.Extensions = ehlo.DefaultFor(o.Protocol)
 	}
 	if o.TLSConfig != nil {
 		o.TLSConfig = harden(o.TLSConfig)

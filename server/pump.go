@@ -33,7 +33,7 @@ func (p *pump) next(content bool) proto.Event {
 		}
 		p.fill(content)
 	}
-	return proto.Event{Kind: proto.Over}
+	return proto.Event{Kind: proto.End}
 }
 
 // fill reads what the client has sent, or waits for it.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -220,7 +221,7 @@ func TestSplit(t *testing.T) {
 				if tt.each != nil {
 					b = eachStore{&store{newSession: func(_ context.Context, c *server.Conn) error { conn = c; return nil }}, tt.each}
 				}
-				p := dial(t, newServer(t, b, server.Options{Extensions: append(ext.Default(), each()), Limits: server.Limits{MessageSize: 1000}}))
+				p := dial(t, newServer(t, b, server.Options{Extensions: append(ehlo.Default(), each()), Limits: server.Limits{MessageSize: 1000}}))
 				p.hello()
 				p.ask("MAIL FROM:<a@b.example> XEACH", "250 ", "RCPT TO:<one@d.example>", "250 ", "RCPT TO:<two@d.example>", "250 ",
 					"RCPT TO:<three@d.example>", "250 ")
@@ -243,7 +244,7 @@ func TestSplitNot(t *testing.T) {
 		result(0, proto.Reply{}, errFull)
 		return nil
 	}}
-	p := dial(t, newServer(t, st, server.Options{Extensions: append(ext.Default(), each())}))
+	p := dial(t, newServer(t, st, server.Options{Extensions: append(ehlo.Default(), each())}))
 	p.hello()
 	for _, begin := range []string{"MAIL FROM:<a@b.example>", `MAIL FROM:<"a> XEACH"@b.example>`, "MAIL FROM:<xeach@b.example>"} {
 		p.ask(begin, "250 ", "RCPT TO:<one@d.example>", "250 ", "RCPT TO:<two@d.example>", "250 ", "DATA", "354 ", ".", "250 2.0.0 Message accepted")
@@ -261,7 +262,7 @@ func TestSplitInGroup(t *testing.T) {
 		result(1, proto.Reply{}, errFull)
 		return err
 	}}
-	p := dial(t, newServer(t, st, server.Options{Extensions: append(ext.Default(), each())}))
+	p := dial(t, newServer(t, st, server.Options{Extensions: append(ehlo.Default(), each())}))
 	p.hello()
 	const message = " XEACH\r\nRCPT TO:<one@d.example>\r\nRCPT TO:<two@d.example>\r\nBDAT 5 LAST\r\nhello"
 	p.send("MAIL FROM:<a@b.example>" + message + "MAIL FROM:<e@f.example>" + message + "QUIT\r\n")

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
@@ -69,7 +69,7 @@ func (scriptSession) Data(_ context.Context, r io.Reader) error {
 
 func (scriptSession) Authenticate(_ context.Context, user, password string) error {
 	if user != "alice" || password != "secret" {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }

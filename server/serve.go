@@ -73,7 +73,7 @@ func (c *Conn) serve() {
 			c.commands.handle(ev)
 		case proto.Fatal:
 			c.closeWith(ev.Err.Reply(), 0)
-		case proto.Over:
+		case proto.End:
 			c.replies.flush()
 			return
 		default:

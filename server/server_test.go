@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -95,7 +95,7 @@ func TestNobodyCanAuthenticate(t *testing.T) {
 		opt  server.Options
 		told bool
 	}{
-		{"submission", server.Options{Extensions: ext.Submission(ext.SubmissionPolicy{})}, true},
+		{"submission", server.Options{Extensions: ehlo.Submission(ehlo.SubmissionPolicy{})}, true},
 		{"RequireAuth", server.Options{RequireAuth: true}, true},
 		{"with TLS", server.Options{RequireAuth: true, TLSConfig: config}, false},
 		{"in clear, as asked", server.Options{RequireAuth: true, AllowInsecureAuth: true}, false},

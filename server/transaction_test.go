@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -34,7 +34,7 @@ func TestE10_MaxRcpts(t *testing.T) {
 func TestP15_Submitter(t *testing.T) {
 	var told []string
 	st := &store{mail: func(_ context.Context, _ proto.Address, p proto.Params) error {
-		a, ok := ext.ReadSubmitter(p)
+		a, ok := auth.ReadSubmitter(p)
 		if !ok {
 			t.Errorf("%v has no submitter", p)
 		}

@@ -12,6 +12,8 @@ import (
 	"net"
 	"strings"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -57,7 +59,7 @@ func main() {
 }
 
 // extensions are the usual ones and ours.
-func extensions() []ext.Extension { return append(ext.Default(), XTrace()) }
+func extensions() []ext.Extension { return append(ehlo.Default(), XTrace()) }
 
 // run sends a message with an ID to a server, and asks where it is.
 func run(ctx context.Context) (string, error) {

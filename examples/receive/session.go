@@ -7,7 +7,8 @@ import (
 	"crypto/tls"
 	"io"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -69,7 +70,7 @@ func (s *userSession) Authenticate(_ context.Context, user, password string) err
 	want, ok := s.users[user]
 	a, b := sha256.Sum256([]byte(want)), sha256.Sum256([]byte(password))
 	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 || !ok {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -60,7 +62,7 @@ func parseFlags(args []string) (*config, error) {
 	f.StringVar(&serverName, "server-name", "", "name that the certificate has to be for (default: the host)")
 	f.StringVar(&user, "user", "", "name to authenticate with")
 	f.StringVar(&pass, "pass", "", "password to authenticate with")
-	f.StringVar(&c.options.Hello, "helo", "", "name to introduce the client by")
+	f.StringVar(&c.options.Hostname, "helo", "", "name to introduce the client by")
 	f.DurationVar(&timeout, "timeout", 0, "how long to wait for each reply (default: what RFC 5321 has)")
 	f.IntVar(&c.count, "count", 1, "send the message so many times over one connection")
 	f.BoolVar(&lmtp, "lmtp", false, "speak LMTP")
@@ -79,7 +81,7 @@ func parseFlags(args []string) (*config, error) {
 		c.options.Timeouts = client.AllTimeouts(timeout)
 	}
 	if user != "" {
-		c.options.Credentials = ext.Password(user, pass)
+		c.options.Credentials = auth.Password(user, pass)
 	}
 	c.file = f.Arg(0)
 	switch {

@@ -11,29 +11,32 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/exttest"
 	"smtpkit.example/smtp/proto"
 )
 
 // An able session takes part in all that package ext has.
-type able struct{ quota ext.Quota }
+type able struct{ quota ehlo.Quota }
 
-func (able) AuthPause(int) time.Duration   { return 0 }
-func (able) NotifiesSenders() bool         { return true }
-func (able) KeepsTLS() bool                { return true }
-func (able) PriorityPolicy() string        { return "MIXER" }
-func (able) HighestPriority() ext.Priority { return 9 }
-func (able) MinDeliverBy() time.Duration   { return time.Minute }
-func (able) HoldsMail() bool               { return true }
-func (able) TracksMessages() bool          { return true }
-func (able) Converts() bool                { return true }
-func (able) NegotiatesContent() bool       { return true }
-func (a *able) Quota() *ext.Quota          { return &a.quota }
+func (able) AuthPause(int) time.Duration    { return 0 }
+func (able) NotifiesSenders() bool          { return true }
+func (able) KeepsTLS() bool                 { return true }
+func (able) PriorityPolicy() string         { return "MIXER" }
+func (able) HighestPriority() ehlo.Priority { return 9 }
+func (able) MinDeliverBy() time.Duration    { return time.Minute }
+func (able) HoldsMail() bool                { return true }
+func (able) TracksMessages() bool           { return true }
+func (able) Converts() bool                 { return true }
+func (able) NegotiatesContent() bool        { return true }
+func (a *able) Quota() *ehlo.Quota          { return &a.quota }
 
 func (able) Authenticate(_ context.Context, user, password string) error {
 	if user != "alice" || password != "secret" {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }
@@ -44,7 +47,7 @@ func (able) PermitsSubmitter(context.Context, proto.Address) (bool, error) { ret
 
 func (able) Unwanted(context.Context, proto.Address) ([]string, error) { return nil, nil }
 
-func (able) StartQueue(context.Context, ext.Node) (int, error) { return 3, nil }
+func (able) StartQueue(context.Context, ehlo.Node) (int, error) { return 3, nil }
 
 func (able) RecordOrigin(context.Context, ext.Origin) error { return nil }
 
@@ -54,20 +57,20 @@ func (able) ResolveURL(context.Context, string) (io.ReadCloser, int64, error) {
 
 func (able) Reverse(_ context.Context, domains []proto.Domain) (func(context.Context, net.Conn) error, error) {
 	if len(domains) > 0 {
-		return nil, ext.ErrNoMail
+		return nil, ehlo.ErrNoMail
 	}
 	return func(context.Context, net.Conn) error { return nil }, nil
 }
 
-func (able) Verify(context.Context, string) (ext.Mailbox, error) {
-	return ext.Mailbox{Name: "Alice", Address: alice}, nil
+func (able) Verify(context.Context, string) (ehlo.Mailbox, error) {
+	return ehlo.Mailbox{Name: "Alice", Address: alice}, nil
 }
 
-func (able) Expand(_ context.Context, list string) ([]ext.Mailbox, error) {
+func (able) Expand(_ context.Context, list string) ([]ehlo.Mailbox, error) {
 	if list != "staff" {
 		return nil, proto.Refuse(550, proto.Status{}, "There is no such list")
 	}
-	return []ext.Mailbox{{Address: alice}, {Address: alice}}, nil
+	return []ehlo.Mailbox{{Address: alice}, {Address: alice}}, nil
 }
 
 func (able) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
@@ -94,77 +97,77 @@ var library = []struct {
 	e      ext.Extension
 	sample exttest.Sample
 }{
-	{ext.Pipelining(), exttest.Sample{}},
-	{ext.Size(), exttest.Sample{
+	{ehlo.Pipelining(), exttest.Sample{}},
+	{ehlo.Size(), exttest.Sample{
 		Mail:    []string{"SIZE=10", "SIZE=00000000000000000010"},
 		BadMail: []string{"SIZE=-1", "SIZE=000000000000000000010"},
 	}},
-	{ext.EightBitMIME(), exttest.Sample{Mail: []string{"BODY=8BITMIME", "BODY=7BIT"}, BadMail: []string{"BODY=8BIT"}}},
-	{ext.EnhancedStatusCodes(), exttest.Sample{}},
-	{ext.StartTLS(), exttest.Sample{Dialogues: []string{"C: STARTTLS now\nS: 501 5.5.4 *\n"}}},
-	{ext.Auth(), exttest.Sample{
+	{ehlo.EightBitMIME(), exttest.Sample{Mail: []string{"BODY=8BITMIME", "BODY=7BIT"}, BadMail: []string{"BODY=8BIT"}}},
+	{ehlo.EnhancedStatusCodes(), exttest.Sample{}},
+	{ehlo.StartTLS(), exttest.Sample{Dialogues: []string{"C: STARTTLS now\nS: 501 5.5.4 *\n"}}},
+	{auth.Auth(), exttest.Sample{
 		Mail: []string{"AUTH=<>", "AUTH=e+3Dmc2@example.com"}, BadMail: []string{"AUTH=alice", "AUTH=a+zz@example.com"},
 		Dialogues: []string{"C: AUTH PLAIN AGFsaWNlAHNlY3JldA==\nS: 235 2.7.0 *\nC: AUTH PLAIN\nS: 503 5.5.1 *\n",
 			"C: AUTH PLAIN\nS: 334 *\nC: *\nS: 501 5.7.0 *\n", "C: AUTH PLAIN AGFsaWNlAHdyb25n\nS: 535 5.7.8 *\n"},
 	}},
-	{ext.SMTPUTF8(), exttest.Sample{Mail: []string{"SMTPUTF8 BODY=8BITMIME"}}},
-	{ext.Chunking(), exttest.Sample{Dialogues: []string{
+	{ehlo.SMTPUTF8(), exttest.Sample{Mail: []string{"SMTPUTF8 BODY=8BITMIME"}}},
+	{ehlo.Chunking(), exttest.Sample{Dialogues: []string{
 		opened + "C: BDAT 3\nC~ \"x\\r\\n\"\nS: 250 *\nC: BDAT 0 LAST\nS: 250 *\n",
 		"C: BDAT 3 LAST\nC~ \"x\\r\\n\"\nS: 503 *\n"}}},
-	{ext.BinaryMIME(), exttest.Sample{Mail: []string{"BODY=BINARYMIME"}}},
-	{ext.Help(), exttest.Sample{Dialogues: []string{"C: HELP\nS... 214\nC: HELP XYZZY\nS: 504 *\n"}}},
-	{ext.VRFY(), exttest.Sample{
+	{ehlo.BinaryMIME(), exttest.Sample{Mail: []string{"BODY=BINARYMIME"}}},
+	{ehlo.Help(), exttest.Sample{Dialogues: []string{"C: HELP\nS... 214\nC: HELP XYZZY\nS: 504 *\n"}}},
+	{ehlo.VRFY(), exttest.Sample{
 		Dialogues: []string{"C: VRFY alice\nS: 250 2.1.5 Alice <alice@example.org>\nC: VRFY\nS: 501 *\n"},
 	}},
-	{ext.EXPN(), exttest.Sample{Dialogues: []string{"C: EXPN staff\nS... 250\nC: EXPN nobody\nS: 550 *\n"}}},
-	{ext.DSN(), exttest.Sample{
+	{ehlo.EXPN(), exttest.Sample{Dialogues: []string{"C: EXPN staff\nS... 250\nC: EXPN nobody\nS: 550 *\n"}}},
+	{ehlo.DSN(), exttest.Sample{
 		Mail: []string{"RET=HDRS ENVID=QQ314159"}, BadMail: []string{"RET=ALL", "ENVID=a+0A"},
 		Rcpt:    []string{"NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@Example.com", "NOTIFY=NEVER"},
 		BadRcpt: []string{"NOTIFY=NEVER,SUCCESS", "NOTIFY=", "ORCPT=d@e.example"},
 	}},
-	{ext.RequireTLS(), exttest.Sample{Mail: []string{"REQUIRETLS"}}},
-	{ext.MTPriority(), exttest.Sample{
+	{ehlo.RequireTLS(), exttest.Sample{Mail: []string{"REQUIRETLS"}}},
+	{ehlo.MTPriority(), exttest.Sample{
 		Mail:    []string{"MT-PRIORITY=-9", "MT-PRIORITY=9"},
 		BadMail: []string{"MT-PRIORITY=+1", "MT-PRIORITY=10"},
 	}},
-	{ext.DeliverBy(), exttest.Sample{Mail: []string{"BY=60;R", "BY=-99;NT"}, BadMail: []string{"BY=0;R", "BY=60"}}},
-	{ext.RRVS(), exttest.Sample{
+	{ehlo.DeliverBy(), exttest.Sample{Mail: []string{"BY=60;R", "BY=-99;NT"}, BadMail: []string{"BY=0;R", "BY=60"}}},
+	{ehlo.RRVS(), exttest.Sample{
 		Rcpt:    []string{"RRVS=2014-04-03T23:01:00Z", "RRVS=2014-04-03T23:01:00+00:00;C"},
 		BadRcpt: []string{"RRVS=yesterday"},
 	}},
-	{ext.Limits(), exttest.Sample{Session: func() any { return &able{quota: ext.Quota{MailMax: 50, RcptDomainMax: 7}} }}},
-	{ext.Obsolete(), exttest.Sample{
+	{ehlo.Limits(), exttest.Sample{Session: func() any { return &able{quota: ehlo.Quota{MailMax: 50, RcptDomainMax: 7}} }}},
+	{ehlo.Obsolete(), exttest.Sample{
 		Dialogues: []string{"C: TURN\nS: 502 5.5.1 *\nC: SEND FROM:<a@b.example>\nS: 502 5.5.1 *\n"},
 	}},
-	{ext.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}.Extension(), exttest.Sample{}},
-	{ext.ConNeg(), exttest.Sample{Rcpt: []string{"CONNEG"}}},
-	{ext.ConPerm(), exttest.Sample{Mail: []string{"CONPERM"}}},
-	{ext.ETRN(), exttest.Sample{
+	{ehlo.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}.Extension(), exttest.Sample{}},
+	{ehlo.ConNeg(), exttest.Sample{Rcpt: []string{"CONNEG"}}},
+	{ehlo.ConPerm(), exttest.Sample{Mail: []string{"CONPERM"}}},
+	{ehlo.ETRN(), exttest.Sample{
 		Dialogues: []string{"C: ETRN @example.org\nS: 253 2.0.0 OK, 3 *\nC: ETRN\nS: 500 *\nC: ETRN x\nS: 501 *\n"},
 	}},
-	{ext.FutureRelease(ext.HoldLimits{Interval: time.Hour, Until: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}), exttest.Sample{
+	{ehlo.FutureRelease(ehlo.HoldLimits{Interval: time.Hour, Until: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}), exttest.Sample{
 		Mail:    []string{"HOLDFOR=60", "HOLDUNTIL=2030-01-01T00:00:00Z"},
 		BadMail: []string{"HOLDFOR=3601", "HOLDFOR=0", "HOLDUNTIL=2030-01-01"},
 	}},
-	{ext.MTRK(), exttest.Sample{Mail: []string{"MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ ENVID=1@b.example"},
+	{ehlo.MTRK(), exttest.Sample{Mail: []string{"MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ ENVID=1@b.example"},
 		BadMail: []string{"MTRK=5en6G6MezRroT3XKqkdPOmY/BfQ", "MTRK=x ENVID=1@b.example"}}},
-	{ext.NoSoliciting("net.example:ADV"), exttest.Sample{
+	{ehlo.NoSoliciting("net.example:ADV"), exttest.Sample{
 		Mail:    []string{"SOLICIT=org.example:ADV,org.example:XYZ"},
 		BadMail: []string{"SOLICIT=,"},
 	}},
-	{ext.Submitter(), exttest.Sample{
+	{ehlo.Submitter(), exttest.Sample{
 		Mail:    []string{"SUBMITTER=alice@example.org"},
 		BadMail: []string{"SUBMITTER=alice"},
 	}},
-	{ext.ATRN(), exttest.Sample{Identity: "alice", Dialogues: []string{
+	{ehlo.ATRN(), exttest.Sample{Identity: "alice", Dialogues: []string{
 		"C: ATRN example.org\nS: 453 *\nC: ATRN [192.0.2.1]\nS: 501 *\n", "C: ATRN\nS: 250 *\nCLOSE\n"}}},
-	{ext.BURL("imap", "imap://imap.example"), exttest.Sample{Identity: "alice", Dialogues: []string{
+	{ehlo.BURL("imap", "imap://imap.example"), exttest.Sample{Identity: "alice", Dialogues: []string{
 		opened + "C: BURL imap://imap.example/1 LAST\nS: 250 *\n"}}},
-	{ext.PRDR(), exttest.Sample{Mail: []string{"PRDR"}}},
-	{ext.XCLIENT(loopback), exttest.Sample{Dialogues: []string{
+	{ehlo.PRDR(), exttest.Sample{Mail: []string{"PRDR"}}},
+	{ehlo.XCLIENT(loopback), exttest.Sample{Dialogues: []string{
 		"C: XCLIENT ADDR=192.0.2.1 NAME=a.example\nS: 220 *\nC: EHLO x.example\nS... 250\n",
 		"C: XCLIENT NONSENSE\nS: 501 *\n"}}},
-	{ext.XFORWARD(loopback), exttest.Sample{
+	{ehlo.XFORWARD(loopback), exttest.Sample{
 		Dialogues: []string{"C: XFORWARD ADDR=192.0.2.1 NAME=a.example\nS: 250 *\nC: XFORWARD\nS: 501 *\n"},
 	}},
 }
@@ -181,15 +184,15 @@ func TestLibrary(t *testing.T) {
 	}
 }
 
-// TestLibraryComplete compares the list with the table of package ext, which has every extension there is.
+// TestLibraryComplete compares the list with the table of package ehlo, which has every extension there is.
 func TestLibraryComplete(t *testing.T) {
-	doc, err := os.ReadFile("../doc.go")
+	doc, err := os.ReadFile("../ehlo/doc.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	rows := regexp.MustCompile(`(?m)^//\t(\(none\)|[A-Z0-9-]{3,}) {2,}\S`).FindAllStringSubmatch(string(doc), -1)
 	if len(rows) < 30 {
-		t.Fatalf("%d rows in the table of package ext", len(rows))
+		t.Fatalf("%d rows in the table of package ehlo", len(rows))
 	}
 	seen := make(map[string]bool)
 	for _, tt := range library {

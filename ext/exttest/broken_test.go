@@ -331,12 +331,12 @@ var broken = []struct {
 			return nil
 		}
 	}, "does not accept what the client sends", "its server accepts"},
-	{"Bound panics", func(e *ext.Extension, _ *exttest.Sample) {
+	{"Limits panics", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Limits = func(d ext.ClientConn) ext.ServerLimits {
 			args, _ := d.Caps().Args("XSOUND")
 			return ext.ServerLimits{RcptMax: int(args[99])}
 		}
-	}, "Bound panics", "nothing that a peer or a session does may panic"},
+	}, "Limits panics", "nothing that a peer or a session does may panic"},
 	{"Prepare panics", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Prepare = func(_ proto.Caps, e *ext.Envelope) error {
 			e.To[0].Params = e.To[0].Params.SetFlag("XQUIET")
@@ -393,7 +393,7 @@ var broken = []struct {
 			return nil
 		}
 	}, "changes the addresses", "Prepare may add parameters"},
-	{"Connect fails", func(e *ext.Extension, _ *exttest.Sample) {
+	{"Negotiate fails", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Negotiate = func(ctx context.Context, d ext.Negotiation) error {
 			_, err := d.Do(ctx, "XTELL", "")
 			return err

@@ -34,9 +34,11 @@ func (st *stage) connect(list []ext.Extension, told *record, sent *[]string) (*c
 	}
 	conn, cancel, ended := pipe(srv, st.tls)
 	opt := &client.Options{
-		Hello: "client.example", Protocol: st.protocol, Extensions: st.list, TLS: ext.TLSInsecureNone,
+		Hostname: "client.example", Protocol: st.protocol, Extensions: st.list, TLS: ext.TLSInsecureNone,
 		Timeouts: client.AllTimeouts(patience),
-		Trace:    &client.Trace{Sent: func(line string) { *sent = append(*sent, line) }},
+		Trace: &client.Trace{Command: func(_ context.Context, _ *client.Client, verb, args string) {
+			*sent = append(*sent, strings.TrimSpace(verb+" "+args))
+		}},
 	}
 	if st.tls {
 		opt.TLS, opt.TLSConfig = ext.TLSImplicit, clientTLS()
@@ -60,17 +62,17 @@ func (st *stage) connect(list []ext.Extension, told *record, sent *[]string) (*c
 
 // message is a small one with the parameters, for as many recipients as there are.
 func message(mail string, rcpt ...string) *client.Message {
-	m, err := client.NewMessage("a@b.example", nil, strings.NewReader("Subject: x\r\n\r\nx\r\n"))
+	to := make([]string, len(rcpt))
+	for i := range rcpt {
+		to[i] = fmt.Sprintf("c%d@d.example", i)
+	}
+	m, err := client.NewMessage("a@b.example", to, strings.NewReader("Subject: x\r\n\r\nx\r\n"))
 	if err != nil {
-		panic(err) // the address is one
+		panic(err) // the addresses are well-formed
 	}
 	m.Mail = parse(mail)
 	for i, params := range rcpt {
-		a, err := proto.ParseAddress(fmt.Sprintf("c%d@d.example", i))
-		if err != nil {
-			panic(err)
-		}
-		m.To = append(m.To, proto.Recipient{Address: a, Params: parse(params)})
+		m.To[i].Params = parse(params)
 	}
 	return m
 }
@@ -167,7 +169,7 @@ func (s *suite) withoutOffer(st *stage) {
 		err = send(c, m)
 		own := s.own(st, m)
 		if _, need := grammar.AsType[*ext.UnsupportedError](err); own != "" && !need {
-			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.NeedError",
+			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.UnsupportedError",
 				own, err)
 		} else if own == "" && err != nil && !need {
 			s.broken(ruleService, "a message without parameters of its own does not get to a server that does not "+
@@ -191,7 +193,7 @@ func (s *suite) withoutOffer(st *stage) {
 	after := s.connected
 	s.mu.Unlock()
 	if after != before {
-		s.broken(ruleService, "Connect was called although the extension was not on offer")
+		s.broken(ruleService, "Negotiate was called although the extension was not on offer")
 	}
 }
 

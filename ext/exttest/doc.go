@@ -13,7 +13,7 @@
 //		})
 //	}
 //
-// [Test] has the real server and the real client use the extension over pipes in memory, beside all of [ext.Default]. What
+// [Test] has the real server and the real client use the extension over pipes in memory, beside all of [ehlo.Default]. What
 // it finds names the rule that was broken, with the section of the RFC, and says what to do: the first flaw of a kind, and
 // how many there are like it. Where something is found the test ends soon, lest it tell the same in other words: mend that
 // and run it again. In short, these are the rules:

@@ -21,7 +21,7 @@ type Sample struct {
 	Session func() any
 	// Identity is the name that the client has authenticated as; "" if it has not.
 	Identity string
-	// With are other extensions to have in the list, beyond those of ext.Default and those of package ext that Requires
+	// With are other extensions to have in the list, beyond those of ehlo.Default and those of package ext that Requires
 	// names. One takes the place of another with its keyword.
 	With []ext.Extension
 	// Mail and Rcpt are parameters as they stand in commands, such as "RET=FULL ENVID=1", that the session accepts.
@@ -103,7 +103,7 @@ type suite struct {
 
 	mu        sync.Mutex
 	flaws     []*flaw
-	connected int // how often Connect was called
+	connected int // how often Negotiate was called
 
 	slow slowness
 }

@@ -79,7 +79,7 @@ func (s *suite) refuses() bool { return s.e.Keyword == "" }
 func (s *suite) enterStage(st *stage) bool {
 	var err error
 	if st.srv, err = st.server(st.list, nil); err != nil {
-		s.broken(ruleDefinition, "it cannot be used beside ext.Default: %s", strings.TrimPrefix(err.Error(), "smtp: "))
+		s.broken(ruleDefinition, "it cannot be used beside ehlo.Default: %s", strings.TrimPrefix(err.Error(), "smtp: "))
 		return false
 	}
 	t, a := st.enter()

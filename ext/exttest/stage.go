@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -14,9 +16,9 @@ import (
 
 // library returns the extensions of package ext, with arguments by which a server can offer them.
 func library() []ext.Extension {
-	return append(ext.Default(), ext.ATRN(), ext.BURL("imap"), ext.ConNeg(), ext.ConPerm(), ext.ETRN(),
-		ext.FutureRelease(ext.HoldLimits{}), ext.MTRK(), ext.NoSoliciting(), ext.PRDR(), ext.Submitter(),
-		ext.XCLIENT(), ext.XFORWARD())
+	return append(ehlo.Default(), ehlo.ATRN(), ehlo.BURL("imap"), ehlo.ConNeg(), ehlo.ConPerm(), ehlo.ETRN(),
+		ehlo.FutureRelease(ehlo.HoldLimits{}), ehlo.MTRK(), ehlo.NoSoliciting(), ehlo.PRDR(), ehlo.Submitter(),
+		ehlo.XCLIENT(), ehlo.XFORWARD())
 }
 
 // replaces reports whether a list can have only one of a and b, because they are the same extension or because both only
@@ -61,7 +63,7 @@ func required(e *ext.Extension, with, list []ext.Extension) []ext.Extension {
 
 // beside returns the extensions that e is used beside, with what it builds on before all else.
 func (s *suite) beside(sample *Sample) []ext.Extension {
-	list := without(ext.Default(), &s.e)
+	list := without(ehlo.Default(), &s.e)
 	for i := range sample.With {
 		list = append(without(list, &sample.With[i]), sample.With[i])
 	}
@@ -76,7 +78,7 @@ func (s *suite) beside(sample *Sample) []ext.Extension {
 }
 
 // trusting makes a server one of submission, where clients need not authenticate.
-var trusting = ext.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}
+var trusting = ehlo.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}
 
 // protocols are those in which the extension can be in use.
 func (s *suite) protocols() []proto.Protocol {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/exttest"
 	"smtpkit.example/smtp/proto"
@@ -27,7 +29,7 @@ func short(n int) func(string) error {
 // insist is an extension without keyword that refuses commands until ok.
 func insist(ok func(ext.ServerConn) bool) ext.Extension {
 	return ext.Extension{Guard: func(_ context.Context, x ext.ServerConn, v *proto.Verb, _ string) error {
-		if !ok(x) && !v.Open {
+		if !ok(x) && !v.BeforeAuth {
 			return refuse(530, "Not before you have done what I insist on")
 		}
 		return nil
@@ -114,7 +116,7 @@ var unusual = []struct {
 		Rcpt: []ext.Param{{Key: "XD", MaxLength: len(" XD=A"), Values: []string{"A", "B"}}},
 	}, exttest.Sample{}},
 	{"TLS demanded", insist(func(x ext.ServerConn) bool { return x.TLS() != nil }), exttest.Sample{}},
-	{"the policy of submission", ext.SubmissionPolicy{}.Extension(), exttest.Sample{Identity: "bob"}},
+	{"the policy of submission", ehlo.SubmissionPolicy{}.Extension(), exttest.Sample{Identity: "bob"}},
 	{"authentication demanded", insist(func(x ext.ServerConn) bool { return x.Identity() != "" }), exttest.Sample{Identity: "bob"}},
 }
 

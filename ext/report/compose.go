@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -178,7 +180,7 @@ func checkFinals(r *Report) error {
 	for i := range r.Recipients {
 		if address, _ := clean(r.Recipients[i].Final.Address, true); address == "" {
 			return fmt.Errorf("smtp: the recipient %d of a report has no address: "+
-				"set Recipients[%d].Final, for which there is ext.NewOriginalRecipient", i+1, i)
+				"set Recipients[%d].Final, for which there is ehlo.NewOriginalRecipient", i+1, i)
 		}
 	}
 	return nil
@@ -208,8 +210,8 @@ func (c *composer) third(delimiter []byte) (p part, taken bool, err error) {
 		return part{}, false, err
 	}
 	c.size = o.size
-	mail, _ := ext.ReadDSNMail(c.m.Mail) // with REQUIRETLS it says headers
-	if c.r.kind() == ext.Failed && mail.Return != ext.ReturnHeaders && (c.opt.MaxReturn < 0 || o.size <= c.opt.MaxReturn) {
+	mail, _ := ehlo.ReadDSNMail(c.m.Mail) // with REQUIRETLS it says headers
+	if c.r.kind() == ehlo.Failed && mail.Return != ehlo.ReturnHeaders && (c.opt.MaxReturn < 0 || o.size <= c.opt.MaxReturn) {
 		if p, ok := o.full(c.opt.Carries); ok {
 			return p, taken, nil
 		}

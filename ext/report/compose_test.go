@@ -10,6 +10,8 @@ import (
 	"testing/iotest"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -88,43 +90,43 @@ func TestR13_Returned(t *testing.T) {
 	large := "Subject: x\r\n\r\n" + strings.Repeat("0123456789\r\n", 100_000)
 	for _, tt := range []struct {
 		name, mail, content string
-		action              ext.Action
+		action              ehlo.Action
 		carries             ext.Feature
 		kind, encoding      string
 		whole               bool
 		need                ext.Feature
 	}{
-		{"nothing is said", "", content, ext.Failed, 0, "message/rfc822", "", true, 0},
-		{"full", "RET=FULL", content, ext.Failed, 0, "message/rfc822", "", true, 0},
-		{"headers", "RET=HDRS", content, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
-		{"R16 V06 REQUIRETLS", "REQUIRETLS RET=FULL", content, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
-		{"a delay", "RET=FULL", content, ext.Delayed, 0, "text/rfc822-headers", "", false, 0},
-		{"success", "RET=FULL", content, ext.Delivered, 0, "text/rfc822-headers", "", false, 0},
-		{"too large", "RET=FULL", large, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
-		{"8 bits", "", eight, ext.Failed, 0, "text/rfc822-headers", "", false, 0},
-		{"8 bits, 8BITMIME", "", eight, ext.Failed, ext.EightBit, "message/rfc822", "8bit", true, ext.EightBit},
-		{"8 bits, SMTPUTF8", "", eight, ext.Failed, ext.UTF8, "message/rfc822", "8bit", true, ext.EightBit},
-		{"8 bits, headers", "RET=HDRS", eight, ext.Failed, ext.EightBit, "text/rfc822-headers", "", false, 0},
-		{"latin", "", latin, ext.Failed, ext.EightBit, "text/rfc822-headers", "quoted-printable", false, 0},
-		{"long line", "", long, ext.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
-		{"just not too long", "", just, ext.Failed, 0, "message/rfc822", "", true, 0},
-		{"long header", "", tall, ext.Failed, ext.UTF8, "text/rfc822-headers", "quoted-printable", false, 0},
-		{"bare CR", "", bare, ext.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
-		{"CR at the end", "", "Subject: x\r\n\r\nx\r", ext.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
-		{"NUL", "", noText, ext.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
-		{"R17 UTF-8", "SMTPUTF8", wide, ext.Failed, ext.UTF8, "message/global", "8bit", true, ext.UTF8 | ext.EightBit},
-		{"R17 UTF-8, degraded", "SMTPUTF8", wide, ext.Failed, ext.EightBit, "message/global", "base64", true, 0},
-		{"R17 UTF-8, headers", "RET=HDRS", wide, ext.Failed, ext.UTF8, "message/global-headers", "8bit", false, ext.UTF8 | ext.EightBit},
-		{"R17 UTF-8, headers, degraded", "RET=HDRS", wide, ext.Failed, 0, "message/global-headers", "quoted-printable", false, 0},
-		{"R17 UTF-8, long header", "RET=HDRS", "X-A: ü\r\n" + tall, ext.Failed, ext.UTF8, "message/global-headers", "quoted-printable", false, 0},
-		{"R17 UTF-8, no text", "", wide + bare, ext.Failed, ext.UTF8, "message/global", "base64", true, 0},
-		{"LF", "", "Subject: x\n\nx\n", ext.Failed, 0, "message/rfc822", "", true, 0},
-		{"LF, headers", "RET=HDRS", "Subject: x\n\nx\n", ext.Failed, 0, "text/rfc822-headers", "", false, 0},
-		{"LF, UTF-8", "", strings.ReplaceAll(wide, "\r\n", "\n"), ext.Failed, 0, "message/global", "base64", true, 0},
-		{"no body", "", "Subject: x\r\n", ext.Failed, 0, "message/rfc822", "", true, 0},
-		{"no line ending", "", "Subject: x\r\n\r\nx", ext.Failed, 0, "message/rfc822", "", true, 0},
-		{"no header", "RET=HDRS", "\r\nx\r\n", ext.Failed, 0, "text/rfc822-headers", "", false, 0},
-		{"nothing", "", "", ext.Failed, 0, "message/rfc822", "", true, 0},
+		{"nothing is said", "", content, ehlo.Failed, 0, "message/rfc822", "", true, 0},
+		{"full", "RET=FULL", content, ehlo.Failed, 0, "message/rfc822", "", true, 0},
+		{"headers", "RET=HDRS", content, ehlo.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"R16 V06 REQUIRETLS", "REQUIRETLS RET=FULL", content, ehlo.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"a delay", "RET=FULL", content, ehlo.Delayed, 0, "text/rfc822-headers", "", false, 0},
+		{"success", "RET=FULL", content, ehlo.Delivered, 0, "text/rfc822-headers", "", false, 0},
+		{"too large", "RET=FULL", large, ehlo.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"8 bits", "", eight, ehlo.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"8 bits, 8BITMIME", "", eight, ehlo.Failed, ext.EightBit, "message/rfc822", "8bit", true, ext.EightBit},
+		{"8 bits, SMTPUTF8", "", eight, ehlo.Failed, ext.UTF8, "message/rfc822", "8bit", true, ext.EightBit},
+		{"8 bits, headers", "RET=HDRS", eight, ehlo.Failed, ext.EightBit, "text/rfc822-headers", "", false, 0},
+		{"latin", "", latin, ehlo.Failed, ext.EightBit, "text/rfc822-headers", "quoted-printable", false, 0},
+		{"long line", "", long, ehlo.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
+		{"just not too long", "", just, ehlo.Failed, 0, "message/rfc822", "", true, 0},
+		{"long header", "", tall, ehlo.Failed, ext.UTF8, "text/rfc822-headers", "quoted-printable", false, 0},
+		{"bare CR", "", bare, ehlo.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
+		{"CR at the end", "", "Subject: x\r\n\r\nx\r", ehlo.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
+		{"NUL", "", noText, ehlo.Failed, ext.UTF8, "text/rfc822-headers", "", false, 0},
+		{"R17 UTF-8", "SMTPUTF8", wide, ehlo.Failed, ext.UTF8, "message/global", "8bit", true, ext.UTF8 | ext.EightBit},
+		{"R17 UTF-8, degraded", "SMTPUTF8", wide, ehlo.Failed, ext.EightBit, "message/global", "base64", true, 0},
+		{"R17 UTF-8, headers", "RET=HDRS", wide, ehlo.Failed, ext.UTF8, "message/global-headers", "8bit", false, ext.UTF8 | ext.EightBit},
+		{"R17 UTF-8, headers, degraded", "RET=HDRS", wide, ehlo.Failed, 0, "message/global-headers", "quoted-printable", false, 0},
+		{"R17 UTF-8, long header", "RET=HDRS", "X-A: ü\r\n" + tall, ehlo.Failed, ext.UTF8, "message/global-headers", "quoted-printable", false, 0},
+		{"R17 UTF-8, no text", "", wide + bare, ehlo.Failed, ext.UTF8, "message/global", "base64", true, 0},
+		{"LF", "", "Subject: x\n\nx\n", ehlo.Failed, 0, "message/rfc822", "", true, 0},
+		{"LF, headers", "RET=HDRS", "Subject: x\n\nx\n", ehlo.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"LF, UTF-8", "", strings.ReplaceAll(wide, "\r\n", "\n"), ehlo.Failed, 0, "message/global", "base64", true, 0},
+		{"no body", "", "Subject: x\r\n", ehlo.Failed, 0, "message/rfc822", "", true, 0},
+		{"no line ending", "", "Subject: x\r\n\r\nx", ehlo.Failed, 0, "message/rfc822", "", true, 0},
+		{"no header", "RET=HDRS", "\r\nx\r\n", ehlo.Failed, 0, "text/rfc822-headers", "", false, 0},
+		{"nothing", "", "", ehlo.Failed, 0, "message/rfc822", "", true, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := failed(t, "b@example.com")
@@ -243,7 +245,7 @@ func TestComposeError(t *testing.T) {
 		"no recipients": func(m *Message, o *Options) error { _, err := Compose(m, &Report{}, o); return err },
 		"R13 no address": func(m *Message, o *Options) error {
 			r := failed(t, "b@example.com")
-			r.Recipients = append(r.Recipients, Recipient{Original: rfc822("c@example.com"), Action: ext.Failed})
+			r.Recipients = append(r.Recipients, Recipient{Original: rfc822("c@example.com"), Action: ehlo.Failed})
 			_, err := Compose(m, r, o)
 			if err == nil || !strings.Contains(err.Error(), "recipient 2") || !strings.Contains(err.Error(), "Recipients[1].Final") {
 				t.Errorf("it is not said which recipient has no address: %v", err)
@@ -251,7 +253,7 @@ func TestComposeError(t *testing.T) {
 			return err
 		},
 		"R13 a blank address": func(m *Message, o *Options) error {
-			_, err := Compose(m, &Report{Recipients: []Recipient{{Final: rfc822(" \r\n"), Action: ext.Failed}}}, o)
+			_, err := Compose(m, &Report{Recipients: []Recipient{{Final: rfc822(" \r\n"), Action: ehlo.Failed}}}, o)
 			return err
 		},
 		"bad field": func(m *Message, o *Options) error {
@@ -328,12 +330,12 @@ func TestV06_Relax(t *testing.T) {
 
 // R17, S14: with a way for UTF-8 addresses stand as they are, and without it in the 7-bit form (RFC 6533 sections 3 and 4.1).
 func TestR17S14_Status(t *testing.T) {
-	wide := Recipient{Final: ext.NewOriginalRecipient(address(t, "jörg@example.org")), Action: ext.Failed}
-	rcpt, _ := ext.ReadDSNRcpt(params(t, `ORCPT=utf-8;g\x{FC}nter@example.org`))
+	wide := Recipient{Final: ehlo.NewOriginalRecipient(address(t, "jörg@example.org")), Action: ehlo.Failed}
+	rcpt, _ := ehlo.ReadDSNRcpt(params(t, `ORCPT=utf-8;g\x{FC}nter@example.org`))
 	wide.Original = rcpt.Original
 	said := wide
 	said.Diagnostic = Diagnostic{"smtp", "550 5.1.1 nicht möglich"}
-	plus := Recipient{Final: ext.OriginalRecipient{Type: "utf-8", Address: "a+b@example.org"}, Action: ext.Failed}
+	plus := Recipient{Final: ehlo.OriginalRecipient{Type: "utf-8", Address: "a+b@example.org"}, Action: ehlo.Failed}
 	for name, tt := range map[string]struct {
 		r              Recipient
 		opt            *Options
@@ -403,7 +405,7 @@ func TestR13R17_Addresses(t *testing.T) {
 				t.Fatal(err)
 			}
 			// What is not to be seen stays in the form of RFC 6533 section 3 when it is read.
-			want := ext.OriginalRecipient{Type: p.Final.Type, Address: p.Final.Address}
+			want := ehlo.OriginalRecipient{Type: p.Final.Type, Address: p.Final.Address}
 			if strings.Map(visible, addr) != addr {
 				_, want.Address, _ = strings.Cut(p.Final.ASCII(), ";")
 				p.Original = want

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -33,7 +35,7 @@ type Outcome struct {
 	To proto.Recipient
 	// Action is what became of the message. It is "" if nothing has to be said, since a server that offers DSN
 	// has taken over and will say it.
-	Action ext.Action
+	Action ehlo.Action
 	// The rest is that of Recipient, whose fields of these names tell more.
 	Status         proto.Status
 	Comment        string
@@ -56,7 +58,7 @@ type NextHop struct {
 //
 // If h accepted the message and offers DSN, it has the duty to notify, and the Action is "" (RFC 3461 section 5.2.1). If it
 // does not offer DSN, the Action is Relayed. After a reply of 5yz it is Failed, and so it is after an error without a reply that
-// is about the message or the connection that it needs, such as [ext.UnsupportedError], [ext.TooLargeError], [ext.TLSError] and
+// is about the message or the connection that it needs, such as [ext.UnsupportedError], [ehlo.TooLargeError], [ext.TLSError] and
 // MessageError of the package client: that is the outcome once there is no other host to be tried (RFC 8689 section 4.2.1).
 // After anything else it is Delayed; when time is up, the caller makes that Failed, and leaves the Status: RFC 3464 section 2.3.3.
 //
@@ -82,17 +84,17 @@ func (h NextHop) Outcome(outcome proto.Outcome) Outcome {
 	switch {
 	case err == nil && h.Caps.Has("DSN"):
 	case err == nil:
-		o.Action = ext.Relayed
+		o.Action = ehlo.Relayed
 	case errors.As(err, &told) && told.Status().Class() == 4:
-		o.Action, o.Status, o.Comment = ext.Delayed, told.Status(), explain(err, told.Status())
+		o.Action, o.Status, o.Comment = ehlo.Delayed, told.Status(), explain(err, told.Status())
 	case refused != nil && !refused.Permanent():
-		o.Action = ext.Delayed
+		o.Action = ehlo.Delayed
 	case told != nil:
-		o.Action, o.Status, o.Comment = ext.Failed, told.Status(), explain(err, told.Status())
+		o.Action, o.Status, o.Comment = ehlo.Failed, told.Status(), explain(err, told.Status())
 	case refused != nil:
-		o.Action = ext.Failed
+		o.Action = ehlo.Failed
 	default:
-		o.Action = ext.Delayed
+		o.Action = ehlo.Delayed
 	}
 	return o
 }
@@ -100,7 +102,7 @@ func (h NextHop) Outcome(outcome proto.Outcome) Outcome {
 // explain returns in a few words of ASCII why a message could not be given to a server that has not refused it.
 func explain(err error, status proto.Status) string {
 	var need *ext.UnsupportedError
-	var large *ext.TooLargeError
+	var large *ehlo.TooLargeError
 	var tls *ext.TLSError
 	switch {
 	case errors.As(err, &large):
@@ -124,9 +126,9 @@ func explain(err error, status proto.Status) string {
 }
 
 // recipient returns what a report says of o.
-func (o *Outcome) recipient(original ext.OriginalRecipient) Recipient {
+func (o *Outcome) recipient(original ehlo.OriginalRecipient) Recipient {
 	return Recipient{
-		Original: original, Final: ext.NewOriginalRecipient(o.To.Address), Action: o.Action, Status: o.Status,
+		Original: original, Final: ehlo.NewOriginalRecipient(o.To.Address), Action: o.Action, Status: o.Status,
 		Comment: o.Comment, Remote: o.Remote, Diagnostic: o.Diagnostic, LastAttempt: o.LastAttempt, LogID: o.LogID, WillRetryUntil: o.WillRetryUntil, Fields: o.Fields,
 	}
 }
@@ -143,17 +145,17 @@ func (m *Message) Due(outcomes []Outcome) []*Report {
 		return nil
 	}
 	var due []*Report
-	kinds := make(map[ext.Action]*Report)
+	kinds := make(map[ehlo.Action]*Report)
 	for i := range outcomes {
 		o := &outcomes[i]
-		rcpt, _ := ext.ReadDSNRcpt(o.To.Params) // without parameters, the zero value is right
+		rcpt, _ := ehlo.ReadDSNRcpt(o.To.Params) // without parameters, the zero value is right
 		kind := kindOf(o.Action)
 		if kind == "" || !rcpt.Notify.Wants(o.Action) {
 			continue
 		}
 		r := kinds[kind]
 		if r == nil {
-			mail, _ := ext.ReadDSNMail(m.Mail)
+			mail, _ := ehlo.ReadDSNMail(m.Mail)
 			r = &Report{EnvelopeID: mail.EnvID, ReceivedFrom: m.ReceivedFrom, Arrival: m.Arrival}
 			kinds[kind] = r
 			due = append(due, r)
@@ -164,24 +166,24 @@ func (m *Message) Due(outcomes []Outcome) []*Report {
 }
 
 // kindOf returns the action that stands for all those reported together with a, "" if a is none of ext.
-func kindOf(a ext.Action) ext.Action {
+func kindOf(a ehlo.Action) ehlo.Action {
 	switch a {
-	case ext.Failed, ext.Delayed:
+	case ehlo.Failed, ehlo.Delayed:
 		return a
-	case ext.Delivered, ext.Relayed, ext.Expanded:
-		return ext.Delivered
+	case ehlo.Delivered, ehlo.Relayed, ehlo.Expanded:
+		return ehlo.Delivered
 	}
 	return ""
 }
 
 // kind returns the kind of the gravest action in r.
-func (r *Report) kind() ext.Action {
-	kind := ext.Action("")
+func (r *Report) kind() ehlo.Action {
+	kind := ehlo.Action("")
 	for i := range r.Recipients {
 		switch k := kindOf(r.Recipients[i].Action); {
-		case k == ext.Failed:
+		case k == ehlo.Failed:
 			return k
-		case k == ext.Delayed || kind == "":
+		case k == ehlo.Delayed || kind == "":
 			kind = k
 		}
 	}

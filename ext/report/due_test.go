@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -35,7 +37,7 @@ func TestR10R11_Due(t *testing.T) {
 		"NOTIFY=SUCCESS,FAILURE,DELAY": "failed delayed delivered relayed expanded",
 	} {
 		var got []string
-		for _, a := range []ext.Action{ext.Failed, ext.Delayed, ext.Delivered, ext.Relayed, ext.Expanded, "", "other"} {
+		for _, a := range []ehlo.Action{ehlo.Failed, ehlo.Delayed, ehlo.Delivered, ehlo.Relayed, ehlo.Expanded, "", "other"} {
 			due := message(t, "", content).Due([]Outcome{{To: to(t, "b@example.com", notify), Action: a}})
 			if len(due) == 1 && len(due[0].Recipients) == 1 && due[0].Recipients[0].Action == a {
 				got = append(got, string(a))
@@ -59,7 +61,7 @@ func TestDue(t *testing.T) {
 	ok := proto.Reply{Code: 250, Text: "ok"}
 	no, err := refusal(550, "", "error - no such recipient")
 	later, laterErr := refusal(451, "4.3.0", "later")
-	bob := Outcome{To: to(t, "Bob@Example.COM", "NOTIFY=SUCCESS ORCPT=rfc822;Bob@Example.COM"), Action: ext.Delivered}
+	bob := Outcome{To: to(t, "Bob@Example.COM", "NOTIFY=SUCCESS ORCPT=rfc822;Bob@Example.COM"), Action: ehlo.Delivered}
 	outcomes := []Outcome{
 		bob,
 		taking.Outcome(proto.Outcome{Recipient: to(t, "Carol@Ivory.EDU", "NOTIFY=FAILURE ORCPT=rfc822;Carol+2Bx@Ivory.EDU"), Reply: no, Err: err}),
@@ -84,7 +86,7 @@ func TestDue(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if o := due[1].Recipients[0].Original; o != (ext.OriginalRecipient{Type: "rfc822", Address: "Carol+x@Ivory.EDU"}) {
+	if o := due[1].Recipients[0].Original; o != (ehlo.OriginalRecipient{Type: "rfc822", Address: "Carol+x@Ivory.EDU"}) {
 		t.Errorf("Carol was %+v to begin with", o)
 	}
 	if o := due[1].Recipients[1].Original; o.Type != "" {
@@ -110,28 +112,28 @@ func TestR09_Outcome(t *testing.T) {
 		hop    NextHop
 		reply  proto.Reply
 		err    error
-		action ext.Action
+		action ehlo.Action
 		status string // of the report
 		code   string // the diagnostic
 	}{
 		{"accepted, DSN", dsn, reply(250, "2.1.5"), nil, "", "2.1.5", "250 2.1.5 text"},
-		{"accepted, no DSN", plain, reply(250, "2.1.5"), nil, ext.Relayed, "2.1.5", "250 2.1.5 text"},
-		{"refused", dsn, reply(550, "5.1.1"), reply(550, "5.1.1").Err(), ext.Failed, "5.1.1", "550 5.1.1 text"},
-		{"refused, wrapped", plain, reply(550, ""), fmt.Errorf("to b: %w", reply(550, "").Err()), ext.Failed, "5.0.0", "550 text"},
-		{"an error alone", plain, proto.Reply{}, reply(554, "5.7.1").Err(), ext.Failed, "5.7.1", "554 5.7.1 text"},
-		{"for now", plain, reply(450, ""), reply(450, "").Err(), ext.Delayed, "4.0.0", "450 text"},
-		{"552 for too many", plain, reply(552, ""), reply(452, "").Err(), ext.Delayed, "4.0.0", "552 text"},
-		{"552 5.5.3 for too many", plain, reply(552, "5.5.3"), reply(452, "4.5.3").Err(), ext.Delayed, "4.5.3", "552 5.5.3 text"},
-		{"no connection", plain, proto.Reply{}, errors.New("secret"), ext.Delayed, "4.0.0", ""},
-		{"V05 no REQUIRETLS, wrapped", plain, proto.Reply{}, fmt.Errorf("to b: %w", &ext.UnsupportedError{Keyword: "REQUIRETLS"}), ext.Failed, "5.7.30", ""},
-		{"no SMTPUTF8", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "SMTPUTF8"}, ext.Failed, "5.6.7", ""},
-		{"no REQUIRETLS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "REQUIRETLS"}, ext.Failed, "5.7.30", ""},
-		{"no TLS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "REQUIRETLS", Err: errors.New("in clear")}, ext.Failed, "5.7.10", ""},
-		{"no 8BITMIME", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "8BITMIME"}, ext.Failed, "5.6.3", ""},
-		{"no RRVS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "RRVS"}, ext.Failed, "5.3.3", ""},
+		{"accepted, no DSN", plain, reply(250, "2.1.5"), nil, ehlo.Relayed, "2.1.5", "250 2.1.5 text"},
+		{"refused", dsn, reply(550, "5.1.1"), reply(550, "5.1.1").Err(), ehlo.Failed, "5.1.1", "550 5.1.1 text"},
+		{"refused, wrapped", plain, reply(550, ""), fmt.Errorf("to b: %w", reply(550, "").Err()), ehlo.Failed, "5.0.0", "550 text"},
+		{"an error alone", plain, proto.Reply{}, reply(554, "5.7.1").Err(), ehlo.Failed, "5.7.1", "554 5.7.1 text"},
+		{"for now", plain, reply(450, ""), reply(450, "").Err(), ehlo.Delayed, "4.0.0", "450 text"},
+		{"552 for too many", plain, reply(552, ""), reply(452, "").Err(), ehlo.Delayed, "4.0.0", "552 text"},
+		{"552 5.5.3 for too many", plain, reply(552, "5.5.3"), reply(452, "4.5.3").Err(), ehlo.Delayed, "4.5.3", "552 5.5.3 text"},
+		{"no connection", plain, proto.Reply{}, errors.New("secret"), ehlo.Delayed, "4.0.0", ""},
+		{"V05 no REQUIRETLS, wrapped", plain, proto.Reply{}, fmt.Errorf("to b: %w", &ext.UnsupportedError{Keyword: "REQUIRETLS", Code: proto.Status{5, 7, 30}}), ehlo.Failed, "5.7.30", ""},
+		{"no SMTPUTF8", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "SMTPUTF8", Code: proto.Status{5, 6, 7}}, ehlo.Failed, "5.6.7", ""},
+		{"no REQUIRETLS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "REQUIRETLS", Code: proto.Status{5, 7, 30}}, ehlo.Failed, "5.7.30", ""},
+		{"no TLS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "REQUIRETLS", Err: errors.New("in clear"), Code: proto.Status{5, 7, 10}}, ehlo.Failed, "5.7.10", ""},
+		{"no 8BITMIME", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "8BITMIME", Code: proto.Status{5, 6, 3}}, ehlo.Failed, "5.6.3", ""},
+		{"no RRVS", plain, proto.Reply{}, &ext.UnsupportedError{Keyword: "RRVS"}, ehlo.Failed, "5.3.3", ""},
 	} {
 		o := tt.hop.Outcome(proto.Outcome{Recipient: to(t, "b@example.com", ""), Reply: tt.reply, Err: tt.err})
-		r := o.recipient(ext.OriginalRecipient{})
+		r := o.recipient(ehlo.OriginalRecipient{})
 		status := r.status().String()
 		if o.Action == "" {
 			status = o.Status.String()
@@ -145,29 +147,29 @@ func TestR09_Outcome(t *testing.T) {
 // R15: the status code says no more than the class if nothing better is known (RFC 3461 section 6.3).
 func TestR15_Status(t *testing.T) {
 	for _, tt := range []struct {
-		action     ext.Action
+		action     ehlo.Action
 		status     string
 		diagnostic string
 		want       string
 	}{
-		{ext.Failed, "5.1.1", "550 5.1.1 x", "5.1.1"},
-		{ext.Failed, "4.4.7", "", "4.4.7"}, // given up after a while (RFC 3464 section 2.3.3)
-		{ext.Failed, "", "", "5.0.0"},
-		{ext.Failed, "", "550 x", "5.0.0"},
-		{ext.Failed, "", "426 connection timed out", "4.0.0"},
-		{ext.Failed, "2.1.5", "", "5.0.0"},
-		{ext.Delayed, "", "", "4.0.0"},
-		{ext.Delayed, "2.0.0", "550 x", "4.0.0"},
-		{ext.Delayed, "4.2.2", "", "4.2.2"},
-		{ext.Delayed, "5.5.3", "552 5.5.3 x", "4.0.0"},
-		{ext.Delivered, "", "", "2.0.0"},
-		{ext.Relayed, "2.1.9", "", "2.1.9"},
-		{ext.Relayed, "5.6.2", "", "5.6.2"}, // with loss (RFC 3464 section 2.3.3)
-		{ext.Relayed, "4.1.1", "", "2.0.0"},
-		{ext.Delivered, "5.1.1", "", "2.0.0"},
-		{ext.Delivered, "2.1.5", "", "2.1.5"},
-		{ext.Expanded, "", "", "2.0.0"},
-		{ext.Expanded, "4.2.1", "", "2.0.0"},
+		{ehlo.Failed, "5.1.1", "550 5.1.1 x", "5.1.1"},
+		{ehlo.Failed, "4.4.7", "", "4.4.7"}, // given up after a while (RFC 3464 section 2.3.3)
+		{ehlo.Failed, "", "", "5.0.0"},
+		{ehlo.Failed, "", "550 x", "5.0.0"},
+		{ehlo.Failed, "", "426 connection timed out", "4.0.0"},
+		{ehlo.Failed, "2.1.5", "", "5.0.0"},
+		{ehlo.Delayed, "", "", "4.0.0"},
+		{ehlo.Delayed, "2.0.0", "550 x", "4.0.0"},
+		{ehlo.Delayed, "4.2.2", "", "4.2.2"},
+		{ehlo.Delayed, "5.5.3", "552 5.5.3 x", "4.0.0"},
+		{ehlo.Delivered, "", "", "2.0.0"},
+		{ehlo.Relayed, "2.1.9", "", "2.1.9"},
+		{ehlo.Relayed, "5.6.2", "", "5.6.2"}, // with loss (RFC 3464 section 2.3.3)
+		{ehlo.Relayed, "4.1.1", "", "2.0.0"},
+		{ehlo.Delivered, "5.1.1", "", "2.0.0"},
+		{ehlo.Delivered, "2.1.5", "", "2.1.5"},
+		{ehlo.Expanded, "", "", "2.0.0"},
+		{ehlo.Expanded, "4.2.1", "", "2.0.0"},
 	} {
 		st, _ := proto.ParseStatus(tt.status)
 		r := Recipient{Action: tt.action, Status: st, Diagnostic: Diagnostic{Type: "smtp", Text: tt.diagnostic}}

@@ -5,8 +5,9 @@ import (
 	"os"
 	"strings"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
 )
@@ -19,7 +20,7 @@ func Example() {
 	// What was accepted: the arguments of Mail and Rcpt in a session, and the file that Data has written.
 	message := report.Message{
 		From:    from,
-		Mail:    ext.DSNMail{EnvID: "QQ314159"}.AddTo(nil),
+		Mail:    ehlo.DSNMail{EnvID: "QQ314159"}.AddTo(nil),
 		Content: strings.NewReader("Subject: Hello\r\n\r\nHow are you?\r\n"),
 	}
 	to := proto.Recipient{Address: carol}
@@ -83,7 +84,7 @@ Diagnostic-Code: smtp; 550-5.1.1 No such user:
 		return
 	}
 	for _, p := range got.Recipients {
-		if p.Action == ext.Failed && p.Status == (proto.Status{5, 1, 1}) {
+		if p.Action == ehlo.Failed && p.Status == (proto.Status{5, 1, 1}) {
 			reply, _ := p.Diagnostic.Reply()
 			fmt.Printf("%s: %q\n", p.Final.Address, reply.Text)
 		}

@@ -6,7 +6,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -150,7 +151,7 @@ var (
 )
 
 // address appends a field with an address, in ASCII unless UTF-8 is permitted and all of it can be written.
-func (w *fieldWriter) address(name string, a ext.OriginalRecipient) {
+func (w *fieldWriter) address(name string, a ehlo.OriginalRecipient) {
 	if isUTF8Type(a.Type) && (!w.utf8 || strings.Map(visible, a.Address) != a.Address) {
 		_, value, _ := strings.Cut(a.ASCII(), ";")
 		w.typed(name, a.Type, "unknown", value)
@@ -202,7 +203,7 @@ func (w *fieldWriter) recipient(r *Recipient) {
 	}
 	w.date("Last-Attempt-Date", r.LastAttempt)
 	w.field("Final-Log-ID", r.LogID)
-	if r.Action == ext.Delayed {
+	if r.Action == ehlo.Delayed {
 		w.date("Will-Retry-Until", r.WillRetryUntil) // and MUST NOT in others (RFC 3464 section 2.3.9)
 	}
 	w.fields(r.Fields)
@@ -214,20 +215,20 @@ func (r *Recipient) status() proto.Status {
 	fits := false
 	switch r.Status.Class() {
 	case 2:
-		fits = kind == ext.Delivered
+		fits = kind == ehlo.Delivered
 	case 4:
-		fits = kind != ext.Delivered
+		fits = kind != ehlo.Delivered
 	case 5:
-		fits = kind != ext.Delayed && kind != ext.Delivered || r.Action == ext.Relayed // with a loss (RFC 3464 section 2.3.3)
+		fits = kind != ehlo.Delayed && kind != ehlo.Delivered || r.Action == ehlo.Relayed // with a loss (RFC 3464 section 2.3.3)
 	}
 	if fits {
 		return r.Status
 	}
 	reply, _ := r.Diagnostic.Reply()
 	switch {
-	case kind == ext.Delivered:
+	case kind == ehlo.Delivered:
 		return proto.Status{2, 0, 0}
-	case kind == ext.Delayed || reply.Code/100 == 4:
+	case kind == ehlo.Delayed || reply.Code/100 == 4:
 		return proto.Status{4, 0, 0}
 	}
 	return proto.Status{5, 0, 0}

@@ -6,7 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 )
 
 // Fields are folded at spaces where they can be, and in the middle of a word where they must be (RFC 5322 sections 2.1.1, 2.2.3).
@@ -41,7 +41,7 @@ func TestField(t *testing.T) {
 
 func TestRecipientFields(t *testing.T) {
 	until := time.Date(2026, 11, 27, 4, 0, 0, 0, time.UTC)
-	for action, want := range map[ext.Action]bool{ext.Delayed: true, ext.Failed: false, ext.Relayed: false} { // RFC 3464 section 2.3.9
+	for action, want := range map[ehlo.Action]bool{ehlo.Delayed: true, ehlo.Failed: false, ehlo.Relayed: false} { // RFC 3464 section 2.3.9
 		w := fieldWriter{}
 		w.recipient(&Recipient{Action: action, WillRetryUntil: until})
 		if got := strings.Contains(string(w.dst), "Will-Retry-Until: Fri, 27 Nov 2026 04:00:00 +0000\r\n"); got != want {
@@ -50,7 +50,7 @@ func TestRecipientFields(t *testing.T) {
 	}
 	w := fieldWriter{}
 	w.recipient(&Recipient{
-		Original: ext.OriginalRecipient{Type: "a b", Address: "c"}, Final: ext.OriginalRecipient{Address: "d"}, Action: ext.Failed,
+		Original: ehlo.OriginalRecipient{Type: "a b", Address: "c"}, Final: ehlo.OriginalRecipient{Address: "d"}, Action: ehlo.Failed,
 		Remote: MTA{Name: "e"}, Diagnostic: Diagnostic{"x;\r\ny", "f"}, Localized: []Localized{{"", "g"}},
 	})
 	want := "Original-Recipient: unknown; c\r\nFinal-Recipient: unknown; d\r\nAction: failed\r\nStatus: 5.0.0\r\n" +
@@ -66,18 +66,18 @@ func TestDefaultText(t *testing.T) {
 		add           Recipient
 		subject, text string
 	}{
-		{Recipient{Final: rfc822("a@x"), Action: ext.Delivered}, "Delivered mail", "<a@x>\n\n"},
-		{Recipient{Final: rfc822("b@x"), Action: ext.Delayed, WillRetryUntil: time.Date(2026, 11, 27, 4, 0, 0, 0, time.UTC)}, "Delayed mail",
+		{Recipient{Final: rfc822("a@x"), Action: ehlo.Delivered}, "Delivered mail", "<a@x>\n\n"},
+		{Recipient{Final: rfc822("b@x"), Action: ehlo.Delayed, WillRetryUntil: time.Date(2026, 11, 27, 4, 0, 0, 0, time.UTC)}, "Delayed mail",
 			"<b@x>\n    Attempts are made until Fri, 27 Nov 2026 04:00 +0000.\n\n"},
-		{Recipient{Final: rfc822("c@x"), Original: rfc822("c@x"), Action: ext.Relayed}, "Delayed mail", "<c@x>\n\n"},
-		{Recipient{Final: rfc822("d@x"), Original: rfc822("e@x"), Action: ext.Failed, Comment: "full", Diagnostic: Diagnostic{"smtp", "550 no"}},
+		{Recipient{Final: rfc822("c@x"), Original: rfc822("c@x"), Action: ehlo.Relayed}, "Delayed mail", "<c@x>\n\n"},
+		{Recipient{Final: rfc822("d@x"), Original: rfc822("e@x"), Action: ehlo.Failed, Comment: "full", Diagnostic: Diagnostic{"smtp", "550 no"}},
 			"Undelivered mail", "<d@x>, sent to <e@x>\n    full\n    The reason:\n        550 no\n\n"},
-		{Recipient{Final: rfc822("g@x"), Action: ext.Failed, Remote: DNS("mx"), Diagnostic: Diagnostic{"smtp", "550-No such user 550-5.1.1 550 5.1.1 " +
+		{Recipient{Final: rfc822("g@x"), Action: ehlo.Failed, Remote: DNS("mx"), Diagnostic: Diagnostic{"smtp", "550-No such user 550-5.1.1 550 5.1.1 " +
 			strings.Repeat("really ", 9) + "not"}}, "Undelivered mail", "<g@x>\n    The server mx said:\n        550-No such user\n        550-5.1.1\n" +
 			"        550 5.1.1 really really really really really really really really\n        really not\n\n"},
-		{Recipient{Final: rfc822("h@x"), Action: ext.Failed, Diagnostic: Diagnostic{"x-unix", "550-a 550 b"}}, "Undelivered mail",
+		{Recipient{Final: rfc822("h@x"), Action: ehlo.Failed, Diagnostic: Diagnostic{"x-unix", "550-a 550 b"}}, "Undelivered mail",
 			"<h@x>\n    The reason:\n        550-a 550 b\n\n"},
-		{Recipient{Final: rfc822("f@x"), Action: ext.Delayed}, "Undelivered mail", "<f@x>\n\n"},
+		{Recipient{Final: rfc822("f@x"), Action: ehlo.Delayed}, "Undelivered mail", "<f@x>\n\n"},
 	} {
 		r.Recipients = append(r.Recipients, tt.add)
 		text := DefaultText(r)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -125,7 +127,7 @@ func refusal(code int, status, text string) (proto.Reply, error) {
 // failed returns a report on one recipient whom the message has not reached.
 func failed(t testing.TB, addr string) *Report {
 	t.Helper()
-	return &Report{Recipients: []Recipient{{Final: ext.NewOriginalRecipient(address(t, addr)), Action: ext.Failed}}}
+	return &Report{Recipients: []Recipient{{Final: ehlo.NewOriginalRecipient(address(t, addr)), Action: ehlo.Failed}}}
 }
 
 var (

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -60,10 +62,10 @@ func (c *composer) text() part {
 // notification puts parts together.
 func (c *composer) notification(boundary string, parts []part) *Notification {
 	n := &Notification{To: []proto.Recipient{{Address: c.m.From}}, Need: c.need}
-	if ext.ReadRequireTLS(c.m.Mail) {
-		n.Mail = ext.AddRequireTLS(n.Mail)
+	if ehlo.ReadRequireTLS(c.m.Mail) {
+		n.Mail = ehlo.AddRequireTLS(n.Mail)
 	}
-	if priority, ok := ext.ReadPriority(c.m.Mail); ok {
+	if priority, ok := ehlo.ReadPriority(c.m.Mail); ok {
 		n.Mail = priority.AddTo(n.Mail)
 	}
 	for _, p := range parts {

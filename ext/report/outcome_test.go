@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/report"
@@ -29,12 +31,12 @@ func TestOutcomeOfErrors(t *testing.T) {
 		status, comment string
 		said            string // the diagnostic
 	}{
-		{"too large", &ext.TooLargeError{Size: 101, Max: 100}, "5.3.4", "the message has 101 octets, and the server accepts 100 at most", ""},
-		{"wrapped", fmt.Errorf("x: %w", &ext.TooLargeError{Size: 101, Max: 100}), "5.3.4", "101 octets", ""},
-		{"of all", &client.SendError{Result: &client.Result{Recipients: []proto.Outcome{{Err: &ext.TooLargeError{}}}},
-			Err: &ext.TooLargeError{}}, "5.3.4", "octets", ""},
+		{"too large", &ehlo.TooLargeError{Size: 101, Max: 100}, "5.3.4", "the message has 101 octets, and the server accepts 100 at most", ""},
+		{"wrapped", fmt.Errorf("x: %w", &ehlo.TooLargeError{Size: 101, Max: 100}), "5.3.4", "101 octets", ""},
+		{"of all", &client.SendError{Result: &client.Result{Recipients: []proto.Outcome{{Err: &ehlo.TooLargeError{}}}},
+			Err: &ehlo.TooLargeError{}}, "5.3.4", "octets", ""},
 		{"the message", &client.MessageError{What: "reading the body", Err: secret}, "5.6.0", "the message could not be given", ""},
-		{"an extension", &ext.UnsupportedError{Keyword: "SMTPUTF8", What: "the recipient jörg"}, "5.6.7", "the server does not offer SMTPUTF8", ""},
+		{"an extension", &ext.UnsupportedError{Keyword: "SMTPUTF8", What: "the recipient jörg", Code: proto.Status{5, 6, 7}}, "5.6.7", "the server does not offer SMTPUTF8", ""},
 		{"more of one", &ext.UnsupportedError{Keyword: "DELIVERBY", What: "x", Err: secret}, "5.3.3", "the server offers DELIVERBY, but", ""},
 		{"no extension", &ext.UnsupportedError{What: "binary content"}, "5.3.3", "the message could not be given", ""},
 		{"no TLS", &ext.TLSError{Err: x509.UnknownAuthorityError{}}, "5.7.10", "no TLS that can be trusted", ""},
@@ -59,9 +61,9 @@ func TestOutcomeOfErrors(t *testing.T) {
 		{"refused for now", later, "4.0.0", "", "454 later"},
 	} {
 		o := report.NextHop{Host: "mx.example"}.Outcome(proto.Outcome{Recipient: proto.Recipient{Address: address(t, "b@example.com")}, Reply: proto.Reply{}, Err: tt.err})
-		want := ext.Failed
+		want := ehlo.Failed
 		if client.Temporary(tt.err) {
-			want = ext.Delayed
+			want = ehlo.Delayed
 		}
 		if o.Action != want || o.Diagnostic.Text != tt.said || !strings.Contains(o.Comment, tt.comment) ||
 			(tt.comment == "") != (o.Comment == "") || strings.Contains(o.Comment, "secret") {
@@ -107,7 +109,7 @@ func bounce(t testing.TB, o report.Outcome) (text string, r *report.Received) {
 
 // A message that is never sent, since it is too large or cannot be read, has failed for its recipient, and its sender is told.
 func TestOutcomeUnsent(t *testing.T) {
-	dial := dialer(t, "mx.example", []ext.Extension{ext.Size()}, func() server.Session { return destination{} })
+	dial := dialer(t, "mx.example", []ext.Extension{ehlo.Size()}, func() server.Session { return destination{} })
 	for name, tt := range map[string]struct {
 		change          func(*client.Message)
 		status, comment string
@@ -116,7 +118,7 @@ func TestOutcomeUnsent(t *testing.T) {
 			"the message has 1572864 octets, and the server accepts 1048576 at most"},
 		"the body":                {func(m *client.Message) { m.Body = iotest.ErrReader(errors.New("secret")) }, "5.6.0", "the message could not be given to the server"},
 		"S15 UTF-8 in the header": {func(m *client.Message) { m.Needs = ext.UTF8 }, "5.6.9", "the server does not offer SMTPUTF8, which the message needs"},
-		"V05 no REQUIRETLS":       {func(m *client.Message) { m.Mail = ext.AddRequireTLS(nil) }, "5.7.30", "the server does not offer REQUIRETLS, which the message needs"},
+		"V05 no REQUIRETLS":       {func(m *client.Message) { m.Mail = ehlo.AddRequireTLS(nil) }, "5.7.30", "the server does not offer REQUIRETLS, which the message needs"},
 		"an address":              {func(m *client.Message) { m.To[0].Address.Local = "a\nb" }, "5.6.0", "the message could not be given to the server"},
 	} {
 		c, err := dial(t.Context())
@@ -133,7 +135,7 @@ func TestOutcomeUnsent(t *testing.T) {
 		o := report.NextHop{Host: "mx.example"}.Outcome(r)
 		text, got := bounce(t, o)
 		p := got.Recipients[0]
-		if o.Action != ext.Failed || p.Status.String() != tt.status || !strings.HasPrefix(p.Comment, tt.comment) {
+		if o.Action != ehlo.Failed || p.Status.String() != tt.status || !strings.HasPrefix(p.Comment, tt.comment) {
 			t.Errorf("%s: %+v of %v", name, p, r.Err)
 		}
 		if !strings.Contains(text, p.Comment) || strings.Contains(text, "secret") {

@@ -45,7 +45,7 @@ const (
 // split or run together, addresses in angle brackets, dates that are none and the like are no errors. Texts have no control
 // characters, but for line endings in Text, and are UTF-8; Header is as it came.
 //
-// Anybody can send a notification that is forged, see [ext.NewEnvID], or made to be hard to read. The time that Parse takes
+// Anybody can send a notification that is forged, see [ehlo.NewEnvID], or made to be hard to read. The time that Parse takes
 // grows with what it reads and no faster. It reads a header of 64 KiB and 32 MiB behind it at most, of that 20 parts, four deep,
 // and 1 MiB of the report. Parts are passed over if their header has more than 64 KiB or their Content-Type more than 4 KiB.
 //

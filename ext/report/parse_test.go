@@ -11,7 +11,8 @@ import (
 	"testing/iotest"
 	"time"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -43,8 +44,8 @@ Message-ID: <1@example.org>
 }
 
 // rfc822 is an address of the type rfc822.
-func rfc822(address string) ext.OriginalRecipient {
-	return ext.OriginalRecipient{Type: "rfc822", Address: address}
+func rfc822(address string) ehlo.OriginalRecipient {
+	return ehlo.OriginalRecipient{Type: "rfc822", Address: address}
 }
 
 func status(class, subject, detail uint16) proto.Status {
@@ -66,7 +67,7 @@ Status: 4.0.0
 Diagnostic-Code: smtp; 426 connection timed out
 Last-Attempt-Date: Thu, 7 Jul 1994 17:15:49 -0400
 `, Report{ReportingMTA: DNS("cs.utk.edu"), Recipients: []Recipient{{
-			Original: rfc822("louisl@larry.slip.umd.edu"), Final: rfc822("louisl@larry.slip.umd.edu"), Action: ext.Failed,
+			Original: rfc822("louisl@larry.slip.umd.edu"), Final: rfc822("louisl@larry.slip.umd.edu"), Action: ehlo.Failed,
 			Status: status(4, 0, 0), Diagnostic: Diagnostic{"smtp", "426 connection timed out"},
 			LastAttempt: time.Date(1994, 7, 7, 17, 15, 49, 0, time.FixedZone("", -4*3600)),
 		}}}},
@@ -92,14 +93,14 @@ Status: 5.0.0
 Diagnostic-Code: smtp; 550 user unknown
 Remote-MTA: dns; sdcc13.ucsd.edu
 `, Report{ReportingMTA: DNS("cs.utk.edu"), Recipients: []Recipient{{
-			Original: rfc822("arathib@vnet.ibm.com"), Final: rfc822("arathib@vnet.ibm.com"), Action: ext.Failed,
+			Original: rfc822("arathib@vnet.ibm.com"), Final: rfc822("arathib@vnet.ibm.com"), Action: ehlo.Failed,
 			Status: status(5, 0, 0), Comment: "permanent failure", Remote: DNS("vnet.ibm.com"),
 			Diagnostic: Diagnostic{"smtp", "550 'arathib@vnet.IBM.COM' is not a registered gateway user"},
 		}, {
-			Original: rfc822("johnh@hpnjld.njd.hp.com"), Final: rfc822("johnh@hpnjld.njd.hp.com"), Action: ext.Delayed,
+			Original: rfc822("johnh@hpnjld.njd.hp.com"), Final: rfc822("johnh@hpnjld.njd.hp.com"), Action: ehlo.Delayed,
 			Status: status(4, 0, 0), Comment: "hpnjld.njd.jp.com: host name lookup failure",
 		}, {
-			Original: rfc822("wsnell@sdcc13.ucsd.edu"), Final: rfc822("wsnell@sdcc13.ucsd.edu"), Action: ext.Failed,
+			Original: rfc822("wsnell@sdcc13.ucsd.edu"), Final: rfc822("wsnell@sdcc13.ucsd.edu"), Action: ehlo.Failed,
 			Status: status(5, 0, 0), Remote: DNS("sdcc13.ucsd.edu"), Diagnostic: Diagnostic{"smtp", "550 user unknown"},
 		}}}},
 		"3464, gateway": {`Reporting-MTA: mailbus; SYS30
@@ -108,7 +109,7 @@ Final-Recipient: unknown; nair_s
 Status: 5.0.0 (unknown permanent failure)
 Action: failed
 `, Report{ReportingMTA: MTA{Type: "mailbus", Name: "SYS30"}, Recipients: []Recipient{{
-			Final: ext.OriginalRecipient{Type: "unknown", Address: "nair_s"}, Action: ext.Failed,
+			Final: ehlo.OriginalRecipient{Type: "unknown", Address: "nair_s"}, Action: ehlo.Failed,
 			Status: status(5, 0, 0), Comment: "unknown permanent failure",
 		}}}},
 		"3464, delayed": {`Reporting-MTA: dns; sun2.nsfnet-relay.ac.uk
@@ -117,7 +118,7 @@ Final-Recipient: rfc822;thomas@de-montfort.ac.uk
 Status: 4.0.0 (unknown temporary failure)
 Action: delayed
 `, Report{ReportingMTA: DNS("sun2.nsfnet-relay.ac.uk"), Recipients: []Recipient{{
-			Final: rfc822("thomas@de-montfort.ac.uk"), Action: ext.Delayed, Status: status(4, 0, 0), Comment: "unknown temporary failure",
+			Final: rfc822("thomas@de-montfort.ac.uk"), Action: ehlo.Delayed, Status: status(4, 0, 0), Comment: "unknown temporary failure",
 		}}}},
 		"3461, 10.6": {`Reporting-MTA: dns; mail.Example.COM
 Original-Envelope-ID: QQ314159
@@ -127,7 +128,7 @@ Final-Recipient: rfc822;Bob@Example.COM
 Action: delivered
 Status: 2.0.0
 `, Report{EnvelopeID: "QQ314159", ReportingMTA: DNS("mail.Example.COM"), Recipients: []Recipient{{
-			Original: rfc822("Bob@Example.COM"), Final: rfc822("Bob@Example.COM"), Action: ext.Delivered, Status: status(2, 0, 0),
+			Original: rfc822("Bob@Example.COM"), Final: rfc822("Bob@Example.COM"), Action: ehlo.Delivered, Status: status(2, 0, 0),
 		}}}},
 		"3461, 10.7": {`Reporting-MTA: dns; Example.ORG
 Original-Envelope-ID: QQ314159
@@ -139,7 +140,7 @@ Diagnostic-Code: smtp; 550 error - no such recipient
 Action: failed
 Status: 5.0.0
 `, Report{EnvelopeID: "QQ314159", ReportingMTA: DNS("Example.ORG"), Recipients: []Recipient{{
-			Original: rfc822("Carol@Ivory.EDU"), Final: rfc822("Carol@Ivory.EDU"), Action: ext.Failed, Status: status(5, 0, 0),
+			Original: rfc822("Carol@Ivory.EDU"), Final: rfc822("Carol@Ivory.EDU"), Action: ehlo.Failed, Status: status(5, 0, 0),
 			Diagnostic: Diagnostic{"smtp", "550 error - no such recipient"}, Fields: []Field{{"SMTP-Remote-Recipient", "Carol@Ivory.EDU"}},
 		}}}},
 		"3461, 10.9": {`Reporting-MTA: Boondoggle.GOV
@@ -150,7 +151,7 @@ Final-Recipient: rfc822;Sam@Boondoggle.GOV
 Action: failed
 Status: 4.2.2 (disk quota exceeded)
 `, Report{EnvelopeID: "QQ314159", ReportingMTA: MTA{Name: "Boondoggle.GOV"}, Recipients: []Recipient{{
-			Original: rfc822("George@Tax-ME.GOV"), Final: rfc822("Sam@Boondoggle.GOV"), Action: ext.Failed,
+			Original: rfc822("George@Tax-ME.GOV"), Final: rfc822("Sam@Boondoggle.GOV"), Action: ehlo.Failed,
 			Status: status(4, 2, 2), Comment: "disk quota exceeded",
 		}}}},
 	} {
@@ -207,7 +208,7 @@ Diagnostic-Code: smtp; 550 5.1.1 <b@example.com>: no such user (in
     reply to RCPT TO command)
 `, Report{ReportingMTA: DNS("mail.example.org"), Arrival: time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC),
 			Fields: []Field{{"X-Postfix-Queue-ID", "4711"}, {"X-Postfix-Sender", "rfc822; a@example.org"}},
-			Recipients: []Recipient{{Original: b, Final: b, Action: ext.Failed, Status: status(5, 1, 1), Remote: DNS("mx.example.com"),
+			Recipients: []Recipient{{Original: b, Final: b, Action: ehlo.Failed, Status: status(5, 1, 1), Remote: DNS("mx.example.com"),
 				Diagnostic: Diagnostic{"smtp", "550 5.1.1 <b@example.com>: no such user (in reply to RCPT TO command)"}}}}},
 		"Exim": {`Reporting-MTA: dns; mail.example.org
 
@@ -217,7 +218,7 @@ Status: 5.0.0
 Remote-MTA: dns; mx.example.com
 Diagnostic-Code: smtp; 550-first
  550 second
-`, Report{ReportingMTA: DNS("mail.example.org"), Recipients: []Recipient{{Final: b, Action: ext.Failed, Status: status(5, 0, 0),
+`, Report{ReportingMTA: DNS("mail.example.org"), Recipients: []Recipient{{Final: b, Action: ehlo.Failed, Status: status(5, 0, 0),
 			Remote: DNS("mx.example.com"), Diagnostic: Diagnostic{"smtp", "550-first 550 second"}}}}},
 		"Exchange": {`Reporting-MTA: dns;EX.example.org
 Received-From-MTA: dns;pc.example.org
@@ -230,25 +231,25 @@ Status: 5.7.1
 Diagnostic-Code: smtp;550 5.7.1 not here
 X-Display-Name: B
 `, Report{ReportingMTA: DNS("EX.example.org"), ReceivedFrom: DNS("pc.example.org"), Arrival: time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC),
-			Recipients: []Recipient{{Original: b, Final: ext.OriginalRecipient{Type: "RFC822", Address: "b@example.com"}, Action: ext.Failed,
+			Recipients: []Recipient{{Original: b, Final: ehlo.OriginalRecipient{Type: "RFC822", Address: "b@example.com"}, Action: ehlo.Failed,
 				Status: status(5, 7, 1), Diagnostic: Diagnostic{"smtp", "550 5.7.1 not here"}, Fields: []Field{{"X-Display-Name", "B"}}}}}},
 		"everything in one group": {"Reporting-MTA: dns; m\nFinal-Recipient: rfc822; b@example.com\nAction: FAILED (sorry)\nStatus: 5.1.1\n",
-			Report{ReportingMTA: DNS("m"), Recipients: []Recipient{{Final: b, Action: ext.Failed, Status: status(5, 1, 1)}}}},
+			Report{ReportingMTA: DNS("m"), Recipients: []Recipient{{Final: b, Action: ehlo.Failed, Status: status(5, 1, 1)}}}},
 		"a group split": {"\n \nReporting-MTA: dns; m\n\nArrival-Date: 22 Nov 26 03:04:05 GMT\n\n\nFinal-Recipient: rfc822; b@example.com\n\nStatus: 5.1.1\n",
 			Report{ReportingMTA: DNS("m"), Arrival: time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC),
 				Recipients: []Recipient{{Final: b, Status: status(5, 1, 1)}}}},
 		"brackets and a comment": {"Final-Recipient: rfc822; <b@example.com> (B)\n", one(Recipient{Final: b})},
 		"no type":                {"Final-Recipient: b@example.com\n", one(Recipient{Final: b})},
 		"parentheses inside":     {"Final-Recipient: rfc822; \"a (b)\"@example.com\n", one(Recipient{Final: rfc822(`"a (b)"@example.com`)})},
-		"no comment":             {"Final-Recipient: x400; /G=a/ (b)\n", one(Recipient{Final: ext.OriginalRecipient{Type: "x400", Address: "/G=a/ (b)"}})},
-		"no address":             {"Reporting-MTA: dns; m\n\nAction: failed\n", Report{ReportingMTA: DNS("m"), Recipients: []Recipient{{Action: ext.Failed}}}},
+		"no comment":             {"Final-Recipient: x400; /G=a/ (b)\n", one(Recipient{Final: ehlo.OriginalRecipient{Type: "x400", Address: "/G=a/ (b)"}})},
+		"no address":             {"Reporting-MTA: dns; m\n\nAction: failed\n", Report{ReportingMTA: DNS("m"), Recipients: []Recipient{{Action: ehlo.Failed}}}},
 		"part of the name":       {"Final-Recipient: rfc822; b@example.com\nRemote-MTA: dns; m(a)\n", one(Recipient{Final: b, Remote: DNS("m(a)")})},
 		"twice":                  {"Final-Recipient: rfc822; b@example.com\nStatus: 5.1.1\nstatus: 5.2.2\nfinal-recipient: rfc822; c\n", one(Recipient{Final: b, Status: status(5, 1, 1)})},
 		"what is none":           {"Final-Recipient: rfc822; b@example.com\nStatus: 5.01.1\nLast-Attempt-Date: yesterday\nFinal-Log-ID: a\nnothing\n more\n: x\nWill-Retry-Until:\n", one(Recipient{Final: b, LogID: "a"})},
 		"a bare number":          {"Final-Recipient: rfc822; b@example.com\nStatus: #5.1.1 smtp\n", one(Recipient{Final: b, Status: status(5, 1, 1)})},
 		"control characters":     {"Final-Recipient: rfc822; b@example.com\nAction: failed\x1b[2J\nFinal-Log-ID: a\x00\xffb\u0085\n", one(Recipient{Final: b, Action: "failed?[2j", LogID: "a??b?"})},
-		"S14 utf-8":              {`Final-Recipient: utf-8; j\x{F6}rg@example.com` + "\n", one(Recipient{Final: ext.OriginalRecipient{Type: "utf-8", Address: "jörg@example.com"}})},
-		"S14 hidden controls":    {`Final-Recipient: utf-8; j\x{0D}\x{0A}@example.com` + "\n", one(Recipient{Final: ext.OriginalRecipient{Type: "utf-8", Address: `j\x{0D}\x{0A}@example.com`}})},
+		"S14 utf-8":              {`Final-Recipient: utf-8; j\x{F6}rg@example.com` + "\n", one(Recipient{Final: ehlo.OriginalRecipient{Type: "utf-8", Address: "jörg@example.com"}})},
+		"S14 hidden controls":    {`Final-Recipient: utf-8; j\x{0D}\x{0A}@example.com` + "\n", one(Recipient{Final: ehlo.OriginalRecipient{Type: "utf-8", Address: `j\x{0D}\x{0A}@example.com`}})},
 		"nested comment":         {"Final-Recipient: rfc822; b@example.com\nStatus: 5.1.1 (a \\) (b) c)\n", one(Recipient{Final: b, Status: status(5, 1, 1), Comment: "a ) (b) c"})},
 		"unbalanced":             {"Final-Recipient: rfc822; b@example.com\nRemote-MTA: dns; m a)\n", one(Recipient{Final: b, Remote: DNS("m a)")})},
 		"R17 localized": {"Final-Recipient: rfc822; b@example.com\nLocalized-Diagnostic: de; weg\nLocalized-Diagnostic: fr; parti\n",
@@ -301,7 +302,7 @@ func TestParseParts(t *testing.T) {
 			continue
 		}
 		want := Report{ReportingMTA: DNS("m"), Recipients: []Recipient{{
-			Final: ext.OriginalRecipient{Type: "utf-8", Address: "jörg@example.com"}, Action: ext.Failed}}}
+			Final: ehlo.OriginalRecipient{Type: "utf-8", Address: "jörg@example.com"}, Action: ehlo.Failed}}}
 		if !same(&got.Report, &want) || strings.TrimSpace(got.Text) != "Grüße ?" || got.Original.Get("Subject") != "Grüße" ||
 			len(got.Original["X-Mine"]) != 2 || got.Original["X-Mine"][1] != "2 broken" {
 			t.Errorf("%s: %+v, %q, %v", name, got.Report, got.Text, got.Original)

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -70,7 +71,7 @@ var (
 		"final-recipient":    func(r *Recipient, s string) { r.Final = readAddress(s) },
 		"action": func(r *Recipient, s string) {
 			s, _ = cutComment(s)
-			r.Action = ext.Action(strings.ToLower(s))
+			r.Action = ehlo.Action(strings.ToLower(s))
 		},
 		"status":               (*Recipient).readStatus,
 		"remote-mta":           func(r *Recipient, s string) { r.Remote = readMTA(s) },
@@ -146,7 +147,7 @@ func readMTA(s string) MTA {
 
 // readAddress reads an address with its type, which is taken for rfc822 if there is none. Some mail systems put comments and
 // angle brackets there.
-func readAddress(s string) ext.OriginalRecipient {
+func readAddress(s string) ehlo.OriginalRecipient {
 	if kind, _ := cutType(s); kind == "" {
 		s = "rfc822;" + s
 	}
@@ -157,7 +158,7 @@ func readAddress(s string) ext.OriginalRecipient {
 			s = kind + ";" + address[1:len(address)-1]
 		}
 	}
-	a, _ := ext.ParseOriginalRecipient(s)
+	a, _ := ehlo.ParseOriginalRecipient(s)
 	if strings.Map(visible, a.Address) != a.Address { // the form of RFC 6533 section 3 had what is not to be seen
 		_, a.Address, _ = strings.Cut(a.ASCII(), ";")
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -73,14 +75,14 @@ func (d dice) fields() []Field {
 	return fields
 }
 
-func (d dice) address() ext.OriginalRecipient {
+func (d dice) address() ehlo.OriginalRecipient {
 	switch d.IntN(3) {
 	case 0:
-		return ext.OriginalRecipient{Type: d.one("rfc822", "RFC822"), Address: d.one("b@example.com", `"a (b) c"@example.com`, `"a;b"@[192.0.2.1]`, "a+b=c@example.com")}
+		return ehlo.OriginalRecipient{Type: d.one("rfc822", "RFC822"), Address: d.one("b@example.com", `"a (b) c"@example.com`, `"a;b"@[192.0.2.1]`, "a+b=c@example.com")}
 	case 1:
-		return ext.OriginalRecipient{Type: d.one("utf-8", "UTF-8"), Address: d.one("jörg@example.com", `"用 戶"@例え.example`, "a+b=ü@example.com", "plain@example.com")}
+		return ehlo.OriginalRecipient{Type: d.one("utf-8", "UTF-8"), Address: d.one("jörg@example.com", `"用 戶"@例え.example`, "a+b=ü@example.com", "plain@example.com")}
 	}
-	return ext.OriginalRecipient{Type: "x400", Address: d.name()}
+	return ehlo.OriginalRecipient{Type: "x400", Address: d.name()}
 }
 
 func (d dice) report() *Report {
@@ -90,7 +92,7 @@ func (d dice) report() *Report {
 	}
 	for range d.IntN(4) + 1 {
 		p := Recipient{
-			Final: d.address(), Action: ext.Action(d.one("failed", "delayed", "delivered", "relayed", "expanded")),
+			Final: d.address(), Action: ehlo.Action(d.one("failed", "delayed", "delivered", "relayed", "expanded")),
 			Status:  proto.Status{uint16(d.IntN(2) + 4), uint16(d.IntN(1000)), uint16(d.IntN(1000))},
 			Comment: d.maybe(d.text(5)), LastAttempt: d.time(), LogID: d.maybe(d.name()), Fields: d.fields(),
 		}
@@ -100,9 +102,9 @@ func (d dice) report() *Report {
 			p.Localized = []Localized{{"de", d.name()}, {"zh-Hant", d.name()}}
 		}
 		switch p.Action {
-		case ext.Delayed:
+		case ehlo.Delayed:
 			p.Status[0], p.WillRetryUntil = 4, d.time()
-		case ext.Delivered, ext.Relayed, ext.Expanded:
+		case ehlo.Delivered, ehlo.Relayed, ehlo.Expanded:
 			p.Status[0] = 2
 		}
 		r.Recipients = append(r.Recipients, p)
@@ -173,7 +175,7 @@ func FuzzCompose(f *testing.F) {
 		}
 		q := &got.Recipients[0]
 		want, _ := clean(said, true)
-		if q.Final != p.Final || q.Action != ext.Failed || q.Status != p.Status || squeeze(q.Diagnostic.Text) != squeeze(want) ||
+		if q.Final != p.Final || q.Action != ehlo.Failed || q.Status != p.Status || squeeze(q.Diagnostic.Text) != squeeze(want) ||
 			len(q.Fields) > 1 || squeeze(q.LogID) != squeeze(want) {
 			t.Fatalf("%+v is read as %+v", p, q)
 		}

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/proto"
 )
 
@@ -47,11 +48,11 @@ func DNS(name string) MTA {
 // A Recipient is what became of a message for a recipient (RFC 3464 section 2.3).
 type Recipient struct {
 	// Original is the address that the sender gave with ORCPT; the zero value if he gave none.
-	Original ext.OriginalRecipient
+	Original ehlo.OriginalRecipient
 	// Final is the address for which the reporting MTA had the message. [Compose] requires it.
-	Final ext.OriginalRecipient
+	Final ehlo.OriginalRecipient
 	// Action is in lower case. One that was read may be none of those that ext has.
-	Action ext.Action
+	Action ehlo.Action
 	// Status says why. Where its class is not one for Action, [Compose] puts the code that says no more than the class: 2.0.0 for
 	// a recipient whom the message has reached, otherwise 5.0.0, or 4.0.0 if the message is delayed or the last reply was
 	// 4yz (RFC 3461 section 6.3). Failed goes with 4 and 5, Delayed with 4, Relayed with 2 and 5 and the others with

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/report"
@@ -35,7 +37,7 @@ func dialer(t testing.TB, hostname string, extensions []ext.Extension, session f
 			near.Close()
 			<-done
 		})
-		return client.NewClient(ctx, near, hostname, &client.Options{Hello: "relay.example", TLS: ext.TLSInsecureNone})
+		return client.NewClient(ctx, near, hostname, &client.Options{Hostname: "relay.example", TLS: ext.TLSInsecureNone})
 	}
 }
 
@@ -109,7 +111,7 @@ func (s *relay) send(ctx context.Context, content []byte) ([]report.Outcome, err
 		return nil, err
 	}
 	defer c.Close()
-	dsn, _ := ext.SplitDSN(s.message.Mail)
+	dsn, _ := ehlo.SplitDSN(s.message.Mail)
 	m := &client.Message{From: s.message.From, Body: bytes.NewReader(content)}
 	offered := c.Caps().Has("DSN")
 	if offered {
@@ -205,7 +207,7 @@ func TestR09R10R11R12R13_EndToEnd(t *testing.T) {
 				got = append(got, strings.Join(all, ", "))
 			}}
 		}
-		withoutDSN := []ext.Extension{ext.EnhancedStatusCodes(), ext.Pipelining()}
+		withoutDSN := []ext.Extension{ehlo.EnhancedStatusCodes(), ehlo.Pipelining()}
 		s := &relay{t: t, next: dialer(t, "ivory.example", withoutDSN, func() server.Session { return destination{} }),
 			sender: dialer(t, "mail.example.org", nil, box)}
 		c, err := dialer(t, "relay.example", nil, func() server.Session { return s })(t.Context())
@@ -217,9 +219,9 @@ func TestR09R10R11R12R13_EndToEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Mail = ext.DSNMail{EnvID: "QQ314159"}.AddTo(m.Mail)
+		m.Mail = ehlo.DSNMail{EnvID: "QQ314159"}.AddTo(m.Mail)
 		for i, notify := range []string{tt.carol, tt.dana, tt.fred} {
-			p := ext.DSNRcpt{Original: ext.NewOriginalRecipient(m.To[i].Address)}.AddTo(nil)
+			p := ehlo.DSNRcpt{Original: ehlo.NewOriginalRecipient(m.To[i].Address)}.AddTo(nil)
 			if _, value, ok := strings.Cut(notify, "="); ok {
 				p = p.Set("NOTIFY", value)
 			}

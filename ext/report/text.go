@@ -5,15 +5,15 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 )
 
 // DefaultSubject returns the subject of a notification in English.
 func DefaultSubject(r *Report) string {
 	switch r.kind() {
-	case ext.Failed:
+	case ehlo.Failed:
 		return "Undelivered mail"
-	case ext.Delayed:
+	case ehlo.Delayed:
 		return "Delayed mail"
 	}
 	return "Delivered mail"
@@ -45,16 +45,16 @@ func DefaultText(r *Report) string {
 }
 
 var sentences = []struct {
-	action ext.Action
+	action ehlo.Action
 	text   string
 }{
-	{ext.Failed, "Your message could not be delivered to the recipients below. Nobody is\ngoing to try again."},
-	{ext.Delayed, "Your message has not yet been delivered to the recipients below. You need\n" +
+	{ehlo.Failed, "Your message could not be delivered to the recipients below. Nobody is\ngoing to try again."},
+	{ehlo.Delayed, "Your message has not yet been delivered to the recipients below. You need\n" +
 		"not send it again: more attempts are going to be made."},
-	{ext.Delivered, "Your message was delivered to these recipients:"},
-	{ext.Relayed, "Your message was handed to a mail system that does not confirm delivery.\n" +
+	{ehlo.Delivered, "Your message was delivered to these recipients:"},
+	{ehlo.Relayed, "Your message was handed to a mail system that does not confirm delivery.\n" +
 		"Unless it fails, this is the last you hear of it for these recipients:"},
-	{ext.Expanded, "Your message was delivered to these addresses, and sent on from there to\nothers:"},
+	{ehlo.Expanded, "Your message was delivered to these addresses, and sent on from there to\nothers:"},
 }
 
 // writeRecipient writes what is to be said of p.
@@ -64,7 +64,7 @@ func writeRecipient(b *strings.Builder, p *Recipient) {
 		fmt.Fprintf(b, ", sent to <%s>", p.Original.Address)
 	}
 	b.WriteString("\n")
-	if p.Action == ext.Delayed && !p.WillRetryUntil.IsZero() {
+	if p.Action == ehlo.Delayed && !p.WillRetryUntil.IsZero() {
 		fmt.Fprintf(b, "    Attempts are made until %s.\n", p.WillRetryUntil.Format("Mon, 2 Jan 2006 15:04 -0700"))
 	}
 	if p.Comment != "" {

@@ -10,6 +10,8 @@ import (
 	"log"
 	"os"
 
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/ext"
 )
 
@@ -35,7 +37,7 @@ func main() {
 
 // withAll returns the extensions of Default and those that are not among them.
 func withAll(more ...ext.Extension) []ext.Extension {
-	return append(append(ext.Default(), ext.PRDR(), ext.ETRN(), ext.ATRN()), more...)
+	return append(append(ehlo.Default(), ehlo.PRDR(), ehlo.ETRN(), ehlo.ATRN()), more...)
 }
 
 // authority returns the certificates in a file.

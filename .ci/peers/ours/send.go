@@ -14,6 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -101,10 +104,14 @@ func send(args []string) error {
 	if err := j.prepare(); err != nil {
 		return err
 	}
-	out := &outcome{Pending: ext.PendingUnknown}
+	out := &outcome{Pending: ehlo.PendingUnknown}
 	j.options.Trace = &client.Trace{
-		Sent:     func(line string) { out.Dialogue = append(out.Dialogue, "C: "+line) },
-		Received: func(r proto.Reply) { out.Dialogue = append(out.Dialogue, "S: "+show(r)) },
+		Command: func(_ context.Context, _ *client.Client, verb, args string) {
+			out.Dialogue = append(out.Dialogue, "C: "+strings.TrimSpace(verb+" "+args))
+		},
+		Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+			out.Dialogue = append(out.Dialogue, "S: "+show(r))
+		},
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -126,7 +133,7 @@ var modes = map[string]ext.TLSMode{
 // prepare makes the options of the client.
 func (j *job) prepare() error {
 	o := &j.options
-	o.Hello, o.Extensions = "client.example", withAll(ext.XCLIENT(), ext.XFORWARD())
+	o.Hostname, o.Extensions = "client.example", withAll(ehlo.XCLIENT(), ehlo.XFORWARD())
 	o.TLSConfig = &tls.Config{ServerName: j.serverName}
 	if j.maxTLS == "1.2" {
 		o.TLSConfig.MaxVersion = tls.VersionTLS12
@@ -159,13 +166,13 @@ func (j *job) authenticate() {
 	o := &j.options
 	switch {
 	case j.external:
-		o.Credentials = ext.External("")
+		o.Credentials = auth.External("")
 	case j.guest != "":
-		o.Credentials = ext.Anonymous(j.guest)
+		o.Credentials = auth.Anonymous(j.guest)
 	case j.token != "":
-		o.Credentials = ext.Token(j.user, func(context.Context) (string, error) { return j.token, nil }, only...)
+		o.Credentials = auth.Token(j.user, func(context.Context) (string, error) { return j.token, nil }, only...)
 	case j.user != "":
-		o.Credentials = ext.Password(j.user, j.password, only...)
+		o.Credentials = auth.Password(j.user, j.password, only...)
 	}
 }
 
@@ -182,7 +189,7 @@ func (j *job) viaProxy() error {
 		return errors.New("-proxy is v1 or v2, and -proxy-client an address and a port")
 	}
 	to := netip.MustParseAddrPort("192.0.2.25:25")
-	j.options.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	j.options.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, err
@@ -202,7 +209,7 @@ func (j *job) run(ctx context.Context, out *outcome) error {
 	defer c.Close()
 	if j.xclient != "" {
 		var o ext.Origin
-		if err := errors.Join(json.Unmarshal([]byte(j.xclient), &o), ext.SendXCLIENT(ctx, c, o)); err != nil {
+		if err := errors.Join(json.Unmarshal([]byte(j.xclient), &o), ehlo.SendXCLIENT(ctx, c, o)); err != nil {
 			return err
 		}
 	}
@@ -211,7 +218,7 @@ func (j *job) run(ctx context.Context, out *outcome) error {
 		out.TLS = tls.VersionName(s.Version)
 	}
 	if j.etrn != "" {
-		if out.Pending, err = ext.SendETRN(ctx, c, ext.Node{Name: j.etrn}); err != nil {
+		if out.Pending, err = ehlo.SendETRN(ctx, c, ehlo.Node{Name: j.etrn}); err != nil {
 			return err
 		}
 	}
@@ -225,7 +232,7 @@ func (j *job) run(ctx context.Context, out *outcome) error {
 	}
 	if j.xforward != "" {
 		var o ext.Origin
-		if err := errors.Join(json.Unmarshal([]byte(j.xforward), &o), ext.SendXFORWARD(ctx, c, o)); err != nil {
+		if err := errors.Join(json.Unmarshal([]byte(j.xforward), &o), ehlo.SendXFORWARD(ctx, c, o)); err != nil {
 			return err
 		}
 	}
@@ -260,28 +267,28 @@ func (j *job) message() (*client.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	mail := ext.DSNMail{EnvID: j.envID}
+	mail := ehlo.DSNMail{EnvID: j.envID}
 	switch j.ret {
 	case "HDRS":
-		mail.Return = ext.ReturnHeaders
+		mail.Return = ehlo.ReturnHeaders
 	case "FULL":
-		mail.Return = ext.ReturnFull
+		mail.Return = ehlo.ReturnFull
 	}
 	m.Mail = mail.AddTo(m.Mail)
 	if j.requireTLS {
-		m.Mail = ext.AddRequireTLS(m.Mail)
+		m.Mail = ehlo.AddRequireTLS(m.Mail)
 	}
 	for i := range m.To {
 		to := &m.To[i]
-		var rcpt ext.DSNRcpt
+		var rcpt ehlo.DSNRcpt
 		if j.notify != "" {
 			var ok bool
-			if rcpt, ok = ext.ReadDSNRcpt(proto.Params{}.Set("NOTIFY", j.notify)); !ok {
+			if rcpt, ok = ehlo.ReadDSNRcpt(proto.Params{}.Set("NOTIFY", j.notify)); !ok {
 				return nil, fmt.Errorf("-notify cannot be %q", j.notify)
 			}
 		}
 		if j.originalTo {
-			rcpt.Original = ext.NewOriginalRecipient(to.Address)
+			rcpt.Original = ehlo.NewOriginalRecipient(to.Address)
 		}
 		to.Params = rcpt.AddTo(to.Params)
 	}

@@ -14,7 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 	"smtpkit.example/smtp/server/proxyproto"
@@ -85,7 +87,7 @@ func serve(args []string) error {
 	c.options.TLSConfig = &tls.Config{
 		Certificates: []tls.Certificate{pair}, ClientCAs: clients, ClientAuth: tls.VerifyClientCertIfGiven,
 	}
-	c.options.Extensions = withAll(ext.XCLIENT(trusted), ext.XFORWARD(trusted))
+	c.options.Extensions = withAll(ehlo.XCLIENT(trusted), ehlo.XFORWARD(trusted))
 	c.options.Trace = b.trace()
 	srv, err := server.New(b, &c.options)
 	if err != nil {
@@ -130,19 +132,19 @@ func (c *config) listen(srv *server.Server, proxy *proxyproto.Options) error {
 type backend struct {
 	*config
 	*recorder
-	secrets map[crypto.Hash]ext.SCRAMSecret
+	secrets map[crypto.Hash]auth.SCRAMSecret
 }
 
 // iterations are those of the secrets.
 const iterations = 4096
 
 func (b *backend) makeSecrets() error {
-	b.secrets = make(map[crypto.Hash]ext.SCRAMSecret)
+	b.secrets = make(map[crypto.Hash]auth.SCRAMSecret)
 	if b.password == "" {
 		return nil
 	}
 	for _, h := range []crypto.Hash{crypto.SHA256, crypto.SHA1} {
-		s, err := ext.NewSCRAMSecret(h, b.password, iterations)
+		s, err := auth.NewSCRAMSecret(h, b.password, iterations)
 		if err != nil {
 			return err
 		}
@@ -153,7 +155,7 @@ func (b *backend) makeSecrets() error {
 
 func (b *backend) NewSession(_ context.Context, c *server.Conn) (server.Session, error) {
 	s := &session{backend: b, conn: c, record: b.of(c)}
-	s.quota = ext.Quota{MailMax: b.mailMax, RcptDomainMax: b.domainMax}
+	s.quota = ehlo.Quota{MailMax: b.mailMax, RcptDomainMax: b.domainMax}
 	if b.user == "" {
 		return s, nil
 	}

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -23,7 +26,7 @@ type session struct {
 	*backend
 	conn    *server.Conn
 	record  *record
-	quota   ext.Quota
+	quota   ehlo.Quota
 	origin  *ext.Origin
 	current message
 }
@@ -77,7 +80,7 @@ func (s *session) Reset(context.Context) { s.origin = nil }
 
 func (s *session) NotifiesSenders() bool { return true }
 func (s *session) KeepsTLS() bool        { return true }
-func (s *session) Quota() *ext.Quota     { return &s.quota }
+func (s *session) Quota() *ehlo.Quota    { return &s.quota }
 
 func (s *session) RecordOrigin(_ context.Context, o ext.Origin) error {
 	if s.origin == nil {
@@ -90,28 +93,28 @@ func (s *session) RecordOrigin(_ context.Context, o ext.Origin) error {
 // waiting is the number of messages that wait for queued.example.
 const waiting = 3
 
-func (s *session) StartQueue(_ context.Context, node ext.Node) (int, error) {
+func (s *session) StartQueue(_ context.Context, node ehlo.Node) (int, error) {
 	if node.Name != "queued.example" {
-		return 0, ext.ErrNotYours
+		return 0, ehlo.ErrNotYours
 	}
 	return waiting, nil
 }
 
-func (s *session) Verify(_ context.Context, query string) (ext.Mailbox, error) {
+func (s *session) Verify(_ context.Context, query string) (ehlo.Mailbox, error) {
 	if !strings.HasPrefix(query, "bert") {
-		return ext.Mailbox{}, noMailbox
+		return ehlo.Mailbox{}, noMailbox
 	}
 	return bert()
 }
 
-func (s *session) Expand(_ context.Context, list string) ([]ext.Mailbox, error) {
+func (s *session) Expand(_ context.Context, list string) ([]ehlo.Mailbox, error) {
 	m, err := bert()
-	return []ext.Mailbox{m, m}, err
+	return []ehlo.Mailbox{m, m}, err
 }
 
-func bert() (ext.Mailbox, error) {
+func bert() (ehlo.Mailbox, error) {
 	a, err := proto.ParseAddress("bert@receive.example")
-	return ext.Mailbox{Name: "Bert", Address: a}, err
+	return ehlo.Mailbox{Name: "Bert", Address: a}, err
 }
 
 // A userSession is one in which clients can authenticate.
@@ -128,32 +131,32 @@ func (s *userSession) Authenticate(_ context.Context, user, password string) err
 
 func (s *userSession) check(user, got, want string) error {
 	if subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 || want == "" || user != s.user {
-		return ext.ErrCredentials
+		return auth.ErrCredentials
 	}
 	return nil
 }
 
 func (s *userSession) ClearPassword(_ context.Context, user string) (string, error) {
 	if user != s.user {
-		return "", ext.ErrCredentials
+		return "", auth.ErrCredentials
 	}
 	return s.password, nil
 }
 
-func (s *userSession) SCRAM() ext.SCRAMPolicy {
-	return ext.SCRAMPolicy{Hashes: []crypto.Hash{crypto.SHA256, crypto.SHA1}, Iterations: iterations}
+func (s *userSession) SCRAM() auth.SCRAMPolicy {
+	return auth.SCRAMPolicy{Hashes: []crypto.Hash{crypto.SHA256, crypto.SHA1}, Iterations: iterations}
 }
 
-func (s *userSession) SCRAMSecret(_ context.Context, user string, hash crypto.Hash) (ext.SCRAMSecret, error) {
+func (s *userSession) SCRAMSecret(_ context.Context, user string, hash crypto.Hash) (auth.SCRAMSecret, error) {
 	if user != s.user {
-		return ext.SCRAMSecret{}, ext.ErrCredentials
+		return auth.SCRAMSecret{}, auth.ErrCredentials
 	}
 	return s.secrets[hash], nil
 }
 
 func (s *userSession) AuthenticateToken(_ context.Context, user, token string) (string, error) {
 	if err := s.check(user, token, s.token); err != nil {
-		return "", &ext.TokenError{Status: "invalid_token", Schemes: "bearer"}
+		return "", &auth.TokenError{Status: "invalid_token", Schemes: "bearer"}
 	}
 	return user, nil
 }
@@ -170,7 +173,7 @@ func (s *userSession) AuthenticateCertificate(_ context.Context, chain []*x509.C
 // Reverse sends the user one message on demand.
 func (s *userSession) Reverse(context.Context, []proto.Domain) (func(context.Context, net.Conn) error, error) {
 	return func(ctx context.Context, conn net.Conn) error {
-		c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone, Hello: s.options.Hostname})
+		c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone, Hostname: s.options.Hostname})
 		if err != nil {
 			return err
 		}

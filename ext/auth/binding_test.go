@@ -1,0 +1,238 @@
+package auth
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/fake"
+	"smtpkit.example/smtp/ext/internal/testkit"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
+
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
+)
+
+// tlsStates returns what the ends of a TLS connection know of it.
+func tlsStates(t *testing.T, version uint16, server, client *tls.Config) (serverSide, clientSide *tls.ConnectionState) {
+	t.Helper()
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	client, server = client.Clone(), server.Clone()
+	client.ServerName, client.MaxVersion = "mail.example", version
+	s, c := tls.Server(far, server), tls.Client(near, client)
+	done := make(chan error)
+	go func() {
+		err := s.HandshakeContext(t.Context())
+		if err == nil {
+			// The ticket of TLS 1.3 is in the way of the pipe's other end until somebody reads.
+			_, err = s.Write([]byte{'x'})
+		}
+		done <- err
+	}()
+	_, err := c.Read(make([]byte, 1))
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	serverState, clientState := s.ConnectionState(), c.ConnectionState()
+	return &serverState, &clientState
+}
+
+// ends returns a client of the session's user and the server, on a connection of the version of TLS.
+func ends(t *testing.T, version uint16, session any, creds ext.Credentials) *meeting {
+	cert, pool := prototest.Certificate(t, "mail.example")
+	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	serverSide, clientSide := tlsStates(t, version, config, &tls.Config{RootCAs: pool})
+	x := &fake.Server{With: session, ConnState: serverSide, Own: clientSide.PeerCertificates[:1]}
+	_, lines := testkit.MakeSet(t, Auth()).Offer(x)
+	d := safeClient(strings.Join(lines, "\n"), creds)
+	d.ConnState = clientSide
+	return &meeting{d, x, make(chan string), make(chan proto.Reply)}
+}
+
+// both is a session whose user has both hash functions and a password.
+type both struct{ *pencils }
+
+func newBoth() both {
+	p := scramVectors[0].session()
+	p.hashes = []crypto.Hash{crypto.SHA1, crypto.SHA256}
+	return both{p}
+}
+
+func (both) Authenticate(_ context.Context, user, password string) error {
+	if user == "user" && password == "pencil" {
+		return nil
+	}
+	return ErrCredentials
+}
+
+// P29, P34: the strongest mechanism that both sides have, with the binding that the version of TLS has.
+func TestSCRAMBothEnds(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		version uint16
+		allowed []string
+		want    string // how the command begins
+		flag    string // of the initial response
+	}{
+		{"P34 TLS 1.3", tls.VersionTLS13, nil, "SCRAM-SHA-256-PLUS ", "p=tls-exporter,,n=user,r="},
+		{"P34 TLS 1.2", tls.VersionTLS12, nil, "SCRAM-SHA-256-PLUS ", "p=tls-unique,,n=user,r="},
+		{"SHA-1", tls.VersionTLS13, []string{"SCRAM-SHA-1-PLUS", "PLAIN"}, "SCRAM-SHA-1-PLUS ", "p=tls-exporter,,n=user,r="},
+		{"without PLUS", tls.VersionTLS13, []string{"scram-sha-256", "PLAIN"}, "SCRAM-SHA-256 ", "n,,n=user,r="},
+		{"SHA-1 without PLUS", tls.VersionTLS12, []string{"SCRAM-SHA-1"}, "SCRAM-SHA-1 ", "n,,n=user,r="},
+		{"PLAIN", tls.VersionTLS13, []string{"LOGIN", "PLAIN"}, "PLAIN ", "\x00user\x00pencil"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := ends(t, tt.version, newBoth(), Password("user", "pencil", tt.allowed...))
+			if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" || m.Name != "user" {
+				t.Fatalf("%v; server: %q, client: %q", err, m.x.Name, m.Name)
+			}
+			first, ok := strings.CutPrefix(m.x.Line, tt.want)
+			message, err := decode64(first)
+			if !ok || err != nil || !strings.HasPrefix(string(message), tt.flag) {
+				t.Errorf("AUTH %s: %q", m.x.Line, message)
+			}
+
+			m = ends(t, tt.version, newBoth(), Password("user", "pencil ", tt.allowed...))
+			err = Auth().Negotiate(t.Context(), m)
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" || m.x.Failures != 1 {
+				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.Name, m.x.Failures)
+			}
+		})
+	}
+}
+
+// The binding by the certificate is what clients have that know neither of the others.
+func TestSCRAMEndPoint(t *testing.T) {
+	m := ends(t, tls.VersionTLS13, newBoth(), nil)
+	clientSide := &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: m.ConnState.PeerCertificates}
+	kind, data := clientBinding(clientSide)
+	if want := sha256.Sum256(m.ConnState.PeerCertificates[0].Raw); kind != "tls-server-end-point" || string(data) != string(want[:]) {
+		t.Fatalf("%s %x, want %x", kind, data, want)
+	}
+	m.Client.ConnState = clientSide
+	m.Options.Credentials = Password("user", "pencil", "SCRAM-SHA-256-PLUS")
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
+		t.Errorf("%v; server: %q", err, m.x.Name)
+	}
+	for name, own := range map[string][]*x509.Certificate{
+		"none is known":     nil,
+		"another was shown": ends(t, tls.VersionTLS13, newBoth(), nil).x.Own,
+		"it has no hash":    {{Raw: m.x.Own[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
+	} {
+		m.x.Own, m.x.Name, m.Name = own, "", ""
+		if err := Auth().Negotiate(t.Context(), m); err == nil || m.x.Name != "" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.Name)
+		}
+	}
+	m.Name = ""
+	m.x.Own = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.Own, clientSide.PeerCertificates...)
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
+		t.Errorf("one of several: %v; server: %q", err, m.x.Name)
+	}
+}
+
+// RFC 5929 section 4.1: the hash function of the signature, and SHA-256 in place of weaker ones.
+func TestEndPointHash(t *testing.T) {
+	for algorithm, size := range map[x509.SignatureAlgorithm]int{
+		x509.MD5WithRSA: 32, x509.SHA1WithRSA: 32, x509.ECDSAWithSHA1: 32, x509.SHA256WithRSA: 32, x509.SHA256WithRSAPSS: 32,
+		x509.ECDSAWithSHA384: 48, x509.SHA384WithRSAPSS: 48, x509.SHA512WithRSA: 64, x509.ECDSAWithSHA512: 64,
+		x509.PureEd25519: 0, x509.UnknownSignatureAlgorithm: 0,
+	} {
+		got := endPoint(&x509.Certificate{SignatureAlgorithm: algorithm, Raw: []byte("x")})
+		if len(got) != size {
+			t.Errorf("%v: %d octets, want %d", algorithm, len(got), size)
+		}
+		if want := sha256.Sum256([]byte("x")); size == len(want) && string(got) != string(want[:]) {
+			t.Errorf("%v: %x, want %x", algorithm, got, want)
+		}
+	}
+}
+
+// P34: somebody in between has a connection to each side. SCRAM without PLUS would not notice.
+func TestSCRAMManInTheMiddle(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		m := ends(t, version, newBoth(), Password("user", "pencil"))
+		m.ConnState = ends(t, version, newBoth(), nil).ConnState
+		err := Auth().Negotiate(t.Context(), m)
+		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" {
+			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.Name)
+		}
+	}
+	clientSide := &tls.ConnectionState{}
+	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
+	clientSide.PeerCertificates = ends(t, tls.VersionTLS13, newBoth(), nil).ConnState.PeerCertificates
+	m.ConnState = clientSide
+	if err := Auth().Negotiate(t.Context(), m); err == nil || !strings.HasPrefix(m.x.Line, "SCRAM-SHA-256-PLUS ") || m.x.Name != "" {
+		t.Errorf("end point: %v; AUTH %s", err, m.x.Line)
+	}
+}
+
+// RFC 5802 section 6: the client does not see the forms with PLUS that the server offers, since somebody has taken
+// them away, or refuses them in the server's place.
+func TestSCRAMDowngrade(t *testing.T) {
+	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
+	m.Offer = fake.Caps("AUTH SCRAM-SHA-256 PLAIN")
+	err := Auth().Negotiate(t.Context(), m)
+	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" {
+		t.Errorf("%v; server: %q", err, m.x.Name)
+	}
+	if first, _ := decode64(strings.TrimPrefix(m.x.Line, "SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("AUTH %s: %q", m.x.Line, first)
+	}
+
+	d := safeClient("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256", Password("user", "pencil"), say(504, ""), say(535, ""))
+	d.ConnState = m.ConnState
+	if err := Auth().Negotiate(t.Context(), d); err == nil || len(d.Sent) != 2 {
+		t.Fatalf("%v, sent %q", err, d.Sent)
+	}
+	if first, _ := decode64(strings.TrimPrefix(d.Sent[1], "AUTH SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("%s: %q", d.Sent[1], first)
+	}
+
+	// A server that cannot bind, or whose session does not want to, believes the client.
+	for name, session := range map[string]any{"": newBoth(), "filter": struct {
+		both
+		filter
+	}{newBoth(), filter{"SCRAM-SHA-256"}}} {
+		m = ends(t, tls.VersionTLS13, session, Password("user", "pencil"))
+		if name == "" {
+			m.x.ConnState = &tls.ConnectionState{}
+		}
+		m.Offer = fake.Caps("AUTH SCRAM-SHA-256")
+		if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.Name)
+		}
+	}
+}
+
+// filter is a session with these mechanisms at the most.
+type filter []string
+
+func (f filter) FilterMechanisms([]string) []string { return f }
+
+// Messages that concern the binding, of a client that follows no rules.
+func TestSCRAMBindingRefused(t *testing.T) {
+	m := ends(t, tls.VersionTLS13, newBoth(), nil)
+	for _, tt := range []struct{ name, args string }{
+		{"PLUS without binding", "SCRAM-SHA-256-PLUS " + b64("n,,n=user,r=x")},
+		{"PLUS with y", "SCRAM-SHA-256-PLUS " + b64("y,,n=user,r=x")},
+		{"unknown binding", "SCRAM-SHA-256-PLUS " + b64("p=tls-x,,n=user,r=x")},
+		{"binding of another version", "SCRAM-SHA-256-PLUS " + b64("p=tls-unique,,n=user,r=x")},
+		{"empty binding", "SCRAM-SHA-256-PLUS " + b64("p=,,n=user,r=x")},
+	} {
+		x := &fake.Server{With: newBoth(), ConnState: m.x.ConnState, Own: m.x.Own}
+		if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, "535 ") {
+			t.Errorf("%s: %q", tt.name, got)
+		}
+	}
+}

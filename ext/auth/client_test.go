@@ -1,0 +1,293 @@
+package auth
+
+import (
+	"context"
+	"crypto/tls"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/fake"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
+
+	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// a reply of a server in an exchange
+func say(code int, text string) proto.Reply { return proto.Reply{Code: code, Text: text} }
+
+// these returns the credentials that consist of these mechanisms.
+func these(list ...sasl.Client) ext.Credentials {
+	return func(context.Context, ext.ClientConn) ([]sasl.Client, error) { return list, nil }
+}
+
+// safeClient is a client on a protected and verified connection.
+func safeClient(offer string, c ext.Credentials, replies ...proto.Reply) *fake.Client {
+	return &fake.Client{
+		Offer: fake.Caps(offer), ConnState: &tls.ConnectionState{}, Trusted: true, Replies: replies,
+		Options: ext.Policy{Credentials: c},
+	}
+}
+
+// client is a mechanism of the test's own.
+type client struct {
+	name  string
+	ir    []byte
+	next  func(challenge []byte) ([]byte, error)
+	start error
+}
+
+func (c client) Start() (string, []byte, error)        { return c.name, c.ir, c.start }
+func (c client) Next(challenge []byte) ([]byte, error) { return c.next(challenge) }
+
+// verifying is a mechanism that has to verify the server, as SCRAM does.
+type verifying struct {
+	client
+	ok bool
+}
+
+func (v verifying) Done() bool { return v.ok }
+
+func echo(challenge []byte) ([]byte, error) { return challenge, nil }
+
+func TestAuthConnect(t *testing.T) {
+	plain := "AUTH PLAIN " + b64("\x00alice\x00secret")
+	alice := Password("alice", "secret")
+	long := strings.Repeat("t", 2048)
+	for _, tt := range []struct {
+		name    string
+		offer   string
+		creds   ext.Credentials
+		replies []proto.Reply
+		sent    string // lines, each with "|" behind it
+		as      string // the name recorded
+		wantErr string // a part of the error, "" if none
+	}{
+		{"PLAIN", "AUTH LOGIN PLAIN", alice, []proto.Reply{say(235, "ok")}, plain + "|", "alice", ""},
+		{"offered in lower case", "auth plain", alice, []proto.Reply{say(235, "ok")}, plain + "|", "alice", ""},
+		{"offered with =", "AUTH=LOGIN PLAIN", alice, []proto.Reply{say(235, "ok")}, plain + "|", "alice", ""},
+		{"LOGIN", "AUTH LOGIN", alice, []proto.Reply{say(334, "VXNlcm5hbWU6"), say(334, "UGFzc3dvcmQ6"), say(235, "")},
+			"AUTH LOGIN|" + b64("alice") + "|" + b64("secret") + "|", "alice", ""},
+		{"LOGIN in other words", "AUTH LOGIN", alice, []proto.Reply{say(334, b64("User Name\x00")), say(334, b64("password")), say(235, "")},
+			"AUTH LOGIN|" + b64("alice") + "|" + b64("secret") + "|", "alice", ""},
+		{"LOGIN asks thrice", "AUTH LOGIN", alice, []proto.Reply{say(334, ""), say(334, ""), say(334, ""), say(501, "")},
+			"AUTH LOGIN|" + b64("alice") + "|" + b64("secret") + "|*|", "", "unexpected server challenge"},
+		{"a password that SCRAM cannot have, where it is not offered", "AUTH PLAIN", Password("alice", "g\u05d0x"), []proto.Reply{say(235, "")},
+			"AUTH PLAIN " + b64("\x00alice\x00g\u05d0x") + "|", "alice", ""},
+		{"a password that SCRAM cannot have, where it is offered too", "AUTH SCRAM-SHA-256 PLAIN", Password("alice", "\ue000"),
+			[]proto.Reply{say(235, "")}, "AUTH PLAIN " + b64("\x00alice\x00\ue000") + "|", "alice", ""},
+		{"a password that SCRAM cannot have, and nothing else is offered", "AUTH SCRAM-SHA-256", Password("alice", "\ue000"), nil, "", "", "SCRAM"},
+		{"nothing in common", "AUTH GSSAPI", alice, nil, "", "", "GSSAPI] , and"},
+		{"P29 535 stops", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(535, "no")}, plain + "|", "", "535"},
+		{"P29 454 stops", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(454, "later")}, plain + "|", "", "454"},
+		{"P29 504 goes on", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(504, "no"), say(334, ""), say(334, ""), say(235, "")},
+			plain + "|AUTH LOGIN|" + b64("alice") + "|" + b64("secret") + "|", "alice", ""},
+		{"P29 534 goes on", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(534, "weak"), say(535, "no")}, plain + "|AUTH LOGIN|", "", "535"},
+		{"P29 504 to the last", "AUTH PLAIN", alice, []proto.Reply{say(504, "no")}, plain + "|", "", "504"},
+		{"421", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(421, "bye")}, plain + "|", "", "421"},
+		{"250 is no 235", "AUTH PLAIN", alice, []proto.Reply{say(250, "ok")}, plain + "|", "", "250"},
+		{"354 is no 334", "AUTH PLAIN", alice, []proto.Reply{say(354, "go")}, plain + "|", "", "354"},
+		{"no * after 535", "AUTH LOGIN", alice, []proto.Reply{say(334, ""), say(535, "!!!")}, "AUTH LOGIN|" + b64("alice") + "|", "", "535"},
+		{"P25 512 octets", "AUTH X", these(client{name: "X", ir: make([]byte, 375)}), []proto.Reply{say(235, "")},
+			"AUTH X " + b64(string(make([]byte, 375))) + "|", "X", ""}, // 5+2+500+2 = 509
+		{"P25 more", "AUTH X", these(client{name: "X", ir: make([]byte, 378)}), []proto.Reply{say(334, ""), say(235, "")},
+			"AUTH X|" + b64(string(make([]byte, 378))) + "|", "X", ""}, // 5+2+504+2 = 513
+		{"P25 token", "AUTH XOAUTH2", these(client{name: "XOAUTH2", ir: []byte(long)}), []proto.Reply{say(334, ""), say(235, "")},
+			"AUTH XOAUTH2|" + b64(long) + "|", "XOAUTH2", ""},
+		{"a challenge after it", "AUTH X", these(client{name: "X", ir: make([]byte, 378), next: echo}),
+			[]proto.Reply{say(334, ""), say(334, b64("again")), say(235, "")},
+			"AUTH X|" + b64(string(make([]byte, 378))) + "|" + b64("again") + "|", "X", ""},
+		{"empty initial response", "AUTH EXTERNAL", these(sasl.NewExternalClient("")), []proto.Reply{say(235, "")},
+			"AUTH EXTERNAL =|", "EXTERNAL", ""},
+		{"server first", "AUTH CRAM", these(client{name: "CRAM", next: echo}), []proto.Reply{say(334, "PDE+"), say(235, "")},
+			"AUTH CRAM|PDE+|", "CRAM", ""},
+		{"empty response", "AUTH CRAM", these(client{name: "CRAM", next: echo}), []proto.Reply{say(334, ""), say(235, "")},
+			"AUTH CRAM||", "CRAM", ""},
+		{"P26 not base64", "AUTH CRAM", these(client{name: "CRAM", next: echo}), []proto.Reply{say(334, "!!!!"), say(501, "")},
+			"AUTH CRAM|*|", "", "base64"},
+		{"P26 not base64 before an initial response", "AUTH X", these(client{name: "X", ir: make([]byte, 400)}),
+			[]proto.Reply{say(334, "=AAA"), say(501, "")}, "AUTH X|*|", "", "base64"},
+		{"success of a cancelled attempt", "AUTH CRAM", these(client{name: "CRAM", next: echo}), []proto.Reply{say(334, "!"), say(235, "")},
+			"AUTH CRAM|*|", "", "235"},
+		{"hung up at the cancellation", "AUTH CRAM", these(client{name: "CRAM", next: echo}), []proto.Reply{say(334, "!")},
+			"AUTH CRAM|*|", "", fake.ErrHungUp.Error()},
+		{"90 endless", "AUTH CRAM", these(client{name: "CRAM", next: echo}), endless(334, 1000),
+			"AUTH CRAM" + strings.Repeat("|", 11) + "*|", "", "goes on asking"},
+		{"the tenth answer is final", "AUTH CRAM", these(client{name: "CRAM", next: echo}), append(endless(334, 10), say(235, "")),
+			"AUTH CRAM" + strings.Repeat("|", 11), "CRAM", ""},
+		{"91 server not verified", "AUTH SCRAM", these(verifying{client{name: "SCRAM", next: echo}, false}), []proto.Reply{say(235, "")},
+			"AUTH SCRAM|", "", "not proved its own identity"},
+		{"91 server verified", "AUTH SCRAM", these(verifying{client{name: "SCRAM", next: echo}, true}), []proto.Reply{say(235, "")},
+			"AUTH SCRAM|", "SCRAM", ""},
+		{"hung up", "AUTH PLAIN", alice, nil, plain + "|", "", fake.ErrHungUp.Error()},
+		{"cannot start", "AUTH X", these(client{name: "X", start: errDatabase}), nil, "", "", errDatabase.Error()},
+		{"no token", "AUTH X", func(context.Context, ext.ClientConn) ([]sasl.Client, error) { return nil, errDatabase }, nil, "", "",
+			errDatabase.Error()},
+		{"105 name with a line in it", "AUTH X\r\nRSET", these(client{name: "X\r\nRSET"}), nil, "", "", "mechanisms"},
+		{"106 NUL in user", "AUTH PLAIN", Password("a\x00b", "x"), nil, "", "", "control characters"},
+		{"106 CRLF in password", "AUTH PLAIN", Password("a", "x\r\nQUIT"), nil, "", "", "control characters"},
+		{"empty password", "AUTH PLAIN", Password("a", ""), nil, "", "", "empty"},
+		{"invalid UTF-8", "AUTH PLAIN", Password("a\xff", "x"), nil, "", "", "UTF-8"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := safeClient(tt.offer, tt.creds, tt.replies...)
+			err := Auth().Negotiate(t.Context(), d)
+			if sent := strings.Join(append(d.Sent, ""), "|"); sent != tt.sent {
+				t.Errorf("sent %q, want %q", sent, tt.sent)
+			}
+			if len(d.Sent) > 0 && !d.Hidden {
+				t.Error("the trace was not told that this is secret")
+			}
+			if d.Name != tt.as {
+				t.Errorf("authenticated as %q, want %q", d.Name, tt.as)
+			}
+			if tt.wantErr == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if _, ok := grammar.AsType[*ext.AuthError](err); !ok || !strings.HasPrefix(err.Error(), "smtp: AUTH") {
+				t.Fatalf("%T %v, want an AuthError", err, err)
+			}
+			for _, part := range strings.Split(tt.wantErr, " , ") {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q does not say %q", err, part)
+				}
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("%q has the password in it", err)
+			}
+		})
+	}
+}
+
+func endless(code, n int) []proto.Reply {
+	list := make([]proto.Reply, n)
+	for i := range list {
+		list[i].Code = code
+	}
+	return list
+}
+
+// TestAuthConnectFit: where credentials may be sent.
+func TestAuthConnectFit(t *testing.T) {
+	active := &tls.ConnectionState{}
+	for _, tt := range []struct {
+		name     string
+		mode     ext.TLSMode
+		tls      *tls.ConnectionState
+		verified bool
+		insecure bool
+		ok       bool
+	}{
+		{"P24 verified", ext.TLSRequired, active, true, false, true},
+		{"implicit", ext.TLSImplicit, active, true, false, true},
+		{"P24 not verified", ext.TLSRequired, active, false, false, false},
+		{"not verified, permitted", ext.TLSRequired, active, false, true, true},
+		{"P24 opportunistic", ext.TLSOpportunistic, active, false, false, false},
+		{"P24 opportunistic in clear", ext.TLSOpportunistic, nil, false, false, false},
+		{"P24 in clear", ext.TLSInsecureNone, nil, false, false, false},
+		{"in clear, permitted", ext.TLSInsecureNone, nil, false, true, true},
+		{"opportunistic in clear, permitted", ext.TLSOpportunistic, nil, false, true, true},
+		{"O12 STARTTLS stripped", ext.TLSRequired, nil, false, false, false},
+		{"O12 STARTTLS stripped, permitted in general", ext.TLSRequired, nil, false, true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			called := false
+			d := safeClient("AUTH PLAIN", func(ctx context.Context, d ext.ClientConn) ([]sasl.Client, error) {
+				called = true
+				return Password("alice", "secret")(ctx, d)
+			}, say(235, ""))
+			d.ConnState, d.Trusted, d.Options.TLS, d.Options.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
+			err := Auth().Negotiate(t.Context(), d)
+			if (err == nil) != tt.ok || called != tt.ok || (len(d.Sent) == 1) != tt.ok {
+				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, d.Sent)
+			}
+		})
+	}
+}
+
+// A client without credentials, or one that has authenticated already, has nothing to do.
+func TestAuthConnectNothingToDo(t *testing.T) {
+	d := safeClient("AUTH PLAIN", nil)
+	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
+		t.Errorf("%v, sent %q", err, d.Sent)
+	}
+	d = safeClient("AUTH PLAIN", Password("alice", "secret"))
+	d.Name = "alice"
+	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
+		t.Errorf("%v, sent %q", err, d.Sent)
+	}
+}
+
+// meeting joins a client of the extension to a server of it: each line that one side sends the other receives.
+type meeting struct {
+	*fake.Client
+	x     *fake.Server
+	lines chan string
+	say   chan proto.Reply
+}
+
+func (m *meeting) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
+	m.x.Line = args
+	go func() {
+		r, err := Auth().Serve(ctx, exchangeOf{m.x, m})
+		if e, ok := grammar.AsType[*proto.Error](err); ok {
+			r = e.Reply()
+		}
+		m.say <- r
+	}()
+	return <-m.say, nil
+}
+
+func (m *meeting) Line(_ context.Context, line string) (proto.Reply, error) {
+	m.lines <- line
+	return <-m.say, nil
+}
+
+type exchangeOf struct {
+	*fake.Server
+	m *meeting
+}
+
+func (e exchangeOf) Challenge(_ context.Context, r proto.Reply) (string, error) {
+	e.m.say <- r
+	return <-e.m.lines, nil
+}
+
+func TestAuthBothEnds(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		offer    string
+		creds    ext.Credentials
+		wantCode int // of the refusal, 0 if there is none
+	}{
+		{"PLAIN", "AUTH PLAIN LOGIN", Password("alice", "secret"), 0},
+		{"LOGIN", "AUTH LOGIN", Password("alice", "secret"), 0},
+		{"LOGIN of go-sasl", "AUTH LOGIN", these(sasl.NewLoginClient("alice", "secret")), 0},
+		{"PLAIN of go-sasl", "AUTH PLAIN", these(sasl.NewPlainClient("alice", "alice", "secret")), 0},
+		{"PLAIN, wrong", "AUTH PLAIN", Password("alice", "x"), 535},
+		{"LOGIN, wrong", "AUTH LOGIN", Password("bob", "secret"), 535},
+		{"PLAIN, long", "AUTH PLAIN", Password("alice", strings.Repeat("p", 1000)), 535},
+		{"not offered in truth", "AUTH EXTERNAL", these(sasl.NewExternalClient("alice")), 504},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x := safeServer(&users{})
+			m := &meeting{safeClient(tt.offer, tt.creds), x, make(chan string), make(chan proto.Reply)}
+			err := Auth().Negotiate(t.Context(), m)
+			if tt.wantCode == 0 {
+				if err != nil || x.Name != "alice" || m.Name == "" {
+					t.Errorf("%v; server: %q, client: %q", err, x.Name, m.Name)
+				}
+				return
+			}
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != tt.wantCode || x.Name != "" || m.Name != "" {
+				t.Errorf("%v; server: %q, client: %q", err, x.Name, m.Name)
+			}
+		})
+	}
+}

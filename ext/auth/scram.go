@@ -1,0 +1,232 @@
+package auth
+
+import (
+	"crypto"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"hash"
+	"strconv"
+	"strings"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
+)
+
+// SCRAM (RFC 5802, RFC 7677) is our own code rather than that of a library. What is hard about it, PBKDF2 and HMAC,
+// is in the standard library; the rest is to parse four short messages strictly. github.com/xdg-go/scram 1.4 is sound
+// and binds channels as well, but it would bring two modules into the program of everybody who sends mail, and
+// has nothing for names that do not exist and for sessions without a password at hand.
+
+const (
+	// leastIterations is what servers should announce at the least (RFC 5802 section 5.1, RFC 7677 section 4): with
+	// fewer, whoever poses as the server finds the password faster.
+	minIterations = 4096
+	// mostIterations bounds the time that a server can have a client spend, to half a second or so.
+	maxIterations = 1_000_000
+	// usualIterations is the default for new secrets. RFC 7677 section 4 has 15000 for a tenth of a second.
+	defaultIterations = 15_000
+	defaultSaltSize   = 16
+	maxSaltSize       = 1024
+)
+
+// A SCRAMSecret is what a server keeps of a password to authenticate a user by SCRAM (RFC 5802 section 3). The fields
+// are to be stored as they are. Who has them can pose as the server, and try passwords at leisure.
+type SCRAMSecret struct {
+	Hash       crypto.Hash // crypto.SHA256 or crypto.SHA1
+	Salt       []byte
+	Iterations int
+	StoredKey  []byte
+	ServerKey  []byte
+}
+
+func (s *SCRAMSecret) isZero() bool {
+	return s.Hash == 0 && s.Salt == nil && s.Iterations == 0 && s.StoredKey == nil && s.ServerKey == nil
+}
+
+// NewSCRAMSecret makes the secret of a password, with a salt of its own. Iterations is the work that it takes to try a
+// password, from 4096 to 1000000; 0 means 15000. SHA-256 is the hash function to use; SHA-1 is for clients that have
+// nothing else. The error says that one of the arguments is not possible, be it a password with characters that
+// SASLprep prohibits (RFC 4013).
+func NewSCRAMSecret(hash crypto.Hash, password string, iterations int) (SCRAMSecret, error) {
+	salt := make([]byte, defaultSaltSize)
+	rand.Read(salt)
+	if iterations == 0 {
+		iterations = defaultIterations
+	}
+	return newSCRAMSecret(hash, password, salt, iterations)
+}
+
+func newSCRAMSecret(hash crypto.Hash, password string, salt []byte, iterations int) (SCRAMSecret, error) {
+	if scramHash(hash) == nil {
+		return SCRAMSecret{}, errors.New("smtp: a SCRAMSecret is made with crypto.SHA256 or crypto.SHA1")
+	}
+	if iterations < minIterations || iterations > maxIterations {
+		return SCRAMSecret{}, fmt.Errorf("smtp: a SCRAMSecret is made with %d to %d iterations", minIterations,
+			maxIterations)
+	}
+	k, err := deriveKeys(hash, password, salt, iterations)
+	if err != nil {
+		return SCRAMSecret{}, err
+	}
+	return SCRAMSecret{Hash: hash, Salt: salt, Iterations: iterations, StoredKey: k.stored, ServerKey: k.server}, nil
+}
+
+// Matches reports whether password is the one that s was made of. It takes as long as making it did. For a name that
+// does not exist, a session does well to ask some other secret all the same, since otherwise the time gives it away.
+func (s SCRAMSecret) Matches(password string) bool {
+	if s.check(s.Hash) != nil {
+		return false
+	}
+	k, err := deriveKeys(s.Hash, password, s.Salt, s.Iterations)
+	return err == nil && subtle.ConstantTimeCompare(k.stored, s.StoredKey) == 1
+}
+
+// check returns what is wrong with s, if anything.
+func (s SCRAMSecret) check(hash crypto.Hash) error {
+	switch {
+	case s.Hash != hash || scramHash(hash) == nil || len(s.StoredKey) != hash.Size() || len(s.ServerKey) != hash.Size():
+		return fmt.Errorf("smtp: the session has returned a SCRAMSecret that is not for %v", hash)
+	case len(s.Salt) == 0 || len(s.Salt) > maxSaltSize:
+		return fmt.Errorf("smtp: the session has returned a SCRAMSecret with a salt of %d octets", len(s.Salt))
+	case s.Iterations < minIterations || s.Iterations > maxIterations:
+		return fmt.Errorf("smtp: the session has returned a SCRAMSecret with %d iterations; there have to be %d to %d",
+			s.Iterations, minIterations, maxIterations)
+	}
+	return nil
+}
+
+// scramName returns the name of the mechanism, with or without channel binding.
+func scramName(hash crypto.Hash, plus bool) string {
+	name := "SCRAM-" + hash.String()
+	if plus {
+		name += "-PLUS"
+	}
+	return name
+}
+
+func scramHash(h crypto.Hash) func() hash.Hash {
+	switch h {
+	case crypto.SHA256:
+		return sha256.New
+	case crypto.SHA1:
+		return sha1.New
+	}
+	return nil
+}
+
+// scramKeys are the keys of RFC 5802 section 3.
+type scramKeys struct{ client, stored, server []byte }
+
+func deriveKeys(hash crypto.Hash, password string, salt []byte, iterations int) (scramKeys, error) {
+	password, err := saslPrep(password)
+	if err != nil {
+		return scramKeys{}, err
+	}
+	salted, err := pbkdf2.Key(scramHash(hash), password, salt, iterations, hash.Size())
+	if err != nil {
+		return scramKeys{}, fmt.Errorf("smtp: %w", err)
+	}
+	client := sum(hash, salted, "Client Key")
+	return scramKeys{client: client, stored: digest(hash, client), server: sum(hash, salted, "Server Key")}, nil
+}
+
+// sum is the HMAC of text, digest the hash of data.
+func sum(hash crypto.Hash, key []byte, text string) []byte {
+	mac := hmac.New(scramHash(hash), key)
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}
+
+func digest(hash crypto.Hash, data []byte) []byte {
+	h := scramHash(hash)()
+	h.Write(data)
+	return h.Sum(nil)
+}
+
+// xor returns a XOR b, which are of the same length.
+func xor(a, b []byte) []byte {
+	c := make([]byte, len(a))
+	subtle.XORBytes(c, a, b)
+	return c
+}
+
+// errSCRAM is a message that does not follow RFC 5802 section 7.
+var errSCRAM = errors.New("smtp: malformed message of SCRAM")
+
+// scramAttributes is what is left to parse of a message of SCRAM.
+type scramAttributes struct{ rest string }
+
+// next takes the value of the attribute that has to come next. A mandatory extension, "m", is as good as an error:
+// there are none that we know.
+func (a *scramAttributes) next(name string) (string, error) {
+	text, rest, more := strings.Cut(a.rest, ",")
+	value, ok := strings.CutPrefix(text, name+"=")
+	if !ok || value == "" || more && rest == "" {
+		return "", errSCRAM
+	}
+	a.rest = rest
+	return value, nil
+}
+
+// end checks what follows the last attribute that means something to us: extensions, which are ignored.
+func (a *scramAttributes) end() error {
+	for a.rest != "" {
+		text, rest, more := strings.Cut(a.rest, ",")
+		if len(text) < 3 || !isLetter(text[0]) || text[0] == 'm' || text[1] != '=' || more && rest == "" {
+			return errSCRAM
+		}
+		a.rest = rest
+	}
+	return nil
+}
+
+func isLetter(c byte) bool { return 'A' <= grammar.Upper(c) && grammar.Upper(c) <= 'Z' }
+
+// isNonce reports whether s is printable ASCII.
+func isNonce(s string) bool { return s != "" && grammar.Printable(s) && !strings.ContainsAny(s, " ,") }
+
+// parseIterations parses a posit-number.
+func parseIterations(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || s[0] < '1' || s[0] > '9' {
+		return 0, fmt.Errorf("the iteration count %q is none", s)
+	}
+	if n < minIterations || n > maxIterations {
+		return 0, fmt.Errorf("the server asks for %d iterations; there have to be %d to %d", n, minIterations,
+			maxIterations)
+	}
+	return n, nil
+}
+
+// quoteName returns s as a saslname (RFC 5802 section 7).
+func quoteName(s string) string { return nameQuoter.Replace(s) }
+
+var nameQuoter = strings.NewReplacer("=", "=3D", ",", "=2C")
+
+// unquoteName is the inverse of quoteName; a comma, and an equals sign in any other place, is an error.
+func unquoteName(s string) (string, error) {
+	if strings.Contains(s, ",") {
+		return "", errSCRAM
+	}
+	var b strings.Builder
+	for {
+		text, rest, more := strings.Cut(s, "=")
+		b.WriteString(text)
+		switch {
+		case !more:
+			return b.String(), nil
+		case strings.HasPrefix(rest, "2C"):
+			b.WriteByte(',')
+		case strings.HasPrefix(rest, "3D"):
+			b.WriteByte('=')
+		default:
+			return "", errSCRAM
+		}
+		s = rest[2:]
+	}
+}

@@ -1,0 +1,117 @@
+package ehlo
+
+import (
+	"strconv"
+	"time"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
+)
+
+// parseDateTime reads a date-time of RFC 3339 section 5.6. With fraction it may have a time-secfrac, of which what is
+// below a nanosecond is cut off. A leap second is the one that follows it.
+func parseDateTime(s string, fraction bool) (time.Time, bool) {
+	const form = "dddd-dd-ddtdd:dd:dd"
+	if len(s) < len(form)+1 || !hasForm(s[:len(form)], form) {
+		return time.Time{}, false
+	}
+	number := func(i, j int) int {
+		n, _ := strconv.Atoi(s[i:j]) // digits, as the form says
+		return n
+	}
+	year, month, day := number(0, 4), number(5, 7), number(8, 10)
+	hour, minute, second := number(11, 13), number(14, 16), number(17, 19)
+	nano, rest, ok := secFrac(s[len(form):], fraction)
+	if !ok || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 60 {
+		return time.Time{}, false
+	}
+	if time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC).Day() != day {
+		return time.Time{}, false
+	}
+	zone, ok := parseOffset(rest)
+	if !ok {
+		return time.Time{}, false
+	}
+	t := time.Date(year, time.Month(month), day, hour, minute, second, nano, zone)
+	if utc := t.UTC(); second == 60 && (utc.Hour() != 0 || utc.Minute() != 0) {
+		return time.Time{}, false // RFC 3339 section 5.7: they end a day of UTC
+	}
+	return t, true
+}
+
+// hasForm reports whether s has a digit wherever form has a d, a T in any case for t, and what form has elsewhere.
+func hasForm(s, form string) bool {
+	if len(s) != len(form) {
+		return false
+	}
+	for i := range len(form) {
+		switch c := s[i]; {
+		case form[i] == 'd' && ('0' > c || c > '9'):
+			return false
+		case form[i] == 't' && grammar.Upper(c) != 'T':
+			return false
+		case form[i] != 'd' && form[i] != 't' && form[i] != c:
+			return false
+		}
+	}
+	return true
+}
+
+// secFrac reads the time-secfrac that s may begin with.
+func secFrac(s string, allowed bool) (nano int, rest string, ok bool) {
+	if s == "" || s[0] != '.' {
+		return 0, s, true
+	}
+	i, unit := 1, int(time.Second)
+	for ; i < len(s) && '0' <= s[i] && s[i] <= '9'; i++ {
+		unit /= 10
+		nano += int(s[i]-'0') * unit
+	}
+	return nano, s[i:], allowed && i > 1
+}
+
+// parseOffset reads a time-offset: Z, or the difference to UTC.
+func parseOffset(s string) (*time.Location, bool) {
+	if grammar.EqualFold(s, "Z") {
+		return time.UTC, true
+	}
+	if !hasForm(s, "+dd:dd") && !hasForm(s, "-dd:dd") {
+		return nil, false
+	}
+	hours, _ := strconv.Atoi(s[1:3])
+	minutes, _ := strconv.Atoi(s[4:6])
+	if hours > 23 || minutes > 59 {
+		return nil, false
+	}
+	seconds := hours*3600 + minutes*60
+	if s[0] == '-' {
+		seconds = -seconds
+	}
+	return time.FixedZone("", seconds), true
+}
+
+// dateTime returns t as a date-time of UTC, without a fraction.
+func dateTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+// maxSeconds is the largest number of seconds in nine digits, as several extensions have them.
+const maxSeconds = 999_999_999
+
+// parseSeconds reads 1*9DIGIT.
+func parseSeconds(s string) (time.Duration, bool) {
+	if len(s) < 1 || len(s) > 9 {
+		return 0, false
+	}
+	n := time.Duration(0)
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = n*10 + time.Duration(s[i]-'0')
+	}
+	return n * time.Second, true
+}
+
+// seconds returns d in whole seconds, what is left of one cut off.
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+// formatSeconds is the inverse of parseSeconds. What has no form in it is written all the same, for a Check to find.
+func formatSeconds(d time.Duration) string { return strconv.FormatInt(seconds(d), 10) }

@@ -1,0 +1,59 @@
+package ehlo
+
+import (
+	"context"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// Help returns the extension HELP (RFC 5321 section 4.1.1.8). A server answers for the session if it is a [HelpSession],
+// else with a list of the commands that it carries out.
+func Help() ext.Extension {
+	return ext.Extension{
+		Keyword: "HELP",
+		Verbs:   []proto.Verb{{Name: "HELP", In: proto.Session, Last: true}},
+		Serve:   serveHelp,
+	}
+}
+
+// A HelpSession is a session that answers HELP. The topic is "" if the client named none. The text, of several lines if
+// need be, is sent with 214; the error is the reply, such as a *proto.Error with Code 504 for a topic that is not
+// known.
+type HelpSession interface {
+	Help(ctx context.Context, topic string) (text string, err error)
+}
+
+func serveHelp(ctx context.Context, x ext.Command) (proto.Reply, error) {
+	text, err := "", error(nil)
+	if h, ok := ext.As[HelpSession](x.Session()); ok {
+		text, err = h.Help(ctx, x.Args())
+	} else {
+		text, err = helpOn(x, x.Args())
+	}
+	if err != nil {
+		return proto.Reply{}, err
+	}
+	return proto.Reply{Code: 214, Status: proto.Status{2, 0, 0}, Text: text}, nil
+}
+
+func helpOn(x ext.Command, topic string) (string, error) {
+	if topic != "" {
+		if v := x.Table().Lookup(topic); v != nil && succeeds(v) && x.Serves(v) {
+			return v.Name + " is a command of this server", nil
+		}
+		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "There is no help on that; HELP alone lists the commands")
+	}
+	var names []string
+	for _, v := range x.Table().Verbs() {
+		if succeeds(v) && x.Serves(v) {
+			names = append(names, v.Name)
+		}
+	}
+	return "The commands of this server are\n" + strings.Join(names, " "), nil
+}
+
+// succeeds reports whether v is a command that does something. Those of [Obsolete] are known only to be refused.
+func succeeds(v *proto.Verb) bool { return v.OK != proto.Never || v.More != 0 }

@@ -1,0 +1,79 @@
+package ehlo_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/ext"
+)
+
+// exceptions are the places where an extension may be named all the same, with the reason.
+var exceptions = map[string]string{
+	"proto/caps.go AUTH": "the form AUTH=PLAIN of servers older than RFC 2554 is no keyword, and has to be made one to be read",
+}
+
+// TestNames looks for the names of extensions, their verbs and their parameters in the string literals of the packages that
+// must not know any: proto, server and client. Comments are not looked at: they explain, and decide nothing.
+func TestNames(t *testing.T) {
+	names := make(map[string]bool)
+	for _, e := range made {
+		names[e.Keyword] = true
+		for _, v := range e.Verbs {
+			names[v.Name] = true
+		}
+		for _, p := range append(append([]ext.Param(nil), e.Mail...), e.Rcpt...) {
+			names[p.Key] = true
+		}
+	}
+	if !names["SIZE"] || !names["BDAT"] || !names["STARTTLS"] || !names["BODY"] {
+		t.Fatalf("the names are %v", names)
+	}
+	word := regexp.MustCompile(`[A-Z0-9][A-Z0-9-]+`)
+	files := 0
+	for _, dir := range []string{"proto", "server", "client"} {
+		root := filepath.Join("..", "..", dir)
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() && (d.Name() == "bench" || d.Name() == "testdata") {
+				if err == nil {
+					err = filepath.SkipDir
+				}
+				return err
+			}
+			if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return nil
+			}
+			files++
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, path, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				lit, ok := n.(*ast.BasicLit)
+				if !ok || lit.Kind != token.STRING {
+					return true
+				}
+				for _, w := range word.FindAllString(lit.Value, -1) {
+					place := strings.TrimPrefix(filepath.ToSlash(path), "../../") + " " + w
+					if names[w] && exceptions[place] == "" {
+						t.Errorf("%v: the name %s in %s", fset.Position(lit.Pos()), w, lit.Value)
+					}
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files < 30 {
+		t.Errorf("%d files were looked at", files)
+	}
+}

@@ -1,0 +1,281 @@
+package ehlo_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// A witness is a backend that notes for whom it was asked to take each message.
+type witness struct {
+	mu   sync.Mutex
+	seen []witnessed
+}
+
+type witnessed struct {
+	remote, peer, identity string
+	origin                 *ext.Origin // by XCLIENT
+	recorded               ext.Origin  // by XFORWARD
+	body                   string
+}
+
+func (w *witness) NewSession(_ context.Context, c *server.Conn) (server.Session, error) {
+	return &witnessSession{w: w, conn: c}, nil
+}
+
+type witnessSession struct {
+	w        *witness
+	conn     *server.Conn
+	recorded ext.Origin
+}
+
+func (s *witnessSession) Mail(context.Context, proto.Address, proto.Params) error { return nil }
+func (s *witnessSession) Rcpt(context.Context, proto.Address, proto.Params) error { return nil }
+
+func (s *witnessSession) Data(_ context.Context, r io.Reader) error {
+	body, err := io.ReadAll(r)
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.w.seen = append(s.w.seen, witnessed{
+		s.conn.RemoteAddr().String(), s.conn.PeerAddr().String(), s.conn.Identity(), s.conn.Origin(), s.recorded, string(body),
+	})
+	return err
+}
+
+func (s *witnessSession) Reset(context.Context) { s.recorded = ext.Origin{} }
+
+func (s *witnessSession) RecordOrigin(_ context.Context, o ext.Origin) error {
+	s.recorded.Merge(o)
+	return nil
+}
+
+func (s *witnessSession) Authenticate(_ context.Context, user, password string) error {
+	if password != "secret of "+user {
+		return auth.ErrCredentials
+	}
+	return nil
+}
+
+func send(t *testing.T, c *client.Client, body string) {
+	t.Helper()
+	m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Send(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestXclient has a proxy, our client, speak for two clients over one connection with TLS.
+func TestXclient(t *testing.T) {
+	w := &witness{}
+	theirs, ours := ownTLS(t)
+	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("127.0.0.0/8")), ehlo.XFORWARD(netip.MustParsePrefix("127.0.0.1/32")))
+	addr := listening(t, w, server.Options{Extensions: list, TLSConfig: theirs, RequireTLS: true, RequireAuth: true})
+	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: list, TLSConfig: ours})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	alice := ext.Origin{Name: "a.example", Addr: "2001:db8::a", Port: "4001", Hello: "alice.example", Protocol: "ESMTP", Login: "alice"}
+	bob := ext.Origin{Name: ext.TempUnavailable, Addr: "198.51.100.2", Port: "4002", Login: "bob+1@example.org"}
+	for _, o := range []ext.Origin{alice, bob} {
+		if err := ehlo.SendXCLIENT(t.Context(), c, o); err != nil {
+			t.Fatal(err)
+		}
+		if c.TLS() == nil || c.Caps().Has("STARTTLS") || !c.Caps().Has("XCLIENT") || c.Caps().Has("XFORWARD") {
+			t.Errorf("offered afterwards: %v", c.Caps())
+		}
+		send(t, c, "for "+o.Login+"\r\n")
+	}
+	alice.ReverseName, bob.ReverseName = ext.Unavailable, ext.Unavailable // as nothing was said of it
+	for i, want := range []struct {
+		origin                 ext.Origin
+		remote, identity, body string
+	}{
+		{alice, "[2001:db8::a]:4001", "alice", "for alice\r\n"},
+		{bob, "198.51.100.2:4002", "bob+1@example.org", "for bob+1@example.org\r\n"},
+	} {
+		got := w.seen[i]
+		if got.remote != want.remote || got.identity != want.identity || got.body != want.body || *got.origin != want.origin ||
+			!strings.HasPrefix(got.peer, "127.0.0.1:") {
+			t.Errorf("message %d: %+v of %+v", i, got, got.origin)
+		}
+	}
+}
+
+// TestW14_XclientForgets shows that XCLIENT drops what a client has authenticated as.
+func TestW14_XclientForgets(t *testing.T) {
+	w := &witness{}
+	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("127.0.0.1/32")))
+	addr := listening(t, w, server.Options{Extensions: list, AllowInsecureAuth: true})
+	p := newTalker(t, addr)
+	p.say("EHLO proxy.example", "250")
+	p.say("AUTH PLAIN AGFsaWNlAHNlY3JldCBvZiBhbGljZQ==", "235 ")
+	p.say("XCLIENT ADDR=198.51.100.2 HELO=h.example", "220 mail.example ESMTP")
+	p.say("MAIL FROM:<a@b.example>", "503 ")
+	p.say("EHLO proxy.example", "250")
+	p.say("MAIL FROM:<a@b.example>", "250 ")
+	p.say("XCLIENT ADDR=127.0.0.1", "503 ")
+	p.say("RCPT TO:<c@d.example>", "250 ")
+	p.say("DATA", "354 ")
+	p.say(".", "250 ")
+	if got := w.seen[0]; got.identity != "" || got.remote != "198.51.100.2:0" || got.origin.Hello != "h.example" {
+		t.Errorf("the message came from %+v", got)
+	}
+}
+
+// TestW14_XclientThenTLS shows that STARTTLS drops what XCLIENT has told of the session before it, and not who the client is.
+func TestW14_XclientThenTLS(t *testing.T) {
+	w := &witness{}
+	theirs, ours := ownTLS(t)
+	ours.ServerName = "mail.example"
+	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("127.0.0.1/32")))
+	addr := listening(t, w, server.Options{Extensions: list, TLSConfig: theirs})
+	p := newTalker(t, addr)
+	p.say("XCLIENT ADDR=198.51.100.2 NAME=h.example HELO=h.example LOGIN=mallory PROTO=ESMTP", "220 ")
+	p.say("EHLO proxy.example", "250")
+	p.say("STARTTLS", "220 ")
+	p.nc = tls.Client(p.nc, ours)
+	p.say("EHLO proxy.example", "250")
+	p.deliver()
+	want := ext.Origin{Addr: "198.51.100.2", Name: "h.example"}
+	if got := w.seen[0]; got.identity != "" || got.remote != "198.51.100.2:0" || *got.origin != want {
+		t.Errorf("the message came from %+v of %+v", got, got.origin)
+	}
+}
+
+// TestW14_XclientNotListed: anybody else is refused, and changes nothing.
+func TestW14_XclientNotListed(t *testing.T) {
+	w := &witness{}
+	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("192.0.2.0/24")), ehlo.XFORWARD())
+	addr := listening(t, w, server.Options{Extensions: list})
+	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: list, TLS: ext.TLSInsecureNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = ehlo.SendXCLIENT(t.Context(), c, ext.Origin{Addr: "127.0.0.1", Login: "admin"})
+	if err == nil || c.Caps().Has("XCLIENT") || c.Caps().Has("XFORWARD") {
+		t.Errorf("XCLIENT: %v, offered %v", err, c.Caps())
+	}
+	p := newTalker(t, addr)
+	p.say("EHLO x.example", "250")
+	p.say("XCLIENT ADDR=127.0.0.1 LOGIN=admin", "550 5.7.1 ")
+	p.say("XFORWARD ADDR=127.0.0.1", "550 5.7.1 ")
+	p.say("MAIL FROM:<a@b.example>", "250 ")
+	p.say("RCPT TO:<c@d.example>", "250 ")
+	p.say("DATA", "354 ")
+	p.say(".", "250 ")
+	if got := w.seen[0]; got.identity != "" || got.origin != nil || got.remote != got.peer {
+		t.Errorf("the message came from %+v", got)
+	}
+}
+
+// TestXforward has our client tell our server where messages came from.
+func TestXforward(t *testing.T) {
+	w := &witness{}
+	list := append(ehlo.Default(), ehlo.XFORWARD(netip.MustParsePrefix("127.0.0.1/32")))
+	addr := listening(t, w, server.Options{Extensions: list})
+	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: list, TLS: ext.TLSInsecureNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	o := ext.Origin{Name: strings.Repeat("n", 255), Addr: "2001:db8::1", Port: "25", Protocol: "ESMTP",
+		Hello: strings.Repeat("h", 255), Ident: "4XyZ", Source: "REMOTE"}
+	if err := ehlo.SendXFORWARD(t.Context(), c, o); err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, "forwarded\r\n")
+	send(t, c, "of its own\r\n")
+	if got := w.seen[0]; got.recorded != o || got.remote != got.peer || got.origin != nil {
+		t.Errorf("the first message came from %+v", got)
+	}
+	if got := w.seen[1]; got.recorded != (ext.Origin{}) {
+		t.Errorf("the second message came from %+v: what was told holds for one", got)
+	}
+	_, err = c.Do(t.Context(), "XCLIENT", "ADDR=127.0.0.1")
+	if err == nil || errors.Is(err, client.ErrClosed) {
+		t.Errorf("a client without the extension sends XCLIENT: %v", err)
+	}
+}
+
+// A talker says lines to a server.
+type talker struct {
+	t    *testing.T
+	nc   net.Conn
+	text string
+}
+
+// newTalker returns a talker who has been greeted by the server at addr.
+func newTalker(t *testing.T, addr string) *talker {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	p := &talker{t: t, nc: nc}
+	p.expect("220 ")
+	return p
+}
+
+// deliver says all of a message.
+func (p *talker) deliver() {
+	p.t.Helper()
+	p.say("MAIL FROM:<a@b.example>", "250 ")
+	p.say("RCPT TO:<c@d.example>", "250 ")
+	p.say("DATA", "354 ")
+	p.say(".", "250 ")
+}
+
+func (p *talker) say(line, want string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.nc, line+"\r\n"); err != nil {
+		p.t.Fatal(err)
+	}
+	p.expect(want)
+}
+
+// expect reads a reply.
+func (p *talker) expect(want string) string {
+	p.t.Helper()
+	reply := ""
+	for {
+		line, rest, ok := strings.Cut(p.text, "\r\n")
+		if !ok {
+			b := make([]byte, 4096)
+			n, err := p.nc.Read(b)
+			if err != nil {
+				p.t.Fatalf("waiting for %q: %v", want, err)
+			}
+			p.text += string(b[:n])
+			continue
+		}
+		p.text = rest
+		reply += line + "\r\n"
+		if len(line) > 3 && line[3] == ' ' {
+			break
+		}
+	}
+	if !strings.HasPrefix(reply, want) {
+		p.t.Fatalf("the server says %q, want %q", reply, want)
+	}
+	return reply
+}

@@ -1,0 +1,346 @@
+package ehlo_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// A registrar is a session that can do whatever an extension of the registry asks of it, and notes what it got.
+type registrar struct {
+	able
+	conn       *server.Conn
+	from, user proto.Address
+	body       string
+}
+
+func (r *registrar) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
+	r.from = from
+	return r.able.Mail(ctx, from, p)
+}
+
+func (r *registrar) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error {
+	r.user = to
+	return r.able.Rcpt(ctx, to, p)
+}
+
+func (r *registrar) Data(_ context.Context, body io.Reader) error {
+	b, err := io.ReadAll(body)
+	r.body = string(b)
+	return err
+}
+
+func (r *registrar) Authenticate(_ context.Context, user, password string) error {
+	if user != "alice" || password != "secret" {
+		return auth.ErrCredentials
+	}
+	return nil
+}
+
+func (r *registrar) Expand(context.Context, string) ([]ehlo.Mailbox, error) {
+	return []ehlo.Mailbox{{Name: "C", Address: r.user}, {Address: r.user}}, nil
+}
+
+// A meeting is our client at our server, in TLS.
+type meeting struct {
+	c       *client.Client
+	session *registrar
+	log     []string // of the client: "C: " and a command, "S: " and a code
+	res     *client.Result
+}
+
+// meet has the client dial a server with the extensions of list.
+func meet(t *testing.T, list []ext.Extension, without ...string) *meeting {
+	t.Helper()
+	m := &meeting{}
+	theirs, ours := ownTLS(t)
+	addr := listening(t, server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
+		m.session = &registrar{able: able{highest: 9, quota: ehlo.Quota{MailMax: 50}}, conn: c}
+		return m.session, nil
+	}), server.Options{Extensions: list, TLSConfig: theirs, Limits: server.Limits{MessageSize: 1000, Rcpts: 100}})
+	c, err := client.Dial(t.Context(), addr, &client.Options{
+		Extensions: list, TLSConfig: ours, Without: without, Credentials: auth.Password("alice", "secret", "PLAIN"),
+		Trace: &client.Trace{
+			Command: func(_ context.Context, _ *client.Client, verb, args string) {
+				m.log = append(m.log, "C: "+strings.TrimSpace(verb+" "+args))
+			},
+			Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+				m.log = append(m.log, fmt.Sprint("S: ", r.Code))
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	m.c = c
+	return m
+}
+
+// send sends a message that change has been made to.
+func (m *meeting) send(t *testing.T, body string, change func(*client.Message)) error {
+	t.Helper()
+	msg, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(msg)
+	}
+	m.log = nil
+	m.res, err = m.c.Send(t.Context(), msg)
+	return err
+}
+
+// said reports whether one line follows the other in the log, at once.
+func (m *meeting) said(lines ...string) bool {
+	return strings.Contains("\n"+strings.Join(m.log, "\n")+"\n", "\n"+strings.Join(lines, "\n")+"\n")
+}
+
+// A registryRow is a service extension that shows in what the client says and in what the session gets when a message is sent.
+type registryRow struct {
+	name    string
+	body    string
+	change  func(*client.Message)
+	keyword string // without which the message cannot be sent or is sent otherwise
+	refused bool   // it cannot
+	got     func(m *meeting) bool
+}
+
+// setMail and setRcpt return what changes the parameters of a message.
+func setMail(p interface {
+	AddTo(proto.Params) proto.Params
+}) func(*client.Message) {
+	return func(m *client.Message) { m.Mail = p.AddTo(m.Mail) }
+}
+
+func setRcpt(p interface {
+	AddTo(proto.Params) proto.Params
+}) func(*client.Message) {
+	return func(m *client.Message) { m.To[0].Params = p.AddTo(m.To[0].Params) }
+}
+
+func registryRows() []registryRow {
+	sum := sha1.Sum([]byte("secret"))
+	since := ehlo.ValidSince{Time: time.Date(2014, 4, 3, 23, 1, 0, 0, time.UTC)}
+	alice := proto.Address{Local: "alice", Domain: proto.AddrLiteral(netip.MustParseAddr("192.0.2.1"))}
+	mail := func(m *meeting) proto.Params { return m.session.mail[0] }
+	return []registryRow{
+		{"a01 PIPELINING", "x\r\n", nil, "PIPELINING", false, func(m *meeting) bool {
+			return m.said("C: MAIL FROM:<a@b.example> SIZE=3", "C: RCPT TO:<c@d.example>", "C: BDAT 3 LAST", "S: 250", "S: 250", "S: 250")
+		}},
+		{"a02 SIZE", "x\r\n", nil, "SIZE", false, func(m *meeting) bool {
+			n, ok := ehlo.ReadSize(mail(m))
+			return n == 3 && ok
+		}},
+		{"a03 8BITMIME", "é\r\n", nil, "8BITMIME", true, func(m *meeting) bool {
+			body, _ := mail(m).Get("BODY")
+			return body == "8BITMIME" && m.session.body == "é\r\n"
+		}},
+		{"a04 ENHANCEDSTATUSCODES", "x\r\n", nil, "ENHANCEDSTATUSCODES", false, func(m *meeting) bool {
+			return m.res.Recipients[0].Rcpt.Status == proto.Status{2, 1, 5} && m.res.Reply.Status.Class() == 2
+		}},
+		{"a07 SMTPUTF8", "x\r\n", func(m *client.Message) { m.To[0].Address.Local = "jörg" }, "SMTPUTF8", true, func(m *meeting) bool {
+			return mail(m).Has("SMTPUTF8") && m.session.user.Local == "jörg"
+		}},
+		{"a08 DSN", "x\r\n", setRcpt(ehlo.DSNRcpt{Notify: ehlo.NotifyNever}), "DSN", true, func(m *meeting) bool {
+			d, ok := ehlo.ReadDSNRcpt(m.session.rcpt[0])
+			return d.Notify == ehlo.NotifyNever && ok
+		}},
+		{"a09 CHUNKING", "x\r\n.\r\n", nil, "CHUNKING", false, func(m *meeting) bool {
+			return m.said("C: BDAT 6 LAST") && m.session.body == "x\r\n.\r\n"
+		}},
+		{"a10 BINARYMIME", "\x00\n\r.", func(m *client.Message) { m.Needs = ext.Binary }, "BINARYMIME", true, func(m *meeting) bool {
+			body, _ := mail(m).Get("BODY")
+			return body == "BINARYMIME" && m.session.body == "\x00\n\r."
+		}},
+		{"a15 REQUIRETLS", "x\r\n", func(m *client.Message) {
+			m.Mail = ehlo.AddRequireTLS(nil)
+		}, "REQUIRETLS", true, func(m *meeting) bool { return ehlo.ReadRequireTLS(mail(m)) }},
+		{"a16 MT-PRIORITY", "x\r\n", setMail(ehlo.Priority(-3)), "MT-PRIORITY", true, func(m *meeting) bool {
+			n, ok := ehlo.ReadPriority(mail(m))
+			return n == -3 && ok
+		}},
+		{"a17 FUTURERELEASE", "x\r\n", setMail(ehlo.Hold{For: time.Minute}), "FUTURERELEASE", true, func(m *meeting) bool {
+			h, ok := ehlo.ReadHold(mail(m))
+			return h == ehlo.Hold{For: time.Minute} && ok
+		}},
+		{"a18 DELIVERBY", "x\r\n", setMail(ehlo.By{In: time.Hour, Return: true}), "DELIVERBY", true, func(m *meeting) bool {
+			b, ok := ehlo.ReadBy(mail(m))
+			return b == ehlo.By{In: time.Hour, Return: true} && ok
+		}},
+		{"a19 RRVS", "x\r\n", setRcpt(since), "RRVS", true, func(m *meeting) bool {
+			v, ok := ehlo.ReadValidSince(m.session.rcpt[0])
+			return v.Time.Equal(since.Time) && ok
+		}},
+		{"a23 NO-SOLICITING", "x\r\n", setMail(ehlo.Solicitation{"org.example:x"}), "NO-SOLICITING", true, func(m *meeting) bool {
+			s, ok := ehlo.ReadSolicitation(mail(m))
+			return s.String() == "org.example:x" && ok
+		}},
+		{"a24 MTRK", "x\r\n", func(m *client.Message) {
+			setMail(ehlo.DSNMail{EnvID: "1@b.example"})(m)
+			setMail(ehlo.Tracking{Certifier: sum[:]})(m)
+		}, "MTRK", true, func(m *meeting) bool {
+			r, ok := ehlo.ReadTracking(mail(m))
+			return bytes.Equal(r.Certifier, sum[:]) && ok
+		}},
+		{"a25 CONPERM", "x\r\n", func(m *client.Message) { m.Mail = ehlo.AddConPerm(nil) }, "CONPERM", true, func(m *meeting) bool {
+			return ehlo.ReadConPerm(mail(m))
+		}},
+		{"a25 CONNEG", "x\r\n", func(m *client.Message) { m.To[0].Params = ehlo.AddConNeg(nil) }, "CONNEG", true, func(m *meeting) bool {
+			filter, ok := ehlo.ReadContent(m.res.Recipients[0].Rcpt)
+			return filter == "(image-file-structure=TIFF)" && ok && ehlo.ReadConNeg(m.session.rcpt[0])
+		}},
+		{"a27 SUBMITTER", "x\r\n", func(m *client.Message) {
+			m.Mail = ehlo.AddResponsible(nil, alice)
+		}, "SUBMITTER", true, func(m *meeting) bool {
+			a, ok := ehlo.ReadResponsible(mail(m))
+			return a == alice && ok
+		}},
+	}
+}
+
+// TestRegistry has our client use each extension of IANA's registry at our server, and do without it at one that does not offer
+// it. The rows that take more than a message are in [TestRegistryDialogue], [TestODMR], [TestObsoleteBothEnds] and [TestForeign].
+func TestRegistry(t *testing.T) {
+	for _, tt := range registryRows() {
+		t.Run(tt.name, func(t *testing.T) {
+			m := meet(t, all())
+			if err := m.send(t, tt.body, tt.change); err != nil || !tt.got(m) {
+				t.Errorf("%v; said %q; the session got %v, %v and %q", err, m.log, m.session.mail, m.session.rcpt, m.session.body)
+			}
+			m = meet(t, all(), tt.keyword)
+			err := m.send(t, tt.body, tt.change)
+			need, ok := grammar.AsType[*ext.UnsupportedError](err)
+			switch {
+			case tt.refused && (!ok || need.Keyword != tt.keyword || len(m.session.mail) > 0 || len(m.log) > 0):
+				t.Errorf("where it is not offered: %v; said %q", err, m.log)
+			case !tt.refused && (err != nil || tt.got(m)):
+				t.Errorf("where it is not offered: %v; said %q, and it has been used", err, m.log)
+			}
+		})
+	}
+	t.Run("a22 BURL", burl)
+}
+
+// TestRegistryDialogue has the rows that are not about a message.
+func TestRegistryDialogue(t *testing.T) {
+	m := meet(t, all())
+	for _, tt := range []struct {
+		name string
+		ok   func() bool
+	}{
+		{"a02 SIZE exceeded", func() bool {
+			_, ok := grammar.AsType[*ehlo.TooLargeError](m.send(t, strings.Repeat("x", 1001), nil))
+			return ok && len(m.log) == 0
+		}},
+		{"a05 STARTTLS", func() bool {
+			return m.c.TLS() != nil && m.session.conn.TLS() != nil && !m.c.Caps().Has("STARTTLS")
+		}},
+		{"a06 AUTH", func() bool { return m.c.Identity() == "alice" && m.session.conn.Identity() == "alice" }},
+		{"a11 HELP", func() bool { return m.does(t, "HELP", "", 214) }},
+		{"a12 VRFY", func() bool { return m.does(t, "VRFY", "c", 252) }},
+		{"a13 EXPN", func() bool { return m.send(t, "x", nil) == nil && m.does(t, "EXPN", "list", 250) }},
+		{"a14 LIMITS", func() bool {
+			l, ok := ehlo.ReadLimits(m.c.Caps())
+			return ok && l == ext.ServerLimits{MailMax: 50, RcptMax: 100}
+		}},
+		{"a20 ETRN", func() bool {
+			n, err := ehlo.SendETRN(t.Context(), meet(t, dialIn()).c, ehlo.Node{Name: "example.org"})
+			return n == 14 && err == nil
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if m.log = nil; !tt.ok() {
+				t.Errorf("said %q", m.log)
+			}
+		})
+	}
+}
+
+// does reports whether the reply to a command has the code.
+func (m *meeting) does(t *testing.T, verb, args string, code int) bool {
+	t.Helper()
+	r, err := m.c.Do(t.Context(), verb, args)
+	return err == nil && r.Code == code
+}
+
+// TestEveryParameterRefused: a parameter that is malformed or comes twice has 501, one that is not on offer 555, whatever
+// extension it belongs to.
+func TestEveryParameterRefused(t *testing.T) {
+	list := append(all(), ehlo.PRDR())
+	offered := inTLS(t, list)
+	without := inTLS(t, []ext.Extension{ehlo.StartTLS(), ehlo.EnhancedStatusCodes()})
+	count := 0
+	refused := func(command string, p ext.Param) {
+		count++
+		bad := command + p.Key // without the value that it needs
+		switch {
+		case p.Flag:
+			bad += "=1"
+		case p.Optional:
+			bad += "="
+		}
+		offered.say(bad, "501 5.5.")
+		value := "=x"
+		if p.Flag {
+			value = ""
+		}
+		if _, err := io.WriteString(offered.nc, command+p.Key+value+" "+strings.ToLower(p.Key)+value+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if reply := offered.expect("501 5.5.4 "); !strings.Contains(reply, "twice") {
+			t.Errorf("%s twice: %q", p.Key, reply)
+		}
+		without.say(command+p.Key+"=x", "555 5.5.4 ")
+	}
+	for _, e := range list {
+		for _, p := range e.Mail {
+			refused(from+" ", p)
+		}
+	}
+	offered.say(from, "250 ")
+	without.say(from, "250 ")
+	for _, e := range list {
+		for _, p := range e.Rcpt {
+			refused(to+" ", p)
+		}
+	}
+	if count < 20 {
+		t.Errorf("there are %d parameters, which cannot be all", count)
+	}
+}
+
+// A divided session can have another outcome for each recipient, beside what others can.
+type divided struct{ registrar }
+
+func (*divided) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
+
+// inTLS returns a talker who has said EHLO in TLS to a server with the extensions of list.
+func inTLS(t *testing.T, list []ext.Extension) *talker {
+	t.Helper()
+	theirs, ours := ownTLS(t)
+	p := newTalker(t, listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, Limits: server.Limits{Errors: -1}}))
+	p.say(Caps, "250")
+	p.say("STARTTLS", "220 ")
+	p.nc = tls.Client(p.nc, ours)
+	p.say(Caps, "250")
+	return p
+}

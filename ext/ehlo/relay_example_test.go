@@ -1,0 +1,248 @@
+package ehlo_test
+
+import (
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// dialogue starts a server with the session and the extensions, calls f with a client of it, and ends both.
+func dialogue(s server.Session, list []ext.Extension, f func(context.Context, *client.Client) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err := func() error {
+		srv, err := server.New(backend(s), &server.Options{
+			Hostname: "mail.example", Extensions: list, AllowInsecureAuth: true, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			return err
+		}
+		defer srv.Close()
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		go func() { _ = srv.Serve(l) }()
+		opt := &client.Options{TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Extensions: list}
+		if _, ok := s.(auth.PasswordSession); ok {
+			opt.Credentials = auth.Password("tim", "tanstaaf")
+		}
+		c, err := client.Dial(ctx, l.Addr().String(), opt)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return f(ctx, c)
+	}()
+	if err != nil {
+		fmt.Println(err)
+	}
+}
+
+// book is a session with an address book.
+type book struct{ keeper }
+
+func (book) Verify(_ context.Context, query string) (ehlo.Mailbox, error) {
+	if query != "jones" {
+		return ehlo.Mailbox{}, proto.Refuse(550, proto.Status{}, "Nobody has that name")
+	}
+	a, err := proto.ParseAddress("jones@mail.example")
+	return ehlo.Mailbox{Name: "Tom Jones", Address: a}, err
+}
+
+// A session that answers VRFY; without it the answer is 252.
+func ExampleVRFY() {
+	dialogue(&book{}, nil, func(ctx context.Context, c *client.Client) error {
+		for _, name := range []string{"jones", "smith"} {
+			r, err := c.Do(ctx, "VRFY", name)
+			if err != nil {
+				return err
+			}
+			fmt.Println(r.Code, r.Text)
+		}
+		return nil
+	})
+	// Output:
+	// 250 Tom Jones <jones@mail.example>
+	// 550 Nobody has that name
+}
+
+// dialUp is a session of a provider that keeps mail for those who are not always connected.
+type dialUp struct{ keeper }
+
+func (dialUp) StartQueue(_ context.Context, node ehlo.Node) (int, error) {
+	if node.Name != "customer.example" {
+		return 0, ehlo.ErrNotYours
+	}
+	return 14, nil // having told the queue to begin
+}
+
+// A customer has the provider send what is waiting.
+func ExampleETRN() {
+	dialogue(&dialUp{}, append(ehlo.Default(), ehlo.ETRN()), func(ctx context.Context, c *client.Client) error {
+		n, err := ehlo.SendETRN(ctx, c, ehlo.Node{Name: "customer.example"})
+		fmt.Println(n, "messages,", err)
+		_, err = ehlo.SendETRN(ctx, c, ehlo.Node{Name: "other.example"})
+		fmt.Println(errors.Is(err, ehlo.ErrNotYours))
+		return nil
+	})
+	// Output:
+	// 14 messages, <nil>
+	// true
+}
+
+// A customer without an address of its own fetches its mail: it connects as a client, and then is the server.
+func ExampleATRN() {
+	inbox, err := server.New(server.MessageFunc(func(_ context.Context, m *server.Message) error {
+		fmt.Println("mail from", m.From)
+		_, err := io.Copy(io.Discard, m.Body)
+		return err
+	}), &server.Options{Hostname: "customer.example"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx := context.Background()
+	c, err := client.Dial(ctx, "provider.example:366", &client.Options{
+		Extensions:  append(ehlo.Default(), ehlo.ATRN()),
+		Credentials: auth.Password("customer", "secret"),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	if err := ehlo.SendATRN(ctx, c, nil, inbox.ServeConn); err != nil && !errors.Is(err, ehlo.ErrNoMail) {
+		fmt.Println(err)
+	}
+}
+
+// library is a session that can get at messages by their URLs.
+type library struct{ keeper }
+
+func (library) ResolveURL(_ context.Context, url string) (io.ReadCloser, int64, error) {
+	message, ok := map[string]string{"imap://imap.example/Drafts/;UID=3": "Subject: Draft\r\n\r\nWritten on the way\r\n"}[url]
+	if !ok {
+		return nil, 0, ehlo.ErrURLDenied
+	}
+	return io.NopCloser(strings.NewReader(message)), int64(len(message)), nil
+}
+
+func (*library) Authenticate(context.Context, string, string) error { return nil }
+
+// A client on a slow line has the server fetch the message.
+func ExampleBURL() {
+	dialogue(&library{}, ehlo.Submission(ehlo.SubmissionPolicy{URLs: []string{"imap://imap.example"}}), func(ctx context.Context, c *client.Client) error {
+		for _, command := range [][2]string{{"MAIL", "FROM:<a@mail.example>"}, {"RCPT", "TO:<b@mail.example>"}} {
+			if r, err := c.Do(ctx, command[0], command[1]); err != nil || r.Code != 250 {
+				return fmt.Errorf("%v %w", r, err)
+			}
+		}
+		fmt.Println(ehlo.SendBURL(ctx, c, "imap://imap.example/Drafts/;UID=3", true))
+		return nil
+	})
+	// Output: <nil>
+}
+
+// choosy is a session whose recipients have opinions of their own.
+type choosy struct{ keeper }
+
+func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	for i, to := range s.to {
+		if strings.HasPrefix(to, "never") {
+			result(i, proto.Reply{}, proto.Refuse(550, proto.Status{}, "Not for me"))
+		}
+	}
+	return nil
+}
+
+// With PRDR a message is refused for one recipient and accepted for another, as in LMTP.
+func ExamplePRDR() {
+	dialogue(&choosy{}, append(ehlo.Default(), ehlo.PRDR()), func(ctx context.Context, c *client.Client) error {
+		body := strings.NewReader("Subject: Offer\r\n\r\nBuy now\r\n")
+		m, err := client.NewMessage("a@shop.example", []string{"always@mail.example", "never@mail.example"}, body)
+		if err != nil {
+			return err
+		}
+		res, _ := c.Send(ctx, m)
+		for _, r := range res.Recipients {
+			fmt.Println(r.Address, r.Reply.Code)
+		}
+		return nil
+	})
+	// Output:
+	// always@mail.example 250
+	// never@mail.example 550
+}
+
+// A proxy tells the server for whom it speaks. The server believes those whom it knows.
+func ExampleXCLIENT() {
+	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("127.0.0.0/8")))
+	dialogue(&keeper{}, list, func(ctx context.Context, c *client.Client) error {
+		err := ehlo.SendXCLIENT(ctx, c, ext.Origin{Name: "client.example", Addr: "192.0.2.1", Port: "4242"})
+		fmt.Println(err) // the session's Conn.RemoteAddr is 192.0.2.1:4242 now
+		return nil
+	})
+	// Output: <nil>
+}
+
+// recorder is a session that keeps a log.
+type recorder struct{ keeper }
+
+func (recorder) RecordOrigin(_ context.Context, o ext.Origin) error {
+	fmt.Println("the next message came from", o.Addr, "as", o.Ident)
+	return nil
+}
+
+// A content filter between two servers hands on where messages came from.
+func ExampleXFORWARD() {
+	list := append(ehlo.Default(), ehlo.XFORWARD(netip.MustParsePrefix("127.0.0.0/8")))
+	dialogue(&recorder{}, list, func(ctx context.Context, c *client.Client) error {
+		return ehlo.SendXFORWARD(ctx, c, ext.Origin{Addr: "192.0.2.1", Ident: "4F2A1"})
+	})
+	// Output: the next message came from 192.0.2.1 as 4F2A1
+}
+
+// thrifty is a session with limits.
+type thrifty struct {
+	keeper
+	quota ehlo.Quota
+}
+
+func (s *thrifty) Quota() *ehlo.Quota { return &s.quota }
+
+// A server says in advance how many messages it takes over a connection. A client makes another one in time.
+func ExampleLimits() {
+	dialogue(&thrifty{quota: ehlo.Quota{MailMax: 10}}, nil, func(_ context.Context, c *client.Client) error {
+		limits, ok := ehlo.ReadLimits(c.Caps())
+		fmt.Println(limits.MailMax, ok)
+		return nil
+	})
+	// Output: 10 true
+}
+
+// A sender keeps the secret by which it may later ask what became of the message; the server gets its hash.
+func ExampleMTRK() {
+	certifier := sha1.Sum([]byte("kept by the sender"))
+	t := ehlo.Tracking{Certifier: certifier[:], Timeout: 24 * time.Hour, HasTimeout: true}
+	printMail(t.AddTo(ehlo.DSNMail{EnvID: "4711@a.example"}.AddTo(nil)))
+	// Output: FROM:<> ENVID=4711@a.example MTRK=NRc98oeZU2IIiLmz9vEbnqp7e8k:86400 <nil>
+}

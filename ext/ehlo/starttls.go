@@ -1,0 +1,90 @@
+package ehlo
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+
+	"smtpkit.example/smtp/ext"
+
+	"smtpkit.example/smtp/ext/internal/grammar"
+	"smtpkit.example/smtp/proto"
+)
+
+// StartTLS returns the extension STARTTLS (RFC 3207).
+//
+// A server offers it on connections in clear if its options have a TLS configuration. The session begins anew in the
+// protected connection: nothing that the client said before is known any more, and a command it sent behind STARTTLS
+// becomes part of the handshake, which fails.
+//
+// A client uses it as the mode of its policy says. With TLSRequired any reply but 220 ends the session with a
+// [ext.TLSError], with TLSOpportunistic a refusal leads to a session in clear. A handshake that fails ends the session in
+// either mode. No version below TLS 1.2 is used (RFC 8314 section 4).
+func StartTLS() ext.Extension {
+	return ext.Extension{
+		Keyword: "STARTTLS",
+		Verbs: []proto.Verb{{
+			Name: "STARTTLS", In: proto.Ready, Last: true, BeforeAuth: true, OK: proto.Handover,
+		}},
+		Advertise: func(x ext.ServerConn) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
+		Serve:     serveStartTLS,
+		Negotiate: connectStartTLS,
+	}
+}
+
+func serveStartTLS(ctx context.Context, x ext.Command) (proto.Reply, error) {
+	config := x.TLSConfig()
+	switch {
+	case x.Args() != "":
+		return proto.Reply{}, grammar.BadArgs("STARTTLS takes no arguments")
+	case x.TLS() != nil:
+		return proto.Reply{}, proto.Refuse(503, proto.Status{5, 5, 1}, "TLS is active already")
+	case config == nil:
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "TLS is not available here")
+	}
+	ready := proto.Reply{Code: 220, Status: proto.Status{2, 0, 0}, Text: "Ready to start TLS"}
+	return proto.Reply{}, x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		return handshake(ctx, tls.Server(c, config))
+	})
+}
+
+func connectStartTLS(ctx context.Context, d ext.Negotiation) error {
+	p := d.Policy()
+	if d.TLS() != nil || p.TLS != ext.TLSRequired && p.TLS != ext.TLSOpportunistic {
+		return nil
+	}
+	r, err := d.Do(ctx, "STARTTLS", "")
+	if err != nil {
+		return err
+	}
+	if r.Code != 220 {
+		if p.TLS == ext.TLSOpportunistic && r.Code >= 400 {
+			return nil
+		}
+		if r.Code < 400 {
+			return &ext.TLSError{Err: fmt.Errorf("the server answered STARTTLS with %d; only 220 is an answer (RFC 3207 "+
+				"section 4)", r.Code)}
+		}
+		return &ext.TLSError{Err: r.Err()}
+	}
+	config := p.TLSConfig.Clone()
+	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	if p.TLS == ext.TLSOpportunistic {
+		config.InsecureSkipVerify = true
+	}
+	err = d.Handover(ctx, func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		return handshake(ctx, tls.Client(c, config))
+	})
+	if err != nil {
+		return &ext.TLSError{Err: err}
+	}
+	return nil
+}
+
+func handshake(ctx context.Context, c *tls.Conn) (net.Conn, error) {
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}

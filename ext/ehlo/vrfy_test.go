@@ -1,0 +1,188 @@
+package ehlo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/fake"
+	"smtpkit.example/smtp/ext/internal/testkit"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// directory is a session that knows a few people and a list.
+type directory struct {
+	t     *testing.T
+	asked string
+}
+
+func (d *directory) Verify(_ context.Context, query string) (Mailbox, error) {
+	d.asked = query
+	switch query {
+	case "fred", "Fred Smith", "<fred@b.example>":
+		return Mailbox{Name: "Fred Smith", Address: testkit.Address(d.t, "fred@b.example")}, nil
+	case "bare":
+		return Mailbox{Address: testkit.Address(d.t, "bare@b.example")}, nil
+	case "quoted":
+		return Mailbox{Name: "<evil@x>\r\n250 a", Address: testkit.Address(d.t, `"a> b"@b.example`)}, nil
+	case "jörg":
+		return Mailbox{Name: "Jörg", Address: testkit.Address(d.t, "jörg@b.example")}, nil
+	case "idn":
+		return Mailbox{Name: "Jörg", Address: testkit.Address(d.t, "j@münchen.example")}, nil
+	case "nowhere":
+		return Mailbox{Name: "N"}, nil
+	case "umgezogen":
+		return Mailbox{Address: testkit.Address(d.t, "jörg@c.example"), Forward: true}, nil
+	case "shy":
+		return Mailbox{}, fmt.Errorf("who asks? %w", ErrCannotVerify)
+	case "moved":
+		return Mailbox{}, proto.Refuse(551, proto.Status{5, 1, 6}, "Try <a@c.example>")
+	}
+	return Mailbox{}, proto.Refuse(550, proto.Status{5, 1, 1}, "No such user")
+}
+
+func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) {
+	d.asked = list
+	switch list {
+	case "empty":
+		return nil, nil
+	case "secret":
+		return nil, proto.Refuse(550, proto.Status{5, 7, 2}, "Not for you")
+	case "all":
+		list = "jörg"
+	}
+	fred, _ := d.Verify(ctx, "fred")
+	other, _ := d.Verify(ctx, list)
+	if other == (Mailbox{}) {
+		other, _ = d.Verify(ctx, "bare")
+	}
+	return []Mailbox{fred, other}, nil
+}
+
+func TestVrfyExpn(t *testing.T) {
+	for _, tt := range []struct {
+		name, line string
+		want       string // the reply
+		asked      string
+	}{
+		{"H04", "VRFY fred", "250 2.1.5 Fred Smith <fred@b.example>", "fred"},
+		{"name of a user", "VRFY Fred Smith", "250 2.1.5 Fred Smith <fred@b.example>", "Fred Smith"},
+		{"mailbox", "VRFY <fred@b.example>", "250 2.1.5 Fred Smith <fred@b.example>", "<fred@b.example>"},
+		{"no name", "VRFY bare", "250 2.1.5 <bare@b.example>", "bare"},
+		{"quoted, and a name that is none", "VRFY quoted", `250 2.1.5 evil@x   250 a <"a> b"@b.example>`, "quoted"},
+		{"refused", "VRFY bob", "550 5.1.1 No such user", "bob"},
+		{"moved", "VRFY moved", "551 5.1.6 Try <a@c.example>", "moved"},
+		{"no argument", "VRFY", "501 5.5.4 ", ""},
+		{"S06 UTF-8 needed", "VRFY jörg", "550 5.6.8 ", "jörg"},
+		{"S05 UTF-8 permitted", "VRFY jörg SMTPUTF8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"S06 UTF-8 needed by 251", "VRFY umgezogen", "550 5.6.8 ", "umgezogen"},
+		{"S06 UTF-8 permitted in 251", "VRFY umgezogen SMTPUTF8", "251 2.1.5 User not local; will forward to <jörg@c.example>", "umgezogen"},
+		{"H02 not told", "VRFY shy", "252 2.5.0 ", "shy"},
+		{"S06 in lower case", "VRFY jörg smtputf8", "250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"domain in ASCII", "VRFY idn", "250 2.1.5 <j@xn--mnchen-3ya.example>", "idn"},
+		{"parameter alone", "VRFY SMTPUTF8", "550 5.1.1 No such user", "SMTPUTF8"},
+		{"no address", "VRFY nowhere", "not a reply: smtp: ", "nowhere"},
+		{"list", "EXPN list", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 <bare@b.example>", "bare"},
+		{"S05 list in UTF-8", "EXPN all SMTPUTF8", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 Jörg <jörg@b.example>", "jörg"},
+		{"S06 list in UTF-8 without permission", "EXPN all", "550 5.6.8 ", "jörg"},
+		{"refused list", "EXPN secret", "550 5.7.2 Not for you", "secret"},
+		{"empty list", "EXPN empty", "550 5.1.1 ", "empty"},
+		{"no list", "EXPN", "501 5.5.4 ", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &directory{t: t}
+			x := &fake.Server{With: testkit.Wrap(d)}
+			verb, args, _ := strings.Cut(tt.line, " ")
+			e := map[string]ext.Extension{"VRFY": VRFY(), "EXPN": EXPN()}[verb]
+			got := x.Serve(t, e, args)
+			if got != tt.want && !(strings.HasSuffix(tt.want, " ") && strings.HasPrefix(got, tt.want)) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			if d.asked != tt.asked {
+				t.Errorf("asked about %q, want %q", d.asked, tt.asked)
+			}
+		})
+	}
+}
+
+// H02, H03: without a session that verifies, nobody is verified and nothing is refused either.
+func TestVrfyDefault(t *testing.T) {
+	x := &fake.Server{With: 1}
+	if got := x.Serve(t, VRFY(), "fred"); !strings.HasPrefix(got, "252 2.") {
+		t.Errorf("%q", got)
+	}
+	if got := x.Serve(t, EXPN(), "list"); !strings.HasPrefix(got, "502 5.5.1 ") {
+		t.Errorf("%q", got)
+	}
+}
+
+// H06: EXPN is listed if it is supported, and only then.
+func TestExpnAdvertise(t *testing.T) {
+	s := testkit.MakeSet(t, EXPN())
+	if o, _ := s.Offer(&fake.Server{With: 1}); o.Has(0) {
+		t.Error("offered by a session that does not expand")
+	}
+	if o, _ := s.Offer(&fake.Server{With: testkit.Wrap(&directory{})}); !o.Has(0) {
+		t.Error("not offered")
+	}
+}
+
+type helper struct{}
+
+func (helper) Help(_ context.Context, topic string) (string, error) {
+	if topic == "me" {
+		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "Nobody can")
+	}
+	if topic == "bug" {
+		return "", errors.New("bug")
+	}
+	return "about " + topic + "\nand so on", nil
+}
+
+func TestHelp(t *testing.T) {
+	table := testkit.MakeSet(t, Default()...).Table()
+	for _, tt := range []struct {
+		session any
+		topic   string
+		want    string
+	}{
+		{1, "", "214-2.0.0 "}, // H07
+		{1, "mail", "214 2.0.0 MAIL "},
+		{1, "nonsense", "504 5.5.4 "},
+		{helper{}, "", "214-2.0.0 about \r\n214 2.0.0 and so on"},
+		{helper{}, "x y", "214-2.0.0 about x y\r\n214 2.0.0 and so on"},
+		{helper{}, "me", "504 5.5.4 Nobody can"},
+		{helper{}, "bug", "not a reply: bug"},
+	} {
+		x := &fake.Server{With: tt.session, Commands: table}
+		got := x.Serve(t, Help(), tt.topic)
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("HELP %s: %q, want %q", tt.topic, got, tt.want)
+		}
+		if tt.session == 1 && tt.topic == "" {
+			for _, name := range []string{"EHLO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "VRFY", "BDAT", "AUTH"} {
+				if !strings.Contains(got, " "+name) {
+					t.Errorf("HELP does not list %s: %q", name, got)
+				}
+			}
+		}
+	}
+}
+
+// B16: these are allowed before EHLO, and none of the others is.
+func TestVerbStates(t *testing.T) {
+	s := testkit.MakeSet(t, Default()...)
+	for name, want := range map[string]proto.State{
+		"HELP": proto.Session, "VRFY": proto.Session, "EXPN": proto.Session,
+		"AUTH": proto.Ready, "STARTTLS": proto.Ready, // rows 45 and 81, P02: 503 in a transaction
+	} {
+		v := s.Table().Lookup(name)
+		if v.In != want || !v.Last {
+			t.Errorf("%s may be sent in %v, last %v", name, v.In, v.Last)
+		}
+	}
+}

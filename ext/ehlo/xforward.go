@@ -1,0 +1,100 @@
+package ehlo
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"smtpkit.example/smtp/ext"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// XFORWARD returns the extension XFORWARD of Postfix (XFORWARD_README), by which a filter or a proxy tells where a
+// message came from, for logs. Unlike XCLIENT it changes nothing: the client of the session stays the proxy.
+//
+// A server offers it if the session is an [XFORWARDSession], to peers whose own address is in one of the trusted networks;
+// others are answered 550, and so is a proxy that speaks for another since XCLIENT. It is not among the extensions of
+// [Default]. A client that has it in its list can call [SendXFORWARD].
+func XFORWARD(trusted ...netip.Prefix) ext.Extension {
+	trusted = slices.Clone(trusted)
+	permitted := func(x ext.ServerConn) bool { return listed(trusted, x.PeerAddr()) && x.Origin() == nil }
+	return ext.Extension{
+		Keyword: "XFORWARD",
+		Verbs:   []proto.Verb{{Name: "XFORWARD", In: proto.Ready, Last: true}},
+		Advertise: func(x ext.ServerConn) (string, bool) {
+			_, ok := ext.As[XFORWARDSession](x.Session())
+			return offerOf(xforwardChecks), ok && permitted(x)
+		},
+		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
+			if !permitted(x) {
+				return proto.Reply{}, notListed("XFORWARD")
+			}
+			return serveXforward(ctx, x)
+		},
+	}
+}
+
+// An XFORWARDSession is a session that wants to know where messages came from.
+type XFORWARDSession interface {
+	// RecordOrigin is told what a trusted proxy says of the next message. It may be called several times for one
+	// message, each time with a part of it, for [Origin.Merge]. What was told holds until the end of the
+	// transaction that follows.
+	RecordOrigin(ctx context.Context, o ext.Origin) error
+}
+
+var xforwardChecks = map[string]checker{
+	"NAME": anyValue, "ADDR": looseAddrValue, "PORT": portValue, "PROTO": hostValue, "HELO": anyValue, "IDENT": anyValue,
+	"SOURCE": oneOf("LOCAL", "REMOTE"),
+}
+
+func serveXforward(ctx context.Context, x ext.Command) (proto.Reply, error) {
+	r, ok := ext.As[XFORWARDSession](x.Session())
+	if !ok {
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Origins are not recorded here")
+	}
+	o, err := parseOrigin("XFORWARD", x.Args(), xforwardChecks)
+	if err != nil {
+		return proto.Reply{}, err
+	}
+	return proto.Reply{}, r.RecordOrigin(ctx, o)
+}
+
+// SendXFORWARD tells the server at the other end of c, such as a *client.Client, where the next message came from, in as
+// many commands as it takes. What the server cannot be told is left out. A refusal is a *proto.Error.
+func SendXFORWARD(ctx context.Context, c ext.Client, o ext.Origin) error {
+	offered := offeredBy(c.Caps(), "XFORWARD")
+	var commands []string
+	args := ""
+	for _, a := range attributes {
+		value := *a.field(&o)
+		if value == "" || !offered[a.name] || xforwardChecks[a.name] == nil {
+			continue
+		}
+		if !tellable(a.name, value, xforwardChecks) {
+			return fmt.Errorf("smtp: XFORWARD cannot be sent: %q is no value for %s", value, a.name)
+		}
+		more := appendAttribute(args, a.name, value)
+		if len(more) > maxAttributes && args != "" {
+			commands = append(commands, args)
+			more = appendAttribute("", a.name, value)
+		}
+		if args = more; len(args) > maxAttributes {
+			return fmt.Errorf("smtp: XFORWARD cannot be sent: %s is too long", a.name)
+		}
+	}
+	if args != "" {
+		commands = append(commands, args)
+	}
+	for _, args := range commands {
+		r, err := c.Do(ctx, "XFORWARD", args)
+		if err == nil && r.Code/100 != 2 {
+			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XFORWARD"}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

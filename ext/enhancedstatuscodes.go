@@ -1,8 +1,0 @@
-package ext
-
-// EnhancedStatusCodes returns the extension ENHANCEDSTATUSCODES (RFC 2034): replies carry a status code of RFC 3463,
-// such as 5.1.1, before their text. A server takes it from [proto.Error.Status], or finds one that fits the reply
-// code.
-func EnhancedStatusCodes() Extension {
-	return Extension{Keyword: "ENHANCEDSTATUSCODES", StatusCodes: true}
-}
