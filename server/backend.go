@@ -9,67 +9,76 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Backend makes the sessions of a server.
+// A Backend makes the sessions of a server. The server calls it concurrently for several connections.
 type Backend interface {
-	// NewSession returns the session that takes the mail which arrives over c. It is called before the client is
-	// greeted, and again when the connection begins anew, as when TLS was started. A *proto.Error refuses the client: it is
-	// the greeting (554 to say that there is no mail service here, RFC 5321 section 3.1), after which only QUIT is
-	// accepted. Any other error is logged, and the client is told 421 to come again later.
+	// NewSession returns the session that takes the mail of the client on c. It is called before the client is greeted, and
+	// again when the session begins anew, as after STARTTLS.
+	//
+	// A *proto.Error is sent in place of the greeting, and only QUIT is accepted after it; use the code 554 to say that
+	// there is no mail service here (RFC 5321 section 3.1). Any other error is logged, and the client gets 421, which
+	// invites it to come back.
 	NewSession(ctx context.Context, c *Conn) (Session, error)
 }
 
-// BackendFunc is a function as a Backend.
+// BackendFunc is a function as a Backend. [New] refuses one that is nil.
 type BackendFunc func(ctx context.Context, c *Conn) (Session, error)
 
 // NewSession calls f.
 func (f BackendFunc) NewSession(ctx context.Context, c *Conn) (Session, error) { return f(ctx, c) }
 
-// A Session takes mail from one client. The server never calls its methods concurrently.
+// A Session takes the mail of one client. The server calls its methods one at a time.
 //
-// The error that a method returns is the reply. Nil accepts. A *proto.Error, wrapped or not, is sent as it is: one
-// with a code of 4yz or 5yz refuses, one with 2yz accepts with a text of the session's choice; see [Accepted]. Any
-// other error is logged, and the client is told 451 4.3.0 without the error's text. A reply of 421 ends the
-// connection.
+// The error that a method returns becomes the reply:
 //
-// The context ends when the client hangs up, be it in its own direction alone, when time is up, and when the server is
-// closed; [context.Cause] tells which: io.ErrUnexpectedEOF, os.ErrDeadlineExceeded or [ErrServerClosed].
+//   - nil: success. The text is the usual one, unless the method has chosen another with [Conn.Accept] or [Conn.Reply].
+//   - a *proto.Error with a code of 4yz or 5yz, wrapped or not: that reply. The code 421 ends the connection, too.
+//   - any other error: 451 4.3.0. The error is logged, and its text is never sent.
 //
-// A session can have more methods, which are found on it or on what its Unwrap() any returns: see [Resetter],
-// [RecipientData], [io.Closer], which is called once at the end, and what the extensions look for.
+// The context ends when the client hangs up, even if only in its own direction, when a timeout ends the connection, and
+// when the server is closed. [context.Cause] tells which: io.ErrUnexpectedEOF, os.ErrDeadlineExceeded or
+// [ErrServerClosed].
+//
+// A session may have further methods. The server looks for them on the session, and on what its method Unwrap() any
+// returns. Those of this package are [Resetter], [RecipientData] and [io.Closer], whose Close is called once when the
+// session is over; extensions look for others.
 type Session interface {
-	// Mail begins a transaction. The address is zero for the null reverse-path. The parameters are well-formed and
-	// belong to extensions that were on offer; they must not be modified.
+	// Mail begins a transaction. The address is zero for the null reverse-path <>. The parameters are well-formed and
+	// belong to extensions that the server offered. Do not modify them.
 	Mail(ctx context.Context, from proto.Address, p proto.Params) error
 	// Rcpt adds a recipient to the transaction, unless it returns an error.
 	Rcpt(ctx context.Context, to proto.Address, p proto.Params) error
-	// Data takes the message: exactly the octets that the client sent, without transparency dots. When it returns
-	// nil, the message is the server's responsibility (RFC 5321 section 6.1), so that it should be on disk by then.
+	// Data takes the message: exactly the octets that the client sent, without the dots that SMTP adds for transparency.
+	// When it returns nil, the server is responsible for the message (RFC 5321 section 6.1), so the message should be on
+	// disk by then.
 	//
-	// The reader returns io.EOF at the true end of the message and no sooner. Its other errors mean that the message
-	// must not be kept: a *proto.Error if it is larger than allowed or has a bare CR or LF in it, io.ErrUnexpectedEOF
-	// if the connection was lost, [ErrReset] if the client gave the message up between chunks. To return such an
-	// error is always right. The reader must not be used after Data has returned. Data need not read to the end: what
-	// is left is read and dropped before the client is answered, and if that turns out to be too large or malformed,
-	// the client is refused although Data returned nil. A session that must know does read to the end.
+	// The reader returns io.EOF at the true end of the message, and not before. Any other error means that the message
+	// must not be kept; Data may return such an error as it is. It is a *proto.Error if the message is larger than
+	// allowed or has a bare CR or LF in it, io.ErrUnexpectedEOF if the connection was lost, and [ErrReset] if the client
+	// gave the message up between chunks. Do not use the reader after Data has returned.
+	//
+	// Data need not read to the end. The server reads and drops what is left before it answers; if that turns out to be
+	// too large or malformed, the client is refused although Data returned nil. A session that has to know reads to the
+	// end.
 	Data(ctx context.Context, r io.Reader) error
 }
 
-// A Resetter is a Session that wants to know when a transaction is over.
+// A Resetter is a Session that is told when a transaction is over.
 type Resetter interface {
 	// Reset is called once for each Mail that was accepted: after the message was accepted or refused, and when the
-	// transaction is abandoned, be it by RSET, by a new greeting or because the connection ends.
+	// transaction is given up by RSET, by a new greeting or with the connection.
 	Reset(ctx context.Context)
 }
 
 // RecipientData is a Session that tells the outcome of a message for each recipient: see [ext.RecipientData].
 type RecipientData = ext.RecipientData
 
-// ErrReset is returned by the reader of a message that the client gave up before it was complete.
+// ErrReset is the error of a message's reader when the client has given the message up before its end.
 var ErrReset = errors.New("smtp: the client gave the message up before its end")
 
-// A MessageFunc is a function as a Backend. The server accepts every sender and recipient, and calls it for each message; its
-// error is the reply, as that of [Session.Data]. It is called concurrently for several connections. The message must not
-// be used after the function has returned. New refuses a MessageFunc that is nil.
+// MessageFunc is a function as a Backend. The server accepts every sender and recipient, and calls the function for each
+// message. Its error becomes the reply, as that of [Session.Data] does; [Conn.Accept], on Message.Conn, chooses the text
+// of the 250. The function is called concurrently for several connections. The message must not be used after it has
+// returned. [New] refuses a MessageFunc that is nil.
 type MessageFunc func(ctx context.Context, m *Message) error
 
 // NewSession returns a session that calls f for each message.

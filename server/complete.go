@@ -175,7 +175,7 @@ func (c *completer) refuse(domain string) {
 		return
 	}
 	c.past, c.out = true, nil
-	c.err = refusal(554, 6, 0, "The domain "+domain+" in the header of the message is not fully qualified")
+	c.err = proto.Refuse(554, proto.Status{5, 6, 0}, "The domain "+domain+" in the header of the message is not fully qualified")
 }
 
 // atEnd is called when the header is over with the line that begins with piece. It adds the fields before that.

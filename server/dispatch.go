@@ -154,10 +154,6 @@ func (m *commands) called(method string, err error, ok proto.Reply) proto.Reply 
 	m.c.background.stop()
 	choice := m.choice
 	m.choice = proto.Reply{}
-	if e := asError(err); e != nil && e.Code/100 == 2 {
-		// Sessions of package ext return success as an error as yet.
-		choice, err = e.Reply(), nil
-	}
 	if err != nil {
 		return m.c.replies.refused(method, err)
 	}

@@ -2,14 +2,14 @@ package server
 
 import "time"
 
-// The defaults of the limits in Options, and the bounds that are not options. RFC 5321 section 4.5.3.1 has the least
-// that a server must be able to take.
+// The defaults of Limits and Timeouts, and the bounds that are not options. RFC 5321 section 4.5.3.1 says how much a
+// server has to accept at least.
 const (
-	// defaultMessageSize is several times what the large mail providers let through.
+	// defaultMessageSize is several times what the large mail providers accept.
 	defaultMessageSize = 64 << 20
-	// defaultRcpts is Postfix's; RFC 5321 section 4.5.3.1.8 demands 100.
+	// defaultRcpts is Postfix's. RFC 5321 section 4.5.3.1.8 demands 100.
 	defaultRcpts = 1000
-	// defaultConns keeps well below the 1024 files that a process may open on many systems.
+	// defaultConns is below the 1024 files that many systems let a process open.
 	defaultConns        = 1000
 	defaultConnsPerHost = 100
 	// defaultErrors is Postfix's smtpd_hard_error_limit.
@@ -25,40 +25,40 @@ const (
 	defaultMinRate          = 100
 	defaultMinRateGrace     = 10 * time.Minute
 
-	// maxPending is how many octets of replies are collected before they are written, whether or not there is more
-	// input: what a client that never reads can make us hold.
+	// maxPending is how many octets of replies are collected before they are written, even if there is more input. It
+	// bounds what a client that never reads makes us hold.
 	maxPending = 64 << 10
-	// maxDrain is how much of a message that nobody reads is passed over, where Limits.MessageSize is no bound.
+	// maxDrain is how many octets of unwanted content are skipped if Limits.MessageSize is no limit.
 	maxDrain = 64 << 20
-	// minDrain is how much is passed over at least, however small Limits.MessageSize is.
+	// minDrain is how many octets are skipped at least, however small Limits.MessageSize is.
 	minDrain = 1 << 20
-	// A message may come in freeChunks chunks, and one more for each octetsPerChunk octets in them. Chunks that are
-	// smaller than that on the average are an attack on the processor.
+	// A message may come in freeChunks chunks, and in one more for each octetsPerChunk octets. A client whose chunks are
+	// smaller on average attacks the processor.
 	freeChunks     = 1000
 	octetsPerChunk = 1 << 10
-	// contentBuffer is the size of the buffer lent to a connection while it transfers content.
+	// contentBuffer is the size of the buffer that a connection borrows while it receives content.
 	contentBuffer = 64 << 10
-	// fetchBuffer is how much is read at once of content that does not come from the client.
+	// fetchBuffer is how many octets are read at once of content that an extension fetches.
 	fetchBuffer = 32 << 10
-	// maxHello bounds the argument of EHLO (RFC 5321 section 4.5.3.1.2).
+	// maxHello is the longest argument of EHLO (RFC 5321 section 4.5.3.1.2).
 	maxHello = 255
 
-	// readAheadDelay is how long a session may take before the connection is watched for the client hanging up.
+	// readAheadDelay is how long a session may take before the server reads ahead, to notice that the client hangs up.
 	readAheadDelay = 100 * time.Millisecond
-	// maxReadAhead is how much a client may send meanwhile. A client that has sent more is not watched.
+	// maxReadAhead is how many octets it reads ahead. If the client has sent more, a hang-up goes unnoticed.
 	maxReadAhead = 512
 
-	// shutdownGrace is how long after the beginning of Shutdown a client may go on with a transaction before content has to
-	// come. Content that comes may take as long as it takes.
+	// shutdownGrace is how long after the beginning of Shutdown content has to begin to arrive in an open transaction. It
+	// may then take as long as usual.
 	shutdownGrace = 30 * time.Second
 
-	// acceptDelay and acceptDelayMax bound the pause after an error of Accept.
+	// acceptDelay and maxAcceptDelay bound the pause after an error of Accept.
 	acceptDelay    = 5 * time.Millisecond
-	acceptDelayMax = time.Second
-	// refuseTimeout is how long the reply to a connection that is one too many may take to write.
+	maxAcceptDelay = time.Second
+	// refuseTimeout is how long writing the reply to a connection that is one too many may take.
 	refuseTimeout = 5 * time.Second
-	// A connection that is closed while the client still sends would be reset, and the last reply lost with it. So
-	// the server goes on reading for lingerTimeout or lingerOctets, whichever comes first.
+	// TCP resets a connection that is closed while the client still sends, and the last reply is lost with it. So the
+	// server reads on for lingerTimeout or lingerOctets, whichever is over first.
 	lingerTimeout = time.Second
 	lingerOctets  = 1 << 20
 )

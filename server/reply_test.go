@@ -204,6 +204,7 @@ func TestErrorsBecomeReplies(t *testing.T) {
 		{"an intermediate reply is chosen", nil, "451 4.3.0 Local error", reply(354, "secret")},
 		{"a reply without a code is chosen", nil, "451 4.3.0 Local error", reply(0, "secret")},
 		{"a code of four digits is chosen", nil, "451 4.3.0 Local error", reply(2500, "secret")},
+		{"an error of success", &proto.Error{Code: 250, Text: "secret"}, "451 4.3.0 Local error", nil},
 		{"plain error", errors.New("secret"), "451 4.3.0 Local error", nil},
 		{"intermediate code", &proto.Error{Code: 354, Text: "secret"}, "451 4.3.0 Local error", nil},
 		{"no code", &proto.Error{Text: "secret"}, "451 4.3.0 Local error", nil},

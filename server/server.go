@@ -15,37 +15,40 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// ErrServerClosed is returned by Serve and its kin after Shutdown or Close.
+// ErrServerClosed is the error of [Server.Serve] and its kin after Shutdown or Close. It is also the cause for which the
+// contexts of sessions end then.
 var ErrServerClosed = errors.New("smtp: server closed")
 
-// A Server receives mail by SMTP or LMTP. Make one with [New]. Its methods may be called concurrently, and it may
-// serve several listeners at a time.
+// A Server receives mail by SMTP or LMTP. Make one with [New]. Its methods may be called concurrently, and it may serve
+// several listeners at a time.
 type Server struct {
 	backend   Backend
-	opt       Options
-	set       *ext.Set
-	tlsConfig *tls.Config     // opt.TLSConfig, watched
-	chunks    map[string]bool // the verbs that carry content in chunks
+	opt       Options     // with defaults
+	set       *ext.Set    // of opt.Extensions
+	tlsConfig *tls.Config // opt.TLSConfig, with recordCertificate; nil if there is none
 
 	// What the extensions in use do.
-	statusCodes                  bool // one makes replies carry enhanced status codes
-	guards, checkMail, checkRcpt []*ext.Extension
+	chunks      map[string]bool  // the verbs that carry content in chunks
+	statusCodes bool             // replies carry enhanced status codes
+	guards      []*ext.Extension // have a Guard
+	checkMail   []*ext.Extension // have a CheckMail
+	checkRcpt   []*ext.Extension // have a CheckRcpt
 
-	closing atomic.Bool
-	done    chan struct{} // closed when closing is set
-	// lastCommand is until when a client may go on with a transaction without content; set before closing is.
-	lastCommand time.Time
+	// The shutdown.
+	closing     atomic.Bool
+	done        chan struct{} // closed when closing is set
+	lastCommand time.Time     // until when a client may go on with a transaction; set before closing is
 
-	mu        sync.Mutex
-	listeners map[*net.Listener]struct{}
-	conns     map[*Conn]struct{}
-	active    int // those of conns that count
-	hosts     map[netip.Prefix]int
-	drained   chan struct{} // closed when conns is empty, if somebody waits for it
+	mu        sync.Mutex                 // guards what follows, and Conn.counted and Conn.host
+	listeners map[*net.Listener]struct{} // that are being served
+	conns     map[*Conn]struct{}         // that are being served, or turned away
+	active    int                        // how many of conns count for Limits.Conns
+	hosts     map[netip.Prefix]int       // how many of these come from each host
+	drained   chan struct{}              // closed when conns is empty; nil if nobody waits for that
 }
 
-// New returns a server whose mail goes to b. The options may be nil and are copied. It returns an error if options or
-// extensions contradict each other.
+// New returns a server whose mail goes to b. The options may be nil, and are copied. New returns an error if b is nil, or
+// if options or extensions contradict each other or cannot work.
 func New(b Backend, opt *Options) (*Server, error) {
 	switch f := b.(type) {
 	case nil:
@@ -111,14 +114,16 @@ func New(b Backend, opt *Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve serves the connections that l accepts until the server or l is closed. It closes l, and returns
-// ErrServerClosed after Shutdown or Close, even while connections live on. A connection that is a *tls.Conn already
-// is taken as it is. Errors of Accept other than that l is closed are logged, and Accept is tried again after a
-// pause. LMTP is not served on TCP port 25, where everybody expects SMTP (RFC 2033 section 5).
+// Serve accepts connections from l and serves them, until the server or l is closed. It closes l. After Shutdown or Close
+// it returns [ErrServerClosed] at once, while connections may live on.
+//
+// If l accepts connections of type *tls.Conn, the server makes their handshakes. An error of Accept is logged, and Accept
+// tried again after a pause, unless l is closed: then Serve returns the error. LMTP is not served on TCP port 25, where
+// everybody expects SMTP (RFC 2033 section 5).
 func (s *Server) Serve(l net.Listener) error { return s.serve(l, false) }
 
-// ServeTLS is like Serve for connections that speak TLS from the first octet, as on port 465 (RFC 8314 section 3.3).
-// The handshakes are made by the goroutines of the connections and delay nobody else.
+// ServeTLS is Serve for clients that speak TLS from the first octet, as on port 465 (RFC 8314 section 3.3). It returns an
+// error if there is no Options.TLSConfig.
 func (s *Server) ServeTLS(l net.Listener) error {
 	if s.opt.TLSConfig == nil {
 		l.Close()
@@ -139,7 +144,7 @@ func (s *Server) serve(l net.Listener, implicit bool) error {
 	}
 	defer s.untrack(&l)
 	if (s.opt.RequireAuth || s.set.Submission()) && s.opt.TLSConfig == nil && !s.opt.AllowInsecureAuth {
-		s.opt.Logger.Warn("smtp: nobody can authenticate on a connection in clear, and there is no TLS to be started: "+
+		s.opt.Logger.Warn("smtp: nobody can authenticate on a connection in plaintext, and there is no TLS to be started: "+
 			"set Options.TLSConfig, unless the listener brings TLS with it", "addr", l.Addr())
 	}
 	var delay time.Duration
@@ -158,7 +163,7 @@ func (s *Server) serve(l net.Listener, implicit bool) error {
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("smtp: %w", err)
 		}
-		delay = min(max(2*delay, acceptDelay), acceptDelayMax)
+		delay = min(max(2*delay, acceptDelay), maxAcceptDelay)
 		s.opt.Logger.Error("smtp: accept failed, trying again", "err", err, "after", delay)
 		if !s.pause(delay) {
 			return ErrServerClosed
@@ -178,9 +183,11 @@ func (s *Server) pause(d time.Duration) bool {
 	}
 }
 
-// ServeConn serves one connection, such as an end of a net.Pipe or the standard input of a process that inetd
-// started, and closes it. If nc is a *tls.Conn, it makes the handshake. ServeConn returns nil after QUIT and
-// otherwise why the connection came to its end. When ctx ends, the connection is closed at once.
+// ServeConn serves one connection, such as an end of a net.Pipe, and closes it. If nc is a *tls.Conn, the server makes the
+// handshake. The values of ctx reach the session, and when ctx ends the connection is closed at once.
+//
+// ServeConn returns nil after QUIT. Otherwise it returns why the connection ended: the error of ctx, [ErrServerClosed], the
+// *proto.Error of a 421, or an error of the network.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c := newConn(ctx, s, nc)
 	refusal := s.admit(c)
@@ -189,9 +196,11 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	return c.run(false, refusal)
 }
 
-// Shutdown ends the service gracefully. It closes the listeners and tells 421 to each client: at once if it has no
-// transaction open, otherwise when the transaction is over, or after 30 seconds if no content has come by then. It returns nil when all connections are closed. When ctx
-// ends before that, it closes the remaining ones as Close does and returns the error of ctx.
+// Shutdown ends the service gracefully. It closes the listeners. A client without an open transaction gets 421 at once. One
+// with an open transaction gets it when the transaction is over, or after 30 seconds if no content has arrived by then.
+//
+// Shutdown returns nil when all connections are closed. If ctx ends first, it closes the others as Close does, and returns
+// the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.stop()
 	s.mu.Lock()
@@ -216,15 +225,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close closes the listeners and all connections without a word. The contexts of sessions end; Close does not wait
-// for them to return.
+// Close closes the listeners and all connections, without a reply. The contexts of sessions end; Close does not wait for
+// their methods to return.
 func (s *Server) Close() error {
 	err := s.stop()
 	s.forceAll()
 	return err
 }
 
-// stop closes the listeners and has no more connections accepted.
+// stop closes the listeners, so that no more connections are accepted.
 func (s *Server) stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,7 +280,7 @@ func (s *Server) untrack(l *net.Listener) {
 	}
 }
 
-// admit takes c among the connections and returns why it must be refused, or nil. Forget has to follow.
+// admit adds c to the connections, and returns the refusal if there are too many. Call forget when c has ended.
 func (s *Server) admit(c *Conn) *proto.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -312,8 +321,8 @@ func (s *Server) forget(c *Conn) {
 	}
 }
 
-// hostOf returns what the connections of a client's host have in common: the IPv4 address, or the /64 that an IPv6
-// host has at its disposal. It is invalid for connections that are not made over IP.
+// hostOf returns what the connections from one host have in common: the IPv4 address, or the /64 of the IPv6 address, which
+// a host usually has to itself. It is invalid for a connection that is not made over IP.
 func hostOf(nc net.Conn) netip.Prefix {
 	addr := addrPort(nc.RemoteAddr()).Addr().Unmap().WithZone("")
 	if !addr.IsValid() {
@@ -332,7 +341,7 @@ func hostOf(nc net.Conn) netip.Prefix {
 
 func portOf(a net.Addr) uint16 { return addrPort(a).Port() }
 
-// addrPort returns the address and port of TCP, the zero value of another network.
+// addrPort returns the address and port of TCP, and the zero value for another network.
 func addrPort(a net.Addr) netip.AddrPort {
 	if a, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
 		return a.AddrPort()
