@@ -11,8 +11,8 @@ import (
 
 // A Backend makes the sessions of a server. The server calls it concurrently for several connections.
 type Backend interface {
-	// NewSession returns the session that takes the mail of the client on c. It is called before the client is greeted, and
-	// again when the session begins anew, as after STARTTLS.
+	// NewSession returns the session that takes the mail of the client on c. It is called before the client is greeted,
+	// and again when the session begins anew, as after STARTTLS.
 	//
 	// A *proto.Error is sent in place of the greeting, and only QUIT is accepted after it; use the code 554 to say that
 	// there is no mail service here (RFC 5321 section 3.1). Any other error is logged, and the client gets 421, which
@@ -75,10 +75,10 @@ type RecipientData = ext.RecipientData
 // ErrReset is the error of a message's reader when the client has given the message up before its end.
 var ErrReset = errors.New("smtp: the client gave the message up before its end")
 
-// MessageFunc is a function as a Backend. The server accepts every sender and recipient, and calls the function for each
-// message. Its error becomes the reply, as that of [Session.Data] does; [Conn.Accept], on Message.Conn, chooses the text
-// of the 250. The function is called concurrently for several connections. The message must not be used after it has
-// returned. [New] refuses a MessageFunc that is nil.
+// MessageFunc is a function as a Backend. The server accepts every sender and recipient, and calls the function for
+// each message. Its error becomes the reply, as that of [Session.Data] does; [Conn.Accept], on Message.Conn, chooses
+// the text of the 250. The function is called concurrently for several connections. The message must not be used after
+// it has returned. [New] refuses a MessageFunc that is nil.
 type MessageFunc func(ctx context.Context, m *Message) error
 
 // NewSession returns a session that calls f for each message.

@@ -9,9 +9,9 @@ import (
 )
 
 // A backgroundRead finds out that the client hangs up while a session works and nobody reads. It reads ahead, in the
-// background, when the session takes longer than readAheadDelay; a quicker one costs it a timer that is set and stopped.
-// The goroutine of the connection starts and stops it, and has the connection to itself again when stop returns. The
-// server of net/http does the same.
+// background, when the session takes longer than readAheadDelay; a quicker one costs it a timer that is set and
+// stopped. The goroutine of the connection starts and stops it, and has the connection to itself again when stop
+// returns. The server of net/http does the same.
 type backgroundRead struct {
 	c       *Conn
 	timer   *time.Timer // runs read

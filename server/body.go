@@ -9,10 +9,10 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A body is the content of a message, and the reader that Session.Data is given. It pulls content out of the connection as
-// the session reads, chunk by chunk if it comes in chunks: when the chunk in hand is used up, it answers the chunk and
-// deals with what the client sends until the next one. So there is no pipe, no goroutine and no spool, and a session that
-// reads slowly slows the client down. A connection has one body, for message after message.
+// A body is the content of a message, and the reader that Session.Data is given. It pulls content out of the connection
+// as the session reads, chunk by chunk if it comes in chunks: when the chunk in hand is used up, it answers the chunk
+// and deals with what the client sends until the next one. So there is no pipe, no goroutine and no spool, and a
+// session that reads slowly slows the client down. A connection has one body, for message after message.
 type body struct {
 	c *Conn
 
@@ -166,7 +166,8 @@ func (b *body) isSlow(n int, d time.Duration) bool {
 	b.waited += d
 	b.received += int64(n)
 	o := &b.c.srv.opt
-	return o.Limits.MinRate > 0 && b.waited > o.Timeouts.MinRateGrace && float64(b.received) < float64(o.Limits.MinRate)*b.waited.Seconds()
+	return o.Limits.MinRate > 0 && b.waited > o.Timeouts.MinRateGrace &&
+		float64(b.received) < float64(o.Limits.MinRate)*b.waited.Seconds()
 }
 
 // A loan is a large buffer that the engine uses while there is content to read, so that a connection that waits for a

@@ -2,8 +2,8 @@ package server
 
 import "smtpkit.example/smtp/proto"
 
-// A budget is what a client may still do wrong. What it has spent is forgotten when a message is accepted, as in Postfix:
-// a client that sends many good messages may have some bad recipients among them.
+// A budget is what a client may still do wrong. What it has spent is forgotten when a message is accepted, as in
+// Postfix: a client that sends many good messages may have some bad recipients among them.
 type budget struct {
 	opt          *Options
 	spent        spending
@@ -17,7 +17,8 @@ type spending struct {
 	junk    int // commands that do nothing to transfer mail; Postfix has smtpd_junk_command_limit for them
 }
 
-// charge charges the reply r, to a command v that may be nil, to the budget. It returns r, or 421 if the budget is spent.
+// charge charges the reply r, to a command v that may be nil, to the budget. It returns r, or 421 if the budget is
+// spent.
 func (b *budget) charge(v *proto.Verb, r proto.Reply) proto.Reply {
 	switch {
 	case r.Code < 400 || r.Code == 421:

@@ -23,8 +23,8 @@ func (b *body) isLast() bool { return b.chunk.verb == nil || b.chunk.verb.Ends()
 // isBetweenChunks reports whether a chunk was answered, and the next one has not begun.
 func (b *body) isBetweenChunks() bool { return b.chunk.verb != nil && !b.chunk.open }
 
-// beginChunk begins with a chunk, whose content comes from src unless that is nil. It reports false if the connection is at
-// its end.
+// beginChunk begins with a chunk, whose content comes from src unless that is nil. It reports false if the connection
+// is at its end.
 func (b *body) beginChunk(ev proto.Event, src io.ReadCloser) bool {
 	size := max(ev.Payload, 0)
 	b.chunk = chunk{verb: ev.Verb, open: true, size: size, left: size, fetched: src != nil, src: src}
@@ -66,8 +66,8 @@ func (b *body) awaitChunk() {
 	}
 }
 
-// handleBetweenChunks is handle for a command between two chunks. The session is at work on the message, so commands that
-// would call it have to wait, and so do those of extensions.
+// handleBetweenChunks is handle for a command between two chunks. The session is at work on the message, so commands
+// that would call it have to wait, and so do those of extensions.
 func (m *commands) handleBetweenChunks(ev proto.Event) {
 	c, b := m.c, &m.c.body
 	c.trace.command(&ev)

@@ -292,8 +292,7 @@ func TestManyLargeChunks(t *testing.T) {
 	}
 }
 
-// TestN15_BareNewlines: what is wrong with one message is not held against the next, whichever way it
-// comes.
+// TestN15_BareNewlines: what is wrong with one message is not held against the next, whichever way it comes.
 func TestN15_BareNewlines(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{}))

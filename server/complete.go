@@ -12,45 +12,45 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Completion is what [Complete] adds to headers.
+// A Completion says what [Complete] adds to the header of a message.
 type Completion struct {
-	// Hostname stands behind the "@" of a Message-ID. It should be [Conn.Hostname] or the domain of the sender; what is
-	// neither a domain name nor an address literal becomes "localhost".
+	// Hostname is the right-hand side of a Message-ID that is added. Use [Conn.Hostname] or the domain of the sender. What
+	// is neither a domain name nor an address literal becomes "localhost".
 	Hostname string
-	// Sender is who has submitted the message, in the field Sender, which is added if From does not name this mailbox
-	// and no other (RFC 5322 section 3.6.2). The zero value adds none, and so does an address that is not ASCII
-	// or whose domain is not fully qualified.
+	// Sender is the mailbox of the user who submits the message. It is added in the field Sender, unless From names it and
+	// no other (RFC 5322 section 3.6.2). The zero value adds nothing, and so does an address that is not ASCII or whose
+	// domain is not fully qualified.
 	Sender proto.Address
-	// Completes reports whether the session completes the single-level domain name, in lower case, in the fields of the
-	// header as in the envelope; see ehlo.SubmissionPolicy. Nil: messages with single-level domains are refused.
+	// Completes reports whether a host without a dot, in lower case, such as "sales" in alice@sales, is one of yours that
+	// will be completed; see ehlo.SubmissionPolicy. Nil refuses messages with such hosts in their headers.
 	Completes func(name string) bool
 }
 
-// Complete returns a reader of the message that r returns, with what its header lacks: Date and Message-ID, which
-// every message has or should have (RFC 5322 section 3.6), and Sender if it is asked for. A submission server does so
-// for programs that leave them out (RFC 6409 section 8); a relay must not (RFC 5321 section 6.4). In a session's
-// Data:
+// Complete returns a reader of the message in r, with the fields that its header lacks: Date and Message-ID (RFC 5322
+// section 3.6), and Sender if add has one. A submission server does this for programs that leave them out (RFC 6409
+// section 8). A relay must not do it (RFC 5321 section 6.4). In a session's Data:
 //
 //	r = server.Complete(r, server.Completion{Hostname: s.conn.Hostname()})
 //
-// The fields are added behind those that the message has. Everything else passes octet for octet as it comes, and no
-// field is changed or moved. Nothing of it is stored but the value of From, up to 4 KiB, if there may be a Sender. Lines
-// end with CRLF. The header ends at an empty line, at the end of the message, or, as in other servers, at a line that
-// cannot belong to a header; if something is added there, an empty line is too.
+// The new fields, whose lines end with CRLF, come behind those that the message has. All else passes as it is, octet
+// for octet. No From is added: a message without one passes without one. The header ends at an empty line, at the end
+// of the message, or at a line that cannot belong to a header, as in other servers; in front of such a line an empty
+// one is added too. The message is not stored, except for the value of From, up to 4 KiB, if add has a Sender.
 //
-// A server that alters a message has to see to the domains in it (RFC 6409 section 4.2). If that of an address in the
-// header is not fully qualified, the reader returns a *proto.Error with code 554, and so it does for a header with an LF without
-// CR, as binary content can have. The errors of r are passed on, and nothing is added to a message that breaks off.
+// A server that alters a message has to check the domains in it (RFC 6409 section 4.2). The reader returns a
+// *proto.Error with the code 554 if the domain of an address in the header is not fully qualified, and if the header
+// has an LF without CR, which binary content can have. It passes the errors of r on, and adds nothing to a message that
+// breaks off.
 func Complete(r io.Reader, add Completion) io.Reader {
 	return &completer{r: bufio.NewReaderSize(r, completeBuffer), add: add, scan: domainScan{completes: add.Completes}}
 }
 
-// completeBuffer is how much is read at a time. It has to hold the name of a field, and is longer than any line may be
-// (RFC 5322 section 2.1.1).
+// completeBuffer is how many octets are read at a time. It has room for the name of a field, and for the longest line
+// that a message may have (RFC 5322 section 2.1.1).
 const completeBuffer = 2048
 
-// longestFrom is how much of a From field is kept. One that is longer has more mailboxes than one.
-const longestFrom = 4096
+// maxFrom is how much of a From field is kept. A longer one has more than one mailbox.
+const maxFrom = 4096
 
 // A completer is the reader that Complete returns.
 type completer struct {
@@ -59,17 +59,21 @@ type completer struct {
 	out []byte // to be returned next; it may belong to r
 	err error  // behind out
 
-	past   bool // the header is over
-	within bool // what comes next belongs to a line that has begun
-	cr     bool // the last octet was CR
-	lines  int  // that have begun
+	// Where we are.
+	headerOver bool
+	within     bool // in a line that has begun
+	cr         bool // the last octet was CR
+	lines      int  // how many have begun
 
+	// What the header has.
 	hasDate, hasID, hasSender bool
-	froms                     int
-	inFrom                    bool
-	from                      []byte // the value of the From field, as it came
-	inAddresses               bool
-	scan                      domainScan // of the field, if it is one of addresses
+	froms                     int    // how many From fields
+	from                      []byte // the value of From, as it came
+
+	// The field in hand.
+	inFrom      bool
+	inAddresses bool
+	scan        domainScan // of its value, if inAddresses
 }
 
 func (c *completer) Read(p []byte) (int, error) {
@@ -80,7 +84,7 @@ func (c *completer) Read(p []byte) (int, error) {
 		switch {
 		case c.err != nil:
 			return 0, c.err
-		case c.past:
+		case c.headerOver:
 			return c.r.Read(p)
 		}
 		c.next()
@@ -90,7 +94,7 @@ func (c *completer) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads a line of the header, or a part of one that is long.
+// next reads a line of the header, or a part of a long one.
 func (c *completer) next() {
 	piece, err := c.r.ReadSlice('\n')
 	if err == bufio.ErrBufferFull {
@@ -101,40 +105,41 @@ func (c *completer) next() {
 		return
 	}
 	if len(piece) > 0 {
-		c.take(piece)
+		c.line(piece)
 	}
-	if err == io.EOF && !c.past {
-		c.atEOF()
+	if err == io.EOF && !c.headerOver {
+		c.endMessage()
 	}
 }
 
-func (c *completer) take(piece []byte) {
+// line deals with a line of the header, or a part of it.
+func (c *completer) line(piece []byte) {
 	crlf := bytes.HasSuffix(piece, []byte("\r\n")) || c.cr && len(piece) == 1 && piece[0] == '\n'
 	if !crlf && piece[len(piece)-1] == '\n' {
-		// Fields behind it might be seen by others, and not here. In text it is refused in any case.
-		c.past, c.out, c.err = true, nil, errBare
+		// Others might see fields behind it that we do not. In text it is refused in any case.
+		c.headerOver, c.out, c.err = true, nil, errBare
 		return
 	}
 	switch {
 	case c.within, c.lines > 0 && (piece[0] == ' ' || piece[0] == '\t'):
-		c.value(piece)
+		c.addValue(piece)
 	default:
 		name, value, ok := fieldName(piece)
-		// A line of mbox, which is no field, is often left before those that are.
+		// Programs often leave a line of mbox in front of the fields.
 		if ok || c.lines == 0 && bytes.HasPrefix(piece, []byte("From ")) {
-			c.begin(strings.ToLower(name))
-			c.value(value)
+			c.beginField(strings.ToLower(name))
+			c.addValue(value)
 		} else {
-			c.atEnd(piece)
+			c.endHeader(piece)
 		}
 		c.lines++
 	}
 	c.within, c.cr = !crlf, piece[len(piece)-1] == '\r'
 }
 
-// begin takes note of a field.
-func (c *completer) begin(name string) {
-	c.finishField()
+// beginField begins with a field.
+func (c *completer) beginField(name string) {
+	c.endField()
 	switch name {
 	case "date":
 		c.hasDate = true
@@ -151,39 +156,40 @@ func (c *completer) begin(name string) {
 	}
 }
 
-// value goes on with the value of the field.
-func (c *completer) value(piece []byte) {
-	if c.inFrom && len(c.from) <= longestFrom {
+// addValue goes on with the value of the field in hand.
+func (c *completer) addValue(piece []byte) {
+	if c.inFrom && len(c.from) <= maxFrom {
 		c.from = append(c.from, piece...)
 	}
-	if c.inAddresses && !c.past {
+	if c.inAddresses && !c.headerOver {
 		c.refuse(c.scan.scan(piece))
 	}
 }
 
-// finishField is called behind a field.
-func (c *completer) finishField() {
+// endField ends the field in hand, if there is one.
+func (c *completer) endField() {
 	if c.inAddresses {
 		c.refuse(c.scan.end())
 	}
 	c.inFrom, c.inAddresses = false, false
 }
 
-// refuse ends the reader because of a domain, unless there is none.
+// refuse ends the reader because of a domain; "" is none.
 func (c *completer) refuse(domain string) {
-	if domain == "" || c.past {
+	if domain == "" || c.headerOver {
 		return
 	}
-	c.past, c.out = true, nil
-	c.err = proto.Refuse(554, proto.Status{5, 6, 0}, "The domain "+domain+" in the header of the message is not fully qualified")
+	c.headerOver, c.out = true, nil
+	c.err = proto.Refuse(554, proto.Status{5, 6, 0},
+		"The domain "+domain+" in the header of the message is not fully qualified")
 }
 
-// atEnd is called when the header is over with the line that begins with piece. It adds the fields before that.
-func (c *completer) atEnd(piece []byte) {
-	if c.finishField(); c.past {
+// endHeader ends the header in front of the line that begins with piece, and adds the fields there.
+func (c *completer) endHeader(piece []byte) {
+	if c.endField(); c.headerOver {
 		return
 	}
-	c.past = true
+	c.headerOver = true
 	fields := c.fields()
 	if len(fields) == 0 {
 		return
@@ -194,12 +200,12 @@ func (c *completer) atEnd(piece []byte) {
 	c.out = append(fields, piece...)
 }
 
-// atEOF adds the fields to a message that is over with its header.
-func (c *completer) atEOF() {
-	if c.finishField(); c.past {
+// endMessage adds the fields to a message that ends with its header.
+func (c *completer) endMessage() {
+	if c.endField(); c.headerOver {
 		return
 	}
-	c.past = true
+	c.headerOver = true
 	fields := c.fields()
 	if len(fields) == 0 {
 		return
@@ -211,8 +217,9 @@ func (c *completer) atEOF() {
 	c.out = append(c.out, fields...)
 }
 
-// fieldName returns the name of the field that begins with line, of printable ASCII without a colon (RFC 5322 section
-// 2.2), and what follows it. There may be white space before the colon in what is old (RFC 5322 section 4.5).
+// fieldName returns the name of the field that begins with line, and what follows the colon. The name is printable
+// ASCII without a colon (RFC 5322 section 2.2). Old messages may have white space in front of the colon (RFC 5322
+// section 4.5).
 func fieldName(line []byte) (name string, value []byte, ok bool) {
 	before, value, ok := bytes.Cut(line, []byte{':'})
 	before = bytes.TrimRight(before, " \t")
@@ -224,7 +231,7 @@ func fieldName(line []byte) (name string, value []byte, ok bool) {
 	return string(before), value, ok && len(before) > 0
 }
 
-// fields returns those that the header lacks.
+// fields returns the fields that the header lacks.
 func (c *completer) fields() []byte {
 	var b []byte
 	if !c.hasDate {
@@ -236,7 +243,7 @@ func (c *completer) fields() []byte {
 	if c.hasSender || c.add.Sender.IsNull() || c.fromIs(c.add.Sender) {
 		return b
 	}
-	// What is put there has to be as good as what is asked of the rest (RFC 6409 section 8.1).
+	// Our own field has to pass the check that the others have to pass (RFC 6409 section 8.1).
 	scan := domainScan{completes: c.add.Completes}
 	path, err := c.add.Sender.AppendPath(nil, false)
 	if err == nil && !c.add.Sender.Domain.IsZero() && scan.scan(path) == "" {
@@ -245,8 +252,7 @@ func (c *completer) fields() []byte {
 	return b
 }
 
-// idHost returns what can stand behind the "@" of a Message-ID: name, in ASCII, if it is a domain name or an address
-// literal.
+// idHost returns the right-hand side of a Message-ID: name, in ASCII, if it is a domain name or an address literal.
 func idHost(name string) string {
 	d, err := proto.ParseDomain(name)
 	if err != nil {
@@ -255,9 +261,9 @@ func idHost(name string) string {
 	return d.ASCII()
 }
 
-// fromIs reports whether the message is from a alone.
+// fromIs reports whether a is the only mailbox in From.
 func (c *completer) fromIs(a proto.Address) bool {
-	if c.froms != 1 || len(c.from) > longestFrom {
+	if c.froms != 1 || len(c.from) > maxFrom {
 		return false
 	}
 	list, err := mail.ParseAddressList(strings.TrimSpace(strings.ReplaceAll(string(c.from), "\r\n", "")))
@@ -272,28 +278,29 @@ func (c *completer) fromIs(a proto.Address) bool {
 // addressFields are the fields whose values are addresses (RFC 5322 sections 3.6.2, 3.6.3 and 3.6.6).
 var addressFields = map[string]bool{
 	"from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true,
-	"resent-from": true, "resent-sender": true, "resent-to": true, "resent-cc": true, "resent-bcc": true, "resent-reply-to": true,
+	"resent-from": true, "resent-sender": true, "resent-reply-to": true,
+	"resent-to": true, "resent-cc": true, "resent-bcc": true,
 }
 
-// A domainScan finds domains that are not fully qualified in the value of such a field, which it is given in pieces. It keeps
-// no more of it than the beginning of a domain. What is malformed is nothing to it.
+// A domainScan finds domains that are not fully qualified in the value of such a field, piece by piece. It keeps
+// nothing but the beginning of a domain, and ignores what is malformed.
 type domainScan struct {
 	completes func(name string) bool
 
-	quoted, literal bool // within "…" or […]
-	comments        int  // that are open
-	escaped         bool // behind a backslash in one of these
-	domain          bool // behind an "@"
-	name            []byte
-	dotted          bool
-	gap             bool   // white space or a comment has come behind the name
-	bad             string // the domain to be told, unless it turns out to be part of a name that is displayed
+	quoted, literal bool   // within "…" or […]
+	comments        int    // how many are open
+	escaped         bool   // behind a backslash in one of these
+	domain          bool   // behind an "@"
+	name            []byte // of the domain, its beginning
+	dotted          bool   // the domain has a dot
+	gap             bool   // there was white space or a comment behind the name
+	bad             string // a domain to be reported, unless it turns out to be part of a display name
 }
 
-// longestShown is how much of a domain is kept.
-const longestShown = 64
+// maxShown is how many octets of a domain are kept.
+const maxShown = 64
 
-// scan goes on with piece. It returns a domain that is not fully qualified, or "".
+// scan scans a piece. It returns a domain that is not fully qualified, or "".
 func (s *domainScan) scan(piece []byte) string {
 	for _, b := range piece {
 		switch {
@@ -320,7 +327,7 @@ func (s *domainScan) scan(piece []byte) string {
 	return ""
 }
 
-// next goes on with an octet that is in none of what has marks at both ends.
+// next scans an octet that is not quoted, nor in a literal or a comment.
 func (s *domainScan) next(b byte) string {
 	switch b {
 	case ' ', '\t', '\r', '\n':
@@ -335,24 +342,24 @@ func (s *domainScan) next(b byte) string {
 		s.domain, s.dotted, s.gap, s.name = true, false, false, s.name[:0]
 	case '<':
 		s.finish()
-		s.bad = "" // it was in a name, which must not have an "@" in it and often has
+		s.bad = "" // it was in a display name, which often has an "@" although it must not
 	case '>', ',', ';', ':':
 		return s.end()
 	case '.':
 		s.dotted = true
 	default:
-		// White space ends a domain, except around the dots of what is old (RFC 5322 section 4.4). That has dots then.
+		// White space ends a domain. In old messages it may surround dots (RFC 5322 section 4.4), and such a domain has dots.
 		if s.gap && len(s.name) > 0 {
 			s.finish()
 		}
-		if s.gap = false; s.domain && len(s.name) < longestShown {
+		if s.gap = false; s.domain && len(s.name) < maxShown {
 			s.name = append(s.name, b)
 		}
 	}
 	return ""
 }
 
-// finish is called behind what may have been a domain.
+// finish ends what may have been a domain.
 func (s *domainScan) finish() {
 	if s.domain && len(s.name) > 0 && !s.dotted && s.bad == "" {
 		s.bad = string(s.name)
@@ -360,7 +367,7 @@ func (s *domainScan) finish() {
 	s.domain = false
 }
 
-// end is called behind each address and at the end of the field.
+// end ends an address, or the field. It returns a domain that is not fully qualified, or "".
 func (s *domainScan) end() string {
 	s.finish()
 	bad := s.bad

@@ -113,7 +113,8 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestU06_BareLF has a header in which fields are hidden from those to whom only CRLF ends a line, as binary content can have.
+// TestU06_BareLF has a header in which fields are hidden from those to whom only CRLF ends a line, as binary content
+// can have.
 func TestU06_BareLF(t *testing.T) {
 	for _, in := range []string{"Subject: x\nDate: y\r\n\r\n", "Subject: x\r\n\nTo: a@host\r\n\r\n", "\nSubject: x\r\n\r\n", "Subject: x\r\nX\n"} {
 		for _, through := range []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.DataErrReader} {
@@ -125,8 +126,8 @@ func TestU06_BareLF(t *testing.T) {
 	}
 }
 
-// TestU02_Header: a server that alters a message sees to it that the domains in its header are fully qualified (RFC 6409
-// section 4.2).
+// TestU02_Header: a server that alters a message sees to it that the domains in its header are fully qualified (RFC
+// 6409 section 4.2).
 func TestU02_Header(t *testing.T) {
 	for _, tt := range []struct{ name, header, want string }{ // want is the domain refused
 		{"alone", "To: a@host", "host"},

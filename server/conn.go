@@ -15,13 +15,13 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Conn is a connection to a client. The server makes one for each client that connects, and hands it to the backend, to
-// extensions and to the [Trace].
+// A Conn is a connection to a client. The server makes one for each client that connects, and hands it to the backend,
+// to extensions and to the [Trace].
 //
-// The goroutine of the connection owns it: call its methods only while the server is calling NewSession, a method of the
-// session, an extension or a function of the Trace, and not from other goroutines. What other goroutines need, such as
-// those that report outcomes for [RecipientData], has to be copied beforehand. Addresses, strings and the states of TLS
-// stay valid for ever.
+// The goroutine of the connection owns it: call its methods only while the server is calling NewSession, a method of
+// the session, an extension or a function of the Trace, and not from other goroutines. What other goroutines need, such
+// as those that report outcomes for [RecipientData], has to be copied beforehand. Addresses, strings and the states of
+// TLS stay valid for ever.
 type Conn struct {
 	srv    *Server
 	ctx    context.Context // ends with the connection
@@ -97,8 +97,8 @@ func (c *Conn) close421(e *proto.Error) {
 	c.end.because(e)
 }
 
-// closeWith ends the connection with the reply r. If early is not 0, the reply is not due yet, because the client is not done
-// with what it sends, and r is sent that many times.
+// closeWith ends the connection with the reply r. If early is not 0, the reply is not due yet, because the client is
+// not done with what it sends, and r is sent that many times.
 func (c *Conn) closeWith(r proto.Reply, early int) {
 	if early == 0 {
 		c.replies.send(r)
@@ -158,8 +158,8 @@ func (c *Conn) Protocol() proto.Protocol { return c.srv.opt.Protocol }
 // Hostname returns the name of the server, [Options.Hostname] or its default.
 func (c *Conn) Hostname() string { return c.srv.opt.Hostname }
 
-// Hello returns the argument of the client's EHLO, HELO or LHLO, or "" if the client has not introduced itself. The client
-// may have made it up.
+// Hello returns the argument of the client's EHLO, HELO or LHLO, or "" if the client has not introduced itself. The
+// client may have made it up.
 func (c *Conn) Hello() string { return c.greeting.hello }
 
 // Extended reports whether the client has introduced itself with EHLO or LHLO.
@@ -174,8 +174,8 @@ func (c *Conn) LocalAddr() net.Addr {
 	return c.link.nc.LocalAddr()
 }
 
-// RemoteAddr returns the address of the client. If a trusted proxy has told it, that is not the address of the proxy; see
-// PeerAddr.
+// RemoteAddr returns the address of the client. If a trusted proxy has told it, that is not the address of the proxy;
+// see PeerAddr.
 func (c *Conn) RemoteAddr() net.Addr {
 	if a := c.greeting.origin.Remote(); a != nil {
 		return a
@@ -183,8 +183,8 @@ func (c *Conn) RemoteAddr() net.Addr {
 	return c.link.nc.RemoteAddr()
 }
 
-// PeerAddr returns the remote address that the listener reports: that of the client, or of a proxy that speaks for it by
-// XCLIENT. A listener that reads the PROXY protocol reports the address of the client, if the proxy tells it.
+// PeerAddr returns the remote address that the listener reports: that of the client, or of a proxy that speaks for it
+// by XCLIENT. A listener that reads the PROXY protocol reports the address of the client, if the proxy tells it.
 func (c *Conn) PeerAddr() net.Addr { return c.link.nc.RemoteAddr() }
 
 // Origin returns what a trusted proxy has told about the client, nil if it has told nothing. Do not modify it.
@@ -199,8 +199,8 @@ func (c *Conn) TLSConfig() *tls.Config { return c.srv.tlsConfig }
 // OwnCertificates returns the server's certificates that the client may have been shown.
 //
 // As a rule that is the one certificate presented in the handshake. If the TLS session was resumed, or if the listener
-// made the handshake, nobody knows which one it was: then the result is all certificates of Options.TLSConfig, or none if
-// that has GetCertificate or GetConfigForClient. In plaintext there is none.
+// made the handshake, nobody knows which one it was: then the result is all certificates of Options.TLSConfig, or none
+// if that has GetCertificate or GetConfigForClient. In plaintext there is none.
 func (c *Conn) OwnCertificates() []*x509.Certificate {
 	return c.link.ownCertificates(c.srv.opt.TLSConfig)
 }
@@ -227,16 +227,16 @@ func (c *Conn) MailParams() proto.Params { return c.transaction.params }
 // 4XyZ17" in Data. The method then has to return nil. See Reply.
 func (c *Conn) Accept(text string) { c.Reply(proto.Reply{Code: 250, Text: text}) }
 
-// Reply chooses the positive reply to the method of the session that is being called: Mail, Rcpt, Data or DataEach. The method
-// then has to return nil; if it returns an error, that is the reply. The code is 250, or 251 or 252 in Rcpt. A status or
-// a text that is missing is replaced by the default. The choice holds for this one call; in DataEach it is the reply
-// for the recipients without an outcome of their own. Elsewhere it has no effect.
+// Reply chooses the positive reply to the method of the session that is being called: Mail, Rcpt, Data or DataEach. The
+// method then has to return nil; if it returns an error, that is the reply. The code is 250, or 251 or 252 in Rcpt. A
+// status or a text that is missing is replaced by the default. The choice holds for this one call; in DataEach it is
+// the reply for the recipients without an outcome of their own. Elsewhere it has no effect.
 //
 // To choose a reply whose code is not 2yz is a mistake of the session's. It is logged, and the client is told 451.
 func (c *Conn) Reply(r proto.Reply) { c.commands.choice = r }
 
-// With returns how the message of the open transaction arrives, in the words of the WITH clause of a Received field: such
-// as "ESMTPSA" or "LMTP" (RFC 3848), or "UTF8SMTPS" if MAIL had SMTPUTF8 (RFC 6531 section 4.3).
+// With returns how the message of the open transaction arrives, in the words of the WITH clause of a Received field:
+// such as "ESMTPSA" or "LMTP" (RFC 3848), or "UTF8SMTPS" if MAIL had SMTPUTF8 (RFC 6531 section 4.3).
 func (c *Conn) With() string {
 	if !c.greeting.extended {
 		return "SMTP"

@@ -18,8 +18,9 @@ func (m *commands) data(ev proto.Event) {
 	}
 }
 
-// bdat deals with a chunk of content, by BDAT or by a verb like it. The first chunk has the session take the message, and
-// the session's reader pulls the others. So a later chunk arrives here only if the session has accepted the message unread.
+// bdat deals with a chunk of content, by BDAT or by a verb like it. The first chunk has the session take the message,
+// and the session's reader pulls the others. So a later chunk arrives here only if the session has accepted the message
+// unread.
 func (m *commands) bdat(ev proto.Event) {
 	c, b := m.c, &m.c.body
 	src, e := m.fetch(ev)

@@ -15,8 +15,8 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestDataEndsSession has a session answer 421 to content that it has not read, or not to its end: the client is told, and that
-// it is told about all commands before.
+// TestDataEndsSession has a session answer 421 to content that it has not read, or not to its end: the client is told,
+// and that it is told about all commands before.
 func TestDataEndsSession(t *testing.T) {
 	away := &proto.Error{Code: 421, Status: proto.Status{4, 3, 2}, Text: "Going away"}
 	some := func(_ context.Context, r io.Reader) error {
@@ -58,9 +58,9 @@ func TestDataEndsSession(t *testing.T) {
 	}
 }
 
-// TestSmuggling sends every fake end of content with a second message behind it: no line ending but CRLF before and behind
-// the dot ends the first one. There is one reply to it, a refusal if there is a bare CR or LF in it, and the commands behind
-// the fake are never carried out.
+// TestSmuggling sends every fake end of content with a second message behind it: no line ending but CRLF before and
+// behind the dot ends the first one. There is one reply to it, a refusal if there is a bare CR or LF in it, and the
+// commands behind the fake are never carried out.
 func TestSmuggling(t *testing.T) {
 	ends := []string{"\r\n", "\n", "\r", "\r\r\n", "\r\n\r", "\n\r", "\r\x00\n", "\x00\r\n", "\r\n\x00", "\x85", "\x0b", "\r\n ", "\r\n\t"}
 	codes := regexp.MustCompile(`(?m)^(\d{3}) `)

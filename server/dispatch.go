@@ -6,8 +6,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A commands carries out what the client asks for, one command at a time: it checks a command, calls the handler that bears
-// the name of the verb, and charges the reply to the budget.
+// A commands carries out what the client asks for, one command at a time: it checks a command, calls the handler that
+// bears the name of the verb, and charges the reply to the budget.
 type commands struct {
 	c       *Conn
 	choice  proto.Reply // of success, by the method of the session in hand; zero if it has chosen none
@@ -81,8 +81,8 @@ func (m *commands) answer(v *proto.Verb, r proto.Reply) {
 	m.c.replies.send(m.c.budget.charge(v, r))
 }
 
-// check returns why a command cannot be carried out, before its arguments are looked at, or nil. What the engine has found
-// comes first: syntax and sequence.
+// check returns why a command cannot be carried out, before its arguments are looked at, or nil. What the engine has
+// found comes first: syntax and sequence.
 func (m *commands) check(ev *proto.Event) *proto.Error {
 	c, v := m.c, ev.Verb
 	plaintext := c.srv.opt.RequireTLS && c.link.tls == nil
@@ -108,8 +108,8 @@ func (m *commands) check(ev *proto.Event) *proto.Error {
 	return m.checkGuards(ev)
 }
 
-// isHTTP reports whether args are those of an HTTP request. The client was led here, maybe by an attacker who controls the
-// rest of the request.
+// isHTTP reports whether args are those of an HTTP request. The client was led here, maybe by an attacker who controls
+// the rest of the request.
 func isHTTP(args []byte) bool {
 	last := args[bytes.LastIndexByte(args, ' ')+1:]
 	return bytes.HasPrefix(last, []byte("HTTP/"))
@@ -178,8 +178,8 @@ func (m *commands) refuse(ev proto.Event, e *proto.Error) {
 	}
 }
 
-// isConsequence reports whether a command is out of sequence only because an earlier command of the same pipelined group was
-// refused, which the client could not know: MAIL, all RCPT, or a chunk.
+// isConsequence reports whether a command is out of sequence only because an earlier command of the same pipelined
+// group was refused, which the client could not know: MAIL, all RCPT, or a chunk.
 func isConsequence(ev proto.Event, now proto.State) bool {
 	if ev.Err == nil || ev.Err.Code != 503 || ev.Verb == nil {
 		return false

@@ -25,8 +25,8 @@ func TestC22_HTTP(t *testing.T) {
 	}
 }
 
-// TestO05_RequireTLS: 530 is the reply to commands in clear, but for those of RFC 3207 section 4, and for RSET, to which
-// RFC 5321 section 4.1.1.5 permits no other than 250.
+// TestO05_RequireTLS: 530 is the reply to commands in clear, but for those of RFC 3207 section 4, and for RSET, to
+// which RFC 5321 section 4.1.1.5 permits no other than 250.
 func TestO05_RequireTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	srv := newServer(t, &store{}, server.Options{TLSConfig: config, RequireTLS: true})

@@ -147,11 +147,11 @@
 // # Words
 //
 // A session is what happens on a connection from the greeting to QUIT, and the [Session] that the backend made for it.
-// It begins anew after STARTTLS. A transaction is one message in it: MAIL, one RCPT for each recipient, and the content.
-// The reverse-path is the address in MAIL, to which bounces go; the null reverse-path <> asks for none, and is the zero
-// Address. A pipelined group is a series of commands that a client sends without waiting for the reply to each. A chunk
-// is a piece of content with its length in front (BDAT, RFC 3030), where DATA ends with a dot. The outcome for a
-// recipient is what happened to the message for it. An exchange is a command that takes several lines, such as AUTH.
-// A 2yz reply is one with a code from 200 to 299; 4yz is a temporary refusal, and 5yz a permanent one. Plaintext means
-// without TLS.
+// It begins anew after STARTTLS. A transaction is one message in it: MAIL, one RCPT for each recipient, and the
+// content. The reverse-path is the address in MAIL, to which bounces go; the null reverse-path <> asks for none, and is
+// the zero Address. A pipelined group is a series of commands that a client sends without waiting for the reply to
+// each. A chunk is a piece of content with its length in front (BDAT, RFC 3030), where DATA ends with a dot. The
+// outcome for a recipient is what happened to the message for it. An exchange is a command that takes several lines,
+// such as AUTH. A 2yz reply is one with a code from 200 to 299; 4yz is a temporary refusal, and 5yz a permanent one.
+// Plaintext means without TLS.
 package server

@@ -2,8 +2,8 @@ package server
 
 import "smtpkit.example/smtp/proto"
 
-// drain skips what is left of the content, or of the chunk in hand. It reports false if the connection is at its end: a client
-// that sends too much of what nobody wants is given up.
+// drain skips what is left of the content, or of the chunk in hand. It reports false if the connection is at its end: a
+// client that sends too much of what nobody wants is given up.
 func (b *body) drain() bool {
 	if b.chunk.fetched && b.chunk.open && !b.done {
 		b.skipFetched()
@@ -34,7 +34,8 @@ func (b *body) drain() bool {
 	return true
 }
 
-// isTooMuch reports whether the content, with what is left of the chunk in hand, is so much that the client is given up.
+// isTooMuch reports whether the content, with what is left of the chunk in hand, is so much that the client is given
+// up.
 func (b *body) isTooMuch() bool {
 	left := max(b.chunk.left, 0)
 	if limit := b.c.srv.opt.Limits.MessageSize; limit > 0 {

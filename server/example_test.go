@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -46,9 +47,8 @@ func (p *printer) Mail(_ context.Context, from proto.Address, _ proto.Params) er
 }
 
 func (p *printer) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
-	if to.Domain.ASCII() != "example.org" {
-		noUser := proto.Status{5, 1, 1}
-		return &proto.Error{Code: 550, Status: noUser, Text: "Not here: " + to.String()}
+	if to.Domain.Key() != "example.org" {
+		return proto.Refuse(550, proto.Status{5, 1, 1}, "Not here: "+to.String())
 	}
 	p.to = to
 	return nil
@@ -119,6 +119,12 @@ type outbox struct {
 	from, to proto.Address
 }
 
+// A method with a wrong signature would not be found: this does not compile then.
+var (
+	_ auth.PasswordSession   = (*outbox)(nil)
+	_ ehlo.SubmissionSession = (*outbox)(nil)
+)
+
 func (o *outbox) Authenticate(_ context.Context, user, password string) error {
 	if user != "alice" || password != "secret" {
 		return auth.ErrCredentials
@@ -127,7 +133,7 @@ func (o *outbox) Authenticate(_ context.Context, user, password string) error {
 }
 
 func (o *outbox) PermitsSender(_ context.Context, user string, from proto.Address) (bool, error) {
-	return from.String() == user+"@example.org", nil
+	return from.Local == user && from.Domain.Key() == "example.org", nil
 }
 
 func (o *outbox) Mail(_ context.Context, from proto.Address, _ proto.Params) error {
@@ -168,25 +174,79 @@ func submit(addr string, srv *server.Server) {
 	_ = srv.Shutdown(context.Background())
 }
 
-// A whole server in one function.
+// A whole server in one function, which names each message in the reply.
 func ExampleMessageFunc() {
 	backend := server.MessageFunc(func(_ context.Context, m *server.Message) error {
-		if _, err := io.Copy(io.Discard, m.Body); err != nil {
+		text, err := io.ReadAll(m.Body)
+		if err != nil {
 			return err
 		}
+		fmt.Printf("from %v to %v: %q\n", m.From, m.To[0].Address, text)
 		m.Conn.Accept("queued as 4XyZ17")
 		return nil
 	})
-	srv, err := server.New(backend, &server.Options{Hostname: "mail.example.org", Limits: server.Limits{MessageSize: 10 << 20}})
+	srv, err := server.New(backend, &server.Options{
+		Hostname: "mail.example.org",
+		Limits:   server.Limits{MessageSize: 10 << 20},
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer srv.Close()
-	// err = srv.ListenAndServe(":25")
+	addr, stop := start(srv, srv.Serve) // or srv.ListenAndServe(":25")
+	defer stop()
+	fmt.Println(converse(addr, "EHLO client.example.com", "MAIL FROM:<jane@example.com>", "RCPT TO:<joe@example.org>",
+		"DATA", "Hello, Joe.\r\n.")[4])
+	// Output:
+	// from jane@example.com to joe@example.org: "Hello, Joe.\r\n"
+	// 250 2.0.0 queued as 4XyZ17
 }
 
-// Session middleware wraps a session. Unwrap lets the server find what else the session can do, such as
-// authentication.
+// start serves on a port of this machine, until stop is called.
+func start(srv *server.Server, serve func(net.Listener) error) (addr string, stop func()) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- serve(l) }()
+	return l.Addr().String(), func() {
+		_ = srv.Shutdown(context.Background())
+		<-served
+	}
+}
+
+// converse sends each line, and returns the last line of the reply to each.
+func converse(addr string, lines ...string) []string {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return converseOver(nc, lines...)
+}
+
+func converseOver(nc net.Conn, lines ...string) []string {
+	defer nc.Close()
+	r := bufio.NewReader(nc)
+	heard := []string{}
+	for i := -1; i < len(lines); i++ {
+		if i >= 0 {
+			fmt.Fprint(nc, lines[i]+"\r\n")
+		}
+		line := "   -"
+		for len(line) > 3 && line[3] == '-' {
+			var err error
+			if line, err = r.ReadString('\n'); err != nil {
+				log.Fatal(err)
+			}
+		}
+		if i >= 0 { // the greeting answers nothing
+			heard = append(heard, strings.TrimSpace(line))
+		}
+	}
+	return heard
+}
+
+// Session middleware wraps a session. With Unwrap the server finds what else the session can do, such as Authenticate.
 func ExampleSession() {
 	srv, err := server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
 		return counting{Session: &printer{}}, nil
@@ -206,6 +266,6 @@ func (c counting) Unwrap() any { return c.Session }
 
 func (c counting) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error {
 	err := c.Session.Rcpt(ctx, to, p)
-	// count err here
+	// Count err here: it is nil for every recipient that is accepted, whatever reply the session has chosen.
 	return err
 }

@@ -44,7 +44,8 @@ func (m *commands) extension(ev proto.Event, e *ext.Extension) {
 	}
 }
 
-// An extCommand is a command that an extension serves. A connection has one, since it carries out one command at a time.
+// An extCommand is a command that an extension serves. A connection has one, since it carries out one command at a
+// time.
 type extCommand struct {
 	*Conn
 	verb       *proto.Verb

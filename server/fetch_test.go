@@ -285,8 +285,8 @@ func (f flood) Read(p []byte) (int, error) { return copy(p, "0123456789abcd\r\n"
 
 func (f flood) Close() error { close(f.closed); return nil }
 
-// TestFetchWithoutEnd has content without end fetched: when the client is gone, or when the session wants no more of it, that is
-// the end of it all the same.
+// TestFetchWithoutEnd has content without end fetched: when the client is gone, or when the session wants no more of
+// it, that is the end of it all the same.
 func TestFetchWithoutEnd(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -8,9 +8,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A greeting is what the client has said of itself, by EHLO and AUTH, and what follows from that. It is replaced as a whole
-// when the session begins anew: nothing that the client said in plaintext may be known inside TLS (RFC 3207 section 4.2),
-// and nothing that one client said may be known of another that the same proxy speaks for.
+// A greeting is what the client has said of itself, by EHLO and AUTH, and what follows from that. It is replaced as a
+// whole when the session begins anew: nothing that the client said in plaintext may be known inside TLS (RFC 3207
+// section 4.2), and nothing that one client said may be known of another that the same proxy speaks for.
 type greeting struct {
 	hello    string       // the argument of EHLO, HELO or LHLO
 	extended bool         // it was not HELO
@@ -33,8 +33,8 @@ func ofOrigin(o *ext.Origin) greeting {
 	return g
 }
 
-// insideTLS returns the greeting after a hand-over. Of what a proxy has told, the addresses and names of the client stay;
-// what the client had said to the proxy belongs to the session that is over.
+// insideTLS returns the greeting after a hand-over. Of what a proxy has told, the addresses and names of the client
+// stay; what the client had said to the proxy belongs to the session that is over.
 func (g *greeting) insideTLS() greeting {
 	if g.origin == nil {
 		return greeting{}
@@ -75,8 +75,8 @@ func (m *commands) helo(ev proto.Event) {
 
 func isHello(v *proto.Verb) bool { return v.Name == "EHLO" || v.Name == "LHLO" || v.Name == "HELO" }
 
-// helloName returns the name in the arguments of EHLO. RFC 5321 section 4.1.4 forbids to refuse a client because the name
-// is not its own, and many clients send something else than a domain, so only what could do harm is refused.
+// helloName returns the name in the arguments of EHLO. RFC 5321 section 4.1.4 forbids to refuse a client because the
+// name is not its own, and many clients send something else than a domain, so only what could do harm is refused.
 func helloName(args []byte) (string, *proto.Error) {
 	name, _, _ := bytes.Cut(args, []byte{' '})
 	if !isGreetable(name) {

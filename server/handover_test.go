@@ -171,8 +171,8 @@ func TestSurrenderFails(t *testing.T) {
 	p.quit()
 }
 
-// TestSurrenderTakesTime shows that a connection given away is bounded by none of the timeouts, and that Shutdown waits for
-// it.
+// TestSurrenderTakesTime shows that a connection given away is bounded by none of the timeouts, and that Shutdown waits
+// for it.
 func TestSurrenderTakesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := echoServer(t, &store{}, server.Options{Timeouts: server.Timeouts{Handshake: time.Second, Command: time.Second}}, once)
@@ -290,7 +290,8 @@ func TestO04_StartTLSInjection(t *testing.T) {
 	}
 }
 
-// TestO07_RefusedAfterStartTLS: a session that the backend refuses then has no greeting to say so (RFC 3207 section 4.1).
+// TestO07_RefusedAfterStartTLS: a session that the backend refuses then has no greeting to say so (RFC 3207 section
+// 4.1).
 func TestO07_RefusedAfterStartTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	for _, c := range []struct {

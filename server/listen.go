@@ -11,9 +11,10 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// ListenAndServe listens on addr and calls Serve. Addr is the address of a TCP port, such as ":25", which is the default,
-// or "127.0.0.1:2525"; or "unix:" and the path of a Unix socket, such as "unix:/run/lmtp.sock". A socket file that a
-// program left behind, and on which nobody listens any more, is replaced. LMTP has no port of its own and needs an address.
+// ListenAndServe listens on addr and calls Serve. Addr is the address of a TCP port, such as ":25", which is the
+// default, or "127.0.0.1:2525"; or "unix:" and the path of a Unix socket, such as "unix:/run/lmtp.sock". A socket file
+// that a program left behind, and on which nobody listens any more, is replaced. LMTP has no port of its own and needs
+// an address.
 func (s *Server) ListenAndServe(addr string) error {
 	return s.listenAndServe(addr, ":25", s.Serve)
 }

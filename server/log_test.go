@@ -66,8 +66,8 @@ func TestLogNamesTheClient(t *testing.T) {
 	}
 }
 
-// TestRefusalIsLogged: a refusal that says why, in its cause or in what it is wrapped in, is logged with all it says. The
-// refusal itself is everyday business.
+// TestRefusalIsLogged: a refusal that says why, in its cause or in what it is wrapped in, is logged with all it says.
+// The refusal itself is everyday business.
 func TestRefusalIsLogged(t *testing.T) {
 	full := proto.Refuse(452, proto.Status{4, 2, 2}, "Mailbox full")
 	for _, tt := range []struct {

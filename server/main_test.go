@@ -10,6 +10,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +24,12 @@ import (
 )
 
 // TestMain fails if a test leaves a goroutine behind.
-func TestMain(m *testing.M) { prototest.Main(m) }
+func TestMain(m *testing.M) {
+	// An example uses os/signal, whose own goroutine stays once it has been started.
+	_, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	stop()
+	prototest.Main(m)
+}
 
 // A store is a backend that notes what its sessions are told. The functions, if there are any, decide.
 type store struct {

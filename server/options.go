@@ -17,8 +17,8 @@ import (
 )
 
 // Options are the options of a server. The zero value is a server that receives mail from anywhere, safely: limits and
-// timeouts have the defaults that their comments name. [New] copies the options; what is changed in them afterwards has no
-// effect.
+// timeouts have the defaults that their comments name. [New] copies the options; what is changed in them afterwards has
+// no effect.
 type Options struct {
 	// Hostname is the name of the server: a fully-qualified domain name such as "mail.example.org", or an address literal
 	// such as "[192.0.2.1]" (RFC 5321 section 2.3.5). It is sent in the greeting and in the reply to EHLO. A U-label is
@@ -56,13 +56,14 @@ type Options struct {
 
 	// Trace has functions that the server calls for what happens on connections. Default: none.
 	Trace *Trace
-	// Logger receives, and nothing else does:
+	// Logger gets records of what goes wrong:
 	//
-	//   - at level Error, errors of sessions and extensions that are not a *proto.Error, mistakes of theirs such as a reply
-	//     that is none, panics with their stack, and failures of Accept;
+	//   - at level Error, errors of sessions and extensions that are not a *proto.Error, mistakes of theirs such as a
+	//     reply that cannot be sent, panics with their stack, and failures of Accept;
 	//   - at level Warn, options with which nobody can authenticate;
-	//   - at level Info, a *proto.Error that has a cause in Err or is wrapped in another error, with the whole text of
-	//     the outermost error; connections over a limit; handshakes of TLS that failed.
+	//   - at level Info, a *proto.Error that has a cause in Err or is wrapped in another error, with the whole text of the
+	//     outermost error; connections over a limit; TLS handshakes that failed, and other failures of what an extension
+	//     did with a connection.
 	//
 	// A plain *proto.Error is not logged: use Trace.Reply for that. Each record about a connection has the address of the
 	// client as "remote", and that of the proxy in between, if there is one, as "peer". Passwords and messages are never
@@ -77,7 +78,8 @@ type Limits struct {
 	// Default 64 MiB.
 	MessageSize int64
 	// Rcpts is how many recipients a transaction may have. More are refused with 452, and the client sends to them in
-	// another transaction (RFC 5321 section 4.5.3.1.10). It should be at least 100, and must not be negative. Default 1000.
+	// another transaction (RFC 5321 section 4.5.3.1.10). It should be at least 100, and must not be negative. Default
+	// 1000.
 	Rcpts int
 	// Conns is how many connections there may be at a time. More are refused with 421. Default 1000.
 	Conns int
@@ -97,8 +99,8 @@ type Limits struct {
 	MinRate int
 }
 
-// Timeouts bound how long a client may take. Zero is the default that the comment names; a negative value is no timeout.
-// The time that a session takes does not count, except for Session.
+// Timeouts bound how long a client may take. Zero is the default that the comment names; a negative value is no
+// timeout. The time that a session takes does not count, except for Session.
 type Timeouts struct {
 	// Command is for a whole command line to arrive. Default 5 minutes (RFC 5321 section 4.5.3.2.7).
 	Command time.Duration
@@ -220,8 +222,8 @@ func hasPort(name string) bool {
 	return err == nil && port != ""
 }
 
-// machineName returns the name of the machine, "localhost" if it cannot be sent. It is less strict than checkHostname: the
-// name is often not the operator's choice.
+// machineName returns the name of the machine, "localhost" if it cannot be sent. It is less strict than checkHostname:
+// the name is often not the operator's choice.
 func machineName() string {
 	name, _ := os.Hostname()
 	if !isGreetable(name) {
@@ -230,8 +232,7 @@ func machineName() string {
 	return name
 }
 
-// isGreetable reports whether a name can be sent in a greeting or was one that a client may send in EHLO: printable ASCII
-// without spaces.
+// isGreetable reports whether name can stand in a greeting, and in EHLO: it is printable ASCII without spaces.
 func isGreetable[T string | []byte](name T) bool {
 	for i := range len(name) {
 		if name[i] <= ' ' || name[i] > '~' {

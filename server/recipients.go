@@ -8,8 +8,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A recipients collects the outcomes that RecipientData reports for the recipients of a message. They are sent in the order
-// of the recipients, each as soon as the content has arrived to its end and all earlier ones are known.
+// A recipients collects the outcomes that RecipientData reports for the recipients of a message. They are sent in the
+// order of the recipients, each as soon as the content has arrived to its end and all earlier ones are known.
 type recipients struct {
 	c      *Conn
 	report func(rcpt int, r proto.Reply, err error) // the method outcome, bound once

@@ -29,6 +29,8 @@ var (
 	errEnding   = proto.Refuse(421, proto.Status{4, 3, 2}, "Closing connection")
 )
 
+const notASCII = "Address is not ASCII and the transaction does not permit that"
+
 // The replies with which the server itself refuses commands.
 var (
 	errNoArgs     = proto.Refuse(501, proto.Status{5, 5, 4}, "This command has no arguments")
@@ -38,8 +40,8 @@ var (
 	errNotServed  = proto.Refuse(502, proto.Status{5, 5, 1}, "Command not implemented")
 	errNotOffered = proto.Refuse(503, proto.Status{5, 5, 1}, "Command not on offer in this session")
 	// RFC 6531 section 3.5 has another code for senders than for recipients.
-	errFromNotASCII = proto.Refuse(550, proto.Status{5, 6, 7}, "Address is not ASCII and the transaction does not permit that")
-	errRcptNotASCII = proto.Refuse(553, proto.Status{5, 6, 7}, "Address is not ASCII and the transaction does not permit that")
+	errFromNotASCII = proto.Refuse(550, proto.Status{5, 6, 7}, notASCII)
+	errRcptNotASCII = proto.Refuse(553, proto.Status{5, 6, 7}, notASCII)
 	errRcpts        = proto.Refuse(452, proto.Status{4, 5, 3}, "Too many recipients, send the rest in another transaction")
 	errBinary       = proto.Refuse(503, proto.Status{5, 5, 1}, "Binary content has to be sent in chunks")
 	errLocal        = proto.Refuse(451, proto.Status{4, 3, 0}, "Local error in processing")

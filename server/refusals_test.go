@@ -14,8 +14,9 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestQ01Q02Q03Q04_Transcripts reads all that a server says in all scripts. Each line of a reply has the same status code, of
-// the class of the reply; greetings, the replies to HELO and EHLO, and those of 3yz have none (RFC 2034 section 4).
+// TestQ01Q02Q03Q04_Transcripts reads all that a server says in all scripts. Each line of a reply has the same status
+// code, of the class of the reply; greetings, the replies to HELO and EHLO, and those of 3yz have none (RFC 2034
+// section 4).
 func TestQ01Q02Q03Q04_Transcripts(t *testing.T) {
 	scripts, err := prototest.ReadDir("../proto/testdata/scripts")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A replies turns what sessions and extensions return into replies, and collects replies until nothing is left to read, so
-// that those to a pipelined group leave in one write (RFC 2920 section 3.2).
+// A replies turns what sessions and extensions return into replies, and collects replies until nothing is left to read,
+// so that those to a pipelined group leave in one write (RFC 2920 section 3.2).
 type replies struct {
 	c      *Conn
 	out    []byte // not written yet
@@ -61,9 +61,9 @@ func (p *replies) sendEarly(r proto.Reply) {
 	p.c.trace.reply(r)
 }
 
-// permitted returns r with UTF-8 only where the client has permitted it: by the command in hand, or by MAIL for the addresses
-// in 251 and 551. These become 250 and 550 elsewhere, without the address (RFC 6531 section 3.7.4). In any other reply, the
-// engine replaces what is not ASCII.
+// permitted returns r with UTF-8 only where the client has permitted it: by the command in hand, or by MAIL for the
+// addresses in 251 and 551. These become 250 and 550 elsewhere, without the address (RFC 6531 section 3.7.4). In any
+// other reply, the engine replaces what is not ASCII.
 func (p *replies) permitted(r proto.Reply) proto.Reply {
 	moved := r.Code == 251 || r.Code == 551
 	permitted := p.utf8 || moved && p.c.transaction.utf8
@@ -96,8 +96,8 @@ func (p *replies) flush() {
 	}
 }
 
-// chosen returns the reply of success r that a method of the session has chosen, or an extension: ok if it has chosen none. A
-// choice may leave the status code and the text to ok.
+// chosen returns the reply of success r that a method of the session has chosen, or an extension: ok if it has chosen
+// none. A choice may leave the status code and the text to ok.
 func (p *replies) chosen(method string, r, ok proto.Reply) proto.Reply {
 	switch {
 	case r == proto.Reply{}:
@@ -115,7 +115,8 @@ func (p *replies) chosen(method string, r, ok proto.Reply) proto.Reply {
 	return r
 }
 
-// refused returns the reply that an error of a method of the session, or of an extension, stands for. It always refuses.
+// refused returns the reply that an error of a method of the session, or of an extension, stands for. It always
+// refuses.
 func (p *replies) refused(method string, err error) proto.Reply {
 	c := p.c
 	e, bare := err.(*proto.Error)
@@ -129,7 +130,8 @@ func (p *replies) refused(method string, err error) proto.Reply {
 		c.logFailure(method, err)
 		return errLocal.Reply()
 	case !isRefusal(e.Code):
-		c.logFailure(method, fmt.Errorf("smtp: an error with the code %d does not refuse; success is not an error: %w", e.Code, err))
+		c.logFailure(method, fmt.Errorf("smtp: an error with the code %d does not refuse; success is not an error: %w",
+			e.Code, err))
 		return errLocal.Reply()
 	case !bare || e.Err != nil:
 		c.log(slog.LevelInfo, "smtp: refused", "in", method, "err", err)

@@ -85,7 +85,8 @@ func (c *Conn) serve() {
 	}
 }
 
-// protect calls f. A panic in it, which may come from the session or an extension, ends the connection and nothing else.
+// protect calls f. A panic in it, which may come from the session or an extension, ends the connection and nothing
+// else.
 func (c *Conn) protect(f func()) {
 	defer func() {
 		v := recover()

@@ -15,8 +15,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// ErrServerClosed is the error of [Server.Serve] and its kin after Shutdown or Close. It is also the cause for which the
-// contexts of sessions end then.
+// ErrServerClosed is the error of [Server.Serve] and its kin after Shutdown or Close. It is also the cause for which
+// the contexts of sessions end then.
 var ErrServerClosed = errors.New("smtp: server closed")
 
 // A Server receives mail by SMTP or LMTP. Make one with [New]. Its methods may be called concurrently, and it may serve
@@ -47,8 +47,8 @@ type Server struct {
 	drained   chan struct{}              // closed when conns is empty; nil if nobody waits for that
 }
 
-// New returns a server whose mail goes to b. The options may be nil, and are copied. New returns an error if b is nil, or
-// if options or extensions contradict each other or cannot work.
+// New returns a server whose mail goes to b. The options may be nil, and are copied. New returns an error if b is nil,
+// or if options or extensions contradict each other or cannot work.
 func New(b Backend, opt *Options) (*Server, error) {
 	switch f := b.(type) {
 	case nil:
@@ -114,16 +114,16 @@ func New(b Backend, opt *Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve accepts connections from l and serves them, until the server or l is closed. It closes l. After Shutdown or Close
-// it returns [ErrServerClosed] at once, while connections may live on.
+// Serve accepts connections from l and serves them, until the server or l is closed. It closes l. After Shutdown or
+// Close it returns [ErrServerClosed] at once, while connections may live on.
 //
-// If l accepts connections of type *tls.Conn, the server makes their handshakes. An error of Accept is logged, and Accept
-// tried again after a pause, unless l is closed: then Serve returns the error. LMTP is not served on TCP port 25, where
-// everybody expects SMTP (RFC 2033 section 5).
+// If l accepts connections of type *tls.Conn, the server makes their handshakes. An error of Accept is logged, and
+// Accept tried again after a pause, unless l is closed: then Serve returns the error. LMTP is not served on TCP port
+// 25, where everybody expects SMTP (RFC 2033 section 5).
 func (s *Server) Serve(l net.Listener) error { return s.serve(l, false) }
 
-// ServeTLS is Serve for clients that speak TLS from the first octet, as on port 465 (RFC 8314 section 3.3). It returns an
-// error if there is no Options.TLSConfig.
+// ServeTLS is Serve for clients that speak TLS from the first octet, as on port 465 (RFC 8314 section 3.3). It returns
+// an error if there is no Options.TLSConfig.
 func (s *Server) ServeTLS(l net.Listener) error {
 	if s.opt.TLSConfig == nil {
 		l.Close()
@@ -183,11 +183,11 @@ func (s *Server) pause(d time.Duration) bool {
 	}
 }
 
-// ServeConn serves one connection, such as an end of a net.Pipe, and closes it. If nc is a *tls.Conn, the server makes the
-// handshake. The values of ctx reach the session, and when ctx ends the connection is closed at once.
+// ServeConn serves one connection, such as an end of a net.Pipe, and closes it. If nc is a *tls.Conn, the server makes
+// the handshake. The values of ctx reach the session, and when ctx ends the connection is closed at once.
 //
-// ServeConn returns nil after QUIT. Otherwise it returns why the connection ended: the error of ctx, [ErrServerClosed], the
-// *proto.Error of a 421, or an error of the network.
+// ServeConn returns nil after QUIT. Otherwise it returns why the connection ended: the error of ctx, [ErrServerClosed],
+// the *proto.Error of a 421, or an error of the network.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c := newConn(ctx, s, nc)
 	refusal := s.admit(c)
@@ -196,11 +196,12 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	return c.run(false, refusal)
 }
 
-// Shutdown ends the service gracefully. It closes the listeners. A client without an open transaction gets 421 at once. One
-// with an open transaction gets it when the transaction is over, or after 30 seconds if no content has arrived by then.
+// Shutdown ends the service gracefully. It closes the listeners. A client without an open transaction gets 421 at once.
+// One with an open transaction gets it when the transaction is over, or after 30 seconds if no content has arrived by
+// then.
 //
-// Shutdown returns nil when all connections are closed. If ctx ends first, it closes the others as Close does, and returns
-// the error of ctx.
+// Shutdown returns nil when all connections are closed. If ctx ends first, it closes the others as Close does, and
+// returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.stop()
 	s.mu.Lock()
@@ -225,8 +226,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close closes the listeners and all connections, without a reply. The contexts of sessions end; Close does not wait for
-// their methods to return.
+// Close closes the listeners and all connections, without a reply. The contexts of sessions end; Close does not wait
+// for their methods to return.
 func (s *Server) Close() error {
 	err := s.stop()
 	s.forceAll()
@@ -321,8 +322,8 @@ func (s *Server) forget(c *Conn) {
 	}
 }
 
-// hostOf returns what the connections from one host have in common: the IPv4 address, or the /64 of the IPv6 address, which
-// a host usually has to itself. It is invalid for a connection that is not made over IP.
+// hostOf returns what the connections from one host have in common: the IPv4 address, or the /64 of the IPv6 address,
+// which a host usually has to itself. It is invalid for a connection that is not made over IP.
 func hostOf(nc net.Conn) netip.Prefix {
 	addr := addrPort(nc.RemoteAddr()).Addr().Unmap().WithZone("")
 	if !addr.IsValid() {

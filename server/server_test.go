@@ -87,7 +87,8 @@ func TestMaxConnsPerHost(t *testing.T) {
 	p.quit()
 }
 
-// TestNobodyCanAuthenticate has servers that insist on authentication and offer none in clear, nor TLS: the operator is told.
+// TestNobodyCanAuthenticate has servers that insist on authentication and offer none in clear, nor TLS: the operator is
+// told.
 func TestNobodyCanAuthenticate(t *testing.T) {
 	config, _ := tlsPair(t)
 	for _, c := range []struct {
@@ -229,7 +230,8 @@ func TestH11_Shutdown(t *testing.T) {
 	})
 }
 
-// TestShutdownIsNotHeldUp: a client that has begun a transaction cannot keep the server with commands that lead nowhere.
+// TestShutdownIsNotHeldUp: a client that has begun a transaction cannot keep the server with commands that lead
+// nowhere.
 func TestShutdownIsNotHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, &store{}, server.Options{})

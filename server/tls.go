@@ -33,8 +33,8 @@ func (c *Conn) handshake(implicit bool) error {
 	return nil
 }
 
-// beginHandshake returns the context of a handshake, and a function to be called when the handshake is over. It returns an
-// error if the server is shutting down.
+// beginHandshake returns the context of a handshake, and a function to be called when the handshake is over. It returns
+// an error if the server is shutting down.
 func (c *Conn) beginHandshake() (context.Context, func(), error) {
 	c.link.setHandshaking(true)
 	if c.srv.closing.Load() {
@@ -51,8 +51,8 @@ func (c *Conn) beginHandshake() (context.Context, func(), error) {
 	}, nil
 }
 
-// recordCertificate returns a copy of config that records on the link which certificate was presented. Package crypto/tls
-// does not tell, and channel binding by tls-server-end-point needs to know (RFC 5929 section 4).
+// recordCertificate returns a copy of config that records on the link which certificate was presented. Package
+// crypto/tls does not tell, and channel binding by tls-server-end-point needs to know (RFC 5929 section 4).
 func recordCertificate(config *tls.Config) *tls.Config {
 	//lint:ignore SA1019 it decides which certificate is used where there is one
 	if config.NameToCertificate != nil {

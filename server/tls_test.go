@@ -236,7 +236,8 @@ func TestO20_NoCertificate(t *testing.T) {
 	p.quit()
 }
 
-// TestO22_HandshakeFails: a failed handshake is noted, and followed by nothing but an alert and the end of the connection.
+// TestO22_HandshakeFails: a failed handshake is noted, and followed by nothing but an alert and the end of the
+// connection.
 func TestO22_HandshakeFails(t *testing.T) {
 	config, _ := tlsPair(t)
 	var log bytes.Buffer

@@ -7,18 +7,18 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Trace has functions that the server calls for what happens on its connections, for logs, metrics and spans. Any of them
-// may be nil. The goroutine of the connection calls them and waits for them; replies that [RecipientData] reports may come
-// from another goroutine, but never two at a time. For several connections they are called concurrently.
+// A Trace has functions that the server calls for what happens on its connections, for logs, metrics and spans. Any of
+// them may be nil. The goroutine of the connection calls them and waits for them; replies that [RecipientData] reports
+// may come from another goroutine, but never two at a time. For several connections they are called concurrently.
 //
 // The context is that of the connection. Its values are those of the context that ServeConn was given.
 //
-// Neither passwords nor messages pass through a Trace: "***" stands for the arguments of a command that begins an exchange
-// such as authentication, for each line of the exchange, and for the text of each reply that carries it on. It stands for
-// a whole line that names no command, too: that may be a password which missed its exchange.
+// Neither passwords nor messages pass through a Trace: "***" stands for the arguments of a command that begins an
+// exchange such as authentication, for each line of the exchange, and for the text of each reply that carries it on. It
+// stands for a whole line that names no command, too: that may be a password which missed its exchange.
 type Trace struct {
 	// Connected is called when a connection has been accepted, before a TLS handshake and the greeting. It is not called
-	// for connections that are over a limit, which are logged.
+	// for a connection that is over a limit; the server logs those.
 	Connected func(ctx context.Context, c *Conn)
 	// Secured is called after each TLS handshake that succeeded.
 	Secured func(ctx context.Context, c *Conn, state tls.ConnectionState)
@@ -28,11 +28,11 @@ type Trace struct {
 	// Reply is called for each reply. The verb is that of the command which the reply answers; it is "" for the greeting,
 	// for the reply to a line that names no command, and for a 421 that answers nothing.
 	Reply func(ctx context.Context, c *Conn, verb string, r proto.Reply)
-	// Content is called for each message that was received to its end, whether accepted or not, with its size in octets and
-	// the first reply to it.
+	// Content is called for each message that was received to its end, whether accepted or not, with its size in octets
+	// and the first reply to it.
 	Content func(ctx context.Context, c *Conn, octets int64, r proto.Reply)
-	// Closed is called when a connection has ended for which Connected was called. The error is that of [Server.ServeConn]:
-	// nil if the client said QUIT.
+	// Closed is called when a connection has ended for which Connected was called. The error is that of
+	// [Server.ServeConn]: nil if the client said QUIT.
 	Closed func(ctx context.Context, c *Conn, err error)
 }
 

@@ -151,8 +151,8 @@ func dialogue(seen *[]string) *server.Trace {
 
 type spanKey struct{}
 
-// TestTraceOfHandshakes: a handshake is told when it has succeeded, by whatever way it came about, and a connection without one
-// is closed.
+// TestTraceOfHandshakes: a handshake is told when it has succeeded, by whatever way it came about, and a connection
+// without one is closed.
 func TestTraceOfHandshakes(t *testing.T) {
 	config, trust := tlsPair(t)
 	for _, tt := range []struct {
@@ -226,7 +226,8 @@ func TestTraceOfHandshakes(t *testing.T) {
 	}
 }
 
-// TestTraceOfRecipients: each reply of LMTP belongs to the command that it answers, and so does what is said between chunks.
+// TestTraceOfRecipients: each reply of LMTP belongs to the command that it answers, and so does what is said between
+// chunks.
 func TestTraceOfRecipients(t *testing.T) {
 	var seen []string
 	srv := newServer(t, &store{}, server.Options{Protocol: proto.LMTP, Trace: dialogue(&seen)})

@@ -29,8 +29,8 @@ func TestE10_MaxRcpts(t *testing.T) {
 	}
 }
 
-// TestP15_Submitter: who has submitted a message to begin with may be told by anybody, and reaches the session as the claim that
-// it is (RFC 4954 section 5).
+// TestP15_Submitter: who has submitted a message to begin with may be told by anybody, and reaches the session as the
+// claim that it is (RFC 4954 section 5).
 func TestP15_Submitter(t *testing.T) {
 	var told []string
 	st := &store{mail: func(_ context.Context, _ proto.Address, p proto.Params) error {

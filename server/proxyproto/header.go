@@ -11,22 +11,23 @@ import (
 	"strings"
 )
 
-// The bounds of headers, which are those of the specification for version 1 and ours for version 2: its length field
-// allows 64 KiB, and the certificate of a client, the largest thing that is put there, takes a few.
+// The longest headers, in octets. For version 1 the specification says so. For version 2 its length field allows 64
+// KiB; the largest thing that proxies put there is the certificate of a client, which takes a few.
 const (
-	longestV1 = 107
-	longestV2 = 16 << 10
+	maxV1 = 107
+	maxV2 = 16 << 10
 )
 
 const signature = "\r\n\r\n\x00\r\nQUIT\n"
 
-// fixed is the part of a header of version 2 that all have: signature, command, family and length.
+// fixed is the length of what every header of version 2 begins with: signature, command, family and length.
 const fixed = len(signature) + 4
 
-// A header tells between whom the proxy has mediated. The addresses are nil if they are those of the connection itself,
-// as they are when the proxy speaks for nobody, to check whether the server is alive.
+// A header says for whom the proxy speaks. The addresses are nil if the proxy does not know them, or if it speaks for
+// nobody, to check whether the server is alive.
 type header struct {
-	client, server net.Addr
+	client net.Addr // of the client
+	server net.Addr // what the client connected to
 }
 
 var (
@@ -38,8 +39,8 @@ var (
 	errSum   = errors.New("smtp: PROXY header with a wrong checksum")
 )
 
-// parse reads the header at the beginning of p and returns its length. With errShort there has to be more, and n is how
-// much there has to be at least.
+// parse reads the header at the beginning of p, and returns its length. The error errShort means that p is too short,
+// and that the header has at least n octets.
 func parse(p []byte) (h header, n int, err error) {
 	switch {
 	case len(p) == 0:
@@ -57,9 +58,9 @@ func parse(p []byte) (h header, n int, err error) {
 }
 
 func parseV1(p []byte) (h header, n int, err error) {
-	end := bytes.IndexByte(p[:min(len(p), longestV1)], '\n')
+	end := bytes.IndexByte(p[:min(len(p), maxV1)], '\n')
 	switch {
-	case end < 0 && len(p) >= longestV1:
+	case end < 0 && len(p) >= maxV1:
 		return header{}, 0, errLong
 	case end < 0:
 		return header{}, len(p) + 1, errShort
@@ -78,7 +79,7 @@ func parseV1(p []byte) (h header, n int, err error) {
 	if !ok1 || !ok2 {
 		return header{}, 0, errV1
 	}
-	return header{client, server}, end + 1, nil
+	return header{client: client, server: server}, end + 1, nil
 }
 
 func parseAddrPort(addr, port string, six bool) (net.Addr, bool) {
@@ -97,7 +98,7 @@ func tcpAddr(ip netip.Addr, port uint16) net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), port))
 }
 
-// What a header of version 2 can have in the two octets behind the signature.
+// The values of the two octets behind the signature of version 2.
 const (
 	commandLocal = 0x20
 	commandProxy = 0x21
@@ -108,7 +109,7 @@ const (
 	familyUnixStream = 0x31
 )
 
-// unixPath is the room that a path has, filled with zeros.
+// unixPath is the length of the field that a path stands in, filled up with zeros.
 const unixPath = 108
 
 func parseV2(p []byte) (h header, n int, err error) {
@@ -120,7 +121,7 @@ func parseV2(p []byte) (h header, n int, err error) {
 	switch {
 	case command != commandLocal && command != commandProxy:
 		return header{}, 0, errV2
-	case n > longestV2:
+	case n > maxV2:
 		return header{}, 0, errLong
 	case len(p) < n:
 		return header{}, n, errShort
@@ -148,8 +149,8 @@ func parseV2(p []byte) (h header, n int, err error) {
 	return h, n, nil
 }
 
-// parseInet reads the addresses and ports of TCP, with addresses of size octets. It returns how long they are together, 0
-// if they are not all there.
+// parseInet reads the addresses and ports of TCP, each address of size octets. It returns their length, 0 if b is too
+// short.
 func parseInet(b []byte, size int) (header, int) {
 	if len(b) < 2*size+4 {
 		return header{}, 0
@@ -174,13 +175,13 @@ func parseUnix(b []byte) (header, int) {
 	return header{path(b[:unixPath]), path(b[unixPath : 2*unixPath])}, 2 * unixPath
 }
 
-// typeChecksum is the only one of the additional values that is looked at.
+// typeChecksum is the type of the checksum. It is the only additional value that we use.
 const typeChecksum = 0x03
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checkTLVs checks the additional values, which begin at i in the header p: a type, a length of two octets, and as many
-// octets. The checksum, if there is one, is that of the header with zeros in its place.
+// checkTLVs checks the additional values, which begin at i in the header p. Each is a type, a length of two octets, and
+// as many octets. A checksum is computed over the header with zeros in its own place.
 func checkTLVs(p []byte, i int) error {
 	for i < len(p) {
 		if len(p)-i < 3 {
@@ -207,8 +208,8 @@ func checkTLVs(p []byte, i int) error {
 	return nil
 }
 
-// AppendV1 appends a header of version 1, as a proxy sends it for a client that has connected to server. Addresses of
-// two kinds, or that are not valid, make it one that tells nothing.
+// AppendV1 appends a header of version 1, which a proxy sends for a client that has connected to server. If the two
+// addresses are not of the same kind, or not valid, it is the header of a proxy that does not know them.
 func AppendV1(dst []byte, client, server netip.AddrPort) []byte {
 	c, s := client.Addr().Unmap(), server.Addr().Unmap()
 	if !c.IsValid() || !s.IsValid() || c.Is4() != s.Is4() {
@@ -225,7 +226,8 @@ func AppendV1(dst []byte, client, server netip.AddrPort) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// AppendV2 appends a header of version 2 likewise.
+// AppendV2 appends a header of version 2, which a proxy sends for a client that has connected to server. If an address
+// is not valid, it is the header of a proxy that speaks for nobody.
 func AppendV2(dst []byte, client, server netip.AddrPort) []byte {
 	c, s := client.Addr().Unmap(), server.Addr().Unmap()
 	dst = append(dst, signature...)

@@ -155,7 +155,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		h, n, err := parse(p)
 		if err == errShort {
-			if n <= len(p) || n > longestV2 || len(p) >= longestV2 {
+			if n <= len(p) || n > maxV2 || len(p) >= maxV2 {
 				t.Fatalf("after %d octets it wants %d", len(p), n)
 			}
 			return
@@ -163,7 +163,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n > len(p) || n > longestV2 || p[0] == 'P' && n > longestV1 {
+		if n > len(p) || n > maxV2 || p[0] == 'P' && n > maxV1 {
 			t.Fatalf("the header has %d octets, the input %d", n, len(p))
 		}
 		if (h.client == nil) != (h.server == nil) {

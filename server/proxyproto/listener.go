@@ -1,15 +1,15 @@
-// Package proxyproto lets a server behind a load balancer know its clients: it reads the header by which the PROXY
-// protocol of HAProxy, version 1 or 2, tells their addresses at the beginning of a connection.
+// Package proxyproto tells a server behind a load balancer who its clients are. It reads the header with their
+// addresses that a proxy sends at the beginning of a connection, by the PROXY protocol of HAProxy, version 1 or 2.
 //
 //	l, err := net.Listen("tcp", ":25")
 //	…
 //	err = srv.Serve(proxyproto.NewListener(l, &proxyproto.Options{Trusted: balancers}))
 //
-// The header comes before anything else, the handshake of ServeTLS included.
+// The header comes first, even before the handshake of ServeTLS.
 //
-// A proxy may say that it does not know the client, or that it connects on its own behalf; the address is that of the proxy
-// then. So nothing may be permitted to the address of a proxy that is not permitted to everybody: it must not be among the
-// networks that an extension or a backend trusts.
+// If the proxy does not know the client, or connects on its own behalf, RemoteAddr is the address of the proxy. So do
+// not permit the address of a proxy anything that is not permitted to everybody: leave it out of the networks that an
+// extension or a backend trusts.
 package proxyproto
 
 import (
@@ -22,21 +22,21 @@ import (
 	"time"
 )
 
-// Options are the options of a listener. They are copied.
+// Options are the options of a listener. [NewListener] copies them.
 type Options struct {
-	// Trusted are the networks of the proxies. A connection from there has to begin with a header; without one, or
-	// with a malformed one, it is closed without a word. Other connections are taken as they are: a header in front of
-	// them is junk to the server, since anybody could be anybody with it. Default: nobody is trusted.
+	// Trusted are the networks of the proxies. A connection from there has to begin with a header; without one, or with a
+	// malformed one, it is closed without a reply. A connection from elsewhere is passed on as it is, so that the server
+	// refuses a header in front of it: anybody could claim to be anybody. Default: no proxy is trusted.
 	Trusted []netip.Prefix
-	// Timeout is how long a proxy may take to send the header. Default 10 seconds, of which a proxy that follows the
-	// specification needs none; there must be a limit.
+	// Timeout is how long a proxy may take to send the header. Default 10 seconds, although a proxy that follows the
+	// specification sends it at once. There is always a limit.
 	Timeout time.Duration
-	// MaxPending is how many connections may wait for their headers. While there are more, none are accepted.
-	// Default 256; there must be a limit.
+	// MaxPending is how many connections may wait for their headers. While there are so many, no more are accepted.
+	// Default 256. There is always a limit.
 	MaxPending int
-	// Rejected is told of each connection that was closed for want of a header, with the address of the proxy. It may
-	// be called concurrently. An error of io.EOF means that there was nothing at all, as when a balancer checks whether
-	// the port is open.
+	// Rejected is called for each connection that was closed because its header was missing or malformed, with the address
+	// of the proxy. It may be called concurrently. The error io.EOF means that the proxy sent nothing, for instance to
+	// check whether the port is open.
 	Rejected func(proxy net.Addr, err error)
 }
 
@@ -45,14 +45,19 @@ const (
 	defaultMaxPending = 256
 )
 
-// NewListener returns a listener whose connections are those of l. RemoteAddr and LocalAddr of one that came through a
-// trusted proxy are those of the client and of what the client has connected to, as far as the proxy tells; its NetConn
-// method returns the connection to the proxy.
+// NewListener returns a listener that accepts the connections of l. RemoteAddr and LocalAddr of a connection through a
+// trusted proxy are those of the client, and of what the client connected to, if the proxy tells them. Its method
+// NetConn returns the connection to the proxy.
 //
-// Headers are read in the background, so that a slow proxy delays nobody else's connection. To close the listener
-// closes l, and the connections that have not been accepted.
+// Headers are read in the background, so a slow proxy delays no other connection. Closing the listener closes l, and
+// the connections that have not been accepted.
 func NewListener(l net.Listener, opt *Options) net.Listener {
-	p := &listener{Listener: l, accepted: make(chan accepted), closed: make(chan struct{}), pending: make(map[net.Conn]struct{})}
+	p := &listener{
+		Listener: l,
+		accepted: make(chan accepted),
+		closed:   make(chan struct{}),
+		pending:  make(map[net.Conn]struct{}),
+	}
 	if opt != nil {
 		p.opt = *opt
 	}
@@ -79,13 +84,13 @@ type listener struct {
 	pending map[net.Conn]struct{}
 }
 
-// accepted is what Accept returns.
+// An accepted is a result of Accept.
 type accepted struct {
 	nc  net.Conn
 	err error
 }
 
-// Accept waits for the next connection that is ready. Its error is that of the listener beneath.
+// Accept waits for the next connection whose header has arrived. Its errors are those of the listener beneath.
 func (l *listener) Accept() (net.Conn, error) {
 	l.begin.Do(func() { go l.run() })
 	select {
@@ -140,7 +145,7 @@ func (l *listener) trusts(addr net.Addr) bool {
 	return slices.ContainsFunc(l.opt.Trusted, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// enter notes that nc waits for its header. It reports false if the listener is closed.
+// enter adds nc to the connections that wait for their headers. It reports false if the listener is closed.
 func (l *listener) enter(nc net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +164,7 @@ func (l *listener) leave(nc net.Conn) {
 	l.mu.Unlock()
 }
 
-// deliver hands a to Accept. It reports false if the listener is closed; then nobody wants the connection.
+// deliver hands a to Accept. If the listener is closed, it closes the connection and reports false.
 func (l *listener) deliver(a accepted) bool {
 	select {
 	case l.accepted <- a:
@@ -172,7 +177,7 @@ func (l *listener) deliver(a accepted) bool {
 	}
 }
 
-// receive reads the header of a connection and delivers it.
+// receive reads the header of a connection, and delivers the connection.
 func (l *listener) receive(nc net.Conn) {
 	defer func() { <-l.room }()
 	c, err := l.read(nc)
@@ -184,7 +189,7 @@ func (l *listener) receive(nc net.Conn) {
 	nc.Close()
 	select {
 	case <-l.closed:
-		return // it is us who has ended it
+		return // Close ended it
 	default:
 	}
 	if l.opt.Rejected != nil {
@@ -192,7 +197,7 @@ func (l *listener) receive(nc net.Conn) {
 	}
 }
 
-// read reads the header.
+// read reads the header, and returns the connection with what follows it.
 func (l *listener) read(nc net.Conn) (net.Conn, error) {
 	if err := nc.SetReadDeadline(time.Now().Add(l.opt.Timeout)); err != nil {
 		return nil, err
@@ -218,11 +223,11 @@ func (l *listener) read(nc net.Conn) (net.Conn, error) {
 	}
 }
 
-// conn is a connection that came through a proxy.
+// A conn is a connection through a proxy.
 type conn struct {
 	net.Conn
-	rest          []byte // what was read behind the header
-	remote, local net.Addr
+	rest          []byte   // what was read behind the header
+	remote, local net.Addr // nil if the proxy does not tell
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -253,7 +258,7 @@ func (c *conn) LocalAddr() net.Addr {
 // NetConn returns the connection to the proxy.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-// CloseWrite ends what is sent to the client, if the connection can do so.
+// CloseWrite closes the connection for writing, if that is possible.
 func (c *conn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()
