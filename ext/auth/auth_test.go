@@ -50,7 +50,7 @@ func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) 
 
 // safeServer is a session of s on a protected connection.
 func safeServer(s any, lines ...string) *fake.Server {
-	return &fake.Server{With: s, ConnState: &tls.ConnectionState{}, Lines: lines}
+	return &fake.Server{Conn: fake.ServerState{Session: s, TLS: &tls.ConnectionState{}}, Responses: lines}
 }
 
 func TestAuthServe(t *testing.T) {
@@ -127,8 +127,8 @@ func TestAuthServe(t *testing.T) {
 			if sent != tt.sent {
 				t.Errorf("challenges %q, want %q", sent, tt.sent)
 			}
-			if want := map[bool]string{true: "alice"}[strings.HasPrefix(tt.want, "235")]; x.Name != want {
-				t.Errorf("authenticated as %q, want %q", x.Name, want)
+			if want := map[bool]string{true: "alice"}[strings.HasPrefix(tt.want, "235")]; x.Conn.Identity != want {
+				t.Errorf("authenticated as %q, want %q", x.Conn.Identity, want)
 			}
 			if strings.Contains(got, "10.0.0.1") {
 				t.Errorf("%q tells of the inside", got)
@@ -159,17 +159,17 @@ func TestAuthOffer(t *testing.T) {
 		offer string // the line, "" if it is not offered
 		want  string
 	}{
-		{"P13 TLS", fake.Server{With: &users{}, ConnState: active}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
-		{"P03 P13 in clear", fake.Server{With: &users{}}, "", "538 5.7.11 "},
-		{"in clear by permission", fake.Server{With: &users{}, Insecure: true}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
-		{"nobody", fake.Server{With: 1, ConnState: active}, "", "502 5.5.1 "},
-		{"own mechanisms", fake.Server{With: own, ConnState: active}, "AUTH SCRAM-SHA-256 EXTERNAL", "504 5.5.4 "},
-		{"both", fake.Server{With: struct {
+		{"P13 TLS", fake.Server{Conn: fake.ServerState{Session: &users{}, TLS: active}}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
+		{"P03 P13 in clear", fake.Server{Conn: fake.ServerState{Session: &users{}}}, "", "538 5.7.11 "},
+		{"in clear by permission", fake.Server{Conn: fake.ServerState{Session: &users{}, AllowInsecureAuth: true}}, "AUTH PLAIN LOGIN", "235 2.7.0 "},
+		{"nobody", fake.Server{Conn: fake.ServerState{Session: 1, TLS: active}}, "", "502 5.5.1 "},
+		{"own mechanisms", fake.Server{Conn: fake.ServerState{Session: own, TLS: active}}, "AUTH SCRAM-SHA-256 EXTERNAL", "504 5.5.4 "},
+		{"both", fake.Server{Conn: fake.ServerState{Session: struct {
 			*mechs
 			*users
-		}{own, &users{}}, ConnState: active}, "AUTH SCRAM-SHA-256 EXTERNAL PLAIN LOGIN", "235 2.7.0 "},
-		{"no mechanism", fake.Server{With: &mechs{}, ConnState: active}, "", "502 5.5.1 "},
-		{"P01 done", fake.Server{With: &users{}, ConnState: active, Name: "alice"}, "AUTH PLAIN LOGIN", "503 5.5.1 "},
+		}{own, &users{}}, TLS: active}}, "AUTH SCRAM-SHA-256 EXTERNAL PLAIN LOGIN", "235 2.7.0 "},
+		{"no mechanism", fake.Server{Conn: fake.ServerState{Session: &mechs{}, TLS: active}}, "", "502 5.5.1 "},
+		{"P01 done", fake.Server{Conn: fake.ServerState{Session: &users{}, TLS: active, Identity: "alice"}}, "AUTH PLAIN LOGIN", "503 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, lines := testkit.MakeSet(t, Auth()).Offer(&tt.x)
@@ -186,8 +186,8 @@ func TestAuthOffer(t *testing.T) {
 // RFC 8314 section 4.1: credentials sent in clear are not looked at.
 func TestP13_AuthInClearIsNotEvaluated(t *testing.T) {
 	u := &users{}
-	good := (&fake.Server{With: u}).Serve(t, Auth(), "PLAIN "+b64("\x00alice\x00secret"))
-	bad := (&fake.Server{With: u}).Serve(t, Auth(), "PLAIN "+b64("\x00alice\x00x"))
+	good := (fake.NewServer(u)).Serve(t, Auth(), "PLAIN "+b64("\x00alice\x00secret"))
+	bad := (fake.NewServer(u)).Serve(t, Auth(), "PLAIN "+b64("\x00alice\x00x"))
 	if good != bad || len(u.asked) != 0 {
 		t.Errorf("%q and %q, asked %q", good, bad, u.asked)
 	}
@@ -209,9 +209,9 @@ func TestP17_AuthFailures(t *testing.T) {
 func TestAuthContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	x := safeServer(cancelled{cancel})
-	x.Row, x.Line = &Auth().Verbs[0], "PLAIN "+b64("\x00alice\x00secret")
-	if _, err := Auth().Serve(ctx, x); err != context.Canceled || x.Failures != 0 {
-		t.Errorf("%v after %d failures", err, x.Failures)
+	x.Conn.Verb, x.Conn.Args = &Auth().Verbs[0], "PLAIN "+b64("\x00alice\x00secret")
+	if _, err := Auth().Serve(ctx, x); err != context.Canceled || x.AuthFailures != 0 {
+		t.Errorf("%v after %d failures", err, x.AuthFailures)
 	}
 }
 
@@ -296,7 +296,7 @@ func TestAuthMechanisms(t *testing.T) {
 			if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
-			if got, want := x.Name != "", strings.HasPrefix(tt.want, "235"); got != want {
+			if got, want := x.Conn.Identity != "", strings.HasPrefix(tt.want, "235"); got != want {
 				t.Errorf("authenticated: %v", got)
 			}
 			if len(x.Sent) > 10 {
@@ -377,8 +377,8 @@ func FuzzPlain(f *testing.F) {
 			bytes.ContainsFunc(append(parts[1], parts[2]...), func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Fatalf("%q: the session was asked %q", message, u.asked)
 		}
-		if strings.HasPrefix(got, "235 ") != (x.Name == "alice" && u.asked[0] == "alice/secret") {
-			t.Fatalf("%q: %q as %q", message, got, x.Name)
+		if strings.HasPrefix(got, "235 ") != (x.Conn.Identity == "alice" && u.asked[0] == "alice/secret") {
+			t.Fatalf("%q: %q as %q", message, got, x.Conn.Identity)
 		}
 	})
 }

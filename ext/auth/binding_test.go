@@ -52,10 +52,10 @@ func ends(t *testing.T, version uint16, session any, creds ext.Credentials) *mee
 	cert, pool := prototest.Certificate(t, "mail.example")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	serverSide, clientSide := tlsStates(t, version, config, &tls.Config{RootCAs: pool})
-	x := &fake.Server{With: session, ConnState: serverSide, Own: clientSide.PeerCertificates[:1]}
+	x := &fake.Server{Conn: fake.ServerState{Session: session, TLS: serverSide, OwnCertificates: clientSide.PeerCertificates[:1]}}
 	_, lines := testkit.MakeSet(t, Auth()).Offer(x)
 	d := safeClient(strings.Join(lines, "\n"), creds)
-	d.ConnState = clientSide
+	d.Conn.TLS = clientSide
 	return &meeting{d, x, make(chan string), make(chan proto.Reply)}
 }
 
@@ -93,19 +93,19 @@ func TestSCRAMBothEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := ends(t, tt.version, newBoth(), Password("user", "pencil", tt.allowed...))
-			if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" || m.Name != "user" {
-				t.Fatalf("%v; server: %q, client: %q", err, m.x.Name, m.Name)
+			if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Conn.Identity != "user" || m.Conn.Identity != "user" {
+				t.Fatalf("%v; server: %q, client: %q", err, m.x.Conn.Identity, m.Conn.Identity)
 			}
-			first, ok := strings.CutPrefix(m.x.Line, tt.want)
+			first, ok := strings.CutPrefix(m.x.Conn.Args, tt.want)
 			message, err := decode64(first)
 			if !ok || err != nil || !strings.HasPrefix(string(message), tt.flag) {
-				t.Errorf("AUTH %s: %q", m.x.Line, message)
+				t.Errorf("AUTH %s: %q", m.x.Conn.Args, message)
 			}
 
 			m = ends(t, tt.version, newBoth(), Password("user", "pencil ", tt.allowed...))
 			err = Auth().Negotiate(t.Context(), m)
-			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" || m.x.Failures != 1 {
-				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.Name, m.x.Failures)
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Conn.Identity != "" || m.x.AuthFailures != 1 {
+				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.Conn.Identity, m.x.AuthFailures)
 			}
 		})
 	}
@@ -114,30 +114,30 @@ func TestSCRAMBothEnds(t *testing.T) {
 // The binding by the certificate is what clients have that know neither of the others.
 func TestSCRAMEndPoint(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), nil)
-	clientSide := &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: m.ConnState.PeerCertificates}
+	clientSide := &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: m.Conn.TLS.PeerCertificates}
 	kind, data := clientBinding(clientSide)
-	if want := sha256.Sum256(m.ConnState.PeerCertificates[0].Raw); kind != "tls-server-end-point" || string(data) != string(want[:]) {
+	if want := sha256.Sum256(m.Conn.TLS.PeerCertificates[0].Raw); kind != "tls-server-end-point" || string(data) != string(want[:]) {
 		t.Fatalf("%s %x, want %x", kind, data, want)
 	}
-	m.Client.ConnState = clientSide
-	m.Options.Credentials = Password("user", "pencil", "SCRAM-SHA-256-PLUS")
-	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
-		t.Errorf("%v; server: %q", err, m.x.Name)
+	m.Client.Conn.TLS = clientSide
+	m.Conn.Policy.Credentials = Password("user", "pencil", "SCRAM-SHA-256-PLUS")
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Conn.Identity != "user" {
+		t.Errorf("%v; server: %q", err, m.x.Conn.Identity)
 	}
 	for name, own := range map[string][]*x509.Certificate{
 		"none is known":     nil,
-		"another was shown": ends(t, tls.VersionTLS13, newBoth(), nil).x.Own,
-		"it has no hash":    {{Raw: m.x.Own[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
+		"another was shown": ends(t, tls.VersionTLS13, newBoth(), nil).x.Conn.OwnCertificates,
+		"it has no hash":    {{Raw: m.x.Conn.OwnCertificates[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
 	} {
-		m.x.Own, m.x.Name, m.Name = own, "", ""
-		if err := Auth().Negotiate(t.Context(), m); err == nil || m.x.Name != "" {
-			t.Errorf("%s: %v; server: %q", name, err, m.x.Name)
+		m.x.Conn.OwnCertificates, m.x.Conn.Identity, m.Conn.Identity = own, "", ""
+		if err := Auth().Negotiate(t.Context(), m); err == nil || m.x.Conn.Identity != "" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.Conn.Identity)
 		}
 	}
-	m.Name = ""
-	m.x.Own = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.Own, clientSide.PeerCertificates...)
-	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
-		t.Errorf("one of several: %v; server: %q", err, m.x.Name)
+	m.Conn.Identity = ""
+	m.x.Conn.OwnCertificates = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.Conn.OwnCertificates, clientSide.PeerCertificates...)
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Conn.Identity != "user" {
+		t.Errorf("one of several: %v; server: %q", err, m.x.Conn.Identity)
 	}
 }
 
@@ -162,18 +162,18 @@ func TestEndPointHash(t *testing.T) {
 func TestSCRAMManInTheMiddle(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		m := ends(t, version, newBoth(), Password("user", "pencil"))
-		m.ConnState = ends(t, version, newBoth(), nil).ConnState
+		m.Conn.TLS = ends(t, version, newBoth(), nil).Conn.TLS
 		err := Auth().Negotiate(t.Context(), m)
-		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" {
-			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.Name)
+		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Conn.Identity != "" {
+			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.Conn.Identity)
 		}
 	}
 	clientSide := &tls.ConnectionState{}
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
-	clientSide.PeerCertificates = ends(t, tls.VersionTLS13, newBoth(), nil).ConnState.PeerCertificates
-	m.ConnState = clientSide
-	if err := Auth().Negotiate(t.Context(), m); err == nil || !strings.HasPrefix(m.x.Line, "SCRAM-SHA-256-PLUS ") || m.x.Name != "" {
-		t.Errorf("end point: %v; AUTH %s", err, m.x.Line)
+	clientSide.PeerCertificates = ends(t, tls.VersionTLS13, newBoth(), nil).Conn.TLS.PeerCertificates
+	m.Conn.TLS = clientSide
+	if err := Auth().Negotiate(t.Context(), m); err == nil || !strings.HasPrefix(m.x.Conn.Args, "SCRAM-SHA-256-PLUS ") || m.x.Conn.Identity != "" {
+		t.Errorf("end point: %v; AUTH %s", err, m.x.Conn.Args)
 	}
 }
 
@@ -181,17 +181,17 @@ func TestSCRAMManInTheMiddle(t *testing.T) {
 // them away, or refuses them in the server's place.
 func TestSCRAMDowngrade(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
-	m.Offer = fake.Caps("AUTH SCRAM-SHA-256 PLAIN")
+	m.Conn.Caps = fake.Caps("AUTH SCRAM-SHA-256 PLAIN")
 	err := Auth().Negotiate(t.Context(), m)
-	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" {
-		t.Errorf("%v; server: %q", err, m.x.Name)
+	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Conn.Identity != "" {
+		t.Errorf("%v; server: %q", err, m.x.Conn.Identity)
 	}
-	if first, _ := decode64(strings.TrimPrefix(m.x.Line, "SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
-		t.Errorf("AUTH %s: %q", m.x.Line, first)
+	if first, _ := decode64(strings.TrimPrefix(m.x.Conn.Args, "SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("AUTH %s: %q", m.x.Conn.Args, first)
 	}
 
 	d := safeClient("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256", Password("user", "pencil"), say(504, ""), say(535, ""))
-	d.ConnState = m.ConnState
+	d.Conn.TLS = m.Conn.TLS
 	if err := Auth().Negotiate(t.Context(), d); err == nil || len(d.Sent) != 2 {
 		t.Fatalf("%v, sent %q", err, d.Sent)
 	}
@@ -206,11 +206,11 @@ func TestSCRAMDowngrade(t *testing.T) {
 	}{newBoth(), filter{"SCRAM-SHA-256"}}} {
 		m = ends(t, tls.VersionTLS13, session, Password("user", "pencil"))
 		if name == "" {
-			m.x.ConnState = &tls.ConnectionState{}
+			m.x.Conn.TLS = &tls.ConnectionState{}
 		}
-		m.Offer = fake.Caps("AUTH SCRAM-SHA-256")
-		if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
-			t.Errorf("%s: %v; server: %q", name, err, m.x.Name)
+		m.Conn.Caps = fake.Caps("AUTH SCRAM-SHA-256")
+		if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Conn.Identity != "user" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.Conn.Identity)
 		}
 	}
 }
@@ -230,7 +230,7 @@ func TestSCRAMBindingRefused(t *testing.T) {
 		{"binding of another version", "SCRAM-SHA-256-PLUS " + b64("p=tls-unique,,n=user,r=x")},
 		{"empty binding", "SCRAM-SHA-256-PLUS " + b64("p=,,n=user,r=x")},
 	} {
-		x := &fake.Server{With: newBoth(), ConnState: m.x.ConnState, Own: m.x.Own}
+		x := &fake.Server{Conn: fake.ServerState{Session: newBoth(), TLS: m.x.Conn.TLS, OwnCertificates: m.x.Conn.OwnCertificates}}
 		if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, "535 ") {
 			t.Errorf("%s: %q", tt.name, got)
 		}

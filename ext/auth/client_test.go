@@ -27,8 +27,7 @@ func these(list ...sasl.Client) ext.Credentials {
 // safeClient is a client on a protected and verified connection.
 func safeClient(offer string, c ext.Credentials, replies ...proto.Reply) *fake.Client {
 	return &fake.Client{
-		Offer: fake.Caps(offer), ConnState: &tls.ConnectionState{}, Trusted: true, Replies: replies,
-		Options: ext.Policy{Credentials: c},
+		Conn: fake.ClientState{Caps: fake.Caps(offer), TLS: &tls.ConnectionState{}, Verified: true, Policy: ext.Policy{Credentials: c}}, Replies: replies,
 	}
 }
 
@@ -138,11 +137,11 @@ func TestAuthConnect(t *testing.T) {
 			if sent := strings.Join(append(d.Sent, ""), "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
-			if len(d.Sent) > 0 && !d.Hidden {
+			if len(d.Sent) > 0 && !d.Redacted {
 				t.Error("the trace was not told that this is secret")
 			}
-			if d.Name != tt.as {
-				t.Errorf("authenticated as %q, want %q", d.Name, tt.as)
+			if d.Conn.Identity != tt.as {
+				t.Errorf("authenticated as %q, want %q", d.Conn.Identity, tt.as)
 			}
 			if tt.wantErr == "" {
 				if err != nil {
@@ -202,7 +201,7 @@ func TestAuthConnectFit(t *testing.T) {
 				called = true
 				return Password("alice", "secret")(ctx, d)
 			}, say(235, ""))
-			d.ConnState, d.Trusted, d.Options.TLS, d.Options.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
+			d.Conn.TLS, d.Conn.Verified, d.Conn.Policy.TLS, d.Conn.Policy.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
 			err := Auth().Negotiate(t.Context(), d)
 			if (err == nil) != tt.ok || called != tt.ok || (len(d.Sent) == 1) != tt.ok {
 				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, d.Sent)
@@ -218,7 +217,7 @@ func TestAuthConnectNothingToDo(t *testing.T) {
 		t.Errorf("%v, sent %q", err, d.Sent)
 	}
 	d = safeClient("AUTH PLAIN", Password("alice", "secret"))
-	d.Name = "alice"
+	d.Conn.Identity = "alice"
 	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
 		t.Errorf("%v, sent %q", err, d.Sent)
 	}
@@ -233,7 +232,7 @@ type meeting struct {
 }
 
 func (m *meeting) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
-	m.x.Line = args
+	m.x.Conn.Args = args
 	go func() {
 		r, err := Auth().Serve(ctx, exchangeOf{m.x, m})
 		if e, ok := grammar.AsType[*proto.Error](err); ok {
@@ -280,13 +279,13 @@ func TestAuthBothEnds(t *testing.T) {
 			m := &meeting{safeClient(tt.offer, tt.creds), x, make(chan string), make(chan proto.Reply)}
 			err := Auth().Negotiate(t.Context(), m)
 			if tt.wantCode == 0 {
-				if err != nil || x.Name != "alice" || m.Name == "" {
-					t.Errorf("%v; server: %q, client: %q", err, x.Name, m.Name)
+				if err != nil || x.Conn.Identity != "alice" || m.Conn.Identity == "" {
+					t.Errorf("%v; server: %q, client: %q", err, x.Conn.Identity, m.Conn.Identity)
 				}
 				return
 			}
-			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != tt.wantCode || x.Name != "" || m.Name != "" {
-				t.Errorf("%v; server: %q, client: %q", err, x.Name, m.Name)
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != tt.wantCode || x.Conn.Identity != "" || m.Conn.Identity != "" {
+				t.Errorf("%v; server: %q, client: %q", err, x.Conn.Identity, m.Conn.Identity)
 			}
 		})
 	}

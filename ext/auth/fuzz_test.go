@@ -75,15 +75,15 @@ func serveFuzzed(t *testing.T, f *fuzzed, mechanism string, messages ...string) 
 	for _, m := range messages {
 		lines = append(lines, b64(m))
 	}
-	x = &fake.Server{With: f, ConnState: chain("x"), Lines: lines}
+	x = &fake.Server{Conn: fake.ServerState{Session: f, TLS: chain("x")}, Responses: lines}
 	reply = x.Serve(t, Auth(), mechanism)
 	for _, s := range f.asked {
 		if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Fatalf("the session was asked about %q", s)
 		}
 	}
-	if (x.Name != "") != strings.HasPrefix(reply, "235 ") || len(reply) < 4 {
-		t.Fatalf("%q as %q", reply, x.Name)
+	if (x.Conn.Identity != "") != strings.HasPrefix(reply, "235 ") || len(reply) < 4 {
+		t.Fatalf("%q as %q", reply, x.Conn.Identity)
 	}
 	return reply, x
 }
@@ -280,8 +280,8 @@ func FuzzExternalServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, authzid string) {
 		session := &fuzzed{}
 		reply, x := serveFuzzed(t, session, "EXTERNAL", authzid)
-		if want := map[bool]string{true: "user", false: authzid}[authzid == ""]; strings.HasPrefix(reply, "235 ") && x.Name != want {
-			t.Fatalf("%q: authenticated as %q", authzid, x.Name)
+		if want := map[bool]string{true: "user", false: authzid}[authzid == ""]; strings.HasPrefix(reply, "235 ") && x.Conn.Identity != want {
+			t.Fatalf("%q: authenticated as %q", authzid, x.Conn.Identity)
 		}
 	})
 }
@@ -307,8 +307,8 @@ func FuzzLoginServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, user, password string) {
 		session := &fuzzed{}
 		reply, x := serveFuzzed(t, session, "LOGIN", user, password)
-		if strings.HasPrefix(reply, "235 ") != (isSecret(user) && isSecret(password)) || x.Name != "" && x.Name != user {
-			t.Fatalf("%q, %q: %q as %q", user, password, reply, x.Name)
+		if strings.HasPrefix(reply, "235 ") != (isSecret(user) && isSecret(password)) || x.Conn.Identity != "" && x.Conn.Identity != user {
+			t.Fatalf("%q, %q: %q as %q", user, password, reply, x.Conn.Identity)
 		}
 	})
 }
@@ -327,7 +327,7 @@ func FuzzExchangeClient(f *testing.F) {
 		code = 200 + max(code, -code)%400
 		d := safeClient("AUTH "+name, Password("user", "pencil"), say(334, first), say(334, second), say(code, ""))
 		err := Auth().Negotiate(t.Context(), d)
-		if err == nil && (code != 235 || d.Name != "user" || strings.HasPrefix(name, "SCRAM")) {
+		if err == nil && (code != 235 || d.Conn.Identity != "user" || strings.HasPrefix(name, "SCRAM")) {
 			t.Fatalf("%s: %q, %q and %d pass for success", name, first, second, code)
 		}
 		if len(d.Sent) > 4 || err != nil && strings.Contains(err.Error(), "pencil") {

@@ -104,8 +104,8 @@ func TestP08_CRAMServe(t *testing.T) {
 				t.Fatalf("%v, %v", r, err)
 			}
 			r, _ = m.Line(t.Context(), b64(tt.respond(challenge)))
-			if got := string(proto.AppendReply(nil, r, true, false)); !strings.HasPrefix(got, tt.want) || x.Name != tt.as {
-				t.Errorf("%q as %q, want %q", got, x.Name, tt.want)
+			if got := string(proto.AppendReply(nil, r, true, false)); !strings.HasPrefix(got, tt.want) || x.Conn.Identity != tt.as {
+				t.Errorf("%q as %q, want %q", got, x.Conn.Identity, tt.want)
 			}
 		})
 	}
@@ -203,9 +203,9 @@ func TestExternalServe(t *testing.T) {
 		{"PLAIN for another, LF", deputies{}, chain("alice"), "PLAIN " + b64("bob\n\x00alice\x00secret"), nil, "535 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x := &fake.Server{With: tt.session, ConnState: tt.tls, Lines: tt.lines}
-			if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) || x.Name != tt.as {
-				t.Errorf("%q as %q, want %q", got, x.Name, tt.want)
+			x := &fake.Server{Conn: fake.ServerState{Session: tt.session, TLS: tt.tls}, Responses: tt.lines}
+			if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, tt.want) || x.Conn.Identity != tt.as {
+				t.Errorf("%q as %q, want %q", got, x.Conn.Identity, tt.want)
 			}
 		})
 	}
@@ -262,10 +262,10 @@ func TestExternalConnect(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient("AUTH ANONYMOUS EXTERNAL", tt.creds, say(235, ""))
-			d.Options.TLSConfig = tt.config
+			d.Conn.Policy.TLSConfig = tt.config
 			err := Auth().Negotiate(t.Context(), d)
-			if sent := strings.Join(d.Sent, "|"); sent != tt.sent || d.Name != tt.as {
-				t.Errorf("sent %q as %q", sent, d.Name)
+			if sent := strings.Join(d.Sent, "|"); sent != tt.sent || d.Conn.Identity != tt.as {
+				t.Errorf("sent %q as %q", sent, d.Conn.Identity)
 			}
 			if (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
 				t.Errorf("%v, want %q", err, tt.wantErr)
@@ -298,20 +298,20 @@ func TestAuthOfferOrder(t *testing.T) {
 		x    fake.Server
 		want string
 	}{
-		{"P35 TLS with certificate", fake.Server{With: everything, ConnState: known},
+		{"P35 TLS with certificate", fake.Server{Conn: fake.ServerState{Session: everything, TLS: known}},
 			"AUTH EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS " + rest},
-		{"TLS", fake.Server{With: everything, ConnState: unknown}, "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS " + rest},
-		{"P13 in clear", fake.Server{With: everything}, ""},
-		{"in clear by permission", fake.Server{With: everything, Insecure: true}, "AUTH " + rest},
-		{"SHA-256 is the default", fake.Server{With: &pencils{}, Insecure: true}, "AUTH SCRAM-SHA-256"},
-		{"filter", fake.Server{With: struct {
+		{"TLS", fake.Server{Conn: fake.ServerState{Session: everything, TLS: unknown}}, "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS " + rest},
+		{"P13 in clear", fake.Server{Conn: fake.ServerState{Session: everything}}, ""},
+		{"in clear by permission", fake.Server{Conn: fake.ServerState{Session: everything, AllowInsecureAuth: true}}, "AUTH " + rest},
+		{"SHA-256 is the default", fake.Server{Conn: fake.ServerState{Session: &pencils{}, AllowInsecureAuth: true}}, "AUTH SCRAM-SHA-256"},
+		{"filter", fake.Server{Conn: fake.ServerState{Session: struct {
 			all
 			filter
-		}{everything, filter{"plain", "SCRAM-SHA-256", "PLAIN", "no name"}}, ConnState: unknown}, "AUTH PLAIN SCRAM-SHA-256"},
-		{"filter of everything", fake.Server{With: struct {
+		}{everything, filter{"plain", "SCRAM-SHA-256", "PLAIN", "no name"}}, TLS: unknown}}, "AUTH PLAIN SCRAM-SHA-256"},
+		{"filter of everything", fake.Server{Conn: fake.ServerState{Session: struct {
 			all
 			filter
-		}{everything, nil}, ConnState: unknown}, ""},
+		}{everything, nil}, TLS: unknown}}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, lines := testkit.MakeSet(t, Auth()).Offer(&tt.x)
@@ -379,7 +379,7 @@ func TestP10P22_AuthPause(t *testing.T) {
 			{"slower than that", safeServer(slow(3 * time.Second)), "PLAIN " + b64("\x00bob\x00secret"), 3 * time.Second},
 			{"malformed", safeServer(slow(0)), "PLAIN " + b64("alice"), time.Second},
 			{"too weak", safeServer(slow(0)), "PLAIN " + b64("\x00weak\x00x"), time.Second},
-			{"too many", &fake.Server{With: slow(0), ConnState: &tls.ConnectionState{}, Failures: 3}, "PLAIN " + b64("alice"), time.Second},
+			{"too many", &fake.Server{Conn: fake.ServerState{Session: slow(0), TLS: &tls.ConnectionState{}}, AuthFailures: 3}, "PLAIN " + b64("alice"), time.Second},
 			{"the session's fault", safeServer(slow(0)), "PLAIN " + b64("\x00down\x00x"), 0},
 			{"not base64", safeServer(slow(0)), "PLAIN !", 0},
 			{"cancelled", safeServer(slow(0), "*"), "PLAIN", 0},
@@ -407,7 +407,7 @@ func TestP10P22_AuthPause(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		x := safeServer(slow(0))
-		x.Row, x.Line = &Auth().Verbs[0], "PLAIN "+b64("\x00bob\x00secret")
+		x.Conn.Verb, x.Conn.Args = &Auth().Verbs[0], "PLAIN "+b64("\x00bob\x00secret")
 		start = time.Now()
 		if _, err := Auth().Serve(ctx, x); err == nil || time.Since(start) != 10*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(start))

@@ -102,8 +102,8 @@ func TestTokenServe(t *testing.T) {
 			if sent.String() != tt.sent {
 				t.Errorf("challenges %q, want %q", sent.String(), tt.sent)
 			}
-			if (x.Name == "user@example.com") != strings.HasPrefix(tt.want, "235") || x.Failures != tt.count {
-				t.Errorf("authenticated as %q, %d failures", x.Name, x.Failures)
+			if (x.Conn.Identity == "user@example.com") != strings.HasPrefix(tt.want, "235") || x.AuthFailures != tt.count {
+				t.Errorf("authenticated as %q, %d failures", x.Conn.Identity, x.AuthFailures)
 			}
 		})
 	}
@@ -160,7 +160,7 @@ func TestTokenConnect(t *testing.T) {
 			if sent := strings.Join(d.Sent, "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
-			if (err == nil) != (tt.wantErr == "") || err != nil && (!strings.Contains(err.Error(), tt.wantErr) || d.Name != "") {
+			if (err == nil) != (tt.wantErr == "") || err != nil && (!strings.Contains(err.Error(), tt.wantErr) || d.Conn.Identity != "") {
 				t.Errorf("%v, want %q", err, tt.wantErr)
 			}
 			e, ok := grammar.AsType[*TokenError](err)

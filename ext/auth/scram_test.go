@@ -82,7 +82,7 @@ func (v *scramVector) newClient() *scramClient {
 }
 
 func (v *scramVector) newServer(t testing.TB, s any) *scramServer {
-	return &scramServer{login: &login{ctx: t.Context(), x: &fake.Server{With: s}}, hash: v.hash, nonce: v.server}
+	return &scramServer{login: &login{ctx: t.Context(), x: fake.NewServer(s)}, hash: v.hash, nonce: v.server}
 }
 
 func TestSCRAMVectors(t *testing.T) {
@@ -249,7 +249,7 @@ func TestSCRAMConnect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := safeClient("AUTH SCRAM-SHA-256 PLAIN", creds, tt.replies...)
 			err := Auth().Negotiate(t.Context(), d)
-			if err == nil || !strings.Contains(err.Error(), tt.want) || len(d.Sent) != tt.lines || d.Name != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || len(d.Sent) != tt.lines || d.Conn.Identity != "" {
 				t.Errorf("%v, sent %q", err, d.Sent)
 			}
 		})
@@ -417,8 +417,8 @@ func TestSCRAMServerSessionFails(t *testing.T) {
 			if got := x.Serve(t, Auth(), "SCRAM-SHA-1 "+b64(v.messages[0])); !strings.HasPrefix(got, strconv.Itoa(tt.want)) {
 				t.Errorf("%q, want %d", got, tt.want)
 			}
-			if len(x.Sent) != 0 || x.Failures != 0 && tt.want == 454 {
-				t.Errorf("challenges %v, %d failures", x.Sent, x.Failures)
+			if len(x.Sent) != 0 || x.AuthFailures != 0 && tt.want == 454 {
+				t.Errorf("challenges %v, %d failures", x.Sent, x.AuthFailures)
 			}
 		})
 	}

@@ -130,11 +130,11 @@ func TestSCRAMNoSecret(t *testing.T) {
 // TestBehindProxy has a proxy speak for a client: neither the proxy's certificate nor its channel is the client's.
 func TestBehindProxy(t *testing.T) {
 	x := safeServer(&behindProxy{})
-	x.ConnState = &tls.ConnectionState{Version: tls.VersionTLS12, TLSUnique: []byte("unique"), VerifiedChains: [][]*x509.Certificate{{{}}}}
+	x.Conn.TLS = &tls.ConnectionState{Version: tls.VersionTLS12, TLSUnique: []byte("unique"), VerifiedChains: [][]*x509.Certificate{{{}}}}
 	if got := strings.Join(mechanisms(x), " "); got != "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256" {
 		t.Fatalf("without a proxy %s", got)
 	}
-	x.Told = &ext.Origin{Addr: "192.0.2.1"}
+	x.Conn.Origin = &ext.Origin{Addr: "192.0.2.1"}
 	if got := strings.Join(mechanisms(x), " "); got != "SCRAM-SHA-256" {
 		t.Errorf("with a proxy %s", got)
 	}

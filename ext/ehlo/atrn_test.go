@@ -67,7 +67,7 @@ func TestAtrnServer(t *testing.T) {
 		{"not ASCII", "münchen.example", "u", &provider{}, "501 5.5.4 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fake.Server{With: tt.session, Name: tt.user}
+			f := &fake.Server{Conn: fake.ServerState{Session: tt.session, Identity: tt.user}}
 			got := f.Serve(t, ATRN(), tt.args)
 			if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the reply is %q, want %q", got, tt.want)
@@ -88,7 +88,7 @@ func TestAtrnServer(t *testing.T) {
 
 func TestAtrnOffer(t *testing.T) {
 	set := testkit.MakeSet(t, ATRN())
-	if _, lines := set.Offer(&fake.Server{With: &provider{}}); len(lines) != 1 || lines[0] != "ATRN" {
+	if _, lines := set.Offer(fake.NewServer(&provider{})); len(lines) != 1 || lines[0] != "ATRN" {
 		t.Errorf("a provider offers %q", lines)
 	}
 	if _, lines := set.Offer(&fake.Server{}); len(lines) != 0 {
@@ -132,7 +132,7 @@ func TestAtrnClient(t *testing.T) {
 			near, far := net.Pipe()
 			defer near.Close()
 			defer far.Close()
-			d := &fake.Client{Replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, Conn: near}
+			d := &fake.Client{Replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, NetConn: near}
 			served := false
 			err := SendATRN(t.Context(), d, tt.domains, func(_ context.Context, c net.Conn) error {
 				served = c == near
@@ -144,8 +144,8 @@ func TestAtrnClient(t *testing.T) {
 			if len(d.Sent) != 1 || d.Sent[0] != tt.sent {
 				t.Errorf("sent %q, want %q", d.Sent, tt.sent)
 			}
-			if served != tt.served || d.After != nil {
-				t.Errorf("served is %t, and the session goes on with %v", served, d.After)
+			if served != tt.served || d.Next != nil {
+				t.Errorf("served is %t, and the session goes on with %v", served, d.Next)
 			}
 			if e, ok := grammar.AsType[*proto.Error](err); tt.code != 250 && (!ok || e.Code != tt.code) {
 				t.Errorf("the error does not tell the reply: %v", err)

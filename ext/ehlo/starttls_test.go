@@ -30,8 +30,8 @@ func TestStartTLSServeRefuses(t *testing.T) {
 		args string
 		want string
 	}{
-		{"O01 arguments", fake.Server{Config: config}, "foo", "501 5.5.4 "},
-		{"O02 active", fake.Server{Config: config, ConnState: &tls.ConnectionState{}}, "", "503 5.5.1 "},
+		{"O01 arguments", fake.Server{Conn: fake.ServerState{TLSConfig: config}}, "foo", "501 5.5.4 "},
+		{"O02 active", fake.Server{Conn: fake.ServerState{TLSConfig: config, TLS: &tls.ConnectionState{}}}, "", "503 5.5.1 "},
 		{"O01 no configuration", fake.Server{}, "", "502 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -51,9 +51,9 @@ func TestStartTLSAdvertise(t *testing.T) {
 		x    *fake.Server
 		want bool
 	}{
-		{"in clear", &fake.Server{Config: &tls.Config{}}, true},
+		{"in clear", &fake.Server{Conn: fake.ServerState{TLSConfig: &tls.Config{}}}, true},
 		{"O20 no configuration", &fake.Server{}, false},
-		{"O02 within TLS", &fake.Server{Config: &tls.Config{}, ConnState: &tls.ConnectionState{}}, false},
+		{"O02 within TLS", &fake.Server{Conn: fake.ServerState{TLSConfig: &tls.Config{}, TLS: &tls.ConnectionState{}}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if o, _ := testkit.MakeSet(t, StartTLS()).Offer(tt.x); o.Has(0) != tt.want {
@@ -67,9 +67,9 @@ func TestStartTLSAdvertise(t *testing.T) {
 func startTLS(t *testing.T, server *tls.Config, p ext.Policy) (x *fake.Server, d *fake.Client, serverErr, clientErr error) {
 	t.Helper()
 	a, b := net.Pipe()
-	x = &fake.Server{Config: server, Conn: a}
-	x.Row = &StartTLS().Verbs[0]
-	d = &fake.Client{Options: p, Conn: b, Replies: []proto.Reply{{Code: 220}}}
+	x = &fake.Server{Conn: fake.ServerState{TLSConfig: server}, NetConn: a}
+	x.Conn.Verb = &StartTLS().Verbs[0]
+	d = &fake.Client{Conn: fake.ClientState{Policy: p}, NetConn: b, Replies: []proto.Reply{{Code: 220}}}
 	done := make(chan error)
 	go func() {
 		_, err := StartTLS().Serve(t.Context(), x)
@@ -119,8 +119,8 @@ func TestStartTLSBothEnds(t *testing.T) {
 				t.Error("the caller's configuration was written to")
 			}
 			got := make([]byte, 4)
-			go x.After.Write([]byte("test"))
-			if _, err := io.ReadFull(d.After, got); err != nil || string(got) != "test" {
+			go x.Next.Write([]byte("test"))
+			if _, err := io.ReadFull(d.Next, got); err != nil || string(got) != "test" {
 				t.Errorf("%q, %v through the connection", got, err)
 			}
 		})
@@ -157,14 +157,14 @@ func TestO04O08_StartTLSInjection(t *testing.T) {
 		var err error
 		var after net.Conn
 		if side == "server" {
-			x := &fake.Server{Config: &tls.Config{Certificates: []tls.Certificate{cert}}, Conn: conn}
-			x.Row = &StartTLS().Verbs[0]
+			x := &fake.Server{Conn: fake.ServerState{TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}, NetConn: conn}
+			x.Conn.Verb = &StartTLS().Verbs[0]
 			_, err = StartTLS().Serve(t.Context(), x)
-			after = x.After
+			after = x.Next
 		} else {
-			d := &fake.Client{Options: ext.Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}, Conn: conn,
+			d := &fake.Client{Conn: fake.ClientState{Policy: ext.Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}}, NetConn: conn,
 				Replies: []proto.Reply{{Code: 220}}}
-			err, after = StartTLS().Negotiate(t.Context(), d), d.After
+			err, after = StartTLS().Negotiate(t.Context(), d), d.Next
 		}
 		if err == nil || after != nil {
 			t.Errorf("%s: %v, connection %v", side, err, after)
@@ -195,13 +195,13 @@ func TestStartTLSConnect(t *testing.T) {
 		{"opportunistic 250", ext.TLSOpportunistic, nil, 250, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &fake.Client{Options: ext.Policy{TLS: tt.mode, TLSConfig: &tls.Config{}}, ConnState: tt.tls}
+			d := &fake.Client{Conn: fake.ClientState{Policy: ext.Policy{TLS: tt.mode, TLSConfig: &tls.Config{}}, TLS: tt.tls}}
 			if tt.code != 0 {
 				d.Replies = []proto.Reply{{Code: tt.code, Text: "x"}}
 			}
 			err := StartTLS().Negotiate(t.Context(), d)
-			if (err == nil) != tt.wantOK || d.After != nil {
-				t.Errorf("%v, connection %v", err, d.After)
+			if (err == nil) != tt.wantOK || d.Next != nil {
+				t.Errorf("%v, connection %v", err, d.Next)
 			}
 			if (len(d.Sent) > 0) != (tt.code != 0) {
 				t.Errorf("sent %q", d.Sent)
@@ -223,7 +223,7 @@ func TestStartTLSConnect(t *testing.T) {
 }
 
 func TestStartTLSConnectLost(t *testing.T) {
-	d := &fake.Client{Options: ext.Policy{TLS: ext.TLSOpportunistic, TLSConfig: &tls.Config{}}}
+	d := &fake.Client{Conn: fake.ClientState{Policy: ext.Policy{TLS: ext.TLSOpportunistic, TLSConfig: &tls.Config{}}}}
 	if err := StartTLS().Negotiate(t.Context(), d); !errors.Is(err, fake.ErrHungUp) {
 		t.Errorf("%v", err)
 	}
@@ -232,7 +232,7 @@ func TestStartTLSConnectLost(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	d = &fake.Client{Options: ext.Policy{TLSConfig: &tls.Config{ServerName: "x"}}, Conn: a, Replies: []proto.Reply{{Code: 220}}}
+	d = &fake.Client{Conn: fake.ClientState{Policy: ext.Policy{TLSConfig: &tls.Config{ServerName: "x"}}}, NetConn: a, Replies: []proto.Reply{{Code: 220}}}
 	if err := StartTLS().Negotiate(ctx, d); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want it to end with the context", err)
 	}

@@ -95,7 +95,7 @@ func TestVrfyExpn(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &directory{t: t}
-			x := &fake.Server{With: testkit.Wrap(d)}
+			x := fake.NewServer(testkit.Wrap(d))
 			verb, args, _ := strings.Cut(tt.line, " ")
 			e := map[string]ext.Extension{"VRFY": VRFY(), "EXPN": EXPN()}[verb]
 			got := x.Serve(t, e, args)
@@ -111,7 +111,7 @@ func TestVrfyExpn(t *testing.T) {
 
 // H02, H03: without a session that verifies, nobody is verified and nothing is refused either.
 func TestVrfyDefault(t *testing.T) {
-	x := &fake.Server{With: 1}
+	x := fake.NewServer(1)
 	if got := x.Serve(t, VRFY(), "fred"); !strings.HasPrefix(got, "252 2.") {
 		t.Errorf("%q", got)
 	}
@@ -123,10 +123,10 @@ func TestVrfyDefault(t *testing.T) {
 // H06: EXPN is listed if it is supported, and only then.
 func TestExpnAdvertise(t *testing.T) {
 	s := testkit.MakeSet(t, EXPN())
-	if o, _ := s.Offer(&fake.Server{With: 1}); o.Has(0) {
+	if o, _ := s.Offer(fake.NewServer(1)); o.Has(0) {
 		t.Error("offered by a session that does not expand")
 	}
-	if o, _ := s.Offer(&fake.Server{With: testkit.Wrap(&directory{})}); !o.Has(0) {
+	if o, _ := s.Offer(fake.NewServer(testkit.Wrap(&directory{}))); !o.Has(0) {
 		t.Error("not offered")
 	}
 }
@@ -158,7 +158,7 @@ func TestHelp(t *testing.T) {
 		{helper{}, "me", "504 5.5.4 Nobody can"},
 		{helper{}, "bug", "not a reply: bug"},
 	} {
-		x := &fake.Server{With: tt.session, Commands: table}
+		x := &fake.Server{Conn: fake.ServerState{Session: tt.session, Table: table}}
 		got := x.Serve(t, Help(), tt.topic)
 		if !strings.HasPrefix(got, tt.want) {
 			t.Errorf("HELP %s: %q, want %q", tt.topic, got, tt.want)

@@ -51,3 +51,9 @@ func MakeSet(t testing.TB, list ...ext.Extension) *ext.Set {
 	}
 	return s
 }
+
+// Everything returns what a server advertises that has the usual extensions, and PLAIN and LOGIN for AUTH.
+func Everything() proto.Caps {
+	return proto.ParseCaps(proto.Reply{Code: 250, Text: "mail.example\nPIPELINING\nSIZE 10240\n8BITMIME\nENHANCEDSTATUSCODES\n" +
+		"STARTTLS\nAUTH PLAIN LOGIN\nSMTPUTF8\nCHUNKING\nBINARYMIME\nHELP\nVRFY\nEXPN"})
+}
