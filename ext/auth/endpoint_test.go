@@ -92,8 +92,8 @@ func configuring(config *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, er
 	return func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }
 }
 
-// TestP34_EndPoint has the client bind to the server's certificate, by whatever way the server comes by it. A server that
-// has another one than the client was shown, as the end of a connection in between would, refuses.
+// TestP34_EndPoint has the client bind to the server's certificate, by whatever way the server comes by it. A server
+// that has another one than the client was shown, as the end of a connection in between would, refuses.
 func TestP34_EndPoint(t *testing.T) {
 	cert := signed(t, "mail.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
 	other := signed(t, "other.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
@@ -132,8 +132,8 @@ func bothVersions(t *testing.T, config *tls.Config, cert tls.Certificate, mechan
 	}
 }
 
-// TestEndPointHashes has certificates with signatures of all sorts (RFC 5929 section 4.1). There is no hash function for
-// Ed25519, and so no binding.
+// TestEndPointHashes has certificates with signatures of all sorts (RFC 5929 section 4.1). There is no hash function
+// for Ed25519, and so no binding.
 func TestEndPointHashes(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -185,7 +185,8 @@ func TestEndPointInBetween(t *testing.T) {
 	}
 }
 
-// loopback returns the ends of a connection that, unlike a pipe, holds what nobody has read yet, such as tickets of TLS.
+// loopback returns the ends of a connection that, unlike a pipe, holds what nobody has read yet, such as tickets of
+// TLS.
 func loopback(t *testing.T) (near, far net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

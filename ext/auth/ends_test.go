@@ -174,7 +174,8 @@ func deliverOver(t *testing.T, near, far net.Conn, srv *server.Server, config *t
 	return errors.Join(err, c.Close())
 }
 
-// TestLongChallenge has a challenge that is longer than any other reply may be (RFC 4954 section 4): it must not be folded.
+// TestLongChallenge has a challenge that is longer than any other reply may be (RFC 4954 section 4): it must not be
+// folded.
 func TestLongChallenge(t *testing.T) {
 	scope := strings.Repeat("s", 9000)
 	near, far := net.Pipe()

@@ -293,7 +293,7 @@ func FuzzAnonymousServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, trace string) {
 		session := &fuzzed{}
 		reply, _ := serveFuzzed(t, session, "ANONYMOUS", trace)
-		ok := trace == "" || isSecret(trace) && utf8.RuneCountInString(trace) <= 255
+		ok := trace == "" || isCredential(trace) && utf8.RuneCountInString(trace) <= 255
 		if strings.HasPrefix(reply, "235 ") != ok || ok && session.asked[0] != trace {
 			t.Fatalf("%q: %q, asked %q", trace, reply, session.asked)
 		}
@@ -307,7 +307,7 @@ func FuzzLoginServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, user, password string) {
 		session := &fuzzed{}
 		reply, x := serveFuzzed(t, session, "LOGIN", user, password)
-		if strings.HasPrefix(reply, "235 ") != (isSecret(user) && isSecret(password)) || x.Conn.Identity != "" && x.Conn.Identity != user {
+		if strings.HasPrefix(reply, "235 ") != (isCredential(user) && isCredential(password)) || x.Conn.Identity != "" && x.Conn.Identity != user {
 			t.Fatalf("%q, %q: %q as %q", user, password, reply, x.Conn.Identity)
 		}
 	})

@@ -59,10 +59,10 @@ func TestCRAMVector(t *testing.T) {
 		t.Error("an empty challenge is answered")
 	}
 
-	s := &cramServer{login: &login{ctx: t.Context(), x: safeServer(&cleartext{password: "tanstaaftanstaaf"})}}
+	s := &cramServer{attempt: &attempt{ctx: t.Context(), conn: safeServer(&cleartext{password: "tanstaaftanstaaf"})}}
 	s.challenge = []byte(challenge)
-	if _, done, err := s.Next([]byte(response)); err != nil || !done || s.login.who != "tim" {
-		t.Errorf("%v, %v, authenticated as %q", done, err, s.login.who)
+	if _, done, err := s.Next([]byte(response)); err != nil || !done || s.attempt.user != "tim" {
+		t.Errorf("%v, %v, authenticated as %q", done, err, s.attempt.user)
 	}
 	if _, _, err := s.Next([]byte(response)); err == nil {
 		t.Error("row 89: the challenge is good for a second response")
@@ -122,7 +122,7 @@ func TestP08_CRAMServe(t *testing.T) {
 func TestCRAMChallenge(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 100 {
-		s := newCRAMServer(&login{ctx: t.Context(), x: safeServer(&cleartext{})})
+		s := newCRAMServer(&attempt{ctx: t.Context(), conn: safeServer(&cleartext{})})
 		challenge, done, err := s.Next(nil)
 		if err != nil || done || seen[string(challenge)] {
 			t.Fatalf("%q, %v, %v", challenge, done, err)

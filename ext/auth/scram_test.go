@@ -82,7 +82,7 @@ func (v *scramVector) newClient() *scramClient {
 }
 
 func (v *scramVector) newServer(t testing.TB, s any) *scramServer {
-	return &scramServer{login: &login{ctx: t.Context(), x: fake.NewServer(s)}, hash: v.hash, nonce: v.server}
+	return &scramServer{attempt: &attempt{ctx: t.Context(), conn: fake.NewServer(s)}, hash: v.hash, nonce: v.server}
 }
 
 func TestSCRAMVectors(t *testing.T) {
@@ -114,8 +114,8 @@ func TestSCRAMVectors(t *testing.T) {
 					t.Fatalf("%q, %v, %v", challenge, got, err)
 				}
 			}
-			if s.login.who != "user" {
-				t.Errorf("authenticated as %q", s.login.who)
+			if s.attempt.user != "user" {
+				t.Errorf("authenticated as %q", s.attempt.user)
 			}
 			if _, _, err := s.Next([]byte{}); err == nil {
 				t.Error("the server goes on after the end")
@@ -304,10 +304,10 @@ func TestSCRAMServerRefuses(t *testing.T) {
 				}
 				_, _, err = s.Next([]byte(tt.final))
 			}
-			if err == nil || s.login.who != "" {
-				t.Errorf("%v, authenticated as %q", err, s.login.who)
+			if err == nil || s.attempt.user != "" {
+				t.Errorf("%v, authenticated as %q", err, s.attempt.user)
 			}
-			if e := chosen(err); e != nil {
+			if e := replyIn(err); e != nil {
 				t.Errorf("the client is told %d", e.Code)
 			}
 		})
@@ -342,8 +342,8 @@ func TestP34_SCRAMServerSigned(t *testing.T) {
 		}
 		signed := "n=user,r=" + v.client + "," + v.messages[1] + "," + tt.final
 		proof := base64.StdEncoding.EncodeToString(xor(k.client, sum(v.hash, k.stored, signed)))
-		if _, _, err := s.Next([]byte(tt.final + ",p=" + proof)); (err == nil) != tt.ok || (s.login.who == "user") != tt.ok {
-			t.Errorf("%s: %v, authenticated as %q", tt.final, err, s.login.who)
+		if _, _, err := s.Next([]byte(tt.final + ",p=" + proof)); (err == nil) != tt.ok || (s.attempt.user == "user") != tt.ok {
+			t.Errorf("%s: %v, authenticated as %q", tt.final, err, s.attempt.user)
 		}
 	}
 }
@@ -365,8 +365,8 @@ func TestP10_SCRAMUnknownUser(t *testing.T) {
 			salt, _ = a.next("s")
 			proof := base64.StdEncoding.EncodeToString(make([]byte, v.hash.Size()))
 			_, _, last = s.Next([]byte("c=biws,r=" + v.client + v.server + ",p=" + proof))
-			if s.login.who != "" {
-				t.Errorf("authenticated as %q", s.login.who)
+			if s.attempt.user != "" {
+				t.Errorf("authenticated as %q", s.attempt.user)
 			}
 			return salt, a.rest, last
 		}

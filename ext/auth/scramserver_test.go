@@ -46,8 +46,8 @@ func TestSCRAMNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Next(final); err != nil || s.login.who != "jörg" {
-		t.Errorf("%v, authenticated as %+q", err, s.login.who)
+	if _, _, err := s.Next(final); err != nil || s.attempt.user != "jörg" {
+		t.Errorf("%v, authenticated as %+q", err, s.attempt.user)
 	}
 	for _, c := range []*scramClient{
 		{hash: crypto.SHA256, user: "\ue000", password: "x", flag: "n", nonce: "abc"},
@@ -106,15 +106,15 @@ func TestSCRAMPolicyImpossible(t *testing.T) {
 			s.policy = &policy
 			policy.Hashes = s.hashes
 			_, _, err := v.newServer(t, s).Next([]byte("n,,n=" + user + ",r=abc"))
-			if e := chosen(err); e == nil || e.Code != 454 {
+			if e := replyIn(err); e == nil || e.Code != 454 {
 				t.Errorf("%+v: %s is answered with %v, want 454", policy, user, err)
 			}
 		}
 	}
 }
 
-// TestSCRAMNoSecret has a session that looks a user up in a map, and returns what is there: nothing for a user who has no secret
-// with that hash function.
+// TestSCRAMNoSecret has a session that looks a user up in a map, and returns what is there: nothing for a user who has
+// no secret with that hash function.
 func TestSCRAMNoSecret(t *testing.T) {
 	v := scramVectors[0]
 	s := v.session()

@@ -14,8 +14,8 @@ var (
 	_ ext.Negotiation = (*Client)(nil)
 )
 
-// A ClientState is what an extension can learn of a connection to a server from the client's end. Each field is the result
-// of the method of [ext.ClientConn] that has the field's name.
+// A ClientState is what an extension can learn of a connection to a server from the client's end. Each field is the
+// result of the method of [ext.ClientConn] that has the field's name.
 type ClientState struct {
 	// Caps is what the server advertised; see the function [Caps]. It is nothing by default.
 	Caps proto.Caps
@@ -30,8 +30,8 @@ type ClientState struct {
 	Identity string
 }
 
-// A Client is the client's end of a connection to a scripted server that exists only in a test. It is an [ext.Client], an
-// [ext.ClientConn] and an [ext.Negotiation]. Its methods record what the extension did.
+// A Client is the client's end of a connection to a scripted server that exists only in a test. It is an [ext.Client],
+// an [ext.ClientConn] and an [ext.Negotiation]. Its methods record what the extension did.
 type Client struct {
 	// Conn is the state of the connection.
 	Conn ClientState
@@ -75,7 +75,8 @@ func (c *Client) Secret() { c.Redacted = true }
 // Authenticated sets Conn.Identity.
 func (c *Client) Authenticated(identity string) { c.Conn.Identity = identity }
 
-// Do appends the command to Sent and returns the first of Replies, which it removes. It returns [ErrHungUp] if there is none.
+// Do appends the command to Sent and returns the first of Replies, which it removes. It returns [ErrHungUp] if there is
+// none.
 func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
 	if args != "" {
 		verb += " " + args
@@ -83,7 +84,8 @@ func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error)
 	return c.Line(ctx, verb)
 }
 
-// Line appends line to Sent and returns the first of Replies, which it removes. It returns [ErrHungUp] if there is none.
+// Line appends line to Sent and returns the first of Replies, which it removes. It returns [ErrHungUp] if there is
+// none.
 func (c *Client) Line(_ context.Context, line string) (proto.Reply, error) {
 	c.Sent = append(c.Sent, line)
 	if len(c.Replies) == 0 {

@@ -15,8 +15,8 @@ import (
 
 var _ ext.Command = (*Server)(nil)
 
-// ErrHungUp is the error of a fake whose other end has nothing left to say: of Challenge without Responses, and of Do and
-// Line without Replies.
+// ErrHungUp is the error of a fake whose other end has nothing left to say: of Challenge without Responses, and of Do
+// and Line without Replies.
 var ErrHungUp = errors.New("fake: the other end has hung up")
 
 // A ServerState is what an extension can learn of a connection to a server. Each field is the result of the method of
@@ -40,8 +40,8 @@ type ServerState struct {
 	PeerAddr net.Addr
 	// Origin is nil by default. Restart sets it.
 	Origin *ext.Origin
-	// TLS is nil by default, for a connection in plaintext. The empty tls.ConnectionState is enough for extensions that only
-	// ask whether there is TLS.
+	// TLS is nil by default, for a connection in plaintext. The empty tls.ConnectionState is enough for extensions that
+	// only ask whether there is TLS.
 	TLS *tls.ConnectionState
 	// OwnCertificates is nil by default.
 	OwnCertificates []*x509.Certificate
@@ -94,8 +94,8 @@ type Server struct {
 // NewServer returns a Server whose backend made session, with the defaults of [ServerState] for the rest.
 func NewServer(session any) *Server { return &Server{Conn: ServerState{Session: session}} }
 
-// Serve has e serve a command with args, and returns the reply as [Reply] does. The command is the first in the Verbs of e,
-// unless Conn.Verb says otherwise. The test fails if e serves no command.
+// Serve has e serve a command with args, and returns the reply as [Reply] does. The command is the first in the Verbs
+// of e, unless Conn.Verb says otherwise. The test fails if e serves no command.
 func (s *Server) Serve(t testing.TB, e ext.Extension, args string) string {
 	t.Helper()
 	if e.Serve == nil || len(e.Verbs) == 0 {
@@ -204,7 +204,8 @@ func (s *Server) AuthFailed() int {
 // PermitUTF8 sets UTF8Permitted.
 func (s *Server) PermitUTF8() { s.UTF8Permitted = true }
 
-// Challenge appends r to Sent and returns the first of Responses, which it removes. It returns [ErrHungUp] if there is none.
+// Challenge appends r to Sent and returns the first of Responses, which it removes. It returns [ErrHungUp] if there is
+// none.
 func (s *Server) Challenge(_ context.Context, r proto.Reply) (line string, err error) {
 	s.Sent = append(s.Sent, r)
 	if len(s.Responses) == 0 {
@@ -215,7 +216,9 @@ func (s *Server) Challenge(_ context.Context, r proto.Reply) (line string, err e
 }
 
 // Handover appends r to Sent and calls take with NetConn. It sets Next to the connection that take returns.
-func (s *Server) Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error {
+func (s *Server) Handover(
+	ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error),
+) error {
 	s.Sent = append(s.Sent, r)
 	var err error
 	s.Next, err = take(ctx, s.NetConn)

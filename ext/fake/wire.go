@@ -13,15 +13,16 @@ func Caps(lines ...string) proto.Caps {
 	return proto.ParseCaps(proto.Reply{Code: 250, Text: text})
 }
 
-// Reply returns what the client is sent if Serve returns r and err: the reply as it is on the wire, with an enhanced status
-// code and without the final CRLF. It is "" for the zero Reply without an error, for which a server sends 250 and a text of
-// its own. For an error that is not a *proto.Error it returns "not a reply: " and the text of the error, since a server logs
-// such an error and sends 451.
+// Reply returns what the client is sent if Serve returns r and err: the reply as it is on the wire, with an enhanced
+// status code and without the final CRLF. It is "" for the zero Reply without an error, for which a server sends 250
+// and a text of its own. For an error that is not a *proto.Error it returns "not a reply: " and the text of the error,
+// since a server logs such an error and sends 451.
 //
 //	got := fake.Reply(e.Serve(ctx, x))
 func Reply(r proto.Reply, err error) string { return wire(r, err, false) }
 
-// Refusal returns what the client is sent if a function such as CheckMail returns err, in the form of [Reply]. It is "" for nil.
+// Refusal returns what the client is sent if a function such as CheckMail returns err, in the form of [Reply]. It is ""
+// for nil.
 //
 //	got := fake.Refusal(e.CheckMail(ctx, x, from, params))
 func Refusal(err error) string { return wire(proto.Reply{}, err, false) }
