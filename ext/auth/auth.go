@@ -7,7 +7,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Auth returns the extension AUTH (RFC 4954). It is in every list of package ehlo.
+// Auth returns the extension AUTH (RFC 4954). The lists of package ehlo have it, except ehlo.Relay.
 //
 // A server advertises AUTH if the session can serve a mechanism, and the connection has TLS or the server's
 // AllowInsecureAuth is set. It goes on to do so after the client has authenticated, since the keyword also announces
