@@ -8,11 +8,58 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/proto"
 )
+
+// FuzzTokenServer looks for messages of OAUTHBEARER and XOAUTH2 in which the session is told of another token or name
+// than there is.
+func FuzzTokenServer(f *testing.F) {
+	for _, s := range []string{
+		"n,a=user@example.com,\x01host=server.example.com\x01port=587\x01auth=Bearer vF9d\x01\x01", "n,,\x01auth=\x01\x01", "\x01",
+		"user=someuser@example.com\x01auth=Bearer vF9d\x01\x01", "y,,\x01auth=bearer  x\x01auth=Bearer y\x01\x01", "",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, message string) {
+		for _, mechanism := range []string{"OAUTHBEARER", "XOAUTH2"} {
+			session := &fuzzed{}
+			reply, x := serveFuzzed(t, session, mechanism, message, "\x01")
+			if strings.HasPrefix(reply, "235 ") {
+				user, token := quoteName(session.asked[0]), session.asked[1]
+				if mechanism == "XOAUTH2" {
+					user = session.asked[0]
+				}
+				if !strings.Contains(message, user) || !strings.Contains(message, " "+token+"\x01") || strings.Contains(token, " ") {
+					t.Fatalf("%s %q: %q", mechanism, message, session.asked)
+				}
+			} else if len(x.Sent) != 2 || len(session.asked) > 0 {
+				t.Fatalf("%s %q: %v, asked %q", mechanism, message, x.Sent, session.asked)
+			}
+		}
+	})
+}
+
+// FuzzTokenClient looks for a refusal that is not one in the end.
+func FuzzTokenClient(f *testing.F) {
+	for _, s := range []string{`{"status":"invalid_token","schemes":"bearer mac","scope":"https://mail.example.com/"}`, `{"status":400}`,
+		`{"status":{"status":1}}`, `[]`, `null`, "", "\r\n", `{"status":1e300}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, challenge []byte) {
+		for _, c := range []*tokenClient{{name: "OAUTHBEARER"}, {name: xoauth2}} {
+			response, err := c.Next(challenge)
+			if want := map[string]string{"OAUTHBEARER": "\x01"}[c.name]; err != nil || response == nil || string(response) != want || c.Done() {
+				t.Fatalf("%s: %q is answered with %q, %v", c.name, challenge, response, err)
+			}
+			reply := proto.Refuse(535, proto.Status{}, "no")
+			e, ok := grammar.AsType[*TokenError](c.Explain(reply))
+			if !ok || e.Text != string(challenge) || !errors.Is(e, reply) || strings.ContainsAny(e.Error(), "\r\n\x00") {
+				t.Fatalf("%s: %q: %v", c.name, challenge, e)
+			}
+		}
+	})
+}
 
 // tokens is a session in which "vF9d" is the token of user@example.com.
 type tokens struct {

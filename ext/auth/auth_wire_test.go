@@ -13,12 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/auth"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"

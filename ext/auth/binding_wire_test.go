@@ -16,13 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/auth"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"github.com/emersion/go-sasl"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
