@@ -14,7 +14,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// TestAuthOffer: whether AUTH is offered, and what it is answered with when it is not.
+// TestAuthOffer checks when AUTH is advertised, and how the command is answered when it is not.
 func TestAuthOffer(t *testing.T) {
 	line := "PLAIN " + b64("\x00alice\x00secret")
 	active := &tls.ConnectionState{}

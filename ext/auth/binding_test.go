@@ -19,7 +19,7 @@ import (
 	"smtpkit.example/smtp/proto/prototest"
 )
 
-// tlsStates returns what the ends of a TLS connection know of it.
+// tlsStates returns the states of the two ends of a TLS connection.
 func tlsStates(t *testing.T, version uint16, server, client *tls.Config) (serverSide, clientSide *tls.ConnectionState) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -32,7 +32,7 @@ func tlsStates(t *testing.T, version uint16, server, client *tls.Config) (server
 	go func() {
 		err := s.HandshakeContext(t.Context())
 		if err == nil {
-			// The ticket of TLS 1.3 is in the way of the pipe's other end until somebody reads.
+			// A TLS 1.3 server writes a ticket, which blocks on the pipe until the client reads.
 			_, err = s.Write([]byte{'x'})
 		}
 		done <- err
@@ -45,19 +45,20 @@ func tlsStates(t *testing.T, version uint16, server, client *tls.Config) (server
 	return &serverState, &clientState
 }
 
-// ends returns a client of the session's user and the server, on a connection of the version of TLS.
+// ends returns the two ends of a connection with that version of TLS: a client with creds, and a server with the
+// session.
 func ends(t *testing.T, version uint16, session any, creds ext.Credentials) *meeting {
 	cert, pool := prototest.Certificate(t, "mail.example")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	serverSide, clientSide := tlsStates(t, version, config, &tls.Config{RootCAs: pool})
 	x := &fake.Server{Conn: fake.ServerState{Session: session, TLS: serverSide, OwnCertificates: clientSide.PeerCertificates[:1]}}
 	_, lines := testkit.MakeSet(t, Auth()).Offer(x)
-	d := safeClient(strings.Join(lines, "\n"), creds)
-	d.Conn.TLS = clientSide
-	return &meeting{d, x, make(chan string), make(chan proto.Reply)}
+	c := safeClient(strings.Join(lines, "\n"), creds)
+	c.Conn.TLS = clientSide
+	return &meeting{c, x, make(chan string), make(chan proto.Reply)}
 }
 
-// both is a session whose user has both hash functions and a password.
+// both is a session with SCRAM secrets for both hash functions, and with passwords.
 type both struct{ *pencils }
 
 func newBoth() both {
@@ -73,7 +74,7 @@ func (both) Authenticate(_ context.Context, user, password string) error {
 	return ErrCredentials
 }
 
-// P29, P34: the strongest mechanism that both sides have, with the binding that the version of TLS has.
+// P29, P34: the client uses the strongest mechanism of both sides, with the channel binding of the TLS version.
 func TestSCRAMBothEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -109,7 +110,7 @@ func TestSCRAMBothEnds(t *testing.T) {
 	}
 }
 
-// The binding by the certificate is what clients have that know neither of the others.
+// Clients that know no other channel binding use tls-server-end-point.
 func TestSCRAMEndPoint(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), nil)
 	clientSide := &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: m.Conn.TLS.PeerCertificates}
@@ -139,7 +140,7 @@ func TestSCRAMEndPoint(t *testing.T) {
 	}
 }
 
-// RFC 5929 section 4.1: the hash function of the signature, and SHA-256 in place of weaker ones.
+// RFC 5929 section 4.1: the hash function is that of the signature, or SHA-256 in place of a weaker one.
 func TestEndPointHash(t *testing.T) {
 	for algorithm, size := range map[x509.SignatureAlgorithm]int{
 		x509.MD5WithRSA: 32, x509.SHA1WithRSA: 32, x509.ECDSAWithSHA1: 32, x509.SHA256WithRSA: 32, x509.SHA256WithRSAPSS: 32,
@@ -156,7 +157,7 @@ func TestEndPointHash(t *testing.T) {
 	}
 }
 
-// P34: somebody in between has a connection to each side. SCRAM without PLUS would not notice.
+// P34: a man in the middle has a TLS connection to each side. SCRAM without PLUS would not notice.
 func TestSCRAMManInTheMiddle(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		m := ends(t, version, newBoth(), Password("user", "pencil"))
@@ -175,8 +176,7 @@ func TestSCRAMManInTheMiddle(t *testing.T) {
 	}
 }
 
-// RFC 5802 section 6: the client does not see the forms with PLUS that the server offers, since somebody has taken
-// them away, or refuses them in the server's place.
+// RFC 5802 section 6: an attacker removes the mechanisms with PLUS from the server's list, or refuses them in its name.
 func TestSCRAMDowngrade(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
 	m.Conn.Caps = fake.Caps("AUTH SCRAM-SHA-256 PLAIN")
@@ -188,16 +188,16 @@ func TestSCRAMDowngrade(t *testing.T) {
 		t.Errorf("AUTH %s: %q", m.x.Conn.Args, first)
 	}
 
-	d := safeClient("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256", Password("user", "pencil"), say(504, ""), say(535, ""))
-	d.Conn.TLS = m.Conn.TLS
-	if err := Auth().Negotiate(t.Context(), d); err == nil || len(d.Sent) != 2 {
-		t.Fatalf("%v, sent %q", err, d.Sent)
+	c := safeClient("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256", Password("user", "pencil"), say(504, ""), say(535, ""))
+	c.Conn.TLS = m.Conn.TLS
+	if err := Auth().Negotiate(t.Context(), c); err == nil || len(c.Sent) != 2 {
+		t.Fatalf("%v, sent %q", err, c.Sent)
 	}
-	if first, _ := decode64(strings.TrimPrefix(d.Sent[1], "AUTH SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
-		t.Errorf("%s: %q", d.Sent[1], first)
+	if first, _ := decode64(strings.TrimPrefix(c.Sent[1], "AUTH SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("%s: %q", c.Sent[1], first)
 	}
 
-	// A server that cannot bind, or whose session does not want to, believes the client.
+	// A server without channel binding, or whose filter removed PLUS, believes the client.
 	for name, session := range map[string]any{"": newBoth(), "filter": struct {
 		both
 		filter
@@ -213,12 +213,12 @@ func TestSCRAMDowngrade(t *testing.T) {
 	}
 }
 
-// filter is a session with these mechanisms at the most.
+// filter is a session that offers these mechanisms at most.
 type filter []string
 
 func (f filter) FilterMechanisms([]string) []string { return f }
 
-// Messages that concern the binding, of a client that follows no rules.
+// A client that breaks the rules of channel binding is refused.
 func TestSCRAMBindingRefused(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), nil)
 	for _, tt := range []struct{ name, args string }{

@@ -14,7 +14,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// client is a mechanism of the test's own.
+// client is a sasl.Client that behaves as its fields say.
 type client struct {
 	name  string
 	ir    []byte
@@ -116,16 +116,16 @@ func TestAuthConnect(t *testing.T) {
 		{"invalid UTF-8", "AUTH PLAIN", Password("a\xff", "x"), nil, "", "", "UTF-8"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := safeClient(tt.offer, tt.creds, tt.replies...)
-			err := Auth().Negotiate(t.Context(), d)
-			if sent := strings.Join(append(d.Sent, ""), "|"); sent != tt.sent {
+			c := safeClient(tt.offer, tt.creds, tt.replies...)
+			err := Auth().Negotiate(t.Context(), c)
+			if sent := strings.Join(append(c.Sent, ""), "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
-			if len(d.Sent) > 0 && !d.Redacted {
+			if len(c.Sent) > 0 && !c.Redacted {
 				t.Error("the trace was not told that this is secret")
 			}
-			if d.Conn.Identity != tt.as {
-				t.Errorf("authenticated as %q, want %q", d.Conn.Identity, tt.as)
+			if c.Conn.Identity != tt.as {
+				t.Errorf("authenticated as %q, want %q", c.Conn.Identity, tt.as)
 			}
 			if tt.wantErr == "" {
 				if err != nil {
@@ -156,7 +156,7 @@ func endless(code, n int) []proto.Reply {
 	return list
 }
 
-// TestAuthConnectFit: where credentials may be sent.
+// TestAuthConnectFit checks on which connections the client sends credentials.
 func TestAuthConnectFit(t *testing.T) {
 	active := &tls.ConnectionState{}
 	for _, tt := range []struct {
@@ -181,34 +181,34 @@ func TestAuthConnectFit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			called := false
-			d := safeClient("AUTH PLAIN", func(ctx context.Context, d ext.ClientConn) ([]sasl.Client, error) {
+			c := safeClient("AUTH PLAIN", func(ctx context.Context, c ext.ClientConn) ([]sasl.Client, error) {
 				called = true
-				return Password("alice", "secret")(ctx, d)
+				return Password("alice", "secret")(ctx, c)
 			}, say(235, ""))
-			d.Conn.TLS, d.Conn.Verified, d.Conn.Policy.TLS, d.Conn.Policy.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
-			err := Auth().Negotiate(t.Context(), d)
-			if (err == nil) != tt.ok || called != tt.ok || (len(d.Sent) == 1) != tt.ok {
-				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, d.Sent)
+			c.Conn.TLS, c.Conn.Verified, c.Conn.Policy.TLS, c.Conn.Policy.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
+			err := Auth().Negotiate(t.Context(), c)
+			if (err == nil) != tt.ok || called != tt.ok || (len(c.Sent) == 1) != tt.ok {
+				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, c.Sent)
 			}
 		})
 	}
 }
 
-// A client without credentials, or one that has authenticated already, has nothing to do.
+// A client without credentials, or one that has authenticated already, sends nothing.
 func TestAuthConnectNothingToDo(t *testing.T) {
-	d := safeClient("AUTH PLAIN", nil)
-	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
-		t.Errorf("%v, sent %q", err, d.Sent)
+	c := safeClient("AUTH PLAIN", nil)
+	if err := Auth().Negotiate(t.Context(), c); err != nil || len(c.Sent) > 0 {
+		t.Errorf("%v, sent %q", err, c.Sent)
 	}
-	d = safeClient("AUTH PLAIN", Password("alice", "secret"))
-	d.Conn.Identity = "alice"
-	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
-		t.Errorf("%v, sent %q", err, d.Sent)
+	c = safeClient("AUTH PLAIN", Password("alice", "secret"))
+	c.Conn.Identity = "alice"
+	if err := Auth().Negotiate(t.Context(), c); err != nil || len(c.Sent) > 0 {
+		t.Errorf("%v, sent %q", err, c.Sent)
 	}
 }
 
-// FuzzExchangeClient has each mechanism of a client answer whatever a server asks, over and over: it comes to an end,
-// and lets nothing pass for success but what is.
+// FuzzExchangeClient has each mechanism answer arbitrary challenges. The exchange must end, and only a real success may
+// pass for one.
 func FuzzExchangeClient(f *testing.F) {
 	f.Add(byte(0), "", "", 235)
 	f.Add(byte(1), "PDE+", "", 235)
@@ -219,13 +219,13 @@ func FuzzExchangeClient(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which byte, first, second string, code int) {
 		name := offers[int(which)%len(offers)]
 		code = 200 + max(code, -code)%400
-		d := safeClient("AUTH "+name, Password("user", "pencil"), say(334, first), say(334, second), say(code, ""))
-		err := Auth().Negotiate(t.Context(), d)
-		if err == nil && (code != 235 || d.Conn.Identity != "user" || strings.HasPrefix(name, "SCRAM")) {
+		c := safeClient("AUTH "+name, Password("user", "pencil"), say(334, first), say(334, second), say(code, ""))
+		err := Auth().Negotiate(t.Context(), c)
+		if err == nil && (code != 235 || c.Conn.Identity != "user" || strings.HasPrefix(name, "SCRAM")) {
 			t.Fatalf("%s: %q, %q and %d pass for success", name, first, second, code)
 		}
-		if len(d.Sent) > 4 || err != nil && strings.Contains(err.Error(), "pencil") {
-			t.Fatalf("%s: sent %q, %v", name, d.Sent, err)
+		if len(c.Sent) > 4 || err != nil && strings.Contains(err.Error(), "pencil") {
+			t.Fatalf("%s: sent %q, %v", name, c.Sent, err)
 		}
 	})
 }

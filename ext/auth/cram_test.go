@@ -10,36 +10,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-func FuzzCRAMServer(f *testing.F) {
-	for _, s := range []string{"tim b913a602c7eda7a495b4e6e7334d3890", "tim", "", " ", "a b c", "tim \x00", "\n b913a602c7eda7a495b4e6e7334d3890"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, response string) {
-		session := &fuzzed{}
-		if reply, _ := serveFuzzed(t, session, "CRAM-MD5", response); strings.HasPrefix(reply, "235 ") {
-			t.Fatalf("%q has got in", response)
-		}
-		if len(session.asked) > 0 && !strings.HasPrefix(response, session.asked[0]+" ") {
-			t.Fatalf("%q: the session was asked about %q", response, session.asked)
-		}
-	})
-}
-
-var cramResponse = regexp.MustCompile("^tim [0-9a-f]{32}$")
-
-func FuzzCRAMClient(f *testing.F) {
-	for _, s := range []string{"<1896.697170952@postoffice.reston.mci.net>", "", "\x00", "<@>"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, challenge []byte) {
-		response, err := (&cramClient{user: "tim", password: "secret"}).Next(challenge)
-		if (err == nil) != (len(challenge) > 0) || err == nil && !cramResponse.Match(response) {
-			t.Fatalf("%q is answered with %q, %v", challenge, response, err)
-		}
-	})
-}
-
-// cleartext is a session that knows that tim's password is the one of RFC 2195.
+// cleartext is a session that knows tim's password.
 type cleartext struct {
 	quick
 	password string
@@ -137,7 +108,7 @@ func TestP08_CRAMServe(t *testing.T) {
 	}
 }
 
-// Row 89: a challenge is a msg-id with the server's name (RFC 2195 section 2), and never the same.
+// Row 89: each challenge is a new msg-id with the server's name (RFC 2195 section 2).
 func TestCRAMChallenge(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 100 {
@@ -151,4 +122,33 @@ func TestCRAMChallenge(t *testing.T) {
 			t.Errorf("%q", id)
 		}
 	}
+}
+
+func FuzzCRAMServer(f *testing.F) {
+	for _, s := range []string{"tim b913a602c7eda7a495b4e6e7334d3890", "tim", "", " ", "a b c", "tim \x00", "\n b913a602c7eda7a495b4e6e7334d3890"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, response string) {
+		session := &fuzzed{}
+		if reply, _ := serveFuzzed(t, session, "CRAM-MD5", response); strings.HasPrefix(reply, "235 ") {
+			t.Fatalf("%q has got in", response)
+		}
+		if len(session.asked) > 0 && !strings.HasPrefix(response, session.asked[0]+" ") {
+			t.Fatalf("%q: the session was asked about %q", response, session.asked)
+		}
+	})
+}
+
+var cramResponse = regexp.MustCompile("^tim [0-9a-f]{32}$")
+
+func FuzzCRAMClient(f *testing.F) {
+	for _, s := range []string{"<1896.697170952@postoffice.reston.mci.net>", "", "\x00", "<@>"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, challenge []byte) {
+		response, err := (&cramClient{user: "tim", password: "secret"}).Next(challenge)
+		if (err == nil) != (len(challenge) > 0) || err == nil && !cramResponse.Match(response) {
+			t.Fatalf("%q is answered with %q, %v", challenge, response, err)
+		}
+	})
 }

@@ -9,6 +9,32 @@ import (
 	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
+// The client uses the strongest mechanism that the caller allows. The order of the server's list does not matter.
+func TestP29_PasswordOrder(t *testing.T) {
+	for _, tt := range []struct {
+		offer   string
+		allowed []string
+		want    string // the mechanism, or part of the error
+	}{
+		{"AUTH LOGIN PLAIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256", nil, "SCRAM-SHA-256"},
+		{"AUTH LOGIN PLAIN CRAM-MD5 SCRAM-SHA-1", nil, "SCRAM-SHA-1"},
+		{"AUTH LOGIN PLAIN CRAM-MD5", nil, "CRAM-MD5"},
+		{"AUTH LOGIN PLAIN", nil, "PLAIN"},
+		{"AUTH LOGIN", nil, "LOGIN"},
+		{"AUTH SCRAM-SHA-256-PLUS LOGIN", nil, "LOGIN"}, // there is nothing to bind to
+		{"AUTH LOGIN PLAIN SCRAM-SHA-256", []string{"login", "PLAIN"}, "PLAIN"},
+		{"AUTH LOGIN PLAIN", []string{"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"}, "for [SCRAM-SHA-256]"},
+		{"AUTH LOGIN PLAIN", []string{"SCRAM-SHA256"}, `"SCRAM-SHA256" is none of`},
+	} {
+		c := safeClient(tt.offer, Password("user", "pencil", tt.allowed...), say(535, ""))
+		err := Auth().Negotiate(t.Context(), c)
+		e, ok := grammar.AsType[*ext.AuthError](err)
+		if !ok || e.Mechanism != tt.want && (len(c.Sent) > 0 || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s, %q: sent %q, %v", tt.offer, tt.allowed, c.Sent, err)
+		}
+	}
+}
+
 func FuzzBase64(f *testing.F) {
 	for _, s := range []string{"", "=", "AGE=", "AGE", "=AAA", "AAA=BBB", "AA==AA==", "AA\r\nAA", "AB==", "****", "AAAA\x00"} {
 		f.Add(s)
@@ -30,30 +56,4 @@ func FuzzBase64(f *testing.F) {
 			t.Fatalf("%q and %q are the same", s, again)
 		}
 	})
-}
-
-// Of what the server offers, the strongest that the caller allows; its order does not matter.
-func TestP29_PasswordOrder(t *testing.T) {
-	for _, tt := range []struct {
-		offer   string
-		allowed []string
-		want    string // the mechanism, or part of the error
-	}{
-		{"AUTH LOGIN PLAIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256", nil, "SCRAM-SHA-256"},
-		{"AUTH LOGIN PLAIN CRAM-MD5 SCRAM-SHA-1", nil, "SCRAM-SHA-1"},
-		{"AUTH LOGIN PLAIN CRAM-MD5", nil, "CRAM-MD5"},
-		{"AUTH LOGIN PLAIN", nil, "PLAIN"},
-		{"AUTH LOGIN", nil, "LOGIN"},
-		{"AUTH SCRAM-SHA-256-PLUS LOGIN", nil, "LOGIN"}, // there is nothing to bind to
-		{"AUTH LOGIN PLAIN SCRAM-SHA-256", []string{"login", "PLAIN"}, "PLAIN"},
-		{"AUTH LOGIN PLAIN", []string{"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"}, "for [SCRAM-SHA-256]"},
-		{"AUTH LOGIN PLAIN", []string{"SCRAM-SHA256"}, `"SCRAM-SHA256" is none of`},
-	} {
-		d := safeClient(tt.offer, Password("user", "pencil", tt.allowed...), say(535, ""))
-		err := Auth().Negotiate(t.Context(), d)
-		e, ok := grammar.AsType[*ext.AuthError](err)
-		if !ok || e.Mechanism != tt.want && (len(d.Sent) > 0 || !strings.Contains(err.Error(), tt.want)) {
-			t.Errorf("%s, %q: sent %q, %v", tt.offer, tt.allowed, d.Sent, err)
-		}
-	}
 }

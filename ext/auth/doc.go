@@ -76,8 +76,8 @@
 // # Why is AUTH not advertised?
 //
 //   - The connection has no TLS, and the server's option AllowInsecureAuth is not set.
-//   - The session implements none of the interfaces above. A compile-time assertion tells, as above. A session that wraps
-//     another one needs a method Unwrap, by which [ext.As] finds the inner session.
+//   - The session implements none of the interfaces above. A compile-time assertion tells, as above. A session that
+//     wraps another one needs a method Unwrap, by which [ext.As] finds the inner session.
 //   - The server's extensions lack [Auth], as ehlo.Relay does.
 //   - A FilterSession removed all mechanisms.
 //

@@ -12,34 +12,7 @@ import (
 	"smtpkit.example/smtp/ext/fake"
 )
 
-func FuzzExternalServer(f *testing.F) {
-	for _, s := range []string{"", "alice", "ali\x00ce", "a\nb", "\xff"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, authzid string) {
-		session := &fuzzed{}
-		reply, x := serveFuzzed(t, session, "EXTERNAL", authzid)
-		if want := map[bool]string{true: "user", false: authzid}[authzid == ""]; strings.HasPrefix(reply, "235 ") && x.Conn.Identity != want {
-			t.Fatalf("%q: authenticated as %q", authzid, x.Conn.Identity)
-		}
-	})
-}
-
-func FuzzAnonymousServer(f *testing.F) {
-	for _, s := range []string{"", "sirhc", "a@example.com", "a\nb", "\xff", strings.Repeat("ä", 256)} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, trace string) {
-		session := &fuzzed{}
-		reply, _ := serveFuzzed(t, session, "ANONYMOUS", trace)
-		ok := trace == "" || isCredential(trace) && utf8.RuneCountInString(trace) <= 255
-		if strings.HasPrefix(reply, "235 ") != ok || ok && session.asked[0] != trace {
-			t.Fatalf("%q: %q, asked %q", trace, reply, session.asked)
-		}
-	})
-}
-
-// cards is a session that knows the one certificate.
+// cards is a session that knows one certificate, alice's.
 type cards struct{ quick }
 
 func (c cards) AuthenticateCertificate(_ context.Context, chain []*x509.Certificate) (string, error) {
@@ -69,13 +42,13 @@ func (deputies) Authenticate(ctx context.Context, user, password string) error {
 	return (&users{}).Authenticate(ctx, user, password)
 }
 
-// chain is a connection on which the client has shown a certificate that was verified.
+// chain returns the state of a connection whose client presented a certificate that was verified.
 func chain(raw string) *tls.ConnectionState {
 	c := &x509.Certificate{Raw: []byte(raw)}
 	return &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c}, VerifiedChains: [][]*x509.Certificate{{c}}}
 }
 
-// EXTERNAL, and the names that are asked for.
+// EXTERNAL, and authorization identities in general.
 func TestExternalServe(t *testing.T) {
 	unverified := chain("alice")
 	unverified.VerifiedChains = nil
@@ -116,7 +89,7 @@ func TestExternalServe(t *testing.T) {
 	}
 }
 
-// guests is a session that lets in everybody but those who cannot be traced.
+// guests is a session that lets in every guest with a trace.
 type guests struct {
 	quick
 	asked []string
@@ -166,11 +139,11 @@ func TestExternalConnect(t *testing.T) {
 		{"106 ANONYMOUS", Anonymous("a\r\nb"), nil, "", "", "control characters"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := safeClient("AUTH ANONYMOUS EXTERNAL", tt.creds, say(235, ""))
-			d.Conn.Policy.TLSConfig = tt.config
-			err := Auth().Negotiate(t.Context(), d)
-			if sent := strings.Join(d.Sent, "|"); sent != tt.sent || d.Conn.Identity != tt.as {
-				t.Errorf("sent %q as %q", sent, d.Conn.Identity)
+			c := safeClient("AUTH ANONYMOUS EXTERNAL", tt.creds, say(235, ""))
+			c.Conn.Policy.TLSConfig = tt.config
+			err := Auth().Negotiate(t.Context(), c)
+			if sent := strings.Join(c.Sent, "|"); sent != tt.sent || c.Conn.Identity != tt.as {
+				t.Errorf("sent %q as %q", sent, c.Conn.Identity)
 			}
 			if (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
 				t.Errorf("%v, want %q", err, tt.wantErr)
@@ -179,7 +152,7 @@ func TestExternalConnect(t *testing.T) {
 	}
 }
 
-// TestBehindProxy has a proxy speak for a client: neither the proxy's certificate nor its channel is the client's.
+// TestBehindProxy has a proxy speak for a client. The proxy's certificate and TLS connection are not the client's.
 func TestBehindProxy(t *testing.T) {
 	x := safeServer(&behindProxy{})
 	x.Conn.TLS = &tls.ConnectionState{Version: tls.VersionTLS12, TLSUnique: []byte("unique"), VerifiedChains: [][]*x509.Certificate{{{}}}}
@@ -199,4 +172,31 @@ type behindProxy struct{ pencils }
 
 func (*behindProxy) AuthenticateCertificate(context.Context, []*x509.Certificate) (string, error) {
 	return "proxy", nil
+}
+
+func FuzzExternalServer(f *testing.F) {
+	for _, s := range []string{"", "alice", "ali\x00ce", "a\nb", "\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, authzid string) {
+		session := &fuzzed{}
+		reply, x := serveFuzzed(t, session, "EXTERNAL", authzid)
+		if want := map[bool]string{true: "user", false: authzid}[authzid == ""]; strings.HasPrefix(reply, "235 ") && x.Conn.Identity != want {
+			t.Fatalf("%q: authenticated as %q", authzid, x.Conn.Identity)
+		}
+	})
+}
+
+func FuzzAnonymousServer(f *testing.F) {
+	for _, s := range []string{"", "sirhc", "a@example.com", "a\nb", "\xff", strings.Repeat("ä", 256)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, trace string) {
+		session := &fuzzed{}
+		reply, _ := serveFuzzed(t, session, "ANONYMOUS", trace)
+		ok := trace == "" || isCredential(trace) && utf8.RuneCountInString(trace) <= 255
+		if strings.HasPrefix(reply, "235 ") != ok || ok && session.asked[0] != trace {
+			t.Fatalf("%q: %q, asked %q", trace, reply, session.asked)
+		}
+	})
 }

@@ -21,7 +21,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// users is a session of two users: alice has a password, and the others have something wrong with them.
+// users is a session in which alice has a password, and each other user gets an error of another kind.
 type users struct {
 	quick
 	asked []string
@@ -50,32 +50,32 @@ func (u *users) Authenticate(_ context.Context, user, password string) error {
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// safeServer is a session of s on a protected connection.
+// safeServer returns a connection with TLS whose session is s. The client answers challenges with lines.
 func safeServer(s any, lines ...string) *fake.Server {
 	return &fake.Server{Conn: fake.ServerState{Session: s, TLS: &tls.ConnectionState{}}, Responses: lines}
 }
 
-// quick is a session that does not let clients wait.
+// quick is a session without a pause after failures.
 type quick struct{}
 
 func (quick) AuthPause(int) time.Duration { return 0 }
 
-// a reply of a server in an exchange
+// say returns a server's reply.
 func say(code int, text string) proto.Reply { return proto.Reply{Code: code, Text: text} }
 
-// these returns the credentials that consist of these mechanisms.
+// these returns credentials with these mechanisms.
 func these(list ...sasl.Client) ext.Credentials {
 	return func(context.Context, ext.ClientConn) ([]sasl.Client, error) { return list, nil }
 }
 
-// safeClient is a client on a protected and verified connection.
+// safeClient returns a client with TLS to a verified server that advertises offer and answers with replies.
 func safeClient(offer string, c ext.Credentials, replies ...proto.Reply) *fake.Client {
 	return &fake.Client{
 		Conn: fake.ClientState{Caps: fake.Caps(offer), TLS: &tls.ConnectionState{}, Verified: true, Policy: ext.Policy{Credentials: c}}, Replies: replies,
 	}
 }
 
-// meeting joins a client of the extension to a server of it: each line that one side sends the other receives.
+// meeting connects a fake client to a fake server: what one side sends, the other receives.
 type meeting struct {
 	*fake.Client
 	x     *fake.Server
@@ -110,7 +110,7 @@ func (e exchangeOf) Challenge(_ context.Context, r proto.Reply) (string, error) 
 	return <-e.m.lines, nil
 }
 
-// fuzzed is a session that lets everybody in and remembers whom, without what a password would have to be for.
+// fuzzed is a session that accepts all credentials and records them. Only SCRAM and CRAM-MD5 have a password to check.
 type fuzzed struct {
 	quick
 	secret SCRAMSecret
@@ -160,8 +160,8 @@ func (f *fuzzed) Authenticate(_ context.Context, user, password string) error {
 	return nil
 }
 
-// serveFuzzed has the mechanism served to a client that sends these lines, and checks what holds for any: the session
-// has been asked about nothing with a control character in it, and the client got a reply.
+// serveFuzzed serves the mechanism to a client that sends these messages, and checks what always holds: the session
+// sees no control character, and the client gets a reply.
 func serveFuzzed(t *testing.T, f *fuzzed, mechanism string, messages ...string) (reply string, x *fake.Server) {
 	var lines []string
 	for _, m := range messages {

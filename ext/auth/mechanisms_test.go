@@ -13,39 +13,7 @@ import (
 	"smtpkit.example/smtp/proto/prototest"
 )
 
-// FuzzPlain looks for a message of PLAIN that has the session asked about anything but what RFC 4616 says is in it.
-func FuzzPlain(f *testing.F) {
-	for _, s := range []string{"\x00alice\x00secret", "alice\x00alice\x00secret", "root\x00alice\x00secret", "", "\x00", "\x00\x00",
-		"\x00\x00\x00", "\x00a\x00b\x00", "\x00a\n\x00b", "\x00\xff\x00b"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, message []byte) {
-		u := &users{}
-		x := safeServer(u)
-		args := "PLAIN " + base64.StdEncoding.EncodeToString(message)
-		if len(message) == 0 {
-			args = "PLAIN ="
-		}
-		got := x.Serve(t, Auth(), args)
-		parts := bytes.Split(message, []byte{0})
-		if len(u.asked) == 0 {
-			if !strings.HasPrefix(got, "535 ") {
-				t.Fatalf("%q without a check", got)
-			}
-			return
-		}
-		if len(parts) != 3 || u.asked[0] != string(parts[1])+"/"+string(parts[2]) ||
-			len(parts[0]) > 0 && !bytes.Equal(parts[0], parts[1]) || len(parts[1]) == 0 || len(parts[2]) == 0 ||
-			bytes.ContainsFunc(append(parts[1], parts[2]...), func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			t.Fatalf("%q: the session was asked %q", message, u.asked)
-		}
-		if strings.HasPrefix(got, "235 ") != (x.Conn.Identity == "alice" && u.asked[0] == "alice/secret") {
-			t.Fatalf("%q: %q as %q", message, got, x.Conn.Identity)
-		}
-	})
-}
-
-// all is a session with everything.
+// all is a session that implements every interface.
 type all struct {
 	both
 	*tokens
@@ -56,7 +24,7 @@ type all struct {
 
 func (all) AuthPause(int) time.Duration { return 0 }
 
-// What is offered, strongest first.
+// The server advertises the strongest mechanism first.
 func TestAuthOfferOrder(t *testing.T) {
 	everything := all{newBoth(), &tokens{}, &cleartext{}, cards{}, &guests{}}
 	cert, pool := prototest.Certificate(t, "mail.example")
@@ -107,4 +75,36 @@ func TestAuthOfferOrder(t *testing.T) {
 			t.Errorf("%s, which the filter has put in and nobody can serve here: %q", name, got)
 		}
 	}
+}
+
+// FuzzPlain looks for a message of PLAIN from which the session gets another name or password than RFC 4616 says.
+func FuzzPlain(f *testing.F) {
+	for _, s := range []string{"\x00alice\x00secret", "alice\x00alice\x00secret", "root\x00alice\x00secret", "", "\x00", "\x00\x00",
+		"\x00\x00\x00", "\x00a\x00b\x00", "\x00a\n\x00b", "\x00\xff\x00b"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		u := &users{}
+		x := safeServer(u)
+		args := "PLAIN " + base64.StdEncoding.EncodeToString(message)
+		if len(message) == 0 {
+			args = "PLAIN ="
+		}
+		got := x.Serve(t, Auth(), args)
+		parts := bytes.Split(message, []byte{0})
+		if len(u.asked) == 0 {
+			if !strings.HasPrefix(got, "535 ") {
+				t.Fatalf("%q without a check", got)
+			}
+			return
+		}
+		if len(parts) != 3 || u.asked[0] != string(parts[1])+"/"+string(parts[2]) ||
+			len(parts[0]) > 0 && !bytes.Equal(parts[0], parts[1]) || len(parts[1]) == 0 || len(parts[2]) == 0 ||
+			bytes.ContainsFunc(append(parts[1], parts[2]...), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			t.Fatalf("%q: the session was asked %q", message, u.asked)
+		}
+		if strings.HasPrefix(got, "235 ") != (x.Conn.Identity == "alice" && u.asked[0] == "alice/secret") {
+			t.Fatalf("%q: %q as %q", message, got, x.Conn.Identity)
+		}
+	})
 }

@@ -13,23 +13,7 @@ import (
 	"smtpkit.example/smtp/ext/fake"
 )
 
-// FuzzSASLName looks for a name that is another one after it has been on the wire, and for two forms of one.
-func FuzzSASLName(f *testing.F) {
-	for _, s := range []string{"user", "a=b,c", "=2C", "=3D=2C", "a=2cb", "=", ""} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		quoted := quoteName(s)
-		if got, err := unquoteName(quoted); err != nil || got != s || strings.Contains(quoted, ",") {
-			t.Fatalf("%q is %q, which is %q (%v)", s, quoted, got, err)
-		}
-		if name, err := unquoteName(s); err == nil && quoteName(name) != s && !strings.Contains(s, ",") {
-			t.Fatalf("%q and %q are the same", s, quoteName(name))
-		}
-	})
-}
-
-// scramVector is an exchange of an RFC.
+// scramVector is an example exchange of an RFC.
 type scramVector struct {
 	name           string
 	hash           crypto.Hash
@@ -176,7 +160,7 @@ func TestSCRAMSecret(t *testing.T) {
 	}
 }
 
-// RFC 5802 section 7: the name on the wire, and the one the session is asked for.
+// RFC 5802 section 7: the name on the wire, and the name that the session gets.
 func TestSCRAMNames(t *testing.T) {
 	for _, tt := range []struct{ name, wire, asked string }{
 		{"user", "user", "user"},
@@ -200,7 +184,7 @@ func TestSCRAMNames(t *testing.T) {
 	p.user = "jörg"
 	c := &scramClient{hash: crypto.SHA256, user: "jörg", password: "pencil", flag: "n", nonce: "abc"}
 	_, first, _ := c.Start()
-	first = []byte(strings.Replace(string(first), "ö", "o\u0308", 1)) // as clients send it that do not prepare names
+	first = []byte(strings.Replace(string(first), "ö", "o\u0308", 1)) // as a client sends it that does not prepare names
 	c.bare = strings.TrimPrefix(string(first), "n,,")
 	s := scramVectors[1].newServer(t, p)
 	question, _, err := s.Next(first)
@@ -222,4 +206,20 @@ func TestSCRAMNames(t *testing.T) {
 			t.Errorf("%s: something that cannot be prepared: %v", name, err)
 		}
 	}
+}
+
+// FuzzSASLName looks for a name that changes on the wire, or has two forms there.
+func FuzzSASLName(f *testing.F) {
+	for _, s := range []string{"user", "a=b,c", "=2C", "=3D=2C", "a=2cb", "=", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		quoted := quoteName(s)
+		if got, err := unquoteName(quoted); err != nil || got != s || strings.Contains(quoted, ",") {
+			t.Fatalf("%q is %q, which is %q (%v)", s, quoted, got, err)
+		}
+		if name, err := unquoteName(s); err == nil && quoteName(name) != s && !strings.Contains(s, ",") {
+			t.Fatalf("%q and %q are the same", s, quoteName(name))
+		}
+	})
 }

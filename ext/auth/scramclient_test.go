@@ -9,46 +9,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// FuzzSCRAMClient looks for messages of a server that does not know the password and is believed, or has the client
-// work for longer than it should.
-func FuzzSCRAMClient(f *testing.F) {
-	for _, v := range scramVectors {
-		f.Add(v.messages[1], v.messages[3])
-	}
-	f.Add("e=unknown-user", "e=other-error")
-	f.Add("r=rOprNGfwEbeRWgbNEkqO1,s=AA==,i=4096,x=y", "v=AA==,m=x")
-	f.Add("m=x,r=rOprNGfwEbeRWgbNEkqO1,s=AA==,i=99999999", "v=")
-	f.Fuzz(func(t *testing.T, first, final string) {
-		c := scramVectors[1].newClient()
-		c.password = "another" // so that the signatures of the vectors are those of somebody else
-		if _, _, err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		nonce, salt, iterations, err := parseServerFirst(first)
-		if err == nil && (iterations < 4096 || iterations > 1000000 || len(salt) == 0 || len(salt) > 1024) {
-			t.Fatalf("%q: %d iterations, salt %x", first, iterations, salt)
-		}
-		if iterations > 10000 {
-			return // allowed, and nothing to do all day
-		}
-		response, err := c.Next([]byte(first))
-		if err != nil {
-			return
-		}
-		if !strings.HasPrefix(nonce, c.nonce) || nonce == c.nonce || !strings.HasPrefix(string(response), "c=biws,r="+nonce+",p=") {
-			t.Fatalf("%q is answered with %q", first, response)
-		}
-		signature := c.signature
-		if _, err := c.Next([]byte(final)); err == nil || c.Done() {
-			text, _, _ := strings.Cut(strings.TrimPrefix(final, "v="), ",")
-			if got, err := decode64(text); err != nil || !hmac.Equal(got, signature) {
-				t.Fatalf("%q was believed", final)
-			}
-		}
-	})
-}
-
-// What a server might say to have the client do endless work, or reveal what it can be attacked by.
+// A malicious server wants the client to work without end, or to reveal a weak proof.
 func TestSCRAMClientRefuses(t *testing.T) {
 	const nonce = "fyko+d2lbbFgONRv9qkxdawL"
 	first := func(nonce, salt, count string) string { return "r=" + nonce + ",s=" + salt + ",i=" + count }
@@ -97,7 +58,7 @@ func TestSCRAMClientRefuses(t *testing.T) {
 	}
 }
 
-// Row 91: the server does not know the password, or does not say.
+// Row 91: the server does not know the secret, or sends no signature.
 func TestSCRAMClientVerifies(t *testing.T) {
 	v := scramVectors[1]
 	for _, message := range []string{
@@ -116,7 +77,7 @@ func TestSCRAMClientVerifies(t *testing.T) {
 	}
 }
 
-// Row 91 on the wire: a reply of success ends the attempt at any point, but only in the end is it one.
+// Row 91 on the wire: a 235 before the server has sent its signature is a failure.
 func TestSCRAMConnect(t *testing.T) {
 	creds := Password("user", "pencil", "SCRAM-SHA-256")
 	for _, tt := range []struct {
@@ -132,11 +93,50 @@ func TestSCRAMConnect(t *testing.T) {
 		{"refused", []proto.Reply{say(535, "no")}, 1, "535"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := safeClient("AUTH SCRAM-SHA-256 PLAIN", creds, tt.replies...)
-			err := Auth().Negotiate(t.Context(), d)
-			if err == nil || !strings.Contains(err.Error(), tt.want) || len(d.Sent) != tt.lines || d.Conn.Identity != "" {
-				t.Errorf("%v, sent %q", err, d.Sent)
+			c := safeClient("AUTH SCRAM-SHA-256 PLAIN", creds, tt.replies...)
+			err := Auth().Negotiate(t.Context(), c)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || len(c.Sent) != tt.lines || c.Conn.Identity != "" {
+				t.Errorf("%v, sent %q", err, c.Sent)
 			}
 		})
 	}
+}
+
+// FuzzSCRAMClient looks for messages by which a server without the secret passes for the real one, or makes the client
+// work too long.
+func FuzzSCRAMClient(f *testing.F) {
+	for _, v := range scramVectors {
+		f.Add(v.messages[1], v.messages[3])
+	}
+	f.Add("e=unknown-user", "e=other-error")
+	f.Add("r=rOprNGfwEbeRWgbNEkqO1,s=AA==,i=4096,x=y", "v=AA==,m=x")
+	f.Add("m=x,r=rOprNGfwEbeRWgbNEkqO1,s=AA==,i=99999999", "v=")
+	f.Fuzz(func(t *testing.T, first, final string) {
+		c := scramVectors[1].newClient()
+		c.password = "another" // so that the signatures of the vectors do not match
+		if _, _, err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		nonce, salt, iterations, err := parseServerFirst(first)
+		if err == nil && (iterations < 4096 || iterations > 1000000 || len(salt) == 0 || len(salt) > 1024) {
+			t.Fatalf("%q: %d iterations, salt %x", first, iterations, salt)
+		}
+		if iterations > 10000 {
+			return // allowed, but too slow for a fuzz test
+		}
+		response, err := c.Next([]byte(first))
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(nonce, c.nonce) || nonce == c.nonce || !strings.HasPrefix(string(response), "c=biws,r="+nonce+",p=") {
+			t.Fatalf("%q is answered with %q", first, response)
+		}
+		signature := c.signature
+		if _, err := c.Next([]byte(final)); err == nil || c.Done() {
+			text, _, _ := strings.Cut(strings.TrimPrefix(final, "v="), ",")
+			if got, err := decode64(text); err != nil || !hmac.Equal(got, signature) {
+				t.Fatalf("%q was believed", final)
+			}
+		}
+	})
 }

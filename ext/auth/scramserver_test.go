@@ -11,40 +11,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// FuzzSCRAMServer looks for messages by which somebody gets in who does not know the password, or for a name that is
-// read in two ways.
-func FuzzSCRAMServer(f *testing.F) {
-	for _, v := range scramVectors {
-		f.Add(v.messages[0], v.messages[2])
-	}
-	f.Add("n,a=user,n=user,r=x", "c=bixhPXVzZXIs,r=x,p=")
-	f.Add("y,,n=a=3Db=2Cc,r=x,z=1", "c=eSws,r=x,m=x,p=AA==")
-	f.Add("p=tls-exporter,,n=user,r=x", "")
-	secret, err := newSCRAMSecret(crypto.SHA256, "pencil", []byte("salt"), minIterations)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, first, final string) {
-		session := &fuzzed{secret: secret}
-		reply, x := serveFuzzed(t, session, "SCRAM-SHA-256", first, final, "")
-		if strings.HasPrefix(reply, "235 ") {
-			t.Fatalf("%q and %q have got in", first, final)
-		}
-		if len(x.Sent) < 2 {
-			return
-		}
-		// The name has been taken from the message, whose parts are still those that will be signed.
-		m, err := parseClientFirst(first)
-		if err != nil || m.header+m.bare != first || strings.Count(m.header, ",") != 2 {
-			t.Fatalf("%q: %+v, %v", first, m, err)
-		}
-		if !strings.HasPrefix(m.bare, "n="+quoteName(m.user)+",r="+m.nonce) || !strings.HasPrefix(x.Sent[1].Text, b64("r=" + m.nonce)[:4]) {
-			t.Fatalf("%q: %+v, %v", first, m, x.Sent[1])
-		}
-	})
-}
-
-// Malformed messages of a client, and those of somebody who does not know the password.
+// Malformed messages of a client, and messages of a client without the password.
 func TestSCRAMServerRefuses(t *testing.T) {
 	v := scramVectors[1]
 	first, final := v.messages[0], v.messages[2]
@@ -102,8 +69,8 @@ func TestSCRAMServerRefuses(t *testing.T) {
 	}
 }
 
-// A client that knows the password, and signs for another nonce or binding than has been agreed on, may have been
-// talked into it by somebody in between.
+// A client knows the password, and signs another nonce or binding than was agreed. A man in the middle may be the
+// cause.
 func TestP34_SCRAMServerSigned(t *testing.T) {
 	v := scramVectors[1]
 	nonce := v.client + v.server
@@ -136,8 +103,7 @@ func TestP34_SCRAMServerSigned(t *testing.T) {
 	}
 }
 
-// From what it is told, the client cannot tell whether the name exists: the salt of one that does not is
-// no different, neither in length nor from one time to the next.
+// A client cannot tell whether a user exists: a made-up salt has the usual length, and is the same each time.
 func TestP10_SCRAMUnknownUser(t *testing.T) {
 	for _, v := range scramVectors {
 		ask := func(session any, user string) (salt, rest string, last error) {
@@ -181,7 +147,7 @@ func TestP10_SCRAMUnknownUser(t *testing.T) {
 	}
 }
 
-// The session's own faults are not the client's: 454, and a line in the log.
+// If the session fails, the client gets 454 and the failure does not count.
 func TestSCRAMServerSessionFails(t *testing.T) {
 	v := scramVectors[0]
 	for _, tt := range []struct {
@@ -212,7 +178,7 @@ func TestSCRAMServerSessionFails(t *testing.T) {
 	}
 }
 
-// TestSCRAMPolicyImpossible has a session whose policy no secret can follow: nobody is told by that which names exist.
+// TestSCRAMPolicyImpossible has a policy that no secret can follow. It must not reveal which users exist.
 func TestSCRAMPolicyImpossible(t *testing.T) {
 	for _, policy := range []SCRAMPolicy{{Iterations: 1000}, {Iterations: maxIterations + 1}, {SaltSize: -1}, {SaltSize: maxSaltSize + 1}} {
 		for _, user := range []string{"user", "nobody"} {
@@ -228,8 +194,7 @@ func TestSCRAMPolicyImpossible(t *testing.T) {
 	}
 }
 
-// TestSCRAMNoSecret has a session that looks a user up in a map, and returns what is there: nothing for a user who has
-// no secret with that hash function.
+// TestSCRAMNoSecret has a session that returns the zero secret for a user without one for the hash function.
 func TestSCRAMNoSecret(t *testing.T) {
 	v := scramVectors[0]
 	s := v.session()
@@ -240,4 +205,36 @@ func TestSCRAMNoSecret(t *testing.T) {
 			t.Errorf("%s is answered with %q, %v", user, question, err)
 		}
 	}
+}
+
+// FuzzSCRAMServer looks for messages that authenticate without the password, and for a name that is read in two ways.
+func FuzzSCRAMServer(f *testing.F) {
+	for _, v := range scramVectors {
+		f.Add(v.messages[0], v.messages[2])
+	}
+	f.Add("n,a=user,n=user,r=x", "c=bixhPXVzZXIs,r=x,p=")
+	f.Add("y,,n=a=3Db=2Cc,r=x,z=1", "c=eSws,r=x,m=x,p=AA==")
+	f.Add("p=tls-exporter,,n=user,r=x", "")
+	secret, err := newSCRAMSecret(crypto.SHA256, "pencil", []byte("salt"), minIterations)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, first, final string) {
+		session := &fuzzed{secret: secret}
+		reply, x := serveFuzzed(t, session, "SCRAM-SHA-256", first, final, "")
+		if strings.HasPrefix(reply, "235 ") {
+			t.Fatalf("%q and %q have got in", first, final)
+		}
+		if len(x.Sent) < 2 {
+			return
+		}
+		// The parsed parts are those of the message, which will be signed.
+		m, err := parseClientFirst(first)
+		if err != nil || m.header+m.bare != first || strings.Count(m.header, ",") != 2 {
+			t.Fatalf("%q: %+v, %v", first, m, err)
+		}
+		if !strings.HasPrefix(m.bare, "n="+quoteName(m.user)+",r="+m.nonce) || !strings.HasPrefix(x.Sent[1].Text, b64("r=" + m.nonce)[:4]) {
+			t.Fatalf("%q: %+v, %v", first, m, x.Sent[1])
+		}
+	})
 }

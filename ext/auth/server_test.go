@@ -100,7 +100,7 @@ func TestAuthServe(t *testing.T) {
 	}
 }
 
-// Nothing in the reply tells a wrong user from a wrong password or malformed credentials.
+// The reply is the same for a wrong user, a wrong password and malformed credentials.
 func TestP10_AuthSameText(t *testing.T) {
 	texts := make(map[string]bool)
 	for _, s := range []string{"\x00alice\x00x", "\x00bob\x00secret", "root\x00alice\x00secret", "x", "\x00a\nb\x00c"} {
@@ -111,7 +111,7 @@ func TestP10_AuthSameText(t *testing.T) {
 	}
 }
 
-// RFC 8314 section 4.1: credentials sent in clear are not looked at.
+// RFC 8314 section 4.1: the server does not evaluate credentials sent in plaintext.
 func TestP13_AuthInClearIsNotEvaluated(t *testing.T) {
 	u := &users{}
 	good := (fake.NewServer(u)).Serve(t, Auth(), "PLAIN "+b64("\x00alice\x00secret"))
@@ -121,7 +121,7 @@ func TestP13_AuthInClearIsNotEvaluated(t *testing.T) {
 	}
 }
 
-// Three attempts may fail; the connection ends with the fourth. Attempts that the session could not judge do not count.
+// Three attempts may fail; the fourth failure closes the connection. A check that failed itself does not count.
 func TestP17_AuthFailures(t *testing.T) {
 	x := safeServer(&users{})
 	for _, tt := range []struct{ user, want string }{
@@ -133,7 +133,7 @@ func TestP17_AuthFailures(t *testing.T) {
 	}
 }
 
-// The end of the context is the server's affair, not a verdict on the client.
+// If the context ends, the attempt has not failed.
 func TestAuthContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	x := safeServer(cancelled{cancel})
@@ -150,7 +150,7 @@ func (c cancelled) Authenticate(ctx context.Context, _, _ string) error {
 	return ctx.Err()
 }
 
-// mechs is a session with mechanisms of its own, which all work as next says.
+// mechs is a session with mechanisms of its own, which all behave as next does.
 type mechs struct {
 	quick
 	names []string
@@ -229,7 +229,7 @@ func TestAuthMechanisms(t *testing.T) {
 	}
 }
 
-// Whatever it was that failed, and however long it took to find out, the client is told after a second.
+// A failure is answered after one second, whatever its reason and however long the check took.
 func TestP10P22_AuthPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
@@ -257,7 +257,7 @@ func TestP10P22_AuthPause(t *testing.T) {
 			}
 		}
 
-		// The second counts from the last line, however long the client took for it.
+		// The second counts from the client's last line.
 		m := &meeting{safeClient("AUTH LOGIN", nil), safeServer(slow(0)), make(chan string), make(chan proto.Reply)}
 		_, err1 := m.Do(t.Context(), "AUTH", "LOGIN")
 		_, err2 := m.Line(t.Context(), b64("bob"))
@@ -268,7 +268,7 @@ func TestP10P22_AuthPause(t *testing.T) {
 			t.Errorf("%v, %v after %v", r, err, time.Since(start))
 		}
 
-		// Nobody waits for a client that has hung up.
+		// The pause ends when the client hangs up.
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		x := safeServer(slow(0))
@@ -280,7 +280,7 @@ func TestP10P22_AuthPause(t *testing.T) {
 	})
 }
 
-// slow is the session of users whose passwords take that long to check.
+// slow is a session that takes that long to check a password.
 type slow time.Duration
 
 func (s slow) Authenticate(ctx context.Context, user, password string) error {
