@@ -1,9 +1,7 @@
 package ehlo_test
 
 import (
-	"bufio"
 	"context"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 )
 
@@ -99,25 +98,13 @@ func sayTo(t *testing.T, list []ext.Extension, s server.Session, lines ...string
 func talk(t *testing.T, srv *server.Server, lines ...string) string {
 	t.Helper()
 	_, raw := over(t, srv, nil)
-	conn := raw()
-	r := bufio.NewReader(conn)
-	last := ""
-	for i := 0; ; i++ {
-		last = ""
-		for len(last) < 4 || !strings.Contains(last[strings.LastIndexByte(last[:len(last)-1], '\n')+1:][:4], " ") {
-			line, err := r.ReadString('\n')
-			if err != nil {
-				t.Fatalf("after %q: %v", lines[:i], err)
-			}
-			last += line
-		}
-		if i == len(lines) {
-			return last
-		}
-		if _, err := io.WriteString(conn, lines[i]+"\r\n"); err != nil {
-			t.Fatal(err)
-		}
+	p := prototest.NewPeer(t, raw())
+	last := p.Reply()
+	for _, line := range lines {
+		p.Say(line)
+		last = p.Reply()
 	}
+	return last
 }
 
 const (

@@ -78,8 +78,12 @@ func meet(t *testing.T, list []ext.Extension, without ...string) *meeting {
 	c, err := client.Dial(t.Context(), addr, &client.Options{
 		Extensions: list, TLSConfig: ours, Without: without, Credentials: auth.Password("alice", "secret", "PLAIN"),
 		Trace: &client.Trace{
-			Sent:     func(line string) { m.log = append(m.log, "C: "+line) },
-			Received: func(r proto.Reply) { m.log = append(m.log, fmt.Sprint("S: ", r.Code)) },
+			Command: func(_ context.Context, _ *client.Client, verb, args string) {
+				m.log = append(m.log, "C: "+strings.TrimSpace(verb+" "+args))
+			},
+			Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+				m.log = append(m.log, fmt.Sprint("S: ", r.Code))
+			},
 		},
 	})
 	if err != nil {
