@@ -14,8 +14,9 @@
 // To test what a client does, say what the server advertises and how it replies, and look at what was sent:
 //
 //	c := &fake.Client{Conn: fake.ClientState{Caps: fake.Caps("XTRACE")}, Replies: []proto.Reply{{Code: 250}}}
-//	err := xtrace.Extension().Negotiate(t.Context(), c)
-//	// c.Sent has the lines.
+//	if err := xtrace.Extension().Negotiate(t.Context(), c); err != nil || len(c.Sent) != 1 {
+//		t.Errorf("%v, sent %q", err, c.Sent)
+//	}
 //
 // The zero Server and the zero Client are connections in plaintext, ready for a command. A field that is not set has
 // the default that its comment gives. Set what the test is about.
