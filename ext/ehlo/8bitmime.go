@@ -6,8 +6,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// bodyLength is the length of the longest BODY parameter, " BODY=BINARYMIME" (RFC 3030 section 3).
-const bodyLength = len(" BODY=BINARYMIME")
+// maxBodyParam is the length of the longest BODY parameter, " BODY=BINARYMIME" (RFC 3030 section 3).
+const maxBodyParam = len(" BODY=BINARYMIME")
 
 // EightBitMIME returns the extension 8BITMIME (RFC 6152): content may have octets above 127. A client adds
 // BODY=8BITMIME to a message with such content and refuses to send it to a server that does not offer the extension;
@@ -16,7 +16,7 @@ const bodyLength = len(" BODY=BINARYMIME")
 func EightBitMIME() ext.Extension {
 	return ext.Extension{
 		Keyword:  "8BITMIME",
-		Mail:     []ext.Param{{Key: "BODY", MaxLength: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
+		Mail:     []ext.Param{{Key: "BODY", MaxLength: maxBodyParam, Values: []string{"7BIT", "8BITMIME"}}},
 		Provides: ext.EightBit,
 		Missing:  proto.Status{5, 6, 3}, // RFC 3463 section 3.7
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -27,8 +26,8 @@ func ATRN() ext.Extension {
 		Role:       ext.NeverSubmission, // RFC 6409 section 7
 		Verbs:      []proto.Verb{{Name: "ATRN", In: proto.Ready, Last: true, OK: proto.Handover}},
 		MinTimeout: 10 * time.Minute, // RFC 2645 section 5.2.1
-		Advertise:  func(x ext.ServerConn) (string, bool) { _, ok := ext.As[ATRNSession](x.Session()); return "", ok },
-		Serve:      serveAtrn,
+		Advertise:  advertiseTo[ATRNSession](),
+		Serve:      serveATRN,
 	}
 }
 
@@ -61,7 +60,7 @@ var (
 	ErrNotYours = errors.New("smtp: no access to the mail of one of these domains, or not so soon again")
 )
 
-func serveAtrn(ctx context.Context, x ext.Command) (proto.Reply, error) {
+func serveATRN(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	r, ok := ext.As[ATRNSession](x.Session())
 	if !ok {
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "No mail is kept for relay on demand here")
@@ -122,29 +121,26 @@ func SendATRN(ctx context.Context, c ext.Client, domains []proto.Domain, serve f
 		}
 	}
 	return c.Converse(ctx, func(ctx context.Context, c ext.ClientConn) error {
-		r, err := c.Do(ctx, "ATRN", strings.Join(names, ","))
-		if err != nil {
+		causes := map[int]error{453: ErrNoMail, 450: ErrNotYours}
+		if _, err := sendCommand(ctx, c, "ATRN", strings.Join(names, ","), causes); err != nil {
 			return err
 		}
-		if r.Code/100 != 2 {
-			return refusedATRN(r)
-		}
-		return reverse(ctx, c, serve)
+		return reverseRoles(ctx, c, serve)
 	})
 }
 
 // reverse hands the connection of c to serve, and closes c.
-func reverse(ctx context.Context, c ext.ClientConn, serve func(context.Context, net.Conn) error) error {
+func reverseRoles(ctx context.Context, c ext.ClientConn, serve func(context.Context, net.Conn) error) error {
 	state := c.TLS()
 	var served error
 	ran := false
 	err := c.Handover(ctx, func(_ context.Context, conn net.Conn) (net.Conn, error) {
 		// Not the context of a hand-over, which bounds something quick such as a handshake.
 		if state != nil {
-			conn = &reversed{conn, *state}
+			conn = &reversedConn{conn, *state}
 		}
 		ran, served = true, serve(ctx, conn)
-		return nil, errReversed
+		return nil, errRolesReversed
 	})
 	if !ran {
 		return err
@@ -152,27 +148,16 @@ func reverse(ctx context.Context, c ext.ClientConn, serve func(context.Context, 
 	return served
 }
 
-// errReversed is why a client is closed after ATRN.
-var errReversed = errors.New("smtp: ATRN has reversed the roles")
-
-func refusedATRN(r proto.Reply) error {
-	e := &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "ATRN"}
-	switch r.Code {
-	case 453:
-		e.Err = ErrNoMail
-	case 450:
-		e.Err = ErrNotYours
-	}
-	return e
-}
+// errRolesReversed is why a client is closed after ATRN.
+var errRolesReversed = errors.New("smtp: ATRN has reversed the roles")
 
 // reversed is a connection on which TLS was started before the roles were reversed. The two methods are those by which
 // a server knows such a connection.
-type reversed struct {
+type reversedConn struct {
 	net.Conn
 	state tls.ConnectionState
 }
 
-func (r *reversed) ConnectionState() tls.ConnectionState { return r.state }
+func (r *reversedConn) ConnectionState() tls.ConnectionState { return r.state }
 
-func (r *reversed) HandshakeContext(context.Context) error { return nil }
+func (r *reversedConn) HandshakeContext(context.Context) error { return nil }

@@ -12,7 +12,7 @@ func BinaryMIME() ext.Extension {
 	return ext.Extension{
 		Keyword: "BINARYMIME",
 		Mail: []ext.Param{{
-			Key: "BODY", MaxLength: bodyLength, Values: []string{"BINARYMIME"}, Binary: "BINARYMIME",
+			Key: "BODY", MaxLength: maxBodyParam, Values: []string{"BINARYMIME"}, Binary: "BINARYMIME",
 		}},
 		Provides: ext.Binary,
 		Missing:  proto.Status{5, 6, 3}, // RFC 3463 section 3.7

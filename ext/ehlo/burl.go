@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -31,10 +30,10 @@ func BURL(args ...string) ext.Extension {
 	const states = proto.Rcpt | proto.Chunks
 	// A URL may have in it what lets whoever knows it read the message (RFC 4467 section 8).
 	last := &proto.Verb{Name: "BURL", In: states, Last: true, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true, Secret: true}
-	open := ""
+	public := ""
 	for _, a := range args {
 		if !strings.Contains(a, "://") {
-			open = strings.TrimPrefix(open+" "+a, " ")
+			public = strings.TrimPrefix(public+" "+a, " ")
 		}
 	}
 	all := strings.Join(args, " ")
@@ -55,7 +54,7 @@ func BURL(args ...string) ext.Extension {
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[BURLSession](x.Session())
 			if x.Identity() == "" {
-				return open, ok
+				return public, ok
 			}
 			return all, ok
 		},
@@ -98,7 +97,7 @@ func fetchURL(ctx context.Context, x ext.ServerConn, args string, offered []stri
 	if x.Identity() == "" {
 		return nil, proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
 	}
-	if err := u.permit(offered, x.Identity()); err != nil {
+	if err := u.checkAccess(offered, x.Identity()); err != nil {
 		return nil, err
 	}
 	content, size, err := r.ResolveURL(ctx, text)
@@ -153,7 +152,7 @@ func parseURL(text string) *messageURL {
 }
 
 // permit says why the URL must not be resolved for the user, if so (RFC 4468 section 3.3).
-func (m *messageURL) permit(offered []string, user string) error {
+func (m *messageURL) checkAccess(offered []string, user string) error {
 	prefix, name, ok := strings.Cut(m.access, "+")
 	if ok && grammar.EqualFold(prefix, "submit") {
 		if who, err := url.PathUnescape(name); err != nil || who != user {
@@ -163,14 +162,14 @@ func (m *messageURL) permit(offered []string, user string) error {
 	if !grammar.EqualFold(m.Scheme, "imap") {
 		return nil
 	}
-	if !m.offered(offered) {
+	if !m.isResolved(offered) {
 		return ErrURLTrust
 	}
 	return nil
 }
 
 // offered reports whether the arguments of the keyword, or those given to [BURL], say that such URLs of IMAP are resolved.
-func (m *messageURL) offered(args []string) bool {
+func (m *messageURL) isResolved(args []string) bool {
 	for _, a := range args {
 		if m.access != "" {
 			if grammar.EqualFold(a, "imap") {
@@ -199,16 +198,13 @@ func SendBURL(ctx context.Context, c ext.Client, url string, last bool) error {
 		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)
 	}
 	// What other URLs it resolves a server tells after the client has authenticated, if at all.
-	if offered, _ := c.Caps().Args("BURL"); offered != "" && u.access != "" && grammar.EqualFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
+	if offered, _ := c.Caps().Args("BURL"); offered != "" && u.access != "" && grammar.EqualFold(u.Scheme, "imap") && !u.isResolved(strings.Fields(offered)) {
 		return &ext.UnsupportedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
 	}
 	args := url
 	if last {
 		args += " LAST"
 	}
-	r, err := c.Do(ctx, "BURL", args)
-	if err == nil && r.Code/100 != 2 {
-		err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "BURL"}
-	}
+	_, err := sendCommand(ctx, c, "BURL", args, nil)
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -17,12 +16,9 @@ import (
 // reads the answer, the reply to RCPT (Rcpt in proto.Outcome), with [ReadContent]. The extension is not among those of [Default].
 func ConNeg() ext.Extension {
 	return ext.Extension{
-		Keyword: "CONNEG",
-		Rcpt:    []ext.Param{{Key: "CONNEG", MaxLength: len(" CONNEG"), Flag: true}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			s, ok := ext.As[ConNegSession](x.Session())
-			return "", ok && s.NegotiatesContent()
-		},
+		Keyword:   "CONNEG",
+		Rcpt:      []ext.Param{{Key: "CONNEG", MaxLength: len(" CONNEG"), Flag: true}},
+		Advertise: advertiseIf(ConNegSession.NegotiatesContent),
 	}
 }
 

@@ -5,10 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 

@@ -13,12 +13,9 @@ import (
 // 5.6.3 (section 3.3). The extension is not among those of [Default].
 func ConPerm() ext.Extension {
 	return ext.Extension{
-		Keyword: "CONPERM",
-		Mail:    []ext.Param{{Key: "CONPERM", MaxLength: len(" CONPERM"), Flag: true}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			s, ok := ext.As[ConPermSession](x.Session())
-			return "", ok && s.Converts()
-		},
+		Keyword:   "CONPERM",
+		Mail:      []ext.Param{{Key: "CONPERM", MaxLength: len(" CONPERM"), Flag: true}},
+		Advertise: advertiseIf(ConPermSession.Converts),
 	}
 }
 

@@ -10,17 +10,17 @@ import (
 // parseDateTime reads a date-time of RFC 3339 section 5.6. With fraction it may have a time-secfrac, of which what is
 // below a nanosecond is cut off. A leap second is the one that follows it.
 func parseDateTime(s string, fraction bool) (time.Time, bool) {
-	const form = "dddd-dd-ddtdd:dd:dd"
-	if len(s) < len(form)+1 || !hasForm(s[:len(form)], form) {
+	const layout = "dddd-dd-ddtdd:dd:dd"
+	if len(s) < len(layout)+1 || !matchesLayout(s[:len(layout)], layout) {
 		return time.Time{}, false
 	}
 	number := func(i, j int) int {
-		n, _ := strconv.Atoi(s[i:j]) // digits, as the form says
+		n, _ := strconv.Atoi(s[i:j]) // digits, as the layout says
 		return n
 	}
 	year, month, day := number(0, 4), number(5, 7), number(8, 10)
 	hour, minute, second := number(11, 13), number(14, 16), number(17, 19)
-	nano, rest, ok := secFrac(s[len(form):], fraction)
+	nano, rest, ok := parseSecFrac(s[len(layout):], fraction)
 	if !ok || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 60 {
 		return time.Time{}, false
 	}
@@ -38,26 +38,26 @@ func parseDateTime(s string, fraction bool) (time.Time, bool) {
 	return t, true
 }
 
-// hasForm reports whether s has a digit wherever form has a d, a T in any case for t, and what form has elsewhere.
-func hasForm(s, form string) bool {
-	if len(s) != len(form) {
+// matchesLayout reports whether s has a digit wherever layout has a d, a T in any case for t, and what layout has elsewhere.
+func matchesLayout(s, layout string) bool {
+	if len(s) != len(layout) {
 		return false
 	}
-	for i := range len(form) {
+	for i := range len(layout) {
 		switch c := s[i]; {
-		case form[i] == 'd' && ('0' > c || c > '9'):
+		case layout[i] == 'd' && ('0' > c || c > '9'):
 			return false
-		case form[i] == 't' && grammar.Upper(c) != 'T':
+		case layout[i] == 't' && grammar.Upper(c) != 'T':
 			return false
-		case form[i] != 'd' && form[i] != 't' && form[i] != c:
+		case layout[i] != 'd' && layout[i] != 't' && layout[i] != c:
 			return false
 		}
 	}
 	return true
 }
 
-// secFrac reads the time-secfrac that s may begin with.
-func secFrac(s string, allowed bool) (nano int, rest string, ok bool) {
+// parseSecFrac reads the time-secfrac that s may begin with.
+func parseSecFrac(s string, allowed bool) (nano int, rest string, ok bool) {
 	if s == "" || s[0] != '.' {
 		return 0, s, true
 	}
@@ -74,7 +74,7 @@ func parseOffset(s string) (*time.Location, bool) {
 	if grammar.EqualFold(s, "Z") {
 		return time.UTC, true
 	}
-	if !hasForm(s, "+dd:dd") && !hasForm(s, "-dd:dd") {
+	if !matchesLayout(s, "+dd:dd") && !matchesLayout(s, "-dd:dd") {
 		return nil, false
 	}
 	hours, _ := strconv.Atoi(s[1:3])
@@ -89,8 +89,8 @@ func parseOffset(s string) (*time.Location, bool) {
 	return time.FixedZone("", seconds), true
 }
 
-// dateTime returns t as a date-time of UTC, without a fraction.
-func dateTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+// formatDateTime returns t as a date-time of UTC, without a fraction.
+func formatDateTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
 // maxSeconds is the largest number of seconds in nine digits, as several extensions have them.
 const maxSeconds = 999_999_999
@@ -113,5 +113,5 @@ func parseSeconds(s string) (time.Duration, bool) {
 // seconds returns d in whole seconds, what is left of one cut off.
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// formatSeconds is the inverse of parseSeconds. What has no form in it is written all the same, for a Check to find.
+// formatSeconds is the inverse of parseSeconds. What has no layout in it is written all the same, for a Check to find.
 func formatSeconds(d time.Duration) string { return strconv.FormatInt(seconds(d), 10) }

@@ -57,8 +57,8 @@ func FuzzDateTime(f *testing.F) {
 		if year := got.UTC().Year(); year < 0 || year > 9999 {
 			return // has no date-time of UTC
 		}
-		if again, ok := parseDateTime(dateTime(got), false); !ok || !again.Equal(got.Truncate(time.Second)) {
-			t.Fatalf("%q is written as %q and read as %v", s, dateTime(got), again)
+		if again, ok := parseDateTime(formatDateTime(got), false); !ok || !again.Equal(got.Truncate(time.Second)) {
+			t.Fatalf("%q is written as %q and read as %v", s, formatDateTime(got), again)
 		}
 	})
 }

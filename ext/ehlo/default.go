@@ -5,7 +5,6 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
-
 	"smtpkit.example/smtp/proto"
 )
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -25,34 +24,38 @@ import (
 // not offer it (section 4.1.4).
 func DeliverBy() ext.Extension {
 	return ext.Extension{
-		Keyword: "DELIVERBY",
-		Mail:    []ext.Param{{Key: "BY", MaxLength: len(" BY=-999999999;RT"), Check: checkBy}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			s, ok := ext.As[DeliverBySession](x.Session())
-			if !ok {
-				return "", false
-			}
-			if least := minByTime(s); least > 0 {
-				return formatSeconds(least), true
-			}
-			return "", true
-		},
-		CheckMail: func(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
-			b, ok := ReadBy(p)
-			if !ok || !b.Return {
-				return nil
-			}
-			s, ok := ext.As[DeliverBySession](x.Session())
-			if !ok {
-				return nil
-			}
-			if least := minByTime(s); b.In < least {
-				return proto.Refuse(555, proto.Status{5, 5, 4}, fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(least)))
-			}
-			return nil
-		},
-		Prepare: prepareBy,
+		Keyword:   "DELIVERBY",
+		Mail:      []ext.Param{{Key: "BY", MaxLength: len(" BY=-999999999;RT"), Check: checkBy}},
+		Advertise: advertiseDeliverBy,
+		CheckMail: checkMailBy,
+		Prepare:   prepareBy,
 	}
+}
+
+func advertiseDeliverBy(x ext.ServerConn) (string, bool) {
+	s, ok := ext.As[DeliverBySession](x.Session())
+	if !ok {
+		return "", false
+	}
+	if least := minByTime(s); least > 0 {
+		return formatSeconds(least), true
+	}
+	return "", true
+}
+
+func checkMailBy(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
+	b, ok := ReadBy(p)
+	if !ok || !b.Return {
+		return nil
+	}
+	s, ok := ext.As[DeliverBySession](x.Session())
+	if !ok {
+		return nil
+	}
+	if least := minByTime(s); b.In < least {
+		return proto.Refuse(555, proto.Status{5, 5, 4}, fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(least)))
+	}
+	return nil
 }
 
 // An DeliverBySession is a session that can honour DELIVERBY.
@@ -81,11 +84,7 @@ type By struct {
 
 // ReadBy returns the parameter BY of a MAIL command, if there is one.
 func ReadBy(p proto.Params) (b By, ok bool) {
-	value, ok := p.Get("BY")
-	if !ok {
-		return By{}, false
-	}
-	return parseBy(value)
+	return readParam(p, "BY", parseBy)
 }
 
 // AddTo returns p with the parameter BY. Parts of a second are cut off.

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -42,10 +41,7 @@ func DSN() ext.Extension {
 			{Key: "NOTIFY", MaxLength: len(" NOTIFY=SUCCESS,FAILURE,DELAY"), Check: checkNotify},
 			{Key: "ORCPT", MaxLength: len(" ORCPT=") + maxORCPT, Check: checkORCPT},
 		},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			n, ok := ext.As[DSNSession](x.Session())
-			return "", ok && n.NotifiesSenders()
-		},
+		Advertise: advertiseIf(DSNSession.NotifiesSenders),
 	}
 }
 

@@ -6,9 +6,8 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
+	"smtpkit.example/smtp/ext/internal/testkit"
 )
 
 // paramCase is a value of a parameter, and whether it is well-formed.

@@ -7,9 +7,7 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -26,14 +24,14 @@ func ETRN() ext.Extension {
 		Verbs:   []proto.Verb{{Name: "ETRN", In: proto.Ready, Last: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[ETRNSession](x.Session())
-			return "", ok && !isSubmission(x)
+			return "", ok && !forbidsETRN(x)
 		},
 		Serve: serveETRN,
 	}
 }
 
-// isSubmission reports whether x is a session on a port where ETRN must not be offered.
-func isSubmission(x ext.ServerConn) bool {
+// forbidsETRN reports whether x is a session on a port where ETRN must not be offered.
+func forbidsETRN(x ext.ServerConn) bool {
 	port := grammar.Port(x.LocalAddr())
 	return port == 465 || port == 587 || x.Protocol() == proto.LMTP
 }
@@ -90,7 +88,7 @@ func parseNode(s string) (Node, bool) {
 func serveETRN(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	s, ok := ext.As[ETRNSession](x.Session())
 	switch {
-	case isSubmission(x):
+	case forbidsETRN(x):
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "ETRN is not for submission") // 521 must not be used there either
 	case !ok:
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "There are no queues to be started here")
@@ -141,29 +139,23 @@ func SendETRN(ctx context.Context, c ext.Client, node Node) (pending int, err er
 	if n, ok := parseNode(args); !ok || n != node {
 		return 0, fmt.Errorf("smtp: ETRN cannot ask for the mail of %q: it is neither a full domain name nor the name of a queue", args)
 	}
-	r, err := c.Do(ctx, "ETRN", args)
+	r, err := sendCommand(ctx, c, "ETRN", args, map[int]error{459: ErrNotYours})
 	if err != nil {
 		return 0, err
 	}
-	switch {
-	case r.Code/100 != 2:
-		e := &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "ETRN"}
-		if r.Code == 459 {
-			e.Err = ErrNotYours
-		}
-		return 0, e
-	case r.Code == 251:
+	switch r.Code {
+	case 251:
 		return 0, nil
-	case r.Code == 252:
+	case 252:
 		return PendingSome, nil
-	case r.Code == 253:
-		return countPending(r.Text), nil
+	case 253:
+		return parsePending(r.Text), nil
 	}
 	return PendingUnknown, nil
 }
 
-// countPending returns the number in the text of a reply 253: "OK, <n> pending messages for node <x> started".
-func countPending(text string) int {
+// parsePending returns the number in the text of a reply 253: "OK, <n> pending messages for node <x> started".
+func parsePending(text string) int {
 	for word := range strings.FieldsSeq(text) {
 		if d, ok := parseSeconds(word); ok && d > 0 {
 			return int(seconds(d))

@@ -7,10 +7,8 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 

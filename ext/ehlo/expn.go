@@ -4,20 +4,16 @@ import (
 	"context"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
 // EXPN returns the extension EXPN (RFC 5321 section 4.1.1.7). A server offers it to sessions that are an [EXPNSession].
 func EXPN() ext.Extension {
 	return ext.Extension{
-		Keyword: "EXPN",
-		Verbs:   []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: maxVrfyGrow}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			_, ok := ext.As[EXPNSession](x.Session())
-			return "", ok
-		},
-		Serve: serveExpn,
+		Keyword:   "EXPN",
+		Verbs:     []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: maxQueryGrow}},
+		Advertise: advertiseTo[EXPNSession](),
+		Serve:     serveEXPN,
 	}
 }
 
@@ -27,8 +23,8 @@ type EXPNSession interface {
 	Expand(ctx context.Context, list string) ([]Mailbox, error)
 }
 
-func serveExpn(ctx context.Context, x ext.Command) (proto.Reply, error) {
-	list, utf8, err := ask(x)
+func serveEXPN(ctx context.Context, x ext.Command) (proto.Reply, error) {
+	list, utf8, err := parseQuery(x)
 	if err != nil {
 		return proto.Reply{}, err
 	}
@@ -41,10 +37,10 @@ func serveExpn(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	}
 	members, err := e.Expand(ctx, list)
 	if err != nil {
-		return proto.Reply{}, told(err, utf8)
+		return proto.Reply{}, refuseQuery(err, utf8)
 	}
 	if len(members) == 0 {
 		return proto.Reply{}, proto.Refuse(550, proto.Status{5, 1, 1}, "The list has no members")
 	}
-	return tell(members, utf8)
+	return replyMailboxes(members, utf8)
 }

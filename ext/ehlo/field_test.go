@@ -6,13 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/auth"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

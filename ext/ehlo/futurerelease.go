@@ -8,15 +8,14 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // FutureRelease returns the extension FUTURERELEASE (RFC 4865): the server that a message is submitted to keeps it until
-// later. Its limits are most; a client needs none.
+// later. Its limits are limits; a client needs none.
 //
-// A server offers it if most says how long messages can be kept and the session is a [FutureReleaseSession], but not on port 25, and
+// A server offers it if limits says how long messages can be kept and the session is a [FutureReleaseSession], but not on port 25, and
 // without a [SubmissionPolicy] it cannot use it at all: it is for submission (section 4.2). A request beyond the limits, or for a time after the one by which the
 // message is to be delivered, is refused with 501 5.5.4. The session reads the request with [ReadHold]. If that is more than
 // the user may have kept, it refuses with 552 (section 6).
@@ -24,7 +23,7 @@ import (
 // On a client the caller adds the parameter with [Hold.AddTo]. The message is refused with a [ext.UnsupportedError] if the server does not
 // offer the extension or not for so long, and with another error if it is from the null reverse-path: notifications
 // are not to be held (sections 5.1.1 and 5.3.1). The extension is among those of [Submission] alone.
-func FutureRelease(most HoldLimits) ext.Extension {
+func FutureRelease(limits HoldLimits) ext.Extension {
 	e := ext.Extension{
 		Keyword: "FUTURERELEASE",
 		Role:    ext.SubmissionOnly,
@@ -34,26 +33,26 @@ func FutureRelease(most HoldLimits) ext.Extension {
 		},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			h, ok := ext.As[FutureReleaseSession](x.Session())
-			if !ok || most.Interval == 0 || !h.HoldsMail() {
+			if !ok || limits.Interval == 0 || !h.HoldsMail() {
 				return "", false
 			}
-			return formatSeconds(most.Interval) + " " + dateTime(most.until(time.Now())), true
+			return formatSeconds(limits.Interval) + " " + formatDateTime(limits.until(time.Now())), true
 		},
 		CheckMail: func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			h, ok := ReadHold(p)
 			if !ok {
 				return nil
 			}
-			if err := h.within(p, most, time.Now()); err != nil {
+			if err := h.checkLimits(p, limits, time.Now()); err != nil {
 				return grammar.BadArgs(grammar.Cause(err))
 			}
 			return nil
 		},
 		Prepare: prepareHold,
 	}
-	if most.Interval < 0 || most.Interval > maxSeconds*time.Second || most.Interval%time.Second != 0 {
+	if limits.Interval < 0 || limits.Interval > maxSeconds*time.Second || limits.Interval%time.Second != 0 {
 		e.Invalid = fmt.Errorf("smtp: HoldLimits.Interval is %v: use whole seconds, %d at most (RFC 4865 section 3)",
-			most.Interval, maxSeconds)
+			limits.Interval, maxSeconds)
 	}
 	return e
 }
@@ -112,7 +111,7 @@ func (h Hold) AddTo(p proto.Params) proto.Params {
 	if h.For != 0 {
 		return p.Set("HOLDFOR", formatSeconds(h.For))
 	}
-	return p.Set("HOLDUNTIL", dateTime(h.Until))
+	return p.Set("HOLDUNTIL", formatDateTime(h.Until))
 }
 
 // Release returns when a message that arrives now is to be released. That may have been before.
@@ -124,12 +123,12 @@ func (h Hold) Release(now time.Time) time.Time {
 }
 
 // within returns an error if h is beyond the limits, or beyond the time by which p wants the message delivered.
-func (h Hold) within(p proto.Params, most HoldLimits, now time.Time) error {
-	switch latest := most.until(now); {
-	case h.For > most.Interval:
-		return fmt.Errorf("smtp: messages are not held for more than %d seconds", seconds(most.Interval))
+func (h Hold) checkLimits(p proto.Params, limits HoldLimits, now time.Time) error {
+	switch latest := limits.until(now); {
+	case h.For > limits.Interval:
+		return fmt.Errorf("smtp: messages are not held for more than %d seconds", seconds(limits.Interval))
 	case h.For == 0 && h.Until.After(latest):
-		return errors.New("smtp: messages are not held beyond " + dateTime(latest))
+		return errors.New("smtp: messages are not held beyond " + formatDateTime(latest))
 	}
 	if b, ok := ReadBy(p); ok && h.Release(now).After(now.Add(b.In)) {
 		return errors.New("smtp: the message would be held until after the time of BY") // sections 5.2.1 and 5.2.2
@@ -147,13 +146,13 @@ func prepareHold(c proto.Caps, e *ext.Envelope) error {
 	}
 	args, _ := c.Args("FUTURERELEASE")
 	interval, until, _ := strings.Cut(args, " ")
-	var most HoldLimits
+	var limits HoldLimits
 	var ok1, ok2 bool
-	most.Interval, ok1 = parseHoldFor(interval)
-	most.Until, ok2 = parseDateTime(until, true)
+	limits.Interval, ok1 = parseHoldFor(interval)
+	limits.Until, ok2 = parseDateTime(until, true)
 	err := errors.New("it does not say for how long")
 	if ok1 && ok2 {
-		err = h.within(e.Mail, most, time.Now())
+		err = h.checkLimits(e.Mail, limits, time.Now())
 	}
 	if err != nil {
 		return &ext.UnsupportedError{Keyword: "FUTURERELEASE", What: "a message to be held", Err: err}

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -31,7 +30,7 @@ func serveHelp(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	if h, ok := ext.As[HelpSession](x.Session()); ok {
 		text, err = h.Help(ctx, x.Args())
 	} else {
-		text, err = helpOn(x, x.Args())
+		text, err = defaultHelp(x, x.Args())
 	}
 	if err != nil {
 		return proto.Reply{}, err
@@ -39,21 +38,21 @@ func serveHelp(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	return proto.Reply{Code: 214, Status: proto.Status{2, 0, 0}, Text: text}, nil
 }
 
-func helpOn(x ext.Command, topic string) (string, error) {
+func defaultHelp(x ext.Command, topic string) (string, error) {
 	if topic != "" {
-		if v := x.Table().Lookup(topic); v != nil && succeeds(v) && x.Serves(v) {
+		if v := x.Table().Lookup(topic); v != nil && canSucceed(v) && x.Serves(v) {
 			return v.Name + " is a command of this server", nil
 		}
 		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "There is no help on that; HELP alone lists the commands")
 	}
 	var names []string
 	for _, v := range x.Table().Verbs() {
-		if succeeds(v) && x.Serves(v) {
+		if canSucceed(v) && x.Serves(v) {
 			names = append(names, v.Name)
 		}
 	}
 	return "The commands of this server are\n" + strings.Join(names, " "), nil
 }
 
-// succeeds reports whether v is a command that does something. Those of [Obsolete] are known only to be refused.
-func succeeds(v *proto.Verb) bool { return v.OK != proto.Never || v.More != 0 }
+// canSucceed reports whether v is a command that does something. Those of [Obsolete] are known only to be refused.
+func canSucceed(v *proto.Verb) bool { return v.OK != proto.Never || v.More != 0 }

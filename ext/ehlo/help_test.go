@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/server"
 )
 

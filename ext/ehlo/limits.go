@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -26,31 +25,35 @@ func Limits() ext.Extension {
 	return ext.Extension{
 		Keyword:   "LIMITS",
 		Advertise: advertiseLimits,
-		Limits: func(d ext.ClientConn) ext.ServerLimits {
-			if d.TLS() == nil && d.Caps().Has("STARTTLS") {
+		Limits: func(c ext.ClientConn) ext.ServerLimits {
+			if c.TLS() == nil && c.Caps().Has("STARTTLS") {
 				return ext.ServerLimits{}
 			}
-			l, _ := ReadLimits(d.Caps())
+			l, _ := ReadLimits(c.Caps())
 			return l
 		},
-		CheckMail: func(_ context.Context, x ext.ServerConn, _ proto.Address, _ proto.Params) error {
-			q := quotaOf(x)
-			if q == nil || q.MailMax <= 0 {
-				return nil
-			}
-			if q.mails++; q.mails > q.MailMax {
-				return proto.Refuse(421, proto.Status{4, 7, 0}, fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
-			}
-			return nil
-		},
-		CheckRcpt: func(_ context.Context, x ext.ServerConn, to proto.Address, _ proto.Params) error {
-			q := quotaOf(x)
-			if q == nil || q.RcptDomainMax <= 0 || q.admit(to.Domain) {
-				return nil
-			}
-			return proto.Refuse(452, proto.Status{4, 5, 3}, fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
-		},
+		CheckMail: checkMailLimits,
+		CheckRcpt: checkRcptLimits,
 	}
+}
+
+func checkMailLimits(_ context.Context, x ext.ServerConn, _ proto.Address, _ proto.Params) error {
+	q := findQuota(x)
+	if q == nil || q.MailMax <= 0 {
+		return nil
+	}
+	if q.mailCount++; q.mailCount > q.MailMax {
+		return proto.Refuse(421, proto.Status{4, 7, 0}, fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
+	}
+	return nil
+}
+
+func checkRcptLimits(_ context.Context, x ext.ServerConn, to proto.Address, _ proto.Params) error {
+	q := findQuota(x)
+	if q == nil || q.RcptDomainMax <= 0 || q.admit(to.Domain) {
+		return nil
+	}
+	return proto.Refuse(452, proto.Status{4, 5, 3}, fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
 }
 
 // Limited is a session with limits of its own. A session is made for each connection, and anew when TLS is started, so that
@@ -69,8 +72,8 @@ type Quota struct {
 	// limit.
 	RcptDomainMax int
 
-	mails   int
-	domains map[string]bool
+	mailCount int
+	domains   map[string]bool
 }
 
 // admit reports whether a recipient of the domain is within the quota.
@@ -89,25 +92,25 @@ func (q *Quota) admit(d proto.Domain) bool {
 	return true
 }
 
-func quotaOf(x ext.ServerConn) *Quota {
+func findQuota(x ext.ServerConn) *Quota {
 	if s, ok := ext.As[LimitsSession](x.Session()); ok {
 		return s.Quota()
 	}
 	return nil
 }
 
-// largestLimit is the largest number that can be stated (RFC 9422 section 4).
-const largestLimit = 999_999
+// maxLimit is the largest number that can be stated (RFC 9422 section 4).
+const maxLimit = 999_999
 
 func advertiseLimits(x ext.ServerConn) (string, bool) {
 	var stated []string
 	state := func(name string, n int) {
 		if n > 0 {
-			stated = append(stated, name+"="+strconv.Itoa(min(n, largestLimit)))
+			stated = append(stated, name+"="+strconv.Itoa(min(n, maxLimit)))
 		}
 	}
 	state("RCPTMAX", x.MaxRcpts())
-	if q := quotaOf(x); q != nil {
+	if q := findQuota(x); q != nil {
 		state("MAILMAX", q.MailMax)
 		state("RCPTDOMAINMAX", q.RcptDomainMax)
 	}

@@ -11,10 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -22,34 +21,38 @@ import (
 // not offer the extension; a relay leaves the parameter out there (section 4.3).
 func MTPriority() ext.Extension {
 	return ext.Extension{
-		Keyword: "MT-PRIORITY",
-		Mail:    []ext.Param{{Key: "MT-PRIORITY", MaxLength: len(" MT-PRIORITY=-9"), Check: checkPriority}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			s, ok := ext.As[MTPrioritySession](x.Session())
-			if !ok {
-				return "", false
-			}
-			policy := s.PriorityPolicy()
-			if !isPriorityPolicy(policy) {
-				policy = "" // the name is optional, and one that is none says nothing
-			}
-			return policy, true
-		},
-		CheckMail: func(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
-			n, ok := ReadPriority(p)
-			if !ok || n <= 0 {
-				return nil
-			}
-			s, ok := ext.As[MTPrioritySession](x.Session())
-			if !ok {
-				return nil
-			}
-			if highest := max(s.HighestPriority(), 0); n > highest {
-				return proto.Refuse(550, proto.Status{5, 7, 1}, fmt.Sprintf("The priority %d is not for you to give; the highest is %d", n, highest))
-			}
-			return nil
-		},
+		Keyword:   "MT-PRIORITY",
+		Mail:      []ext.Param{{Key: "MT-PRIORITY", MaxLength: len(" MT-PRIORITY=-9"), Check: checkPriority}},
+		Advertise: advertisePriority,
+		CheckMail: checkMailPriority,
 	}
+}
+
+func advertisePriority(x ext.ServerConn) (string, bool) {
+	s, ok := ext.As[MTPrioritySession](x.Session())
+	if !ok {
+		return "", false
+	}
+	policy := s.PriorityPolicy()
+	if !isPriorityPolicy(policy) {
+		policy = "" // the name is optional, and one that is none says nothing
+	}
+	return policy, true
+}
+
+func checkMailPriority(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
+	n, ok := ReadPriority(p)
+	if !ok || n <= 0 {
+		return nil
+	}
+	s, ok := ext.As[MTPrioritySession](x.Session())
+	if !ok {
+		return nil
+	}
+	if highest := max(s.HighestPriority(), 0); n > highest {
+		return proto.Refuse(550, proto.Status{5, 7, 1}, fmt.Sprintf("The priority %d is not for you to give; the highest is %d", n, highest))
+	}
+	return nil
 }
 
 // A MTPrioritySession is a session that heeds priorities, or passes them on to those who do.
@@ -69,11 +72,7 @@ type Priority int
 
 // ReadPriority returns the priority in the parameters of a MAIL command, if there is one.
 func ReadPriority(p proto.Params) (n Priority, ok bool) {
-	value, ok := p.Get("MT-PRIORITY")
-	if !ok {
-		return 0, false
-	}
-	return parsePriority(value)
+	return readParam(p, "MT-PRIORITY", parsePriority)
 }
 
 // AddTo returns p with n for the priority.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -24,13 +23,10 @@ import (
 // out, but not ENVID and ORCPT, where the server does not offer it. The extension is not among those of [Default].
 func MTRK() ext.Extension {
 	return ext.Extension{
-		Keyword:  "MTRK",
-		Mail:     []ext.Param{{Key: "MTRK", MaxLength: 40, Check: checkTracking}}, // RFC 3885 section 2, although 43 can be needed
-		Requires: []string{"DSN"},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			t, ok := ext.As[MTRKSession](x.Session())
-			return "", ok && t.TracksMessages()
-		},
+		Keyword:   "MTRK",
+		Mail:      []ext.Param{{Key: "MTRK", MaxLength: 40, Check: checkTracking}}, // RFC 3885 section 2, although 43 can be needed
+		Requires:  []string{"DSN"},
+		Advertise: advertiseIf(MTRKSession.TracksMessages),
 		CheckMail: func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			if p.Has("MTRK") && !isTrackable(p) {
 				return grammar.BadArgs(grammar.Cause(errUntrackable))
@@ -67,11 +63,7 @@ type Tracking struct {
 
 // ReadTracking returns the parameter MTRK of a MAIL command, if there is one.
 func ReadTracking(p proto.Params) (t Tracking, ok bool) {
-	value, ok := p.Get("MTRK")
-	if !ok {
-		return Tracking{}, false
-	}
-	return parseTracking(value)
+	return readParam(p, "MTRK", parseTracking)
 }
 
 // AddTo returns p with the parameter MTRK.
@@ -96,8 +88,8 @@ func (t Tracking) After(elapsed time.Duration) (left Tracking, ok bool) {
 // The certifier is base64 without the "=" at the end, which cannot stand in a parameter. RFC 3885 section 3.1 calls it
 // both a hash of 128 bits and one made with SHA-1, which has 160.
 const (
-	shortestCertifier = 128 / 8
-	maxCertifier      = 160 / 8
+	minCertifier = 128 / 8
+	maxCertifier = 160 / 8
 )
 
 // parseTracking reads mtrk-certifier [ ":" mtrk-timeout ].
@@ -114,7 +106,7 @@ func parseTracking(value string) (t Tracking, ok bool) {
 	}
 	var err error
 	t.Certifier, err = base64.RawStdEncoding.Strict().DecodeString(text)
-	if err != nil || len(t.Certifier) < shortestCertifier {
+	if err != nil || len(t.Certifier) < minCertifier {
 		return Tracking{}, false
 	}
 	return t, true

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -35,41 +34,45 @@ func NoSoliciting(classes ...string) ext.Extension {
 		Advertise: func(ext.ServerConn) (string, bool) { return unwanted.String(), true },
 		CheckMail: func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			s, _ := ReadSolicitation(p)
-			return refuseSolicitation(s.among(unwanted))
+			return refuseSolicitation(s.intersect(unwanted))
 		},
-		CheckRcpt: func(ctx context.Context, x ext.ServerConn, to proto.Address, _ proto.Params) error {
-			s, ok := ReadSolicitation(x.MailParams())
-			if !ok {
-				return nil
-			}
-			d, ok := ext.As[NoSolicitingSession](x.Session())
-			if !ok {
-				return nil
-			}
-			refused, err := d.Unwanted(ctx, to)
-			if err != nil {
-				return err
-			}
-			return refuseSolicitation(s.among(refused))
-		},
-		Prepare: func(c proto.Caps, e *ext.Envelope) error {
-			s, ok := ReadSolicitation(e.Mail)
-			if !ok {
-				return nil
-			}
-			args, _ := c.Args("NO-SOLICITING")
-			if refused := s.among(strings.Split(args, ",")); len(refused) > 0 {
-				return &ext.UnsupportedError{Keyword: "NO-SOLICITING", What: "a message of the class " + refused[0],
-					Err: errors.New("the server does not want such solicitations")}
-			}
-			return nil
-		},
+		CheckRcpt: checkRcptSolicitation,
+		Prepare:   prepareSolicitation,
 	}
 	if _, ok := parseSolicitation(unwanted.String()); len(classes) > 0 && !ok || len(unwanted.String()) > grammar.MaxOffer-len("NO-SOLICITING ") {
 		e.Invalid = fmt.Errorf("smtp: NoSoliciting cannot tell clients of %q: use names such as com.example:ADV, of no more "+
 			"than %d octets together (RFC 3865 section 2.2)", classes, grammar.MaxOffer-len("NO-SOLICITING "))
 	}
 	return e
+}
+
+func checkRcptSolicitation(ctx context.Context, x ext.ServerConn, to proto.Address, _ proto.Params) error {
+	s, ok := ReadSolicitation(x.MailParams())
+	if !ok {
+		return nil
+	}
+	d, ok := ext.As[NoSolicitingSession](x.Session())
+	if !ok {
+		return nil
+	}
+	refused, err := d.Unwanted(ctx, to)
+	if err != nil {
+		return err
+	}
+	return refuseSolicitation(s.intersect(refused))
+}
+
+func prepareSolicitation(c proto.Caps, e *ext.Envelope) error {
+	s, ok := ReadSolicitation(e.Mail)
+	if !ok {
+		return nil
+	}
+	args, _ := c.Args("NO-SOLICITING")
+	if refused := s.intersect(strings.Split(args, ",")); len(refused) > 0 {
+		return &ext.UnsupportedError{Keyword: "NO-SOLICITING", What: "a message of the class " + refused[0],
+			Err: errors.New("the server does not want such solicitations")}
+	}
+	return nil
 }
 
 // A NoSolicitingSession is a session whose users differ in what solicitations they do not want.
@@ -84,11 +87,7 @@ type Solicitation []string
 
 // ReadSolicitation returns the classes in the parameters of a MAIL command, if there are any.
 func ReadSolicitation(p proto.Params) (s Solicitation, ok bool) {
-	value, ok := p.Get("SOLICIT")
-	if !ok {
-		return nil, false
-	}
-	return parseSolicitation(value)
+	return readParam(p, "SOLICIT", parseSolicitation)
 }
 
 // AddTo returns p with the classes for the parameter SOLICIT. It returns p if there are none.
@@ -103,7 +102,7 @@ func (s Solicitation) AddTo(p proto.Params) proto.Params {
 func (s Solicitation) String() string { return strings.Join(s, ",") }
 
 // among returns those of s that are in list, in any case.
-func (s Solicitation) among(list []string) Solicitation {
+func (s Solicitation) intersect(list []string) Solicitation {
 	var both Solicitation
 	for _, class := range s {
 		if slices.ContainsFunc(list, func(other string) bool { return grammar.EqualFold(class, other) }) {

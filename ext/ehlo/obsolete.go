@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 

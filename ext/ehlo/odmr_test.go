@@ -13,13 +13,11 @@ import (
 	"sync"
 	"testing"
 
-	"smtpkit.example/smtp/ext/auth"
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"

@@ -9,12 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

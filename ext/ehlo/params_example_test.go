@@ -7,9 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

@@ -9,10 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

@@ -11,11 +11,10 @@ import (
 	"sync"
 	"testing"
 
-	"smtpkit.example/smtp/ext/auth"
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

@@ -12,13 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/auth"
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

@@ -12,11 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"smtpkit.example/smtp/ext/auth"
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

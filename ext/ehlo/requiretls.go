@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 

@@ -8,9 +8,8 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
+	"smtpkit.example/smtp/ext/internal/testkit"
 )
 
 // sealed is a session that keeps to TLS, or not.

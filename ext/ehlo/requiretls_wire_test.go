@@ -8,11 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

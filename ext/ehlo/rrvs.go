@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -22,24 +21,23 @@ import (
 // not offer the extension. A relay may then leave the parameter out if it says so (section 5.1.1).
 func RRVS() ext.Extension {
 	return ext.Extension{
-		Keyword: "RRVS",
-		Rcpt:    []ext.Param{{Key: "RRVS", MaxLength: len(" RRVS=2014-04-03T23:01:00+00:00;C"), Check: checkValidSince}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			_, ok := ext.As[RRVSSession](x.Session())
-			return "", ok
-		},
-		CheckRcpt: func(ctx context.Context, x ext.ServerConn, to proto.Address, p proto.Params) error {
-			v, ok := ReadValidSince(p)
-			if !ok || isRole(to) {
-				return nil
-			}
-			s, ok := ext.As[RRVSSession](x.Session())
-			if !ok {
-				return nil
-			}
-			return refuseOwner(s.CheckOwnership(ctx, to, v.Time))
-		},
+		Keyword:   "RRVS",
+		Rcpt:      []ext.Param{{Key: "RRVS", MaxLength: len(" RRVS=2014-04-03T23:01:00+00:00;C"), Check: checkValidSince}},
+		Advertise: advertiseTo[RRVSSession](),
+		CheckRcpt: checkRcptValidSince,
 	}
+}
+
+func checkRcptValidSince(ctx context.Context, x ext.ServerConn, to proto.Address, p proto.Params) error {
+	v, ok := ReadValidSince(p)
+	if !ok || isRoleAccount(to) {
+		return nil
+	}
+	s, ok := ext.As[RRVSSession](x.Session())
+	if !ok {
+		return nil
+	}
+	return refuseOwner(s.CheckOwnership(ctx, to, v.Time))
 }
 
 // An RRVSSession is a session that knows since when mailboxes have belonged to their owners, or that relays messages
@@ -84,16 +82,12 @@ type ValidSince struct {
 
 // ReadValidSince returns the parameter RRVS of a RCPT command, if there is one.
 func ReadValidSince(p proto.Params) (v ValidSince, ok bool) {
-	value, ok := p.Get("RRVS")
-	if !ok {
-		return ValidSince{}, false
-	}
-	return parseValidSince(value)
+	return readParam(p, "RRVS", parseValidSince)
 }
 
 // AddTo returns p with the parameter RRVS.
 func (v ValidSince) AddTo(p proto.Params) proto.Params {
-	value := dateTime(v.Time)
+	value := formatDateTime(v.Time)
 	if v.Continue {
 		value += ";C"
 	}
@@ -122,12 +116,12 @@ func checkValidSince(value string) error {
 	return nil
 }
 
-// roles are the mailboxes of RFC 2142, which belong to whoever has the task.
-var roles = []string{"info", "marketing", "sales", "support", "abuse", "noc", "security", "postmaster", "hostmaster", "usenet",
+// roleAccounts are the mailboxes of RFC 2142, which belong to whoever has the task.
+var roleAccounts = []string{"info", "marketing", "sales", "support", "abuse", "noc", "security", "postmaster", "hostmaster", "usenet",
 	"news", "webmaster", "www", "uucp", "ftp"}
 
-func isRole(a proto.Address) bool {
-	for _, name := range roles {
+func isRoleAccount(a proto.Address) bool {
+	for _, name := range roleAccounts {
 		if grammar.EqualFold(a.Local, name) {
 			return true
 		}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -23,33 +22,37 @@ import (
 // [TooLargeError].
 func Size() ext.Extension {
 	return ext.Extension{
-		Keyword: "SIZE",
-		Mail:    []ext.Param{{Key: "SIZE", MaxLength: len(" SIZE=") + sizeDigits, Check: checkSize}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			if n := x.MaxSize(); n > 0 {
-				return strconv.FormatInt(n, 10), true
-			}
-			return "", true
-		},
-		CheckMail: func(ctx context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
-			n, ok := ReadSize(p)
-			if !ok {
-				return nil
-			}
-			limit := x.MaxSize()
-			if limit <= 0 {
-				limit = math.MaxInt64 - 1 // what ReadSize had to cut short cannot be counted either
-			}
-			if n > limit {
-				return proto.Refuse(552, proto.Status{5, 3, 4}, fmt.Sprintf("The message is larger than the %d octets accepted here", limit))
-			}
-			if s, ok := ext.As[SizeSession](x.Session()); ok {
-				return s.CheckSize(ctx, n)
-			}
-			return nil
-		},
-		Prepare: prepareSize,
+		Keyword:   "SIZE",
+		Mail:      []ext.Param{{Key: "SIZE", MaxLength: len(" SIZE=") + maxSizeDigits, Check: checkSize}},
+		Advertise: advertiseSize,
+		CheckMail: checkMailSize,
+		Prepare:   prepareSize,
 	}
+}
+
+func checkMailSize(ctx context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
+	n, ok := ReadSize(p)
+	if !ok {
+		return nil
+	}
+	limit := x.MaxSize()
+	if limit <= 0 {
+		limit = math.MaxInt64 - 1 // what ReadSize had to cut short cannot be counted either
+	}
+	if n > limit {
+		return proto.Refuse(552, proto.Status{5, 3, 4}, fmt.Sprintf("The message is larger than the %d octets accepted here", limit))
+	}
+	if s, ok := ext.As[SizeSession](x.Session()); ok {
+		return s.CheckSize(ctx, n)
+	}
+	return nil
+}
+
+func advertiseSize(x ext.ServerConn) (string, bool) {
+	if n := x.MaxSize(); n > 0 {
+		return strconv.FormatInt(n, 10), true
+	}
+	return "", true
 }
 
 // A SizeSession is a session that can tell from the declared size of a message that it has no room for it now. The
@@ -99,13 +102,13 @@ func prepareSize(c proto.Caps, e *ext.Envelope) error {
 	return nil
 }
 
-// sizeDigits is the largest number of digits that a size can have (RFC 1870 section 4).
-const sizeDigits = 20
+// maxSizeDigits is the largest number of digits that a size can have (RFC 1870 section 4).
+const maxSizeDigits = 20
 
 var errSize = errors.New("SIZE has to be a number of 1 to 20 digits")
 
 func checkSize(value string) error {
-	if value == "" || len(value) > sizeDigits {
+	if value == "" || len(value) > maxSizeDigits {
 		return errSize
 	}
 	for i := range len(value) {

@@ -9,13 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

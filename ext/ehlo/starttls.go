@@ -7,7 +7,6 @@ import (
 	"net"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -29,7 +28,7 @@ func StartTLS() ext.Extension {
 		}},
 		Advertise: func(x ext.ServerConn) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
 		Serve:     serveStartTLS,
-		Negotiate: connectStartTLS,
+		Negotiate: negotiateStartTLS,
 	}
 }
 
@@ -44,17 +43,17 @@ func serveStartTLS(ctx context.Context, x ext.Command) (proto.Reply, error) {
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "TLS is not available here")
 	}
 	ready := proto.Reply{Code: 220, Status: proto.Status{2, 0, 0}, Text: "Ready to start TLS"}
-	return proto.Reply{}, x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {
-		return handshake(ctx, tls.Server(c, config))
+	return proto.Reply{}, x.Handover(ctx, ready, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+		return handshake(ctx, tls.Server(conn, config))
 	})
 }
 
-func connectStartTLS(ctx context.Context, d ext.Negotiation) error {
-	p := d.Policy()
-	if d.TLS() != nil || p.TLS != ext.TLSRequired && p.TLS != ext.TLSOpportunistic {
+func negotiateStartTLS(ctx context.Context, c ext.Negotiation) error {
+	p := c.Policy()
+	if c.TLS() != nil || p.TLS != ext.TLSRequired && p.TLS != ext.TLSOpportunistic {
 		return nil
 	}
-	r, err := d.Do(ctx, "STARTTLS", "")
+	r, err := c.Do(ctx, "STARTTLS", "")
 	if err != nil {
 		return err
 	}
@@ -73,8 +72,8 @@ func connectStartTLS(ctx context.Context, d ext.Negotiation) error {
 	if p.TLS == ext.TLSOpportunistic {
 		config.InsecureSkipVerify = true
 	}
-	err = d.Handover(ctx, func(ctx context.Context, c net.Conn) (net.Conn, error) {
-		return handshake(ctx, tls.Client(c, config))
+	err = c.Handover(ctx, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+		return handshake(ctx, tls.Client(conn, config))
 	})
 	if err != nil {
 		return &ext.TLSError{Err: err}

@@ -13,10 +13,8 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )

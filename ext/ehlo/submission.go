@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 

@@ -7,12 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
-	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )

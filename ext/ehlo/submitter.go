@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -17,28 +16,27 @@ import (
 // parameter with [AddResponsible].
 func Submitter() ext.Extension {
 	return ext.Extension{
-		Keyword: "SUBMITTER",
-		Mail:    []ext.Param{{Key: "SUBMITTER", MaxLength: len(" SUBMITTER=") + maxSubmitter, Check: checkResponsible}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			_, ok := ext.As[SubmitterSession](x.Session())
-			return "", ok
-		},
-		CheckMail: func(ctx context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
-			a, ok := ReadResponsible(p)
-			if !ok {
-				return nil
-			}
-			s, ok := ext.As[SubmitterSession](x.Session())
-			if !ok {
-				return nil
-			}
-			permitted, err := s.PermitsSubmitter(ctx, a)
-			if err == nil && !permitted {
-				err = proto.Refuse(550, proto.Status{5, 7, 1}, "Submitter not allowed.") // in these words (RFC 4405 section 4.2)
-			}
-			return err
-		},
+		Keyword:   "SUBMITTER",
+		Mail:      []ext.Param{{Key: "SUBMITTER", MaxLength: len(" SUBMITTER=") + maxSubmitter, Check: checkResponsible}},
+		Advertise: advertiseTo[SubmitterSession](),
+		CheckMail: checkMailResponsible,
 	}
+}
+
+func checkMailResponsible(ctx context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
+	a, ok := ReadResponsible(p)
+	if !ok {
+		return nil
+	}
+	s, ok := ext.As[SubmitterSession](x.Session())
+	if !ok {
+		return nil
+	}
+	permitted, err := s.PermitsSubmitter(ctx, a)
+	if err == nil && !permitted {
+		err = proto.Refuse(550, proto.Status{5, 7, 1}, "Submitter not allowed.") // in these words (RFC 4405 section 4.2)
+	}
+	return err
 }
 
 // longestSubmitter is the room for a mailbox of 254 octets; RFC 4405 does not say how much there has to be.
@@ -54,11 +52,7 @@ type SubmitterSession interface {
 // ReadResponsible returns the parameter SUBMITTER of a MAIL command: who is responsible for the message. It changes neither
 // where notifications go to nor where replies do (RFC 4405 section 4.2).
 func ReadResponsible(p proto.Params) (a proto.Address, ok bool) {
-	value, ok := p.Get("SUBMITTER")
-	if !ok {
-		return proto.Address{}, false
-	}
-	return parseResponsible(value)
+	return readParam(p, "SUBMITTER", parseResponsible)
 }
 
 // AddResponsible returns p with the parameter SUBMITTER.

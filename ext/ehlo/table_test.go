@@ -10,10 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext"
 )
 
 // made are the extensions of this package and of auth by the names of their constructors.

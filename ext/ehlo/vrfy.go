@@ -6,22 +6,20 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/proto"
 )
 
 // longestAsk is by how much the lines of VRFY and EXPN may exceed 512 octets (RFC 6531 section 3.7.4.2).
-const maxVrfyGrow = len(" SMTPUTF8")
+const maxQueryGrow = len(" SMTPUTF8")
 
 // VRFY returns the extension VRFY (RFC 5321 section 4.1.1.6). A server asks the session if it is a [VRFYSession], else
 // it answers 252: it does not say who has a mailbox, and will try to deliver (RFC 5321 section 7.3).
 func VRFY() ext.Extension {
 	return ext.Extension{
 		Keyword: "VRFY",
-		Verbs:   []proto.Verb{{Name: "VRFY", In: proto.Session, Last: true, Grow: maxVrfyGrow}},
-		Serve:   serveVrfy,
+		Verbs:   []proto.Verb{{Name: "VRFY", In: proto.Session, Last: true, Grow: maxQueryGrow}},
+		Serve:   serveVRFY,
 	}
 }
 
@@ -42,8 +40,8 @@ type Mailbox struct {
 	Forward bool
 }
 
-func serveVrfy(ctx context.Context, x ext.Command) (proto.Reply, error) {
-	query, utf8, err := ask(x)
+func serveVRFY(ctx context.Context, x ext.Command) (proto.Reply, error) {
+	query, utf8, err := parseQuery(x)
 	if err != nil {
 		return proto.Reply{}, err
 	}
@@ -59,9 +57,9 @@ func serveVrfy(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	case errors.Is(err, ErrCannotVerify):
 		return cannotVerify("The user cannot be verified"), nil
 	case err != nil:
-		return proto.Reply{}, told(err, utf8)
+		return proto.Reply{}, refuseQuery(err, utf8)
 	}
-	r, err := tell([]Mailbox{m}, utf8)
+	r, err := replyMailboxes([]Mailbox{m}, utf8)
 	if err == nil && m.Forward {
 		r.Code, r.Text = 251, "User not local; will forward to "+r.Text
 	}
@@ -76,7 +74,7 @@ func cannotVerify(why string) proto.Reply {
 }
 
 // ask returns the argument of VRFY or EXPN, and whether the client permits UTF-8 in the reply.
-func ask(x ext.Command) (query string, utf8 bool, err error) {
+func parseQuery(x ext.Command) (query string, utf8 bool, err error) {
 	query = x.Args()
 	if i := strings.LastIndexByte(query, ' '); i >= 0 && grammar.EqualFold(query[i+1:], "SMTPUTF8") {
 		query, utf8 = query[:i], true
@@ -91,7 +89,7 @@ var errNeedsUTF8 = proto.Refuse(550, proto.Status{5, 6, 8}, "The reply needs UTF
 
 // told returns the reply that the session has chosen, unless it is one with a mailbox in its text that the client
 // could not read (RFC 6531 section 3.7.4.2).
-func told(err error, utf8 bool) error {
+func refuseQuery(err error, utf8 bool) error {
 	e, ok := grammar.AsType[*proto.Error](err)
 	if !ok || utf8 || grammar.Printable(strings.ReplaceAll(e.Text, "\n", "")) {
 		return err
@@ -104,7 +102,7 @@ func told(err error, utf8 bool) error {
 }
 
 // tell returns the reply that names the mailboxes, each on a line (RFC 5321 section 3.5.2).
-func tell(list []Mailbox, utf8 bool) (proto.Reply, error) {
+func replyMailboxes(list []Mailbox, utf8 bool) (proto.Reply, error) {
 	lines := make([]string, len(list))
 	for i, m := range list {
 		if m.Address.IsNull() {
@@ -118,7 +116,7 @@ func tell(list []Mailbox, utf8 bool) (proto.Reply, error) {
 			return proto.Reply{}, err
 		}
 		lines[i] = string(path)
-		if name := plain(m.Name, utf8); name != "" {
+		if name := displayName(m.Name, utf8); name != "" {
 			lines[i] = name + " " + lines[i]
 		}
 	}
@@ -127,7 +125,7 @@ func tell(list []Mailbox, utf8 bool) (proto.Reply, error) {
 
 // plain makes name fit to stand before a path: the brackets that mark the path do not occur in it, nor does the end
 // of a line. A name that is not ASCII is left out where UTF-8 is not permitted; only the mailbox is required.
-func plain(name string, utf8 bool) string {
+func displayName(name string, utf8 bool) string {
 	clean := func(r rune) rune {
 		if r == '<' || r == '>' || r < ' ' || r == 0x7f {
 			return ' '

@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
@@ -16,7 +15,7 @@ import (
 // A fact is a field of an Origin as it is written in commands.
 type attribute struct {
 	name  string
-	field func(*ext.Origin) *string
+	value func(*ext.Origin) *string
 }
 
 var attributes = []attribute{
@@ -52,14 +51,14 @@ func parseOrigin(verb, args string, checks map[string]checker) (ext.Origin, erro
 		if !ok || a == nil {
 			return o, grammar.BadArgs(verb + ": name=value expected, with a name that was offered")
 		}
-		if *a.field(&o) != "" {
+		if *a.value(&o) != "" {
 			return o, grammar.BadArgs(verb + ": " + a.name + " is there twice")
 		}
 		value, ok = parseAttribute(a.name, value, check)
 		if !ok {
 			return o, grammar.BadArgs(verb + ": the value of " + a.name + " is malformed")
 		}
-		*a.field(&o) = value
+		*a.value(&o) = value
 	}
 	return o, nil
 }
@@ -92,8 +91,8 @@ func isText(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 })
 }
 
-// offeredBy returns the attributes with which a server has offered the extension called keyword.
-func offeredBy(c proto.Caps, keyword string) map[string]bool {
+// offeredAttributes returns the attributes with which a server has offered the extension called keyword.
+func offeredAttributes(c proto.Caps, keyword string) map[string]bool {
 	args, _ := c.Args(keyword)
 	offered := make(map[string]bool)
 	for _, name := range strings.Fields(strings.ToUpper(args)) {
@@ -175,7 +174,7 @@ func oneOf(values ...string) checker {
 }
 
 // listed reports whether addr is that of a peer in one of the networks.
-func listed(networks []netip.Prefix, addr net.Addr) bool {
+func isTrusted(networks []netip.Prefix, addr net.Addr) bool {
 	a, ok := addr.(interface{ AddrPort() netip.AddrPort })
 	if !ok {
 		return false

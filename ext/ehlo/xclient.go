@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -31,12 +30,14 @@ func XCLIENT(trusted ...netip.Prefix) ext.Extension {
 		Verbs: []proto.Verb{{
 			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello,
 		}},
-		Advertise: func(x ext.ServerConn) (string, bool) { return offerOf(xclientChecks), listed(trusted, x.PeerAddr()) },
+		Advertise: func(x ext.ServerConn) (string, bool) {
+			return attributeNames(xclientChecks), isTrusted(trusted, x.PeerAddr())
+		},
 		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
-			if !listed(trusted, x.PeerAddr()) {
-				return proto.Reply{}, notListed("XCLIENT")
+			if !isTrusted(trusted, x.PeerAddr()) {
+				return proto.Reply{}, refuseUntrusted("XCLIENT")
 			}
-			return serveXclient(ctx, x)
+			return serveXCLIENT(ctx, x)
 		},
 	}
 }
@@ -46,8 +47,8 @@ var xclientChecks = map[string]checker{
 	"PROTO": oneOf("SMTP", "ESMTP"), "HELO": hostValue, "LOGIN": anyValue,
 }
 
-// offerOf returns the arguments of the keyword: the names of the attributes.
-func offerOf(checks map[string]checker) string {
+// attributeNames returns the arguments of the keyword: the names of the attributes.
+func attributeNames(checks map[string]checker) string {
 	var names []string
 	for _, a := range attributes {
 		if checks[a.name] != nil {
@@ -57,12 +58,12 @@ func offerOf(checks map[string]checker) string {
 	return strings.Join(names, " ")
 }
 
-func notListed(verb string) error {
+func refuseUntrusted(verb string) error {
 	return proto.Refuse(550, proto.Status{5, 7, 1}, "Not authorized to use "+verb)
 }
 
-func serveXclient(ctx context.Context, x ext.Command) (proto.Reply, error) {
-	told, err := parseOrigin("XCLIENT", x.Args(), xclientChecks)
+func serveXCLIENT(ctx context.Context, x ext.Command) (proto.Reply, error) {
+	given, err := parseOrigin("XCLIENT", x.Args(), xclientChecks)
 	if err != nil {
 		return proto.Reply{}, err
 	}
@@ -72,7 +73,7 @@ func serveXclient(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	}
 	// These are of one command only: they are what the client said in a session, not who it is.
 	o.Protocol, o.Hello, o.Login = "", "", ""
-	o.Merge(told)
+	o.Merge(given)
 	return x.Restart(ctx, &o)
 }
 
@@ -84,11 +85,11 @@ func serveXclient(ctx context.Context, x ext.Command) (proto.Reply, error) {
 // somebody else; then SendXCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If c has
 // credentials, it authenticates again, as itself; then there cannot be a Login.
 func SendXCLIENT(ctx context.Context, c ext.Client, o ext.Origin) error {
-	return c.Converse(ctx, func(ctx context.Context, c ext.ClientConn) error { return sendXclient(ctx, c, o) })
+	return c.Converse(ctx, func(ctx context.Context, c ext.ClientConn) error { return sendXCLIENT(ctx, c, o) })
 }
 
-func sendXclient(ctx context.Context, c ext.ClientConn, o ext.Origin) error {
-	offered := offeredBy(c.Caps(), "XCLIENT")
+func sendXCLIENT(ctx context.Context, c ext.ClientConn, o ext.Origin) error {
+	offered := offeredAttributes(c.Caps(), "XCLIENT")
 	if o.Ident != "" || o.Source != "" {
 		return errors.New("smtp: XCLIENT cannot tell Ident and Source: XFORWARD can")
 	}
@@ -110,11 +111,7 @@ func sendXclient(ctx context.Context, c ext.ClientConn, o ext.Origin) error {
 		}
 	}
 	for _, args := range commands {
-		r, err := c.Do(ctx, "XCLIENT", args)
-		if err == nil && r.Code/100 != 2 {
-			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XCLIENT"}
-		}
-		if err != nil {
+		if _, err := sendCommand(ctx, c, "XCLIENT", args, nil); err != nil {
 			return err
 		}
 	}
@@ -127,7 +124,7 @@ const maxAttributes = 512 - len("XFORWARD \r\n")
 // xclientArgs returns what there is to tell of who the client is, and of its session, which has to come last.
 func xclientArgs(o *ext.Origin, offered map[string]bool) (who, session string, err error) {
 	for _, a := range attributes {
-		value := *a.field(o)
+		value := *a.value(o)
 		switch {
 		case value == "" && o.Addr != "" && offered[a.name] && (a.name == "NAME" || a.name == "REVERSE_NAME" || a.name == "PORT"):
 			who = appendAttribute(who, a.name, ext.Unavailable) // or it would be that of the client before
@@ -135,7 +132,7 @@ func xclientArgs(o *ext.Origin, offered map[string]bool) (who, session string, e
 		case !offered[a.name] && (a.name == "ADDR" || a.name == "LOGIN"):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: the server does not take %s", a.name)
 		case !offered[a.name]:
-		case !tellable(a.name, value, xclientChecks):
+		case !isSendable(a.name, value, xclientChecks):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: %q is no value for %s", value, a.name)
 		case a.name == "PROTO" || a.name == "HELO" || a.name == "LOGIN":
 			session = appendAttribute(session, a.name, value)
@@ -149,8 +146,8 @@ func xclientArgs(o *ext.Origin, offered map[string]bool) (who, session string, e
 	return who, session, nil
 }
 
-// tellable reports whether value can be sent as the attribute.
-func tellable(name, value string, checks map[string]checker) bool {
+// isSendable reports whether value can be sent as the attribute.
+func isSendable(name, value string, checks map[string]checker) bool {
 	if name == "ADDR" || name == "DESTADDR" {
 		value = prefixIPv6(value)
 	}

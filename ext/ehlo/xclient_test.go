@@ -10,7 +10,6 @@ import (
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -226,7 +225,7 @@ func FuzzOrigin(f *testing.F) {
 			}
 			again := ""
 			for _, a := range attributes {
-				value := *a.field(&o)
+				value := *a.value(&o)
 				if value == "" {
 					continue
 				}

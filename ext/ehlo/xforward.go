@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -19,19 +18,19 @@ import (
 // [Default]. A client that has it in its list can call [SendXFORWARD].
 func XFORWARD(trusted ...netip.Prefix) ext.Extension {
 	trusted = slices.Clone(trusted)
-	permitted := func(x ext.ServerConn) bool { return listed(trusted, x.PeerAddr()) && x.Origin() == nil }
+	permitted := func(x ext.ServerConn) bool { return isTrusted(trusted, x.PeerAddr()) && x.Origin() == nil }
 	return ext.Extension{
 		Keyword: "XFORWARD",
 		Verbs:   []proto.Verb{{Name: "XFORWARD", In: proto.Ready, Last: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[XFORWARDSession](x.Session())
-			return offerOf(xforwardChecks), ok && permitted(x)
+			return attributeNames(xforwardChecks), ok && permitted(x)
 		},
 		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			if !permitted(x) {
-				return proto.Reply{}, notListed("XFORWARD")
+				return proto.Reply{}, refuseUntrusted("XFORWARD")
 			}
-			return serveXforward(ctx, x)
+			return serveXFORWARD(ctx, x)
 		},
 	}
 }
@@ -49,7 +48,7 @@ var xforwardChecks = map[string]checker{
 	"SOURCE": oneOf("LOCAL", "REMOTE"),
 }
 
-func serveXforward(ctx context.Context, x ext.Command) (proto.Reply, error) {
+func serveXFORWARD(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	r, ok := ext.As[XFORWARDSession](x.Session())
 	if !ok {
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Origins are not recorded here")
@@ -64,15 +63,15 @@ func serveXforward(ctx context.Context, x ext.Command) (proto.Reply, error) {
 // SendXFORWARD tells the server at the other end of c, such as a *client.Client, where the next message came from, in as
 // many commands as it takes. What the server cannot be told is left out. A refusal is a *proto.Error.
 func SendXFORWARD(ctx context.Context, c ext.Client, o ext.Origin) error {
-	offered := offeredBy(c.Caps(), "XFORWARD")
+	offered := offeredAttributes(c.Caps(), "XFORWARD")
 	var commands []string
 	args := ""
 	for _, a := range attributes {
-		value := *a.field(&o)
+		value := *a.value(&o)
 		if value == "" || !offered[a.name] || xforwardChecks[a.name] == nil {
 			continue
 		}
-		if !tellable(a.name, value, xforwardChecks) {
+		if !isSendable(a.name, value, xforwardChecks) {
 			return fmt.Errorf("smtp: XFORWARD cannot be sent: %q is no value for %s", value, a.name)
 		}
 		more := appendAttribute(args, a.name, value)
@@ -88,11 +87,7 @@ func SendXFORWARD(ctx context.Context, c ext.Client, o ext.Origin) error {
 		commands = append(commands, args)
 	}
 	for _, args := range commands {
-		r, err := c.Do(ctx, "XFORWARD", args)
-		if err == nil && r.Code/100 != 2 {
-			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XFORWARD"}
-		}
-		if err != nil {
+		if _, err := sendCommand(ctx, c, "XFORWARD", args, nil); err != nil {
 			return err
 		}
 	}
