@@ -20,7 +20,8 @@ func advertiseIf[T any](can func(T) bool) func(ext.ServerConn) (string, bool) {
 	}
 }
 
-// readParam returns the value of the parameter key as parse reads it. It reports false if the parameter is absent or malformed.
+// readParam returns the value of the parameter key as parse reads it. It reports false if the parameter is absent or
+// malformed.
 func readParam[T any](p proto.Params, key string, parse func(string) (T, bool)) (T, bool) {
 	value, ok := p.Get(key)
 	if !ok {
@@ -35,8 +36,8 @@ type commander interface {
 	Do(ctx context.Context, verb, args string) (proto.Reply, error)
 }
 
-// sendCommand sends a command and returns the reply. A reply other than 2yz becomes a *proto.Error, which wraps what causes has for
-// the reply code.
+// sendCommand sends a command and returns the reply. Unless the reply is 2yz, it returns a *proto.Error that wraps
+// causes[code].
 func sendCommand(ctx context.Context, c commander, verb, args string, causes map[int]error) (proto.Reply, error) {
 	r, err := c.Do(ctx, verb, args)
 	if err == nil && r.Code/100 != 2 {

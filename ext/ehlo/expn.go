@@ -7,7 +7,13 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// EXPN returns the extension EXPN (RFC 5321 section 4.1.1.7). A server offers it to sessions that are an [EXPNSession].
+// EXPN returns the extension EXPN (RFC 5321 section 4.1.1.7), by which a client asks for the members of a mailing list.
+//
+// A server offers it if the session implements [EXPNSession]. Otherwise it answers EXPN with 502.
+//
+// On a client, send EXPN with Do.
+//
+// The extension is in [Default], and neither in [LMTP] nor in the list of [Submission].
 func EXPN() ext.Extension {
 	return ext.Extension{
 		Keyword:   "EXPN",
@@ -17,9 +23,11 @@ func EXPN() ext.Extension {
 	}
 }
 
-// An EXPNSession is a session that answers EXPN with the members of a mailing list. The error is the reply, such as a
-// *proto.Error with Code 550 for a list that does not exist or may not be seen by this client.
+// An EXPNSession is a session that answers EXPN.
 type EXPNSession interface {
+	// Expand returns the members of list, which is what the client sent. The server ignores their Forward. A *proto.Error
+	// is the reply, such as one with Code 550 for a list that does not exist, or that this client may not see. Spammers
+	// collect addresses from lists: RFC 5321 section 7.3 permits a site to answer authenticated users only.
 	Expand(ctx context.Context, list string) ([]Mailbox, error)
 }
 

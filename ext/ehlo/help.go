@@ -8,8 +8,14 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Help returns the extension HELP (RFC 5321 section 4.1.1.8). A server answers for the session if it is a [HelpSession],
-// else with a list of the commands that it carries out.
+// Help returns the extension HELP (RFC 5321 section 4.1.1.8), for people who talk to a server by hand.
+//
+// A server answers with the text of the session if it implements [HelpSession]. Otherwise it lists the commands that it
+// carries out.
+//
+// On a client, send HELP with Do.
+//
+// The extension is in [Default].
 func Help() ext.Extension {
 	return ext.Extension{
 		Keyword: "HELP",
@@ -18,10 +24,10 @@ func Help() ext.Extension {
 	}
 }
 
-// A HelpSession is a session that answers HELP. The topic is "" if the client named none. The text, of several lines if
-// need be, is sent with 214; the error is the reply, such as a *proto.Error with Code 504 for a topic that is not
-// known.
+// A HelpSession is a session that answers HELP.
 type HelpSession interface {
+	// Help returns the text for a topic, "" if the client named none. Lines are separated by "\n". The server sends the
+	// text with 214. A *proto.Error is the reply, such as one with Code 504 for an unknown topic.
 	Help(ctx context.Context, topic string) (text string, err error)
 }
 
@@ -54,5 +60,6 @@ func defaultHelp(x ext.Command, topic string) (string, error) {
 	return "The commands of this server are\n" + strings.Join(names, " "), nil
 }
 
-// canSucceed reports whether v is a command that does something. Those of [Obsolete] are known only to be refused.
+// canSucceed reports whether v is a command that does something. The commands of [Obsolete] are known only to be
+// refused.
 func canSucceed(v *proto.Verb) bool { return v.OK != proto.Never || v.More != 0 }

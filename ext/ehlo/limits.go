@@ -11,16 +11,18 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Limits returns the extension LIMITS (RFC 9422): a server says in advance what it would refuse, so that a client need not
-// find out by being refused.
+// Limits returns the extension LIMITS (RFC 9422), by which a server states how many messages, recipients and domains it
+// accepts. Clients can keep to these limits, and are not refused.
 //
-// A server states as RCPTMAX how many recipients it accepts in a transaction, which it enforces whether or not the
-// extension is in use. A session that is [LimitsSession] has further limits, which the extension enforces: MAIL beyond
-// MAILMAX is answered with 421 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
+// A server states MaxRcpts of its options as RCPTMAX, and enforces it with or without the extension. If the session
+// implements [LimitsSession], the extension states and enforces further limits. It answers MAIL beyond MAILMAX with 421
+// 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
 //
-// A client keeps to what the server states: it sends to more recipients in further transactions, and makes a new
-// connection for what one does not take. It does not believe what is stated in clear by a server that has TLS to offer,
-// for somebody in between may have written it. What the server states is told by [ReadLimits].
+// A client keeps to the stated limits by itself: it divides a message into several transactions, or makes more
+// connections. It ignores limits received in plaintext if the server offers STARTTLS, because an attacker in between
+// may have written them. [ReadLimits] returns what a server states.
+//
+// The extension is in [Default].
 func Limits() ext.Extension {
 	return ext.Extension{
 		Keyword:   "LIMITS",
@@ -43,7 +45,8 @@ func checkMailLimits(_ context.Context, x ext.ServerConn, _ proto.Address, _ pro
 		return nil
 	}
 	if q.mailCount++; q.mailCount > q.MailMax {
-		return proto.Refuse(421, proto.Status{4, 7, 0}, fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
+		return proto.Refuse(421, proto.Status{4, 7, 0},
+			fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
 	}
 	return nil
 }
@@ -53,33 +56,32 @@ func checkRcptLimits(_ context.Context, x ext.ServerConn, to proto.Address, _ pr
 	if q == nil || q.RcptDomainMax <= 0 || q.admit(to.Domain) {
 		return nil
 	}
-	return proto.Refuse(452, proto.Status{4, 5, 3}, fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
+	return proto.Refuse(452, proto.Status{4, 5, 3},
+		fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
 }
 
-// Limited is a session with limits of its own. A session is made for each connection, and anew when TLS is started, so that
-// counting begins anew there.
+// A LimitsSession is a session with limits of its own. The server makes a session for each connection and another one
+// after STARTTLS, where counting begins again.
 type LimitsSession interface {
-	// Quota returns the limits and what has been used up, the same value each time. Nil is no limits.
+	// Quota returns the limits and what the client has used of them, the same pointer each time. Nil means no limits.
 	Quota() *Quota
 }
 
-// A Quota is what one client may do over one connection. It belongs to one session, and must not be copied once it is in
-// use.
+// A Quota is what a client may do over one connection. It belongs to one session. Do not copy it after first use.
 type Quota struct {
-	// MailMax is how many MAIL commands there may be, those that are refused included. 0 is no limit.
+	// MailMax is the limit of MAIL commands, including refused ones. 0 means no limit.
 	MailMax int
-	// RcptDomainMax is how many domains the recipients may have altogether, those that are refused included. 0 is no
-	// limit.
+	// RcptDomainMax is the limit of different domains among all recipients, including refused ones. 0 means no limit.
 	RcptDomainMax int
 
 	mailCount int
 	domains   map[string]bool
 }
 
-// admit reports whether a recipient of the domain is within the quota.
+// admit reports whether a recipient of the domain is within the quota, and counts the domain.
 func (q *Quota) admit(d proto.Domain) bool {
-	name := strings.ToLower(d.ASCII())
-	if q.domains[name] {
+	key := d.Key()
+	if q.domains[key] {
 		return true
 	}
 	if len(q.domains) >= q.RcptDomainMax {
@@ -88,7 +90,7 @@ func (q *Quota) admit(d proto.Domain) bool {
 	if q.domains == nil {
 		q.domains = make(map[string]bool)
 	}
-	q.domains[name] = true
+	q.domains[key] = true
 	return true
 }
 
@@ -117,9 +119,9 @@ func advertiseLimits(x ext.ServerConn) (string, bool) {
 	return strings.Join(stated, " "), len(stated) > 0
 }
 
-// ReadLimits returns the limits in a server's reply to EHLO; ok is false if it does not offer LIMITS, or if what it states
-// has not the form of a list of limits. Limits that are not known here are passed over, and so are those with a
-// value that cannot be one (RFC 9422 sections 3 and 4). The reply to the last EHLO counts.
+// ReadLimits returns the limits in a server's last reply to EHLO. It reports false if the server does not offer LIMITS,
+// or if its arguments are not a list of limits. It ignores unknown limits, and limits with a malformed value (RFC 9422
+// sections 3 and 4).
 func ReadLimits(c proto.Caps) (l ext.ServerLimits, ok bool) {
 	args, ok := c.Args("LIMITS")
 	if !ok || args == "" {

@@ -11,15 +11,17 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// StartTLS returns the extension STARTTLS (RFC 3207).
+// StartTLS returns the extension STARTTLS (RFC 3207), by which a connection in plaintext changes to TLS.
 //
-// A server offers it on connections in clear if its options have a TLS configuration. The session begins anew in the
-// protected connection: nothing that the client said before is known any more, and a command it sent behind STARTTLS
-// becomes part of the handshake, which fails.
+// A server offers it in plaintext if its options have a TLS configuration. After the handshake the session begins
+// again, and the server has forgotten all that the client said before. A command injected behind STARTTLS becomes part
+// of the handshake, which fails.
 //
-// A client uses it as the mode of its policy says. With TLSRequired any reply but 220 ends the session with a
-// [ext.TLSError], with TLSOpportunistic a refusal leads to a session in clear. A handshake that fails ends the session in
-// either mode. No version below TLS 1.2 is used (RFC 8314 section 4).
+// A client uses it as the mode in its policy demands. In TLSRequired, any reply but 220 ends the session with an
+// [ext.TLSError]. In TLSOpportunistic, the client goes on in plaintext if the server refuses. A failed handshake ends
+// the session in both modes. The client uses TLS 1.2 or later (RFC 8314 section 4).
+//
+// The extension is in [Default].
 func StartTLS() ext.Extension {
 	return ext.Extension{
 		Keyword: "STARTTLS",

@@ -10,12 +10,16 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// XFORWARD returns the extension XFORWARD of Postfix (XFORWARD_README), by which a filter or a proxy tells where a
-// message came from, for logs. Unlike XCLIENT it changes nothing: the client of the session stays the proxy.
+// XFORWARD returns the extension XFORWARD of Postfix (XFORWARD_README), by which a filter or proxy tells where a
+// message came from, for the server's logs. Unlike [XCLIENT] it changes nothing else: the client of the session stays
+// the proxy.
 //
-// A server offers it if the session is an [XFORWARDSession], to peers whose own address is in one of the trusted networks;
-// others are answered 550, and so is a proxy that speaks for another since XCLIENT. It is not among the extensions of
-// [Default]. A client that has it in its list can call [SendXFORWARD].
+// A server offers it to peers in one of the trusted networks, if the session implements [XFORWARDSession]. It refuses
+// other peers with 550, and also a proxy that speaks for another client since XCLIENT.
+//
+// On a client, call [SendXFORWARD].
+//
+// The extension is not in [Default]: add it to the lists of both sides.
 func XFORWARD(trusted ...netip.Prefix) ext.Extension {
 	trusted = slices.Clone(trusted)
 	permitted := func(x ext.ServerConn) bool { return isTrusted(trusted, x.PeerAddr()) && x.Origin() == nil }
@@ -35,11 +39,11 @@ func XFORWARD(trusted ...netip.Prefix) ext.Extension {
 	}
 }
 
-// An XFORWARDSession is a session that wants to know where messages came from.
+// An XFORWARDSession is a session that records where messages came from.
 type XFORWARDSession interface {
-	// RecordOrigin is told what a trusted proxy says of the next message. It may be called several times for one
-	// message, each time with a part of it, for [Origin.Merge]. What was told holds until the end of the
-	// transaction that follows.
+	// RecordOrigin gets what a trusted proxy states about the next message. The server may call it several times for one
+	// message, each time with a part: combine them with Merge of [ext.Origin]. They hold until the end of the next
+	// transaction. An error refuses XFORWARD.
 	RecordOrigin(ctx context.Context, o ext.Origin) error
 }
 
@@ -60,8 +64,8 @@ func serveXFORWARD(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	return proto.Reply{}, r.RecordOrigin(ctx, o)
 }
 
-// SendXFORWARD tells the server at the other end of c, such as a *client.Client, where the next message came from, in as
-// many commands as it takes. What the server cannot be told is left out. A refusal is a *proto.Error.
+// SendXFORWARD tells the server at the other end of c, such as a *client.Client, where the next message came from. It
+// sends as many commands as needed. It leaves out what the server does not support. A refusal is a *proto.Error.
 func SendXFORWARD(ctx context.Context, c ext.Client, o ext.Origin) error {
 	offered := offeredAttributes(c.Caps(), "XFORWARD")
 	var commands []string
