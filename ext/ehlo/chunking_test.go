@@ -122,6 +122,7 @@ func TestBDATStates(t *testing.T) {
 }
 
 var chunkSyntax = regexp.MustCompile(`^([0-9]+)( (?i:LAST))?$`)
+
 var chunkFrame = regexp.MustCompile(`^([0-9]+)( |$)`)
 
 func FuzzBDATArgs(f *testing.F) {

@@ -100,6 +100,7 @@ type portSession struct {
 func (p *portSession) LocalAddr() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: p.port}
 }
+
 func (p *portSession) Protocol() proto.Protocol { return p.protocol }
 
 func TestU08_HoldAdvertise(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
@@ -151,4 +152,42 @@ func TestV05_NextHost(t *testing.T) {
 	if len(good.bodies) != 1 || good.bodies[0] != "x\r\n" || len(lax.required)+len(open.required) > 0 {
 		t.Errorf("the good one got %q, the others %v and %v", good.bodies, lax.required, open.required)
 	}
+}
+
+// TestV04_Unverified has a client that uses TLS with whomever refuse what requires it.
+func TestV04_Unverified(t *testing.T) {
+	session := &able{}
+	theirs, _ := ownTLS(t)
+	addr := listening(t, backend(session), server.Options{TLSConfig: theirs})
+	for name, opt := range map[string]*client.Options{
+		"not verified":   {TLS: ext.TLSOpportunistic},
+		"in clear":       {TLS: ext.TLSInsecureNone},
+		"keyword absent": {TLS: ext.TLSOpportunistic, Without: []string{"REQUIRETLS"}},
+	} {
+		c, err := client.Dial(t.Context(), addr, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader("x\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Mail = ehlo.AddRequireTLS(nil)
+		_, err = c.Send(t.Context(), m)
+		if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != "REQUIRETLS" {
+			t.Errorf("%s: %v, want a NeedError", name, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(session.mail) != 0 {
+		t.Errorf("the server got %v", session.mail)
+	}
+}
+
+func TestRequireTLSReply(t *testing.T) {
+	testReplies(t, ableSession, []replyCase{
+		{"V02 REQUIRETLS in clear", []string{from + " REQUIRETLS"}, "555 5.5.4 "},
+	})
 }

@@ -1,9 +1,7 @@
 package ehlo_test
 
 import (
-	"context"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,84 +9,59 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
-// A forwarder is a session that hands on what it gets to the next server, recipient by recipient, before it accepts it.
-type forwarder struct {
-	next func(context.Context) (*client.Client, error)
-	m    client.Message
-}
-
-func (r *forwarder) Mail(_ context.Context, from proto.Address, _ proto.Params) error {
-	r.m = client.Message{From: from}
-	return nil
-}
-
-func (r *forwarder) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
-	r.m.To = append(r.m.To, proto.Recipient{Address: to})
-	return nil
-}
-
-func (r *forwarder) Data(ctx context.Context, body io.Reader) error {
-	c, err := r.next(ctx)
-	if err != nil {
-		return err
+// TestT05_Offered has a server of LMTP without a list offer what the protocol requires.
+func TestT05_Offered(t *testing.T) {
+	srv := newServer(t, &keeper{}, &server.Options{Hostname: "mail.example", Protocol: proto.LMTP})
+	got := talk(t, srv, "LHLO client.example")
+	for _, keyword := range []string{"PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME"} {
+		if !strings.Contains(got, "250-"+keyword+"\r\n") && !strings.Contains(got, "250 "+keyword+"\r\n") {
+			t.Errorf("no %s in %q", keyword, got)
+		}
 	}
-	defer c.Close()
-	r.m.Body = body
-	_, err = c.Send(ctx, &r.m)
-	return err
 }
 
-// over returns a function that makes a client of srv over a pipe, and one that has the raw connection.
-func over(t *testing.T, srv *server.Server, opt *client.Options) (func(context.Context) (*client.Client, error), func() net.Conn) {
-	raw := func() net.Conn {
-		near, far := net.Pipe()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = srv.ServeConn(context.Background(), far)
-		}()
-		t.Cleanup(func() {
-			near.Close()
-			<-done
+// TestU08_CheckServer has servers refuse extensions where they must not be, which clients may have all the same.
+func TestU08_CheckServer(t *testing.T) {
+	policy := ehlo.SubmissionPolicy{}.Extension()
+	hold := ehlo.FutureRelease(ehlo.HoldLimits{Interval: time.Hour})
+	with := func(e ...ext.Extension) []ext.Extension { return append(ehlo.Default(), e...) }
+	for _, tt := range []struct {
+		name     string
+		protocol proto.Protocol
+		list     []ext.Extension
+		want     string // in the error; "" for none
+	}{
+		{"FUTURERELEASE for relay", proto.SMTP, with(hold), "FUTURERELEASE is for submission"},
+		{"BURL for relay", proto.SMTP, append(ehlo.Relay(), ehlo.BURL("imap")), "BURL is for submission"},
+		{"BURL in LMTP", proto.LMTP, append(ehlo.LMTP(), ehlo.BURL()), "BURL is for submission"},
+		{"both for submission", proto.SMTP, with(policy, hold, ehlo.BURL("imap")), ""},
+		{"U04 ETRN for submission", proto.SMTP, append(ehlo.Submission(ehlo.SubmissionPolicy{}), ehlo.ETRN()), "ETRN must not be"},
+		{"U04 ATRN for submission", proto.SMTP, with(policy, ehlo.ATRN()), "ATRN must not be"},
+		{"U04 ETRN for relay", proto.SMTP, with(ehlo.ETRN(), ehlo.ATRN()), ""},
+		{"submission in LMTP", proto.LMTP, append(ehlo.LMTP(), policy), "LMTP"},
+		{"two policies", proto.SMTP, append(ehlo.Submission(ehlo.SubmissionPolicy{}), policy), "two submission policies"},
+		{"U05 without AUTH", proto.SMTP, append(ehlo.Relay(), policy), "the submission policy requires AUTH"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			srv, err := server.New(backend(&keeper{}), &server.Options{Protocol: tt.protocol, Extensions: tt.list})
+			switch {
+			case tt.want == "" && err != nil:
+				t.Error(err)
+			case tt.want != "" && (err == nil || !strings.HasPrefix(err.Error(), "smtp: ") || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("%v, want %q in it", err, tt.want)
+			case err == nil:
+				srv.Close()
+			}
 		})
-		return near
 	}
-	return func(ctx context.Context) (*client.Client, error) {
-		return client.NewClient(ctx, raw(), "next.example", opt)
-	}, raw
-}
-
-func backend(s server.Session) server.Backend {
-	return server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) { return s, nil })
-}
-
-func newServer(t *testing.T, s server.Session, opt *server.Options) *server.Server {
-	t.Helper()
-	srv, err := server.New(backend(s), opt)
-	if err != nil {
-		t.Fatal(err)
+	if _, err := ext.NewSet(proto.SMTP, with(hold, ehlo.BURL(), ehlo.ETRN())); err != nil {
+		t.Errorf("a client: %v", err)
 	}
-	return srv
-}
-
-// keeper keeps the recipients of its messages.
-type keeper struct{ to []string }
-
-func (k *keeper) Mail(context.Context, proto.Address, proto.Params) error { return nil }
-func (k *keeper) Rcpt(_ context.Context, to proto.Address, p proto.Params) error {
-	k.to = append(k.to, to.String())
-	if len(p) > 0 {
-		k.to = append(k.to, "with parameters")
-	}
-	return nil
-}
-func (k *keeper) Data(_ context.Context, r io.Reader) error {
-	_, err := io.Copy(io.Discard, r)
-	return err
 }
 
 // TestQuotedThroughRelay sends quoted local parts through a server and a client to another server. None of them becomes

@@ -2,11 +2,9 @@ package ehlo_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -19,7 +17,6 @@ import (
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
-	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 )
 
@@ -123,43 +120,6 @@ func (b *mailbox) take(_ context.Context, m *server.Message) error {
 	b.tls, b.from = m.Conn.TLS() != nil, m.Conn.Hello()
 	b.got = append(b.got, fmt.Sprintf("%v: %s", m.To[0].Address, body))
 	return nil
-}
-
-// ownTLS returns the configuration of a server with a certificate of its own making, and that of a client which trusts it.
-func ownTLS(t *testing.T) (server, client *tls.Config) {
-	t.Helper()
-	cert, pool := prototest.Certificate(t, "mail.example")
-	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: pool, ServerName: "mail.example"}
-}
-
-// listening serves b on the loopback and returns the address. The server is closed at the end of the test.
-func listening(t *testing.T, b server.Backend, opt server.Options) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving(t, l, b, opt)
-	return l.Addr().String()
-}
-
-func serving(t *testing.T, l net.Listener, b server.Backend, opt server.Options) {
-	t.Helper()
-	opt.Hostname, opt.Logger = "mail.example", slog.New(slog.DiscardHandler)
-	srv, err := server.New(b, &opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
-	t.Cleanup(func() {
-		if err := srv.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; !errors.Is(err, server.ErrServerClosed) {
-			t.Errorf("Serve returned %v", err)
-		}
-	})
 }
 
 // TestODMR has a host behind no fixed address fetch its queued mail over one connection, both ends ours

@@ -127,3 +127,36 @@ func TestV08_BothEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestV10_Limits uses up what a server states, which is not a command less.
+func TestV10_Limits(t *testing.T) {
+	session := func() *able { return &able{quota: ehlo.Quota{MailMax: 2, RcptDomainMax: 1}} }
+	if got := say(t, session(), Caps); !strings.Contains(got, "LIMITS RCPTMAX=3 MAILMAX=2 RCPTDOMAINMAX=1\r\n") {
+		t.Errorf("offered %q", got)
+	}
+	for _, tt := range []struct {
+		lines []string
+		want  string
+	}{
+		{[]string{from, "RSET", from}, "250 "},
+		{[]string{from, "RSET", from, "RSET", from}, "421 4.7.0 "}, // E12
+		{[]string{from, to, "RCPT TO:<e@D.example>"}, "250 "},
+		{[]string{from, to, "RCPT TO:<e@f.example>"}, "452 4.5.3 "},
+		{[]string{from, to, "RSET", from, "RCPT TO:<e@f.example>"}, "452 4.5.3 "}, // it is for the session
+		{[]string{from, to, to, to, to}, "452 4.5.3 "},
+	} {
+		if got := say(t, session(), append([]string{Caps}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
+		}
+	}
+	// V11: EHLO tells what holds now
+	if got := sayTo(t, dialIn(), session(), Caps, "ETRN limit.example", Caps); !strings.Contains(got, "MAILMAX=7 ") {
+		t.Errorf("after a change: %q", got)
+	}
+}
+
+func TestRcptMaxReply(t *testing.T) {
+	testReplies(t, ableSession, []replyCase{
+		{"E10 RCPTMAX", []string{from, to, to, to, to}, "452 4.5.3 "},
+	})
+}

@@ -38,8 +38,8 @@ func (s *lemonadeSession) ResolveURL(_ context.Context, url string) (io.ReadClos
 	return io.NopCloser(strings.NewReader(text)), int64(len(text)), nil
 }
 
-// burl has our client submit a message to our server that the server fetches, in parts and whole (RFC 4468).
-func burl(t *testing.T) {
+// testBURL has our client submit a message to our server that the server fetches, in parts and whole (RFC 4468).
+func testBURL(t *testing.T) {
 	w := &witness{}
 	theirs, ours := ownTLS(t)
 	list := ehlo.Submission(ehlo.SubmissionPolicy{URLs: []string{"imap"}})

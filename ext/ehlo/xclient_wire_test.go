@@ -1,84 +1,16 @@
 package ehlo_test
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
-	"io"
-	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
-	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
-	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
-
-// A witness is a backend that notes for whom it was asked to take each message.
-type witness struct {
-	mu   sync.Mutex
-	seen []witnessed
-}
-
-type witnessed struct {
-	remote, peer, identity string
-	origin                 *ext.Origin // by XCLIENT
-	recorded               ext.Origin  // by XFORWARD
-	body                   string
-}
-
-func (w *witness) NewSession(_ context.Context, c *server.Conn) (server.Session, error) {
-	return &witnessSession{w: w, conn: c}, nil
-}
-
-type witnessSession struct {
-	w        *witness
-	conn     *server.Conn
-	recorded ext.Origin
-}
-
-func (s *witnessSession) Mail(context.Context, proto.Address, proto.Params) error { return nil }
-func (s *witnessSession) Rcpt(context.Context, proto.Address, proto.Params) error { return nil }
-
-func (s *witnessSession) Data(_ context.Context, r io.Reader) error {
-	body, err := io.ReadAll(r)
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	s.w.seen = append(s.w.seen, witnessed{
-		s.conn.RemoteAddr().String(), s.conn.PeerAddr().String(), s.conn.Identity(), s.conn.Origin(), s.recorded, string(body),
-	})
-	return err
-}
-
-func (s *witnessSession) Reset(context.Context) { s.recorded = ext.Origin{} }
-
-func (s *witnessSession) RecordOrigin(_ context.Context, o ext.Origin) error {
-	s.recorded.Merge(o)
-	return nil
-}
-
-func (s *witnessSession) Authenticate(_ context.Context, user, password string) error {
-	if password != "secret of "+user {
-		return auth.ErrCredentials
-	}
-	return nil
-}
-
-func send(t *testing.T, c *client.Client, body string) {
-	t.Helper()
-	m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Send(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestXclient has a proxy, our client, speak for two clients over one connection with TLS.
 func TestXclient(t *testing.T) {
@@ -184,97 +116,4 @@ func TestW14_XclientNotListed(t *testing.T) {
 	if got := w.seen[0]; got.identity != "" || got.origin != nil || got.remote != got.peer {
 		t.Errorf("the message came from %+v", got)
 	}
-}
-
-// TestXforward has our client tell our server where messages came from.
-func TestXforward(t *testing.T) {
-	w := &witness{}
-	list := append(ehlo.Default(), ehlo.XFORWARD(netip.MustParsePrefix("127.0.0.1/32")))
-	addr := listening(t, w, server.Options{Extensions: list})
-	c, err := client.Dial(t.Context(), addr, &client.Options{Extensions: list, TLS: ext.TLSInsecureNone})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	o := ext.Origin{Name: strings.Repeat("n", 255), Addr: "2001:db8::1", Port: "25", Protocol: "ESMTP",
-		Hello: strings.Repeat("h", 255), Ident: "4XyZ", Source: "REMOTE"}
-	if err := ehlo.SendXFORWARD(t.Context(), c, o); err != nil {
-		t.Fatal(err)
-	}
-	send(t, c, "forwarded\r\n")
-	send(t, c, "of its own\r\n")
-	if got := w.seen[0]; got.recorded != o || got.remote != got.peer || got.origin != nil {
-		t.Errorf("the first message came from %+v", got)
-	}
-	if got := w.seen[1]; got.recorded != (ext.Origin{}) {
-		t.Errorf("the second message came from %+v: what was told holds for one", got)
-	}
-	_, err = c.Do(t.Context(), "XCLIENT", "ADDR=127.0.0.1")
-	if err == nil || errors.Is(err, client.ErrClosed) {
-		t.Errorf("a client without the extension sends XCLIENT: %v", err)
-	}
-}
-
-// A talker says lines to a server.
-type talker struct {
-	t    *testing.T
-	nc   net.Conn
-	text string
-}
-
-// newTalker returns a talker who has been greeted by the server at addr.
-func newTalker(t *testing.T, addr string) *talker {
-	t.Helper()
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { nc.Close() })
-	p := &talker{t: t, nc: nc}
-	p.expect("220 ")
-	return p
-}
-
-// deliver says all of a message.
-func (p *talker) deliver() {
-	p.t.Helper()
-	p.say("MAIL FROM:<a@b.example>", "250 ")
-	p.say("RCPT TO:<c@d.example>", "250 ")
-	p.say("DATA", "354 ")
-	p.say(".", "250 ")
-}
-
-func (p *talker) say(line, want string) {
-	p.t.Helper()
-	if _, err := io.WriteString(p.nc, line+"\r\n"); err != nil {
-		p.t.Fatal(err)
-	}
-	p.expect(want)
-}
-
-// expect reads a reply.
-func (p *talker) expect(want string) string {
-	p.t.Helper()
-	reply := ""
-	for {
-		line, rest, ok := strings.Cut(p.text, "\r\n")
-		if !ok {
-			b := make([]byte, 4096)
-			n, err := p.nc.Read(b)
-			if err != nil {
-				p.t.Fatalf("waiting for %q: %v", want, err)
-			}
-			p.text += string(b[:n])
-			continue
-		}
-		p.text = rest
-		reply += line + "\r\n"
-		if len(line) > 3 && line[3] == ' ' {
-			break
-		}
-	}
-	if !strings.HasPrefix(reply, want) {
-		p.t.Fatalf("the server says %q, want %q", reply, want)
-	}
-	return reply
 }
