@@ -77,7 +77,7 @@ func (s *relaySession) Reverse(_ context.Context, domains []proto.Domain) (func(
 	return func(ctx context.Context, conn net.Conn) error { return s.deliver(ctx, conn, names) }, nil
 }
 
-// deliver sends what is queued for the domains. What the customer accepts leaves the queue.
+// deliver sends the queued messages of the domains. A message that the customer accepts leaves the queue.
 func (s *relaySession) deliver(ctx context.Context, conn net.Conn, names []string) error {
 	c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone, Hello: "relay.example"})
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *relaySession) deliver(ctx context.Context, conn net.Conn, names []strin
 	return nil
 }
 
-// mailbox is what a customer's own server is given.
+// mailbox collects what the server of the customer receives.
 type mailbox struct {
 	mu   sync.Mutex
 	got  []string // "recipient: content"
@@ -122,8 +122,8 @@ func (b *mailbox) take(_ context.Context, m *server.Message) error {
 	return nil
 }
 
-// TestODMR has a host behind no fixed address fetch its queued mail over one connection, both ends ours
-// (RFC 2645).
+// TestODMR has a host without a fixed address fetch its mail over one connection, with our client and our server (RFC
+// 2645).
 func TestODMR(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -209,7 +209,7 @@ func TestODMR(t *testing.T) {
 	}
 }
 
-// TestW13_WithoutAuth shows that a client which did not authenticate gets 530.
+// TestW13_WithoutAuth checks that a client that has not authenticated gets 530.
 func TestW13_WithoutAuth(t *testing.T) {
 	extensions := append(ehlo.Default(), ehlo.ATRN())
 	addr := listening(t, &relay{}, server.Options{Extensions: extensions})

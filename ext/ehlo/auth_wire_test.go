@@ -13,7 +13,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestFieldAuth has the client authenticate with servers that offer mechanisms in the forms of the field.
+// TestFieldAuth has the client authenticate to servers that offer mechanisms in unusual forms.
 func TestFieldAuth(t *testing.T) {
 	const greet = "S: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\n"
 	for _, tt := range []struct {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestParseDateTime has the examples of RFC 3339 section 5.8, and what its grammar and section 5.7 rule out.
+// TestParseDateTime checks the examples of RFC 3339 section 5.8, and what the grammar and section 5.7 forbid.
 func TestParseDateTime(t *testing.T) {
 	for s, want := range map[string]string{
 		"1985-04-12T23:20:50.52Z":         "1985-04-12T23:20:50.52Z",

@@ -21,7 +21,7 @@ func keywords(list []ext.Extension) []string {
 	return all
 }
 
-// TestReadySets compares the sets with what their standards ask for and forbid.
+// TestReadySets compares the lists with what their standards require and forbid.
 func TestReadySets(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -64,7 +64,7 @@ func TestReadySets(t *testing.T) {
 	}
 }
 
-// TestLengths compares what each extension declares with its RFC.
+// TestLengths compares the lengths that each extension declares with its RFC.
 func TestLengths(t *testing.T) {
 	for _, tt := range []struct {
 		e          ext.Extension
@@ -99,7 +99,7 @@ func TestLengths(t *testing.T) {
 	}
 }
 
-// base returns what e requires, and more what that adds to MAIL.
+// base returns the extensions that e requires, and more the octets that they add to MAIL.
 func base(e ext.Extension) []ext.Extension {
 	if slices.Contains(e.Requires, "8BITMIME") {
 		return []ext.Extension{ehlo.EightBitMIME()}
@@ -109,7 +109,7 @@ func base(e ext.Extension) []ext.Extension {
 
 func more(e ext.Extension) int { return len(base(e)) * 16 }
 
-// B16: these are allowed before EHLO, and none of the others is.
+// B16: HELP, VRFY and EXPN are allowed before EHLO, and no other command of an extension is.
 func TestVerbStates(t *testing.T) {
 	s := testkit.MakeSet(t, ehlo.Default()...)
 	for name, want := range map[string]proto.State{

@@ -14,7 +14,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestT05_Offered has a server of LMTP without a list offer what the protocol requires.
+// TestT05_Offered checks that an LMTP server with default extensions offers what the protocol requires.
 func TestT05_Offered(t *testing.T) {
 	srv := newServer(t, &keeper{}, &server.Options{Hostname: "mail.example", Protocol: proto.LMTP})
 	got := talk(t, srv, "LHLO client.example")
@@ -25,7 +25,7 @@ func TestT05_Offered(t *testing.T) {
 	}
 }
 
-// TestU08_CheckServer has servers refuse extensions where they must not be, which clients may have all the same.
+// TestU08_CheckServer checks that server.New rejects extensions on the wrong kind of server. A client may have them.
 func TestU08_CheckServer(t *testing.T) {
 	policy := ehlo.SubmissionPolicy{}.Extension()
 	hold := ehlo.FutureRelease(ehlo.HoldLimits{Interval: time.Hour})
@@ -64,8 +64,8 @@ func TestU08_CheckServer(t *testing.T) {
 	}
 }
 
-// TestQuotedThroughRelay sends quoted local parts through a server and a client to another server. None of them becomes
-// another address or a parameter on the way (CVE-2025-59937).
+// TestQuotedThroughRelay sends quoted local parts through a server and a client to another server. No local part
+// becomes another address or a parameter on the way (CVE-2025-59937).
 func TestQuotedThroughRelay(t *testing.T) {
 	for sent, want := range map[string]string{
 		`"victim@evil.example> NOTIFY=NEVER"@d.example`: `"victim@evil.example> NOTIFY=NEVER"@d.example`,
@@ -94,7 +94,7 @@ func TestQuotedThroughRelay(t *testing.T) {
 	}
 }
 
-// TestLMTPWithoutDelay delivers twenty messages by LMTP. Nobody waits for anything but the other end, so no time passes.
+// TestLMTPWithoutDelay delivers twenty messages by LMTP. Each end waits only for the other, so no time passes.
 func TestLMTPWithoutDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &keeper{}

@@ -13,7 +13,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// hasty is a session that delivers within the time that it is.
+// hasty is a session with this shortest time.
 type hasty time.Duration
 
 func (h hasty) MinDeliverBy() time.Duration { return time.Duration(h) }

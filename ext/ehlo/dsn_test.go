@@ -91,7 +91,7 @@ func TestReadDSNRcpt(t *testing.T) {
 		`ORCPT=utf-8;a\x{20}\x{10FFFD}@b`:  {DSNRcpt{0, OriginalRecipient{"utf-8", "a \U0010fffd@b"}}, true},
 		`ORCPT=utf-8;\x{5C}\x{2B}ö`:        {DSNRcpt{0, OriginalRecipient{"utf-8", `\+ö`}}, true},
 		`ORCPT=utf-8;\x{0D}\x{D800}\x{41}`: {DSNRcpt{0, OriginalRecipient{"utf-8", `\x{0D}\x{D800}\x{41}`}}, true}, // not unitext
-		// As Postfix has it.
+		// Postfix sends this.
 		"ORCPT=rfc822;bj+C3+B8rn@b": {DSNRcpt{0, OriginalRecipient{"utf-8", "bjørn@b"}}, true},
 		"ORCPT=utf-8;bj+C3+B8rn@b":  {DSNRcpt{0, OriginalRecipient{"utf-8", "bjørn@b"}}, true},
 		"ORCPT=rfc822;a+C2+85@b":    {DSNRcpt{}, false}, // a control character
@@ -126,7 +126,7 @@ func TestDSNAddTo(t *testing.T) {
 	}
 }
 
-// R18: who submits a message keeps to 38 octets (RFC 3461 section 5.4).
+// R18: a program that submits messages keeps to 38 octets (RFC 3461 section 5.4).
 func TestR18_EnvID(t *testing.T) {
 	one, other := NewEnvID(), NewEnvID()
 	if one == other {
@@ -146,7 +146,7 @@ func TestR18_EnvID(t *testing.T) {
 	}
 }
 
-// TestR09_R10_R11_Notify has the rules of RFC 3461 sections 5.2.2 to 5.2.7, which the tables there spell out one by one.
+// TestR09_R10_R11_Notify checks the tables of RFC 3461 sections 5.2.2 to 5.2.7.
 func TestR09_R10_R11_Notify(t *testing.T) {
 	for _, tt := range []struct {
 		n    Notify

@@ -12,7 +12,8 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestR06R08_Relay hands on what was received, to the letter, to a server that offers DSN, and without it to one that does not.
+// TestR06R08_Relay relays DSN parameters exactly as received to a server that offers DSN, and drops them for one that
+// does not.
 func TestR06R08_Relay(t *testing.T) {
 	mail := proto.Params{{Key: "Ret", Value: "hdrs", HasValue: true}, {Key: "envid", Value: "A+4A", HasValue: true}}
 	rcpt := proto.Params{{Key: "ORCPT", Value: "RFC822;A+4A@Example", HasValue: true}, {Key: "Notify", Value: "success,failure", HasValue: true}}
@@ -50,7 +51,7 @@ func TestR06R08_Relay(t *testing.T) {
 	}
 }
 
-// RFC 3461 section 5.1: the reply is the same with and without parameters of DSN that are well-formed.
+// TestR03_SameReply checks that well-formed DSN parameters do not change the reply (RFC 3461 section 5.1).
 func TestR03_SameReply(t *testing.T) {
 	for _, tt := range [][2]string{
 		{from, from + " RET=HDRS ENVID=QQ314159"},

@@ -20,6 +20,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
+// A submission server that holds messages for a day at most. The list must not have ETRN.
 func ExampleSubmission() {
 	list := ehlo.Submission(ehlo.SubmissionPolicy{Hold: ehlo.HoldLimits{Interval: 24 * time.Hour}})
 	srv, err := server.New(backend(&desk{}), &server.Options{Extensions: list})
@@ -29,10 +30,11 @@ func ExampleSubmission() {
 	}
 	fmt.Println(srv.Close())
 	_, err = server.New(backend(&desk{}), &server.Options{Extensions: append(list, ehlo.ETRN())})
-	fmt.Println(err)
+	fmt.Println(strings.Replace(err.Error(), ": leave", ":\nleave", 1))
 	// Output:
 	// <nil>
-	// smtp: ETRN must not be offered by a submission server (RFC 6409 section 7): leave it out, and use another server for it
+	// smtp: ETRN must not be offered by a submission server (RFC 6409 section 7):
+	// leave it out, and use another server for it
 }
 
 // printMail prints the arguments of a MAIL command with the parameters.
@@ -87,7 +89,8 @@ func (r *reporter) Data(_ context.Context, body io.Reader) error {
 
 var _ server.Session = (*reporter)(nil)
 
-// A session that notifies senders has one method for DSN to be on offer, and asks what is wanted.
+// A session that sends notifications needs one method for the server to offer DSN. Wants tells which notifications to
+// send.
 func ExampleNotify_Wants() {
 	r := &reporter{}
 	params := ehlo.DSNRcpt{Notify: ehlo.NotifySuccess}.AddTo(nil)
@@ -97,18 +100,19 @@ func ExampleNotify_Wants() {
 	// <nil> <nil>
 }
 
-// The message must not travel but by TLS between servers that are known.
+// The message may travel only over TLS, between servers that have proved their names.
 func ExampleRequireTLS() {
 	printMail(ehlo.AddRequireTLS(nil))
 	// Output: FROM:<> REQUIRETLS <nil>
 }
 
+// The message is urgent: the server processes it before others.
 func ExampleMTPriority() {
 	printMail(ehlo.Priority(4).AddTo(nil))
 	// Output: FROM:<> MT-PRIORITY=4 <nil>
 }
 
-// A relay that has kept a message for a while sends what is left of its time.
+// A relay that has kept a message for a while sends the time that is left.
 func ExampleDeliverBy() {
 	b := ehlo.By{In: 2 * time.Minute, Return: true}
 	left, ok := b.After(45 * time.Second)
@@ -120,6 +124,7 @@ func ExampleDeliverBy() {
 	// Output: FROM:<> BY=75;R <nil>
 }
 
+// The server releases the message at a given time, or after a while.
 func ExampleFutureRelease() {
 	printMail(ehlo.Hold{Until: time.Date(2030, 1, 1, 8, 0, 0, 0, time.UTC)}.AddTo(nil))
 	printMail(ehlo.Hold{For: time.Hour}.AddTo(nil))
@@ -128,19 +133,20 @@ func ExampleFutureRelease() {
 	// FROM:<> HOLDFOR=3600 <nil>
 }
 
-// A password is sent only to the person who had the mailbox when she signed up.
+// A password goes only to the person who owned the mailbox at the time of registration.
 func ExampleRRVS() {
 	signedUp := time.Date(2014, 4, 3, 23, 1, 0, 0, time.UTC)
 	fmt.Println(ehlo.ValidSince{Time: signedUp}.AddTo(nil))
 	// Output: [{RRVS 2014-04-03T23:01:00Z true}]
 }
 
-// The classes are those of the header field Solicitation.
+// The classes have to be those of the header field Solicitation.
 func ExampleNoSoliciting() {
 	printMail(ehlo.Solicitation{"net.example:ADV", "org.example:ADV:ADLT"}.AddTo(nil))
 	// Output: FROM:<> SOLICIT=net.example:ADV,org.example:ADV:ADLT <nil>
 }
 
+// A client reads the limits that a server states. It keeps to them by itself.
 func ExampleReadLimits() {
 	caps := proto.ParseCaps(proto.Reply{Code: 250, Text: "mail.example\nLIMITS RCPTMAX=50 MAILMAX=10"})
 	if limits, ok := ehlo.ReadLimits(caps); ok {
@@ -149,7 +155,7 @@ func ExampleReadLimits() {
 	// Output: 50 recipients in a message, 10 messages over a connection
 }
 
-// dialogue starts a server with the session and the extensions, calls f with a client of it, and ends both.
+// dialogue starts a server with the session and the extensions, calls f with a client, and closes both.
 func dialogue(s server.Session, list []ext.Extension, f func(context.Context, *client.Client) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -186,17 +192,25 @@ func dialogue(s server.Session, list []ext.Extension, f func(context.Context, *c
 type book struct{ keeper }
 
 func (book) Verify(_ context.Context, query string) (ehlo.Mailbox, error) {
-	if query != "jones" {
-		return ehlo.Mailbox{}, proto.Refuse(550, proto.Status{}, "Nobody has that name")
+	switch query {
+	case "jones":
+		a, err := proto.ParseAddress("jones@mail.example")
+		return ehlo.Mailbox{Name: "Tom Jones", Address: a}, err
+	case "brown": // moved, and the server forwards the mail
+		a, err := proto.ParseAddress("brown@new.example")
+		return ehlo.Mailbox{Address: a, Forward: true}, err
+	case "boss":
+		return ehlo.Mailbox{}, ehlo.ErrCannotVerify
+	case "green": // moved, and the sender has to try again
+		return ehlo.Mailbox{}, proto.Refuse(551, proto.Status{}, "User not local; please try <green@new.example>")
 	}
-	a, err := proto.ParseAddress("jones@mail.example")
-	return ehlo.Mailbox{Name: "Tom Jones", Address: a}, err
+	return ehlo.Mailbox{}, proto.Refuse(550, proto.Status{}, "Nobody has that name")
 }
 
-// A session that answers VRFY; without it the answer is 252.
+// A session that answers VRFY. Without it the server answers 252.
 func ExampleVRFY() {
 	dialogue(&book{}, nil, func(ctx context.Context, c *client.Client) error {
-		for _, name := range []string{"jones", "smith"} {
+		for _, name := range []string{"jones", "brown", "boss", "green", "smith"} {
 			r, err := c.Do(ctx, "VRFY", name)
 			if err != nil {
 				return err
@@ -207,10 +221,13 @@ func ExampleVRFY() {
 	})
 	// Output:
 	// 250 Tom Jones <jones@mail.example>
+	// 251 User not local; will forward to <brown@new.example>
+	// 252 The user cannot be verified; send the message, and delivery will be attempted
+	// 551 User not local; please try <green@new.example>
 	// 550 Nobody has that name
 }
 
-// dialUp is a session of a provider that keeps mail for those who are not always connected.
+// dialUp is a session of a provider that keeps mail for hosts that dial in.
 type dialUp struct{ keeper }
 
 func (dialUp) StartQueue(_ context.Context, node ehlo.Node) (int, error) {
@@ -220,7 +237,7 @@ func (dialUp) StartQueue(_ context.Context, node ehlo.Node) (int, error) {
 	return 14, nil // having told the queue to begin
 }
 
-// A customer has the provider send what is waiting.
+// A customer asks the provider to send the mail that waits.
 func ExampleETRN() {
 	dialogue(&dialUp{}, append(ehlo.Default(), ehlo.ETRN()), func(ctx context.Context, c *client.Client) error {
 		n, err := ehlo.SendETRN(ctx, c, ehlo.Node{Name: "customer.example"})
@@ -234,7 +251,7 @@ func ExampleETRN() {
 	// true
 }
 
-// A customer without an address of its own fetches its mail: it connects as a client, and then is the server.
+// A customer without a fixed address fetches its mail. It connects as a client, and then is the server.
 func ExampleATRN() {
 	inbox, err := server.New(server.Handler(func(_ context.Context, m *server.Message) error {
 		fmt.Println("mail from", m.From)
@@ -260,7 +277,7 @@ func ExampleATRN() {
 	}
 }
 
-// library is a session that can get at messages by their URLs.
+// library is a session that resolves URLs.
 type library struct{ keeper }
 
 func (library) ResolveURL(_ context.Context, url string) (io.ReadCloser, int64, error) {
@@ -273,7 +290,7 @@ func (library) ResolveURL(_ context.Context, url string) (io.ReadCloser, int64, 
 
 func (*library) Authenticate(context.Context, string, string) error { return nil }
 
-// A client on a slow line has the server fetch the message.
+// A client on a slow line has the server fetch the message from a mailbox.
 func ExampleBURL() {
 	dialogue(&library{}, ehlo.Submission(ehlo.SubmissionPolicy{URLs: []string{"imap://imap.example"}}), func(ctx context.Context, c *client.Client) error {
 		for _, command := range [][2]string{{"MAIL", "FROM:<a@mail.example>"}, {"RCPT", "TO:<b@mail.example>"}} {
@@ -287,7 +304,7 @@ func ExampleBURL() {
 	// Output: <nil>
 }
 
-// choosy is a session whose recipients have opinions of their own.
+// choosy is a session whose recipients may refuse a message for its content.
 type choosy struct{ keeper }
 
 func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
@@ -302,7 +319,7 @@ func (s *choosy) DataEach(_ context.Context, r io.Reader, result func(int, proto
 	return nil
 }
 
-// With PRDR a message is refused for one recipient and accepted for another, as in LMTP.
+// One recipient accepts a message, and another refuses it for its content, as in LMTP.
 func ExamplePRDR() {
 	dialogue(&choosy{}, append(ehlo.Default(), ehlo.PRDR()), func(ctx context.Context, c *client.Client) error {
 		body := strings.NewReader("Subject: Offer\r\n\r\nBuy now\r\n")
@@ -321,7 +338,7 @@ func ExamplePRDR() {
 	// never@mail.example 550
 }
 
-// A proxy tells the server for whom it speaks. The server believes those whom it knows.
+// A proxy tells the server for which client it speaks. The server trusts it because of its address.
 func ExampleXCLIENT() {
 	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("127.0.0.0/8")))
 	dialogue(&keeper{}, list, func(ctx context.Context, c *client.Client) error {
@@ -332,7 +349,7 @@ func ExampleXCLIENT() {
 	// Output: <nil>
 }
 
-// recorder is a session that keeps a log.
+// recorder is a session that logs where messages came from.
 type recorder struct{ keeper }
 
 func (recorder) RecordOrigin(_ context.Context, o ext.Origin) error {
@@ -340,7 +357,7 @@ func (recorder) RecordOrigin(_ context.Context, o ext.Origin) error {
 	return nil
 }
 
-// A content filter between two servers hands on where messages came from.
+// A content filter between two servers passes on where messages came from.
 func ExampleXFORWARD() {
 	list := append(ehlo.Default(), ehlo.XFORWARD(netip.MustParsePrefix("127.0.0.0/8")))
 	dialogue(&recorder{}, list, func(ctx context.Context, c *client.Client) error {
@@ -357,7 +374,7 @@ type thrifty struct {
 
 func (s *thrifty) Quota() *ehlo.Quota { return &s.quota }
 
-// A server says in advance how many messages it takes over a connection. A client makes another one in time.
+// A server states how many messages it accepts over a connection. The client makes a new connection in time.
 func ExampleLimits() {
 	dialogue(&thrifty{quota: ehlo.Quota{MailMax: 10}}, nil, func(_ context.Context, c *client.Client) error {
 		limits, ok := ehlo.ReadLimits(c.Caps())
@@ -367,7 +384,7 @@ func ExampleLimits() {
 	// Output: 10 true
 }
 
-// A sender keeps the secret by which it may later ask what became of the message; the server gets its hash.
+// A sender keeps the secret by which it can later track the message. The server gets the hash of the secret.
 func ExampleMTRK() {
 	certifier := sha1.Sum([]byte("kept by the sender"))
 	t := ehlo.Tracking{Certifier: certifier[:], Timeout: 24 * time.Hour, HasTimeout: true}

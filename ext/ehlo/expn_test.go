@@ -7,7 +7,7 @@ import (
 	"smtpkit.example/smtp/ext/internal/testkit"
 )
 
-// H06: EXPN is listed if it is supported, and only then.
+// TestExpnAdvertise checks H06: the server offers EXPN if the session supports it, and only then.
 func TestExpnAdvertise(t *testing.T) {
 	s := testkit.MakeSet(t, EXPN())
 	if o, _ := s.Offer(&fake.Server{With: 1}); o.Has(0) {

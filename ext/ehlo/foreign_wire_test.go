@@ -12,7 +12,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Keywords of other servers, with what their clients would say: commands, and parameters of MAIL.
+// foreign are keywords of other servers, with the commands and the parameters of MAIL that their clients would send.
 var foreign = []struct {
 	name, offer    string // the line in the reply to EHLO
 	command, param string
@@ -34,8 +34,8 @@ var foreign = []struct {
 	{"CLIENTID", "CLIENTID", "CLIENTID UUID 1", ""},
 }
 
-// TestForeign finds that the client takes no notice of what it does not know, and the server none of those who use it: the
-// command is not known, nor is the parameter.
+// TestForeign checks that our client ignores unknown keywords, and that our server rejects the commands and parameters
+// that belong to them.
 func TestForeign(t *testing.T) {
 	for _, tt := range foreign {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,7 +77,7 @@ S: 250 ok`)
 			m.Mail = proto.Params{{Key: key, Value: value, HasValue: hasValue}}
 			_, err = c.Send(t.Context(), m)
 			if _, ok := grammar.AsType[*ext.UnsupportedError](err); !ok {
-				t.Errorf("MAIL with %s: %v, want a NeedError", tt.param, err)
+				t.Errorf("MAIL with %s: %v, want an UnsupportedError", tt.param, err)
 			}
 			if got := say(t, &able{}, Caps, from+" "+tt.param); !strings.HasPrefix(got, "555 5.5.4 ") {
 				t.Errorf("MAIL with %s: the server says %q", tt.param, got)

@@ -9,7 +9,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// A strict session holds no mail beyond what is there, and gives no message a priority above 2.
+// A strict session has no room for more held messages, and allows no priority above 2.
 type strict struct{ able }
 
 func (s *strict) Mail(_ context.Context, _ proto.Address, p proto.Params) error {

@@ -9,8 +9,8 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestHelpLists has HELP list the commands that are carried out for the session: neither those of extensions that it takes no part
-// in, nor those that are refused to everybody.
+// TestHelpLists checks that HELP lists the commands that the server carries out for the session. It must not list those
+// of extensions that the session does not support, nor obsolete ones.
 func TestHelpLists(t *testing.T) {
 	list := func(opt server.Options, s server.Session, greeting string) string {
 		opt.Hostname, opt.Extensions = "mail.example", append(ehlo.Default(), ehlo.ETRN(), ehlo.ATRN())
@@ -45,7 +45,7 @@ func has(reply, verb string) bool {
 	return false
 }
 
-// librarian is a session that takes part in more than others.
+// librarian is a session that also supports EXPN and ETRN.
 type librarian struct{ library }
 
 func (*librarian) Expand(context.Context, string) ([]ehlo.Mailbox, error) { return nil, nil }

@@ -18,14 +18,14 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// rationed is a session with a quota, which tells what it has accepted.
+// rationed is a session with a quota that counts what it accepts.
 type rationed struct {
 	quota ehlo.Quota
 	to    []string
 	got   *tally
 }
 
-// A tally counts.
+// A tally counts messages by recipient and body.
 type tally struct {
 	mu sync.Mutex
 	n  map[string]int
@@ -54,8 +54,8 @@ func (s *rationed) Data(_ context.Context, r io.Reader) error {
 	return err
 }
 
-// TestV08_BothEnds sends messages to a server that states limits and enforces them. Every recipient gets every message once, and
-// the server has nothing to refuse.
+// TestV08_BothEnds sends messages to a server that states limits and enforces them. Every recipient gets every message
+// once, and the server refuses nothing.
 func TestV08_BothEnds(t *testing.T) {
 	var to []string
 	for i := range 40 {
@@ -128,7 +128,7 @@ func TestV08_BothEnds(t *testing.T) {
 	}
 }
 
-// TestV10_Limits uses up what a server states, which is not a command less.
+// TestV10_Limits uses the limits up to the last command, and then exceeds them.
 func TestV10_Limits(t *testing.T) {
 	session := func() *able { return &able{quota: ehlo.Quota{MailMax: 2, RcptDomainMax: 1}} }
 	if got := say(t, session(), Caps); !strings.Contains(got, "LIMITS RCPTMAX=3 MAILMAX=2 RCPTDOMAINMAX=1\r\n") {
@@ -149,7 +149,7 @@ func TestV10_Limits(t *testing.T) {
 			t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
 		}
 	}
-	// V11: EHLO tells what holds now
+	// V11: EHLO states the current limits
 	if got := sayTo(t, dialIn(), session(), Caps, "ETRN limit.example", Caps); !strings.Contains(got, "MAILMAX=7 ") {
 		t.Errorf("after a change: %q", got)
 	}

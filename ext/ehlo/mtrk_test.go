@@ -13,7 +13,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// tracker is a session that tracks messages and notifies senders, or does not.
+// tracker is a session that tracks messages if true, and notifies senders.
 type tracker bool
 
 func (r tracker) TracksMessages() bool  { return bool(r) }

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestObsoleteBothEnds: what SMTP had once is not offered, the server does not do it, and the client does not say it.
+// TestObsoleteBothEnds: the server does not offer obsolete commands and refuses them, and the client does not send
+// them.
 func TestObsoleteBothEnds(t *testing.T) {
 	m := meet(t, all())
 	for _, tt := range []struct{ name, verb, args string }{

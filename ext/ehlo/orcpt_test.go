@@ -34,7 +34,7 @@ func TestS14_ParseOriginalRecipient(t *testing.T) {
 	}
 }
 
-// R17: an address that is not ASCII has the type utf-8, in the form that any server takes (RFC 6533 section 3).
+// R17: an address that is not ASCII has the type utf-8, in the form that any server accepts (RFC 6533 section 3).
 func TestR17_OriginalRecipient(t *testing.T) {
 	for _, tt := range []struct{ address, param, text string }{
 		{"jörg@example.org", `utf-8;j\x{F6}rg@example.org`, "utf-8;jörg@example.org"},

@@ -13,7 +13,7 @@ type paramCase struct {
 	ok    bool
 }
 
-// testParam checks what the description of a parameter in the list accepts.
+// testParam checks which values the description of a parameter accepts.
 func testParam(t *testing.T, params []ext.Param, key string, cases []paramCase) {
 	t.Helper()
 	s := testkit.MakeSet(t, ext.Extension{Keyword: "XTEST", Mail: params})

@@ -34,7 +34,7 @@ func TestEveryParameter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	// V11: the session in clear had other limits
+	// V11: the session in plaintext had other limits
 	if l, ok := ehlo.ReadLimits(c.Caps()); !ok || l != (ext.ServerLimits{MailMax: 9, RcptMax: 1000}) {
 		t.Errorf("the server states %+v", l)
 	}
@@ -92,10 +92,10 @@ func TestEveryParameter(t *testing.T) {
 	check("CONNEG", true)(call(ehlo.ReadConNeg(r), true))
 }
 
-// call2 lets a reader of any type be called where its results are wanted as they are.
+// call2 passes on the results of a reader, whatever their type.
 func call2[T any](v T, ok bool) (any, bool) { return v, ok }
 
-// TestR07E22_NotOffered has a client refuse to send what the server did not offer, parameter by parameter.
+// TestR07E22_NotOffered checks for each parameter that the client does not send it to a server without the extension.
 func TestR07E22_NotOffered(t *testing.T) {
 	session := &able{}
 	dial, _ := over(t, newServer(t, &keeper{}, &server.Options{Hostname: "mail.example", Extensions: []ext.Extension{ehlo.Pipelining()}}),
@@ -130,7 +130,7 @@ func TestR07E22_NotOffered(t *testing.T) {
 	} {
 		err := sent(p[0], p[1])
 		if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != strings.TrimSpace(keyword) {
-			t.Errorf("%s: %v, want a NeedError", keyword, err)
+			t.Errorf("%s: %v, want an UnsupportedError", keyword, err)
 		}
 	}
 	if err := sent(nil, nil); err != nil {
@@ -146,8 +146,8 @@ func TestR07E22_NotOffered(t *testing.T) {
 	}
 }
 
-// TestB04_Offered compares what is offered to a session that can do everything with what is to one that can do nothing, and
-// finds that the parameters are known only where they are offered.
+// TestB04_Offered compares the offer to a session that implements all interfaces with the offer to one that implements
+// none. The server knows a parameter only where its extension is offered.
 func TestB04_Offered(t *testing.T) {
 	for _, tt := range []struct {
 		session server.Session
@@ -187,8 +187,8 @@ func TestB04_Offered(t *testing.T) {
 	}
 }
 
-// TestR04_Lines finds that the command lines are as long as RFC 5321 section 4.5.3.1.4 wants them, and not an octet longer: 512
-// octets and what each extension in use declares in its RFC.
+// TestR04_Lines checks that command lines may have 512 octets and what each extension declares in its RFC, and not an
+// octet more (RFC 5321 section 4.5.3.1.4).
 func TestR04_Lines(t *testing.T) {
 	const (
 		mail = 26 + 16 + 500 + 10 + 9 + 107 + 11 + 15 + 17 + 34 + 1007 + 40 + 265 + 8 // as all has them
@@ -227,8 +227,8 @@ func TestR04_Lines(t *testing.T) {
 	}
 }
 
-// TestEveryParameterRefused: a parameter that is malformed or comes twice has 501, one that is not on offer 555, whatever
-// extension it belongs to.
+// TestEveryParameterRefused: the server answers 501 to a malformed or repeated parameter, and 555 to one that is not
+// offered, whatever its extension.
 func TestEveryParameterRefused(t *testing.T) {
 	list := append(all(), ehlo.PRDR())
 	offered := inTLS(t, list)
@@ -273,12 +273,12 @@ func TestEveryParameterRefused(t *testing.T) {
 	}
 }
 
-// A divided session can have another outcome for each recipient, beside what others can.
+// A divided session also reports an outcome for each recipient.
 type divided struct{ registrar }
 
 func (*divided) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 
-// inTLS returns a talker who has said EHLO in TLS to a server with the extensions of list.
+// inTLS returns a talker that has sent EHLO under TLS to a server with the extensions of list.
 func inTLS(t *testing.T, list []ext.Extension) *talker {
 	t.Helper()
 	theirs, ours := ownTLS(t)

@@ -15,7 +15,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A registryRow is a service extension that shows in what the client says and in what the session gets when a message is sent.
+// A registryRow is a service extension whose use shows in what the client sends and the session gets.
 type registryRow struct {
 	name    string
 	body    string
@@ -25,7 +25,7 @@ type registryRow struct {
 	got     func(m *meeting) bool
 }
 
-// setMail and setRcpt return what changes the parameters of a message.
+// setMail and setRcpt return a change of the parameters of a message.
 func setMail(p interface {
 	AddTo(proto.Params) proto.Params
 }) func(*client.Message) {
@@ -118,8 +118,9 @@ func registryRows() []registryRow {
 	}
 }
 
-// TestRegistry has our client use each extension of IANA's registry at our server, and do without it at one that does not offer
-// it. The rows that take more than a message are in [TestRegistryDialogue], [TestODMR], [TestObsoleteBothEnds] and [TestForeign].
+// TestRegistry has our client use each extension of IANA's registry at our server, and do without it at a server that
+// does not offer it. Extensions that take more than a message are in [TestRegistryDialogue], [TestODMR],
+// [TestObsoleteBothEnds] and [TestForeign].
 func TestRegistry(t *testing.T) {
 	for _, tt := range registryRows() {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,7 +142,7 @@ func TestRegistry(t *testing.T) {
 	t.Run("a22 BURL", testBURL)
 }
 
-// TestRegistryDialogue has the rows that are not about a message.
+// TestRegistryDialogue tests the extensions that are not about a message.
 func TestRegistryDialogue(t *testing.T) {
 	m := meet(t, all())
 	for _, tt := range []struct {

@@ -16,7 +16,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// A careful session keeps to TLS, or does not, and notes what it gets.
+// A careful session keeps to TLS if keeps is true, and records what it gets.
 type careful struct {
 	keeps    bool
 	required []bool // whether each message requires TLS
@@ -38,7 +38,7 @@ func (c *careful) Data(_ context.Context, r io.Reader) error {
 	return err
 }
 
-// TestRequireTLSServer talks to a server in clear and then in TLS, in octets.
+// TestRequireTLSServer talks to a server in plaintext and then under TLS.
 func TestRequireTLSServer(t *testing.T) {
 	session := &careful{keeps: true}
 	theirs, ours := ownTLS(t)
@@ -95,8 +95,8 @@ func TestRequireTLSServer(t *testing.T) {
 	})
 }
 
-// deliverAlong tries the hosts one after the other, as RFC 8689 section 4.2.1 has it done with those of MX records, until one
-// has taken the message. It returns the last error.
+// deliverAlong tries the hosts one after the other, as RFC 8689 section 4.2.1 demands for MX records, until one has
+// accepted the message. It returns the last error.
 func deliverAlong(t *testing.T, hosts []string, ours *tls.Config, m *client.Message) (err error) {
 	t.Helper()
 	for _, addr := range hosts {
@@ -110,8 +110,8 @@ func deliverAlong(t *testing.T, hosts []string, ours *tls.Config, m *client.Mess
 	return err
 }
 
-// TestV05_NextHost has a message that requires TLS go past the hosts that cannot take it. If it is none of them, the error is
-// permanent, and has the status code for its sender.
+// TestV05_NextHost checks that a message that requires TLS skips the hosts that cannot take it. If no host can, the
+// error is permanent and has the status code for the sender.
 func TestV05_NextHost(t *testing.T) {
 	theirs, ours := ownTLS(t)
 	good, lax, open := &careful{keeps: true}, &careful{}, &careful{keeps: true}
@@ -154,7 +154,8 @@ func TestV05_NextHost(t *testing.T) {
 	}
 }
 
-// TestV04_Unverified has a client that uses TLS with whomever refuse what requires it.
+// TestV04_Unverified checks that a client that does not verify certificates refuses to send a message that requires
+// TLS.
 func TestV04_Unverified(t *testing.T) {
 	session := &able{}
 	theirs, _ := ownTLS(t)
@@ -175,7 +176,7 @@ func TestV04_Unverified(t *testing.T) {
 		m.Mail = ehlo.AddRequireTLS(nil)
 		_, err = c.Send(t.Context(), m)
 		if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != "REQUIRETLS" {
-			t.Errorf("%s: %v, want a NeedError", name, err)
+			t.Errorf("%s: %v, want an UnsupportedError", name, err)
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)

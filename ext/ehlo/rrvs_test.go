@@ -14,7 +14,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// landlord is a session that answers with an error whatever it is asked, and notes what that was.
+// landlord is a session that answers each question with the same error, and records the question.
 type landlord struct {
 	err   error
 	asked []string

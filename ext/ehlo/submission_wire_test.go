@@ -15,7 +15,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// A desk is a session of a submission server: alice may send from her own address and from that of sales.
+// A desk is a session of a submission server: alice may send from alice and sales, at any domain.
 type desk struct {
 	keeper
 	broken error
@@ -43,10 +43,10 @@ func (d *desk) AuthPause(int) time.Duration                        { return 0 }
 func (d *desk) HoldsMail() bool                                    { return true }
 func (d *desk) StartQueue(context.Context, ehlo.Node) (int, error) { return 0, nil }
 
-// login is what alice authenticates with.
+// login is the AUTH command of alice.
 var login = "AUTH PLAIN AGFsaWNlAHNlY3JldCBvZiBhbGljZQ=="
 
-// TestSubmission says to a submission server what users say, and what others do.
+// TestSubmission checks the replies of a submission server to users and to others.
 func TestSubmission(t *testing.T) {
 	sales := func(name string) bool { return name == "sales" }
 	trusted := func(x ext.ServerConn) bool { return x.Hello() == "intranet.example" }
@@ -96,7 +96,7 @@ func TestSubmission(t *testing.T) {
 	}
 }
 
-// TestU02_ByDefault: nothing is completed unless the policy says so.
+// TestU02_ByDefault: a server completes no domain unless the policy says so.
 func TestU02_ByDefault(t *testing.T) {
 	srv := newServer(t, &desk{}, &server.Options{
 		Hostname: "mail.example", AllowInsecureAuth: true, Extensions: ehlo.Submission(ehlo.SubmissionPolicy{}),
@@ -106,7 +106,7 @@ func TestU02_ByDefault(t *testing.T) {
 	}
 }
 
-// TestU07_CheckFails: a check that could not be made is no refusal.
+// TestU07_CheckFails: an error of PermitsSender is no refusal.
 func TestU07_CheckFails(t *testing.T) {
 	srv := newServer(t, &desk{broken: errors.New("disk on fire")}, &server.Options{
 		Hostname: "mail.example", AllowInsecureAuth: true, Extensions: ehlo.Submission(ehlo.SubmissionPolicy{}),
@@ -117,8 +117,8 @@ func TestU07_CheckFails(t *testing.T) {
 	}
 }
 
-// TestU05_Offered has a session that can do everything offered what belongs to submission, and nothing that does not, before
-// and after it has authenticated.
+// TestU05_Offered checks what a submission server offers to a session that implements everything, before and after
+// authentication.
 func TestU05_Offered(t *testing.T) {
 	policy := ehlo.SubmissionPolicy{Hold: ehlo.HoldLimits{Interval: time.Hour}, URLs: []string{"imap"}}
 	for _, before := range [][]string{nil, {Caps, login}} {
@@ -137,7 +137,7 @@ func TestU05_Offered(t *testing.T) {
 	}
 }
 
-// TestU01_InClear: where TLS comes before AUTH, the refusal says so, and AUTH is not to be had.
+// TestU01_InClear: where TLS has to come before AUTH, the refusal says so, and the server does not offer AUTH.
 func TestU01_InClear(t *testing.T) {
 	theirs, _ := ownTLS(t)
 	opt := server.Options{Hostname: "mail.example", TLSConfig: theirs, Extensions: ehlo.Submission(ehlo.SubmissionPolicy{})}

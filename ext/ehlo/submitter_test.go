@@ -11,7 +11,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// trusting is a session that lets through whoever is responsible for messages from a domain.
+// trusting is a session that permits all who are responsible from one domain.
 type trusting string
 
 func (s trusting) PermitsSubmitter(_ context.Context, a proto.Address) (bool, error) {

@@ -107,7 +107,7 @@ func TestVrfyExpn(t *testing.T) {
 	}
 }
 
-// H02, H03: without a session that verifies, nobody is verified and nothing is refused either.
+// H02, H03: without a session that verifies, the server verifies nobody and refuses nobody.
 func TestVrfyDefault(t *testing.T) {
 	x := &fake.Server{With: 1}
 	if got := x.Serve(t, VRFY(), "fred"); !strings.HasPrefix(got, "252 2.") {

@@ -23,14 +23,14 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// ownTLS returns the configuration of a server with a certificate of its own making, and that of a client which trusts it.
+// ownTLS returns the configuration of a server with a self-made certificate, and that of a client that trusts it.
 func ownTLS(t *testing.T) (server, client *tls.Config) {
 	t.Helper()
 	cert, pool := prototest.Certificate(t, "mail.example")
 	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: pool, ServerName: "mail.example"}
 }
 
-// listening serves b on the loopback and returns the address. The server is closed at the end of the test.
+// listening serves b on the loopback and returns the address. It closes the server at the end of the test.
 func listening(t *testing.T, b server.Backend, opt server.Options) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -60,7 +60,7 @@ func serving(t *testing.T, l net.Listener, b server.Backend, opt server.Options)
 	})
 }
 
-// An able session can do all that extensions ask of sessions, and notes the parameters that it gets.
+// An able session implements the interfaces of all parameters, and records those that it gets.
 type able struct {
 	keeper
 	mail, rcpt []proto.Params
@@ -114,7 +114,7 @@ func (a *able) StartQueue(_ context.Context, node ehlo.Node) (int, error) {
 	return 14, nil
 }
 
-// all returns the extensions of parameters that this package has, for a server where anybody may submit.
+// all returns the extensions of parameters, for a server to which anybody may submit.
 func all() []ext.Extension {
 	anybody := ehlo.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}
 	return append(ehlo.Default(), ehlo.FutureRelease(ehlo.HoldLimits{Interval: time.Hour}), ehlo.NoSoliciting("net.example:ADV"), ehlo.MTRK(),
@@ -124,14 +124,14 @@ func all() []ext.Extension {
 // dialIn returns the extensions of a server that keeps mail for hosts that dial in.
 func dialIn() []ext.Extension { return append(ehlo.Default(), ehlo.ETRN()) }
 
-// say sends the lines to a server of all extensions one by one, and returns the last reply. Until the connection ends there
-// is one to each.
+// say sends the lines to a server of all extensions one by one, and returns the last reply. Each line has one reply
+// while the connection lasts.
 func say(t *testing.T, s server.Session, lines ...string) string {
 	t.Helper()
 	return sayTo(t, all(), s, lines...)
 }
 
-// sayTo is say to a server with the extensions of list.
+// sayTo does the same with a server that has the extensions of list.
 func sayTo(t *testing.T, list []ext.Extension, s server.Session, lines ...string) string {
 	t.Helper()
 	srv := newServer(t, s, &server.Options{Hostname: "mail.example", Extensions: list, MaxRcpts: 3})
@@ -145,7 +145,7 @@ type replyCase struct {
 	want  string
 }
 
-// testReplies says to a server of all extensions what a client of ours would not.
+// testReplies sends commands that our client would not send, to a server of all extensions.
 func testReplies(t *testing.T, session func() server.Session, cases []replyCase) {
 	t.Helper()
 	for _, tt := range cases {
@@ -192,7 +192,7 @@ const (
 	since = "RRVS=2014-04-03T23:01:00Z"
 )
 
-// A witness is a backend that notes for whom it was asked to take each message.
+// A witness is a backend that records the client of each message.
 type witness struct {
 	mu   sync.Mutex
 	seen []witnessed
@@ -253,14 +253,14 @@ func send(t *testing.T, c *client.Client, body string) {
 	}
 }
 
-// A talker says lines to a server.
+// A talker sends lines to a server.
 type talker struct {
 	t    *testing.T
 	nc   net.Conn
 	text string
 }
 
-// newTalker returns a talker who has been greeted by the server at addr.
+// newTalker returns a talker to the server at addr, which has sent its greeting.
 func newTalker(t *testing.T, addr string) *talker {
 	t.Helper()
 	nc, err := net.Dial("tcp", addr)
@@ -273,7 +273,7 @@ func newTalker(t *testing.T, addr string) *talker {
 	return p
 }
 
-// deliver says all of a message.
+// deliver sends a whole message.
 func (p *talker) deliver() {
 	p.t.Helper()
 	p.say("MAIL FROM:<a@b.example>", "250 ")
@@ -317,7 +317,7 @@ func (p *talker) expect(want string) string {
 	return reply
 }
 
-// A registrar is a session that can do whatever an extension of the registry asks of it, and notes what it got.
+// A registrar is a session that supports every extension of the registry, and records what it gets.
 type registrar struct {
 	able
 	conn       *server.Conn
@@ -352,7 +352,7 @@ func (r *registrar) Expand(context.Context, string) ([]ehlo.Mailbox, error) {
 	return []ehlo.Mailbox{{Name: "C", Address: r.user}, {Address: r.user}}, nil
 }
 
-// A meeting is our client at our server, in TLS.
+// A meeting is our client connected to our server, under TLS.
 type meeting struct {
 	c       *client.Client
 	session *registrar
@@ -360,7 +360,7 @@ type meeting struct {
 	res     *client.Result
 }
 
-// meet has the client dial a server with the extensions of list.
+// meet connects a client to a server, both with the extensions of list.
 func meet(t *testing.T, list []ext.Extension, without ...string) *meeting {
 	t.Helper()
 	m := &meeting{}
@@ -384,7 +384,7 @@ func meet(t *testing.T, list []ext.Extension, without ...string) *meeting {
 	return m
 }
 
-// send sends a message that change has been made to.
+// send sends a message after change.
 func (m *meeting) send(t *testing.T, body string, change func(*client.Message)) error {
 	t.Helper()
 	msg, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader(body))
@@ -399,7 +399,7 @@ func (m *meeting) send(t *testing.T, body string, change func(*client.Message)) 
 	return err
 }
 
-// said reports whether one line follows the other in the log, at once.
+// said reports whether the lines are in the log, one directly after the other.
 func (m *meeting) said(lines ...string) bool {
 	return strings.Contains("\n"+strings.Join(m.log, "\n")+"\n", "\n"+strings.Join(lines, "\n")+"\n")
 }
@@ -411,7 +411,7 @@ func (m *meeting) does(t *testing.T, verb, args string, code int) bool {
 	return err == nil && r.Code == code
 }
 
-// A forwarder is a session that hands on what it gets to the next server, recipient by recipient, before it accepts it.
+// A forwarder is a session that relays each message to the next server before it accepts it.
 type forwarder struct {
 	next func(context.Context) (*client.Client, error)
 	m    client.Message
@@ -438,7 +438,7 @@ func (r *forwarder) Data(ctx context.Context, body io.Reader) error {
 	return err
 }
 
-// over returns a function that makes a client of srv over a pipe, and one that has the raw connection.
+// over returns two functions: one connects a client to srv by a pipe, the other returns a bare connection.
 func over(t *testing.T, srv *server.Server, opt *client.Options) (func(context.Context) (*client.Client, error), func() net.Conn) {
 	raw := func() net.Conn {
 		near, far := net.Pipe()
@@ -471,7 +471,7 @@ func newServer(t *testing.T, s server.Session, opt *server.Options) *server.Serv
 	return srv
 }
 
-// keeper keeps the recipients of its messages.
+// keeper records the recipients of its messages.
 type keeper struct{ to []string }
 
 func (k *keeper) Mail(context.Context, proto.Address, proto.Params) error { return nil }

@@ -34,7 +34,7 @@ func TestOriginAddr(t *testing.T) {
 	}
 }
 
-// FuzzOrigin checks that what is understood can be told again, and is harmless.
+// FuzzOrigin checks that a client can send every origin that a server accepts, and that it is harmless in logs.
 func FuzzOrigin(f *testing.F) {
 	for _, s := range []string{
 		"NAME=c.example ADDR=198.51.100.7 PORT=1025 PROTO=ESMTP HELO=h.example LOGIN=bob", "ADDR=IPV6:2001:db8::1 DESTADDR=[UNAVAILABLE]",

@@ -80,7 +80,7 @@ func TestXclientServer(t *testing.T) {
 	}
 }
 
-// TestW14_XclientTrust: offered to listed peers, and refused to others.
+// TestW14_XclientTrust: the server offers XCLIENT to listed peers, and refuses it to others.
 func TestW14_XclientTrust(t *testing.T) {
 	tcp := func(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
 	for name, tt := range map[string]struct {
@@ -116,7 +116,7 @@ func TestW14_XclientTrust(t *testing.T) {
 	}
 }
 
-// TestXclientAgain shows what of one XCLIENT holds after another.
+// TestXclientAgain checks which attributes outlast another XCLIENT.
 func TestXclientAgain(t *testing.T) {
 	f := &fake.Server{Peer: proxy}
 	f.Serve(t, XCLIENT(proxies...), "NAME=c.example ADDR=198.51.100.7 PORT=1025 LOGIN=bob HELO=h.example PROTO=SMTP")
@@ -166,19 +166,19 @@ func TestXclientClient(t *testing.T) {
 		{"of XFORWARD", all, ext.Origin{Addr: "192.0.2.1", Ident: "x"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &fake.Client{Offer: fake.Caps(tt.offer), Replies: []proto.Reply{{Code: 220}, {Code: 220}}}
-			err := SendXCLIENT(t.Context(), d, tt.o)
-			if got := strings.Join(d.Sent, " | "); got != tt.want || (err == nil) != (tt.want != "") {
+			c := &fake.Client{Offer: fake.Caps(tt.offer), Replies: []proto.Reply{{Code: 220}, {Code: 220}}}
+			err := SendXCLIENT(t.Context(), c, tt.o)
+			if got := strings.Join(c.Sent, " | "); got != tt.want || (err == nil) != (tt.want != "") {
 				t.Errorf("sent %q, %v, want %q", got, err, tt.want)
 			}
 		})
 	}
-	d := &fake.Client{Offer: fake.Caps(all), Options: ext.Policy{Credentials: auth.Password("proxy", "secret")}}
-	if err := SendXCLIENT(t.Context(), d, ext.Origin{Addr: "192.0.2.1", Login: "bob"}); err == nil || len(d.Sent) > 0 {
-		t.Errorf("with credentials of its own it sent %q, %v", d.Sent, err)
+	c := &fake.Client{Offer: fake.Caps(all), Options: ext.Policy{Credentials: auth.Password("proxy", "secret")}}
+	if err := SendXCLIENT(t.Context(), c, ext.Origin{Addr: "192.0.2.1", Login: "bob"}); err == nil || len(c.Sent) > 0 {
+		t.Errorf("with credentials of its own it sent %q, %v", c.Sent, err)
 	}
-	d = &fake.Client{Offer: fake.Caps(all), Replies: []proto.Reply{{Code: 550, Text: "no"}}}
-	if err := SendXCLIENT(t.Context(), d, ext.Origin{Addr: "192.0.2.1"}); err == nil || err.Error() != "smtp: XCLIENT: 550 no" {
+	c = &fake.Client{Offer: fake.Caps(all), Replies: []proto.Reply{{Code: 550, Text: "no"}}}
+	if err := SendXCLIENT(t.Context(), c, ext.Origin{Addr: "192.0.2.1"}); err == nil || err.Error() != "smtp: XCLIENT: 550 no" {
 		t.Errorf("refused: %v", err)
 	}
 }

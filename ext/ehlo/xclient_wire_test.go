@@ -50,7 +50,7 @@ func TestXclient(t *testing.T) {
 	}
 }
 
-// TestW14_XclientForgets shows that XCLIENT drops what a client has authenticated as.
+// TestW14_XclientForgets checks that XCLIENT discards the authentication of the client.
 func TestW14_XclientForgets(t *testing.T) {
 	w := &witness{}
 	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("127.0.0.1/32")))
@@ -71,7 +71,8 @@ func TestW14_XclientForgets(t *testing.T) {
 	}
 }
 
-// TestW14_XclientThenTLS shows that STARTTLS drops what XCLIENT has told of the session before it, and not who the client is.
+// TestW14_XclientThenTLS checks that STARTTLS discards what XCLIENT stated about the session, and keeps who the client
+// is.
 func TestW14_XclientThenTLS(t *testing.T) {
 	w := &witness{}
 	theirs, ours := ownTLS(t)
@@ -91,7 +92,7 @@ func TestW14_XclientThenTLS(t *testing.T) {
 	}
 }
 
-// TestW14_XclientNotListed: anybody else is refused, and changes nothing.
+// TestW14_XclientNotListed: a peer that is not listed is refused, and changes nothing.
 func TestW14_XclientNotListed(t *testing.T) {
 	w := &witness{}
 	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("192.0.2.0/24")), ehlo.XFORWARD())
