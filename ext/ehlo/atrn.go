@@ -59,8 +59,8 @@ type ATRNSession interface {
 	Reverse(ctx context.Context, domains []proto.Domain) (send func(ctx context.Context, conn net.Conn) error, err error)
 }
 
-// The refusals of an [ATRNSession] (RFC 2645 section 7), which the errors of [SendATRN] wrap. An [ETRNSession] may return
-// ErrNotYours too.
+// The refusals of an [ATRNSession] (RFC 2645 section 7), which the errors of [SendATRN] wrap. An [ETRNSession] may
+// return ErrNotYours too.
 var (
 	ErrNoMail   = errors.New("smtp: there is no mail for these domains")
 	ErrNotYours = errors.New("smtp: no access to the mail of one of these domains, or not so soon again")

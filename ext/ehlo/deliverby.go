@@ -39,8 +39,8 @@ func advertiseDeliverBy(x ext.ServerConn) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if least := minByTime(s); least > 0 {
-		return formatSeconds(least), true
+	if minTime := minByTime(s); minTime > 0 {
+		return formatSeconds(minTime), true
 	}
 	return "", true
 }
@@ -54,9 +54,9 @@ func checkMailBy(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.P
 	if !ok {
 		return nil
 	}
-	if least := minByTime(s); b.In < least {
+	if minTime := minByTime(s); b.In < minTime {
 		return proto.Refuse(555, proto.Status{5, 5, 4},
-			fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(least)))
+			fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(minTime)))
 	}
 	return nil
 }
@@ -155,10 +155,10 @@ func prepareBy(c proto.Caps, e *ext.Envelope) error {
 	}
 	args, _ := c.Args("DELIVERBY")
 	digits, _, _ := strings.Cut(args, ",") // RFC 2852 section 2 reserves further arguments
-	if least, ok := parseSeconds(digits); ok && b.In < least {
+	if minTime, ok := parseSeconds(digits); ok && b.In < minTime {
 		return &ext.UnsupportedError{Keyword: "DELIVERBY",
 			What: "a message to be delivered or returned within " + b.In.String(),
-			Err:  fmt.Errorf("the server needs %v at least", least)}
+			Err:  fmt.Errorf("the server needs %v at least", minTime)}
 	}
 	return nil
 }
