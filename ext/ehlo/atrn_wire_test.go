@@ -79,7 +79,7 @@ func (s *relaySession) Reverse(_ context.Context, domains []proto.Domain) (func(
 
 // deliver sends the queued messages of the domains. A message that the customer accepts leaves the queue.
 func (s *relaySession) deliver(ctx context.Context, conn net.Conn, names []string) error {
-	c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone, Hello: "relay.example"})
+	c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone, Hostname: "relay.example"})
 	if err != nil {
 		return err
 	}

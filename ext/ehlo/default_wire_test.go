@@ -77,7 +77,7 @@ func TestQuotedThroughRelay(t *testing.T) {
 	} {
 		k := &keeper{}
 		last := newServer(t, k, &server.Options{Hostname: "last.example"})
-		next, _ := over(t, last, &client.Options{Hello: "relay.example", TLS: ext.TLSInsecureNone})
+		next, _ := over(t, last, &client.Options{Hostname: "relay.example", TLS: ext.TLSInsecureNone})
 		first := newServer(t, &forwarder{next: next}, &server.Options{Hostname: "relay.example"})
 		_, raw := over(t, first, nil)
 		conn := raw()
@@ -99,7 +99,7 @@ func TestLMTPWithoutDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &keeper{}
 		srv := newServer(t, k, &server.Options{Hostname: "store.example", Protocol: proto.LMTP})
-		dial, _ := over(t, srv, &client.Options{Hello: "mta.example", TLS: ext.TLSInsecureNone, Protocol: proto.LMTP})
+		dial, _ := over(t, srv, &client.Options{Hostname: "mta.example", TLS: ext.TLSInsecureNone, Protocol: proto.LMTP})
 		start := time.Now()
 		c, err := dial(t.Context())
 		if err != nil {

@@ -51,7 +51,7 @@ C: x
 C: .
 S: 250 ok`)
 			c, err := client.Dial(t.Context(), clienttest.Hostname+":25",
-				&client.Options{Hello: "client.example", TLS: ext.TLSInsecureNone, Extensions: all(), Dialer: srv.Dial})
+				&client.Options{Hostname: "client.example", TLS: ext.TLSInsecureNone, Extensions: all(), DialContext: srv.Dial})
 			if err != nil {
 				t.Fatal(err)
 			}

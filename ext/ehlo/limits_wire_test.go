@@ -81,7 +81,7 @@ func TestV08_BothEnds(t *testing.T) {
 					return &rationed{quota: ehlo.Quota{MailMax: tt.quota.MailMax, RcptDomainMax: tt.quota.RcptDomainMax}, got: got}, nil
 				}), server.Options{MaxRcpts: tt.rcpts})
 				c, err := client.Dial(t.Context(), addr, &client.Options{TLS: ext.TLSInsecureNone, Without: without, Trace: &client.Trace{
-					Received: func(r proto.Reply) {
+					Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
 						if r.Code >= 400 {
 							t.Errorf("the server refused: %v", r)
 						}

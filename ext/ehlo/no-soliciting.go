@@ -41,10 +41,10 @@ func NoSoliciting(classes ...string) ext.Extension {
 		CheckRcpt: checkRcptSolicitation,
 		Prepare:   prepareSolicitation,
 	}
-	const room = grammar.MaxOffer - len("NO-SOLICITING ")
-	if _, ok := parseSolicitation(unwanted.String()); len(classes) > 0 && !ok || len(unwanted.String()) > room {
+	const maxList = grammar.MaxOffer - len("NO-SOLICITING ")
+	if _, ok := parseSolicitation(unwanted.String()); len(classes) > 0 && !ok || len(unwanted.String()) > maxList {
 		e.Invalid = fmt.Errorf("smtp: NoSoliciting cannot tell clients of %q: use names such as com.example:ADV, of no more "+
-			"than %d octets together (RFC 3865 section 2.2)", classes, room)
+			"than %d octets together (RFC 3865 section 2.2)", classes, maxList)
 	}
 	return e
 }

@@ -21,7 +21,7 @@ func Obsolete() ext.Extension {
 	names := []string{"SEND", "SOML", "SAML", "TURN", "VERB", "ONEX"}
 	verbs := make([]proto.Verb, len(names))
 	for i, name := range names {
-		verbs[i] = proto.Verb{Name: name, In: proto.Session, Last: true, Open: true, OK: proto.Never}
+		verbs[i] = proto.Verb{Name: name, In: proto.Session, Last: true, BeforeAuth: true, OK: proto.Never}
 	}
 	return ext.Extension{
 		Verbs: verbs,

@@ -53,7 +53,9 @@ func TestW16_PRDR(t *testing.T) {
 			var replies []string
 			c, err := client.Dial(t.Context(), addr, &client.Options{
 				Extensions: list, TLS: ext.TLSInsecureNone, Without: without,
-				Trace: &client.Trace{Received: func(r proto.Reply) { replies = append(replies, fmt.Sprint(r.Code)) }},
+				Trace: &client.Trace{Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+					replies = append(replies, fmt.Sprint(r.Code))
+				}},
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -137,7 +137,7 @@ func TestUTF8Client(t *testing.T) {
 			}
 			srv := clienttest.New(t, script)
 			c, err := client.Dial(t.Context(), clienttest.Hostname+":25",
-				&client.Options{Hello: "client.example", TLS: ext.TLSInsecureNone, Dialer: srv.Dial})
+				&client.Options{Hostname: "client.example", TLS: ext.TLSInsecureNone, DialContext: srv.Dial})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,7 +162,7 @@ func TestUTF8Client(t *testing.T) {
 	t.Run("S11 EHLO", func(t *testing.T) {
 		srv := clienttest.New(t, "S: 220 mail.example\nC: EHLO xn--mnchen-3ya.example\nS: 250-mail.example\nS: 250 SMTPUTF8")
 		c, err := client.Dial(t.Context(), clienttest.Hostname+":25",
-			&client.Options{Hello: "münchen.example", TLS: ext.TLSInsecureNone, Dialer: srv.Dial})
+			&client.Options{Hostname: "münchen.example", TLS: ext.TLSInsecureNone, DialContext: srv.Dial})
 		if err != nil {
 			t.Fatal(err)
 		}

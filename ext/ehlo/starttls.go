@@ -26,7 +26,7 @@ func StartTLS() ext.Extension {
 	return ext.Extension{
 		Keyword: "STARTTLS",
 		Verbs: []proto.Verb{{
-			Name: "STARTTLS", In: proto.Ready, Last: true, Open: true, OK: proto.Handover,
+			Name: "STARTTLS", In: proto.Ready, Last: true, BeforeAuth: true, OK: proto.Handover,
 		}},
 		Advertise: func(x ext.ServerConn) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
 		Serve:     serveStartTLS,

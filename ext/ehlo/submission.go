@@ -59,7 +59,7 @@ func (p SubmissionPolicy) Extension() ext.Extension {
 
 func (p SubmissionPolicy) guard(_ context.Context, x ext.ServerConn, v *proto.Verb, _ string) error {
 	switch {
-	case v.Open || x.Identity() != "" || p.Trusted != nil && p.Trusted(x):
+	case v.BeforeAuth || x.Identity() != "" || p.Trusted != nil && p.Trusted(x):
 		return nil
 	case x.TLS() == nil && x.TLSConfig() != nil && !x.AllowInsecureAuth():
 		return proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required, which takes TLS: send STARTTLS first")

@@ -1,7 +1,6 @@
 package ehlo_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -163,25 +162,13 @@ func ableSession() server.Session { return &able{} }
 func talk(t *testing.T, srv *server.Server, lines ...string) string {
 	t.Helper()
 	_, raw := over(t, srv, nil)
-	conn := raw()
-	r := bufio.NewReader(conn)
-	last := ""
-	for i := 0; ; i++ {
-		last = ""
-		for len(last) < 4 || !strings.Contains(last[strings.LastIndexByte(last[:len(last)-1], '\n')+1:][:4], " ") {
-			line, err := r.ReadString('\n')
-			if err != nil {
-				t.Fatalf("after %q: %v", lines[:i], err)
-			}
-			last += line
-		}
-		if i == len(lines) {
-			return last
-		}
-		if _, err := io.WriteString(conn, lines[i]+"\r\n"); err != nil {
-			t.Fatal(err)
-		}
+	p := prototest.NewPeer(t, raw())
+	last := p.Reply()
+	for _, line := range lines {
+		p.Say(line)
+		last = p.Reply()
 	}
+	return last
 }
 
 const (
@@ -372,8 +359,12 @@ func meet(t *testing.T, list []ext.Extension, without ...string) *meeting {
 	c, err := client.Dial(t.Context(), addr, &client.Options{
 		Extensions: list, TLSConfig: ours, Without: without, Credentials: auth.Password("alice", "secret", "PLAIN"),
 		Trace: &client.Trace{
-			Sent:     func(line string) { m.log = append(m.log, "C: "+line) },
-			Received: func(r proto.Reply) { m.log = append(m.log, fmt.Sprint("S: ", r.Code)) },
+			Command: func(_ context.Context, _ *client.Client, verb, args string) {
+				m.log = append(m.log, "C: "+strings.TrimSpace(verb+" "+args))
+			},
+			Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+				m.log = append(m.log, fmt.Sprint("S: ", r.Code))
+			},
 		},
 	})
 	if err != nil {

@@ -32,7 +32,7 @@ func XCLIENT(trusted ...netip.Prefix) ext.Extension {
 	return ext.Extension{
 		Keyword: "XCLIENT",
 		Verbs: []proto.Verb{{
-			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello,
+			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, BeforeAuth: true, OK: proto.Hello,
 		}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			return attributeNames(xclientChecks), isTrusted(trusted, x.PeerAddr())
