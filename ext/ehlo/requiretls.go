@@ -19,8 +19,8 @@ import (
 // know whether the server's name is genuine: look it up with DNSSEC or MTA-STS (RFC 8689 section 4.2.1).
 //
 // If no server can take the message, report 5.7.30 or 5.7.10 to the sender; [ext.UnsupportedError] and [ext.TLSError]
-// have these status codes. The notification requires TLS too if it quotes the message. From the null reverse-path it
-// may go without (RFC 8689 section 5).
+// have these status codes. A notification requires TLS too, unless it says nothing of the message. From the null
+// reverse-path it may go without (RFC 8689 section 5).
 //
 // The extension is in [Default].
 func RequireTLS() ext.Extension {

@@ -13,11 +13,11 @@ import (
 // envelope may have. [Submission] puts it into its list. The zero policy is as strict as the RFC.
 //
 // Until a client has authenticated, the server accepts EHLO, HELO, NOOP, RSET, QUIT, STARTTLS and AUTH only. It refuses
-// other commands with 530 5.7.0 (RFC 6409 section 4.3).
+// other commands with 530 5.7.0 (RFC 6409 section 4.3), unless Trusted permits the client.
 //
 // The server refuses a domain that is not fully qualified with 554 5.1.8 in MAIL and 554 5.1.2 in RCPT (RFC 6409
-// section 4.2). It does not apply this rule to address literals and <postmaster>. It always permits the null
-// reverse-path (RFC 6409 section 3.2).
+// section 4.2). The rule does not apply to address literals, <postmaster> and the null reverse-path (RFC 6409 section
+// 3.2).
 //
 // If the session implements [SubmissionSession], it says from which addresses a user may send. To complete the header
 // of a message, use Complete of package server (RFC 6409 section 8).
