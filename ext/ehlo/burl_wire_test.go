@@ -7,12 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
-	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -26,7 +24,7 @@ func (l lemonade) NewSession(_ context.Context, c *server.Conn) (server.Session,
 
 type lemonadeSession struct{ witnessSession }
 
-// access is how a URL grants access on behalf of harry (RFC 4467 section 3).
+// access is the URLAUTH of a URL that grants access to harry (RFC 4467 section 3).
 const access = ";urlauth=submit+harry:internal:91354a473744909de610943775f92038"
 
 func (s *lemonadeSession) ResolveURL(_ context.Context, url string) (io.ReadCloser, int64, error) {
@@ -40,8 +38,9 @@ func (s *lemonadeSession) ResolveURL(_ context.Context, url string) (io.ReadClos
 	return io.NopCloser(strings.NewReader(text)), int64(len(text)), nil
 }
 
-// burl has our client submit a message to our server that the server fetches, in parts and whole (RFC 4468).
-func burl(t *testing.T) {
+// testBURL has our client submit a message that our server fetches, in parts and whole (RFC 4468). TestRegistry runs
+// it.
+func testBURL(t *testing.T) {
 	w := &witness{}
 	theirs, ours := ownTLS(t)
 	list := ehlo.Submission(ehlo.SubmissionPolicy{URLs: []string{"imap"}})

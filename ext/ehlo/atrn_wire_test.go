@@ -2,26 +2,21 @@ package ehlo_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
-	"smtpkit.example/smtp/ext/auth"
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
-	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 )
 
@@ -82,7 +77,7 @@ func (s *relaySession) Reverse(_ context.Context, domains []proto.Domain) (func(
 	return func(ctx context.Context, conn net.Conn) error { return s.deliver(ctx, conn, names) }, nil
 }
 
-// deliver sends what is queued for the domains. What the customer accepts leaves the queue.
+// deliver sends the queued messages of the domains. A message that the customer accepts leaves the queue.
 func (s *relaySession) deliver(ctx context.Context, conn net.Conn, names []string) error {
 	c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone, Hostname: "relay.example"})
 	if err != nil {
@@ -107,7 +102,7 @@ func (s *relaySession) deliver(ctx context.Context, conn net.Conn, names []strin
 	return nil
 }
 
-// mailbox is what a customer's own server is given.
+// mailbox collects what the server of the customer receives.
 type mailbox struct {
 	mu   sync.Mutex
 	got  []string // "recipient: content"
@@ -127,45 +122,8 @@ func (b *mailbox) take(_ context.Context, m *server.Message) error {
 	return nil
 }
 
-// ownTLS returns the configuration of a server with a certificate of its own making, and that of a client which trusts it.
-func ownTLS(t *testing.T) (server, client *tls.Config) {
-	t.Helper()
-	cert, pool := prototest.Certificate(t, "mail.example")
-	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: pool, ServerName: "mail.example"}
-}
-
-// listening serves b on the loopback and returns the address. The server is closed at the end of the test.
-func listening(t *testing.T, b server.Backend, opt server.Options) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving(t, l, b, opt)
-	return l.Addr().String()
-}
-
-func serving(t *testing.T, l net.Listener, b server.Backend, opt server.Options) {
-	t.Helper()
-	opt.Hostname, opt.Logger = "mail.example", slog.New(slog.DiscardHandler)
-	srv, err := server.New(b, &opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
-	t.Cleanup(func() {
-		if err := srv.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; !errors.Is(err, server.ErrServerClosed) {
-			t.Errorf("Serve returned %v", err)
-		}
-	})
-}
-
-// TestODMR has a host behind no fixed address fetch its queued mail over one connection, both ends ours
-// (RFC 2645).
+// TestODMR has a host without a fixed address fetch its mail over one connection, with our client and our server (RFC
+// 2645).
 func TestODMR(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -251,7 +209,7 @@ func TestODMR(t *testing.T) {
 	}
 }
 
-// TestW13_WithoutAuth shows that a client which did not authenticate gets 530.
+// TestW13_WithoutAuth checks that a client that has not authenticated gets 530.
 func TestW13_WithoutAuth(t *testing.T) {
 	extensions := append(ehlo.Default(), ehlo.ATRN())
 	addr := listening(t, &relay{}, server.Options{Extensions: extensions})

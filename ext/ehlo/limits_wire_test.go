@@ -11,22 +11,21 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
-// rationed is a session with a quota, which tells what it has accepted.
+// rationed is a session with a quota that counts what it accepts.
 type rationed struct {
 	quota ehlo.Quota
 	to    []string
 	got   *tally
 }
 
-// A tally counts.
+// A tally counts messages by recipient and body.
 type tally struct {
 	mu sync.Mutex
 	n  map[string]int
@@ -55,8 +54,8 @@ func (s *rationed) Data(_ context.Context, r io.Reader) error {
 	return err
 }
 
-// TestV08_BothEnds sends messages to a server that states limits and enforces them. Every recipient gets every message once, and
-// the server has nothing to refuse.
+// TestV08_BothEnds sends messages to a server that states limits and enforces them. Every recipient gets every message
+// once, and the server refuses nothing.
 func TestV08_BothEnds(t *testing.T) {
 	var to []string
 	for i := range 40 {
@@ -127,4 +126,37 @@ func TestV08_BothEnds(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestV10_Limits uses the limits up to the last command, and then exceeds them.
+func TestV10_Limits(t *testing.T) {
+	session := func() *able { return &able{quota: ehlo.Quota{MailMax: 2, RcptDomainMax: 1}} }
+	if got := say(t, session(), Caps); !strings.Contains(got, "LIMITS RCPTMAX=3 MAILMAX=2 RCPTDOMAINMAX=1\r\n") {
+		t.Errorf("offered %q", got)
+	}
+	for _, tt := range []struct {
+		lines []string
+		want  string
+	}{
+		{[]string{from, "RSET", from}, "250 "},
+		{[]string{from, "RSET", from, "RSET", from}, "421 4.7.0 "}, // E12
+		{[]string{from, to, "RCPT TO:<e@D.example>"}, "250 "},
+		{[]string{from, to, "RCPT TO:<e@f.example>"}, "452 4.5.3 "},
+		{[]string{from, to, "RSET", from, "RCPT TO:<e@f.example>"}, "452 4.5.3 "}, // it is for the session
+		{[]string{from, to, to, to, to}, "452 4.5.3 "},
+	} {
+		if got := say(t, session(), append([]string{Caps}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
+		}
+	}
+	// V11: EHLO states the current limits
+	if got := sayTo(t, dialIn(), session(), Caps, "ETRN limit.example", Caps); !strings.Contains(got, "MAILMAX=7 ") {
+		t.Errorf("after a change: %q", got)
+	}
+}
+
+func TestRcptMaxReply(t *testing.T) {
+	testReplies(t, ableSession, []replyCase{
+		{"E10 RCPTMAX", []string{from, to, to, to, to}, "452 4.5.3 "},
+	})
 }

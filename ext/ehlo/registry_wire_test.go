@@ -2,119 +2,20 @@ package ehlo_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha1"
-	"crypto/tls"
-	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/auth"
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
-	"smtpkit.example/smtp/server"
 )
 
-// A registrar is a session that can do whatever an extension of the registry asks of it, and notes what it got.
-type registrar struct {
-	able
-	conn       *server.Conn
-	from, user proto.Address
-	body       string
-}
-
-func (r *registrar) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
-	r.from = from
-	return r.able.Mail(ctx, from, p)
-}
-
-func (r *registrar) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error {
-	r.user = to
-	return r.able.Rcpt(ctx, to, p)
-}
-
-func (r *registrar) Data(_ context.Context, body io.Reader) error {
-	b, err := io.ReadAll(body)
-	r.body = string(b)
-	return err
-}
-
-func (r *registrar) Authenticate(_ context.Context, user, password string) error {
-	if user != "alice" || password != "secret" {
-		return auth.ErrCredentials
-	}
-	return nil
-}
-
-func (r *registrar) Expand(context.Context, string) ([]ehlo.Mailbox, error) {
-	return []ehlo.Mailbox{{Name: "C", Address: r.user}, {Address: r.user}}, nil
-}
-
-// A meeting is our client at our server, in TLS.
-type meeting struct {
-	c       *client.Client
-	session *registrar
-	log     []string // of the client: "C: " and a command, "S: " and a code
-	res     *client.Result
-}
-
-// meet has the client dial a server with the extensions of list.
-func meet(t *testing.T, list []ext.Extension, without ...string) *meeting {
-	t.Helper()
-	m := &meeting{}
-	theirs, ours := ownTLS(t)
-	addr := listening(t, server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
-		m.session = &registrar{able: able{highest: 9, quota: ehlo.Quota{MailMax: 50}}, conn: c}
-		return m.session, nil
-	}), server.Options{Extensions: list, TLSConfig: theirs, MaxSize: 1000, MaxRcpts: 100})
-	c, err := client.Dial(t.Context(), addr, &client.Options{
-		Extensions: list, TLSConfig: ours, Without: without, Credentials: auth.Password("alice", "secret", "PLAIN"),
-		Trace: &client.Trace{
-			Command: func(_ context.Context, _ *client.Client, verb, args string) {
-				m.log = append(m.log, "C: "+strings.TrimSpace(verb+" "+args))
-			},
-			Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
-				m.log = append(m.log, fmt.Sprint("S: ", r.Code))
-			},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	m.c = c
-	return m
-}
-
-// send sends a message that change has been made to.
-func (m *meeting) send(t *testing.T, body string, change func(*client.Message)) error {
-	t.Helper()
-	msg, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if change != nil {
-		change(msg)
-	}
-	m.log = nil
-	m.res, err = m.c.Send(t.Context(), msg)
-	return err
-}
-
-// said reports whether one line follows the other in the log, at once.
-func (m *meeting) said(lines ...string) bool {
-	return strings.Contains("\n"+strings.Join(m.log, "\n")+"\n", "\n"+strings.Join(lines, "\n")+"\n")
-}
-
-// A registryRow is a service extension that shows in what the client says and in what the session gets when a message is sent.
+// A registryRow is a service extension whose use shows in what the client sends and the session gets.
 type registryRow struct {
 	name    string
 	body    string
@@ -124,7 +25,7 @@ type registryRow struct {
 	got     func(m *meeting) bool
 }
 
-// setMail and setRcpt return what changes the parameters of a message.
+// setMail and setRcpt return a change of the parameters of a message.
 func setMail(p interface {
 	AddTo(proto.Params) proto.Params
 }) func(*client.Message) {
@@ -217,8 +118,9 @@ func registryRows() []registryRow {
 	}
 }
 
-// TestRegistry has our client use each extension of IANA's registry at our server, and do without it at one that does not offer
-// it. The rows that take more than a message are in [TestRegistryDialogue], [TestODMR], [TestObsoleteBothEnds] and [TestForeign].
+// TestRegistry has our client use each extension of IANA's registry at our server, and do without it at a server that
+// does not offer it. Extensions that take more than a message are in [TestRegistryDialogue], [TestODMR],
+// [TestObsoleteBothEnds] and [TestForeign].
 func TestRegistry(t *testing.T) {
 	for _, tt := range registryRows() {
 		t.Run(tt.name, func(t *testing.T) {
@@ -237,10 +139,10 @@ func TestRegistry(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a22 BURL", burl)
+	t.Run("a22 BURL", testBURL)
 }
 
-// TestRegistryDialogue has the rows that are not about a message.
+// TestRegistryDialogue tests the extensions that are not about a message.
 func TestRegistryDialogue(t *testing.T) {
 	m := meet(t, all())
 	for _, tt := range []struct {
@@ -273,74 +175,4 @@ func TestRegistryDialogue(t *testing.T) {
 			}
 		})
 	}
-}
-
-// does reports whether the reply to a command has the code.
-func (m *meeting) does(t *testing.T, verb, args string, code int) bool {
-	t.Helper()
-	r, err := m.c.Do(t.Context(), verb, args)
-	return err == nil && r.Code == code
-}
-
-// TestEveryParameterRefused: a parameter that is malformed or comes twice has 501, one that is not on offer 555, whatever
-// extension it belongs to.
-func TestEveryParameterRefused(t *testing.T) {
-	list := append(all(), ehlo.PRDR())
-	offered := inTLS(t, list)
-	without := inTLS(t, []ext.Extension{ehlo.StartTLS(), ehlo.EnhancedStatusCodes()})
-	count := 0
-	refused := func(command string, p ext.Param) {
-		count++
-		bad := command + p.Key // without the value that it needs
-		switch {
-		case p.Flag:
-			bad += "=1"
-		case p.Optional:
-			bad += "="
-		}
-		offered.say(bad, "501 5.5.")
-		value := "=x"
-		if p.Flag {
-			value = ""
-		}
-		if _, err := io.WriteString(offered.nc, command+p.Key+value+" "+strings.ToLower(p.Key)+value+"\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		if reply := offered.expect("501 5.5.4 "); !strings.Contains(reply, "twice") {
-			t.Errorf("%s twice: %q", p.Key, reply)
-		}
-		without.say(command+p.Key+"=x", "555 5.5.4 ")
-	}
-	for _, e := range list {
-		for _, p := range e.Mail {
-			refused(from+" ", p)
-		}
-	}
-	offered.say(from, "250 ")
-	without.say(from, "250 ")
-	for _, e := range list {
-		for _, p := range e.Rcpt {
-			refused(to+" ", p)
-		}
-	}
-	if count < 20 {
-		t.Errorf("there are %d parameters, which cannot be all", count)
-	}
-}
-
-// A divided session can have another outcome for each recipient, beside what others can.
-type divided struct{ registrar }
-
-func (*divided) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
-
-// inTLS returns a talker who has said EHLO in TLS to a server with the extensions of list.
-func inTLS(t *testing.T, list []ext.Extension) *talker {
-	t.Helper()
-	theirs, ours := ownTLS(t)
-	p := newTalker(t, listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, MaxErrors: -1}))
-	p.say(Caps, "250")
-	p.say("STARTTLS", "220 ")
-	p.nc = tls.Client(p.nc, ours)
-	p.say(Caps, "250")
-	return p
 }

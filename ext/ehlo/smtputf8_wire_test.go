@@ -9,18 +9,16 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
-// A postmaster is a session that knows one user, and notes the addresses of envelopes in both forms.
+// A postmaster is a session that knows one user, and records the addresses of envelopes in both forms.
 type postmaster struct {
 	keeper
 	seen []string
@@ -48,7 +46,7 @@ func (p *postmaster) Expand(ctx context.Context, list string) ([]ehlo.Mailbox, e
 	return []ehlo.Mailbox{m}, err
 }
 
-// TestUTF8Server has the rules of RFC 6531 for servers, in octets.
+// TestUTF8Server checks the rules of RFC 6531 for servers.
 func TestUTF8Server(t *testing.T) {
 	const utf8 = from + " SMTPUTF8"
 	for _, tt := range []struct {
@@ -103,7 +101,7 @@ func TestUTF8Server(t *testing.T) {
 	})
 }
 
-// TestUTF8Client has them for clients: what is sent to a server that offers SMTPUTF8, or does not.
+// TestUTF8Client checks the rules of RFC 6531 for clients: what they send to a server with or without SMTPUTF8.
 func TestUTF8Client(t *testing.T) {
 	const (
 		joerg  = "FROM:<jörg@b.example> SMTPUTF8"
@@ -157,7 +155,7 @@ func TestUTF8Client(t *testing.T) {
 				return
 			}
 			if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != "SMTPUTF8" {
-				t.Errorf("%v, want a NeedError", err)
+				t.Errorf("%v, want an UnsupportedError", err)
 			}
 		})
 	}
@@ -172,7 +170,7 @@ func TestUTF8Client(t *testing.T) {
 	})
 }
 
-// A gateway hands on what it gets, and tells why it cannot.
+// A gateway relays what it gets, and reports why it cannot.
 type gateway struct{ forwarder }
 
 func (g *gateway) Data(ctx context.Context, body io.Reader) error {
@@ -184,8 +182,9 @@ func (g *gateway) Data(ctx context.Context, body io.Reader) error {
 	return err
 }
 
-// TestS15_TooLate has a message with UTF-8 in its header accepted, until it is found that the next server does not take such
-// messages: 554 5.6.9 (RFC 6531 section 3.5). An address would have been the reason for 5.6.7.
+// TestS15_TooLate checks the status code if the next server does not support SMTPUTF8, and the message has been
+// accepted from the client. It is 5.6.9 for UTF-8 in the header (RFC 6531 section 3.5), and 5.6.7 for UTF-8 in an
+// address.
 func TestS15_TooLate(t *testing.T) {
 	next := newServer(t, &keeper{}, &server.Options{Hostname: "next.example", Extensions: []ext.Extension{ehlo.EightBitMIME()}})
 	dial, _ := over(t, next, &client.Options{TLS: ext.TLSInsecureNone})

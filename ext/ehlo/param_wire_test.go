@@ -3,18 +3,18 @@ package ehlo_test
 import (
 	"context"
 	"crypto/sha1"
+	"crypto/tls"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -34,7 +34,7 @@ func TestEveryParameter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	// V11: the session in clear had other limits
+	// V11: the session in plaintext had other limits
 	if l, ok := ehlo.ReadLimits(c.Caps()); !ok || l != (ext.ServerLimits{MailMax: 9, RcptMax: 1000}) {
 		t.Errorf("the server states %+v", l)
 	}
@@ -92,42 +92,10 @@ func TestEveryParameter(t *testing.T) {
 	check("CONNEG", true)(call(ehlo.ReadConNeg(r), true))
 }
 
-// call2 lets a reader of any type be called where its results are wanted as they are.
+// call2 passes on the results of a reader, whatever their type.
 func call2[T any](v T, ok bool) (any, bool) { return v, ok }
 
-// TestV04_Unverified has a client that uses TLS with whomever refuse what requires it.
-func TestV04_Unverified(t *testing.T) {
-	session := &able{}
-	theirs, _ := ownTLS(t)
-	addr := listening(t, backend(session), server.Options{TLSConfig: theirs})
-	for name, opt := range map[string]*client.Options{
-		"not verified":   {TLS: ext.TLSOpportunistic},
-		"in clear":       {TLS: ext.TLSInsecureNone},
-		"keyword absent": {TLS: ext.TLSOpportunistic, Without: []string{"REQUIRETLS"}},
-	} {
-		c, err := client.Dial(t.Context(), addr, opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader("x\r\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.Mail = ehlo.AddRequireTLS(nil)
-		_, err = c.Send(t.Context(), m)
-		if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != "REQUIRETLS" {
-			t.Errorf("%s: %v, want a NeedError", name, err)
-		}
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if len(session.mail) != 0 {
-		t.Errorf("the server got %v", session.mail)
-	}
-}
-
-// TestR07E22_NotOffered has a client refuse to send what the server did not offer, parameter by parameter.
+// TestR07E22_NotOffered checks for each parameter that the client does not send it to a server without the extension.
 func TestR07E22_NotOffered(t *testing.T) {
 	session := &able{}
 	dial, _ := over(t, newServer(t, &keeper{}, &server.Options{Hostname: "mail.example", Extensions: []ext.Extension{ehlo.Pipelining()}}),
@@ -162,7 +130,7 @@ func TestR07E22_NotOffered(t *testing.T) {
 	} {
 		err := sent(p[0], p[1])
 		if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != strings.TrimSpace(keyword) {
-			t.Errorf("%s: %v, want a NeedError", keyword, err)
+			t.Errorf("%s: %v, want an UnsupportedError", keyword, err)
 		}
 	}
 	if err := sent(nil, nil); err != nil {
@@ -178,80 +146,146 @@ func TestR07E22_NotOffered(t *testing.T) {
 	}
 }
 
-// TestR06R08_Relay hands on what was received, to the letter, to a server that offers DSN, and without it to one that does not.
-func TestR06R08_Relay(t *testing.T) {
-	mail := proto.Params{{Key: "Ret", Value: "hdrs", HasValue: true}, {Key: "envid", Value: "A+4A", HasValue: true}}
-	rcpt := proto.Params{{Key: "ORCPT", Value: "RFC822;A+4A@Example", HasValue: true}, {Key: "Notify", Value: "success,failure", HasValue: true}}
-	for _, offers := range []bool{true, false} {
-		session := &able{}
-		var next server.Session = session
-		list := all()
-		if !offers {
-			list = []ext.Extension{ehlo.Pipelining()}
+// TestB04_Offered compares the offer to a session that implements all interfaces with the offer to one that implements
+// none. The server knows a parameter only where its extension is offered.
+func TestB04_Offered(t *testing.T) {
+	for _, tt := range []struct {
+		session server.Session
+		want    string
+		code    string
+	}{
+		{&able{quota: ehlo.Quota{MailMax: 50}}, "DSN|MT-PRIORITY MIXER|DELIVERBY 60|RRVS|LIMITS RCPTMAX=3 MAILMAX=50|FUTURERELEASE 3600 *|" +
+			"NO-SOLICITING net.example:ADV|MTRK|SUBMITTER|CONPERM|CONNEG", "250 "},
+		{&keeper{}, "LIMITS RCPTMAX=3|NO-SOLICITING net.example:ADV", "555 5.5.4 "},
+	} {
+		reply := say(t, tt.session, Caps)
+		var lines []string
+		_, reply, _ = strings.Cut(reply, "VRFY\r\n")
+		for line := range strings.Lines(reply) {
+			line = strings.TrimRight(line[4:], "\r\n")
+			if keyword, args, _ := strings.Cut(line, " "); keyword == "FUTURERELEASE" {
+				interval, until, _ := strings.Cut(args, " ")
+				if _, err := time.Parse(time.RFC3339, until); err == nil {
+					line = keyword + " " + interval + " *"
+				}
+			}
+			lines = append(lines, line)
 		}
-		dial, _ := over(t, newServer(t, next, &server.Options{Hostname: "next.example", Extensions: list}), &client.Options{TLS: ext.TLSInsecureNone})
-		c, err := dial(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		if got := strings.Join(lines, "|"); got != tt.want {
+			t.Errorf("%T: offered %s, want %s", tt.session, got, tt.want)
 		}
-		m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, nil)
-		if err != nil {
-			t.Fatal(err)
+		for _, param := range []string{"RET=FULL", "ENVID=1", "MT-PRIORITY=0", "BY=60;R", "HOLDFOR=60", mtrk + " ENVID=1@b", "SUBMITTER=alice@b", "CONPERM"} {
+			if got := say(t, tt.session, Caps, from+" "+param); !strings.HasPrefix(got, tt.code) {
+				t.Errorf("%T: MAIL with %s: %q, want %s", tt.session, param, got, tt.code)
+			}
 		}
-		m.Mail, m.To[0].Params = mail, rcpt
-		if !c.Caps().Has("DSN") {
-			_, m.Mail = ehlo.SplitDSN(mail)
-			_, m.To[0].Params = ehlo.SplitDSN(rcpt)
-		}
-		if _, err := c.Send(t.Context(), m); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-		dsn, _ := ehlo.SplitDSN(session.mail[0])
-		if offers != slices.Equal(dsn, mail) || offers != slices.Equal(session.rcpt[0], rcpt) || !offers && len(dsn)+len(session.rcpt[0]) > 0 {
-			t.Errorf("offered %v: %v and %v arrived", offers, dsn, session.rcpt[0])
+		for _, param := range []string{"NOTIFY=NEVER", "ORCPT=rfc822;a", since} {
+			if got := say(t, tt.session, Caps, from, to+" "+param); !strings.HasPrefix(got, tt.code) {
+				t.Errorf("%T: RCPT with %s: %q, want %s", tt.session, param, got, tt.code)
+			}
 		}
 	}
 }
 
-// TestV10_Limits uses up what a server states, which is not a command less.
-func TestV10_Limits(t *testing.T) {
-	session := func() *able { return &able{quota: ehlo.Quota{MailMax: 2, RcptDomainMax: 1}} }
-	if got := say(t, session(), Caps); !strings.Contains(got, "LIMITS RCPTMAX=3 MAILMAX=2 RCPTDOMAINMAX=1\r\n") {
-		t.Errorf("offered %q", got)
+// TestR04_Lines checks that command lines may have 512 octets and what each extension declares in its RFC, and not an
+// octet more (RFC 5321 section 4.5.3.1.4).
+func TestR04_Lines(t *testing.T) {
+	const (
+		mail = 26 + 16 + 500 + 10 + 9 + 107 + 11 + 15 + 17 + 34 + 1007 + 40 + 265 + 8 // as all has them
+		rcpt = 29 + 507 + 33 + 7
+	)
+	if 512+rcpt < 1036 {
+		t.Error("RFC 3461 section 5.4 demands lines of 1036 octets")
 	}
+	full := to + " NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;" + strings.Repeat("x", 493) + " " + since + ";C"
 	for _, tt := range []struct {
 		lines []string
+		limit int
 		want  string
 	}{
-		{[]string{from, "RSET", from}, "250 "},
-		{[]string{from, "RSET", from, "RSET", from}, "421 4.7.0 "}, // E12
-		{[]string{from, to, "RCPT TO:<e@D.example>"}, "250 "},
-		{[]string{from, to, "RCPT TO:<e@f.example>"}, "452 4.5.3 "},
-		{[]string{from, to, "RSET", from, "RCPT TO:<e@f.example>"}, "452 4.5.3 "}, // it is for the session
-		{[]string{from, to, to, to, to}, "452 4.5.3 "},
+		{[]string{Caps, from}, 512 + mail, "250 2.1.0 "},
+		{[]string{Caps, from, full}, 512 + rcpt, "250 2.1.5 "},
 	} {
-		if got := say(t, session(), append([]string{Caps}, tt.lines...)...); !strings.HasPrefix(got, tt.want) {
-			t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
+		last := len(tt.lines) - 1
+		line := tt.lines[last]
+		for extra, want := range map[int]string{0: tt.want, 1: "500 5.5."} {
+			padded := line + strings.Repeat(" ", tt.limit-len(line)-len("\r\n")+extra)
+			if got := say(t, &able{}, append(slices.Clone(tt.lines[:last]), padded)...); !strings.HasPrefix(got, want) {
+				t.Errorf("%.20s... with %d octets: %q, want %q", line, len(padded)+2, got, want)
+			}
 		}
 	}
-	// V11: EHLO tells what holds now
-	if got := sayTo(t, dialIn(), session(), Caps, "ETRN limit.example", Caps); !strings.Contains(got, "MAILMAX=7 ") {
-		t.Errorf("after a change: %q", got)
-	}
-}
-
-func TestW12_ETRNBothEnds(t *testing.T) {
-	dial, _ := over(t, newServer(t, &able{}, &server.Options{Hostname: "mail.example", Extensions: dialIn()}),
-		&client.Options{TLS: ext.TLSInsecureNone, Extensions: dialIn()})
-	c, err := dial(t.Context())
+	set, err := ext.NewSet(proto.SMTP, all())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if n, err := ehlo.SendETRN(t.Context(), c, ehlo.Node{Name: "example.org", Below: true}); n != 14 || err != nil {
-		t.Errorf("ETRN: %d, %v, want 14", n, err)
+	if got := set.Table().Lookup("MAIL").Grow; got != mail {
+		t.Errorf("MAIL grows by %d octets, want %d", got, mail)
 	}
+	if got := set.Table().Lookup("RCPT").Grow; got != rcpt {
+		t.Errorf("RCPT grows by %d octets, want %d", got, rcpt)
+	}
+}
+
+// TestEveryParameterRefused: the server answers 501 to a malformed or repeated parameter, and 555 to one that is not
+// offered, whatever its extension.
+func TestEveryParameterRefused(t *testing.T) {
+	list := append(all(), ehlo.PRDR())
+	offered := inTLS(t, list)
+	without := inTLS(t, []ext.Extension{ehlo.StartTLS(), ehlo.EnhancedStatusCodes()})
+	count := 0
+	refused := func(command string, p ext.Param) {
+		count++
+		bad := command + p.Key // without the value that it needs
+		switch {
+		case p.Flag:
+			bad += "=1"
+		case p.Optional:
+			bad += "="
+		}
+		offered.say(bad, "501 5.5.")
+		value := "=x"
+		if p.Flag {
+			value = ""
+		}
+		if _, err := io.WriteString(offered.nc, command+p.Key+value+" "+strings.ToLower(p.Key)+value+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if reply := offered.expect("501 5.5.4 "); !strings.Contains(reply, "twice") {
+			t.Errorf("%s twice: %q", p.Key, reply)
+		}
+		without.say(command+p.Key+"=x", "555 5.5.4 ")
+	}
+	for _, e := range list {
+		for _, p := range e.Mail {
+			refused(from+" ", p)
+		}
+	}
+	offered.say(from, "250 ")
+	without.say(from, "250 ")
+	for _, e := range list {
+		for _, p := range e.Rcpt {
+			refused(to+" ", p)
+		}
+	}
+	if count < 20 {
+		t.Errorf("there are %d parameters, which cannot be all", count)
+	}
+}
+
+// A divided session also reports an outcome for each recipient.
+type divided struct{ registrar }
+
+func (*divided) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
+
+// inTLS returns a talker that has sent EHLO under TLS to a server with the extensions of list.
+func inTLS(t *testing.T, list []ext.Extension) *talker {
+	t.Helper()
+	theirs, ours := ownTLS(t)
+	p := newTalker(t, listening(t, backend(&divided{}), server.Options{Extensions: list, TLSConfig: theirs, MaxErrors: -1}))
+	p.say(Caps, "250")
+	p.say("STARTTLS", "220 ")
+	p.nc = tls.Client(p.nc, ours)
+	p.say(Caps, "250")
+	return p
 }

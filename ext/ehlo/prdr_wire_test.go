@@ -7,15 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
-// picky is a session in which recipients with "no" in their names refuse what is spam.
+// picky is a session in which recipients with "no" in their names refuse spam.
 type picky struct {
 	witnessSession
 	to []string
@@ -41,7 +40,8 @@ func (s *picky) DataEach(_ context.Context, r io.Reader, result func(int, proto.
 
 func (s *picky) Reset(context.Context) { s.to = nil }
 
-// TestW16_PRDR has both ends ours: some recipients accept what others refuse, in one transaction.
+// TestW16_PRDR has our client send to our server messages that some recipients accept and others refuse, in one
+// transaction.
 func TestW16_PRDR(t *testing.T) {
 	list := append(ehlo.Default(), ehlo.PRDR())
 	backend := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {

@@ -10,10 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext"
 )
 
 // made are the extensions of this package and of auth by the names of their constructors.
@@ -28,7 +27,7 @@ var made = map[string]ext.Extension{
 	"XFORWARD": ehlo.XFORWARD(),
 }
 
-// source is what the test has to know of the package's files.
+// source is what TestTable needs from the source files.
 type source struct {
 	overview     string            // the package's comment
 	constructors map[string]string // and their comments
@@ -85,13 +84,13 @@ func readSource(t *testing.T) source {
 	return s
 }
 
-// A row is one of the table in the package's comment.
+// A row is a line of the table in the package comment.
 type row struct {
 	keyword, rfc, rest string
 }
 
-// TestTable compares the table in the package's comment with the code: each extension has a row and each row an extension,
-// the RFC is the one that the constructor names, and the types and functions exist.
+// TestTable compares the table in the package comment with the code. Each extension has a row, and each row an
+// extension. The constructor names the RFC of the row, and the types and functions in it exist.
 func TestTable(t *testing.T) {
 	s := readSource(t)
 	var rows []row
