@@ -66,7 +66,7 @@ type SCRAMPolicy struct {
 // A ClearPasswordSession is a session that knows the passwords themselves. The server advertises CRAM-MD5 for it (RFC
 // 2195).
 //
-// Use it only for old devices that have neither SCRAM nor TLS: whoever steals the database has all passwords.
+// Use it only for old devices that have neither SCRAM nor TLS: a thief of the database has all passwords.
 type ClearPasswordSession interface {
 	// ClearPassword returns the password of user. If the user does not exist, it returns [ErrCredentials] after the same
 	// time. For other errors see [PasswordSession].
