@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// imap is a session that resolves URLs by their last word.
+// imap is a session that resolves a URL by what follows its last slash.
 type imap struct {
 	asked  string
 	closed int
@@ -87,9 +88,9 @@ func TestBurlServer(t *testing.T) {
 		{"not ASCII", "imap://x/ü", "harry", &imap{}, "501 5.5.4 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fake.Server{With: tt.session, Name: tt.user, Size: 1000}
+			f := &fake.Server{Conn: fake.ServerState{Session: tt.session, Identity: tt.user, MaxSize: 1000}}
 			r, err := BURL("imap", "imap://x").Fetch(t.Context(), f, tt.args)
-			if got := fake.Wire(t, err, false); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+			if got := fake.Refusal(err); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the refusal is %q, want %q", got, tt.want)
 			}
 			if (r != nil) != (tt.want == "") {
@@ -112,10 +113,11 @@ func TestBurlOffer(t *testing.T) {
 		f    *fake.Server
 		want string
 	}{
-		{&fake.Server{With: &imap{}}, "8BITMIME|BURL imap"},
-		{&fake.Server{With: &imap{}, Name: "harry"}, "8BITMIME|BURL imap imap://imap.example.com"},
-		{&fake.Server{Name: "harry"}, "8BITMIME"},
+		{fake.NewServer(&imap{}), "8BITMIME|BURL imap"},
+		{&fake.Server{Conn: fake.ServerState{Session: &imap{}, Identity: "harry"}}, "8BITMIME|BURL imap imap://imap.example.com"},
+		{&fake.Server{Conn: fake.ServerState{Identity: "harry"}}, "8BITMIME"},
 	} {
+		tt.f.Conn.LocalAddr = &net.TCPAddr{Port: 587}
 		if _, lines := set.Offer(tt.f); strings.Join(lines, "|") != tt.want {
 			t.Errorf("offered %q, want %s", lines, tt.want)
 		}
@@ -125,7 +127,7 @@ func TestBurlOffer(t *testing.T) {
 	}
 }
 
-// TestBurlVerb checks the states: a part that was refused spoils the message, and the last one ends it.
+// TestBurlVerb checks the states: a refused part spoils the message, and the last part ends it.
 func TestBurlVerb(t *testing.T) {
 	v := testkit.MakeSet(t, EightBitMIME(), BURL()).Table().Lookup("BURL")
 	last := v.Variant([]byte("imap://x/y LAST"))
@@ -163,20 +165,20 @@ func TestBurlClient(t *testing.T) {
 		{"imap://x/ü", true, ""},
 		{"imap://x/y\r\nRSET", true, ""},
 	} {
-		d := &fake.Client{Replies: []proto.Reply{{Code: 250}}}
-		err := SendBURL(t.Context(), d, tt.url, tt.last)
-		if got := strings.Join(d.Sent, "|"); got != tt.want || (err == nil) != (tt.want != "") {
+		c := &fake.Client{Replies: []proto.Reply{{Code: 250}}}
+		err := SendBURL(t.Context(), c, tt.url, tt.last)
+		if got := strings.Join(c.Sent, "|"); got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%q: sent %q, %v", tt.url, got, err)
 		}
 	}
-	d := &fake.Client{Replies: []proto.Reply{{Code: 554, Status: proto.Status{5, 6, 6}, Text: "no"}}}
-	if err := SendBURL(t.Context(), d, "imap://x/y", true); err == nil || err.Error() != "smtp: BURL: 554 5.6.6 no" {
+	c := &fake.Client{Replies: []proto.Reply{{Code: 554, Status: proto.Status{5, 6, 6}, Text: "no"}}}
+	if err := SendBURL(t.Context(), c, "imap://x/y", true); err == nil || err.Error() != "smtp: BURL: 554 5.6.6 no" {
 		t.Errorf("refused: %v", err)
 	}
 }
 
-// FuzzBURL checks that both sides and the engine agree on what the last part is, and that what a resolver is asked for
-// can be sent.
+// FuzzBURL checks that both sides and the engine agree on which part is the last, and that a client can send any URL
+// that a session gets.
 func FuzzBURL(f *testing.F) {
 	for _, s := range []string{"imap://x/y LAST", "imap://x/y", " LAST", "a:b last", "LAST LAST", "a: LAST LAST"} {
 		f.Add(s)
@@ -188,19 +190,31 @@ func FuzzBURL(f *testing.F) {
 			t.Fatalf("%q: the engine disagrees", args)
 		}
 		m := &imap{}
-		_, err := BURL().Fetch(t.Context(), &fake.Server{With: m, Name: "u"}, args)
+		_, err := BURL().Fetch(t.Context(), &fake.Server{Conn: fake.ServerState{Session: m, Identity: "u"}}, args)
 		if m.asked == "" {
 			if err == nil {
 				t.Fatalf("%q: nobody was asked", args)
 			}
 			return
 		}
-		d := &fake.Client{Replies: []proto.Reply{{Code: 250}}}
-		if err := SendBURL(t.Context(), d, text, last); err != nil || m.asked != text {
+		c := &fake.Client{Replies: []proto.Reply{{Code: 250}}}
+		if err := SendBURL(t.Context(), c, text, last); err != nil || m.asked != text {
 			t.Fatalf("%q: asked for %q, which cannot be sent: %v", args, m.asked, err)
 		}
-		if again, _ := strings.CutPrefix(d.Sent[0], "BURL "); !strings.EqualFold(again, args) {
+		if again, _ := strings.CutPrefix(c.Sent[0], "BURL "); !strings.EqualFold(again, args) {
 			t.Fatalf("%q: sent %q", args, again)
 		}
 	})
+}
+
+// TestU08_Port25: a submission server offers nothing on port 25 that is for submission only. Other servers relay to
+// that port, and a client cannot tell what the server is (RFC 4468 section 3.1).
+func TestU08_Port25(t *testing.T) {
+	for _, port := range []int{25, 587} {
+		x := &fake.Server{Conn: fake.ServerState{Session: &imap{}, Identity: "harry", LocalAddr: &net.TCPAddr{Port: port}}}
+		_, lines := testkit.MakeSet(t, Submission(SubmissionPolicy{URLs: []string{"imap"}})...).Offer(x)
+		if slices.Contains(lines, "BURL imap") != (port == 587) {
+			t.Errorf("port %d: offered %q", port, lines)
+		}
+	}
 }

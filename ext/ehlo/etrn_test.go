@@ -3,18 +3,17 @@ package ehlo
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 
-// starter is a session with queues: the answer to each node.
+// starter is a session with queues. It maps each node to a number of messages or an error.
 type starter map[string]any
 
 func (s starter) StartQueue(_ context.Context, node Node) (int, error) {
@@ -32,7 +31,7 @@ var queues = starter{
 	"broken.example": errors.New("disk on fire"), "own.example": proto.Refuse(450, proto.Status{}, "not now"),
 }
 
-// TestW12_ETRN has the codes of RFC 1985 section 5.1.
+// TestW12_ETRN checks the reply codes of RFC 1985 section 5.1.
 func TestW12_ETRN(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"unknown.example", "250 2.0.0 OK, queuing for node unknown.example started"},
@@ -50,7 +49,7 @@ func TestW12_ETRN(t *testing.T) {
 		{"#", "501 5.5.4 "}, {"#a b", "501 5.5.4 "}, {"#" + strings.Repeat("q", 256), "501 5.5.4 "}, {"münchen.example", "501 5.5.4 "},
 		{"$a.example", "501 5.5.4 "},
 	} {
-		x := &fake.Server{With: testkit.Wrap(queues)}
+		x := fake.NewServer(testkit.Wrap(queues))
 		if got := x.Serve(t, ETRN(), tt.args); got != tt.want && (!strings.HasSuffix(tt.want, " ") || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("ETRN %.40s: %q, want %q", tt.args, got, tt.want)
 		}
@@ -63,24 +62,24 @@ func TestW12_ETRN(t *testing.T) {
 	}
 }
 
-// RFC 6409 section 7 forbids it for submission.
+// TestU04_ETRN: RFC 6409 section 7 forbids ETRN for submission.
 func TestU04_ETRN(t *testing.T) {
 	for _, tt := range []struct {
 		port     int
 		protocol proto.Protocol
 		offered  bool
 	}{{25, proto.SMTP, true}, {2525, proto.SMTP, true}, {587, proto.SMTP, false}, {465, proto.SMTP, false}, {24, proto.LMTP, false}} {
-		x := &portSession{fake.Server{With: queues}, tt.port, tt.protocol}
+		x := &fake.Server{Conn: fake.ServerState{
+			Session: queues, Protocol: tt.protocol, LocalAddr: &net.TCPAddr{Port: tt.port},
+		}}
 		if _, lines := testkit.MakeSet(t, ETRN()).Offer(x); (len(lines) == 1) != tt.offered {
 			t.Errorf("port %d: offered %q", tt.port, lines)
 		}
-		x.Row, x.Line = &ETRN().Verbs[0], "many.example"
 		want := "502 5.5.1 "
 		if tt.offered {
 			want = "253 2.0.0 "
 		}
-		r, err := ETRN().Serve(t.Context(), x)
-		if got := fake.Served(t, r, err, false); !strings.HasPrefix(got, want) {
+		if got := x.Serve(t, ETRN(), "many.example"); !strings.HasPrefix(got, want) {
 			t.Errorf("port %d: %q, want %s", tt.port, got, want)
 		}
 	}

@@ -10,11 +10,10 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// tracker is a session that tracks messages and notifies senders, or does not.
+// tracker is a session that tracks messages if true, and notifies senders.
 type tracker bool
 
 func (r tracker) TracksMessages() bool  { return bool(r) }
@@ -71,7 +70,7 @@ func TestMTRKNeedsENVID(t *testing.T) {
 		"ENVID=12345":               true,
 		"":                          true,
 	} {
-		got := fake.Wire(t, MTRK().CheckMail(t.Context(), &fake.Server{}, proto.Address{}, testkit.Params(text)), false)
+		got := fake.Refusal(MTRK().CheckMail(t.Context(), &fake.Server{}, proto.Address{}, testkit.Params(text)))
 		if ok != (got == "") || !ok && !strings.HasPrefix(got, "501 5.5.4 MTRK needs") {
 			t.Errorf("%s: %q", text, got)
 		}
@@ -84,7 +83,7 @@ func TestMTRKNeedsENVID(t *testing.T) {
 		t.Error("MTRK does without DSN")
 	}
 	for session, want := range map[tracker]string{true: "DSN MTRK", false: "DSN"} {
-		if _, lines := s.Offer(&fake.Server{With: session}); strings.Join(lines, " ") != want {
+		if _, lines := s.Offer(fake.NewServer(session)); strings.Join(lines, " ") != want {
 			t.Errorf("offered %q, want %s", lines, want)
 		}
 	}

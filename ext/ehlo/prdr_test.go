@@ -9,19 +9,13 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// apart is a session that tells the outcome for each recipient.
+// apart is a session that reports the outcome for each recipient.
 type apart struct{}
 
 func (apart) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
-
-// lmtpServer is a fakeServer that speaks LMTP.
-type lmtpServer struct{ *fake.Server }
-
-func (lmtpServer) Protocol() proto.Protocol { return proto.LMTP }
 
 func TestPrdrOffer(t *testing.T) {
 	set := testkit.MakeSet(t, PRDR())
@@ -29,9 +23,9 @@ func TestPrdrOffer(t *testing.T) {
 		x    ext.ServerConn
 		want string
 	}{
-		{&fake.Server{With: apart{}}, "PRDR"},
+		{fake.NewServer(apart{}), "PRDR"},
 		{&fake.Server{}, ""},
-		{lmtpServer{&fake.Server{With: apart{}}}, ""},
+		{&fake.Server{Conn: fake.ServerState{Session: apart{}, Protocol: proto.LMTP}}, ""},
 	} {
 		if _, lines := set.Offer(tt.x); strings.Join(lines, "|") != tt.want {
 			t.Errorf("offered %q, want %q", lines, tt.want)

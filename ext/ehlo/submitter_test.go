@@ -8,11 +8,10 @@ import (
 
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// trusting is a session that lets through whoever is responsible for messages from a domain.
+// trusting is a session that permits all who are responsible from one domain.
 type trusting string
 
 func (s trusting) PermitsSubmitter(_ context.Context, a proto.Address) (bool, error) {
@@ -34,8 +33,8 @@ func TestResponsible(t *testing.T) {
 		{"SUBMITTER=alice@example.net", "550 5.7.1 Submitter not allowed."}, // in these words
 		{"SUBMITTER=error@example.com", "451 4.3.0 later"},
 	} {
-		x := &fake.Server{With: testkit.Wrap(trusting("example.com"))}
-		if got := fake.Wire(t, e.CheckMail(t.Context(), x, proto.Address{}, testkit.Params(tt.mail)), false); got != tt.want {
+		x := fake.NewServer(testkit.Wrap(trusting("example.com")))
+		if got := fake.Refusal(e.CheckMail(t.Context(), x, proto.Address{}, testkit.Params(tt.mail))); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.mail, got, tt.want)
 		}
 	}
@@ -51,7 +50,7 @@ func TestResponsible(t *testing.T) {
 		t.Error("none is read")
 	}
 	for session, want := range map[any]string{trusting("x"): "SUBMITTER", nil: ""} {
-		if _, lines := testkit.MakeSet(t, e).Offer(&fake.Server{With: session}); strings.Join(lines, " ") != want {
+		if _, lines := testkit.MakeSet(t, e).Offer(fake.NewServer(session)); strings.Join(lines, " ") != want {
 			t.Errorf("offered %q", lines)
 		}
 	}

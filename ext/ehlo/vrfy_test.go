@@ -2,7 +2,6 @@ package ehlo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -50,6 +48,8 @@ func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) 
 	switch list {
 	case "empty":
 		return nil, nil
+	case "hidden":
+		return nil, ErrCannotVerify
 	case "secret":
 		return nil, proto.Refuse(550, proto.Status{5, 7, 2}, "Not for you")
 	case "all":
@@ -89,13 +89,14 @@ func TestVrfyExpn(t *testing.T) {
 		{"list", "EXPN list", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 <bare@b.example>", "bare"},
 		{"S05 list in UTF-8", "EXPN all SMTPUTF8", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 Jörg <jörg@b.example>", "jörg"},
 		{"S06 list in UTF-8 without permission", "EXPN all", "550 5.6.8 ", "jörg"},
+		{"list not told", "EXPN hidden", "252 2.5.0 ", "hidden"},
 		{"refused list", "EXPN secret", "550 5.7.2 Not for you", "secret"},
 		{"empty list", "EXPN empty", "550 5.1.1 ", "empty"},
 		{"no list", "EXPN", "501 5.5.4 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &directory{t: t}
-			x := &fake.Server{With: testkit.Wrap(d)}
+			x := fake.NewServer(testkit.Wrap(d))
 			verb, args, _ := strings.Cut(tt.line, " ")
 			e := map[string]ext.Extension{"VRFY": VRFY(), "EXPN": EXPN()}[verb]
 			got := x.Serve(t, e, args)
@@ -109,80 +110,13 @@ func TestVrfyExpn(t *testing.T) {
 	}
 }
 
-// H02, H03: without a session that verifies, nobody is verified and nothing is refused either.
+// H02, H03: without a session that verifies, the server verifies nobody and refuses nobody.
 func TestVrfyDefault(t *testing.T) {
-	x := &fake.Server{With: 1}
+	x := fake.NewServer(1)
 	if got := x.Serve(t, VRFY(), "fred"); !strings.HasPrefix(got, "252 2.") {
 		t.Errorf("%q", got)
 	}
 	if got := x.Serve(t, EXPN(), "list"); !strings.HasPrefix(got, "502 5.5.1 ") {
 		t.Errorf("%q", got)
-	}
-}
-
-// H06: EXPN is listed if it is supported, and only then.
-func TestExpnAdvertise(t *testing.T) {
-	s := testkit.MakeSet(t, EXPN())
-	if o, _ := s.Offer(&fake.Server{With: 1}); o.Has(0) {
-		t.Error("offered by a session that does not expand")
-	}
-	if o, _ := s.Offer(&fake.Server{With: testkit.Wrap(&directory{})}); !o.Has(0) {
-		t.Error("not offered")
-	}
-}
-
-type helper struct{}
-
-func (helper) Help(_ context.Context, topic string) (string, error) {
-	if topic == "me" {
-		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "Nobody can")
-	}
-	if topic == "bug" {
-		return "", errors.New("bug")
-	}
-	return "about " + topic + "\nand so on", nil
-}
-
-func TestHelp(t *testing.T) {
-	table := testkit.MakeSet(t, Default()...).Table()
-	for _, tt := range []struct {
-		session any
-		topic   string
-		want    string
-	}{
-		{1, "", "214-2.0.0 "}, // H07
-		{1, "mail", "214 2.0.0 MAIL "},
-		{1, "nonsense", "504 5.5.4 "},
-		{helper{}, "", "214-2.0.0 about \r\n214 2.0.0 and so on"},
-		{helper{}, "x y", "214-2.0.0 about x y\r\n214 2.0.0 and so on"},
-		{helper{}, "me", "504 5.5.4 Nobody can"},
-		{helper{}, "bug", "not a reply: bug"},
-	} {
-		x := &fake.Server{With: tt.session, Commands: table}
-		got := x.Serve(t, Help(), tt.topic)
-		if !strings.HasPrefix(got, tt.want) {
-			t.Errorf("HELP %s: %q, want %q", tt.topic, got, tt.want)
-		}
-		if tt.session == 1 && tt.topic == "" {
-			for _, name := range []string{"EHLO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "VRFY", "BDAT", "AUTH"} {
-				if !strings.Contains(got, " "+name) {
-					t.Errorf("HELP does not list %s: %q", name, got)
-				}
-			}
-		}
-	}
-}
-
-// B16: these are allowed before EHLO, and none of the others is.
-func TestVerbStates(t *testing.T) {
-	s := testkit.MakeSet(t, Default()...)
-	for name, want := range map[string]proto.State{
-		"HELP": proto.Session, "VRFY": proto.Session, "EXPN": proto.Session,
-		"AUTH": proto.Ready, "STARTTLS": proto.Ready, // rows 45 and 81, P02: 503 in a transaction
-	} {
-		v := s.Table().Lookup(name)
-		if v.In != want || !v.Last {
-			t.Errorf("%s may be sent in %v, last %v", name, v.In, v.Last)
-		}
 	}
 }
