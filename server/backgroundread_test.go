@@ -11,7 +11,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestHangUp: the context ends when the client goes while the session is at work, and only then.
+// TestHangUp: the context ends when the client hangs up while the session works, and not before.
 func TestHangUp(t *testing.T) {
 	waiting := func(ctx context.Context) error {
 		select {
@@ -72,7 +72,7 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
-// TestNoHangUp: what a client sends while a session is at work is kept, however much it is.
+// TestNoHangUp: the server keeps all that a client sends while a session works.
 func TestNoHangUp(t *testing.T) {
 	for _, commands := range []int{1, 10, 1000} {
 		inBubble(t, time.Minute, func(t *testing.T) {

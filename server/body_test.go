@@ -19,7 +19,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestBackpressure: while the session does not read, nobody reads from the client.
+// TestBackpressure: the server does not read from the client while the session does not read.
 func TestBackpressure(t *testing.T) {
 	var read atomic.Int64
 	proceed := make(chan struct{})
@@ -147,7 +147,7 @@ func TestReaderAfterData(t *testing.T) {
 	}
 }
 
-// TestI09_MinRate: after the grace, content has to come at 100 octets a second.
+// TestI09_MinRate: after MinRateGrace, content has to arrive at 100 octets per second.
 func TestI09_MinRate(t *testing.T) {
 	trickle := func(t *testing.T, size int) time.Duration {
 		p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) error {
@@ -184,7 +184,7 @@ func TestI09_MinRate(t *testing.T) {
 	})
 }
 
-// TestM05M06_DeclaredSize: what is declared ends nothing. A message that turns out larger is accepted up to the limit.
+// TestM05M06_DeclaredSize: a message may be larger than MAIL declared, up to the limit.
 func TestM05M06_DeclaredSize(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{MessageSize: 600}}))
@@ -201,7 +201,7 @@ func TestM05M06_DeclaredSize(t *testing.T) {
 	p.quit()
 }
 
-// TestM11_EightBit: all octets of a message arrive as they were sent, in lines of 998 octets and in longer ones.
+// TestM11_EightBit: all octets of a message arrive as the client sent them, in lines of 998 octets and in longer ones.
 func TestM11_EightBit(t *testing.T) {
 	var octets []byte
 	for b := 1; b < 256; b++ {

@@ -51,7 +51,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestChunksArePulled: a chunk is answered when the session has used it up and wants more, and no sooner.
+// TestChunksArePulled: a chunk is answered when the session has read it and reads on, and not before.
 func TestChunksArePulled(t *testing.T) {
 	first, more := make(chan string), make(chan struct{})
 	p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) error {
@@ -292,7 +292,7 @@ func TestManyLargeChunks(t *testing.T) {
 	}
 }
 
-// TestN15_BareNewlines: what is wrong with one message is not held against the next, whichever way it comes.
+// TestN15_BareNewlines: a malformed message does not affect the next one, by DATA or by BDAT.
 func TestN15_BareNewlines(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{}))
@@ -341,7 +341,7 @@ func TestPanicBetweenChunks(t *testing.T) {
 	}
 }
 
-// TestLargeChunkRead: what a session has read is not held against the client, however large it is.
+// TestLargeChunkRead: octets that the session reads do not count as octets that the server skips.
 func TestLargeChunkRead(t *testing.T) {
 	p := dial(t, newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
 		return discard{}, nil

@@ -173,7 +173,7 @@ func TestU02_Header(t *testing.T) {
 	}
 }
 
-// TestU02_HeaderReply: the refusal is that of the message, which is read to its end before.
+// TestU02_HeaderReply: the refusal answers the message, after its end.
 func TestU02_HeaderReply(t *testing.T) {
 	st := &store{data: func(_ context.Context, r io.Reader) error {
 		_, err := io.Copy(io.Discard, server.Complete(r, server.Completion{}))
@@ -189,7 +189,7 @@ func TestU02_HeaderReply(t *testing.T) {
 	p.quit()
 }
 
-// TestU06_Readable has another parser read what was added.
+// TestU06_Readable: net/mail can read the fields that Complete adds.
 func TestU06_Readable(t *testing.T) {
 	ids := make(map[string]bool)
 	for hostname, want := range map[string]string{
@@ -216,7 +216,7 @@ func TestU06_Readable(t *testing.T) {
 	}
 }
 
-// TestU06_BreaksOff: the error comes through, and what was there so far, with nothing added.
+// TestU06_BreaksOff: the error of the reader comes through behind what it returned, and nothing is added.
 func TestU06_BreaksOff(t *testing.T) {
 	broken := errors.New("broken")
 	for _, in := range []string{"", "Subj", "Subject: x\r\n", "Subject: x\r\n y"} {
@@ -227,7 +227,7 @@ func TestU06_BreaksOff(t *testing.T) {
 	}
 }
 
-// FuzzComplete: what was there stays, in its order, and a second turn adds nothing.
+// FuzzComplete: all that the message has stays, in its order, and completing it again adds nothing.
 func FuzzComplete(f *testing.F) {
 	f.Add("Subject: x\r\n\r\nbody\r\n", "alice@b.example")
 	f.Add("From: a\r\n b@c\r\nno field\r\n", "")

@@ -61,7 +61,7 @@ func (s withSession) Rcpt(context.Context, proto.Address, proto.Params) error {
 	return nil
 }
 
-// TestWith has the names registered by RFC 3848 and RFC 6531 section 4.3.
+// TestWith: the names are those that RFC 3848 and RFC 6531 section 4.3 register.
 func TestWith(t *testing.T) {
 	config, trust := tlsPair(t)
 	for _, tt := range []struct {

@@ -7,7 +7,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestC22_HTTP: a request has one reply at most, and nothing in it is carried out.
+// TestC22_HTTP: an HTTP request gets one reply, and nothing in it is carried out.
 func TestC22_HTTP(t *testing.T) {
 	for _, say := range []string{
 		"GET / HTTP/1.1\r\nHost: mail.example\r\n\r\nMAIL FROM:<a@b.example>\r\n",
@@ -25,7 +25,7 @@ func TestC22_HTTP(t *testing.T) {
 	}
 }
 
-// TestO05_RequireTLS: 530 is the reply to commands in clear, but for those of RFC 3207 section 4, and for RSET, to
+// TestO05_RequireTLS: 530 is the reply to commands in plaintext, but for those of RFC 3207 section 4, and for RSET, to
 // which RFC 5321 section 4.1.1.5 permits no other than 250.
 func TestO05_RequireTLS(t *testing.T) {
 	config, trust := tlsPair(t)
@@ -47,7 +47,7 @@ func TestO05_RequireTLS(t *testing.T) {
 	p.quit()
 }
 
-// TestP14_RequireAuth: 530 is the reply but to the commands of RFC 4954 section 6.
+// TestP14_RequireAuth: 530 is the reply, except to the commands of RFC 4954 section 6.
 func TestP14_RequireAuth(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, authStore{st}, server.Options{RequireAuth: true, AllowInsecureAuth: true}))

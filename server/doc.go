@@ -57,8 +57,8 @@
 //	err = srv.ListenAndServeTLS("")   // port 465, TLS from the first octet
 //
 // Authentication is in package auth. The server offers AUTH if the session has one of the methods there, such as
-// Authenticate of auth.PasswordSession, and the connection has TLS; [Conn.Identity] is the user then. [Complete] adds
-// the Date and Message-ID that a user's program left out.
+// Authenticate of auth.PasswordSession, and the connection has TLS. After that [Conn.Identity] is the user. [Complete]
+// adds the Date and Message-ID that a user's program left out.
 //
 // # LMTP
 //
@@ -92,7 +92,7 @@
 //
 // The server reads and drops what Data leaves unread, up to twice the size of the largest message. It refuses a message
 // with a bare CR or LF even if Data returned nil: a server behind this one might take it for the end of the message
-// ("SMTP smuggling"). An empty line, or a line of dots, is content like any other.
+// ("SMTP smuggling").
 //
 // A message in chunks (BDAT) comes through the same reader as one behind DATA. The reader asks for the next chunk
 // itself, so nothing is stored, and a session that reads slowly slows the client down.
@@ -142,7 +142,7 @@
 // An HTTP request ends the connection at once, and so does a TLS handshake where a command was expected: the client did
 // not mean to speak SMTP, or was tricked into it (ALPACA).
 //
-// The greeting is not configurable, except for the name: the word ESMTP in it is what some old clients look for.
+// The text of the greeting cannot be changed, except for the name of the server.
 //
 // # Words
 //

@@ -39,8 +39,8 @@ func (b *body) drain() bool {
 func (b *body) isTooMuch() bool {
 	left := max(b.chunk.left, 0)
 	if limit := b.c.srv.opt.Limits.MessageSize; limit > 0 {
-		most := b.c.srv.opt.maxDrained()
-		return left > most || b.size-limit+left > most
+		maxOctets := b.c.srv.opt.maxDrained()
+		return left > maxOctets || b.size-limit+left > maxOctets
 	}
 	return left > maxDrain || b.drained+left > maxDrain
 }
@@ -61,8 +61,8 @@ func (b *body) abandon() {
 // skipPayload skips the payload of a command that is refused with e. It reports false if the connection is at its end.
 func (m *commands) skipPayload(n int64, e *proto.Error) bool {
 	c := m.c
-	most := c.srv.opt.maxDrained()
-	if c.body.drained += n; n > most || c.body.drained > most {
+	maxOctets := c.srv.opt.maxDrained()
+	if c.body.drained += n; n > maxOctets || c.body.drained > maxOctets {
 		c.closeWith(e.Reply(), 1)
 		return false
 	}

@@ -10,7 +10,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestF15_UnreadContent: what Data leaves is passed over, and counts.
+// TestF15_UnreadContent: the server skips the content that Data leaves unread, and checks it.
 func TestF15_UnreadContent(t *testing.T) {
 	refuse := func(context.Context, io.Reader) error { return &proto.Error{Code: 550, Text: "spam"} }
 	opt := server.Options{Limits: server.Limits{MessageSize: 2 << 20}}
@@ -36,7 +36,7 @@ func TestF15_UnreadContent(t *testing.T) {
 	}
 }
 
-// TestF16_EndlessContent: a client that goes on sending what was refused is given up.
+// TestF16_EndlessContent: the server gives up a client that goes on sending content which was refused.
 func TestF16_EndlessContent(t *testing.T) {
 	p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: 1 << 20}}, func(_ context.Context, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)

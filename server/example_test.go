@@ -87,7 +87,7 @@ func say(nc net.Conn, text string) {
 	}
 }
 
-// A submission server: its users authenticate, send from their own addresses, and need not know what belongs in a header.
+// A submission server: users authenticate and send from their own addresses, and the server completes their headers.
 func Example_submission() {
 	backend := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
 		return &outbox{conn: c}, nil
@@ -119,7 +119,7 @@ type outbox struct {
 	from, to proto.Address
 }
 
-// A method with a wrong signature would not be found: this does not compile then.
+// If a method had a wrong signature, the server would not find it. These lines would not compile then.
 var (
 	_ auth.PasswordSession   = (*outbox)(nil)
 	_ ehlo.SubmissionSession = (*outbox)(nil)
@@ -174,7 +174,7 @@ func submit(addr string, srv *server.Server) {
 	_ = srv.Shutdown(context.Background())
 }
 
-// A whole server in one function, which names each message in the reply.
+// A whole server in one function. The reply to each message names it.
 func ExampleMessageFunc() {
 	backend := server.MessageFunc(func(_ context.Context, m *server.Message) error {
 		text, err := io.ReadAll(m.Body)

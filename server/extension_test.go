@@ -15,7 +15,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestP04_Challenges: a challenge is 334, a space and base64, which may be of nothing (RFC 4954 section 4).
+// TestP04_Challenges: a challenge is 334, a space and base64, which may be empty (RFC 4954 section 4).
 func TestP04_Challenges(t *testing.T) {
 	p := dial(t, newServer(t, authStore{&store{}}, server.Options{AllowInsecureAuth: true}))
 	p.hello()
@@ -193,7 +193,7 @@ func TestHandover(t *testing.T) {
 	}
 }
 
-// TestP17_AuthFailures: there are three attempts at least, and not many more.
+// TestP17_AuthFailures: a client has three attempts, and the fourth ends the connection.
 func TestP17_AuthFailures(t *testing.T) {
 	p := dial(t, newServer(t, authStore{&store{}}, server.Options{AllowInsecureAuth: true}))
 	p.hello()
@@ -206,7 +206,7 @@ func TestP17_AuthFailures(t *testing.T) {
 	}
 }
 
-// TestP09_ExchangeLine: 12288 octets of it are taken, and what is longer is refused and skipped (RFC 4954 section 4).
+// TestP09_ExchangeLine: a line of 12288 octets is accepted, a longer one refused and skipped (RFC 4954 section 4).
 func TestP09_ExchangeLine(t *testing.T) {
 	p := dial(t, newServer(t, authStore{&store{}}, server.Options{AllowInsecureAuth: true}))
 	p.hello()

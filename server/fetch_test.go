@@ -240,7 +240,7 @@ func TestFetchPanic(t *testing.T) {
 	}
 }
 
-// TestFetchHangUp shows that whoever fetches is told that the client has hung up.
+// TestFetchHangUp: the context of Fetch, and of its reader, ends when the client hangs up.
 func TestFetchHangUp(t *testing.T) {
 	for _, name := range []string{"wait", "tediously"} {
 		synctest.Test(t, func(t *testing.T) {

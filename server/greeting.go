@@ -21,7 +21,7 @@ type greeting struct {
 	lines    lineCache
 }
 
-// ofOrigin returns the greeting of a client that a proxy has described, nil for one that no proxy has described.
+// ofOrigin returns the greeting of a client that a proxy has described.
 func ofOrigin(o *ext.Origin) greeting {
 	g := greeting{origin: o, hello: o.Hello, identity: o.Login}
 	if g.hello == ext.Unavailable {
@@ -33,9 +33,9 @@ func ofOrigin(o *ext.Origin) greeting {
 	return g
 }
 
-// insideTLS returns the greeting after a hand-over. Of what a proxy has told, the addresses and names of the client
+// afterHandover returns the greeting after a hand-over. Of what a proxy has told, the addresses and names of the client
 // stay; what the client had said to the proxy belongs to the session that is over.
-func (g *greeting) insideTLS() greeting {
+func (g *greeting) afterHandover() greeting {
 	if g.origin == nil {
 		return greeting{}
 	}

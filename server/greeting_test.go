@@ -9,7 +9,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestHello: what a client can say of itself, and what follows from it.
+// TestHello: which arguments of EHLO and HELO are accepted, and what Conn says then.
 func TestHello(t *testing.T) {
 	for _, c := range []struct{ say, want, hello string }{
 		{"EHLO client.example", "250-", "client.example"},
@@ -39,7 +39,7 @@ func TestHello(t *testing.T) {
 	}
 }
 
-// TestQ01_StatusCodes: replies carry them before any greeting and after EHLO, and not after HELO (RFC 2034 section 4).
+// TestQ01_StatusCodes: replies carry status codes before EHLO and after it, and not after HELO (RFC 2034 section 4).
 func TestQ01_StatusCodes(t *testing.T) {
 	p := dial(t, newServer(t, &store{}, server.Options{}))
 	p.expect("220 mail.example ESMTP")
@@ -58,7 +58,7 @@ func TestT01T03_Verbs(t *testing.T) {
 	p.quit()
 }
 
-// TestM01_LimitOfSize: the keyword has the limit for its argument, and none if there is none (RFC 1870 section 4).
+// TestM01_LimitOfSize: the argument of SIZE is the limit, and missing if there is no limit (RFC 1870 section 4).
 func TestM01_LimitOfSize(t *testing.T) {
 	for limit, want := range map[int64]string{5000: "SIZE 5000\r\n", -1: "SIZE\r\n", 0: "SIZE 67108864\r\n"} {
 		p := dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{MessageSize: limit}}))

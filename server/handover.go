@@ -36,7 +36,7 @@ func (x *extCommand) Handover(_ context.Context, r proto.Reply, take takeFunc) e
 	c.link.use(nc)
 	c.rx.Restart(proto.Hello)
 	c.replies.setStatus(c.srv.statusCodes)
-	c.greeting = c.greeting.insideTLS()
+	c.greeting = c.greeting.afterHandover()
 	if x.startsTLS || !wasTLS {
 		c.trace.secured()
 	}
@@ -82,7 +82,7 @@ func (x *extCommand) Surrender(_ context.Context, r proto.Reply, serve func(cont
 	return err
 }
 
-// errSurrendered is why a connection is at its end that was given away.
+// errSurrendered is why a connection ends that was given away.
 var errSurrendered = errors.New("smtp: the connection was given away")
 
 // hand calls take with the connection.
@@ -112,7 +112,7 @@ func (x *extCommand) hand(take takeFunc) (net.Conn, error) {
 	return next, err
 }
 
-// rest returns the connection, which reads first what was read of it already.
+// rest returns the connection. Reading from it returns first what we have read of it already.
 func (x *extCommand) rest() net.Conn {
 	c := x.Conn
 	if first := append(c.rx.Leftover(), c.background.leftover()...); len(first) > 0 {

@@ -87,7 +87,7 @@ func TestRestartRefused(t *testing.T) {
 	p.quit()
 }
 
-// TestRestartInGroup shows that what follows in the same packet is said by the other client.
+// TestRestartInGroup: commands behind a restart, in the same packet, are those of the other client.
 func TestRestartInGroup(t *testing.T) {
 	l := &looker{store: &store{}}
 	p := dial(t, newServer(t, l, server.Options{Extensions: append(ehlo.Default(), stage())}))
@@ -198,7 +198,7 @@ func TestSurrenderTakesTime(t *testing.T) {
 	})
 }
 
-// TestSurrenderEnds shows what ends the context of whoever was given the connection.
+// TestSurrenderEnds: Close and the session timeout end the context of the function that was given the connection.
 func TestSurrenderEnds(t *testing.T) {
 	wait := func(ctx context.Context, _ net.Conn) error {
 		<-ctx.Done()
@@ -228,7 +228,7 @@ func TestSurrenderEnds(t *testing.T) {
 	})
 }
 
-// TestO03_StartTLS: what was said in clear is forgotten (RFC 3207 section 4.2).
+// TestO03_StartTLS: the server forgets what the client said in plaintext (RFC 3207 section 4.2).
 func TestO03_StartTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	st := &store{}
@@ -269,7 +269,7 @@ func TestO03_StartTLS(t *testing.T) {
 }
 
 // TestO04_StartTLSInjection: what stands behind STARTTLS is part of the handshake, which it breaks, and nothing follows
-// in clear (CVE-2011-0411).
+// in plaintext (CVE-2011-0411).
 func TestO04_StartTLSInjection(t *testing.T) {
 	config, _ := tlsPair(t)
 	st := &store{}
@@ -321,7 +321,7 @@ func TestO07_RefusedAfterStartTLS(t *testing.T) {
 	}
 }
 
-// TestO01_NotNow: STARTTLS can be refused for the moment, and the session goes on in clear (RFC 3207 section 4).
+// TestO01_NotNow: STARTTLS can be refused for the moment, and the session goes on in plaintext (RFC 3207 section 4).
 func TestO01_NotNow(t *testing.T) {
 	config, _ := tlsPair(t)
 	busy := ext.Extension{Keyword: "XBUSY", Guard: func(_ context.Context, _ ext.ServerConn, v *proto.Verb, _ string) error {
@@ -337,7 +337,7 @@ func TestO01_NotNow(t *testing.T) {
 	p.quit()
 }
 
-// TestO03_IdentityForgotten: who has authenticated in clear has to do so again inside TLS.
+// TestO03_IdentityForgotten: a client that has authenticated in plaintext has to do so again inside TLS.
 func TestO03_IdentityForgotten(t *testing.T) {
 	config, trust := tlsPair(t)
 	w := dialWire(t, newServer(t, authStore{&store{}}, server.Options{TLSConfig: config, RequireAuth: true, AllowInsecureAuth: true}))

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestAllocations: a transaction with a sender and a recipient seen before costs no memory.
+// TestAllocations: a transaction whose sender and recipients were seen before allocates nothing.
 func TestAllocations(t *testing.T) {
 	m := newMemory()
 	defer serveMemory(t, discardServer(t), m)()

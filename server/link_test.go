@@ -9,7 +9,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestWriteTimeout: a client that never reads does not hold the connection for ever, nor memory without bound.
+// TestWriteTimeout: the server gives up a client that never reads.
 func TestWriteTimeout(t *testing.T) {
 	inBubble(t, 5*time.Minute, func(t *testing.T) {
 		srv := newServer(t, &store{}, server.Options{})

@@ -35,7 +35,7 @@ func serveSocket(t *testing.T, srv *server.Server, path string) (served chan err
 	}
 }
 
-// TestUnixSocket: LMTP is served on a socket, whose name stands for the client in the log.
+// TestUnixSocket: a server listens on a socket, replaces one that was left behind, and names it in the log.
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lmtp.sock")
 	// What a program left behind that was killed.
@@ -90,7 +90,7 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
-// TestUnixSocketNot: what is no socket is left alone.
+// TestUnixSocketNot: a file that is no socket stays.
 func TestUnixSocketNot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "precious")
 	if err := os.WriteFile(path, []byte("keep"), 0o600); err != nil {

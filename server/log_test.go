@@ -17,7 +17,7 @@ import (
 	"smtpkit.example/smtp/server/proxyproto"
 )
 
-// TestLogNamesTheClient: it names the client that a proxy speaks for, and the proxy only as such.
+// TestLogNamesTheClient: the log names the client that a proxy speaks for, and the proxy as peer.
 func TestLogNamesTheClient(t *testing.T) {
 	trusted := netip.MustParsePrefix("127.0.0.0/8")
 	for _, tt := range []struct {

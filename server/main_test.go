@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	prototest.Main(m)
 }
 
-// A store is a backend that notes what its sessions are told. The functions, if there are any, decide.
+// A store is a backend that records the calls of its sessions. Its functions decide, if they are set.
 type store struct {
 	newSession func(ctx context.Context, c *server.Conn) error
 	mail       func(ctx context.Context, from proto.Address, p proto.Params) error

@@ -12,7 +12,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestH16_CommandTimeout: it is 5 minutes for a whole line, however it dribbles in (RFC 5321 section 4.5.3.2.7).
+// TestH16_CommandTimeout: a client has 5 minutes for a whole line, even if octets arrive (RFC 5321 section 4.5.3.2.7).
 func TestH16_CommandTimeout(t *testing.T) {
 	t.Run("silence", func(t *testing.T) {
 		inBubble(t, 5*time.Minute, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestH16_CommandTimeout(t *testing.T) {
 	})
 }
 
-// TestH17_ContentTimeout: it is renewed with each block, and the time that the session takes does not count.
+// TestH17_ContentTimeout: each block of content renews the timeout, and the time that the session takes does not count.
 func TestH17_ContentTimeout(t *testing.T) {
 	block := strings.Repeat("12345678\r\n", 10000)
 	t.Run("renewed", func(t *testing.T) {

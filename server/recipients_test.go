@@ -108,7 +108,7 @@ func TestLMTP(t *testing.T) {
 	}
 }
 
-// TestT07_AsReady: a result is sent when it is known and those before it are (RFC 2033 section 5).
+// TestT07_AsReady: an outcome is sent once it and all earlier ones are known (RFC 2033 section 5).
 func TestT07_AsReady(t *testing.T) {
 	next := make(chan int)
 	var wg sync.WaitGroup
@@ -238,7 +238,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// TestSplitNot shows the transactions in which nobody has asked, or in which there is nothing to tell apart.
+// TestSplitNot: there is one reply if the client has not asked for more, or if there is one recipient.
 func TestSplitNot(t *testing.T) {
 	st := eachStore{&store{}, func(_ context.Context, _ io.Reader, result func(int, proto.Reply, error)) error {
 		result(0, proto.Reply{}, errFull)

@@ -86,7 +86,7 @@ func serveMemory(t testing.TB, srv *server.Server, m *memory) (stop func()) {
 	}
 }
 
-// TestL02L05_OneWritePerGroup: the replies to what came in one piece leave in one piece (RFC 2920 section 3.2).
+// TestL02L05_OneWritePerGroup: the replies to a pipelined group leave in one write (RFC 2920 section 3.2).
 func TestL02L05_OneWritePerGroup(t *testing.T) {
 	m := newMemory()
 	defer serveMemory(t, discardServer(t), m)()

@@ -193,7 +193,7 @@ func (s panicky) Close() error {
 	return nil
 }
 
-// TestG20H19_Panic: it is answered 421, is logged, and ends that connection only.
+// TestG20H19_Panic: a panic is answered 421, is logged, and ends that connection only.
 func TestG20H19_Panic(t *testing.T) {
 	var log bytes.Buffer
 	where := "NewSession"

@@ -90,6 +90,12 @@ func New(b Backend, opt *Options) (*Server, error) {
 	if o.TLSConfig != nil {
 		s.tlsConfig = recordCertificate(o.TLSConfig)
 	}
+	s.describe(set)
+	return s, nil
+}
+
+// describe records what the extensions of set do.
+func (s *Server) describe(set *ext.Set) {
 	for i := range set.Extensions() {
 		e := &set.Extensions()[i]
 		if e.Chunk != "" {
@@ -111,7 +117,6 @@ func New(b Backend, opt *Options) (*Server, error) {
 			s.checkRcpt = append(s.checkRcpt, e)
 		}
 	}
-	return s, nil
 }
 
 // Serve accepts connections from l and serves them, until the server or l is closed. It closes l. After Shutdown or

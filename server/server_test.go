@@ -87,8 +87,8 @@ func TestMaxConnsPerHost(t *testing.T) {
 	p.quit()
 }
 
-// TestNobodyCanAuthenticate has servers that insist on authentication and offer none in clear, nor TLS: the operator is
-// told.
+// TestNobodyCanAuthenticate has servers that insist on authentication and offer none in plaintext, nor TLS: the
+// operator is told.
 func TestNobodyCanAuthenticate(t *testing.T) {
 	config, _ := tlsPair(t)
 	for _, c := range []struct {
@@ -99,7 +99,7 @@ func TestNobodyCanAuthenticate(t *testing.T) {
 		{"submission", server.Options{Extensions: ehlo.Submission(ehlo.SubmissionPolicy{})}, true},
 		{"RequireAuth", server.Options{RequireAuth: true}, true},
 		{"with TLS", server.Options{RequireAuth: true, TLSConfig: config}, false},
-		{"in clear, as asked", server.Options{RequireAuth: true, AllowInsecureAuth: true}, false},
+		{"in plaintext, as asked", server.Options{RequireAuth: true, AllowInsecureAuth: true}, false},
 		{"not required", server.Options{}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestListenerClosed(t *testing.T) {
 	}
 }
 
-// TestH11_Shutdown: who has nothing in hand is told 421 at once, the others when they are done.
+// TestH11_Shutdown: clients without a transaction get 421 at once, the others when theirs is over.
 func TestH11_Shutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &store{}
@@ -259,7 +259,7 @@ func TestShutdownIsNotHeldUp(t *testing.T) {
 	})
 }
 
-// TestShutdownInASession: a session at work has its time, and its client the 421 after the reply.
+// TestShutdownInASession: Shutdown waits for a session at work, and its client gets the 421 after the reply.
 func TestShutdownInASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &store{mail: func(ctx context.Context, _ proto.Address, _ proto.Params) error {

@@ -27,7 +27,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	})
 }
 
-// TestA11_ImplicitTLS: a client that stalls in the handshake delays nobody, and is not told anything in clear.
+// TestA11_ImplicitTLS: a client that stalls in the handshake delays no other, and gets nothing in plaintext.
 func TestA11_ImplicitTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	st := &store{}
@@ -38,7 +38,7 @@ func TestA11_ImplicitTLS(t *testing.T) {
 	clear.send("EHLO client.example\r\n")
 	for got := clear.reply(); got != ""; got = clear.reply() {
 		if strings.Contains(got, "220") {
-			t.Errorf("the server says %q in clear", got)
+			t.Errorf("the server says %q in plaintext", got)
 		}
 	}
 	nc, err := tls.Dial("tcp", addr, trust)
@@ -57,7 +57,7 @@ func TestA11_ImplicitTLS(t *testing.T) {
 		t.Errorf("Shutdown returned %v with a handshake under way", err)
 	}
 	if got := stalled.reply(); got != "" {
-		t.Errorf("the server says %q in clear", got)
+		t.Errorf("the server says %q in plaintext", got)
 	}
 	if err := <-served; err != server.ErrServerClosed {
 		t.Errorf("ServeTLS returned %v", err)
@@ -95,7 +95,7 @@ func TestO21_ALPN(t *testing.T) {
 	<-served
 }
 
-// TestOwnCertificates: a session learns which certificate the client was shown, however the handshake came about.
+// TestOwnCertificates: a session learns which certificate was presented, with implicit TLS and with STARTTLS.
 func TestOwnCertificates(t *testing.T) {
 	config, trust := tlsPair(t)
 	cert := config.Certificates[0]
@@ -160,7 +160,7 @@ func TestOwnCertificates(t *testing.T) {
 	<-served
 }
 
-// TestO06_InClear: a server that can do TLS takes mail without it, unless it is told otherwise.
+// TestO06_InClear: a server with TLS accepts mail in plaintext, unless Options.RequireTLS is set.
 func TestO06_InClear(t *testing.T) {
 	config, _ := tlsPair(t)
 	p, st := withData(t, server.Options{TLSConfig: config}, nil)
@@ -171,7 +171,7 @@ func TestO06_InClear(t *testing.T) {
 	}
 }
 
-// TestO18_Version: TLS 1.1 is not spoken, whatever the configuration says.
+// TestO18_Version: TLS 1.1 is not used, whatever the configuration says.
 func TestO18_Version(t *testing.T) {
 	for i, least := range []uint16{0, tls.VersionTLS10, tls.VersionTLS10} {
 		config, trust := tlsPair(t)
@@ -220,7 +220,7 @@ func TestO19_ClientCertificate(t *testing.T) {
 	}
 }
 
-// TestO20_NoCertificate: what has no certificate is not on offer, and who believes that it has is told.
+// TestO20_NoCertificate: New refuses a TLSConfig without a certificate, and without TLSConfig there is no STARTTLS.
 func TestO20_NoCertificate(t *testing.T) {
 	_, err := server.New(&store{}, &server.Options{TLSConfig: &tls.Config{}})
 	if err == nil || !strings.HasPrefix(err.Error(), "smtp: Options.TLSConfig has no certificate") {
@@ -267,7 +267,7 @@ func TestO22_HandshakeFails(t *testing.T) {
 	}
 }
 
-// TestO23_CloseNotify: TLS is ended before the connection.
+// TestO23_CloseNotify: the server ends TLS before it closes the connection.
 func TestO23_CloseNotify(t *testing.T) {
 	config, trust := tlsPair(t)
 	w := dialWire(t, newServer(t, &store{}, server.Options{TLSConfig: config}))

@@ -151,8 +151,7 @@ func dialogue(seen *[]string) *server.Trace {
 
 type spanKey struct{}
 
-// TestTraceOfHandshakes: a handshake is told when it has succeeded, by whatever way it came about, and a connection
-// without one is closed.
+// TestTraceOfHandshakes: Secured is called for a handshake that succeeds, and not for one that fails.
 func TestTraceOfHandshakes(t *testing.T) {
 	config, trust := tlsPair(t)
 	for _, tt := range []struct {
@@ -193,6 +192,11 @@ func TestTraceOfHandshakes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTraceOfImplicitTLS: the handshake comes between Connected and the greeting.
+func TestTraceOfImplicitTLS(t *testing.T) {
+	config, trust := tlsPair(t)
 	for name, fine := range map[string]bool{"implicit": true, "implicit that fails": false} {
 		t.Run(name, func(t *testing.T) {
 			closed := make(chan struct{})

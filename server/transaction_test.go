@@ -75,7 +75,7 @@ func (smallDisk) CheckSize(_ context.Context, size int64) error {
 	return nil
 }
 
-// TestM03_NoRoom: the session refuses for now what it has no room for, and the transaction can begin later.
+// TestM03_NoRoom: a session refuses a size for which it has no room now, and accepts a smaller one.
 func TestM03_NoRoom(t *testing.T) {
 	p := dial(t, newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
 		return smallDisk{discard{}}, nil

@@ -285,8 +285,8 @@ func TestAcceptError(t *testing.T) {
 	})
 }
 
-// TestClientAndServer has our client, behind a header, talk to our server: in clear, and with TLS from the first octet
-// behind the header.
+// TestClientAndServer has our client, behind a header, talk to our server: in plaintext, and with TLS from the first
+// octet behind the header.
 func TestClientAndServer(t *testing.T) {
 	theirs, ours := certificates(t)
 	for _, implicit := range []bool{false, true} {
