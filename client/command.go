@@ -214,7 +214,7 @@ func (d dialogue) Handover(ctx context.Context, take func(context.Context, net.C
 
 // forget forgets what is known of a session that begins anew.
 func (c *Client) forget() {
-	c.caps, c.offer, c.groups, c.identity = proto.Caps{}, 0, false, ""
+	c.caps, c.offer, c.groups, c.identity = proto.Caps{}, ext.Offer{}, false, ""
 	c.bounds, c.mails, c.domains = ext.ServerLimits{}, 0, nil // limits are those of a session (RFC 9422)
 	c.tx.SetGroups(false)
 	c.tx.SetStatus(false)

@@ -105,7 +105,7 @@ func TestPrepareRcpt(t *testing.T) {
 	err := s.Prepare(s.Offered(fake.Caps()), fake.Caps(), e)
 	need, ok := grammar.AsType[*ext.UnsupportedError](err)
 	if !ok || need.Keyword != "XNOTIFY" {
-		t.Errorf("%v, want a NeedError for XNOTIFY", err)
+		t.Errorf("%v, want an UnsupportedError for XNOTIFY", err)
 	}
 	if err := s.Prepare(s.Offered(fake.Caps("XNOTIFY")), fake.Caps("XNOTIFY"), e); err != nil {
 		t.Errorf("refused although it is offered: %v", err)
@@ -115,7 +115,7 @@ func TestPrepareRcpt(t *testing.T) {
 // A set without an extension for it says so, rather than blame the server.
 func TestPrepareWithoutExtension(t *testing.T) {
 	s := testkit.MakeSet(t, []ext.Extension{}...)
-	err := s.Prepare(0, fake.Everything(), &ext.Envelope{Needs: ext.EightBit})
+	err := s.Prepare(ext.Offer{}, fake.Everything(), &ext.Envelope{Needs: ext.EightBit})
 	need, ok := grammar.AsType[*ext.UnsupportedError](err)
 	if !ok || need.Keyword != "" || !strings.Contains(err.Error(), "Options.Extensions") {
 		t.Errorf("%v", err)

@@ -263,7 +263,7 @@ func (c *Conn) endSession() {
 // forgetClient forgets all that the client has said of itself, as it has to be after TLS was started (RFC 3207
 // section 4.2).
 func (c *Conn) forgetClient() {
-	c.hello, c.extended, c.offer, c.identity = "", false, 0, ""
+	c.hello, c.extended, c.offer, c.identity = "", false, ext.Offer{}, ""
 	c.refusal = nil
 	c.lines = lineCache{}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -207,7 +208,7 @@ func (c *Conn) greeted(ev proto.Event) {
 	host := c.srv.opt.Hostname
 	c.hello, c.extended = name, ev.Verb.Name != "HELO"
 	if !c.extended {
-		c.offer = 0
+		c.offer = ext.Offer{}
 		c.setStatus(false)
 		c.reply(proto.Reply{Code: 250, Text: host})
 		return

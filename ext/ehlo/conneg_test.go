@@ -57,7 +57,7 @@ func TestConversionFlags(t *testing.T) {
 		if mail {
 			check = s.CheckMail
 		}
-		if e := check(0b11, testkit.Params(text)); e == nil || e.Code != 501 {
+		if e := check(testkit.All(s), testkit.Params(text)); e == nil || e.Code != 501 {
 			t.Errorf("%s: %v, want 501", text, e)
 		}
 	}
