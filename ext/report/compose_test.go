@@ -16,8 +16,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// R13: the report on Carol of RFC 3461 section 10.7, with the fields that section 6.3 demands, in the order of the grammar in
-// RFC 3464.
+// R13: the report on Carol of RFC 3461 section 10.7, with the fields that section 6.3 demands, in the order of the
+// grammar in RFC 3464.
 func TestR13_Compose(t *testing.T) {
 	m := message(t, "RET=HDRS ENVID=QQ+2B314159", content)
 	m.ReceivedFrom = MTA{Type: "dns", Name: "pc.example.org", Comment: "[192.0.2.7]"}
@@ -141,8 +141,8 @@ func TestR13_Returned(t *testing.T) {
 				}
 			}
 			l := leaves[2]
-			if l.kind != tt.kind || l.encoding != tt.encoding || l.content != want || n.Need != tt.need {
-				t.Errorf("%s %s, need %v: %.200q, want %s %s, need %v: %.200q", l.kind, l.encoding, n.Need, l.content,
+			if l.kind != tt.kind || l.encoding != tt.encoding || l.content != want || n.Needs != tt.need {
+				t.Errorf("%s %s, need %v: %.200q, want %s %s, need %v: %.200q", l.kind, l.encoding, n.Needs, l.content,
 					tt.kind, tt.encoding, tt.need, want)
 			}
 		})
@@ -289,8 +289,8 @@ func TestComposeError(t *testing.T) {
 	}
 }
 
-// R12: the envelope of a notification has the null reverse-path, which is that of a message without one, and of the parameters
-// of the message none but those that RFC 8689 section 5 and RFC 6710 section 4.6 ask for.
+// R12: the envelope of a notification has the null reverse-path, which is that of a message without one, and of the
+// parameters of the message none but those that RFC 8689 section 5 and RFC 6710 section 4.6 ask for.
 func TestR12R16V06_Envelope(t *testing.T) {
 	for mail, want := range map[string]string{
 		"": "", "RET=FULL ENVID=x BODY=8BITMIME SIZE=9 AUTH=<> BY=9;R": "",
@@ -302,8 +302,8 @@ func TestR12R16V06_Envelope(t *testing.T) {
 		if got := strings.TrimSpace(strings.TrimPrefix(string(args), "FROM:<>")); got != want || err != nil {
 			t.Errorf("%q: %q, %v, want %q", mail, got, err, want)
 		}
-		if len(n.To) != 1 || n.To[0].Address != address(t, "Alice@Example.ORG") || n.To[0].Params != nil || n.Need != 0 {
-			t.Errorf("%q: to %+v, need %v", mail, n.To, n.Need)
+		if len(n.To) != 1 || n.To[0].Address != address(t, "Alice@Example.ORG") || n.To[0].Params != nil || n.Needs != 0 {
+			t.Errorf("%q: to %+v, need %v", mail, n.To, n.Needs)
 		}
 	}
 }
@@ -328,7 +328,8 @@ func TestV06_Relax(t *testing.T) {
 	}
 }
 
-// R17, S14: with a way for UTF-8 addresses stand as they are, and without it in the 7-bit form (RFC 6533 sections 3 and 4.1).
+// R17, S14: with a way for UTF-8 addresses stand as they are, and without it in the 7-bit form (RFC 6533 sections 3 and
+// 4.1).
 func TestR17S14_Status(t *testing.T) {
 	wide := Recipient{Final: ehlo.NewOriginalRecipient(address(t, "jörg@example.org")), Action: ehlo.Failed}
 	rcpt, _ := ehlo.ReadDSNRcpt(params(t, `ORCPT=utf-8;g\x{FC}nter@example.org`))
@@ -364,18 +365,18 @@ func TestR17S14_Status(t *testing.T) {
 	m := message(t, "SMTPUTF8", content)
 	m.From = address(t, "alice.ö@münchen.example")
 	n := made(t, m, failed(t, "b@example.com"), host)
-	if h, _ := dissect(t, n); n.Need != ext.UTF8 || h.Get("To") != "<alice.ö@münchen.example>" {
-		t.Errorf("need %v, To: %s", n.Need, h.Get("To"))
+	if h, _ := dissect(t, n); n.Needs != ext.UTF8 || h.Get("To") != "<alice.ö@münchen.example>" {
+		t.Errorf("need %v, To: %s", n.Needs, h.Get("To"))
 	}
 	m.From = address(t, "alice@münchen.example")
 	n = made(t, m, failed(t, "b@example.com"), host)
-	if h, _ := dissect(t, n); n.Need != 0 || h.Get("To") != "<alice@xn--mnchen-3ya.example>" {
-		t.Errorf("need %v, To: %s", n.Need, h.Get("To"))
+	if h, _ := dissect(t, n); n.Needs != 0 || h.Get("To") != "<alice@xn--mnchen-3ya.example>" {
+		t.Errorf("need %v, To: %s", n.Needs, h.Get("To"))
 	}
 }
 
-// R13, R17: addresses are written as they are, with all their spaces and whatever else a quoted string may have: another one
-// would be another mailbox.
+// R13, R17: addresses are written as they are, with all their spaces and whatever else a quoted string may have:
+// another one would be another mailbox.
 func TestR13R17_Addresses(t *testing.T) {
 	long := `"a` + strings.Repeat(" ", 58) + `b"@b.example`
 	few := `"a  b   c` + strings.Repeat(" d", 20) + `"@b.example`

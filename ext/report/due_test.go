@@ -51,8 +51,8 @@ func TestR10R11_Due(t *testing.T) {
 	}
 }
 
-// The message of RFC 3461 section 10: who is owed what when Ivory.EDU refuses Carol, Bombs.AF.MIL offers no DSN and Tax-ME.GOV
-// takes everything over.
+// The message of RFC 3461 section 10: who is owed what when Ivory.EDU refuses Carol, Bombs.AF.MIL offers no DSN and
+// Tax-ME.GOV takes everything over.
 func TestDue(t *testing.T) {
 	m := message(t, "RET=HDRS ENVID=QQ314159", content)
 	m.ReceivedFrom = MTA{Type: "dns", Name: "pc.example.org", Comment: "[192.0.2.7]"}

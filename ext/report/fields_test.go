@@ -9,7 +9,8 @@ import (
 	"smtpkit.example/smtp/ext/ehlo"
 )
 
-// Fields are folded at spaces where they can be, and in the middle of a word where they must be (RFC 5322 sections 2.1.1, 2.2.3).
+// Fields are folded at spaces where they can be, and in the middle of a word where they must be (RFC 5322 sections
+// 2.1.1, 2.2.3).
 func TestField(t *testing.T) {
 	name := "X-" + strings.Repeat("a", 70)
 	spaces := strings.Repeat(" ", 199)

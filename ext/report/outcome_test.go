@@ -20,8 +20,8 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// What a client counts as permanent is a failure, and what it counts as temporary a delay, each with the code that tells the
-// sender what it is about (RFC 3463). What an error says of this system stays here.
+// What a client counts as permanent is a failure, and what it counts as temporary a delay, each with the code that
+// tells the sender what it is about (RFC 3463). What an error says of this system stays here.
 func TestOutcomeOfErrors(t *testing.T) {
 	secret := errors.New("smtp: /var/secret")
 	no, later := proto.Refuse(554, proto.Status{}, "no"), proto.Refuse(454, proto.Status{}, "later")
@@ -107,7 +107,8 @@ func bounce(t testing.TB, o report.Outcome) (text string, r *report.Received) {
 	return r.Text, r
 }
 
-// A message that is never sent, since it is too large or cannot be read, has failed for its recipient, and its sender is told.
+// A message that is never sent, since it is too large or cannot be read, has failed for its recipient, and its sender
+// is told.
 func TestOutcomeUnsent(t *testing.T) {
 	dial := dialer(t, "mx.example", []ext.Extension{ehlo.Size()}, func() server.Session { return destination{} })
 	for name, tt := range map[string]struct {

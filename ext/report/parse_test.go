@@ -381,8 +381,8 @@ func TestParseBounds(t *testing.T) {
 	}
 }
 
-// What a report costs grows with its size and no faster, also if it is all one field: anybody can send one. Memory stands for
-// time here, since what is copied for each line shows in both.
+// What a report costs grows with its size and no faster, also if it is all one field: anybody can send one. Memory
+// stands for time here, since what is copied for each line shows in both.
 func TestParseIsLinear(t *testing.T) {
 	const recipient = "Final-Recipient: rfc822; b@example.com\n"
 	fill := func(unit string) string { return strings.Repeat(unit, maxStatus/len(unit)) }
