@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/proto"
 )
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/proto"
 )
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/proto"
 )
 

@@ -9,10 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
