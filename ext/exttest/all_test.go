@@ -11,10 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/exttest"
 	"smtpkit.example/smtp/proto"
 )

@@ -118,10 +118,10 @@ var broken = []struct {
 	{"names not its own", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Verbs[0].Name = "ASK"
 	}, "begin with X", "RFC 5321 section 2.2.2"},
-	{"Length too short", func(e *ext.Extension, _ *exttest.Sample) {
+	{"MaxLength too short", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Mail[1].MaxLength--
-	}, "its Length is 11", "RFC 5321 section 4.5.3.1.4"},
-	{"Length too short for a sample", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[0].MaxLength = len(" XID=1") },
+	}, "its MaxLength is 11", "RFC 5321 section 4.5.3.1.4"},
+	{"MaxLength too short for a sample", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[0].MaxLength = len(" XID=1") },
 		"XID=\"c0ffee\" takes 11 octets", "RFC 5321 section 4.5.3.1.4"},
 	{"value that cannot be sent", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Values = append(e.Mail[1].Values, "A B") },
 		"it cannot be sent", "RFC 5321 section 4.1.2"},
@@ -137,9 +137,9 @@ var broken = []struct {
 		e.Verbs[0].Last = false
 	}, "set Last", "RFC 2920 section 3.1"},
 	{"verb not served", func(e *ext.Extension, _ *exttest.Sample) { e.Serve = nil }, "set Serve", "RFC 5321 section 4.2.4"},
-	{"never on offer", func(_ *ext.Extension, sample *exttest.Sample) {
+	{"never advertised", func(_ *ext.Extension, sample *exttest.Sample) {
 		sample.Session = nil
-	}, "never on offer", "nothing of it can be tested"},
+	}, "never advertised", "nothing of it can be tested"},
 	{"Advertise panics", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Advertise = func(x ext.ServerConn) (string, bool) { return x.Session().(asked).Ask(), true }
 	}, "Advertise panics", "use ext.As"},
@@ -158,7 +158,7 @@ var broken = []struct {
 			_, again := seen.LoadOrStore(x, true)
 			return "", !again
 		}
-	}, "on offer in one reply to EHLO and not in the next", "what comes and goes cannot be tested"},
+	}, "advertised in one reply to EHLO and not in the next", "what comes and goes cannot be tested"},
 	{"CheckMail refuses others", func(e *ext.Extension, _ *exttest.Sample) {
 		e.CheckMail = func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			if !p.Has("XID") {
@@ -260,7 +260,7 @@ var broken = []struct {
 	{"sample with a wrong value", func(_ *ext.Extension, sample *exttest.Sample) { sample.Mail = []string{"XID=coffee"} },
 		"MAIL with XID=coffee is answered \"501", "RFC 5321 section 4.1.1.11"},
 	{"offered to all, served to some", func(e *ext.Extension, _ *exttest.Sample) { e.Advertise = nil },
-		"is answered \"502 5.5.1 Nobody to ask\\r\\n\" in SMTP, with a session that takes no part, where the extension is on offer",
+		"is answered \"502 5.5.1 Nobody to ask\\r\\n\" in SMTP, with a session that takes no part, where the extension is advertised",
 		"RFC 5321 section 4.2.4"},
 	{"offered and served to nobody", func(e *ext.Extension, sample *exttest.Sample) {
 		e.Advertise, e.Serve, sample.Dialogues = nil, answer(func(context.Context, ext.Command) error { return refuse(502, "no") }), nil
@@ -309,7 +309,7 @@ var broken = []struct {
 			}
 		})
 	}, "bound the number of lines", "RFC 5321 section 4.2"},
-	{"Serve where not on offer", func(e *ext.Extension, _ *exttest.Sample) {
+	{"Serve where not advertised", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Serve = answer(func(context.Context, ext.Command) error { return nil })
 	}, "have Serve return 502", "RFC 5321 section 4.2.4"},
 	{"Serve has moods", func(e *ext.Extension, _ *exttest.Sample) {
@@ -474,8 +474,8 @@ func TestWith(t *testing.T) {
 	e.Requires = []string{"XBASE", "MTRK"}
 	sample := soundSample
 	sample.With = []ext.Extension{{Keyword: "XBASE"}}
-	if err := exttest.Check(e, sample); err == nil || !strings.Contains(err.Error(), "never on offer") {
-		t.Errorf("MTRK is not on offer to the session, and so neither is what builds on it: %v", err)
+	if err := exttest.Check(e, sample); err == nil || !strings.Contains(err.Error(), "never advertised") {
+		t.Errorf("MTRK is not advertised to the session, and so neither is what requires it: %v", err)
 	}
 	e.Requires = []string{"XBASE", "8BITMIME"}
 	exttest.Test(t, e, sample)

@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/exttest"
 	"smtpkit.example/smtp/proto"
 )
