@@ -7,10 +7,8 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -112,7 +110,7 @@ func TestPrepareRcpt(t *testing.T) {
 	}
 }
 
-// A set without an extension for it says so, rather than blame the server.
+// TestPrepareWithoutExtension checks that the error does not blame the server if no extension of the set would do.
 func TestPrepareWithoutExtension(t *testing.T) {
 	s := testkit.MakeSet(t, []ext.Extension{}...)
 	err := s.Prepare(ext.Offer{}, fake.Everything(), &ext.Envelope{Needs: ext.EightBit})
@@ -122,7 +120,7 @@ func TestPrepareWithoutExtension(t *testing.T) {
 	}
 }
 
-// The parameters that the caller shares between messages are never written to.
+// TestPrepareLeavesParamsAlone checks that Prepare does not write to parameters that a caller shares between messages.
 func TestPrepareLeavesParamsAlone(t *testing.T) {
 	s := testkit.MakeSet(t, ehlo.Default()...)
 	shared := make(proto.Params, 1, 8)
@@ -136,7 +134,7 @@ func TestPrepareLeavesParamsAlone(t *testing.T) {
 	}
 }
 
-// Whose recipients they are is not for an extension to say.
+// TestPrepareKeepsRecipients checks that an extension cannot change the recipients.
 func TestPrepareKeepsRecipients(t *testing.T) {
 	s := testkit.MakeSet(t, ext.Extension{Keyword: "XDROP", Prepare: func(_ proto.Caps, e *ext.Envelope) error {
 		e.To = e.To[1:]

@@ -10,7 +10,7 @@ import (
 	"smtpkit.example/smtp/ext/internal/testkit"
 )
 
-// inner and outer are a session and a wrapper of it, as middleware makes them.
+// inner is a session. testkit.Wrap wraps it as middleware does.
 type inner struct{}
 
 func (inner) CheckSize(context.Context, int64) error { return errors.New("inner") }

@@ -57,7 +57,7 @@ func TestOfferLine(t *testing.T) {
 	}
 }
 
-// An extension that builds on two others needs both of them.
+// TestOfferRequiresAll checks that an extension that requires two others needs both.
 func TestOfferRequiresAll(t *testing.T) {
 	s := testkit.MakeSet(t, ehlo.EightBitMIME(), ehlo.Chunking(), ext.Extension{Keyword: "XBOTH", Requires: []string{"8BITMIME", "CHUNKING"}})
 	for caps, want := range map[string]bool{"8BITMIME": false, "CHUNKING": false, "8BITMIME CHUNKING": true} {
@@ -67,7 +67,7 @@ func TestOfferRequiresAll(t *testing.T) {
 	}
 }
 
-// What an extension builds on has to be on offer in this session too.
+// TestOfferRequires checks that an extension is not advertised where one that it requires is not.
 func TestOfferRequires(t *testing.T) {
 	base := ehlo.Chunking()
 	base.Advertise = func(ext.ServerConn) (string, bool) { return "", false }

@@ -141,7 +141,8 @@ func TestChecksDoNotAllocate(t *testing.T) {
 	}
 }
 
-// Of two parameters of which one stands in place of the other, only one may be there, and the longer one counts.
+// TestConflictsWith checks that a command may have only one of two parameters in conflict, and has room for the longer
+// one.
 func TestConflictsWith(t *testing.T) {
 	s := testkit.MakeSet(t, ext.Extension{Keyword: "XA", Mail: []ext.Param{
 		{Key: "XFOR", MaxLength: 18}, {Key: "XUNTIL", MaxLength: 34, ConflictsWith: "XFOR"}, {Key: "XMORE", MaxLength: 10},
@@ -164,7 +165,7 @@ func TestConflictsWith(t *testing.T) {
 	}
 }
 
-// The status code of a Check is sent if it is one of a permanent error.
+// TestCheckStatus checks that the status code of a Check is sent if its class is 5.
 func TestCheckStatus(t *testing.T) {
 	for status, want := range map[proto.Status]string{
 		{}:         "501 5.5.4 Bad parameter: no",
@@ -180,7 +181,7 @@ func TestCheckStatus(t *testing.T) {
 	}
 }
 
-// A Check refuses by its error, whatever text that has.
+// TestCheckWithoutText checks that a Check refuses by an error without a text too.
 func TestCheckWithoutText(t *testing.T) {
 	for _, err := range []error{errors.New(""), errors.New("smtp: "), &proto.Error{Code: 501}} {
 		s := testkit.MakeSet(t, ext.Extension{Keyword: "XA", Mail: []ext.Param{{Key: "XP", MaxLength: 9, Check: func(string) error { return err }}}})

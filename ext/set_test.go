@@ -107,7 +107,8 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// An extension without a keyword is there for verbs that cannot succeed, and for nothing else.
+// TestNewSetWithoutKeyword checks that an extension without a keyword may have verbs that cannot succeed, and nothing
+// else.
 func TestNewSetWithoutKeyword(t *testing.T) {
 	never := proto.Verb{Name: "XOLD", In: proto.Session, OK: proto.Never}
 	s := testkit.MakeSet(t, ehlo.Size(), ext.Extension{Verbs: []proto.Verb{never}})
