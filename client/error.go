@@ -12,10 +12,11 @@ import (
 )
 
 var (
-	// ErrClosed is wrapped by the errors of a client whose connection is closed, together with the reason if it was not
-	// Close: the client did not do what it was called for, and nothing of it was sent.
+	// ErrClosed means that the client was closed. Either that was before the call, which was not begun: nothing of it was
+	// sent. If the reason was another than Close, such as a timeout, the error wraps that reason too. Or Close was called
+	// while the call was running, and ended it.
 	ErrClosed = errors.New("smtp: the connection is closed")
-	// ErrBusy means that the client is in use by another call. A client does one thing at a time.
+	// ErrBusy means that another call is running: this one was not begun. A client does one thing at a time.
 	ErrBusy = errors.New("smtp: the client is in use by another call: wait for it, or use a client for each goroutine")
 )
 
@@ -28,7 +29,7 @@ func (e *closedError) Error() string        { return ErrClosed.Error() + ": " + 
 func (e *closedError) Is(target error) bool { return target == ErrClosed }
 func (e *closedError) Unwrap() error        { return e.reason }
 
-// Status is that of a connection that was lost: whatever the reason was, it is not about this call.
+// Status returns that of a lost connection: whatever closed the client, it was not this call.
 func (e *closedError) Status() proto.Status { return badConnection }
 
 var (
@@ -36,24 +37,32 @@ var (
 	badConnection = proto.Status{4, 4, 2} // likewise
 )
 
-// A LostError means that the connection could not be made, broke, or was given up because the server took too long or the
-// context ended. It counts as temporary (RFC 5321 section 3.8).
+// A LostError means that the connection could not be made, was lost, or was closed because the server took too long or
+// the context ended. It is temporary (RFC 5321 section 3.8).
 type LostError struct {
 	Doing string // such as "waiting for the reply to MAIL"
 	Err   error  // for a timeout it wraps os.ErrDeadlineExceeded
+	// InDoubt says that the content had been sent to its end: the server may have accepted the message or not (RFC 1047).
+	// It is set only in the errors of recipients; see SendError.Unknown.
+	InDoubt bool
+
+	unconnected bool // there was no connection
 }
 
 func (e *LostError) Error() string {
+	if e.unconnected {
+		return "smtp: " + e.Doing + ": " + cause(e.Err)
+	}
 	return "smtp: connection lost while " + e.Doing + ": " + cause(e.Err)
 }
 
 // Unwrap returns the cause.
 func (e *LostError) Unwrap() error { return e.Err }
 
-// Status returns the status code by which the sender of a message is told of the delay: 4.4.1 if the server could not be
-// connected to, otherwise 4.4.2 (RFC 3463 section 3.5).
+// Status returns the status code for a delivery status notification: 4.4.1 if no connection could be made, otherwise
+// 4.4.2 (RFC 3463 section 3.5).
 func (e *LostError) Status() proto.Status {
-	if op, ok := asType[*net.OpError](e.Err); ok && op.Op == "dial" {
+	if op, ok := asType[*net.OpError](e.Err); e.unconnected || ok && op.Op == "dial" {
 		return noAnswer
 	}
 	return badConnection
@@ -65,10 +74,12 @@ func (e *LostError) Timeout() bool {
 	return errors.As(e.Err, &t) && t.Timeout()
 }
 
-// A ProtocolError means that the server does not speak the protocol, or that nobody knows any more which command its
-// replies answer. The connection was closed.
+// A ProtocolError means that the server violated the protocol, so that its replies can no longer be matched to
+// commands. The connection was closed. It is temporary (RFC 5321 section 3.8).
 type ProtocolError struct {
 	Err error
+	// InDoubt says that the server may have accepted the message or not, as in a LostError.
+	InDoubt bool
 }
 
 func (e *ProtocolError) Error() string {
@@ -78,8 +89,8 @@ func (e *ProtocolError) Error() string {
 // Unwrap returns the cause; it may wrap proto.ErrOutOfStep or proto.ErrReply.
 func (e *ProtocolError) Unwrap() error { return e.Err }
 
-// A MessageError means that a message cannot be sent as it is: an address is not one, an extension has found something wrong, or
-// its Body failed. No recipient has got it.
+// A MessageError means that a message cannot be sent as it is: an address is malformed, an extension refused it, or its
+// Body failed or was used up. No recipient has got the message.
 type MessageError struct {
 	What string // such as "the recipient \"x\""
 	Err  error
@@ -90,14 +101,14 @@ func (e *MessageError) Error() string { return "smtp: " + e.What + ": " + cause(
 // Unwrap returns the cause.
 func (e *MessageError) Unwrap() error { return e.Err }
 
-// Status returns the status code by which the sender of the message is told: 5.6.0 (RFC 3463 section 3.7). One about an address
-// would be wrong of all recipients but one.
+// Status returns the status code for a delivery status notification: 5.6.0 (RFC 3463 section 3.7). A code about an
+// address would be wrong for all recipients but one.
 func (e *MessageError) Status() proto.Status { return proto.Status{5, 6, 0} }
 
-// A LimitError means that a recipient was not offered to the server, or a message not begun, since the server takes only so
-// many at once, and that there was no other transaction or connection for it. It is temporary.
+// A LimitError means that the server's limit was reached before the turn of this recipient, or of this message, and
+// that there was no other transaction or connection for it. Send to the recipient again later: the error is temporary.
 type LimitError struct {
-	Limits ext.ServerLimits // what the server has said; zero if it has said nothing
+	Limits ext.ServerLimits // those that the server has stated; zero if it has stated none
 	Err    error            // why there was no other transaction or connection
 }
 
@@ -124,18 +135,18 @@ func (e *LimitError) Error() string {
 // Unwrap returns the cause.
 func (e *LimitError) Unwrap() error { return e.Err }
 
-// Status returns the status code by which the sender of the message is told of the delay: 4.5.3 (RFC 3463 section 3.6).
+// Status returns the status code for a delivery status notification: 4.5.3 (RFC 3463 section 3.6).
 func (e *LimitError) Status() proto.Status { return proto.Status{4, 5, 3} }
 
-// A SendError means that a message did not get to all of its recipients. Result tells about each one.
+// A SendError means that a message did not get to all of its recipients.
 type SendError struct {
+	// Result tells the outcome for each recipient.
 	Result *Result
-	// Unknown means that the connection broke between the end of the content and the reply to it. The server may
-	// have taken the message or not; sending it again may deliver it twice (RFC 1047). In doubt are the recipients whose
-	// Err in Result is neither a *proto.Error nor a *LimitError: the former were refused, the latter were not offered.
+	// Unknown means that the connection was lost between the end of the content and the reply to it. The server may have
+	// accepted the message or not; to send it again may deliver it twice (RFC 1047). The recipients in doubt are those for
+	// whose Err in Result [SafeToRetry] is false. The others were refused, or not offered to the server.
 	Unknown bool
-	// Err is what happened to the first recipient that the message did not get to, or to all of them; with Unknown, to the
-	// first one in doubt.
+	// Err is the error of the first recipient that the message did not get to; with Unknown, of the first in doubt.
 	Err error
 }
 
@@ -169,20 +180,77 @@ func (e *SendError) Error() string {
 // Unwrap returns Err.
 func (e *SendError) Unwrap() error { return e.Err }
 
-// SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers
-// it once; see Message.Body for the content. It is false for nil: there is nothing to retry. Whether another attempt has
-// better prospects is for [Temporary] to say.
+// SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers it
+// once; see Message.Body for the content. Whether another attempt has better prospects is for [Temporary] to say.
+//
+// It can be asked of the error of a call, and of the error of one recipient in a Result: then it is certain that this
+// recipient has not got the message. It is false for nil, and for errors that do not come from this library.
 func SafeToRetry(err error) bool {
 	if err == nil {
 		return false
 	}
-	e, ok := asType[*SendError](err)
-	return !ok || !e.Unknown && e.Result.Sent() == 0
+	if e, ok := asType[*SendError](err); ok {
+		return !e.Unknown && e.Result.Sent() == 0
+	}
+	return isOurs(err) && !isMarked(err)
 }
 
-// Temporary reports whether what failed may succeed later: the server said so with 4yz, or the connection could not be
-// made, broke or took too long. For a [SendError] it suffices that one recipient may be served later; the others must
-// not be tried again.
+// isOurs reports whether err is one of the errors by which the library says that something was not sent.
+func isOurs(err error) bool {
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrBusy) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	if _, ok := asType[*proto.Error](err); ok {
+		return true
+	}
+	if _, ok := asType[*ProtocolError](err); ok {
+		return true
+	}
+	_, ok := asType[interface {
+		error
+		Status() proto.Status
+	}](err)
+	return ok
+}
+
+// isMarked reports whether err says that the outcome for a recipient is in doubt.
+func isMarked(err error) bool {
+	lost, _ := asType[*LostError](err)
+	protocol, _ := asType[*ProtocolError](err)
+	return lost != nil && lost.InDoubt || protocol != nil && protocol.InDoubt
+}
+
+// inDoubt returns err with the mark that the outcome for a recipient is in doubt.
+func inDoubt(err error) error {
+	switch e := err.(type) {
+	case *LostError:
+		marked := *e
+		marked.InDoubt = true
+		return &marked
+	case *ProtocolError:
+		return &ProtocolError{Err: e.Err, InDoubt: true}
+	}
+	return &LostError{Doing: "waiting for the reply to " + contentName, Err: err, InDoubt: true}
+}
+
+// isInDoubt reports whether err leaves open whether a recipient has got the message. When the outcome is unknown, it is
+// unknown for every recipient that was offered to the server and not refused.
+func isInDoubt(err error) bool {
+	_, refused := asType[*proto.Error](err)
+	_, skipped := asType[*LimitError](err)
+	return !refused && !skipped
+}
+
+// Temporary reports whether what failed may succeed later. It is true
+//   - for a refusal with a code of 4yz,
+//   - if the connection could not be made, was lost, or the server took too long,
+//   - if the server did not follow the protocol (RFC 5321 section 3.8),
+//   - for a [LimitError], for [ErrClosed] and for [ErrBusy],
+//   - if the context ended, also if the caller has cancelled it: ask the context if that makes a difference.
+//
+// For a [SendError] it is true if at least one recipient is worth another attempt. Send the message again only to the
+// recipients in its Result for whose Err both Temporary and [SafeToRetry] are true; see the example of SafeToRetry.
 func Temporary(err error) bool {
 	if e, ok := asType[*SendError](err); ok {
 		for i := range e.Result.Recipients {

@@ -18,62 +18,71 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Options are the options of a client; nil stands for the zero value. They are copied. For timeouts zero is the default
-// that the comment names and a negative value is none.
+// Options are the options of a client. The zero value is ready to use, and nil stands for it. [Dial] and [NewClient]
+// copy them, and return an error if they make no sense.
 type Options struct {
-	// Hello is the name by which the client introduces itself: a fully-qualified domain name or an address literal
-	// (RFC 5321 section 4.1.4). A U-label is sent as an A-label. Default: the name of the machine if it is
-	// fully-qualified, otherwise its address on this connection as a literal. It is never "localhost", which many
-	// servers refuse.
-	Hello string
-	// Protocol is SMTP, the default, or LMTP (RFC 2033).
+	// Hostname is the name by which the client introduces itself with EHLO: a fully-qualified domain name, or an address
+	// literal such as [192.0.2.1] (RFC 5321 section 4.1.4). A name in another script is sent in ASCII.
+	//
+	// Default: the name of the machine if that is fully-qualified, otherwise its address on this connection as a literal.
+	// The default is never "localhost", which many servers refuse.
+	Hostname string
+	// Protocol is proto.SMTP, the default, or proto.LMTP (RFC 2033).
 	Protocol proto.Protocol
 
-	// TLS says when TLS is used; the default is to require it.
+	// TLS says when TLS is used. The default, ext.TLSRequired, starts TLS with STARTTLS, and Dial fails if that is not
+	// possible. Use ext.TLSImplicit for port 465. If addr is a unix socket, where nobody is in between, the default means
+	// no TLS; the other modes mean the same there as elsewhere.
 	TLS ext.TLSMode
-	// TLSConfig is what TLS is used with. Default: what crypto/tls does, with the roots of the system. Without a
-	// ServerName the certificate has to be for the host that was dialled; versions before TLS 1.2 are not used (RFC 8314
-	// section 4).
+	// TLSConfig is the configuration for TLS. Default: that of crypto/tls, with the roots of the system. If it has no
+	// ServerName, the certificate has to be for the host that was dialled. For a server with a certificate of a private
+	// authority set RootCAs. Versions before TLS 1.2 are not used (RFC 8314 section 4), whatever MinVersion says.
 	TLSConfig *tls.Config
-	// Credentials are what the client authenticates with; see auth.Password. If they are given, a session without
-	// authentication is an error. Default: none.
+	// Credentials are what the client authenticates with; see auth.Password and auth.Token. If they are set, Dial fails if
+	// the server does not offer authentication, or refuses it. Default: none.
 	Credentials ext.Credentials
-	// AllowInsecureAuth permits to send credentials on a connection that is in clear, or to a server whose certificate
-	// was not verified. Whoever listens then has them.
+	// AllowInsecureAuth permits the client to send credentials without TLS, or to a server whose certificate was not
+	// verified. Anybody who listens, or poses as the server, can then read a password. It is needed with TLSOpportunistic,
+	// and for credentials on a unix socket.
 	AllowInsecureAuth bool
 
-	// Extensions are what the client can make use of; nil means ehlo.Default(), or ehlo.LMTP() in LMTP. An empty list that is not nil makes a
-	// client that uses none.
+	// Extensions are those that the client can use if the server offers them. Default: ehlo.Default(), or ehlo.LMTP() for
+	// LMTP. An empty list that is not nil makes a client that uses none.
 	Extensions []ext.Extension
-	// Without are keywords that are taken as not offered, for servers known not to do what they say.
+	// Without lists keywords that the client ignores in the reply to EHLO, in any case. It is for servers that do not do
+	// what they offer.
 	Without []string
 
-	// Dialer makes connections in place of a net.Dialer, for instance through a proxy. The network is "tcp" or "unix".
-	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Timeouts bound how long the server may take.
+	// DialContext makes the connections, for instance through a proxy. The network is "tcp" or "unix". Default: that of a
+	// net.Dialer.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Timeouts bound each wait for the server.
 	Timeouts Timeouts
-	// Limits bound what is accepted of a server.
+	// Limits bound the length of replies.
 	Limits proto.Limits
-	// Trace has functions that are told what happens.
+	// Trace has functions that are called when something happens on a connection.
 	Trace *Trace
 }
 
-// Timeouts are how long a client waits. Each is for one wait and begins anew with every command, reply and block, so
-// none of them bounds a session; a context does that. The defaults are those of RFC 5321 section 4.5.3.2 where it
-// has one. After a timeout the connection is closed, since a late reply would be taken for that to another command.
+// Timeouts bound how long a client waits. Zero means the default, and a negative value means no timeout. The defaults
+// are those of RFC 5321 section 4.5.3.2, where it has one.
+//
+// Each timeout is for one wait, and begins anew with every command, reply and block. So none of them bounds a session,
+// or a message: the context of the call does that. After a timeout the connection is closed, since a late reply would
+// be taken for the answer to the next command.
 type Timeouts struct {
-	Connect  time.Duration // for a connection to be made, the look-up of the name included. Default 1 minute
+	Connect  time.Duration // to make a connection, the look-up of the name included. Default 1 minute
 	Greeting time.Duration // for the greeting. Default 5 minutes
 	Command  time.Duration // for replies not listed here, and for handshakes. Default 5 minutes
 	Mail     time.Duration // for the reply to MAIL. Default 5 minutes
 	Rcpt     time.Duration // for the reply to each RCPT. Default 5 minutes
 	Data     time.Duration // for the reply to DATA. Default 2 minutes
-	Block    time.Duration // for the server to take in what is written at once, 64 KiB or so. Default 3 minutes
+	Block    time.Duration // for the server to take in what is written at once, about 64 KiB. Default 3 minutes
 	Content  time.Duration // for the reply to the content, and to each chunk of it. Default 10 minutes
 	Quit     time.Duration // for the reply to QUIT when a client is closed. Default 10 seconds
 }
 
-// AllTimeouts returns timeouts that are all of them d.
+// AllTimeouts returns Timeouts in which each timeout is d. A negative d means no timeouts.
 func AllTimeouts(d time.Duration) Timeouts {
 	return Timeouts{Connect: d, Greeting: d, Command: d, Mail: d, Rcpt: d, Data: d, Block: d, Content: d, Quit: d}
 }
@@ -108,19 +117,24 @@ func withTimeout(ctx context.Context, d time.Duration) (context.Context, context
 	return context.WithTimeout(ctx, d)
 }
 
-// The sets of the default extensions are made once: they are immutable, and making one costs more than a connection to
+// The sets of the default extensions are made once: they are immutable, and to make one costs more than a connection to
 // a host nearby.
 var (
 	defaultSMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.SMTP, ehlo.DefaultFor(proto.SMTP)) })
 	defaultLMTP = sync.OnceValues(func() (*ext.Set, error) { return ext.NewSet(proto.LMTP, ehlo.DefaultFor(proto.LMTP)) })
 )
 
-// A config is Options made ready.
+// A config is Options that have been checked, with the defaults in place.
 type config struct {
 	Options
 	set   *ext.Set
 	trace Trace
+	unix  bool // the server is at the other end of a unix socket
+	verbs verbs
 }
+
+// verbs are rows of the table that every transaction needs.
+type verbs struct{ mail, rcpt, data, rset, quit *proto.Verb }
 
 func newConfig(opt *Options) (*config, error) {
 	cfg := &config{}
@@ -139,12 +153,12 @@ func newConfig(opt *Options) (*config, error) {
 	if cfg.Protocol > proto.LMTP {
 		return nil, fmt.Errorf("smtp: Options.Protocol is %d: use proto.SMTP or proto.LMTP", cfg.Protocol)
 	}
-	if cfg.Hello != "" {
-		d, err := proto.ParseDomain(cfg.Hello)
+	if cfg.Hostname != "" {
+		d, err := proto.ParseDomain(cfg.Hostname)
 		if err != nil {
-			return nil, fmt.Errorf("smtp: Options.Hello has to be a domain name or an address literal: %w", err)
+			return nil, fmt.Errorf("smtp: Options.Hostname has to be a domain name or an address literal: %w", err)
 		}
-		cfg.Hello = d.ASCII()
+		cfg.Hostname = d.ASCII()
 	}
 	var err error
 	switch {
@@ -155,10 +169,18 @@ func newConfig(opt *Options) (*config, error) {
 	default:
 		cfg.set, err = defaultSMTP()
 	}
-	return cfg, err
+	if err != nil {
+		return nil, err
+	}
+	t := cfg.set.Table()
+	cfg.verbs = verbs{
+		mail: t.Lookup("MAIL"), rcpt: t.Lookup("RCPT"), data: t.Lookup("DATA"),
+		rset: t.Lookup("RSET"), quit: t.Lookup("QUIT"),
+	}
+	return cfg, nil
 }
 
-// tlsConfig returns what TLS with host is used with.
+// tlsConfig returns the configuration for TLS with host.
 func (cfg *config) tlsConfig(host string) *tls.Config {
 	c := cfg.TLSConfig.Clone()
 	if c == nil {
@@ -172,10 +194,10 @@ func (cfg *config) tlsConfig(host string) *tls.Config {
 	return c
 }
 
-// helloName returns the name to introduce the client by on conn.
+// helloName returns the argument of EHLO on conn.
 func (cfg *config) helloName(conn net.Conn) string {
-	if cfg.Hello != "" {
-		return cfg.Hello
+	if cfg.Hostname != "" {
+		return cfg.Hostname
 	}
 	if name, err := os.Hostname(); err == nil && isQualified(name) {
 		if d, err := proto.ParseDomain(name); err == nil {
@@ -185,13 +207,13 @@ func (cfg *config) helloName(conn net.Conn) string {
 	return addrLiteral(conn.LocalAddr())
 }
 
-// isQualified reports whether a host that goes by name can be found by it from elsewhere, as far as the name tells.
+// isQualified reports whether name looks like one by which other hosts can find this one.
 func isQualified(name string) bool {
 	label, rest, _ := strings.Cut(strings.TrimSuffix(name, "."), ".")
 	return rest != "" && !strings.EqualFold(label, "localhost") && !strings.EqualFold(rest, "localdomain")
 }
 
-// addrLiteral returns the address as an address literal; that of a connection without one is local by nature.
+// addrLiteral returns a as an address literal. A connection without an address is local by nature.
 func addrLiteral(a net.Addr) string {
 	if a, ok := a.(interface{ AddrPort() netip.AddrPort }); ok && a.AddrPort().Addr().IsValid() {
 		return proto.AddrLiteral(a.AddrPort().Addr()).String()

@@ -17,19 +17,18 @@ const (
 	submissionPort  = "587" // STARTTLS
 )
 
-// DialSubmission is Dial for the submission server host, which is given without a port: port 465, where TLS comes
-// first (RFC 8314 section 3.3), and if no connection can be made to it, port 587, where STARTTLS has to lead to TLS.
-// Port 25 is for relay and never tried. Credentials are sent on neither port before the connection is protected and
-// the server's certificate verified, unless Options.AllowInsecureAuth puts up with one that is not.
+// DialSubmission is [Dial] for the submission server on host, which is given without a port. It tries port 465, where
+// TLS comes first (RFC 8314 section 3.3). If no connection can be made to that, it tries port 587, where STARTTLS has
+// to lead to TLS. It never tries port 25, which is for relay. On both ports credentials are sent only once the server's
+// certificate has been verified, unless Options.AllowInsecureAuth is set.
 //
-// The second port is for a server that does not listen on the first one. If it does, whatever goes wrong there is the
-// outcome: a handshake that fails or a password that is wrong is no better on another port. It is not tried either if
-// there is no such host. A network that swallows what is sent to port 465 delays the second attempt by
-// Timeouts.Connect.
+// Port 587 is tried only if nothing listens on port 465. If something goes wrong on a connection to port 465, that is
+// the error: a failed handshake or a wrong password is no better on another port. It is the error too if there is no
+// such host. A network that drops what is sent to port 465 delays the second attempt by Timeouts.Connect.
 //
-// With Options.TLS being TLSImplicit only port 465 is tried; modes in which mail may travel in clear are refused. The
-// name of the server is a matter of configuration: SRV records (RFC 6186), which anybody in between can forge without
-// DNSSEC, are not looked up (RFC 8314 section 5.1).
+// Leave Options.TLS at its default. With ext.TLSImplicit only port 465 is tried. Modes in which mail may travel in
+// plaintext are an error. SRV records (RFC 6186) are not looked up, since anybody in between can forge them without
+// DNSSEC: the name of the server is a matter of configuration (RFC 8314 section 5.1).
 func DialSubmission(ctx context.Context, host string, opt *Options) (*Client, error) {
 	cfg, err := newConfig(opt)
 	if err != nil {
@@ -57,13 +56,28 @@ func DialSubmission(ctx context.Context, host string, opt *Options) (*Client, er
 	}
 	c, absent, err = cfg.submit(ctx, host, submissionPort, ext.TLSRequired)
 	if absent {
-		return nil, &LostError{Doing: "connecting to " + host, Err: fmt.Errorf("%s; %w", cause(first), err)}
+		return nil, bothFailed(first, err)
 	}
 	return c, err
 }
 
-// submit dials a port. It reports whether nobody listens there, as far as the error tells.
-func (cfg *config) submit(ctx context.Context, host, port string, mode ext.TLSMode) (c *Client, absent bool, err error) {
+// bothFailed returns the error if neither port could be connected to.
+func bothFailed(first, second error) error {
+	one, _ := asType[*LostError](first)
+	two, _ := asType[*LostError](second)
+	if one == nil || two == nil {
+		return second
+	}
+	return &LostError{
+		Doing: one.Doing + " and " + strings.TrimPrefix(two.Doing, "connecting to "),
+		Err:   fmt.Errorf("%v; %w", one.Err, two.Err), unconnected: true,
+	}
+}
+
+// submit dials a port. It reports whether nothing listens there, as far as the error tells.
+func (cfg *config) submit(
+	ctx context.Context, host, port string, mode ext.TLSMode,
+) (c *Client, absent bool, err error) {
 	network, addr, host, err := hostTarget(host, port)
 	if err != nil {
 		return nil, false, err

@@ -11,10 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"smtpkit.example/smtp/ext/auth"
-
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -33,8 +32,8 @@ func (p ports) options(t testing.TB) (*Options, *[]string) {
 		}
 	}
 	return &Options{
-		Hello: "client.example", TLSConfig: clienttest.TLSConfig(), Credentials: auth.Password("u", "p"),
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		Hostname: "client.example", TLSConfig: clienttest.TLSConfig(), Credentials: auth.Password("u", "p"),
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			*dialled = append(*dialled, addr)
 			if srv := servers[addr]; srv != nil {
 				return srv.Dial(ctx, network, addr)
@@ -58,10 +57,11 @@ const (
 	goodbye  = "C: QUIT\nS: 221 bye"
 )
 
-// TestDialSubmission has all that can be behind the two ports. The scripts fail the test if more is said than is in them: no
-// password where it is not protected.
+// TestDialSubmission has all that can be behind the two ports. The scripts fail the test if more is said than is in
+// them: no password where it is not protected.
 func TestDialSubmission(t *testing.T) {
-	noHost := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "mail.example", IsNotFound: true}}
+	noHost := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "mail.example",
+		IsNotFound: true}}
 	both := port465 + " " + port587
 	for _, tt := range []struct {
 		name    string
@@ -73,11 +73,14 @@ func TestDialSubmission(t *testing.T) {
 		{"U09 465 first", ports{port465: implicit + loggedIn}, port465, 0, nil},
 		{"U09 then 587", ports{port465: errRefused, port587: upgraded + loggedIn}, both, 0, nil},
 		{"U09 465 is silent", ports{port587: upgraded + loggedIn}, both, 0, nil},
-		{"U09 587 without STARTTLS", ports{port465: errRefused, port587: welcome + "S: 250 AUTH PLAIN\n" + goodbye}, both, 0, &ext.TLSError{}},
-		{"U09 587 refuses STARTTLS", ports{port465: errRefused, port587: welcome + "S: 250 STARTTLS\nC: STARTTLS\nS: 454 no\n" + goodbye},
+		{"U09 587 without STARTTLS", ports{port465: errRefused, port587: welcome + "S: 250 AUTH PLAIN\n" + goodbye}, both, 0,
+			&ext.TLSError{}},
+		{"U09 587 refuses STARTTLS", ports{port465: errRefused, port587: welcome + "S: 250 STARTTLS\nC: STARTTLS\n" +
+			"S: 454 no\n" + goodbye},
 			both, 0, &ext.TLSError{}},
 		{"U09 no TLS on 465", ports{port465: "CLOSE"}, port465, 0, &ext.TLSError{}},
-		{"U09 the password is wrong on 465", ports{port465: implicit + "S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\nS: 535 no\n" + goodbye},
+		{"U09 the password is wrong on 465", ports{port465: implicit +
+			"S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\nS: 535 no\n" + goodbye},
 			port465, 0, &ext.AuthError{}},
 		{"U09 465 does not want us", ports{port465: "TLS\nS: 554 no\n" + goodbye}, port465, 0, &proto.Error{}},
 		{"U09 465 breaks off", ports{port465: "TLS\nCLOSE"}, port465, 0, &LostError{}},
@@ -95,7 +98,8 @@ func TestDialSubmission(t *testing.T) {
 				}
 				if err == nil {
 					if c.TLS() == nil || !c.Verified() || c.Identity() != "u" {
-						t.Errorf("the session has TLS: %v, is verified: %v, and authenticated as %q", c.TLS() != nil, c.Verified(), c.Identity())
+						t.Errorf("the session has TLS: %v, is verified: %v, and authenticated as %q", c.TLS() != nil, c.Verified(),
+							c.Identity())
 					}
 					c.Close()
 				}
@@ -141,17 +145,26 @@ func TestU09_Errors(t *testing.T) {
 		start := time.Now()
 		_, err := DialSubmission(t.Context(), "mail.example", opt)
 		lost, ok := asType[*LostError](err)
-		if !ok || !lost.Timeout() || !Temporary(err) || !strings.Contains(err.Error(), ":465") || !strings.Contains(err.Error(), ":587") {
+		if !ok || !lost.Timeout() || !Temporary(err) || !strings.Contains(err.Error(), ":465") ||
+			!strings.Contains(err.Error(), ":587") {
 			t.Errorf("%v", err)
 		}
 		if took := time.Since(start); took != time.Minute {
 			t.Errorf("it took %v", took)
 		}
 
+		opt, _ = ports{port465: errRefused, port587: errRefused}.options(t)
+		_, err = DialSubmission(t.Context(), "mail.example", opt)
+		want := "smtp: connecting to " + port465 + " and " + port587 + ": " + errRefused.Error() + "; " + errRefused.Error()
+		if err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		opt, dialled := ports{}.options(t)
-		if _, err := DialSubmission(ctx, "mail.example", opt); !errors.Is(err, context.DeadlineExceeded) || len(*dialled) != 1 {
+		if _, err := DialSubmission(ctx, "mail.example", opt); !errors.Is(err, context.DeadlineExceeded) ||
+			len(*dialled) != 1 {
 			t.Errorf("%v after %q", err, *dialled)
 		}
 	})
@@ -171,9 +184,9 @@ func TestU09_Mistakes(t *testing.T) {
 		{"half a bracket", "mail.example]", nil, "not the name of a host"},
 		{"a line", "mail.example\r\nQUIT", nil, `"mail.example\r\nQUIT" is not the name of a host`},
 		{"opportunistic", "mail.example", func(o *Options) { o.TLS = ext.TLSOpportunistic }, "over TLS"},
-		{"in clear", "mail.example", func(o *Options) { o.TLS = ext.TLSInsecureNone }, "over TLS"},
+		{"in plaintext", "mail.example", func(o *Options) { o.TLS = ext.TLSInsecureNone }, "over TLS"},
 		{"LMTP", "mail.example", func(o *Options) { o.Protocol = proto.LMTP }, "LMTP"},
-		{"another option", "mail.example", func(o *Options) { o.Hello = "a b" }, "Hello"},
+		{"another option", "mail.example", func(o *Options) { o.Hostname = "a b" }, "Hostname"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			opt, dialled := ports{}.options(t)
@@ -181,7 +194,8 @@ func TestU09_Mistakes(t *testing.T) {
 				tt.change(opt)
 			}
 			_, err := DialSubmission(t.Context(), tt.host, opt)
-			if err == nil || !strings.HasPrefix(err.Error(), "smtp: ") || !strings.Contains(err.Error(), tt.want) || len(*dialled) > 0 {
+			if err == nil || !strings.HasPrefix(err.Error(), "smtp: ") || !strings.Contains(err.Error(), tt.want) ||
+				len(*dialled) > 0 {
 				t.Errorf("%v after %q, want %q in it", err, *dialled, tt.want)
 			}
 		})
@@ -191,7 +205,8 @@ func TestU09_Mistakes(t *testing.T) {
 // TestU09_Hosts: names in other scripts are sent in ASCII, and addresses of IPv6 may have brackets.
 func TestU09_Hosts(t *testing.T) {
 	for host, want := range map[string]string{
-		"unix": "unix:465", "münchen.example": "xn--mnchen-3ya.example:465", "::1": "[::1]:465", "[::1]": "[::1]:465", "192.0.2.1": "192.0.2.1:465",
+		"unix": "unix:465", "münchen.example": "xn--mnchen-3ya.example:465", "::1": "[::1]:465", "[::1]": "[::1]:465",
+		"192.0.2.1": "192.0.2.1:465",
 	} {
 		opt, dialled := ports{want: errRefused, strings.Replace(want, ":465", ":587", 1): errRefused}.options(t)
 		if _, err := DialSubmission(t.Context(), host, opt); err == nil || len(*dialled) != 2 || (*dialled)[0] != want {

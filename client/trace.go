@@ -1,68 +1,112 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
-	"net"
+	"errors"
 
 	"smtpkit.example/smtp/proto"
 )
 
-// A Trace has functions that are told what happens on a connection, for logs and metrics. Any of them may be nil. They are
-// called by the goroutine that uses the client, which waits for them. Neither what is secret nor the octets of a message
-// pass through a Trace.
+// A Trace has functions that are called when something happens on a connection, for logs, metrics and tracing. Each may
+// be nil.
+//
+// The goroutine that uses the client calls them and waits for them. A Trace that several clients share is called by
+// several goroutines at once. Ctx is the context of the call in hand, such as that of Send, and c is the client: a
+// function may call its accessors ([Client.Caps], [Client.TLS], [Client.Verified], [Client.Identity],
+// [Client.LocalAddr], [Client.RemoteAddr]), and no other method of it.
+//
+// A Trace gets neither secrets nor the content of messages. What follows the verb of a command that begins an exchange,
+// such as AUTH, is replaced by "***". So are the lines of the exchange, the text of the replies that carry it on, and
+// what follows a verb that is Secret.
 type Trace struct {
-	// Connected is called when a connection has been made. The addresses can be nil.
-	Connected func(local, remote net.Addr)
-	// TLS is called after each handshake. Verified reports whether the certificate was verified.
-	TLS func(state tls.ConnectionState, verified bool)
-	// Sent is called for each command line, without its CRLF, when it is about to be sent. What follows the verb of a
-	// command that begins an exchange, such as authentication, is replaced by "***", and so is each line of it, and what
-	// follows a verb that is Secret.
-	Sent func(line string)
-	// Content is called when content has been sent, or a chunk of it, with the number of octets.
-	Content func(octets int64)
-	// Received is called for each reply. The text of one that carries on an exchange is replaced by "***".
-	Received func(r proto.Reply)
-	// Closed is called when the connection ends. The error is nil after Close.
-	Closed func(err error)
+	// Connected is called when a connection was made, before anything is sent or received. A client may make several, one
+	// after the other; see [Client.Send].
+	Connected func(ctx context.Context, c *Client)
+	// Secured is called after each TLS handshake that succeeded. Verified tells whether the certificate was verified.
+	Secured func(ctx context.Context, c *Client, state tls.ConnectionState)
+	// Command is called for each command that is about to be sent, with what follows the verb. For a line of an exchange
+	// verb is "" and args is "***".
+	Command func(ctx context.Context, c *Client, verb, args string)
+	// Reply is called for each reply. Verb names the command that r answers: DATA, or the verb that carries chunks, where
+	// r answers content; "" for the greeting and for a reply that answers nothing.
+	Reply func(ctx context.Context, c *Client, verb string, r proto.Reply)
+	// Content is called when the server has answered a message that was sent to its end: with the octets of the content as
+	// they were transmitted, and the first reply to it.
+	Content func(ctx context.Context, c *Client, octets int64, r proto.Reply)
+	// Closed is called when a connection has ended. The error is nil if the client ended it.
+	Closed func(ctx context.Context, c *Client, err error)
 }
 
 const redacted = "***"
 
-func (c *Client) traceCommand(v *proto.Verb, args []byte) {
-	if c.cfg.trace.Sent == nil {
-		return
-	}
-	line := v.Name
-	switch {
-	case len(args) == 0:
-	case c.secret || v.Secret || v.More == proto.Exchange:
-		line += " " + redacted
-	default:
-		line += " " + string(args)
-	}
-	c.cfg.trace.Sent(line)
+// A tracer calls the functions of a Trace for one connection.
+type tracer struct {
+	Trace
+	client *Client
+	secret bool // what is sent must not be traced until the exchange is over
 }
 
-func (c *Client) traceLine() {
-	if c.cfg.trace.Sent != nil {
-		c.cfg.trace.Sent(redacted)
+func (t *tracer) connected(ctx context.Context) {
+	if t.Connected != nil {
+		t.Connected(ctx, t.client)
 	}
 }
 
-func (c *Client) traceReply(raw proto.RawReply) {
-	if c.cfg.trace.Received == nil {
+func (t *tracer) secured(ctx context.Context, state tls.ConnectionState) {
+	if t.Secured != nil {
+		t.Secured(ctx, t.client, state)
+	}
+}
+
+func (t *tracer) command(ctx context.Context, v *proto.Verb, args []byte) {
+	if t.Command == nil {
 		return
+	}
+	text := string(args)
+	if text != "" && (t.secret || v.Secret || v.More == proto.Exchange) {
+		text = redacted
+	}
+	t.Command(ctx, t.client, v.Name, text)
+}
+
+func (t *tracer) line(ctx context.Context) {
+	if t.Command != nil {
+		t.Command(ctx, t.client, "", redacted)
+	}
+}
+
+// reply is called with the state that the reply has led to.
+func (t *tracer) reply(ctx context.Context, v *proto.Verb, raw proto.RawReply, state proto.State) {
+	if state != proto.Exchange {
+		t.secret = false
+	}
+	if t.Reply == nil {
+		return
+	}
+	verb := ""
+	if v != nil {
+		verb = v.Name
 	}
 	r := raw.Reply()
-	if c.tx.State() == proto.Exchange {
+	if state == proto.Exchange {
 		r.Text = redacted
 	}
-	c.cfg.trace.Received(r)
+	t.Reply(ctx, t.client, verb, r)
 }
 
-func (c *Client) traceContent(octets int64) {
-	if c.cfg.trace.Content != nil {
-		c.cfg.trace.Content(octets)
+func (t *tracer) content(ctx context.Context, octets int64, r proto.Reply) {
+	if t.Content != nil {
+		t.Content(ctx, t.client, octets, r)
 	}
+}
+
+func (t *tracer) closed(ctx context.Context, err error) {
+	if t.Closed == nil {
+		return
+	}
+	if errors.Is(err, ErrClosed) {
+		err = nil
+	}
+	t.Closed(ctx, t.client, err)
 }

@@ -11,32 +11,36 @@ import (
 // inputSize is how much is read from a connection at once.
 const inputSize = 4 << 10
 
-// A wire moves the bytes of a connection. One goroutine reads, and lives as long as the wire; one writes, as long as there
-// is something to be written. So the goroutine that uses the client can deal with replies while the server has yet to
-// take in what is being written, and a server that does not read on before its replies are taken cannot block both
-// sides for ever (RFC 2920 section 3.1).
+// A wire moves the bytes of a connection. One goroutine reads for as long as the wire is in use. Each write has a
+// goroutine of its own. So the goroutine that uses the client can deal with replies during a write, and a server that
+// does not read on before its replies are taken cannot block both sides (RFC 2920 section 3.1).
 //
-// Waiting is bounded by timers and contexts and not by deadlines of the connection, which some connections do not have.
-// What has been waited for too long is ended by closing it.
+// Timers and contexts bound each wait, and not deadlines, which some connections do not have. To end a wait, the
+// connection is closed.
 type wire struct {
 	conn net.Conn
-	in   chan input    // what was read; closed when the reader has ended
-	more chan struct{} // tells the reader to go on
 
-	wrote   chan error // the end of a write
-	writing bool
+	// The reader.
 
-	readErr, writeErr error
+	in      chan input    // what was read; closed when the reader has ended
+	more    chan struct{} // tells the reader that input is done with, and to go on; closed to end it
+	readErr error         // what ended the reader
+
+	// The writer.
+
+	wrote    chan error // the end of a write
+	writing  bool       // a write has begun, and its end has not been received from wrote
+	writeErr error      // that of the last write
 }
 
-// input is what one Read returned. The octets are valid until more is sent.
+// An input is what one Read returned. The octets are valid until the reader is told to go on.
 type input struct {
 	p   []byte
 	err error
 }
 
-// open begins to read from conn.
-func (w *wire) open(conn net.Conn) {
+// start begins to read from conn.
+func (w *wire) start(conn net.Conn) {
 	*w = wire{
 		conn: conn,
 		in:   make(chan input, 1), more: make(chan struct{}, 1),
@@ -70,8 +74,8 @@ func (w *wire) write(p []byte) {
 	}()
 }
 
-// stop ends the reader while the connection stays open, and gives what it has read to feed.
-func (w *wire) stop(feed func([]byte)) error {
+// stopReading ends the reader while the connection stays open, and gives what it has read to feed.
+func (w *wire) stopReading(feed func([]byte)) error {
 	if err := w.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		return fmt.Errorf("smtp: the connection cannot be handed over because it has no deadlines: %w", err)
 	}

@@ -7,11 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// An Address is a mailbox, as in a reverse-path or forward-path. The zero value is the null reverse-path "<>" that
-// bounces come from. An Address whose Local is "postmaster", in any case, needs no Domain.
+// An Address is a mailbox, as in a reverse-path or forward-path. The zero value is the null reverse-path "<>", which
+// bounces have as their sender. An Address whose Local is "postmaster", in any case, needs no Domain.
 //
-// Two Addresses can be the same mailbox and differ by ==, since domains may differ in case and in the form of their
-// labels: compare with Equal, and use Key as the key of a map. Local is to be taken as data: it may contain spaces, "@", shell and SQL metacharacters, and text in any script.
+// Do not compare Addresses with ==: domains may differ in case and in the form of their labels, and still be the same.
+// Compare with Equal, and use Key as the key of a map or a database. Treat Local as data from a stranger: it may
+// contain spaces, "@", metacharacters of shells and SQL, and text in any script.
 type Address struct {
 	Local  string // the local part, without the quotes and backslashes it may have on the wire
 	Domain Domain
@@ -22,7 +23,7 @@ type fault string
 
 func (f fault) Error() string { return string(f) }
 
-// The faults of addresses. They are sent to peers, and users of the library see them behind "smtp: ...".
+// The faults of addresses. Servers send them to clients, and programs see them behind "smtp: ...".
 const (
 	faultUTF8       fault = "invalid UTF-8"
 	faultControl    fault = "the local part has a control character"
@@ -49,10 +50,12 @@ const (
 	faultNotBare    fault = "write it without the angle brackets"
 )
 
-// ParseAddress parses a mailbox such as "user@example.org", for programs that send mail. The local part may be a quoted
-// string, and both parts may be in UTF-8; see [ParseDomain] for the domain. Angle brackets, display names, comments and
-// white space are errors, and so are a local part of more than 64 octets and a mailbox of more than 254
-// (RFC 5321 section 4.5.3.1). The null reverse-path is Address{}, and the domainless postmaster Address{Local: "postmaster"}.
+// ParseAddress parses a mailbox such as "user@example.org". It is for programs that send mail; see [ParseRcptArgs] for
+// commands. The local part may be a quoted string, and both parts may be in UTF-8; see [ParseDomain] for the domain.
+//
+// Angle brackets, display names, comments and white space are errors. So are a local part of more than 64 octets and a
+// mailbox of more than 254 (RFC 5321 section 4.5.3.1). For the null reverse-path write Address{}, and for the
+// domainless postmaster Address{Local: "postmaster"}.
 func ParseAddress(s string) (Address, error) {
 	a, _, f := cutMailbox(s, 0, false)
 	switch {
@@ -71,11 +74,11 @@ func ParseAddress(s string) (Address, error) {
 func (a Address) IsNull() bool { return a == Address{} }
 
 // IsASCII reports whether the local part is in ASCII. If it is not, the address can only be given to a server that
-// offers SMTPUTF8; a domain in another script can be given to any, see [Domain.ASCII].
+// advertises SMTPUTF8. A domain in another script can be given to any server, see [Domain.ASCII].
 func (a Address) IsASCII() bool { return isASCII(a.Local) }
 
-// Equal reports whether a and b are the same mailbox: local parts exactly, but postmaster in any case
-// (RFC 5321 section 4.5.1), and domains as in [Domain.Equal].
+// Equal reports whether a and b are the same mailbox. Local parts have to be identical, except for postmaster, which
+// has no case (RFC 5321 section 4.5.1). Domains are compared as by [Domain.Equal].
 func (a Address) Equal(b Address) bool {
 	if a.Local != b.Local && !(isPostmaster(a.Local) && isPostmaster(b.Local)) {
 		return false
@@ -85,10 +88,14 @@ func (a Address) Equal(b Address) bool {
 
 func isPostmaster(local string) bool { return equalFold(local, "postmaster") }
 
-// Key returns a string that two addresses have in common if and only if they are Equal, for maps, databases and comparisons
-// with addresses written in a program. It is "local@domain": the local part without quotes and in its own case, and the
-// domain as [Domain.Key] has it. It is "postmaster" for the domainless postmaster and "" for the null reverse-path. To
-// ignore the case of local parts as well, which only their own server may do (RFC 5321 section 2.4), lower the key.
+// Key returns a string that is the same for two addresses if and only if they are Equal. Use it for maps and databases,
+// and to compare with addresses that are written in a program:
+//
+//	if to.Key() == "joe@example.org" { … }
+//
+// It is "local@domain": the local part without quotes and in its own case, and the domain as [Domain.Key] has it. It is
+// "postmaster" for the domainless postmaster and "" for the null reverse-path. Only the server of a domain may ignore
+// the case of local parts (RFC 5321 section 2.4); to do so, convert the key to lower case.
 func (a Address) Key() string {
 	if isPostmaster(a.Local) {
 		a.Local = "postmaster"
@@ -102,9 +109,9 @@ func (a Address) Key() string {
 	return a.Local + "@" + a.Domain.Key()
 }
 
-// String returns the mailbox with no more quoting than it needs and the domain as it was given, for people to read. It
-// is "" for the null reverse-path. Control characters and invalid UTF-8, which no parser here lets into an Address,
-// become U+FFFD; use AppendPath for the wire.
+// String returns the mailbox for people to read, with no more quoting than it needs and the domain as it was given. It
+// is "" for the null reverse-path. Control characters and invalid UTF-8 become U+FFFD; no parser here lets them into an
+// Address. Use AppendPath for the wire.
 func (a Address) String() string {
 	if a.IsNull() {
 		return ""
@@ -120,13 +127,12 @@ func (a Address) String() string {
 	return string(a.append(nil, true))
 }
 
-// AppendPath appends a as a reverse-path or forward-path, "<local@domain>", with no more quoting than it needs
-// (RFC 5321 section 4.1.2) and, unless utf8 is set, A-labels in the domain. What it appends always parses as the same address:
-// whatever Local is, it cannot end the path early or the line (CVE-2025-59937).
+// AppendPath appends a as a path for the wire, "<local@domain>", with no more quoting than it needs
+// (RFC 5321 section 4.1.2). The domain has A-labels unless utf8 is set. Whatever Local is, the path parses as the same
+// address and cannot end early (CVE-2025-59937).
 //
-// It returns an error, and dst as it was, for an address that cannot be written: one without local part or domain, with
-// control characters, invalid UTF-8 or, unless utf8 is set, non-ASCII characters in the local part, or one
-// that is too long.
+// It returns an error, and dst as it was, for an address that cannot be written: one that is too long, that lacks a
+// part, or whose local part has control characters, invalid UTF-8 or, unless utf8 is set, characters beyond ASCII.
 func (a Address) AppendPath(dst []byte, utf8 bool) ([]byte, error) {
 	if a.IsNull() {
 		return append(dst, "<>"...), nil
@@ -147,9 +153,10 @@ func (a Address) AppendPath(dst []byte, utf8 bool) ([]byte, error) {
 	return out, nil
 }
 
-var errNeedUTF8 = errors.New("the local part is not in ASCII, and the session does not permit UTF-8 in addresses (RFC 6531)")
+var errNeedUTF8 = errors.New(
+	"the local part is not in ASCII, and the session does not permit UTF-8 in addresses (RFC 6531)")
 
-// checkLocal returns an error if local cannot be written, with quotes or without.
+// checkLocal returns why local cannot be written, with quotes or without, or nil.
 func checkLocal(local string, utf8ok bool) error {
 	switch {
 	case local == "":

@@ -1,6 +1,7 @@
 package proto_test
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -299,4 +300,74 @@ func TestAddressAllocs(t *testing.T) {
 			t.Errorf("parsing %s costs %v allocations", s, n)
 		}
 	}
+}
+
+// TestAddressKey has keys as programs write them down.
+func TestAddressKey(t *testing.T) {
+	for _, test := range []struct {
+		row  string
+		a    proto.Address
+		want string
+	}{
+		{"null", proto.Address{}, ""},
+		{"D02", proto.Address{Local: "PostMaster"}, "postmaster"},
+		{"D02 with a domain", mustAddress(t, "POSTMASTER@Example.org"), "postmaster@example.org"},
+		{"D05", mustAddress(t, "Joe@EXAMPLE.org"), "Joe@example.org"},
+		{"D09", mustAddress(t, `"joe"@x`), "joe@x"},
+		{"D07", mustAddress(t, `"a>b @c"@d`), "a>b @c@d"},
+		{"D14", mustAddress(t, "a@[192.0.2.1]"), "a@[192.0.2.1]"},
+		{"S07", mustAddress(t, "jörg@MÜNCHEN.example"), "jörg@xn--mnchen-3ya.example"},
+	} {
+		if got := test.a.Key(); got != test.want {
+			t.Errorf("%s: the key of %v is %q, want %q", test.row, test.a, got, test.want)
+		}
+	}
+}
+
+// TestAddressKeyIsEquality compares random addresses: their keys are the same exactly where they are Equal. The parts
+// are few, so that many pairs are equal, and such that wrong joints would show.
+func TestAddressKeyIsEquality(t *testing.T) {
+	locals := []string{
+		"", "joe", "Joe", "postmaster", "POSTmaster", "po\u017ftmaster", "postmaster@", "joe@x", "joe@x.example", "a@b", "@", "ü", "u\u0308", `"joe"`,
+	}
+	domains := []proto.Domain{{}}
+	for _, s := range []string{
+		"x", "X", "x.example", "X.Example", "b", "münchen.example", "MÜNCHEN.EXAMPLE", "xn--mnchen-3ya.example", "XN--MNCHEN-3YA.example",
+		"[192.0.2.1]", "192.0.2.1", "[IPv6:::ffff:192.0.2.1]", "[IPv6:1::2]", "[ipv6:1:0:0:0:0:0:0:2]",
+	} {
+		domains = append(domains, mustDomain(t, s))
+	}
+	equal := 0
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pick := func() proto.Address {
+		return proto.Address{Local: locals[rnd.IntN(len(locals))], Domain: domains[rnd.IntN(len(domains))]}
+	}
+	for range 100_000 {
+		a, b := pick(), pick()
+		if a.Equal(b) {
+			equal++
+		}
+		if (a.Key() == b.Key()) != a.Equal(b) {
+			t.Fatalf("the keys of %#v and %#v are %q and %q, but equal is %t", a, b, a.Key(), b.Key(), a.Equal(b))
+		}
+	}
+	if equal < 1000 {
+		t.Errorf("only %d pairs were equal", equal)
+	}
+}
+
+func FuzzAddressKey(f *testing.F) {
+	f.Add("joe", "example.org", "joe", "EXAMPLE.org")
+	f.Add("joe@x", "", "joe", "x")
+	f.Add("postmaster", "", "PostMaster", "")
+	f.Add("", "", "", "x")
+	f.Add("ü", "münchen.example", "ü", "xn--mnchen-3ya.example")
+	f.Fuzz(func(t *testing.T, local1, domain1, local2, domain2 string) {
+		d, _ := proto.ParseDomain(domain1) // with an error, the zero Domain
+		e, _ := proto.ParseDomain(domain2)
+		a, b := proto.Address{Local: local1, Domain: d}, proto.Address{Local: local2, Domain: e}
+		if (a.Key() == b.Key()) != a.Equal(b) {
+			t.Fatalf("the keys of %#v and %#v are %q and %q, but equal is %t", a, b, a.Key(), b.Key(), a.Equal(b))
+		}
+	})
 }

@@ -10,9 +10,9 @@ import (
 
 const module = "smtpkit.example/smtp"
 
-// arrows is the architecture: which packages of ours each may import. It is a statement of policy, and not to be changed to
-// fix a build. A package without an entry has that of the nearest one above it in the tree, and may import the packages between
-// that one and itself too.
+// arrows is the architecture: which packages of ours each may import. It is a statement of policy, and not to be
+// changed to fix a build. A package without an entry has that of the nearest one above it in the tree, and may import
+// the packages between that one and itself too.
 var arrows = map[string][]string{
 	"":         {},
 	"proto":    {},

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Caps is what a server offers in its reply to EHLO or LHLO (RFC 5321 section 4.1.1.1). Names of keywords are compared
-// without regard to case. The zero value offers nothing. Caps is immutable, cheap to copy, and safe for concurrent use.
+// Caps is what a server advertises in its reply to EHLO or LHLO (RFC 5321 section 4.1.1.1). Keywords are compared
+// without regard to case. The zero value advertises nothing. Caps is immutable, cheap to copy, and safe for concurrent
+// use.
 type Caps struct {
 	t *capTable
 }
@@ -17,9 +18,9 @@ type capTable struct {
 	args   map[string]string // by name
 }
 
-// ParseCaps reads the reply to EHLO; a reply other than 2yz offers nothing. Lines that are no keywords are passed over,
-// and of a keyword that comes twice the first line counts. AUTH is an exception: servers are known to send "AUTH=PLAIN"
-// beside or in place of "AUTH PLAIN" for the sake of old clients, so all its lines are taken together.
+// ParseCaps parses the reply to EHLO. A reply other than 2yz advertises nothing. Lines that are no keywords are
+// ignored, and if a keyword comes twice, the first line counts. AUTH is an exception: for the sake of old clients
+// servers send "AUTH=PLAIN" beside or in place of "AUTH PLAIN", so the mechanisms of all its lines are collected.
 func ParseCaps(r Reply) Caps {
 	if r.Code/100 != 2 {
 		return Caps{}
@@ -49,7 +50,7 @@ func ParseCaps(r Reply) Caps {
 	return Caps{t}
 }
 
-// Domain returns the name by which the server introduced itself; nothing has checked it.
+// Domain returns the name by which the server introduced itself. Nothing has verified it.
 func (c Caps) Domain() string {
 	if c.t == nil {
 		return ""
@@ -57,13 +58,13 @@ func (c Caps) Domain() string {
 	return c.t.domain
 }
 
-// Has reports whether the server offers keyword.
+// Has reports whether the server advertises keyword.
 func (c Caps) Has(keyword string) bool {
 	_, ok := c.Args(keyword)
 	return ok
 }
 
-// Args returns the parameters of keyword with one space between them, and whether the server offers it.
+// Args returns the parameters of keyword with one space between them, and whether the server advertises it.
 func (c Caps) Args(keyword string) (string, bool) {
 	if c.t == nil {
 		return "", false
@@ -72,7 +73,7 @@ func (c Caps) Args(keyword string) (string, bool) {
 	return args, ok
 }
 
-// Keywords returns all keywords in upper case, in the order they came.
+// Keywords returns all keywords in upper case, in the order in which they came.
 func (c Caps) Keywords() []string {
 	if c.t == nil {
 		return nil
@@ -80,7 +81,8 @@ func (c Caps) Keywords() []string {
 	return slices.Clone(c.t.names)
 }
 
-// Without returns c less some keywords, for a server that is known not to do what it says. There is no way to add one.
+// Without returns c without some keywords, for a server that is known not to do what it advertises. A keyword cannot be
+// added.
 func (c Caps) Without(keywords ...string) Caps {
 	if c.t == nil {
 		return c
@@ -99,7 +101,7 @@ func (c Caps) Without(keywords ...string) Caps {
 	return Caps{t}
 }
 
-// parseKeyword reads an ehlo-line (RFC 5321 section 4.1.1.1).
+// parseKeyword parses an ehlo-line (RFC 5321 section 4.1.1.1).
 func parseKeyword(line string) (name string, args []string, ok bool) {
 	if len(line) > 5 && strings.EqualFold(line[:5], "AUTH=") {
 		line = "AUTH " + line[5:]
@@ -129,7 +131,7 @@ func isKeyword(s string) bool {
 	return s != ""
 }
 
-// distinct returns list in its order without what comes again, in whatever case.
+// distinct returns list in its order without repetitions, which may differ in case.
 func distinct(list []string) []string {
 	seen := make(map[string]bool, len(list))
 	return slices.DeleteFunc(list, func(s string) bool {

@@ -110,8 +110,8 @@ func carriedRules(t *testing.T) map[string][]string {
 	return carried
 }
 
-// testNames returns the parts of the names in a file of tests that name rules: of a test function, of what is given to Run,
-// and of where tables have their names, which is the first element, the field name, or the key.
+// testNames returns the parts of the names in a file of tests that name rules: of a test function, of what is given to
+// Run, and of where tables have their names, which is the first element, the field name, or the key.
 func testNames(f *ast.File) map[token.Pos]string {
 	names := make(map[token.Pos]string)
 	literals := func(n ast.Node) {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// What RFC 5321 section 4.5.3.1 bids everybody to accept, in octets. Longer ones are refused: there is hardly a peer to
-// pass them on to. 63 is the DNS's own limit (RFC 1035 section 2.3.4).
+// The lengths that RFC 5321 section 4.5.3.1 requires everybody to accept, in octets. Longer ones are refused, because
+// hardly any other server would take them. 63 is the limit of the DNS (RFC 1035 section 2.3.4).
 const (
 	maxLocal  = 64
 	maxDomain = 255
@@ -18,12 +18,12 @@ const (
 	maxPath   = 256 // with the angle brackets and a source route
 )
 
-// A Domain is the right-hand side of a mailbox, or how a host calls itself in EHLO: a domain name or an address literal.
-// It can only be made by parsing, so one that is not zero is always safe to write to the wire. The zero value is no
-// domain at all.
+// A Domain is the right-hand side of a mailbox, or the name by which a host introduces itself in EHLO: a domain name or
+// an address literal. Only parsing makes one, so a Domain that is not zero is safe to write to the wire. The zero value
+// is no domain.
 //
-// Two Domains can mean the same and differ by ==, since names may differ in case and in the form of their labels: compare
-// with Equal, and use Key as the key of a map.
+// Do not compare Domains with ==: names may differ in case and in the form of their labels, and still be the same.
+// Compare with Equal, and use Key as the key of a map or a database.
 type Domain struct {
 	name string     // as given, with U-labels if it was given so; empty in a literal
 	addr netip.Addr // of a literal
@@ -32,10 +32,12 @@ type Domain struct {
 // ParseDomain parses a domain name such as "example.org" or "münchen.example", or an address literal such as
 // "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321 section 4.1.2 and RFC 5321 section 4.1.3).
 //
-// Labels in other scripts than ASCII's have to be valid for look-up under UTS 46; case and width are mapped, but the full
-// stops of other scripts are not taken for dots. A label that begins with "xn--" is not looked into. Refused are
-// names longer than 255 octets, a dot at the end, underscores, zones of IPv6 addresses, IPv4 addresses with leading
-// zeros (some read them as octal), and literals with any tag other than IPv6, since no other is registered.
+// Labels beyond ASCII (U-labels) have to be valid for look-up under UTS 46. Case and width are mapped, but the full
+// stops of other scripts are not dots here. A label that begins with "xn--" (an A-label) is not decoded.
+//
+// Errors are names longer than 255 octets, a dot at the end, underscores, zones of IPv6 addresses, IPv4 addresses with
+// leading zeros, which some programs read as octal, and literals with a tag other than IPv6, since no other is
+// registered.
 func ParseDomain(s string) (Domain, error) {
 	d, f := parseDomain(s, false)
 	if f != "" {
@@ -44,8 +46,8 @@ func ParseDomain(s string) (Domain, error) {
 	return d, nil
 }
 
-// AddrLiteral returns the address literal of a. An IPv4 address mapped into IPv6 becomes an IPv4 literal, a zone is
-// left out. The invalid address has the zero Domain.
+// AddrLiteral returns the address literal of a. An IPv4 address mapped into IPv6 becomes an IPv4 literal, and a zone is
+// left out. The invalid address gives the zero Domain.
 func AddrLiteral(a netip.Addr) Domain {
 	return Domain{addr: a.Unmap().WithZone("")}
 }
@@ -53,21 +55,21 @@ func AddrLiteral(a netip.Addr) Domain {
 // Name returns the name as it was given, or "" for an address literal.
 func (d Domain) Name() string { return d.name }
 
-// Addr returns the address of an address literal, or the zero Addr for a name. An IPv4 address that was mapped into
-// IPv6 in the literal still is.
+// Addr returns the address of an address literal, or the zero Addr for a name. An IPv4 address that the literal has
+// mapped into IPv6 stays mapped.
 func (d Domain) Addr() netip.Addr { return d.addr }
 
 // IsZero reports whether d is no domain.
 func (d Domain) IsZero() bool { return d == Domain{} }
 
-// ASCII returns the name with A-labels in place of U-labels, which is the form to look up in the DNS and to give to a
-// server without SMTPUTF8 (RFC 6531 section 3.2). A name that is in ASCII is returned as it was given, in any case. For
-// an address literal it is the same as String.
+// ASCII returns the name with A-labels in place of U-labels. This is the form for the DNS, and for a server without
+// SMTPUTF8 (RFC 6531 section 3.2). A name in ASCII is returned as it was given, in its own case. For an address literal
+// ASCII is the same as String.
 func (d Domain) ASCII() string {
 	if isASCII(d.name) {
 		return d.String()
 	}
-	ascii, _ := lookup.ToASCII(d.name) // without error, or parseDomain had refused it
+	ascii, _ := lookup.ToASCII(d.name) // without an error, since parseDomain has checked it
 	return ascii
 }
 
@@ -79,18 +81,18 @@ func (d Domain) String() string {
 	return string(d.append(nil, true))
 }
 
-// Equal reports whether d and e mean the same: names without regard to case and to the form of their labels, literals
-// by their address.
+// Equal reports whether d and e mean the same. Names are compared without case and whatever the form of their labels,
+// literals by their address.
 func (d Domain) Equal(e Domain) bool {
 	return d == e || equalFold(d.ASCII(), e.ASCII())
 }
 
-// Key returns a string that two domains have in common if and only if they are Equal, for maps, databases and comparisons
-// with names written in a program: the name in lower case and with A-labels, such as "xn--mnchen-3ya.example", or the
-// literal with its brackets. It is "" for the zero value.
+// Key returns a string that is the same for two domains if and only if they are Equal. Use it for maps and databases,
+// and to compare with names that are written in a program. It is the name in lower case and with A-labels, such as
+// "xn--mnchen-3ya.example", or the literal with its brackets, in lower case. It is "" for the zero value.
 func (d Domain) Key() string { return toLower(d.ASCII()) }
 
-// append appends d as it is to be written, with A-labels unless utf8 is set.
+// append appends d for the wire, with A-labels unless utf8 is set.
 func (d Domain) append(dst []byte, utf8 bool) []byte {
 	if !d.addr.IsValid() {
 		if utf8 {
@@ -105,8 +107,8 @@ func (d Domain) append(dst []byte, utf8 bool) []byte {
 	return append(d.addr.AppendTo(dst), ']')
 }
 
-// lookup maps case and width, and checks labels, as UTS 46 says. Which ASCII characters are allowed is left to
-// checkLabels, because lax parsing allows underscores.
+// lookup maps case and width, and checks labels, as UTS 46 says. It leaves it to checkLabels which ASCII characters are
+// allowed, because lax parsing allows underscores.
 var lookup = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false), idna.Transitional(false))
 
 func parseDomain(s string, lax bool) (Domain, fault) {
@@ -128,7 +130,7 @@ func parseDomain(s string, lax bool) (Domain, fault) {
 	return Domain{name: s}, ""
 }
 
-// checkLabels checks the syntax of a name. Characters beyond ASCII pass for letters here.
+// checkLabels checks the syntax of a name. It takes characters beyond ASCII for letters.
 func checkLabels(s string, lax bool) fault {
 	if s == "" {
 		return faultNoDomain
@@ -161,16 +163,16 @@ func checkIDN(s string, lax bool) fault {
 		return faultUTF8
 	}
 	if f := checkLabels(s, lax); f != "" {
-		return f // with SMTPUTF8 it is written as it was given, so this is checked as well as the A-labels
+		return f // with SMTPUTF8 the name is written as it was given, so that form is checked as well
 	}
 	ascii, err := lookup.ToASCII(s)
 	switch {
 	case err != nil, !isASCII(ascii):
 		return faultIDN
 	case strings.Count(ascii, ".") != strings.Count(s, "."):
-		return faultIDN // UTS 46 maps U+3002, U+FF0E and U+FF61 to dots: more labels than there seem to be
+		return faultIDN // UTS 46 maps U+3002, U+FF0E and U+FF61 to dots, and so makes labels that are not seen
 	case strings.Count(ascii, "_") != strings.Count(s, "_"):
-		return faultIDN // it maps U+FE34 and others to underscores, which lax parsing takes only where they are seen
+		return faultIDN // it maps U+FE34 and others to underscores; lax parsing allows only those that are seen
 	case len(ascii) > maxDomain:
 		return faultDomainLong
 	}
@@ -194,8 +196,8 @@ func parseLiteral(s string) (Domain, fault) {
 	return Domain{addr: addr}, ""
 }
 
-// isIPv6Literal reports whether an IPv6 address in the syntax of RFC 4291 is also in that of RFC 5321 section 4.1.3, where
-// "::" stands for two groups of zeros at least.
+// isIPv6Literal reports whether an IPv6 address in the syntax of RFC 4291 is also in that of RFC 5321 section 4.1.3,
+// where "::" stands for at least two groups of zeros.
 func isIPv6Literal(s string) bool {
 	if !strings.Contains(s, "::") {
 		return true
@@ -237,7 +239,7 @@ func equalFold(s, t string) bool {
 	return true
 }
 
-// toLower returns s with the letters of ASCII in lower case, s itself if it has none in upper case.
+// toLower returns s with the letters of ASCII in lower case. It returns s itself if there is nothing to change.
 func toLower(s string) string {
 	for i := range len(s) {
 		if s[i] != lower(s[i]) {

@@ -226,3 +226,43 @@ func FuzzParseDomain(f *testing.F) {
 func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
+
+// TestDomainKey has keys as programs write them down.
+func TestDomainKey(t *testing.T) {
+	for in, want := range map[string]string{
+		"Example.ORG":              "example.org",
+		"MÜNCHEN.example":          "xn--mnchen-3ya.example",
+		"XN--mnchen-3ya.EXAMPLE":   "xn--mnchen-3ya.example",
+		"[192.0.2.1]":              "[192.0.2.1]",
+		"[ipv6:2001:DB8:0:0::0:1]": "[ipv6:2001:db8::1]",
+	} {
+		d := mustDomain(t, in)
+		key, err := proto.ParseDomain(d.Key())
+		if err != nil || !key.Equal(d) {
+			t.Errorf("the key of %v parses as %v, %v", d, key, err)
+		}
+		if got := d.Key(); got != want {
+			t.Errorf("the key of %v is %q, want %q", d, got, want)
+		}
+	}
+	if got := (proto.Domain{}).Key(); got != "" {
+		t.Errorf("the key of no domain is %q", got)
+	}
+}
+
+func FuzzDomainKey(f *testing.F) {
+	f.Add("example.org", "EXAMPLE.org")
+	f.Add("münchen.example", "xn--MNCHEN-3ya.example")
+	f.Add("[IPv6:1::2]", "[ipv6:1:0:0:0:0:0:0:2]")
+	f.Add("straße.example", "strasse.example")
+	f.Fuzz(func(t *testing.T, s, u string) {
+		d, err1 := proto.ParseDomain(s)
+		e, err2 := proto.ParseDomain(u)
+		if err1 != nil || err2 != nil {
+			return
+		}
+		if (d.Key() == e.Key()) != d.Equal(e) {
+			t.Fatalf("the keys of %v and %v are %q and %q, but equal is %t", d, e, d.Key(), e.Key(), d.Equal(e))
+		}
+	})
+}

@@ -5,25 +5,25 @@ import (
 	"slices"
 )
 
-// A decoder removes the transparency of RFC 5321 section 4.5.2 from content, and finds its end. Only CRLF ends a
-// line and only CRLF.CRLF the content (law 6); the CRLF of the DATA command line counts as the first.
+// A decoder removes the transparency of RFC 5321 section 4.5.2 from content, and finds its end. Only CRLF ends a line,
+// and only CRLF.CRLF the content (law 6). The CRLF of the DATA command counts as the first.
 type decoder struct {
-	mid  bool // in the middle of a line, that is, not behind a CRLF
-	bare bool // there was a CR without LF or an LF without CR
+	midLine bool // in the middle of a line, not after CRLF
+	bare    bool // there was a CR without LF or an LF without CR
 }
 
-// decode decodes what it can of p in place: p[:out] is content and p[used:] is to be offered again with more behind
-// it. What is left over is a CR, a dot, or a dot and a CR, of which only the next octet can tell what they are.
+// decode decodes p in place. Content is p[:out], and p[used:] has to be offered again with more behind it. What is left
+// over is a CR, a dot, or a dot and a CR, since only the next octet says what they are.
 func (d *decoder) decode(p []byte) (out, used int, end bool) {
 	crs := 0
 	if !d.bare {
 		crs = bytes.Count(p, crByte)
 	}
 	lines := 0     // CRLFs passed
-	i, run := 0, 0 // p[run:i] is content that has not been moved to its place yet
+	i, run := 0, 0 // p[run:i] is content that has not been moved to its place
 loop:
 	for i < len(p) {
-		if !d.mid && p[i] == '.' {
+		if !d.midLine && p[i] == '.' {
 			switch rest := p[i+1:]; {
 			case len(rest) == 0, len(rest) == 1 && rest[0] == '\r':
 				break loop
@@ -35,7 +35,7 @@ loop:
 			i++
 			run = i
 		}
-		d.mid = true
+		d.midLine = true
 		n := bytes.IndexByte(p[i:], '\n')
 		if n < 0 {
 			i = len(p)
@@ -45,7 +45,7 @@ loop:
 			break
 		}
 		if n > 0 && p[i+n-1] == '\r' {
-			d.mid = false
+			d.midLine = false
 			lines++
 		} else {
 			d.bare = true
@@ -53,21 +53,21 @@ loop:
 		i += n + 1
 	}
 	if !d.bare {
-		// As many CRs as CRLFs, so none of them stands alone; p[i:] has not been moved.
+		// If there are as many CRs as CRLFs, no CR stands alone; p[i:] has not been moved.
 		d.bare = crs-bytes.Count(p[i:], crByte) != lines
 	}
 	out += move(p, out, run, i)
 	used = i
 	if end {
 		used += len(".\r\n")
-		d.mid = false
+		d.midLine = false
 	}
 	return out, used, end
 }
 
 var crByte = []byte{'\r'}
 
-// move moves p[from:to] down to p[at:] and returns its length.
+// move moves p[from:to] to p[at:] and returns its length.
 func move(p []byte, at, from, to int) int {
 	if at == from {
 		return to - from
@@ -75,7 +75,7 @@ func move(p []byte, at, from, to int) int {
 	return copy(p[at:], p[from:to])
 }
 
-// A bareScanner finds a CR without LF or an LF without CR in text that is carried in counted chunks.
+// A bareScanner finds a CR without LF or an LF without CR in content that arrives in chunks.
 type bareScanner struct {
 	cr   bool // the text so far ends in CR
 	bare bool
@@ -112,24 +112,24 @@ func (s *bareScanner) scan(p []byte) {
 	s.bare = crs != lines
 }
 
-// finish tells that the text is complete.
+// finish says that the content is complete.
 func (s *bareScanner) finish() {
 	s.bare = s.bare || s.cr
 	s.cr = false
 }
 
 // An Encoder makes the line endings of text canonical: a bare LF or a bare CR becomes CRLF. With Dots it also doubles
-// each dot at the beginning of a line (RFC 5321 section 4.5.2), so that what it writes can stand between 354 and the
-// lone dot. How the text is cut into calls makes no difference. The zero value is ready for use.
+// each dot at the beginning of a line (RFC 5321 section 4.5.2), for content that is sent after 354. How the text is cut
+// into calls makes no difference. The zero value is ready for use.
 type Encoder struct {
 	Dots bool
 
-	mid bool // in the middle of a line
-	cr  bool // the last octet of the text was a CR, for which CRLF has been written
+	midLine bool // in the middle of a line
+	cr      bool // the last octet of the text was a CR, and CRLF was written for it
 }
 
-// encodeBlock is how much Append looks at in one go; enough to make the look itself cheap, and little enough that
-// looking again costs nothing.
+// encodeBlock is how much Append examines at once. It is large enough to make counting cheap, and small enough that the
+// octets are still in the cache when they are encoded.
 const encodeBlock = 16 << 10
 
 // Append appends the encoding of p to dst.
@@ -151,14 +151,14 @@ func (e *Encoder) Append(dst, p []byte) []byte {
 	return dst
 }
 
-// block encodes p, whose line endings are most likely all CRLF, or all LF.
+// block encodes p. Its line endings are most likely all CRLF, or all LF.
 func (e *Encoder) block(dst, p []byte) []byte {
 	tail := p[len(p)-1] == '\r'
 	body := p
 	if tail {
 		body = p[:len(p)-1]
 	}
-	before, mid := len(dst), e.mid
+	before, mid := len(dst), e.midLine
 	ok := true
 	if crs := bytes.Count(body, crByte); crs > 0 {
 		dst, ok = e.canonical(dst, body, crs)
@@ -166,18 +166,18 @@ func (e *Encoder) block(dst, p []byte) []byte {
 		dst = e.unix(dst, body)
 	}
 	if !ok {
-		e.mid = mid
+		e.midLine = mid
 		return e.mixed(dst[:before], p)
 	}
 	if tail {
 		dst = append(dst, '\r', '\n')
-		e.mid, e.cr = false, true
+		e.midLine, e.cr = false, true
 	}
 	return dst
 }
 
-// canonical encodes p, in which there are crs CRs. It reports false if there is an LF without CR or a CR without LF; what
-// it has appended is of no use then.
+// canonical encodes p, which has crs CRs. It reports false if there is an LF without CR or a CR without LF; what it has
+// appended is useless then.
 func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 	// The shortest line with a dot to be doubled has three octets, so this is room for all of it.
 	dst = slices.Grow(dst, len(p)+len(p)/3+1)
@@ -185,7 +185,7 @@ func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 	run, lines := 0, 0
 	for i := 0; i < len(p); {
 		begin := i
-		if !e.mid && e.Dots && p[i] == '.' {
+		if !e.midLine && e.Dots && p[i] == '.' {
 			if run < i {
 				o += copy(out[o:], p[run:i])
 			}
@@ -206,7 +206,7 @@ func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 		n := 0
 		if i == len(p) || p[i] != '\n' {
 			if n = bytes.IndexByte(p[i:], '\n'); n < 0 {
-				e.mid = true
+				e.midLine = true
 				break
 			}
 		}
@@ -214,7 +214,7 @@ func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 		if i-1 == begin || p[i-2] != '\r' {
 			return dst, false
 		}
-		e.mid = false
+		e.midLine = false
 		lines++
 	}
 	o += copy(out[o:], p[run:])
@@ -224,50 +224,51 @@ func (e *Encoder) canonical(dst, p []byte, crs int) ([]byte, bool) {
 // shortLine is how much of a line is copied octet by octet.
 const shortLine = 8
 
-// unix encodes p, in which there is no CR.
+// unix encodes p, which has no CR.
 func (e *Encoder) unix(dst, p []byte) []byte {
 	for len(p) > 0 {
-		if !e.mid && e.Dots && p[0] == '.' {
+		if !e.midLine && e.Dots && p[0] == '.' {
 			dst = append(dst, '.')
 		}
 		n := bytes.IndexByte(p, '\n')
 		if n < 0 {
-			e.mid = true
+			e.midLine = true
 			return append(dst, p...)
 		}
 		dst = append(dst, p[:n]...)
 		dst = append(dst, '\r', '\n')
-		e.mid = false
+		e.midLine = false
 		p = p[n+1:]
 	}
 	return dst
 }
 
-// mixed encodes anything.
+// mixed encodes any text.
 func (e *Encoder) mixed(dst, p []byte) []byte {
 	for _, c := range p {
 		switch {
 		case c == '\n' && e.cr:
 		case c == '\n', c == '\r':
 			dst = append(dst, '\r', '\n')
-			e.mid = false
+			e.midLine = false
 		default:
-			if !e.mid && e.Dots && c == '.' {
+			if !e.midLine && e.Dots && c == '.' {
 				dst = append(dst, '.')
 			}
 			dst = append(dst, c)
-			e.mid = true
+			e.midLine = true
 		}
 		e.cr = c == '\r'
 	}
 	return dst
 }
 
-// Close appends what completes the text and makes e ready for another: with Dots the CRLF of the last line, if it is
-// missing, and the lone dot (RFC 5321 section 4.1.1.4); without, nothing, since counted text ends where it ends.
+// Close appends the end of the text, and makes e ready for another. With Dots the end is CRLF, if the last line lacks
+// it, and the line with a single dot (RFC 5321 section 4.1.1.4). Without Dots nothing is appended, since counted text
+// needs no end.
 func (e *Encoder) Close(dst []byte) []byte {
 	if e.Dots {
-		if e.mid {
+		if e.midLine {
 			dst = append(dst, '\r', '\n')
 		}
 		dst = append(dst, '.', '\r', '\n')

@@ -116,8 +116,8 @@ func TestDecodeEveryCut(t *testing.T) {
 }
 
 // TestSmuggling is the generator of fake ends of data: every line ending before a dot with every one after it, at the
-// beginning of the content, after text and after an empty line. None but CRLF.CRLF ends the content, and all with a bare CR or
-// LF in them are noticed (SEC Consult 2023; CVE-2023-51764, -51765, -51766).
+// beginning of the content, after text and after an empty line. None but CRLF.CRLF ends the content, and all with a
+// bare CR or LF in them are noticed (SEC Consult 2023; CVE-2023-51764, -51765, -51766).
 func TestSmuggling(t *testing.T) {
 	ends := []string{
 		"\r\n", "\n", "\r", "\r\r\n", "\r\n\r", "\n\r", "\r\x00\n", "\x00\r\n", "\r\n\x00", "\x85", "\xe2\x80\xa8", "\x0b",

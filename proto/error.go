@@ -6,28 +6,33 @@ import (
 	"unicode/utf8"
 )
 
-// An Error is a reply as a Go error. On a server it is what a session returns to choose the reply, a positive one
-// included; on a client it is what the server answered.
+// An Error is a reply as a Go error. A session of a server returns one to choose the reply, see [Refuse]. A client
+// returns one for what the server has replied.
 type Error struct {
-	Code   int    // the reply code
-	Status Status // the enhanced status code; the zero value is replaced by a fitting one when it is sent
-	Text   string // sent to the peer, or received; lines are separated by "\n"
-	Verb   string // on a client: the command that was answered; may be empty
-	Err    error  // the cause, for errors.Is and logs; never sent
+	// Code is the reply code.
+	Code int
+	// Status is the enhanced status code. If it is zero, one that fits Code is sent.
+	Status Status
+	// Text is sent to the peer, or was received from it. Its lines are separated by "\n".
+	Text string
+	// Verb is the command that was answered, on a client. It may be empty.
+	Verb string
+	// Err is the cause, for errors.Is and logs. It is never sent.
+	Err error
 }
 
-// Refuse returns the reply with which a session or an extension refuses a command: code is 400 to 599, and status has the
-// same class or is zero. A refusal of 4yz asks the client to try again later, one of 5yz tells it not to.
+// Refuse returns the reply by which a session or an extension refuses a command:
 //
 //	return proto.Refuse(550, proto.Status{5, 1, 1}, "No such mailbox")
 //
-// A status of another class than the code's is sent with the code's class.
+// The code is 400 to 599. A code of 4yz asks the client to try again later, one of 5yz tells it not to. The status has
+// the same class as the code, or is zero for a default. A status of another class is sent with the class of the code.
 func Refuse(code int, status Status, text string) *Error {
 	return &Error{Code: code, Status: status, Text: text}
 }
 
-// Error returns everything in e on one line, such as "smtp: RCPT: 550 5.1.1 no such user". The text may come from a
-// stranger: what is not printable in it is escaped as in a Go string, and " / " stands between its lines.
+// Error returns all of e on one line, such as "smtp: RCPT: 550 5.1.1 no such user". The text may come from a stranger:
+// characters that are not printable are escaped as in a Go string, and " / " stands between lines.
 func (e *Error) Error() string {
 	b := append(make([]byte, 0, 64+len(e.Text)), "smtp:"...)
 	if e.Verb != "" {

@@ -79,3 +79,33 @@ func FuzzErrorText(f *testing.F) {
 		}
 	})
 }
+
+// TestRefuse finds on the wire what a session refuses with, also where the status and the code are at odds
+// (RFC 2034 section 4: the class must be that of the code).
+func TestRefuse(t *testing.T) {
+	for _, tt := range []struct {
+		code       int
+		status     Status
+		text, want string
+	}{
+		{550, Status{5, 1, 1}, "No such mailbox", "550 5.1.1 No such mailbox\r\n"},
+		{452, Status{4, 2, 2}, "Mailbox full", "452 4.2.2 Mailbox full\r\n"},
+		{450, Status{5, 2, 2}, "Mailbox full", "450 4.2.2 Mailbox full\r\n"},
+		{550, Status{}, "No", "550 5.0.0 No\r\n"},
+		{550, Status{5, 7, 1}, "Rejected\nfor a reason", "550-5.7.1 Rejected\r\n550 5.7.1 for a reason\r\n"},
+	} {
+		e := Refuse(tt.code, tt.status, tt.text)
+		if e.Code != tt.code || e.Status != tt.status || e.Text != tt.text || e.Verb != "" || e.Err != nil {
+			t.Errorf("Refuse(%d, %v, %q) = %+v", tt.code, tt.status, tt.text, e)
+		}
+		if got := string(AppendReply(nil, e.Reply(), true, false)); got != tt.want {
+			t.Errorf("Refuse(%d, %v, %q) is sent as %q, want %q", tt.code, tt.status, tt.text, got, tt.want)
+		}
+		if e.Temporary() != (tt.code < 500) || e.Permanent() != (tt.code >= 500) {
+			t.Errorf("%v: Temporary %t, Permanent %t", e, e.Temporary(), e.Permanent())
+		}
+	}
+	if a, b := Refuse(550, Status{}, "x"), Refuse(550, Status{}, "x"); a == b {
+		t.Error("two refusals are one")
+	}
+}

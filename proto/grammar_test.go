@@ -36,7 +36,8 @@ var (
 )
 
 // inGrammar reports whether s, which is in ASCII, is in the grammar re and within the limits of
-// RFC 5321 section 4.5.3.1. The groups of re are the path, the route, the local part, the domain and the parameters, as far as it has them.
+// RFC 5321 section 4.5.3.1. The groups of re are the path, the route, the local part, the domain and the parameters, as
+// far as it has them.
 func inGrammar(re *regexp.Regexp, s string) bool {
 	m := re.FindStringSubmatch(s)
 	switch {

@@ -1,20 +1,21 @@
 package proto
 
-// An input is the buffer that an engine reads from. It grows to hold a line or a reply that is longer than it is; those
-// who look for their ends give up what is longer than the limits allow.
+// An input is the buffer from which an engine reads. It grows to hold a line or a reply that is longer than the buffer.
+// The parsers give up what exceeds the limits, so it does not grow without bound.
 type input struct {
 	buf  []byte
-	r, w int // buf[r:w] has not been dealt with
+	r, w int // buf[r:w] has been received and not been used
 }
 
-// firstBuffer is the size that an input begins with: enough for a group of commands, and little to hold for a connection
-// that idles.
+// firstBuffer is the size of a new input. It is enough for a group of commands, and small for an idle connection.
 const firstBuffer = 4 << 10
 
 func newInput() input { return input{buf: make([]byte, firstBuffer)} }
 
+// pending returns what has been received and not been used.
 func (in *input) pending() []byte { return in.buf[in.r:in.w] }
 
+// space returns room for more input; it is never empty.
 func (in *input) space() []byte {
 	switch {
 	case in.r == in.w:

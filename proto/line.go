@@ -2,15 +2,15 @@ package proto
 
 import "bytes"
 
-// A lineReader finds lines, which only CRLF ends (law 6), and passes over those that are too long.
+// A lineReader finds lines, which end with CRLF and nothing else (law 6). It drops lines that are too long.
 type lineReader struct {
-	seen    int // octets of the line in which there is no CRLF, so that a slow peer cannot make the search quadratic
-	dropped int // octets of a line too long that are used up already
+	seen    int // octets searched already, so that a slow peer cannot make the search quadratic
+	dropped int // octets of a line that is too long, dropped already
 }
 
-// next looks for a line in p. It returns the line without its CRLF if its end is there, and how many octets of p are
-// done with; length is that of the line with its CRLF, or what has been seen of it. Octets of a line of which more
-// than limit have been seen are used up as they come.
+// next looks for a line in p. If its end is there, next returns the line without its CRLF. It returns in used how many
+// octets of p it has used, and in length the length of the line with its CRLF, or of what has been seen of it. If a
+// line exceeds limit, its octets are used as they come.
 func (l *lineReader) next(p []byte, limit int) (line []byte, used, length int, found bool) {
 	for {
 		n := bytes.IndexByte(p[l.seen:], '\n')
@@ -38,7 +38,7 @@ func (l *lineReader) next(p []byte, limit int) (line []byte, used, length int, f
 // done forgets the line just found.
 func (l *lineReader) done() { *l = lineReader{} }
 
-// badOctet returns the first control character in line, or 0. NUL is reported as 1.
+// badOctet returns the first control character in line, or 0 if there is none. It returns 1 for NUL.
 func badOctet(line []byte) byte {
 	for _, c := range line {
 		if c < ' ' || c == 0x7f {
@@ -48,7 +48,7 @@ func badOctet(line []byte) byte {
 	return 0
 }
 
-// trimRight cuts white space off the end of line, which a server should tolerate (RFC 5321 section 4.1.1).
+// trimRight removes white space at the end of line, which a server should tolerate (RFC 5321 section 4.1.1).
 func trimRight(line []byte) []byte {
 	for len(line) > 0 && (line[len(line)-1] == ' ' || line[len(line)-1] == '\t') {
 		line = line[:len(line)-1]

@@ -4,57 +4,57 @@ import "errors"
 
 // The errors of a Machine.
 var (
-	// ErrSequence means that the command is not allowed in the state that the session is in, or will be in once
-	// everything outstanding has succeeded. A server answers 503 (RFC 5321 section 4.1.4).
+	// ErrSequence means that the command is not allowed in the state of the session, or in the state that follows if
+	// everything outstanding succeeds. A server answers 503 (RFC 5321 section 4.1.4).
 	ErrSequence = errors.New("smtp: command out of sequence")
-	// ErrMustWait means that the replies outstanding have to be awaited first: a command that ends a group has
-	// been sent, or the peer did not offer to take groups (RFC 2920 section 3.1).
+	// ErrMustWait means that outstanding replies have to be awaited first: the last command must end its pipelined
+	// group, or the server did not advertise PIPELINING (RFC 2920 section 3.1).
 	ErrMustWait = errors.New("smtp: command must wait for the replies outstanding")
-	// ErrOutOfStep means that a reply answers no command, or cannot be the answer to the one it stands for. What
-	// the peer means by its next reply is anybody's guess, so the connection is of no further use.
+	// ErrOutOfStep means that a reply answers no command, or that the command cannot have such a reply. Further replies
+	// cannot be matched with commands, so the connection must not be used again.
 	ErrOutOfStep = errors.New("smtp: peer is out of step: reply without a command, or not one the command can have")
 )
 
-// A Machine is the state of a session, seen from either end of it (law 1). It holds two states: now, which replies
-// have confirmed, and ahead, where the session will be if everything outstanding succeeds. A command is checked
-// against ahead. On a server, which answers before it reads on, the two never part; on a client that sends groups
-// they do, and that is all there is to pipelining.
+// A Machine is the state of a session, seen from either end (law 1). It holds two states: now, which replies have
+// confirmed, and ahead, which the session reaches if everything outstanding succeeds. A command is checked against
+// ahead. A server answers each command before it reads the next, so its two states are always equal. A client that
+// pipelines commands has two different ones.
 //
-// The zero value is not ready for use; see [NewMachine]. A Machine is not safe for concurrent use.
+// Use [NewMachine]; the zero value is not ready for use. A Machine is not safe for concurrent use. Receiver and Sender
+// each have one; use it alone to follow a session that something else conducts.
 type Machine struct {
-	table *Table
-	now   State
-	ahead State
-	back  State // where an exchange began, and to which it returns
-	talk  *Verb // the command that the exchange belongs to
-	rcpts int   // recipients accepted in the transaction
-	due   int   // replies still due to the head of the queue; zero: not yet counted
-	split bool  // the transaction asks for an outcome for each recipient
+	table    *Table
+	now      State
+	ahead    State
+	resume   State // where the exchange began, and where it resumes
+	exchange *Verb // the command in an exchange, such as AUTH
+	rcpts    int   // recipients accepted in the transaction
+	due      int   // replies that the head of the queue still gets; 0: not counted yet
+	split    bool  // the transaction asks for an outcome for each recipient
 
-	queue []entry // what waits for a reply, a ring
+	queue []entry // what waits for a reply, as a ring buffer
 	head  int
 	count int
 }
 
-// An entry is something that waits for its reply.
+// An entry is a command, a line or content that waits for its reply.
 type entry struct {
-	verb *Verb
-	line bool // a line of an exchange rather than the command that began it
-	// split is what the arguments say of the transaction that the command opens.
-	split bool
+	verb  *Verb
+	line  bool // a line of an exchange, not the command that began it
+	split bool // the arguments of MAIL ask for an outcome for each recipient
 }
 
-// NewMachine returns a Machine of a connection just made, with the greeting outstanding.
+// NewMachine returns a Machine for a new connection, with the greeting outstanding.
 func NewMachine(t *Table) *Machine {
 	m := &Machine{table: t, queue: make([]entry, 16)}
 	m.Reset(Greeting)
 	return m
 }
 
-// Reset puts the machine into state s, with nothing outstanding except, in the state Greeting, the greeting. It is for
-// a connection that begins anew, as in Hello after a TLS handshake (RFC 3207 section 4.2).
+// Reset puts the machine into state s. Nothing is outstanding then, except the greeting in the state Greeting. It is
+// for a session that begins again, such as in Hello after a TLS handshake (RFC 3207 section 4.2).
 func (m *Machine) Reset(s State) {
-	m.now, m.ahead, m.back = s, s, s
+	m.now, m.ahead, m.resume = s, s, s
 	m.rcpts, m.due, m.head, m.count, m.split = 0, 0, 0, 0, false
 	clear(m.queue)
 	if s == Greeting {
@@ -69,14 +69,14 @@ func (m *Machine) Now() State { return m.now }
 // Ahead returns the state that follows if everything outstanding succeeds.
 func (m *Machine) Ahead() State { return m.ahead }
 
-// Rcpts returns the number of recipients accepted in the transaction, or in the last one.
+// Rcpts returns the number of recipients accepted in the current transaction, or in the last one.
 func (m *Machine) Rcpts() int { return m.rcpts }
 
-// Outstanding returns the number of commands, and of contents, that wait for replies.
+// Outstanding returns the number of commands, lines and contents that wait for replies.
 func (m *Machine) Outstanding() int { return m.count }
 
-// Command records that v with args was sent or received, to be answered by Reply. With ErrSequence or ErrMustWait
-// nothing is recorded.
+// Command records that v with args was sent or received and waits for its reply. It returns ErrSequence or ErrMustWait,
+// and records nothing, if the command is not allowed.
 func (m *Machine) Command(v *Verb, args []byte) error {
 	if v.Variant != nil {
 		if other := v.Variant(args); other != nil {
@@ -94,17 +94,18 @@ func (m *Machine) Command(v *Verb, args []byte) error {
 	return nil
 }
 
-// Refused records a command that was received and that only a refusal can answer, because it is out of sequence. The verb
-// is nil if the line names none.
+// Refused records a command that was received out of sequence, so that it can only be refused. The verb v is nil if the
+// line names none.
 func (m *Machine) Refused(v *Verb) {
 	e := entry{verb: m.table.refused}
-	if v != nil && v.plain {
-		e.verb = m.table.unheard
+	if v != nil && v.noStatus {
+		e.verb = m.table.refusedNoStatus
 	}
 	m.push(e)
 }
 
-// Line records a line of an exchange, such as a SASL response.
+// Line records a line of an exchange, such as a SASL response. It returns ErrSequence or ErrMustWait, and records
+// nothing, if there is no exchange.
 func (m *Machine) Line() error {
 	if m.waits() {
 		return ErrMustWait
@@ -112,12 +113,13 @@ func (m *Machine) Line() error {
 	if m.ahead != Exchange {
 		return ErrSequence
 	}
-	m.push(entry{verb: m.talk, line: true})
-	m.ahead = success(m.talk, m.back)
+	m.push(entry{verb: m.exchange, line: true})
+	m.ahead = success(m.exchange, m.resume)
 	return nil
 }
 
-// End records the end of the content that followed a 354.
+// End records the end of the content that followed 354. It returns ErrSequence or ErrMustWait, and records nothing, if
+// no content is due.
 func (m *Machine) End() error {
 	if m.waits() {
 		return ErrMustWait
@@ -130,7 +132,7 @@ func (m *Machine) End() error {
 	return nil
 }
 
-// Due returns the number of replies that what is next to be answered still has to get.
+// Due returns how many replies the first of what is outstanding still gets. It returns 0 if nothing is outstanding.
 func (m *Machine) Due() int {
 	if m.count == 0 {
 		return 0
@@ -141,7 +143,7 @@ func (m *Machine) Due() int {
 	return m.due
 }
 
-// Waiting returns the verb that is next to be answered, or nil.
+// Waiting returns the verb of the first of what is outstanding, or nil if nothing is.
 func (m *Machine) Waiting() *Verb {
 	if m.count == 0 {
 		return nil
@@ -149,6 +151,7 @@ func (m *Machine) Waiting() *Verb {
 	return m.queue[m.head].verb
 }
 
+// replies returns how many replies e gets if it is answered in the state now.
 func (m *Machine) replies(e entry) int {
 	switch {
 	case m.now&e.verb.In == 0 || e.line:
@@ -161,8 +164,8 @@ func (m *Machine) replies(e entry) int {
 	return 1
 }
 
-// Splits reports whether the transaction asks for an outcome for each recipient; see [Verb]. What is next to be answered
-// may be given them if it is content and has had no reply yet.
+// Splits reports whether the transaction asks for an outcome for each recipient (see Verb.Split). Its content may then
+// be answered by 353.
 func (m *Machine) Splits() bool { return m.split }
 
 // splitCode is the reply that announces an outcome for each recipient.
@@ -174,8 +177,8 @@ func (m *Machine) maySplit(e entry) bool {
 	return m.split && m.due == 0 && ends && m.now&e.verb.In != 0 && m.table.protocol == SMTP
 }
 
-// Reply records a reply that was received or sent, and returns the verb it answers. A 421 answers everything at once
-// and may come when nothing is outstanding; the verb is nil then. ErrOutOfStep leaves the machine as it was.
+// Reply records a reply that was received or sent, and returns the verb that it answers. A 421 answers everything at
+// once, and may come when nothing is outstanding; the verb is nil then. With ErrOutOfStep the machine stays as it was.
 func (m *Machine) Reply(code int) (*Verb, error) {
 	if m.count == 0 {
 		if code == 421 && m.now != Closed && m.now != Handover {
@@ -195,7 +198,7 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 	}
 	from := m.now
 	if e.line {
-		from = m.back
+		from = m.resume
 	}
 	next, ok := e.verb.After(from, code)
 	if !ok {
@@ -210,7 +213,7 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 	m.head = (m.head + 1) % len(m.queue)
 	m.count--
 	if next == Exchange && m.now != Exchange {
-		m.back, m.talk = m.now, e.verb
+		m.resume, m.exchange = m.now, e.verb
 	}
 	if e.verb.OK == Rcpt && code/100 == 2 && m.now&e.verb.In != 0 {
 		m.rcpts++
@@ -219,18 +222,18 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 		m.rcpts, m.split = 0, e.split
 	}
 	m.now = next
-	m.look()
+	m.replay()
 	return e.verb, nil
 }
 
-// look finds ahead again from now and what is outstanding. A command that has become out of sequence because an
-// earlier one failed will be refused and change nothing.
-func (m *Machine) look() {
+// replay finds ahead again: it starts from now and assumes that everything outstanding succeeds. A command that is out
+// of sequence because an earlier one failed will be refused, and changes nothing.
+func (m *Machine) replay() {
 	s := m.now
 	for i := range m.count {
 		e := m.queue[(m.head+i)%len(m.queue)]
 		if e.line {
-			s = success(e.verb, m.back)
+			s = success(e.verb, m.resume)
 		} else if s&e.verb.In != 0 {
 			s = success(e.verb, s)
 		}
@@ -238,7 +241,7 @@ func (m *Machine) look() {
 	m.ahead = s
 }
 
-// success returns the state in which v leaves s if all goes well.
+// success returns the state that follows s if v succeeds.
 func success(v *Verb, s State) State {
 	if v.OK == Never {
 		return v.More
@@ -247,7 +250,7 @@ func success(v *Verb, s State) State {
 	return next
 }
 
-// waits reports whether something outstanding has to be answered before anything else may be sent.
+// waits reports whether nothing may be sent until replies have come, because the last command must end its group.
 func (m *Machine) waits() bool {
 	return m.count > 0 && m.queue[(m.head+m.count-1)%len(m.queue)].verb.Last
 }

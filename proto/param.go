@@ -10,18 +10,20 @@ import (
 // maxParams bounds the parameters of one command. No command comes near it, and the search for duplicates is quadratic.
 const maxParams = 100
 
-// A Param is a parameter of MAIL or RCPT: KEY or KEY=VALUE (RFC 5321 section 4.1.2). A Value is text as it stands on the
-// wire, so what may contain spaces, "=" or more has to be encoded in it, see [AppendXtext].
+// A Param is a parameter of MAIL or RCPT: KEY or KEY=VALUE (RFC 5321 section 4.1.2). The Value is text as it stands on
+// the wire. If it may contain spaces, "=" or characters beyond ASCII, it has to be encoded, mostly as xtext, see
+// [AppendXtext].
 type Param struct {
 	Key      string // as it was given, in any case
 	Value    string
 	HasValue bool // false: a key alone
 }
 
-// Params are the parameters of a command in their order. No key stands there twice.
+// Params are the parameters of a command in their order. No key is there twice.
 type Params []Param
 
-// Get returns the value of the parameter key, in any case, and whether it is there. The value is "" if it has none.
+// Get returns the value of the parameter key, in any case, and whether the parameter is there. The value is "" if it
+// has none.
 func (p Params) Get(key string) (value string, ok bool) {
 	if i := p.index(key); i >= 0 {
 		return p[i].Value, true
@@ -29,14 +31,14 @@ func (p Params) Get(key string) (value string, ok bool) {
 	return "", false
 }
 
-// Has reports whether the parameter key is there, in any case, with a value or without.
+// Has reports whether the parameter key is there, in any case, with or without a value.
 func (p Params) Has(key string) bool { return p.index(key) >= 0 }
 
-// Set returns p with the parameter key=value, in the place of one with that key if there is one. It does not change p.
-// Keys and values that are malformed are found when the command is written, see [AppendMailArgs].
+// Set returns p with the parameter key=value, in place of one with the same key if there is one. It does not change p.
+// Malformed keys and values are found when the command is written, see [AppendMailArgs].
 func (p Params) Set(key, value string) Params { return p.with(Param{key, value, true}) }
 
-// SetFlag returns p with the parameter key, without a value. It is like Set otherwise.
+// SetFlag returns p with the parameter key, without a value. Otherwise it is like Set.
 func (p Params) SetFlag(key string) Params { return p.with(Param{Key: key}) }
 
 func (p Params) with(param Param) Params {
@@ -53,7 +55,7 @@ func (p Params) index(key string) int {
 	return slices.IndexFunc(p, func(q Param) bool { return equalFold(q.Key, key) })
 }
 
-// The faults of parameters that have nothing to add.
+// The faults of parameters.
 const (
 	faultParams     fault = "too many parameters"
 	faultParamKey   fault = "a parameter is KEY or KEY=VALUE, and KEY is of letters, digits and hyphens"
@@ -65,7 +67,7 @@ const (
 	faultParamASCII fault = "its value is not in ASCII, and the session does not permit UTF-8 there (RFC 6531)"
 )
 
-// check returns what is wrong with param as the next of p, "" if nothing is.
+// check returns what is wrong with param as the next of p, or "" if nothing is.
 func (p Params) check(param Param, utf8ok bool) fault {
 	switch {
 	case !isParamKey(param.Key):
@@ -132,7 +134,7 @@ func parseParams(s string) (Params, fault) {
 		switch f := p.check(param, true); f {
 		case "":
 		case faultParamKey:
-			return nil, f // the key is not fit to be repeated
+			return nil, f // the key must not be repeated in a reply
 		default:
 			return nil, "parameter " + fault(param.Key) + ": " + f
 		}

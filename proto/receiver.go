@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// A Receiver is the engine of a server: bytes go in, events come out, and replies are appended to a buffer of the
-// caller's.
+// A Receiver is the engine of a server. Bytes go in, events come out, and replies are appended to a buffer of the
+// caller's:
 //
 //	for {
 //		switch ev := rx.Next(); ev.Kind {
@@ -24,20 +24,20 @@ type Receiver struct {
 
 	in input
 
-	line    lineReader
-	lost    bool // the line being dropped began with a verb that has a payload
-	content decoder
-	text    bareScanner
+	line       lineReader
+	cutPayload bool // the line being dropped began with a verb that has a payload
+	content    decoder
+	chunks     bareScanner
 
-	payload int64 // octets of a payload still to come
-	ends    bool  // the payload is the last of its content
-	ending  bool  // the content is complete and EndOfBody has not been reported
-	over    bool  // nothing can be read any more
-	status  bool
-	utf8    bool
+	payload     int64 // octets of a payload still to come
+	lastPayload bool  // the payload is the last of its content
+	endOfBody   bool  // the content is complete and EndOfBody has not been reported
+	closed      bool  // nothing can be read any more
+	status      bool
+	utf8        bool
 }
 
-// NewReceiver returns a Receiver of a connection just made. The table may be shared.
+// NewReceiver returns a Receiver for a new connection. The table may be shared by all connections.
 func NewReceiver(t *Table, lim Limits) *Receiver {
 	return &Receiver{machine: NewMachine(t), lim: lim, in: newInput()}
 }
@@ -45,25 +45,26 @@ func NewReceiver(t *Table, lim Limits) *Receiver {
 // State returns where the session stands.
 func (rx *Receiver) State() State { return rx.machine.Now() }
 
-// Rcpts returns the number of recipients accepted in the transaction.
+// Rcpts returns the number of recipients accepted in the current transaction, or in the last one.
 func (rx *Receiver) Rcpts() int { return rx.machine.Rcpts() }
 
-// Splits reports whether the content of the transaction may be answered by 353, one reply for each recipient accepted, and
-// one for all; a single reply will do as well.
+// Splits reports whether the client has asked for an outcome for each recipient (PRDR). The content may then be
+// answered by 353, one reply for each accepted recipient, and one for all. A single reply is allowed as well.
 func (rx *Receiver) Splits() bool { return rx.machine.Splits() }
 
-// Space returns room for input; it is never empty. Filled tells how much of it was used.
+// Space returns room for input, which is never empty. Read into it, and tell Filled how many octets there are. Space
+// may move what it returned before.
 func (rx *Receiver) Space() []byte { return rx.in.space() }
 
-// Filled tells that n octets were put into what Space returned.
+// Filled records that n octets were put at the beginning of what Space returned.
 func (rx *Receiver) Filled(n int) { rx.in.w += n }
 
-// Buffered returns the number of octets that have been received and not dealt with.
+// Buffered returns the number of octets that have been received and not been used.
 func (rx *Receiver) Buffered() int { return rx.in.w - rx.in.r }
 
-// Lend makes the receiver use buf for its input from here on, and returns the buffer it used before, so that a large
-// one is tied up only while there is content to read. What has not been dealt with moves along; if it does not fit, buf
-// is returned.
+// Lend makes the receiver use buf for its input, and returns the buffer that it used before. A server can so lend a
+// large buffer only while content arrives. Input that has not been used is copied to buf; if it does not fit, nothing
+// changes and Lend returns buf.
 func (rx *Receiver) Lend(buf []byte) []byte {
 	if len(buf) <= rx.in.w-rx.in.r {
 		return buf
@@ -74,25 +75,25 @@ func (rx *Receiver) Lend(buf []byte) []byte {
 	return old
 }
 
-// Next returns what comes next in the input. While a command waits to be answered it returns the payload that belongs to
-// the command, if any, and after that NeedReply.
+// Next returns what comes next in the input. While a command waits for its reply, Next returns the payload of the
+// command, if there is one, and then NeedReply.
 func (rx *Receiver) Next() Event {
 	switch {
 	case rx.machine.Now() == Closed && rx.machine.Outstanding() == 0:
-		return Event{Kind: Over} // whatever is left of content, nobody is going to answer it
+		return Event{Kind: End} // content that is left over can no longer be answered
 	case rx.payload > 0:
 		return rx.chunk()
-	case rx.ending:
-		rx.ending = false
+	case rx.endOfBody:
+		rx.endOfBody = false
 		return Event{Kind: EndOfBody, Verb: rx.machine.Waiting()}
 	case rx.machine.Outstanding() > 0:
 		return Event{Kind: NeedReply, Verb: rx.machine.Waiting()}
-	case rx.over:
-		return Event{Kind: Over}
+	case rx.closed:
+		return Event{Kind: End}
 	}
 	switch rx.machine.Now() {
 	case Closed, Handover:
-		return Event{Kind: Over}
+		return Event{Kind: End}
 	case Content:
 		return rx.body()
 	}
@@ -111,28 +112,29 @@ func (rx *Receiver) chunk() Event {
 	data := rx.in.buf[rx.in.r : rx.in.r+n]
 	rx.in.r += n
 	rx.payload -= int64(n)
-	rx.text.scan(data)
+	rx.chunks.scan(data)
 	if rx.payload == 0 {
 		rx.endPayload()
 	}
 	return Event{Kind: Body, Verb: rx.machine.Waiting(), Data: data}
 }
 
+// endPayload notes that the payload is complete.
 func (rx *Receiver) endPayload() {
-	rx.ending = true
-	if rx.ends {
-		rx.text.finish()
+	rx.endOfBody = true
+	if rx.lastPayload {
+		rx.chunks.finish()
 	}
 }
 
-// body returns a piece of the content that follows a 354.
+// body returns a piece of the content that follows 354.
 func (rx *Receiver) body() Event {
 	p := rx.in.pending()
 	out, used, end := rx.content.decode(p)
 	rx.in.r += used
 	if end {
 		_ = rx.machine.End() // allowed in Content with nothing outstanding, which is where we are
-		rx.ending = true
+		rx.endOfBody = true
 	}
 	if out > 0 {
 		return Event{Kind: Body, Data: p[:out]}
@@ -143,12 +145,13 @@ func (rx *Receiver) body() Event {
 	return Event{Kind: NeedInput}
 }
 
-// tlsHandshake is the first octet of a TLS record that carries a handshake, and never that of a command.
+// tlsHandshake is the first octet of a TLS record that carries a handshake. No command begins with it.
 const tlsHandshake = 0x16
 
+// nextLine returns the next command, or the next line of an exchange.
 func (rx *Receiver) nextLine() Event {
 	exchange := rx.machine.Now() == Exchange
-	limit := rx.machine.table.line
+	limit := rx.machine.table.maxLine
 	if exchange {
 		limit = rx.lim.exchangeLine()
 	} else if rx.in.buf[rx.in.r] == tlsHandshake && rx.line.dropped == 0 {
@@ -158,12 +161,12 @@ func (rx *Receiver) nextLine() Event {
 	line, used, length, found := rx.line.next(rx.in.pending(), limit)
 	tooLong := length > limit
 	if tooLong && fresh && !exchange {
-		// The beginning of the line is about to be given up, so now is the time to see whether octets follow it.
-		rx.lost = rx.hasPayload(rx.in.pending())
+		// The beginning of the line is about to be dropped, so whether octets follow it has to be found out now.
+		rx.cutPayload = rx.hasPayload(rx.in.pending())
 	}
 	rx.in.r += used
 	if length > limit+rx.lim.droppedLine() {
-		return rx.fatal(errNoLine)
+		return rx.fatal(errNoLineEnd)
 	}
 	if !found {
 		return Event{Kind: NeedInput}
@@ -172,8 +175,8 @@ func (rx *Receiver) nextLine() Event {
 	switch {
 	case exchange:
 		return rx.exchange(line, tooLong)
-	case tooLong && rx.lost:
-		return rx.fatal(errLost)
+	case tooLong && rx.cutPayload:
+		return rx.fatal(errPayloadSize)
 	case tooLong:
 		rx.machine.Refused(nil)
 		return Event{Kind: Command, Payload: -1, Err: errLineTooLong}
@@ -183,13 +186,14 @@ func (rx *Receiver) nextLine() Event {
 
 // hasPayload reports whether line begins with a verb that octets may follow.
 func (rx *Receiver) hasPayload(line []byte) bool {
-	word, _, _ := bytes.Cut(line[:min(len(line), longestVerb+1)], space)
+	word, _, _ := bytes.Cut(line[:min(len(line), maxVerb+1)], space)
 	v := rx.machine.table.lookup(word)
 	return v != nil && v.Payload != nil
 }
 
+// exchange returns a line of an exchange.
 func (rx *Receiver) exchange(line []byte, tooLong bool) Event {
-	verb := rx.machine.talk
+	verb := rx.machine.exchange
 	_ = rx.machine.Line() // allowed in Exchange with nothing outstanding, which is where we are
 	ev := Event{Kind: Line, Verb: verb, Payload: -1, Data: line}
 	if tooLong {
@@ -200,8 +204,8 @@ func (rx *Receiver) exchange(line []byte, tooLong bool) Event {
 
 var space = []byte{' '}
 
-// command takes a command line apart. Framing comes before all else (law 4): what follows the line is known before
-// it is asked whether the command is in order.
+// command parses a command line. Framing comes first (law 4): it finds out what follows the line before it asks whether
+// the command is in sequence.
 func (rx *Receiver) command(line []byte, length int) Event {
 	line = trimRight(line)
 	word, args, _ := bytes.Cut(line, space)
@@ -219,12 +223,12 @@ func (rx *Receiver) command(line []byte, length int) Event {
 			ev.Payload, ev.Err = v.Payload(args)
 			if ev.Payload < 0 {
 				if ev.Err == nil {
-					ev.Err = errLost
+					ev.Err = errPayloadSize
 				}
 				return rx.fatal(ev.Err)
 			}
 		}
-		if ev.Err == nil && length > baseLine+v.Grow {
+		if ev.Err == nil && length > baseCommandLine+v.Grow {
 			ev.Err = errLineTooLong
 		}
 	}
@@ -240,7 +244,7 @@ func (rx *Receiver) command(line []byte, length int) Event {
 	return ev
 }
 
-// record takes note of the command, and of the payload that follows it.
+// record records the command and the payload that follows it.
 func (rx *Receiver) record(ev *Event) {
 	now := rx.machine.Now()
 	switch {
@@ -253,81 +257,84 @@ func (rx *Receiver) record(ev *Event) {
 		}
 	}
 	if now != Chunks {
-		rx.text, rx.content = bareScanner{}, decoder{}
+		rx.chunks, rx.content = bareScanner{}, decoder{}
 	}
 	if ev.Payload < 0 {
 		return
 	}
-	rx.payload, rx.ends = ev.Payload, ev.Verb.Ends()
+	rx.payload, rx.lastPayload = ev.Payload, ev.Verb.Ends()
 	if rx.payload == 0 {
 		rx.endPayload()
 	}
 }
 
-// fatal reports that the stream cannot be understood any further. One reply can still be sent.
+// fatal reports that the rest of the input cannot be understood. One reply can still be sent.
 func (rx *Receiver) fatal(err *Error) Event {
-	rx.over = true
+	rx.closed = true
 	rx.in.r = rx.in.w
 	rx.machine.Refused(nil)
 	return Event{Kind: Fatal, Payload: -1, Err: err}
 }
 
-// Due returns the number of replies that the command being answered still has to get; 0 if none is being answered.
+// Due returns how many replies the command in hand still gets; 0 if no command is in hand.
 func (rx *Receiver) Due() int { return rx.machine.Due() }
 
-// AppendReply appends r in its wire form and takes note of it. A reply that carries on an exchange is not folded: its text is
-// data, and may be longer than that of others (RFC 4954 section 4). It returns ErrOutOfStep, and dst as it was, if no
-// command waits for a reply, or if r cannot be the reply to the one that does. A 421 answers everything, may be sent at
-// any time, and closes the session.
+// AppendReply appends r in its wire form and records it. It returns ErrOutOfStep, and dst as it was, if no command
+// waits for a reply or if the command cannot have r. A 421 answers everything, may be sent at any time, and closes the
+// session.
+//
+// A reply that continues an exchange is not folded: its text is data, and its line may be longer than 512 octets
+// (RFC 4954 section 4).
 func (rx *Receiver) AppendReply(dst []byte, r Reply) ([]byte, error) {
-	plain := false
+	noStatus := false
 	if v := rx.machine.Waiting(); v != nil {
-		plain = v.plain
+		noStatus = v.noStatus
 	}
 	if _, err := rx.machine.Reply(r.Code); err != nil {
 		return dst, err
 	}
-	longest := maxReplyLine
+	maxLine := maxReplyLine
 	switch rx.machine.Now() {
 	case Exchange:
-		longest = math.MaxInt
+		maxLine = math.MaxInt
 	case Content:
-		rx.text, rx.content = bareScanner{}, decoder{}
+		rx.chunks, rx.content = bareScanner{}, decoder{}
 	case Closed:
-		rx.over = true
+		rx.closed = true
 	}
-	return appendReply(dst, r, rx.status && !plain, rx.utf8, longest), nil
+	return appendReply(dst, r, rx.status && !noStatus, rx.utf8, maxLine), nil
 }
 
-// SetStatus sets whether replies carry enhanced status codes. The greeting and those to EHLO, HELO and LHLO never do
-// (RFC 2034 section 4). They do not to begin with.
+// SetStatus sets whether replies carry enhanced status codes. It is off at first. The greeting and the replies to EHLO,
+// HELO and LHLO never carry one (RFC 2034 section 4).
 func (rx *Receiver) SetStatus(on bool) { rx.status = on }
 
-// SetUTF8 sets whether replies may carry UTF-8 (RFC 6531 section 3.7.4). They may not to begin with.
+// SetUTF8 sets whether replies may carry UTF-8 (RFC 6531 section 3.7.4). It is off at first.
 func (rx *Receiver) SetUTF8(on bool) { rx.utf8 = on }
 
-// BareNewline reports whether the content so far has a CR without LF or an LF without CR. Such content must not be
-// accepted as text: what a peer behind us takes for the end of it is anybody's guess.
-func (rx *Receiver) BareNewline() bool { return rx.content.bare || rx.text.bare }
+// BareNewline reports whether the content so far has a CR without LF or an LF without CR. Do not accept such content as
+// text: another server may take a bare newline for the end of a line, and so find an end of content that this one does
+// not see.
+func (rx *Receiver) BareNewline() bool { return rx.content.bare || rx.chunks.bare }
 
-// Include tells of octets of content that did not come in chunks but belong between them (RFC 4468), for BareNewline. With
-// last they are the end of it.
+// Include scans octets for BareNewline that belong to the content and did not come in chunks, as with BURL (RFC 4468).
+// Call it in the order of the content. The argument last says that they end the content.
 func (rx *Receiver) Include(p []byte, last bool) {
-	rx.text.scan(p)
+	rx.chunks.scan(p)
 	if last {
-		rx.text.finish()
+		rx.chunks.finish()
 	}
 }
 
-// Leftover returns, and forgets, what was received after the command that led to Handover. It belongs to whatever
-// the wire was handed to: a command slipped in behind STARTTLS (CVE-2011-0411) becomes a broken TLS handshake.
-// Refusing the command instead would depend on how the bytes were cut up on the way.
+// Leftover returns, and forgets, what was received after the command that led to Handover. Give it to the new owner of
+// the connection: a command slipped in behind STARTTLS (CVE-2011-0411) then breaks the TLS handshake. To refuse the
+// command instead would make the answer depend on how the bytes were cut.
 func (rx *Receiver) Leftover() []byte {
 	return rx.in.leftover()
 }
 
-// Restart makes the session begin anew in the state s, Hello after TLS was started. Replies carry neither status codes
-// nor UTF-8 until set again.
+// Restart begins the session again in the state s, which is Hello after a TLS handshake. Replies carry neither status
+// codes nor UTF-8 until they are set again.
 func (rx *Receiver) Restart(s State) {
 	rx.machine.Reset(s)
 	*rx = Receiver{machine: rx.machine, lim: rx.lim, in: rx.in}

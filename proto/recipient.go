@@ -6,16 +6,17 @@ type Recipient struct {
 	Params  Params
 }
 
-// An Outcome is what happened to a message for one recipient, as the sending side of a connection sees it.
+// An Outcome is what happened to a message for one recipient, as the sending end of a connection sees it.
 type Outcome struct {
 	Recipient
 	// Rcpt is the reply to RCPT. It is zero if there was none, and if MAIL was refused.
 	Rcpt Reply
-	// Reply is the reply that decided: that to RCPT if it refused the recipient, otherwise that to the content. It is zero
-	// if there was none.
+	// Reply is the reply that decided: the reply to RCPT if that refused the recipient, otherwise the reply to the
+	// content. It is zero if there was none.
 	Reply Reply
-	// Err is nil if the server has taken responsibility for the message to this recipient. It is an [*Error] if the
-	// server refused, whose Verb names the command; any other error says why there was no answer. When a server ran
-	// out of room for recipients and said 552, the error has the code 452 (RFC 5321 section 4.5.3.1.10).
+	// Err is nil if the server has taken responsibility for the message to this recipient. If the server refused, Err is
+	// an [*Error] whose Verb names the command. Any other error says why there was no answer. If a server refuses a
+	// recipient with 552 because it has no room for more recipients, the code of the error is 452
+	// (RFC 5321 section 4.5.3.1.10).
 	Err error
 }

@@ -14,25 +14,28 @@ type Reply struct {
 	Text   string // without code and status; lines are separated by "\n"
 }
 
-// Err returns r as an error, whatever its code.
+// Err returns r as an error, whatever its code. It is not nil for a positive reply.
 func (r Reply) Err() *Error { return &Error{Code: r.Code, Status: r.Status, Text: r.Text} }
 
-// maxReplyLine is the longest reply line that every client accepts, CRLF included (RFC 5321 section 4.5.3.1.5).
+// maxReplyLine is the length of the longest reply line that every client accepts, with its CRLF
+// (RFC 5321 section 4.5.3.1.5).
 const maxReplyLine = 512
 
-// AppendReply appends r in its wire form: one line for each line of the text, of 512 octets at most with its CRLF.
-// A longer one is folded, at a space if it has one.
+// AppendReply appends r in its wire form, with a line for each line of the text. Lines have at most 512 octets with
+// their CRLF. A longer one is folded, at a space if it has one.
 //
-// With status, every line of a 2yz, 4yz or 5yz reply carries the enhanced status code, one that fits the reply code if
-// r has none or one of another class (RFC 2034 section 4). With utf8, the text may have UTF-8 in it
-// (RFC 6531 section 3.7.4). Any character that the text must not have becomes a question mark, so that nothing in it
-// can pass for a reply of its own. A code outside 200 to 599 is a mistake of the caller's, and sent as 451.
+// With status, every line of a 2yz, 4yz or 5yz reply carries an enhanced status code. If r has none, that is the
+// default for the reply code; if the class of r's differs from the reply code, the class is changed
+// (RFC 2034 section 4). With utf8, the text may have UTF-8 in it (RFC 6531 section 3.7.4).
+//
+// A character that the text must not have becomes a question mark, so that nothing in it can pass for another reply. A
+// code outside 200 to 599 is a mistake of the caller, and sent as 451.
 func AppendReply(dst []byte, r Reply, status, utf8 bool) []byte {
 	return appendReply(dst, r, status, utf8, maxReplyLine)
 }
 
-// appendReply is AppendReply with lines of up to longest octets.
-func appendReply(dst []byte, r Reply, status, utf8 bool, longest int) []byte {
+// appendReply is AppendReply with lines of up to maxLine octets.
+func appendReply(dst []byte, r Reply, status, utf8 bool, maxLine int) []byte {
 	if r.Code < 200 || r.Code > 599 {
 		r.Code, r.Status = 451, Status{}
 	}
@@ -49,7 +52,7 @@ func appendReply(dst []byte, r Reply, status, utf8 bool, longest int) []byte {
 	for {
 		var at int
 		dst, at = head.append(dst)
-		room := longest - len("\r\n") - (len(dst) - at)
+		room := maxLine - len("\r\n") - (len(dst) - at)
 		line, rest, more := cutLine(r.Text, room, utf8)
 		dst = appendText(dst, line, utf8)
 		dst = append(dst, "\r\n"...)
@@ -61,25 +64,25 @@ func appendReply(dst []byte, r Reply, status, utf8 bool, longest int) []byte {
 	}
 }
 
-// A replyHead is what every line of a reply begins with.
+// A replyHead is the beginning of every line of a reply.
 type replyHead struct {
 	code   int
 	status Status
 }
 
-// append appends the head of a line that others follow, and returns where the line begins.
+// append appends the head of a line that is not the last, and returns where the line begins.
 func (h replyHead) append(dst []byte) (_ []byte, at int) {
 	at = len(dst)
 	dst = strconv.AppendInt(dst, int64(h.code), 10)
 	dst = append(dst, '-')
 	if !h.status.IsZero() {
 		dst = h.status.append(dst)
-		dst = append(dst, ' ') // "always followed by one or more spaces", even if nothing follows those
+		dst = append(dst, ' ') // RFC 2034 section 4: "always followed by one or more spaces"
 	}
 	return dst, at
 }
 
-// cutLine cuts from text what fits into a line of room octets. More is false if that is all of it.
+// cutLine cuts from text what fits into a line of room octets. It reports in more whether anything follows.
 func cutLine(text string, room int, utf8 bool) (line, rest string, more bool) {
 	if len(text) <= room && printable(text) == len(text) {
 		return text, "", false
@@ -134,9 +137,9 @@ func printable(s string) int {
 	return len(s)
 }
 
-// measure returns the octets of the first character of s, the octets it takes up on the wire, and whether it may be
-// sent at all. The characters of textstring are allowed (RFC 5321 section 4.2), and with unicode those above ASCII that
-// do not end a line for anybody.
+// measure returns the octets of the first character of s, the octets that it takes on the wire, and whether it may be
+// sent. The characters of textstring are allowed (RFC 5321 section 4.2). With unicode so are those beyond ASCII, except
+// for characters that some programs take for the end of a line.
 func measure(s string, unicode bool) (size, width int, ok bool) {
 	c := s[0]
 	if c < utf8.RuneSelf {
@@ -150,8 +153,8 @@ func measure(s string, unicode bool) (size, width int, ok bool) {
 	return size, size, true
 }
 
-// A RawReply is a reply as it lies in the buffer of a Sender. What its methods return by way of []byte is overwritten
-// with the buffer.
+// A RawReply is a reply as it lies in the buffer of a Sender. Slices that its methods return are overwritten with the
+// buffer (law 5); Reply makes a copy.
 type RawReply struct {
 	Code   int
 	Status Status
@@ -174,7 +177,7 @@ func (r RawReply) Reply() Reply {
 	return Reply{Code: r.Code, Status: r.Status, Text: text.String()}
 }
 
-// Lines returns the text of each line, without code and status.
+// Lines returns the text of each line, without code and status. The slices must not be kept.
 func (r RawReply) Lines() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) { r.each(yield) }
 }
@@ -194,7 +197,7 @@ func (r RawReply) each(yield func([]byte) bool) {
 	}
 }
 
-// cutRaw cuts the first line from raw, which has been found well-formed, and returns its text.
+// cutRaw cuts the first line from raw, which is well-formed, and returns its text.
 func cutRaw(raw []byte) (text, rest []byte) {
 	end := 3
 	for raw[end] != '\n' {

@@ -6,10 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// ErrPayload means that the octets announced by the last command have not all been appended, or more than those.
+// ErrPayload means that the octets which the last command announced have not all been appended, or that there would be
+// too many.
 var ErrPayload = errors.New("smtp: the payload appended is not of the length that was announced")
 
-// A Sender is the engine of a client: commands are appended to a buffer of the caller's, bytes go in, and replies come
+// A Sender is the engine of a client. Commands are appended to a buffer of the caller's, bytes go in, and replies come
 // out as events. The first Answer is the greeting. A Sender is not safe for concurrent use.
 type Sender struct {
 	machine *Machine
@@ -17,15 +18,15 @@ type Sender struct {
 
 	in input
 
-	replies replyScanner
-	body    Encoder
-	owed    int64 // octets of a payload still to be appended
-	groups  bool
-	status  bool
-	failed  *Error
+	replies    replyParser
+	body       Encoder
+	owed       int64 // octets of a payload still to be appended
+	pipelining bool
+	status     bool
+	failed     *Error
 }
 
-// NewSender returns a Sender of a connection just made. The table may be shared.
+// NewSender returns a Sender for a new connection. The table may be shared by all connections.
 func NewSender(t *Table, lim Limits) *Sender {
 	return &Sender{machine: NewMachine(t), lim: lim, in: newInput()}
 }
@@ -36,41 +37,43 @@ func (tx *Sender) State() State { return tx.machine.Now() }
 // Ahead returns where the session will stand if everything outstanding succeeds.
 func (tx *Sender) Ahead() State { return tx.machine.Ahead() }
 
-// Outstanding returns the number of commands and contents that wait for replies.
+// Outstanding returns the number of commands, lines and contents that wait for replies.
 func (tx *Sender) Outstanding() int { return tx.machine.Outstanding() }
 
-// Rcpts returns the number of recipients accepted in the transaction.
+// Rcpts returns the number of recipients accepted in the current transaction, or in the last one.
 func (tx *Sender) Rcpts() int { return tx.machine.Rcpts() }
 
-// SetGroups sets whether the server takes groups of commands (RFC 2920). While it is off, which it is at first and
-// after Restart, a command gets ErrMustWait as long as another is outstanding.
-func (tx *Sender) SetGroups(on bool) { tx.groups = on }
+// SetGroups sets whether commands may be pipelined, which a server permits with PIPELINING (RFC 2920). It is off at
+// first and after Restart: a command then gets ErrMustWait while another is outstanding.
+func (tx *Sender) SetGroups(on bool) { tx.pipelining = on }
 
-// SetStatus sets whether replies are searched for enhanced status codes (RFC 2034). It is off at first and after
-// Restart, since a reply may begin with digits that mean something else.
+// SetStatus sets whether enhanced status codes are parsed from replies. Set it if the server advertises
+// ENHANCEDSTATUSCODES (RFC 2034). It is off at first and after Restart, since a reply may begin with digits that mean
+// something else.
 func (tx *Sender) SetStatus(on bool) { tx.status = on }
 
-// Space returns room for input; it is never empty. Filled tells how much of it was used.
+// Space returns room for input, which is never empty. Read into it, and tell Filled how many octets there are. Space
+// may move what it returned before.
 func (tx *Sender) Space() []byte { return tx.in.space() }
 
-// Filled tells that n octets were put into what Space returned.
+// Filled records that n octets were put at the beginning of what Space returned.
 func (tx *Sender) Filled(n int) { tx.in.w += n }
 
-// Buffered returns the number of octets that have been received and not dealt with.
+// Buffered returns the number of octets that have been received and not been used.
 func (tx *Sender) Buffered() int { return tx.in.w - tx.in.r }
 
-// Next returns what comes next in the input: NeedInput, an Answer, or Over when the session is closed or the wire was
-// handed over. After Fatal the connection is of no further use; its Err wraps [ErrOutOfStep] or [ErrReply].
+// Next returns what comes next in the input: NeedInput, an Answer, or End when the session is closed or the connection
+// was handed over. After Fatal the connection must not be used again; Err wraps [ErrOutOfStep] or [ErrReply].
 //
-// A 421 may come at any time: it answers the command that waits, if any, and the session is closed. So may a refusal in
-// the middle of content; the server that sends one has given up, and the session counts as closed.
+// A 421 may come at any time. It answers the command that waits, if there is one, and closes the session. A refusal may
+// come in the middle of content; the server has given up then, and the session counts as closed.
 func (tx *Sender) Next() Event {
 	if tx.failed != nil {
 		return Event{Kind: Fatal, Payload: -1, Err: tx.failed}
 	}
 	switch tx.machine.Now() {
 	case Closed, Handover:
-		return Event{Kind: Over}
+		return Event{Kind: End}
 	}
 	if tx.in.r == tx.in.w {
 		return Event{Kind: NeedInput}
@@ -79,7 +82,7 @@ func (tx *Sender) Next() Event {
 	if v := tx.machine.Waiting(); v != nil && v.More == Exchange {
 		lim = lim.inExchange()
 	}
-	reply, n, err := tx.replies.scan(tx.in.pending(), tx.status, lim)
+	reply, n, err := tx.replies.parse(tx.in.pending(), tx.status, lim)
 	if err != nil {
 		return tx.fatal(err, "")
 	}
@@ -90,6 +93,7 @@ func (tx *Sender) Next() Event {
 	return tx.answer(reply)
 }
 
+// answer records a reply.
 func (tx *Sender) answer(reply RawReply) Event {
 	m := tx.machine
 	if m.Outstanding() == 0 && m.Now() == Content && reply.Code >= 400 {
@@ -106,6 +110,7 @@ func (tx *Sender) answer(reply RawReply) Event {
 	return Event{Kind: Answer, Verb: verb, Payload: -1, Reply: reply, Due: m.due}
 }
 
+// fatal ends the session because of err. The text says what the server did.
 func (tx *Sender) fatal(err error, text string) Event {
 	if text != "" {
 		err = fmt.Errorf("%w (%s)", err, text)
@@ -114,9 +119,11 @@ func (tx *Sender) fatal(err error, text string) Event {
 	return Event{Kind: Fatal, Payload: -1, Err: tx.failed}
 }
 
-// AppendCommand appends a command line and records it. It returns dst as it was, with ErrSequence or ErrMustWait if the
-// command is not allowed here, ErrPayload if the last one's octets are missing, or another error if args cannot be
-// sent: a control character, text that is not UTF-8, or more than the command line holds.
+// AppendCommand appends a command line and records it. On an error it returns dst as it was, and records nothing:
+//
+//   - ErrSequence or ErrMustWait if the command is not allowed here;
+//   - ErrPayload if octets of the last command are missing;
+//   - another error if args cannot be sent: a control character, text that is not UTF-8, or too long a line.
 func (tx *Sender) AppendCommand(dst []byte, v *Verb, args []byte) ([]byte, error) {
 	if err := tx.check(v, args); err != nil {
 		return dst, err
@@ -141,6 +148,7 @@ func (tx *Sender) AppendCommand(dst []byte, v *Verb, args []byte) ([]byte, error
 	return append(dst, '\r', '\n'), nil
 }
 
+// check returns why the command line cannot be sent.
 func (tx *Sender) check(v *Verb, args []byte) error {
 	switch {
 	case tx.failed != nil:
@@ -149,22 +157,22 @@ func (tx *Sender) check(v *Verb, args []byte) error {
 		return ErrPayload
 	case tx.machine.table.index[v.Name] != v:
 		return fmt.Errorf("smtp: the verb %s is not in the table of this session", v.Name)
-	case !tx.groups && tx.machine.Outstanding() > 0:
+	case !tx.pipelining && tx.machine.Outstanding() > 0:
 		return ErrMustWait
 	case badOctet(args) != 0 || !utf8.Valid(args):
 		return fmt.Errorf("smtp: %s cannot be sent: its arguments must be UTF-8 without control characters", v.Name)
-	case len(v.Name)+len(args)+len(" \r\n") > baseLine+v.Grow:
-		return fmt.Errorf("smtp: %s cannot be sent: its line would exceed %d octets", v.Name, baseLine+v.Grow)
+	case len(v.Name)+len(args)+len(" \r\n") > baseCommandLine+v.Grow:
+		return fmt.Errorf("smtp: %s cannot be sent: its line would exceed %d octets", v.Name, baseCommandLine+v.Grow)
 	}
 	return nil
 }
 
-// AppendLine appends a line of an exchange, after a 334. It returns an error, and dst as it was, if there is no exchange
-// or if line cannot be sent.
+// AppendLine appends a line of an exchange, after a 334. It returns an error, and dst as it was, if there is no
+// exchange or if the line cannot be sent.
 func (tx *Sender) AppendLine(dst, line []byte) ([]byte, error) {
 	if badOctet(line) != 0 || len(line)+2 > tx.lim.exchangeLine() {
-		return dst, fmt.Errorf("smtp: a line of %d octets cannot be sent: it must have no control characters and at most %d octets",
-			len(line), tx.lim.exchangeLine()-len("\r\n"))
+		const format = "smtp: a line of %d octets cannot be sent: it must have no control characters and at most %d octets"
+		return dst, fmt.Errorf(format, len(line), tx.lim.exchangeLine()-len("\r\n"))
 	}
 	if tx.failed != nil {
 		return dst, tx.failed
@@ -176,8 +184,9 @@ func (tx *Sender) AppendLine(dst, line []byte) ([]byte, error) {
 	return append(dst, '\r', '\n'), nil
 }
 
-// AppendBody appends content that follows a 354, with its line endings made CRLF and the dots at the beginning of lines
-// doubled. How it is cut into calls makes no difference.
+// AppendBody appends content that follows 354. It makes line endings CRLF, and doubles the dots at the beginning of
+// lines. How the content is cut into calls makes no difference. It returns ErrSequence, and dst as it was, if no
+// content is due.
 func (tx *Sender) AppendBody(dst, p []byte) ([]byte, error) {
 	if err := tx.inContent(); err != nil {
 		return dst, err
@@ -185,7 +194,8 @@ func (tx *Sender) AppendBody(dst, p []byte) ([]byte, error) {
 	return tx.body.Append(dst, p), nil
 }
 
-// AppendEnd appends the end of the content: the CRLF of its last line if that is missing, and the lone dot.
+// AppendEnd appends the end of the content: CRLF if the last line lacks it, and the line with a single dot. It returns
+// ErrSequence, and dst as it was, if no content is due.
 func (tx *Sender) AppendEnd(dst []byte) ([]byte, error) {
 	if err := tx.inContent(); err != nil {
 		return dst, err
@@ -196,6 +206,7 @@ func (tx *Sender) AppendEnd(dst []byte) ([]byte, error) {
 	return tx.body.Close(dst), nil
 }
 
+// inContent returns an error if no content is due.
 func (tx *Sender) inContent() error {
 	switch {
 	case tx.failed != nil:
@@ -207,8 +218,8 @@ func (tx *Sender) inContent() error {
 	return nil
 }
 
-// AppendPayload appends octets that the command appended last has announced, unchanged. It returns ErrPayload, and dst as
-// it was, if they are more than are still owed.
+// AppendPayload appends octets that the last command has announced, unchanged. It returns ErrPayload, and dst as it
+// was, if they are more than are missing.
 func (tx *Sender) AppendPayload(dst, p []byte) ([]byte, error) {
 	if int64(len(p)) > tx.owed {
 		return dst, ErrPayload
@@ -217,14 +228,14 @@ func (tx *Sender) AppendPayload(dst, p []byte) ([]byte, error) {
 	return append(dst, p...), nil
 }
 
-// Leftover returns, and forgets, what was received after the reply that led to Handover. A reply slipped in behind that
-// to STARTTLS in clear becomes a broken TLS handshake (law 4).
+// Leftover returns, and forgets, what was received after the reply that led to Handover. Give it to the new owner of
+// the connection: a reply slipped in behind the reply to STARTTLS then breaks the TLS handshake (law 4).
 func (tx *Sender) Leftover() []byte {
 	return tx.in.leftover()
 }
 
-// Restart makes the session begin anew in the state s: Hello after TLS was started, Greeting if a greeting is to come.
-// Groups and status codes are off until set again.
+// Restart begins the session again in the state s: Hello after a TLS handshake, Greeting if a greeting is to come.
+// Pipelining and status codes are off until they are set again.
 func (tx *Sender) Restart(s State) {
 	tx.machine.Reset(s)
 	*tx = Sender{machine: tx.machine, lim: tx.lim, in: tx.in, failed: tx.failed}

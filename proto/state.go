@@ -2,24 +2,26 @@ package proto
 
 import "strings"
 
-// A State is where a session stands. Each state is one bit, so a State is also a set of states.
+// A State is where a session stands. Each state is one bit, so that a State is also a set of states. See the diagram in
+// the package documentation.
 type State uint16
 
-// The states of a session. Commands may come in the states of [Session]; in the others the wire carries something else.
+// The states of a session. Commands may be sent in the states of [Session]. In the other states the connection carries
+// something else.
 const (
-	Greeting State = 1 << iota // connected; the server has not greeted, or has refused the session with its greeting
-	Hello                      // greeted; neither EHLO nor HELO has been accepted
-	Ready                      // introduced, no mail transaction open
-	Mail                       // MAIL accepted, no recipient yet
-	Rcpt                       // at least one recipient accepted
-	Chunks                     // content has begun to arrive in counted chunks (RFC 3030 section 2)
-	Broken                     // a chunk was refused: only RSET or a new EHLO leads out (RFC 3030 section 2)
+	Greeting State = 1 << iota // connected; the server has sent no greeting yet, or one that refuses the session
+	Hello                      // greeted; no EHLO, HELO or LHLO has been accepted
+	Ready                      // introduced; no mail transaction is open
+	Mail                       // MAIL was accepted, and no recipient yet
+	Rcpt                       // at least one recipient was accepted
+	Chunks                     // content has begun in BDAT chunks (RFC 3030 section 2)
+	Broken                     // a chunk was refused; RSET or EHLO leads out (RFC 3030 section 2)
 	Content                    // after 354: content follows, up to CRLF.CRLF
-	Exchange                   // after 334: each line belongs to the command that is being answered, until it is
-	Handover                   // the wire belongs to another protocol, or to the same one from its beginning
-	Closed                     // QUIT or 421 was answered: nothing follows
+	Exchange                   // after 334: each line belongs to the command in progress, such as AUTH
+	Handover                   // the connection belongs to another protocol, such as TLS
+	Closed                     // QUIT was answered, or 421 was sent
 
-	// Never marks an outcome that a command cannot have, in the fields of a Verb.
+	// Never stands in a field of a Verb for a reply that the command cannot have.
 	Never State = 1 << 15
 
 	// Session is the set of states in which a command may arrive.

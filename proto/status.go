@@ -3,24 +3,25 @@ package proto
 import "strconv"
 
 // A Status is an enhanced mail system status code: class, subject and detail (RFC 3463 section 2). Status{5, 1, 1} is
-// 5.1.1, a mailbox that does not exist. The class is 2, 4 or 5; subject and detail are at most 999. The zero value means
-// that there is no status code.
+// 5.1.1, a mailbox that does not exist. The class is 2, 4 or 5; subject and detail are at most 999. The zero value
+// means that there is no status code.
 type Status [3]uint16
 
-// Class returns the first number of s: 2 for success, 4 for a temporary and 5 for a permanent failure, 0 for the zero value.
+// Class returns the first number of s: 2 for success, 4 for a temporary failure, 5 for a permanent failure, and 0 for
+// the zero value.
 func (s Status) Class() int { return int(s[0]) }
 
-// ParseStatus reads a status code, all of s. It reports false unless the class is 2, 4 or 5, and subject and detail are
-// numbers of one to three digits without leading zeros (RFC 2034 section 4, RFC 3463 section 2).
+// ParseStatus parses a status code, which must be all of s. It reports false unless the class is 2, 4 or 5, and subject
+// and detail are numbers of one to three digits without leading zeros (RFC 2034 section 4, RFC 3463 section 2).
 func ParseStatus(s string) (Status, bool) {
 	st, n := scanStatus(s)
 	return st, n > 0 && n == len(s)
 }
 
-// DefaultStatus returns the status code for a reply that was given none. Its class is the first digit of code; subject
-// and detail are those that RFC 3463 and the RFC that defines the reply code attach to it, or 0 where the reply code is
-// used for unlike things: 550 and 554 stand for a bad mailbox as well as for a breach of policy, and who is told 5.1.1
-// may well strike an address off a list. A code outside 200 to 299 and 400 to 599 has none.
+// DefaultStatus returns the status code for a reply that was given none. Its class is the first digit of code. Subject
+// and detail are those that RFC 3463 and the RFC of the reply code attach to the code. They are 0 for a code of many
+// uses: 550 and 554 mean a bad mailbox as well as a breach of policy, and a sender that is told 5.1.1 may remove the
+// address from its lists. A code outside 200 to 299 and 400 to 599 has no status code.
 func DefaultStatus(code int) Status {
 	class := code / 100
 	if class != 2 && class != 4 && class != 5 {
@@ -76,10 +77,10 @@ func defaultDetail(code int) (subject, detail uint16) {
 	return 0, 0
 }
 
-// IsZero reports whether s is the zero value, which is no status code.
+// IsZero reports whether s is the zero value, which means that there is no status code.
 func (s Status) IsZero() bool { return s == Status{} }
 
-// String returns s as it is sent, "5.1.1", and "" for the zero value.
+// String returns s as it is sent, such as "5.1.1", and "" for the zero value.
 func (s Status) String() string {
 	if s.IsZero() {
 		return ""
@@ -100,8 +101,8 @@ func (s Status) within(code int) bool {
 	return s.Class() == code/100 && s[1] <= 999 && s[2] <= 999
 }
 
-// scanStatus reads a status code at the beginning of s, and returns how many octets it has, 0 if there is none. What
-// follows it must be a space or nothing: 5.1.1.1 is no status code.
+// scanStatus parses a status code at the beginning of s, and returns its length, or 0 if there is none. Only a space or
+// the end of s may follow it: 5.1.1.1 is no status code.
 func scanStatus[T string | []byte](s T) (Status, int) {
 	if len(s) < len("2.0.0") || s[1] != '.' || s[0] != '2' && s[0] != '4' && s[0] != '5' {
 		return Status{}, 0
@@ -117,7 +118,7 @@ func scanStatus[T string | []byte](s T) (Status, int) {
 	return Status{uint16(s[0] - '0'), subject, detail}, i
 }
 
-// scanDetail reads a number of at most three digits at s[i:], and returns where it ends, 0 if there is none.
+// scanDetail parses a number of at most three digits at s[i:], and returns where it ends, or 0 if there is none.
 func scanDetail[T string | []byte](s T, i int) (n uint16, end int) {
 	for end = i; end < len(s) && end < i+3 && '0' <= s[end] && s[end] <= '9'; end++ {
 		n = n*10 + uint16(s[end]-'0')

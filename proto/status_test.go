@@ -82,3 +82,16 @@ func FuzzStatus(f *testing.F) {
 		}
 	})
 }
+
+// TestStatusClass: the class says whether a delivery succeeded, may succeed later, or has failed (RFC 3463 section 2).
+func TestStatusClass(t *testing.T) {
+	for text, want := range map[string]int{"2.1.5": 2, "4.4.7": 4, "5.1.1": 5, "5.999.999": 5} {
+		s, ok := ParseStatus(text)
+		if !ok || s.Class() != want {
+			t.Errorf("the class of %s is %d, want %d (%t)", text, s.Class(), want, ok)
+		}
+	}
+	if got := (Status{}).Class(); got != 0 {
+		t.Errorf("the class of no status is %d", got)
+	}
+}

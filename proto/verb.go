@@ -6,54 +6,62 @@ import (
 	"strings"
 )
 
-// A Verb is a row of the command table: all that the engine has to know of a command. The rows of an extension's verbs
-// are of the same kind as those of RFC 5321, and are treated alike.
+// A Verb is a row of the command table: all that the engine has to know about a command. The rows of an extension's
+// verbs are of the same kind as those of RFC 5321, and are treated alike.
+//
+// The rows of a Table must not be changed.
 type Verb struct {
 	Name string // in upper case
-	In   State  // the states in which it may be sent; elsewhere it is refused with 503 and changes nothing
-	Last bool   // must end a pipelined group: nothing may be sent until it is answered (RFC 2920 section 3.1)
-	Open bool   // may be sent before the authentication or encryption that a server insists on (RFC 4954 section 6)
+	In   State  // the states in which it may be sent; in others a server refuses it with 503 and changes nothing
 
-	Secret bool // its arguments are not for logs
+	// Last says that the command must end a pipelined group: nothing may be sent until it has been answered
+	// (RFC 2920 section 3.1).
+	Last bool
+	// BeforeAuth says that the command may be sent before the authentication or encryption on which a server insists
+	// (RFC 4954 section 6, RFC 3207 section 4).
+	BeforeAuth bool
+	// Secret says that logs must not show the arguments.
+	Secret bool
 
-	// The state after a reply of 2yz, 3yz, and 4yz or 5yz. Zero means no change, except for More, where it means
-	// that the command has no intermediate reply. Never means that the command has no such reply.
+	// OK, More and Fail are the states after a reply of 2yz, of 3yz, and of 4yz or 5yz. In OK and Fail, zero means that
+	// the state does not change. In More, zero means that the command has no intermediate reply. Never means that the
+	// command has no such reply.
 	OK, More, Fail State
-	// Keep is the set of states that even a 2yz reply leaves as they are.
-	Keep State
+	// Stays is a set of states that a 2yz reply leaves as they are, whatever OK says.
+	Stays State
 
-	// Grow is the number of octets by which the command line may exceed 512 (RFC 5321 section 4.5.3.1.4). It is
-	// the sum of what the extensions in use declare.
+	// Grow is the number of octets by which the command line may exceed 512 octets (RFC 5321 section 4.5.3.1.4): the sum
+	// of what the extensions in use declare.
 	Grow int
 
-	// Variant returns another row to be used for some arguments, such as those of the last chunk, or nil.
+	// Variant returns another row to be used for these arguments, such as the row of the last chunk. Nil means this row.
 	Variant func(args []byte) *Verb
-	// Payload returns the number of octets that follow the command line. With an error the arguments are
-	// malformed, and the command is answered with it; if n is negative as well, nobody knows where the next
-	// command begins and the connection must end. Nil means that nothing follows the line.
+	// Payload returns the number of octets that follow the command line. An error says that the arguments are malformed;
+	// it becomes the reply to the command. With an error and a negative n the beginning of the next command is unknown,
+	// and the connection must end. A nil Payload means that nothing follows the line.
 	Payload func(args []byte) (n int64, err *Error)
-	// PerRcpt says that in LMTP the command is answered once for each recipient accepted in the transaction, if it
-	// is in sequence (RFC 2033 section 4.2).
+	// PerRcpt says that the command, if it is in sequence, gets one reply in LMTP for each recipient accepted in the
+	// transaction (RFC 2033 section 4.2).
 	PerRcpt bool
-	// Replies returns how many replies the command has when it is in sequence, given the number of recipients
-	// accepted in the transaction. Nil means one, or what PerRcpt says.
+	// Replies returns how many replies the command gets when it is in sequence, given the number of recipients accepted in
+	// the transaction. Nil means one, or what PerRcpt says.
 	Replies func(rcpts int) int
 
-	// Split reports, for a command that opens a transaction, whether its arguments ask for an outcome for each
-	// recipient: then the reply to the content may be 353, with one reply for each recipient accepted behind it and
-	// one for all. Nil means that they do not.
+	// Split reports, for a command that opens a transaction, whether its arguments ask for an outcome for each recipient
+	// (PRDR). If they do, the reply to the content may be 353, followed by one reply for each accepted recipient and one
+	// for all. Nil means that they never ask.
 	Split func(args []byte) bool
 
-	plain bool // its replies never carry enhanced status codes (RFC 2034 section 4)
+	noStatus bool // its replies never carry an enhanced status code (RFC 2034 section 4)
 }
 
 // Ends reports whether the success of v ends the mail transaction, as that of the last chunk does.
 func (v *Verb) Ends() bool { return v.In&(Rcpt|Chunks) != 0 && v.OK == Ready && v.In&Hello == 0 }
 
-// After returns the state that follows now when v has been answered with code. It reports false for a reply that v
-// cannot have there: an intermediate reply to a command that knows none, success where there is none to be had.
+// After returns the state that follows the state now when v has been answered with code. It reports false if v cannot
+// have that reply there, such as an intermediate reply to NOOP or success for DATA.
 //
-// It is the one place where states change, for both sides (law 1).
+// States change here and nowhere else, for both ends (law 1).
 func (v *Verb) After(now State, code int) (State, bool) {
 	if code == 421 {
 		return Closed, true // RFC 5321 section 3.8
@@ -65,7 +73,7 @@ func (v *Verb) After(now State, code int) (State, bool) {
 		if v.OK == Never {
 			return now, false
 		}
-		if in && v.OK != 0 && now&v.Keep == 0 {
+		if in && v.OK != 0 && now&v.Stays == 0 {
 			next = v.OK
 		}
 	case 3:
@@ -88,7 +96,8 @@ func (v *Verb) After(now State, code int) (State, bool) {
 	return next, true
 }
 
-// Protocol selects the dialect of a table: which command introduces a client, and how content is answered.
+// A Protocol selects the dialect of a table. It decides which command introduces the client, and how content is
+// answered.
 type Protocol uint8
 
 // The dialects.
@@ -105,29 +114,30 @@ func (p Protocol) String() string {
 	return "SMTP"
 }
 
-// The names of the rows that every table has and that are not commands. They hold places in the queue of what waits
-// for a reply.
+// The names of rows that are no commands and that every table has. They stand in the queue of what waits for a reply.
 const (
 	greetingName = "(greeting)"
 	endName      = "(end of content)"
 )
 
-// A Table is the set of verbs that a session knows. It is immutable and safe for concurrent use.
+// A Table is the set of verbs that a session knows. It is immutable and safe for concurrent use: one Table serves all
+// connections.
 type Table struct {
-	protocol Protocol
-	verbs    []*Verb // in the order they were given
-	greeting *Verb
-	end      *Verb
-	refused  *Verb // stands for a command that only a refusal can answer
-	unheard  *Verb // the same for one whose replies are plain
-	index    map[string]*Verb
-	line     int // the longest command line, CRLF included
+	protocol        Protocol
+	verbs           []*Verb // in the order they were given
+	greeting        *Verb
+	end             *Verb
+	refused         *Verb // stands for a command that can only be refused
+	refusedNoStatus *Verb // the same for a command whose replies have no status code
+	index           map[string]*Verb
+	maxLine         int // the length of the longest command line, with its CRLF
 }
 
-// base returns the rows of RFC 5321 section 4.1.1 and RFC 2033 section 4. VRFY, EXPN and HELP are extensions in the
-// sense of section 2.2.2, registered with their keywords, and are found in package ext.
+// base returns the commands that every table has: those that RFC 5321 section 4.5.1 requires, without VRFY, and in LMTP
+// with LHLO in place of EHLO and HELO. VRFY, EXPN and HELP have EHLO keywords, so they are extensions in the sense of
+// section 2.2.2.
 func base(p Protocol) []Verb {
-	hello := Verb{In: Session, Last: true, Open: true, OK: Ready, plain: true}
+	hello := Verb{In: Session, Last: true, BeforeAuth: true, OK: Ready, noStatus: true}
 	names := []string{"EHLO", "HELO"}
 	if p == LMTP {
 		names = []string{"LHLO"}
@@ -141,23 +151,28 @@ func base(p Protocol) []Verb {
 		Verb{Name: "MAIL", In: Ready, OK: Mail},
 		Verb{Name: "RCPT", In: Mail | Rcpt, OK: Rcpt},
 		Verb{Name: "DATA", In: Rcpt, Last: true, OK: Never, More: Content},
-		Verb{Name: "RSET", In: Session, Open: true, OK: Ready, Keep: Hello | Ready},
-		Verb{Name: "NOOP", In: Session, Last: true, Open: true},
-		Verb{Name: "QUIT", In: Session | Greeting, Last: true, Open: true, OK: Closed},
+		Verb{Name: "RSET", In: Session, BeforeAuth: true, OK: Ready, Stays: Hello | Ready},
+		Verb{Name: "NOOP", In: Session, Last: true, BeforeAuth: true},
+		Verb{Name: "QUIT", In: Session | Greeting, Last: true, BeforeAuth: true, OK: Closed},
 	)
 }
 
-// NewTable returns a table of the commands of RFC 5321 section 4.1.1, or of RFC 2033 for LMTP, and those in more. A row
-// that has only Name, Grow and Split lets the command lines of that verb grow by so much more, and adds Split to it. NewTable returns an error that
-// names the verb if two rows have the same name, or if a row cannot work.
+// NewTable returns a table of the built-in commands of p and of the rows in more. Built in are EHLO, HELO, MAIL, RCPT,
+// DATA, RSET, NOOP and QUIT for SMTP, and LHLO in place of EHLO and HELO for LMTP. All other commands are extensions
+// and have to be given in more, including VRFY, EXPN and HELP.
+//
+// A row with only Name, Grow and Split adds to a row of the same name: its command lines may be longer by Grow octets,
+// and Split is used for it.
+//
+// NewTable returns an error that names the verb if two rows have the same name or if a row cannot work.
 func NewTable(p Protocol, more ...Verb) (*Table, error) {
 	t := &Table{
-		protocol: p,
-		index:    make(map[string]*Verb),
-		greeting: &Verb{Name: greetingName, In: Greeting, Last: true, OK: Hello, plain: true},
-		end:      &Verb{Name: endName, In: Content, OK: Ready, Fail: Ready, PerRcpt: true},
-		refused:  &Verb{Name: "(refused)", Last: true, OK: Never},
-		unheard:  &Verb{Name: "(refused)", Last: true, OK: Never, plain: true},
+		protocol:        p,
+		index:           make(map[string]*Verb),
+		greeting:        &Verb{Name: greetingName, In: Greeting, Last: true, OK: Hello, noStatus: true},
+		end:             &Verb{Name: endName, In: Content, OK: Ready, Fail: Ready, PerRcpt: true},
+		refused:         &Verb{Name: "(refused)", Last: true, OK: Never},
+		refusedNoStatus: &Verb{Name: "(refused)", Last: true, OK: Never, noStatus: true},
 	}
 	for _, row := range append(base(p), more...) {
 		if v := t.index[row.Name]; v != nil && row.In == 0 && row.Grow >= 0 {
@@ -178,7 +193,7 @@ func NewTable(p Protocol, more ...Verb) (*Table, error) {
 		t.index[row.Name] = v
 	}
 	for _, v := range t.verbs {
-		t.line = max(t.line, baseLine+v.Grow)
+		t.maxLine = max(t.maxLine, baseCommandLine+v.Grow)
 	}
 	return t, nil
 }
@@ -199,21 +214,22 @@ func (v *Verb) check() error {
 // Protocol returns the dialect of the table.
 func (t *Table) Protocol() Protocol { return t.protocol }
 
-// Lookup returns the row of the verb called name, in any case, or nil.
+// Lookup returns the row of the verb with this name, in any case, or nil if there is none.
 func (t *Table) Lookup(name string) *Verb { return t.lookup([]byte(name)) }
 
-// Verbs returns the rows of the table's commands, in the order they were given.
+// Verbs returns the rows of the commands: first the built-in ones, then the others in the order in which they were
+// given.
 func (t *Table) Verbs() []*Verb { return append([]*Verb(nil), t.verbs...) }
 
-// longestVerb bounds the names that lookup folds to upper case; a longer word names no verb.
-const longestVerb = 32
+// maxVerb bounds the names that lookup converts to upper case. A longer word names no verb.
+const maxVerb = 32
 
 // lookup is Lookup without allocation.
 func (t *Table) lookup(word []byte) *Verb {
-	if len(word) > longestVerb {
+	if len(word) > maxVerb {
 		return nil
 	}
-	var up [longestVerb]byte
+	var up [maxVerb]byte
 	for i, c := range word {
 		if 'a' <= c && c <= 'z' {
 			c -= 'a' - 'A'
@@ -223,8 +239,8 @@ func (t *Table) lookup(word []byte) *Verb {
 	return t.index[string(up[:len(word)])]
 }
 
-// String returns the table as text: one line for each verb and each state it may be sent in, with the state that follows
-// each class of reply. The documentation's state diagram is made from it.
+// String returns the table as text, with a line for each verb and each state in which it may be sent. The line has the
+// state that follows each class of reply.
 func (t *Table) String() string {
 	var b strings.Builder
 	rows := append([]*Verb{t.greeting}, t.verbs...)

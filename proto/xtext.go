@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// AppendXtext appends s as xtext (RFC 3461 section 4): octets other than printable ASCII, "+" and "=" become "+" and
-// two hexadecimal digits. Text in UTF-8 is encoded octet by octet.
+// AppendXtext appends s as xtext (RFC 3461 section 4). Printable ASCII other than "+" and "=" stands for itself. Every
+// other octet becomes "+" and two hexadecimal digits; text in UTF-8 is encoded octet by octet.
 func AppendXtext(dst []byte, s string) []byte {
 	const digits = "0123456789ABCDEF"
 	for i := range len(s) {
@@ -19,20 +19,21 @@ func AppendXtext(dst []byte, s string) []byte {
 	return dst
 }
 
-var errXtext = errors.New("smtp: malformed xtext: printable ASCII expected, and + only before two upper-case hexadecimal digits")
+var errXtext = errors.New(
+	"smtp: malformed xtext: printable ASCII expected, and + only before two upper-case hexadecimal digits")
 
-// DecodeXtext decodes xtext (RFC 3461 section 4). The result may have any octets in it, control characters included:
-// whoever uses it has to check that they make sense there. Lower-case digits are an error, as the RFC has it.
+// DecodeXtext decodes xtext (RFC 3461 section 4). The result may have any octets in it, control characters included, so
+// check that they make sense. Lower-case digits are an error, as in the RFC.
 func DecodeXtext(s string) (string, error) {
-	plain := true
+	literal := true
 	for i := range len(s) {
 		if s[i] == '+' {
-			plain = false
+			literal = false
 		} else if !isXchar(s[i]) {
 			return "", errXtext
 		}
 	}
-	if plain {
+	if literal {
 		return s, nil
 	}
 	var b strings.Builder

@@ -84,7 +84,7 @@ func (c *Conn) refuse(ev *proto.Event) *proto.Error {
 		return nil
 	case c.srv.opt.RequireTLS && c.tls == nil && (v.Name == "HELO" || v.More == proto.Exchange):
 		return errNeedTLS // neither leads to TLS
-	case v.Open:
+	case v.BeforeAuth:
 	case c.srv.opt.RequireTLS && c.tls == nil:
 		return errNeedTLS
 	case c.srv.opt.RequireAuth && c.identity == "":

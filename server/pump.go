@@ -176,7 +176,7 @@ func (c *Conn) pump() {
 			c.command(ev)
 		case proto.Fatal:
 			c.fatal(ev)
-		case proto.Over:
+		case proto.End:
 			c.flush()
 			return
 		default:
@@ -204,7 +204,7 @@ func (c *Conn) next(content bool) proto.Event {
 		}
 		c.fill(content)
 	}
-	return proto.Event{Kind: proto.Over}
+	return proto.Event{Kind: proto.End}
 }
 
 // fill reads.

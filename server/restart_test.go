@@ -17,7 +17,7 @@ func stage() ext.Extension {
 	return ext.Extension{
 		Keyword: "XSTAGE",
 		Verbs: []proto.Verb{
-			{Name: "XSTAGE", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello},
+			{Name: "XSTAGE", In: proto.Hello | proto.Ready, Last: true, BeforeAuth: true, OK: proto.Hello},
 			{Name: "XWRONG", In: proto.Ready, Last: true},
 		},
 		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {

@@ -1,4 +1,5 @@
-// Package clienttest is a server that follows a script, for tests of programs that send mail.
+// Package clienttest has a server that follows a script, for tests of clients: what does the program do if the server
+// says this?
 //
 //	srv := clienttest.New(t, `
 //	S: 220 mail.example
@@ -7,10 +8,11 @@
 //	C: MAIL FROM:<alice@example.org>
 //	S: 451 not now
 //	`)
-//	err := client.Send(ctx, "mail.example:25", &client.Options{Dialer: srv.Dial, TLS: ext.TLSInsecureNone}, m)
+//	opt := &client.Options{DialContext: srv.Dial, TLS: ext.TLSInsecureNone}
+//	err := client.Send(ctx, "mail.example:25", opt, m)
 //
-// The connections are pipes in memory, which hold no octets: what one side writes, the other has to read. A test in
-// a bubble of testing/synctest can use them.
+// The connections are pipes in memory that hold no octets: what one side writes, the other has to read. They work in a
+// bubble of testing/synctest, where minutes of waiting take no time.
 package clienttest
 
 import (
@@ -47,13 +49,16 @@ type Server struct {
 	next    int
 }
 
-// New returns a server that plays the first of scripts on the first connection, and so on. The form of scripts is that of
-// package prototest, whose server it plays: a line beginning with "S:" is sent and one with "C:" is expected of the
-// client, where each * stands for any text. "S:" lines that follow each other are sent in one write. At the end the
-// client may say QUIT, and has to close the connection, unless the script says CLOSE.
+// New returns a server that plays the first script on the first connection, and so on. The form of scripts is described
+// at [prototest.Script]: a line that begins with "S:" is sent, and one that begins with "C:" is expected of the client,
+// where each * stands for any text. "S:" lines that follow each other are sent in one write.
 //
-// The test fails if the client does something else, or if it ends while a script has not been played; it does not end before
-// the client has closed its connections.
+// At the end of a script the client may say QUIT, and has to close the connection. CLOSE in the script closes it from
+// the server's side. A client also says RSET, after a message of which all recipients were refused for instance: the
+// script has to have that.
+//
+// The test fails if the client does something else, or if a script has not been played at the end of the test. The test
+// does not end before the client has closed its connections.
 func New(t testing.TB, scripts ...string) *Server {
 	t.Helper()
 	s := &Server{t: t}
@@ -73,7 +78,7 @@ func New(t testing.TB, scripts ...string) *Server {
 	return s
 }
 
-// Dial returns a connection to the server, which begins to play the next script. It has the form of client.Options.Dialer.
+// Dial returns a connection to the server, which begins to play the next script. It is for client.Options.DialContext.
 func (s *Server) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -97,7 +102,7 @@ func (s *Server) Dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return there, nil
 }
 
-// Wait returns when all scripts begun have been played and the client has closed the connections.
+// Wait returns when all scripts that were begun have been played, and the client has closed the connections.
 func (s *Server) Wait() { s.playing.Wait() }
 
 // A player plays the server's side of a script.
@@ -230,7 +235,8 @@ func (p *player) startTLS() error {
 	if err != nil {
 		return err
 	}
-	secured := tls.Server(ext.PrefixConn(newEager(p.conn), bytes.Clone(p.buf)), &tls.Config{Certificates: []tls.Certificate{id.cert}})
+	config := &tls.Config{Certificates: []tls.Certificate{id.cert}}
+	secured := tls.Server(ext.PrefixConn(newEager(p.conn), bytes.Clone(p.buf)), config)
 	p.conn, p.buf = secured, nil
 	if err := secured.Handshake(); err != nil {
 		return fmt.Errorf("the TLS handshake: %w", err)
@@ -238,8 +244,8 @@ func (p *player) startTLS() error {
 	return nil
 }
 
-// An eager connection does not wait for what it writes to be read: when a handshake fails, both sides of crypto/tls write at
-// once, and over a pipe that holds nothing they would wait for each other.
+// An eager connection does not wait for what it writes to be read: when a handshake fails, both sides of crypto/tls
+// write at once, and over a pipe that holds nothing they would wait for each other.
 type eager struct {
 	net.Conn
 	queue chan []byte
@@ -268,7 +274,7 @@ func (e *eager) Close() error {
 	return e.Conn.Close()
 }
 
-// TLSConfig returns a configuration that trusts the certificate of the server, which is for Hostname and 127.0.0.1.
+// TLSConfig returns a client's configuration that trusts the server's certificate, which is for Hostname and 127.0.0.1.
 func TLSConfig() *tls.Config {
 	id, err := authority()
 	if err != nil {
@@ -277,7 +283,7 @@ func TLSConfig() *tls.Config {
 	return &tls.Config{RootCAs: id.roots}
 }
 
-// Certificate returns the certificate of the server, for other servers in tests.
+// Certificate returns the server's certificate and its key, for other servers in tests.
 func Certificate() tls.Certificate {
 	id, err := authority()
 	if err != nil {

@@ -29,8 +29,8 @@ func (r *recorder) end() string {
 	return strings.Join(r.errors, "; ")
 }
 
-// TestServer checks that a client which follows the script passes, and that for others the test fails with the line of the
-// script.
+// TestServer checks that a client which follows the script passes, and that for others the test fails with the line of
+// the script.
 func TestServer(t *testing.T) {
 	const script = "S: 220 mail.example\nC: EHLO *\nS: 250 ok\nC~ \"raw\"\nS: 250 ok"
 	for _, tt := range []struct{ name, send, want string }{
@@ -39,8 +39,10 @@ func TestServer(t *testing.T) {
 		{"another line", "HELO me\r\n", `script 1:2: the client sent "HELO me", want "EHLO *"`},
 		{"other octets", "EHLO me\r\n|war", `script 1:4: the client sent "war", want "raw"`},
 		{"too little", "EHLO me\r\n|ra", `script 1:4: want "raw": EOF`},
-		{"too much", "EHLO me\r\n|raw|NOOP\r\n", `script 1: at the end: the client sent "NOOP", want the end of the connection`},
-		{"too much and no line", "EHLO me\r\n|raw|NO", `script 1: at the end: the client sent "NO", want the end of the connection`},
+		{"too much", "EHLO me\r\n|raw|NOOP\r\n",
+			`script 1: at the end: the client sent "NOOP", want the end of the connection`},
+		{"too much and no line", "EHLO me\r\n|raw|NO",
+			`script 1: at the end: the client sent "NO", want the end of the connection`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rec := &recorder{TB: t}

@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
@@ -17,7 +18,6 @@ import (
 	"smtpkit.example/smtp/ext/auth"
 
 	"smtpkit.example/smtp/client"
-	"smtpkit.example/smtp/examples/internal/selfmade"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -71,10 +71,12 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	cert, roots, err := selfmade.Certificate("localhost")
+	cert, err := selfSigned("localhost")
 	if err != nil {
 		return err
 	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert.Leaf)
 
 	// The server: a backend makes a session for each connection.
 	arrived := make(chan string, 1)
@@ -101,16 +103,24 @@ func run(ctx context.Context) error {
 		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
 		Credentials: auth.Password("alice", "wonderland"),
 		Trace: &client.Trace{
-			TLS:      func(s tls.ConnectionState, _ bool) { fmt.Println("  (from here on", tls.VersionName(s.Version)+")") },
-			Sent:     func(line string) { fmt.Println("C:", line) },
-			Content:  func(octets int64) { fmt.Printf("  (%d octets of content)\n", octets) },
-			Received: func(r proto.Reply) { fmt.Println("S:", r.Code, strings.ReplaceAll(r.Text, "\n", "\n      ")) },
+			Secured: func(_ context.Context, _ *client.Client, s tls.ConnectionState) {
+				fmt.Println("  (from here on", tls.VersionName(s.Version)+")")
+			},
+			Command: func(_ context.Context, _ *client.Client, verb, args string) {
+				fmt.Println("C:", strings.TrimSpace(verb+" "+args))
+			},
+			Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+				fmt.Println("S:", r.Code, strings.ReplaceAll(r.Text, "\n", "\n      "))
+			},
+			Content: func(_ context.Context, _ *client.Client, octets int64, _ proto.Reply) {
+				fmt.Printf("  (%d octets of content)\n", octets)
+			},
 		},
 	})
 	if err != nil {
 		return err
 	}
-	text := "From: alice@example.org\r\nTo: bob@example.org\r\nSubject: Hello\r\n\r\n.It works.\r\n"
+	text := "From: alice@example.org\r\nTo: bob@example.org\r\nSubject: Hello\r\n\r\nIt works.\r\n"
 	m, err := client.NewMessage("alice@example.org", []string{"bob@example.org", "nobody@example.org"}, strings.NewReader(text))
 	if err != nil {
 		return err

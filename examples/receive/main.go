@@ -18,7 +18,6 @@ import (
 	"syscall"
 	"time"
 
-	"smtpkit.example/smtp/examples/internal/selfmade"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -182,7 +181,7 @@ func (c *config) tlsConfig() (*tls.Config, error) {
 	if c.options.Hostname != "" {
 		names = append([]string{c.options.Hostname}, names...)
 	}
-	pair, _, err := selfmade.Certificate(names...)
+	pair, err := selfSigned(names...)
 	return &tls.Config{Certificates: []tls.Certificate{pair}}, err
 }
 

@@ -16,15 +16,15 @@ import (
 	"smtpkit.example/smtp/ext/auth"
 
 	"smtpkit.example/smtp/client"
-	"smtpkit.example/smtp/examples/internal/selfmade"
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 )
 
 // TestReceive sends messages to the drop over TLS and looks at what is on disk.
 func TestReceive(t *testing.T) {
 	dir := t.TempDir()
-	cert, roots, err := selfmade.Certificate("localhost")
+	cert, roots, err := prototest.NewCertificate("localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestReceive(t *testing.T) {
 	c, err := client.Dial(t.Context(), l.Addr().String(), &client.Options{
 		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
 		Credentials: auth.Password("alice", "secret"),
-		Hello:       "client.example",
+		Hostname:    "client.example",
 	})
 	if err != nil {
 		t.Fatal(err)

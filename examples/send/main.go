@@ -62,7 +62,7 @@ func parseFlags(args []string) (*config, error) {
 	f.StringVar(&serverName, "server-name", "", "name that the certificate has to be for (default: the host)")
 	f.StringVar(&user, "user", "", "name to authenticate with")
 	f.StringVar(&pass, "pass", "", "password to authenticate with")
-	f.StringVar(&c.options.Hello, "helo", "", "name to introduce the client by")
+	f.StringVar(&c.options.Hostname, "helo", "", "name to introduce the client by")
 	f.DurationVar(&timeout, "timeout", 0, "how long to wait for each reply (default: what RFC 5321 has)")
 	f.IntVar(&c.count, "count", 1, "send the message so many times over one connection")
 	f.BoolVar(&lmtp, "lmtp", false, "speak LMTP")

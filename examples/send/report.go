@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -105,13 +106,17 @@ func visible(text string) string {
 // trace prints the dialogue to standard error.
 func trace() *client.Trace {
 	return &client.Trace{
-		TLS: func(s tls.ConnectionState, verified bool) {
-			log.Printf("-- %s, certificate verified: %t", tls.VersionName(s.Version), verified)
+		Secured: func(_ context.Context, c *client.Client, s tls.ConnectionState) {
+			log.Printf("-- %s, certificate verified: %t", tls.VersionName(s.Version), c.Verified())
 		},
-		Sent:    func(line string) { log.Printf("C: %s", visible(line)) },
-		Content: func(octets int64) { log.Printf("C: (%d octets of content)", octets) },
-		Received: func(r proto.Reply) {
+		Command: func(_ context.Context, _ *client.Client, verb, args string) {
+			log.Printf("C: %s", visible(strings.TrimSpace(verb+" "+args)))
+		},
+		Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
 			log.Printf("S: %d %s", r.Code, visible(r.Text))
+		},
+		Content: func(_ context.Context, _ *client.Client, octets int64, _ proto.Reply) {
+			log.Printf("-- %d octets of content", octets)
 		},
 	}
 }

@@ -16,8 +16,8 @@ import (
 
 	"smtpkit.example/smtp/ext/auth"
 
-	"smtpkit.example/smtp/examples/internal/selfmade"
 	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 )
 
@@ -54,7 +54,7 @@ func (s *session) Authenticate(_ context.Context, user, password string) error {
 // serve starts a server and returns its address, the file with its certificate, and what it gets.
 func serve(t *testing.T) (addr, ca string, got <-chan string) {
 	t.Helper()
-	cert, _, err := selfmade.Certificate("localhost")
+	cert, _, err := prototest.NewCertificate("localhost")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func Auth() ext.Extension {
 	return ext.Extension{
 		Keyword: "AUTH",
 		Verbs: []proto.Verb{{
-			Name: "AUTH", In: proto.Ready, Last: true, Open: true, More: proto.Exchange, Grow: maxResponse,
+			Name: "AUTH", In: proto.Ready, Last: true, BeforeAuth: true, More: proto.Exchange, Grow: maxResponse,
 		}},
 		Mail: []ext.Param{{Key: "AUTH", MaxLength: 500, Check: checkSubmitter}},
 		Advertise: func(x ext.ServerConn) (string, bool) {

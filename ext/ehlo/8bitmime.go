@@ -6,17 +6,21 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// bodyLength is the length of the longest BODY parameter, " BODY=BINARYMIME" (RFC 3030 section 3).
-const bodyLength = len(" BODY=BINARYMIME")
+// maxBodyParam is the length of the longest BODY parameter, " BODY=BINARYMIME" (RFC 3030 section 3).
+const maxBodyParam = len(" BODY=BINARYMIME")
 
-// EightBitMIME returns the extension 8BITMIME (RFC 6152): content may have octets above 127. A client adds
-// BODY=8BITMIME to a message with such content and refuses to send it to a server that does not offer the extension;
-// it converts nothing. A server passes content on unchanged, and the declaration to the session as the parameter
-// BODY.
+// EightBitMIME returns the extension 8BITMIME (RFC 6152), for content with octets above 127, such as text in UTF-8.
+//
+// A server passes such content on unchanged. The session finds the declaration in the parameter BODY.
+//
+// A client adds BODY=8BITMIME to a message with such content. It converts nothing: if the server does not offer the
+// extension, the client refuses the message with an [ext.UnsupportedError].
+//
+// The extension is in [Default].
 func EightBitMIME() ext.Extension {
 	return ext.Extension{
 		Keyword:  "8BITMIME",
-		Mail:     []ext.Param{{Key: "BODY", MaxLength: bodyLength, Values: []string{"7BIT", "8BITMIME"}}},
+		Mail:     []ext.Param{{Key: "BODY", MaxLength: maxBodyParam, Values: []string{"7BIT", "8BITMIME"}}},
 		Provides: ext.EightBit,
 		Missing:  proto.Status{5, 6, 3}, // RFC 3463 section 3.7
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {

@@ -10,32 +10,37 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// ATRN returns the extension ATRN, on-demand mail relay (RFC 2645): a host without a fixed address, the customer,
-// connects to the provider that keeps its mail, authenticates, and has the roles reversed. From then on the provider
-// is the client on that connection, and sends what it has.
+// ATRN returns the extension ATRN, on-demand mail relay (RFC 2645), by which a customer without a fixed address fetches
+// its mail by SMTP. The customer connects to the provider that keeps its mail, authenticates, and reverses the roles:
+// the provider becomes the client on that connection and sends what it has.
 //
-// A server offers it if the session is a [ATRNSession]. It is not among the extensions of [Default], and belongs on port
-// 366, which is for it alone. A customer calls [SendATRN].
+// A server, that of the provider, offers it if the session implements [ATRNSession]. It refuses ATRN with 530 before
+// the client has authenticated. Serve it on port 366, which is for ATRN alone. A server with a [SubmissionPolicy]
+// cannot use the extension.
+//
+// On a client, that of the customer, call [SendATRN].
+//
+// The extension is not in [Default]: add it to the lists of both sides.
 func ATRN() ext.Extension {
 	return ext.Extension{
 		Keyword:    "ATRN",
 		Role:       ext.NeverSubmission, // RFC 6409 section 7
 		Verbs:      []proto.Verb{{Name: "ATRN", In: proto.Ready, Last: true, OK: proto.Handover}},
 		MinTimeout: 10 * time.Minute, // RFC 2645 section 5.2.1
-		Advertise:  func(x ext.ServerConn) (string, bool) { _, ok := ext.As[ATRNSession](x.Session()); return "", ok },
-		Serve:      serveAtrn,
+		Advertise:  advertiseTo[ATRNSession](),
+		Serve:      serveATRN,
 	}
 }
 
-// A ATRNSession is a session of a provider, which relays mail on demand.
+// An ATRNSession is a session of a provider, which keeps mail for customers.
 type ATRNSession interface {
-	// Reverse is asked for the mail of the domains, or of all that the client has access to if there are none. It
-	// returns a function that sends it, with a client of its own:
+	// Reverse returns a function that sends the mail of the domains, or all mail of the client if domains is empty. The
+	// client has authenticated as Identity of server.Conn. The server calls the function after the reply, and the function
+	// sends the mail with a client of its own:
 	//
 	//	func(ctx context.Context, conn net.Conn) error {
 	//		c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone})
@@ -45,23 +50,23 @@ type ATRNSession interface {
 	//		defer c.Close()
 	//		…
 	//
-	// That the client asks for no TLS is because the connection has it already if the customer wanted it. The
-	// function may take its time. Its context ends when the server is closed; Shutdown waits for it. The connection is
-	// closed when it returns, and an error is logged.
+	// The client needs no TLS of its own: the connection already has it if the customer wanted it. The function may take
+	// as long as it needs. Its context ends when the server is closed, and Shutdown waits for it. When it returns, the
+	// server closes the connection, and logs the error.
 	//
-	// Instead Reverse returns [ErrNoMail] if there is none, and [ErrNotYours] if the client has no access to one of the
-	// domains or has come too often. With any other error nobody can tell: the client is told 451, unless it is a
-	// *proto.Error. The client has authenticated; ServerConn.Identity tells as whom.
+	// Reverse returns [ErrNoMail] if no mail waits. It returns [ErrNotYours] if the client has no access to one of the
+	// domains, or comes too often. A *proto.Error is the reply. After any other error the client gets 451.
 	Reverse(ctx context.Context, domains []proto.Domain) (send func(ctx context.Context, conn net.Conn) error, err error)
 }
 
-// What a [ATRNSession] refuses with, and what the errors of [SendATRN] wrap if a provider does (RFC 2645 section 7).
+// The refusals of an [ATRNSession] (RFC 2645 section 7), which the errors of [SendATRN] wrap. An [ETRNSession] may
+// return ErrNotYours too.
 var (
 	ErrNoMail   = errors.New("smtp: there is no mail for these domains")
 	ErrNotYours = errors.New("smtp: no access to the mail of one of these domains, or not so soon again")
 )
 
-func serveAtrn(ctx context.Context, x ext.Command) (proto.Reply, error) {
+func serveATRN(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	r, ok := ext.As[ATRNSession](x.Session())
 	if !ok {
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "No mail is kept for relay on demand here")
@@ -78,7 +83,7 @@ func serveAtrn(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	case errors.Is(err, ErrNoMail):
 		return proto.Reply{}, proto.Refuse(453, proto.Status{4, 2, 0}, "You have no mail")
 	case errors.Is(err, ErrNotYours):
-		// Temporary, as the RFC has it, although it may be for ever.
+		// RFC 2645 section 7 has a temporary code, even for a customer who will never have access.
 		return proto.Reply{}, proto.Refuse(450, proto.Status{4, 7, 1}, "ATRN request refused")
 	case err != nil:
 		return proto.Reply{}, err
@@ -89,7 +94,7 @@ func serveAtrn(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	return proto.Reply{}, x.Surrender(ctx, reversing, send)
 }
 
-// parseDomains reads domain *("," domain), or nothing. Address literals are not domains here (RFC 2645 section 5.2.1).
+// parseDomains reads domain *("," domain), or nothing. It rejects address literals (RFC 2645 section 5.2.1).
 func parseDomains(args string) ([]proto.Domain, error) {
 	if args == "" {
 		return nil, nil
@@ -105,16 +110,19 @@ func parseDomains(args string) ([]proto.Domain, error) {
 	return domains, nil
 }
 
-// SendATRN asks the provider at the other end of c, such as a *client.Client, for the mail of the domains, or of all that
-// the customer has access to if there are none. If the provider has any, it calls serve with the connection, on which
-// the customer is now the server; the ServeConn of a *server.Server fits. Its context is ctx.
+// SendATRN asks the provider at the other end of c, such as a *client.Client, for the mail of the domains. Empty
+// domains ask for all mail of the customer. The client has to have authenticated. It waits for the reply for at least
+// 10 minutes.
 //
-// SendATRN returns what serve returned once that is done, and c is closed. If the provider refuses, it returns the
-// *proto.Error, and c can be used on; it wraps [ErrNoMail] for the code 453 and [ErrNotYours] for 450. The client has
-// to have authenticated, and waits for the reply for 10 minutes at least.
+// If the provider has mail, SendATRN calls serve with ctx and the connection, on which the customer is now the server.
+// Pass the ServeConn method of a *server.Server. If c had TLS, so has the connection: the server uses it and does not
+// offer STARTTLS. SendATRN returns the error of serve, and c is closed.
 //
-// The connection that serve is given has TLS if c had; then the server takes it as it is and does not offer STARTTLS.
-func SendATRN(ctx context.Context, c ext.Client, domains []proto.Domain, serve func(context.Context, net.Conn) error) error {
+// If the provider refuses, SendATRN returns a *proto.Error, which wraps [ErrNoMail] for code 453 and [ErrNotYours] for
+// 450. Then c can be used further.
+func SendATRN(
+	ctx context.Context, c ext.Client, domains []proto.Domain, serve func(context.Context, net.Conn) error,
+) error {
 	names := make([]string, len(domains))
 	for i, domain := range domains {
 		if names[i] = domain.ASCII(); domain.Addr().IsValid() || names[i] == "" {
@@ -122,29 +130,26 @@ func SendATRN(ctx context.Context, c ext.Client, domains []proto.Domain, serve f
 		}
 	}
 	return c.Converse(ctx, func(ctx context.Context, c ext.ClientConn) error {
-		r, err := c.Do(ctx, "ATRN", strings.Join(names, ","))
-		if err != nil {
+		causes := map[int]error{453: ErrNoMail, 450: ErrNotYours}
+		if _, err := sendCommand(ctx, c, "ATRN", strings.Join(names, ","), causes); err != nil {
 			return err
 		}
-		if r.Code/100 != 2 {
-			return refusedATRN(r)
-		}
-		return reverse(ctx, c, serve)
+		return reverseRoles(ctx, c, serve)
 	})
 }
 
-// reverse hands the connection of c to serve, and closes c.
-func reverse(ctx context.Context, c ext.ClientConn, serve func(context.Context, net.Conn) error) error {
+// reverseRoles hands the connection of c to serve, and closes c.
+func reverseRoles(ctx context.Context, c ext.ClientConn, serve func(context.Context, net.Conn) error) error {
 	state := c.TLS()
 	var served error
 	ran := false
 	err := c.Handover(ctx, func(_ context.Context, conn net.Conn) (net.Conn, error) {
-		// Not the context of a hand-over, which bounds something quick such as a handshake.
+		// The context of a hand-over is for something quick, such as a handshake: serve gets the caller's.
 		if state != nil {
-			conn = &reversed{conn, *state}
+			conn = &reversedConn{conn, *state}
 		}
 		ran, served = true, serve(ctx, conn)
-		return nil, errReversed
+		return nil, errRolesReversed
 	})
 	if !ran {
 		return err
@@ -152,27 +157,16 @@ func reverse(ctx context.Context, c ext.ClientConn, serve func(context.Context, 
 	return served
 }
 
-// errReversed is why a client is closed after ATRN.
-var errReversed = errors.New("smtp: ATRN has reversed the roles")
+// errRolesReversed is the reason for which a client is closed after ATRN.
+var errRolesReversed = errors.New("smtp: ATRN has reversed the roles")
 
-func refusedATRN(r proto.Reply) error {
-	e := &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "ATRN"}
-	switch r.Code {
-	case 453:
-		e.Err = ErrNoMail
-	case 450:
-		e.Err = ErrNotYours
-	}
-	return e
-}
-
-// reversed is a connection on which TLS was started before the roles were reversed. The two methods are those by which
-// a server knows such a connection.
-type reversed struct {
+// A reversedConn is a connection that had TLS before the roles were reversed. By its two methods the server recognises
+// a connection with TLS.
+type reversedConn struct {
 	net.Conn
 	state tls.ConnectionState
 }
 
-func (r *reversed) ConnectionState() tls.ConnectionState { return r.state }
+func (r *reversedConn) ConnectionState() tls.ConnectionState { return r.state }
 
-func (r *reversed) HandshakeContext(context.Context) error { return nil }
+func (r *reversedConn) HandshakeContext(context.Context) error { return nil }

@@ -8,10 +8,8 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -132,30 +130,30 @@ func TestAtrnClient(t *testing.T) {
 			near, far := net.Pipe()
 			defer near.Close()
 			defer far.Close()
-			d := &fake.Client{Replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, Conn: near}
+			c := &fake.Client{Replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, Conn: near}
 			served := false
-			err := SendATRN(t.Context(), d, tt.domains, func(_ context.Context, c net.Conn) error {
-				served = c == near
+			err := SendATRN(t.Context(), c, tt.domains, func(_ context.Context, conn net.Conn) error {
+				served = conn == near
 				return tt.serve
 			})
 			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
 				t.Errorf("the error is %v, want %v", err, tt.want)
 			}
-			if len(d.Sent) != 1 || d.Sent[0] != tt.sent {
-				t.Errorf("sent %q, want %q", d.Sent, tt.sent)
+			if len(c.Sent) != 1 || c.Sent[0] != tt.sent {
+				t.Errorf("sent %q, want %q", c.Sent, tt.sent)
 			}
-			if served != tt.served || d.After != nil {
-				t.Errorf("served is %t, and the session goes on with %v", served, d.After)
+			if served != tt.served || c.After != nil {
+				t.Errorf("served is %t, and the session goes on with %v", served, c.After)
 			}
 			if e, ok := grammar.AsType[*proto.Error](err); tt.code != 250 && (!ok || e.Code != tt.code) {
 				t.Errorf("the error does not tell the reply: %v", err)
 			}
 		})
 	}
-	d := &fake.Client{}
+	c := &fake.Client{}
 	for _, bad := range []proto.Domain{{}, domain("[192.0.2.1]")} {
-		if err := SendATRN(t.Context(), d, []proto.Domain{bad}, nil); err == nil || len(d.Sent) != 0 {
-			t.Errorf("asked for the mail of %q: %v, sent %q", bad, err, d.Sent)
+		if err := SendATRN(t.Context(), c, []proto.Domain{bad}, nil); err == nil || len(c.Sent) != 0 {
+			t.Errorf("asked for the mail of %q: %v, sent %q", bad, err, c.Sent)
 		}
 	}
 }

@@ -10,31 +10,36 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// BURL returns the extension BURL (RFC 4468), by which a client that submits a message has the server fetch it, or
-// parts of it, such as one that lies in the user's IMAP mailbox already. BURL and BDAT may be mixed; the session's
-// Data gets one content.
+// BURL returns the extension BURL (RFC 4468), by which a client submits a message without uploading it: the server
+// fetches the message, or parts of it, from a URL. The message may be a draft in the user's IMAP mailbox, for example.
+// BURL and BDAT may be mixed; Data of the session gets one content.
 //
-// A server offers it if the session is a [BURLSession], and refuses it with 530 as long as the client has not
-// authenticated. Args are those of the keyword: "imap" for URLs that grant access by themselves (RFC 4467), and such as
-// "imap://imap.example.com" for servers that trust this one, which are told only to clients that have authenticated. URLs
-// of IMAP that args say nothing of are refused (RFC 4468 section 3.3), and so are those that grant access to the submission
-// server on behalf of a user who is not the one that has authenticated.
+// Args are the arguments of the keyword. "imap" stands for URLs that grant access by themselves (RFC 4467).
+// "imap://imap.example.com" stands for URLs of a server that trusts this one; only clients that have authenticated see
+// it.
 //
-// It is among the extensions of [Submission] alone, and a server without a [SubmissionPolicy] cannot use it; nor is it on
-// offer on port 25 (RFC 4468 section 3.1). It requires 8BITMIME. A client calls [SendBURL].
+// A server offers it if the session implements [BURLSession], but not on port 25 (RFC 4468 section 3.1). It refuses
+// BURL with 530 before the client has authenticated. It refuses IMAP URLs that args do not cover (RFC 4468 section
+// 3.3), and URLs that grant access to another user. It can use the extension only with a [SubmissionPolicy], and with
+// 8BITMIME.
+//
+// On a client, call [SendBURL].
+//
+// The extension is not in [Default], but in the list of [Submission].
 func BURL(args ...string) ext.Extension {
 	const states = proto.Rcpt | proto.Chunks
-	// A URL may have in it what lets whoever knows it read the message (RFC 4467 section 8).
-	last := &proto.Verb{Name: "BURL", In: states, Last: true, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true, Secret: true}
-	open := ""
+	// Secret: whoever knows a URL with URLAUTH can read the message (RFC 4467 section 8).
+	last := &proto.Verb{
+		Name: "BURL", In: states, Last: true, OK: proto.Ready, Fail: proto.Ready, PerRcpt: true, Secret: true,
+	}
+	public := ""
 	for _, a := range args {
 		if !strings.Contains(a, "://") {
-			open = strings.TrimPrefix(open+" "+a, " ")
+			public = strings.TrimPrefix(public+" "+a, " ")
 		}
 	}
 	all := strings.Join(args, " ")
@@ -42,7 +47,7 @@ func BURL(args ...string) ext.Extension {
 		Keyword: "BURL",
 		Role:    ext.SubmissionOnly,
 		Verbs: []proto.Verb{{
-			// As with BDAT, a part that is refused spoils the message, whatever follows it in the group.
+			// As with BDAT, a refused part spoils the message, whatever follows it in the group.
 			Name: "BURL", In: states, OK: proto.Chunks, Fail: proto.Broken, Secret: true,
 			Variant: func(args []byte) *proto.Verb {
 				if _, isLast := splitBURL(string(args)); isLast {
@@ -55,7 +60,7 @@ func BURL(args ...string) ext.Extension {
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[BURLSession](x.Session())
 			if x.Identity() == "" {
-				return open, ok
+				return public, ok
 			}
 			return all, ok
 		},
@@ -65,20 +70,21 @@ func BURL(args ...string) ext.Extension {
 	}
 }
 
-// A BURLSession is a session that can get at the content of URLs.
+// A BURLSession is a session that fetches the content of URLs.
 type BURLSession interface {
-	// ResolveURL returns the content that the URL, an absolute one, refers to, and its size, -1 if that is not known.
-	// The content is a message or a part of one, with CRLF at the end of its lines. It is read to its end before the
-	// client is answered, and then closed; an error of the reader refuses the message.
+	// ResolveURL returns the content of an absolute URL, and its size, or -1 if the size is unknown. The content is a
+	// message or a part of one, with CRLF line endings. The server reads it to its end before it replies, and then closes
+	// it. An error of the reader refuses the message.
 	//
-	// A URL comes from a stranger, and has been looked at only so far as [BURL] says: nothing but what is meant to be public, or what the user has access to, may be
-	// fetched for it, from servers that are trusted. ServerConn.Identity is the user. The errors of RFC 4468 section 6 are
-	// [ErrURLFailed], [ErrURLTrust] and [ErrURLDenied]; any other, unless it is a *proto.Error, is logged, and the client
-	// is told with 451 to try again.
+	// The URL is untrusted input, checked only as far as [BURL] says. Fetch only content that is public or that the
+	// authenticated user may read, and only from servers you trust. Identity of server.Conn is the user.
+	//
+	// Return [ErrURLFailed], [ErrURLTrust] or [ErrURLDenied] (RFC 4468 section 6), or another *proto.Error. The server
+	// logs any other error, and answers 451.
 	ResolveURL(ctx context.Context, url string) (r io.ReadCloser, size int64, err error)
 }
 
-// The refusals of a [BURLSession].
+// The refusals of a [BURLSession] (RFC 4468 section 6).
 var (
 	ErrURLFailed error = proto.Refuse(554, proto.Status{5, 6, 6}, "URL resolution failed")
 	ErrURLTrust  error = proto.Refuse(554, proto.Status{5, 7, 8}, "URL resolution requires trust relationship")
@@ -98,7 +104,7 @@ func fetchURL(ctx context.Context, x ext.ServerConn, args string, offered []stri
 	if x.Identity() == "" {
 		return nil, proto.Refuse(530, proto.Status{5, 7, 0}, "Authentication required")
 	}
-	if err := u.permit(offered, x.Identity()); err != nil {
+	if err := u.checkAccess(offered, x.Identity()); err != nil {
 		return nil, err
 	}
 	content, size, err := r.ResolveURL(ctx, text)
@@ -114,7 +120,7 @@ func fetchURL(ctx context.Context, x ext.ServerConn, args string, offered []stri
 	return content, nil
 }
 
-// splitBURL takes the arguments of BURL apart: absolute-URI [SP "LAST"].
+// splitBURL parses the arguments of BURL: absolute-URI [SP "LAST"].
 func splitBURL(args string) (text string, last bool) {
 	before, word, ok := strings.Cut(args, " ")
 	if ok && grammar.EqualFold(word, "LAST") {
@@ -123,13 +129,13 @@ func splitBURL(args string) (text string, last bool) {
 	return args, false
 }
 
-// A messageURL is where content is to be fetched.
+// A messageURL is a URL of a message or of a part of one.
 type messageURL struct {
 	*url.URL
-	access string // who may use it, "submit+" and a user for example; "" if it does not grant access by itself
+	access string // the access identifier of URLAUTH (RFC 4467 section 3), such as "submit+alice"; "" without URLAUTH
 }
 
-// parseURL returns nil if text is not an absolute URL.
+// parseURL parses an absolute URL. It returns nil if text is none.
 func parseURL(text string) *messageURL {
 	u, err := url.Parse(text)
 	if err != nil || !u.IsAbs() || !grammar.Printable(text) || strings.Contains(text, " ") {
@@ -139,7 +145,7 @@ func parseURL(text string) *messageURL {
 	const mark = ";URLAUTH="
 	for i := range len(text) - len(mark) + 1 {
 		if grammar.EqualFold(text[i:i+len(mark)], mark) {
-			// With two of them, it is the last that counts for some and the first for others.
+			// Of two access identifiers some readers heed the first, and some the last.
 			if m.access != "" {
 				return nil
 			}
@@ -152,8 +158,8 @@ func parseURL(text string) *messageURL {
 	return m
 }
 
-// permit says why the URL must not be resolved for the user, if so (RFC 4468 section 3.3).
-func (m *messageURL) permit(offered []string, user string) error {
+// checkAccess returns why the user must not have the URL resolved, or nil (RFC 4468 section 3.3).
+func (m *messageURL) checkAccess(offered []string, user string) error {
 	prefix, name, ok := strings.Cut(m.access, "+")
 	if ok && grammar.EqualFold(prefix, "submit") {
 		if who, err := url.PathUnescape(name); err != nil || who != user {
@@ -163,14 +169,14 @@ func (m *messageURL) permit(offered []string, user string) error {
 	if !grammar.EqualFold(m.Scheme, "imap") {
 		return nil
 	}
-	if !m.offered(offered) {
+	if !m.isResolved(offered) {
 		return ErrURLTrust
 	}
 	return nil
 }
 
-// offered reports whether the arguments of the keyword, or those given to [BURL], say that such URLs of IMAP are resolved.
-func (m *messageURL) offered(args []string) bool {
+// isResolved reports whether args, those of [BURL] or of the keyword in a server's offer, cover the IMAP URL.
+func (m *messageURL) isResolved(args []string) bool {
 	for _, a := range args {
 		if m.access != "" {
 			if grammar.EqualFold(a, "imap") {
@@ -179,36 +185,37 @@ func (m *messageURL) offered(args []string) bool {
 			continue
 		}
 		trusted, err := url.Parse(a)
-		if err == nil && grammar.EqualFold(trusted.Scheme, "imap") && grammar.EqualFold(trusted.Hostname(), m.Hostname()) && port(trusted) == port(m.URL) {
+		if err == nil && grammar.EqualFold(trusted.Scheme, "imap") && grammar.EqualFold(trusted.Hostname(), m.Hostname()) &&
+			port(trusted) == port(m.URL) {
 			return true
 		}
 	}
 	return false
 }
 
-// port returns the port of a URL of IMAP (RFC 5092 section 3).
+// port returns the port of an IMAP URL, by default 143 (RFC 5092 section 3).
 func port(u *url.URL) string { return cmp.Or(u.Port(), "143") }
 
-// SendBURL has the server at the other end of c, such as a *client.Client, add the content of an absolute URL to the
-// message of the open transaction, whose MAIL and RCPT commands have been sent by Do. With last the message is complete,
-// and nil means that the server has accepted it. A refusal is a *proto.Error; the transaction has then failed. A URL of
-// IMAP that grants access by itself, where the server says what it resolves and that is something else, is a UnsupportedError.
+// SendBURL sends BURL over c, such as a *client.Client: the server adds the content of an absolute URL to the message
+// of the open transaction. Send MAIL and RCPT with Do before. With last the message is complete, and nil means that the
+// server has accepted it.
+//
+// A refusal is a *proto.Error, and the transaction has failed. An [ext.UnsupportedError] means that the URL is an IMAP
+// URL with URLAUTH, and that the server states that it resolves others; nothing was sent.
 func SendBURL(ctx context.Context, c ext.Client, url string, last bool) error {
 	u := parseURL(url)
 	if u == nil {
 		return fmt.Errorf("smtp: BURL cannot be sent: %q is not an absolute URL in printable ASCII", url)
 	}
-	// What other URLs it resolves a server tells after the client has authenticated, if at all.
-	if offered, _ := c.Caps().Args("BURL"); offered != "" && u.access != "" && grammar.EqualFold(u.Scheme, "imap") && !u.offered(strings.Fields(offered)) {
+	// Of other URLs a server need not say that it resolves them.
+	offered, _ := c.Caps().Args("BURL")
+	if offered != "" && u.access != "" && grammar.EqualFold(u.Scheme, "imap") && !u.isResolved(strings.Fields(offered)) {
 		return &ext.UnsupportedError{Keyword: "BURL imap", What: "a URL of IMAP with URLAUTH"}
 	}
 	args := url
 	if last {
 		args += " LAST"
 	}
-	r, err := c.Do(ctx, "BURL", args)
-	if err == nil && r.Code/100 != 2 {
-		err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "BURL"}
-	}
+	_, err := sendCommand(ctx, c, "BURL", args, nil)
 	return err
 }

@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// imap is a session that resolves URLs by their last word.
+// imap is a session that resolves a URL by what follows its last slash.
 type imap struct {
 	asked  string
 	closed int
@@ -125,7 +125,7 @@ func TestBurlOffer(t *testing.T) {
 	}
 }
 
-// TestBurlVerb checks the states: a part that was refused spoils the message, and the last one ends it.
+// TestBurlVerb checks the states: a refused part spoils the message, and the last part ends it.
 func TestBurlVerb(t *testing.T) {
 	v := testkit.MakeSet(t, EightBitMIME(), BURL()).Table().Lookup("BURL")
 	last := v.Variant([]byte("imap://x/y LAST"))
@@ -163,20 +163,20 @@ func TestBurlClient(t *testing.T) {
 		{"imap://x/ü", true, ""},
 		{"imap://x/y\r\nRSET", true, ""},
 	} {
-		d := &fake.Client{Replies: []proto.Reply{{Code: 250}}}
-		err := SendBURL(t.Context(), d, tt.url, tt.last)
-		if got := strings.Join(d.Sent, "|"); got != tt.want || (err == nil) != (tt.want != "") {
+		c := &fake.Client{Replies: []proto.Reply{{Code: 250}}}
+		err := SendBURL(t.Context(), c, tt.url, tt.last)
+		if got := strings.Join(c.Sent, "|"); got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%q: sent %q, %v", tt.url, got, err)
 		}
 	}
-	d := &fake.Client{Replies: []proto.Reply{{Code: 554, Status: proto.Status{5, 6, 6}, Text: "no"}}}
-	if err := SendBURL(t.Context(), d, "imap://x/y", true); err == nil || err.Error() != "smtp: BURL: 554 5.6.6 no" {
+	c := &fake.Client{Replies: []proto.Reply{{Code: 554, Status: proto.Status{5, 6, 6}, Text: "no"}}}
+	if err := SendBURL(t.Context(), c, "imap://x/y", true); err == nil || err.Error() != "smtp: BURL: 554 5.6.6 no" {
 		t.Errorf("refused: %v", err)
 	}
 }
 
-// FuzzBURL checks that both sides and the engine agree on what the last part is, and that what a resolver is asked for
-// can be sent.
+// FuzzBURL checks that both sides and the engine agree on which part is the last, and that a client can send any URL
+// that a session gets.
 func FuzzBURL(f *testing.F) {
 	for _, s := range []string{"imap://x/y LAST", "imap://x/y", " LAST", "a:b last", "LAST LAST", "a: LAST LAST"} {
 		f.Add(s)
@@ -195,12 +195,24 @@ func FuzzBURL(f *testing.F) {
 			}
 			return
 		}
-		d := &fake.Client{Replies: []proto.Reply{{Code: 250}}}
-		if err := SendBURL(t.Context(), d, text, last); err != nil || m.asked != text {
+		c := &fake.Client{Replies: []proto.Reply{{Code: 250}}}
+		if err := SendBURL(t.Context(), c, text, last); err != nil || m.asked != text {
 			t.Fatalf("%q: asked for %q, which cannot be sent: %v", args, m.asked, err)
 		}
-		if again, _ := strings.CutPrefix(d.Sent[0], "BURL "); !strings.EqualFold(again, args) {
+		if again, _ := strings.CutPrefix(c.Sent[0], "BURL "); !strings.EqualFold(again, args) {
 			t.Fatalf("%q: sent %q", args, again)
 		}
 	})
+}
+
+// TestU08_Port25: a submission server offers nothing on port 25 that is for submission only. Other servers relay to
+// that port, and a client cannot tell what the server is (RFC 4468 section 3.1).
+func TestU08_Port25(t *testing.T) {
+	for _, port := range []int{25, 587} {
+		x := &portSession{fake.Server{With: &imap{}, Name: "harry"}, port, proto.SMTP}
+		_, lines := testkit.MakeSet(t, Submission(SubmissionPolicy{URLs: []string{"imap"}})...).Offer(x)
+		if slices.Contains(lines, "BURL imap") != (port == 587) {
+			t.Errorf("port %d: offered %q", port, lines)
+		}
+	}
 }

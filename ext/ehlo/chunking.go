@@ -4,16 +4,19 @@ import (
 	"math"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// Chunking returns the extension CHUNKING (RFC 3030 section 2): content travels in chunks whose octets are counted,
-// by the command BDAT. Nothing in a chunk is special, neither a dot nor the end of a line.
+// Chunking returns the extension CHUNKING (RFC 3030 section 2), by which content travels in chunks of counted octets.
+// The command BDAT carries them. Nothing in a chunk is special, neither a dot nor the end of a line.
 //
-// A server gives the chunks of a message to the session as one reader, which asks for the next chunk itself. A client
-// that is offered it uses it in place of DATA. In LMTP the last chunk has a reply for each recipient.
+// A server gives all chunks of a message to the session as one reader, which asks for the next chunk itself. In LMTP
+// the last chunk has a reply for each recipient.
+//
+// A client uses BDAT in place of DATA if the server offers the extension.
+//
+// The extension is in [Default].
 func Chunking() ext.Extension {
 	last := &proto.Verb{
 		Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Ready, Fail: proto.Ready,
@@ -22,7 +25,7 @@ func Chunking() ext.Extension {
 	return ext.Extension{
 		Keyword: "CHUNKING",
 		Verbs: []proto.Verb{{
-			// After a refused chunk those behind it are refused too, until RSET: a client that sends in groups
+			// After a refused chunk the engine refuses all later ones, until RSET: a client that pipelines them
 			// cannot know of the refusal when it sends them.
 			Name: "BDAT", In: proto.Rcpt | proto.Chunks, OK: proto.Chunks, Fail: proto.Broken,
 			Payload: chunkSize,
@@ -42,8 +45,9 @@ func chunkSize(args []byte) (int64, *proto.Error) {
 	return n, err
 }
 
-// parseChunk reads chunk-size [SP "LAST"] (RFC 3030 section 2). The size is -1 with an error that leaves it open how
-// many octets follow; if the error is in what comes after the size, they are known, and can be passed over.
+// parseChunk reads chunk-size [SP "LAST"] (RFC 3030 section 2). If the size is malformed, it is -1: nobody knows how
+// many octets follow. If only the text after the size is malformed, the size is returned with the error, so that the
+// octets can be skipped.
 func parseChunk(args []byte) (size int64, last bool, err *proto.Error) {
 	i := 0
 	for ; i < len(args) && '0' <= args[i] && args[i] <= '9'; i++ {

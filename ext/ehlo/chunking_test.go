@@ -10,7 +10,6 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -31,14 +30,14 @@ func TestBDATArgs(t *testing.T) {
 		{"5 last", 5, true, true},
 		{"5 LaSt", 5, true, true},
 		{"9223372036854775807", math.MaxInt64, false, true},
-		// What follows is known to be 5 octets; they are passed over.
+		// The size is known: the engine skips 5 octets.
 		{"5 LAST junk", 5, false, false},
 		{"5 FIRST", 5, false, false},
 		{"5  LAST", 5, false, false},
 		{"5 LAST ", 5, false, false},
 		{"5 LAſT", 5, false, false},
 		{"5 LASTLAST", 5, false, false},
-		// What follows is anybody's guess.
+		// The size is unknown.
 		{"", -1, false, false},
 		{"LAST", -1, false, false},
 		{"-1", -1, false, false},
@@ -67,7 +66,7 @@ func TestBDATArgs(t *testing.T) {
 	}
 }
 
-// drive runs steps of a command and the codes it is answered with through a machine, and returns the state.
+// drive gives a machine the steps, each a command or the code of a reply, and returns its state.
 func drive(t *testing.T, p proto.Protocol, steps ...any) proto.State {
 	t.Helper()
 	s, err := ext.NewSet(p, DefaultFor(p))
@@ -123,6 +122,7 @@ func TestBDATStates(t *testing.T) {
 }
 
 var chunkSyntax = regexp.MustCompile(`^([0-9]+)( (?i:LAST))?$`)
+
 var chunkFrame = regexp.MustCompile(`^([0-9]+)( |$)`)
 
 func FuzzBDATArgs(f *testing.F) {

@@ -7,20 +7,20 @@ import (
 	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
-// parseDateTime reads a date-time of RFC 3339 section 5.6. With fraction it may have a time-secfrac, of which what is
-// below a nanosecond is cut off. A leap second is the one that follows it.
+// parseDateTime reads a date-time of RFC 3339 section 5.6. With fraction it permits a time-secfrac, and drops its
+// digits below a nanosecond. It returns a leap second as the second after it.
 func parseDateTime(s string, fraction bool) (time.Time, bool) {
-	const form = "dddd-dd-ddtdd:dd:dd"
-	if len(s) < len(form)+1 || !hasForm(s[:len(form)], form) {
+	const layout = "dddd-dd-ddtdd:dd:dd"
+	if len(s) < len(layout)+1 || !matchesLayout(s[:len(layout)], layout) {
 		return time.Time{}, false
 	}
 	number := func(i, j int) int {
-		n, _ := strconv.Atoi(s[i:j]) // digits, as the form says
+		n, _ := strconv.Atoi(s[i:j]) // digits, because s matches the layout
 		return n
 	}
 	year, month, day := number(0, 4), number(5, 7), number(8, 10)
 	hour, minute, second := number(11, 13), number(14, 16), number(17, 19)
-	nano, rest, ok := secFrac(s[len(form):], fraction)
+	nano, rest, ok := parseSecFrac(s[len(layout):], fraction)
 	if !ok || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 60 {
 		return time.Time{}, false
 	}
@@ -33,31 +33,32 @@ func parseDateTime(s string, fraction bool) (time.Time, bool) {
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, second, nano, zone)
 	if utc := t.UTC(); second == 60 && (utc.Hour() != 0 || utc.Minute() != 0) {
-		return time.Time{}, false // RFC 3339 section 5.7: they end a day of UTC
+		return time.Time{}, false // RFC 3339 section 5.7: a leap second ends a day of UTC
 	}
 	return t, true
 }
 
-// hasForm reports whether s has a digit wherever form has a d, a T in any case for t, and what form has elsewhere.
-func hasForm(s, form string) bool {
-	if len(s) != len(form) {
+// matchesLayout reports whether s has the form of layout. In layout a d stands for a digit, and a t for a T in any
+// case.
+func matchesLayout(s, layout string) bool {
+	if len(s) != len(layout) {
 		return false
 	}
-	for i := range len(form) {
+	for i := range len(layout) {
 		switch c := s[i]; {
-		case form[i] == 'd' && ('0' > c || c > '9'):
+		case layout[i] == 'd' && ('0' > c || c > '9'):
 			return false
-		case form[i] == 't' && grammar.Upper(c) != 'T':
+		case layout[i] == 't' && grammar.Upper(c) != 'T':
 			return false
-		case form[i] != 'd' && form[i] != 't' && form[i] != c:
+		case layout[i] != 'd' && layout[i] != 't' && layout[i] != c:
 			return false
 		}
 	}
 	return true
 }
 
-// secFrac reads the time-secfrac that s may begin with.
-func secFrac(s string, allowed bool) (nano int, rest string, ok bool) {
+// parseSecFrac reads the time-secfrac at the beginning of s, if there is one, and returns what follows.
+func parseSecFrac(s string, allowed bool) (nano int, rest string, ok bool) {
 	if s == "" || s[0] != '.' {
 		return 0, s, true
 	}
@@ -69,12 +70,12 @@ func secFrac(s string, allowed bool) (nano int, rest string, ok bool) {
 	return nano, s[i:], allowed && i > 1
 }
 
-// parseOffset reads a time-offset: Z, or the difference to UTC.
+// parseOffset reads a time-offset: Z, or the difference from UTC.
 func parseOffset(s string) (*time.Location, bool) {
 	if grammar.EqualFold(s, "Z") {
 		return time.UTC, true
 	}
-	if !hasForm(s, "+dd:dd") && !hasForm(s, "-dd:dd") {
+	if !matchesLayout(s, "+dd:dd") && !matchesLayout(s, "-dd:dd") {
 		return nil, false
 	}
 	hours, _ := strconv.Atoi(s[1:3])
@@ -89,10 +90,10 @@ func parseOffset(s string) (*time.Location, bool) {
 	return time.FixedZone("", seconds), true
 }
 
-// dateTime returns t as a date-time of UTC, without a fraction.
-func dateTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+// formatDateTime writes t as a date-time of UTC without a fraction.
+func formatDateTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
-// maxSeconds is the largest number of seconds in nine digits, as several extensions have them.
+// maxSeconds is the largest number of nine digits, which several extensions set as the limit for a time.
 const maxSeconds = 999_999_999
 
 // parseSeconds reads 1*9DIGIT.
@@ -110,8 +111,9 @@ func parseSeconds(s string) (time.Duration, bool) {
 	return n * time.Second, true
 }
 
-// seconds returns d in whole seconds, what is left of one cut off.
+// seconds returns d in whole seconds, rounded toward zero.
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// formatSeconds is the inverse of parseSeconds. What has no form in it is written all the same, for a Check to find.
+// formatSeconds writes d as parseSeconds reads it. It also writes times that parseSeconds rejects, and leaves it to
+// Check to find them.
 func formatSeconds(d time.Duration) string { return strconv.FormatInt(seconds(d), 10) }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestParseDateTime has the examples of RFC 3339 section 5.8, and what its grammar and section 5.7 rule out.
+// TestParseDateTime checks the examples of RFC 3339 section 5.8, and what the grammar and section 5.7 forbid.
 func TestParseDateTime(t *testing.T) {
 	for s, want := range map[string]string{
 		"1985-04-12T23:20:50.52Z":         "1985-04-12T23:20:50.52Z",
@@ -57,8 +57,8 @@ func FuzzDateTime(f *testing.F) {
 		if year := got.UTC().Year(); year < 0 || year > 9999 {
 			return // has no date-time of UTC
 		}
-		if again, ok := parseDateTime(dateTime(got), false); !ok || !again.Equal(got.Truncate(time.Second)) {
-			t.Fatalf("%q is written as %q and read as %v", s, dateTime(got), again)
+		if again, ok := parseDateTime(formatDateTime(got), false); !ok || !again.Equal(got.Truncate(time.Second)) {
+			t.Fatalf("%q is written as %q and read as %v", s, formatDateTime(got), again)
 		}
 	})
 }

@@ -5,16 +5,16 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// Default returns the extensions that servers and clients use whose options name none, in the order in which a server
-// offers them. STARTTLS comes before AUTH, so that a client authenticates on the protected connection. What takes a
-// session's part is on offer only if the session has the interface for it.
+// Default returns the extensions that servers and clients use if their options name none, unless the protocol is LMTP.
+// The order is that in which a server advertises them. STARTTLS comes before AUTH, so that a client authenticates over
+// TLS.
 //
-// It suits a server that both relays and takes submissions. One that does either is better served by [Relay] or
-// [Submission], and LMTP has [LMTP].
+// The list suits every client, and a server that both relays and accepts submissions. A server that does one of these
+// uses [Relay] or [Submission]. A server advertises an extension with a session interface only if the session
+// implements it.
 func Default() []ext.Extension {
 	return []ext.Extension{
 		Pipelining(),
@@ -39,7 +39,7 @@ func Default() []ext.Extension {
 	}
 }
 
-// DefaultFor returns the extensions that servers and clients of p use whose options name none: [LMTP] or [Default].
+// DefaultFor returns the extensions that servers and clients of p use if their options name none: [LMTP] or [Default].
 func DefaultFor(p proto.Protocol) []ext.Extension {
 	if p == proto.LMTP {
 		return LMTP()
@@ -47,39 +47,44 @@ func DefaultFor(p proto.Protocol) []ext.Extension {
 	return Default()
 }
 
-// Relay returns the extensions of a server that takes mail from anybody for its own domains, as on port 25: those of
-// [Default] without AUTH. Strangers have no password here, and where there is nothing to guess nobody guesses. Add [auth.Auth]
-// if customers relay through the server. What is for submission only is not among them: FUTURERELEASE (RFC 4865 section
-// 4.2) and BURL (RFC 4468 section 3.1). [ETRN] is to be added by a server with queues for hosts that dial in.
+// Relay returns the extensions of a server that accepts mail from strangers for its own domains, as on port 25. They
+// are those of [Default] without AUTH: without passwords there is nothing to guess. Add [auth.Auth] if customers relay
+// through the server, and [ETRN] if it has queues for hosts that dial in.
+//
+// FUTURERELEASE and BURL are for submission only (RFC 4865 section 4.2, RFC 4468 section 3.1): do not add them.
 func Relay() []ext.Extension { return without(Default(), "AUTH") }
 
-// LMTP returns the extensions of a server that delivers into mailboxes (RFC 2033), and those in use with that protocol if
-// options name none. PIPELINING and ENHANCEDSTATUSCODES are required and 8BITMIME is recommended (section 5). They are those
-// of [Default] but two. EXPN is left out because lists have been expanded before mail gets here, and DELIVERBY because the
-// reply tells at once what became of the message, so that there is no time to bound. AUTH and STARTTLS are in: they are
-// for a connection that leaves the machine (RFC 3848). So are REQUIRETLS and MT-PRIORITY, whose specifications have rules
-// for LMTP (RFC 8689 section 1, RFC 6710 section 6). What asks for an outcome for each recipient, such as [PRDR], has no place:
-// the protocol always tells it.
+// LMTP returns the extensions of a server that delivers to mailboxes (RFC 2033). Servers and clients use them in that
+// protocol if their options name none. RFC 2033 section 5 requires PIPELINING and ENHANCEDSTATUSCODES, and recommends
+// 8BITMIME.
+//
+// The list is that of [Default] without two. EXPN is left out because lists are expanded before mail gets here.
+// DELIVERBY is left out because the reply tells the outcome at once, so there is no time to limit.
+//
+// AUTH and STARTTLS are for connections that leave the host (RFC 3848). REQUIRETLS and MT-PRIORITY have rules for LMTP
+// (RFC 8689 section 1, RFC 6710 section 6). [PRDR] has no use, because LMTP always reports an outcome for each
+// recipient.
 func LMTP() []ext.Extension { return without(Default(), "EXPN", "DELIVERBY") }
 
-// Submission returns the extensions of a submission server (RFC 6409), as on the ports 465 and 587, with p among them. They are
-// chosen by the table of section 7:
+// Submission returns the extensions of a submission server (RFC 6409), as on ports 465 and 587, with p among them. They
+// follow the table of RFC 6409 section 7:
 //
-//   - AUTH is required. Without it nothing but a refusal is to be had, unless the policy trusts the client.
-//   - PIPELINING, ENHANCEDSTATUSCODES, DSN and 8BITMIME are recommended; STARTTLS, SIZE, CHUNKING, BINARYMIME and DELIVERBY
-//     are permitted.
-//   - FUTURERELEASE and BURL are here alone, on offer to sessions that are a [FutureReleaseSession] or a [BURLSession].
-//   - ETRN and ATRN are forbidden, and a server that has them in its list beside p is refused.
-//   - NO-SOLICITING, MTRK, CONPERM and CONNEG are permitted, and to be added by those who have a use for them.
+//   - AUTH is required: without it the server refuses all mail, unless the policy trusts the client.
+//   - PIPELINING, ENHANCEDSTATUSCODES, DSN and 8BITMIME are recommended.
+//   - STARTTLS, SIZE, CHUNKING, BINARYMIME and DELIVERBY are permitted.
+//   - FUTURERELEASE and BURL are in no other list. The server advertises them to a [FutureReleaseSession] and a
+//     [BURLSession].
+//   - ETRN and ATRN are forbidden. A server with one of them beside p is an error of server.New.
+//   - NO-SOLICITING, MTRK, CONPERM and CONNEG are permitted, but not in the list. Add those that you use.
 //   - EXPN is left out: a user who can log in need not learn who else is on a list.
 //
-// The client that uses them can do without them: p has no effect there.
+// A client can use the list too; p has no effect there. It is useful for [FutureRelease] and [BURL].
 func Submission(p SubmissionPolicy) []ext.Extension {
 	list := append([]ext.Extension{p.Extension()}, without(Default(), "EXPN")...)
 	return append(list, FutureRelease(p.Hold), BURL(p.URLs...))
 }
 
-// without returns list less the extensions of the keywords.
+// without returns list without the extensions of the keywords.
 func without(list []ext.Extension, keywords ...string) []ext.Extension {
 	kept := list[:0]
 	for _, e := range list {

@@ -1,21 +1,14 @@
 package ehlo_test
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"testing"
-	"time"
-
-	"smtpkit.example/smtp/ext/auth"
-	"smtpkit.example/smtp/ext/ehlo"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
-	"smtpkit.example/smtp/server"
 )
 
 func keywords(list []ext.Extension) []string {
@@ -28,7 +21,7 @@ func keywords(list []ext.Extension) []string {
 	return all
 }
 
-// TestReadySets compares the sets with what their standards ask for and forbid.
+// TestReadySets compares the lists with what their standards require and forbid.
 func TestReadySets(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -71,210 +64,61 @@ func TestReadySets(t *testing.T) {
 	}
 }
 
-// TestT05_Offered has a server of LMTP without a list offer what the protocol requires.
-func TestT05_Offered(t *testing.T) {
-	srv := newServer(t, &keeper{}, &server.Options{Hostname: "mail.example", Protocol: proto.LMTP})
-	got := talk(t, srv, "LHLO client.example")
-	for _, keyword := range []string{"PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME"} {
-		if !strings.Contains(got, "250-"+keyword+"\r\n") && !strings.Contains(got, "250 "+keyword+"\r\n") {
-			t.Errorf("no %s in %q", keyword, got)
-		}
-	}
-}
-
-// TestU08_CheckServer has servers refuse extensions where they must not be, which clients may have all the same.
-func TestU08_CheckServer(t *testing.T) {
-	policy := ehlo.SubmissionPolicy{}.Extension()
-	hold := ehlo.FutureRelease(ehlo.HoldLimits{Interval: time.Hour})
-	with := func(e ...ext.Extension) []ext.Extension { return append(ehlo.Default(), e...) }
+// TestLengths compares the lengths that each extension declares with its RFC.
+func TestLengths(t *testing.T) {
 	for _, tt := range []struct {
-		name     string
-		protocol proto.Protocol
-		list     []ext.Extension
-		want     string // in the error; "" for none
+		e          ext.Extension
+		mail, rcpt int
+		source     string
 	}{
-		{"FUTURERELEASE for relay", proto.SMTP, with(hold), "FUTURERELEASE is for submission"},
-		{"BURL for relay", proto.SMTP, append(ehlo.Relay(), ehlo.BURL("imap")), "BURL is for submission"},
-		{"BURL in LMTP", proto.LMTP, append(ehlo.LMTP(), ehlo.BURL()), "BURL is for submission"},
-		{"both for submission", proto.SMTP, with(policy, hold, ehlo.BURL("imap")), ""},
-		{"U04 ETRN for submission", proto.SMTP, append(ehlo.Submission(ehlo.SubmissionPolicy{}), ehlo.ETRN()), "ETRN must not be"},
-		{"U04 ATRN for submission", proto.SMTP, with(policy, ehlo.ATRN()), "ATRN must not be"},
-		{"U04 ETRN for relay", proto.SMTP, with(ehlo.ETRN(), ehlo.ATRN()), ""},
-		{"submission in LMTP", proto.LMTP, append(ehlo.LMTP(), policy), "LMTP"},
-		{"two policies", proto.SMTP, append(ehlo.Submission(ehlo.SubmissionPolicy{}), policy), "two submission policies"},
-		{"U05 without AUTH", proto.SMTP, append(ehlo.Relay(), policy), "the submission policy requires AUTH"},
+		{ehlo.Size(), 26, 0, "RFC 1870 section 3"},
+		{ehlo.SMTPUTF8(), 10, 0, "RFC 6531 section 3.1"},
+		{auth.Auth(), 500, 0, "RFC 4954 section 3"},
+		{ehlo.DSN(), 9 + 107, 29 + 507, "RFC 3461 section 5.4 with RFC 3885 section 2"},
+		{ehlo.RequireTLS(), 11, 0, "RFC 8689 section 2"},
+		{ehlo.MTPriority(), 15, 0, "RFC 6710 section 3"},
+		{ehlo.FutureRelease(ehlo.HoldLimits{}), 34, 0, "RFC 4865 section 3"},
+		{ehlo.DeliverBy(), 17, 0, "RFC 2852 section 2"},
+		{ehlo.RRVS(), 0, 33, "RFC 7293 section 3.1"},
+		{ehlo.NoSoliciting(), 1007, 0, "RFC 3865 section 4.1"},
+		{ehlo.Limits(), 0, 0, "RFC 9422 section 3"},
+		{ehlo.Obsolete(), 0, 0, "they cannot be used"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			srv, err := server.New(backend(&keeper{}), &server.Options{Protocol: tt.protocol, Extensions: tt.list})
-			switch {
-			case tt.want == "" && err != nil:
-				t.Error(err)
-			case tt.want != "" && (err == nil || !strings.HasPrefix(err.Error(), "smtp: ") || !strings.Contains(err.Error(), tt.want)):
-				t.Errorf("%v, want %q in it", err, tt.want)
-			case err == nil:
-				srv.Close()
+		t.Run(tt.e.Keyword, func(t *testing.T) {
+			set, err := ext.NewSet(proto.SMTP, append([]ext.Extension{tt.e}, base(tt.e)...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := set.Table().Lookup("MAIL").Grow; got != tt.mail+more(tt.e) {
+				t.Errorf("MAIL grows by %d octets, %s has %d", got, tt.source, tt.mail)
+			}
+			if got := set.Table().Lookup("RCPT").Grow; got != tt.rcpt {
+				t.Errorf("RCPT grows by %d octets, %s has %d", got, tt.source, tt.rcpt)
 			}
 		})
 	}
-	if _, err := ext.NewSet(proto.SMTP, with(hold, ehlo.BURL(), ehlo.ETRN())); err != nil {
-		t.Errorf("a client: %v", err)
-	}
 }
 
-// A desk is a session of a submission server: alice may send from her own address and from that of sales.
-type desk struct {
-	keeper
-	broken error
-}
-
-func (d *desk) Authenticate(_ context.Context, user, password string) error {
-	if password != "secret of "+user {
-		return auth.ErrCredentials
+// base returns the extensions that e requires, and more the octets that they add to MAIL.
+func base(e ext.Extension) []ext.Extension {
+	if slices.Contains(e.Requires, "8BITMIME") {
+		return []ext.Extension{ehlo.EightBitMIME()}
 	}
 	return nil
 }
 
-func (d *desk) PermitsSender(_ context.Context, user string, from proto.Address) (bool, error) {
-	if from.IsNull() {
-		return false, errors.New("asked for the null reverse-path")
-	}
-	return user == from.Local || from.Local == "sales", d.broken
-}
+func more(e ext.Extension) int { return len(base(e)) * 16 }
 
-func (d *desk) ResolveURL(context.Context, string) (io.ReadCloser, int64, error) {
-	return nil, 0, ehlo.ErrURLFailed
-}
-
-func (d *desk) AuthPause(int) time.Duration { return 0 }
-
-func (d *desk) HoldsMail() bool { return true }
-
-func (d *desk) StartQueue(context.Context, ehlo.Node) (int, error) { return 0, nil }
-
-// login is what alice authenticates with.
-var login = "AUTH PLAIN AGFsaWNlAHNlY3JldCBvZiBhbGljZQ=="
-
-// TestSubmission says to a submission server what users say, and what others do.
-func TestSubmission(t *testing.T) {
-	sales := func(name string) bool { return name == "sales" }
-	trusted := func(x ext.ServerConn) bool { return x.Hello() == "intranet.example" }
-	const mail = "MAIL FROM:<alice@b.example>"
-	for _, tt := range []struct {
-		name  string
-		lines []string
-		want  string
-	}{
-		{"U01 MAIL without AUTH", []string{Caps, mail}, "530 5.7.0 Authentication required"},
-		{"U01 after HELO", []string{"HELO client.example", mail}, "530 Authentication required"},
-		{"U01 the null sender too", []string{Caps, "MAIL FROM:<>"}, "530 5.7.0 "},
-		{"U01 after AUTH has failed", []string{Caps, "AUTH PLAIN AGFsaWNlAHdyb25n", mail}, "530 5.7.0 "},
-		{"U01 after AUTH", []string{Caps, login, mail}, "250 2.1.0 "},
-		{"U01 a new greeting changes nothing", []string{Caps, login, Caps, mail}, "250 2.1.0 "},
-		{"U01 VRFY", []string{Caps, "VRFY alice"}, "530 5.7.0 "},
-		{"U01 HELP", []string{Caps, "HELP"}, "530 5.7.0 "},
-		{"U01 NOOP", []string{Caps, "NOOP"}, "250 "},
-		{"U01 RSET", []string{Caps, "RSET"}, "250 "},
-		{"U01 a trusted client", []string{"EHLO intranet.example", "MAIL FROM:<sales@b.example>"}, "250 2.1.0 "},
-		{"U02 sender", []string{Caps, login, "MAIL FROM:<alice@host>"}, "554 5.1.8 "},
-		{"U02 recipient", []string{Caps, login, mail, "RCPT TO:<a@host>"}, "554 5.1.2 "},
-		{"U02 top-level domain", []string{Caps, login, mail, "RCPT TO:<a@xn--p1ai>"}, "554 5.1.2 "},
-		{"U02 not ASCII", []string{Caps, login, mail + " SMTPUTF8", "RCPT TO:<a@münchen>"}, "554 5.1.2 "},
-		{"U02 completed sender", []string{Caps, login, "MAIL FROM:<alice@sales>"}, "250 2.1.0 "},
-		{"U02 completed recipient", []string{Caps, login, mail, "RCPT TO:<a@SALES>"}, "250 2.1.5 "},
-		{"U02 fully qualified", []string{Caps, login, mail, "RCPT TO:<a@b.c.example>"}, "250 2.1.5 "},
-		{"U02 an address literal", []string{Caps, login, mail, "RCPT TO:<a@[192.0.2.1]>"}, "250 2.1.5 "},
-		{"U02 postmaster has no domain", []string{Caps, login, mail, "RCPT TO:<Postmaster>"}, "250 2.1.5 "},
-		{"U03 the null sender", []string{Caps, login, "MAIL FROM:<>"}, "250 2.1.0 "},
-		{"U04 ETRN", []string{Caps, login, "ETRN example.org"}, "500 5.5.1 "},
-		{"U04 ETRN before AUTH", []string{Caps, "ETRN example.org"}, "500 5.5.1 "},
-		{"U07 not hers", []string{Caps, login, "MAIL FROM:<bob@b.example>"}, "550 5.7.1 "},
-		{"U07 hers too", []string{Caps, login, "MAIL FROM:<sales@b.example>"}, "250 2.1.0 "},
-		{"U07 a trusted client's name is empty", []string{"EHLO intranet.example", mail}, "550 5.7.1 "},
-		{"29 SEND", []string{Caps, "SEND FROM:<a@b.example>"}, "502 5.5.1 "},
+// B16: HELP, VRFY and EXPN are allowed before EHLO, and no other command of an extension is.
+func TestVerbStates(t *testing.T) {
+	s := testkit.MakeSet(t, ehlo.Default()...)
+	for name, want := range map[string]proto.State{
+		"HELP": proto.Session, "VRFY": proto.Session, "EXPN": proto.Session,
+		"AUTH": proto.Ready, "STARTTLS": proto.Ready, // rows 45 and 81, P02: 503 in a transaction
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			srv := newServer(t, &desk{}, &server.Options{
-				Hostname: "mail.example", AllowInsecureAuth: true,
-				Extensions: ehlo.Submission(ehlo.SubmissionPolicy{Completes: sales, Trusted: trusted}),
-			})
-			if got := talk(t, srv, tt.lines...); !strings.HasPrefix(got, tt.want) {
-				t.Errorf("%q: %q, want %q", tt.lines, got, tt.want)
-			}
-		})
-	}
-}
-
-// TestU02_ByDefault: nothing is completed unless the policy says so.
-func TestU02_ByDefault(t *testing.T) {
-	srv := newServer(t, &desk{}, &server.Options{
-		Hostname: "mail.example", AllowInsecureAuth: true, Extensions: ehlo.Submission(ehlo.SubmissionPolicy{}),
-	})
-	if got := talk(t, srv, Caps, login, "MAIL FROM:<alice@sales>"); !strings.HasPrefix(got, "554 5.1.8 ") {
-		t.Errorf("%q", got)
-	}
-}
-
-// TestU07_CheckFails: a check that could not be made is no refusal.
-func TestU07_CheckFails(t *testing.T) {
-	srv := newServer(t, &desk{broken: errors.New("disk on fire")}, &server.Options{
-		Hostname: "mail.example", AllowInsecureAuth: true, Extensions: ehlo.Submission(ehlo.SubmissionPolicy{}),
-	})
-	got := talk(t, srv, Caps, login, "MAIL FROM:<alice@b.example>")
-	if !strings.HasPrefix(got, "451 4.3.0 ") || strings.Contains(got, "fire") {
-		t.Errorf("%q", got)
-	}
-}
-
-// TestU05_Offered has a session that can do everything offered what belongs to submission, and nothing that does not, before
-// and after it has authenticated.
-func TestU05_Offered(t *testing.T) {
-	policy := ehlo.SubmissionPolicy{Hold: ehlo.HoldLimits{Interval: time.Hour}, URLs: []string{"imap"}}
-	for _, before := range [][]string{nil, {Caps, login}} {
-		srv := newServer(t, &desk{}, &server.Options{
-			Hostname: "mail.example", AllowInsecureAuth: true, Extensions: ehlo.Submission(policy),
-		})
-		got := talk(t, srv, append(before, Caps)...)
-		for _, keyword := range []string{"AUTH PLAIN", "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "FUTURERELEASE 3600 ", "BURL imap"} {
-			if !strings.Contains(got, "250-"+keyword) && !strings.Contains(got, "250 "+keyword) {
-				t.Errorf("no %s in %q", keyword, got)
-			}
-		}
-		if strings.Contains(got, "ETRN") || strings.Contains(got, "ATRN") {
-			t.Errorf("offered are %q", got)
+		v := s.Table().Lookup(name)
+		if v.In != want || !v.Last {
+			t.Errorf("%s may be sent in %v, last %v", name, v.In, v.Last)
 		}
 	}
-}
-
-// TestU01_InClear: where TLS comes before AUTH, the refusal says so, and AUTH is not to be had.
-func TestU01_InClear(t *testing.T) {
-	theirs, _ := ownTLS(t)
-	opt := server.Options{Hostname: "mail.example", TLSConfig: theirs, Extensions: ehlo.Submission(ehlo.SubmissionPolicy{})}
-	got := talk(t, newServer(t, &desk{}, &opt), Caps)
-	if !strings.Contains(got, "STARTTLS") || strings.Contains(got, "AUTH") {
-		t.Errorf("offered are %q", got)
-	}
-	got = talk(t, newServer(t, &desk{}, &opt), Caps, "MAIL FROM:<alice@b.example>")
-	if !strings.HasPrefix(got, "530 5.7.0 ") || !strings.Contains(got, "STARTTLS") {
-		t.Errorf("%q", got)
-	}
-	opt.AllowInsecureAuth = true
-	got = talk(t, newServer(t, &desk{}, &opt), Caps, "MAIL FROM:<alice@b.example>")
-	if !strings.HasPrefix(got, "530 5.7.0 ") || strings.Contains(got, "STARTTLS") {
-		t.Errorf("where passwords may travel in clear: %q", got)
-	}
-}
-
-func ExampleSubmission() {
-	list := ehlo.Submission(ehlo.SubmissionPolicy{Hold: ehlo.HoldLimits{Interval: 24 * time.Hour}})
-	srv, err := server.New(backend(&desk{}), &server.Options{Extensions: list})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(srv.Close())
-	_, err = server.New(backend(&desk{}), &server.Options{Extensions: append(list, ehlo.ETRN())})
-	fmt.Println(err)
-	// Output:
-	// <nil>
-	// smtp: ETRN must not be offered by a submission server (RFC 6409 section 7): leave it out, and use another server for it
 }

@@ -8,87 +8,89 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// DeliverBy returns the extension DELIVERBY (RFC 2852): a message is to be delivered within a time, or else returned, or
-// the sender told of the delay.
+// DeliverBy returns the extension DELIVERBY (RFC 2852), by which a sender sets a time for the delivery of a message.
+// When the time has passed, the server returns the message or tells the sender of the delay, as the sender chose.
 //
-// A server offers it if the session is an [DeliverBySession]. The session reads the parameter with [ReadBy]. A request
-// to return a message before the session's shortest time is refused with 555; what else it cannot do the session
-// refuses itself, with 455 or 555 (section 4).
+// A server offers it if the session implements [DeliverBySession], which reads the parameter with [ReadBy]. The server
+// refuses with 555 a message that is to be returned sooner than the shortest time of the session. The session itself
+// refuses other times that it cannot meet, with 455 or 555 (RFC 2852 section 4).
 //
-// On a client the caller adds the parameter with [By.AddTo]. The message is refused with a [ext.UnsupportedError] if the server does not
-// offer the extension, or takes longer than a message that is to be returned has time. A relay sends what is left
-// of the time, see [By.After], and may send messages that are not to be returned without the parameter to a server that does
-// not offer it (section 4.1.4).
+// On a client, add the parameter with [By.AddTo]. The client refuses the message with an [ext.UnsupportedError] if the
+// server does not offer the extension. It does so as well if the message is to be returned and its time is below the
+// minimum that the server states. A relay sends the time that is left, see [By.After]. It may drop the parameter if the
+// next server does not offer the extension and the message is not to be returned (RFC 2852 section 4.1.4).
+//
+// The extension is in [Default], and not in [LMTP].
 func DeliverBy() ext.Extension {
 	return ext.Extension{
-		Keyword: "DELIVERBY",
-		Mail:    []ext.Param{{Key: "BY", MaxLength: len(" BY=-999999999;RT"), Check: checkBy}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			s, ok := ext.As[DeliverBySession](x.Session())
-			if !ok {
-				return "", false
-			}
-			if least := minByTime(s); least > 0 {
-				return formatSeconds(least), true
-			}
-			return "", true
-		},
-		CheckMail: func(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
-			b, ok := ReadBy(p)
-			if !ok || !b.Return {
-				return nil
-			}
-			s, ok := ext.As[DeliverBySession](x.Session())
-			if !ok {
-				return nil
-			}
-			if least := minByTime(s); b.In < least {
-				return proto.Refuse(555, proto.Status{5, 5, 4}, fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(least)))
-			}
-			return nil
-		},
-		Prepare: prepareBy,
+		Keyword:   "DELIVERBY",
+		Mail:      []ext.Param{{Key: "BY", MaxLength: len(" BY=-999999999;RT"), Check: checkBy}},
+		Advertise: advertiseDeliverBy,
+		CheckMail: checkMailBy,
+		Prepare:   prepareBy,
 	}
 }
 
-// An DeliverBySession is a session that can honour DELIVERBY.
+func advertiseDeliverBy(x ext.ServerConn) (string, bool) {
+	s, ok := ext.As[DeliverBySession](x.Session())
+	if !ok {
+		return "", false
+	}
+	if minTime := minByTime(s); minTime > 0 {
+		return formatSeconds(minTime), true
+	}
+	return "", true
+}
+
+func checkMailBy(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
+	b, ok := ReadBy(p)
+	if !ok || !b.Return {
+		return nil
+	}
+	s, ok := ext.As[DeliverBySession](x.Session())
+	if !ok {
+		return nil
+	}
+	if minTime := minByTime(s); b.In < minTime {
+		return proto.Refuse(555, proto.Status{5, 5, 4},
+			fmt.Sprintf("The time of BY has to be %d seconds at least", seconds(minTime)))
+	}
+	return nil
+}
+
+// A DeliverBySession is a session that delivers messages within the time their sender sets, or tells the sender.
 type DeliverBySession interface {
-	// MinDeliverBy returns the shortest time within which a message can be asked to be delivered or else returned, in
-	// whole seconds. 0 means that there is none.
+	// MinDeliverBy returns the shortest time for which the session accepts a message that is to be returned when late, in
+	// whole seconds. 0 means no limit. The server states it to clients.
 	MinDeliverBy() time.Duration
 }
 
-// minByTime returns the shortest time of s, as far as the digits allow it to be told.
+// minByTime returns the shortest time of s, within the range that nine digits can state.
 func minByTime(s DeliverBySession) time.Duration {
 	return min(max(s.MinDeliverBy(), 0), maxSeconds*time.Second).Truncate(time.Second)
 }
 
 // By is the parameter BY of a MAIL command.
 type By struct {
-	// In is the time from the command on within which the message is to be delivered, in whole seconds between
-	// -999999999 and 999999999. It is negative if the time has passed, and cannot be 0 or less with Return.
+	// In is the time for delivery, counted from the command, in whole seconds between -999999999 and 999999999. It is
+	// negative if the time has passed. With Return it has to be above 0.
 	In time.Duration
-	// Return says that a message which is late is to be returned (by-mode R). Otherwise the sender is told of the
-	// delay (by-mode N).
+	// Return says that a late message is to be returned (by-mode R). Otherwise the sender is told of the delay (by-mode
+	// N).
 	Return bool
-	// Trace asks for a notification each time that the message is relayed.
+	// Trace asks for a notification from each server that relays the message.
 	Trace bool
 }
 
-// ReadBy returns the parameter BY of a MAIL command, if there is one.
+// ReadBy returns the parameter BY of a MAIL command. It reports false if there is none.
 func ReadBy(p proto.Params) (b By, ok bool) {
-	value, ok := p.Get("BY")
-	if !ok {
-		return By{}, false
-	}
-	return parseBy(value)
+	return readParam(p, "BY", parseBy)
 }
 
-// AddTo returns p with the parameter BY. Parts of a second are cut off.
+// AddTo returns p with the parameter BY. It drops fractions of a second.
 func (b By) AddTo(p proto.Params) proto.Params {
 	value := formatSeconds(b.In) + ";N"
 	if b.Return {
@@ -100,8 +102,8 @@ func (b By) AddTo(p proto.Params) proto.Params {
 	return p.Set("BY", value)
 }
 
-// After returns what is left of b when a relay has kept the message for elapsed (RFC 2852 section 4.1.4). It reports false
-// if the message is too late and to be returned, with the status 5.4.7, rather than sent on.
+// After returns what is left of b after a relay has kept the message for elapsed (RFC 2852 section 4.1.4). It reports
+// false if the message is late and has to be returned, with the status code 5.4.7, in place of being relayed.
 func (b By) After(elapsed time.Duration) (left By, ok bool) {
 	b.In = max((b.In - elapsed).Truncate(time.Second), -maxSeconds*time.Second)
 	return b, !b.Return || b.In > 0
@@ -140,7 +142,8 @@ func parseBy(value string) (By, bool) {
 
 func checkBy(value string) error {
 	if _, ok := parseBy(value); !ok {
-		return errors.New("BY has to be seconds, of 9 digits at most, and ;N or ;R or one of these with T; for R they have to be 1 at least")
+		return errors.New("BY has to be seconds, of 9 digits at most, and ;N or ;R or one of these with T; " +
+			"for R they have to be 1 at least")
 	}
 	return nil
 }
@@ -151,10 +154,11 @@ func prepareBy(c proto.Caps, e *ext.Envelope) error {
 		return nil
 	}
 	args, _ := c.Args("DELIVERBY")
-	digits, _, _ := strings.Cut(args, ",") // more arguments are reserved for the future (section 2)
-	if least, ok := parseSeconds(digits); ok && b.In < least {
-		return &ext.UnsupportedError{Keyword: "DELIVERBY", What: "a message to be delivered or returned within " + b.In.String(),
-			Err: fmt.Errorf("the server needs %v at least", least)}
+	digits, _, _ := strings.Cut(args, ",") // RFC 2852 section 2 reserves further arguments
+	if minTime, ok := parseSeconds(digits); ok && b.In < minTime {
+		return &ext.UnsupportedError{Keyword: "DELIVERBY",
+			What: "a message to be delivered or returned within " + b.In.String(),
+			Err:  fmt.Errorf("the server needs %v at least", minTime)}
 	}
 	return nil
 }

@@ -8,14 +8,12 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 
-// hasty is a session that delivers within the time that it is.
+// hasty is a session with this shortest time.
 type hasty time.Duration
 
 func (h hasty) MinDeliverBy() time.Duration { return time.Duration(h) }

@@ -6,31 +6,32 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// What RFC 3461 section 5.4 demands room for, in octets of the value. RFC 3885 section 2 reads it so.
+// How many octets of a value RFC 3461 section 5.4 makes a server accept, as RFC 3885 section 2 reads it.
 const (
 	maxEnvID = 100
 	maxORCPT = 500
 )
 
-// longestOwnEnvID is what a program that submits messages should keep to (RFC 3461 section 5.4).
+// maxOwnEnvID is the limit for programs that submit messages (RFC 3461 section 5.4), in octets of xtext.
 const maxOwnEnvID = 38
 
-// DSN returns the extension DSN (RFC 3461): a client says for which recipients it wants to be notified of what, and a
-// notification tells it the message and the recipient by the names that it gave them. Addresses may be of the type
-// utf-8 (RFC 6533 section 3).
+// DSN returns the extension DSN (RFC 3461), by which a sender asks for delivery status notifications: for which
+// recipients, and of success, failure or delay. A notification names the message and the recipient as the sender did.
+// Addresses may be of the type utf-8 (RFC 6533 section 3).
 //
-// A server offers it if the session is a [DSNSession] that does what is asked. The session reads the parameters with
-// [ReadDSNMail] and [ReadDSNRcpt]. Well-formed ones never make a difference to the reply (RFC 3461 section 5.1).
+// A server offers it if the session implements [DSNSession] and its NotifiesSenders is true. The session reads the
+// parameters with [ReadDSNMail] and [ReadDSNRcpt]. The server refuses malformed parameters with 501; well-formed ones
+// never change a reply (RFC 3461 section 5.1).
 //
-// On a client the caller adds them with [DSNMail.AddTo] and [DSNRcpt.AddTo]; the message is refused with a [ext.UnsupportedError] if
-// the server does not offer DSN. A relay passes on what it has received and nothing else, unchanged: [SplitDSN]
-// takes the parameters out of others, for a server that offers DSN and one that does not. Package report makes the
-// notifications, and reads them.
+// On a client, add the parameters with [DSNMail.AddTo] and [DSNRcpt.AddTo]. If the server does not offer the extension,
+// the client refuses the message with an [ext.UnsupportedError]. A relay passes on the parameters that it received,
+// unchanged, and adds none. [SplitDSN] separates them from others, for a next server that does not offer DSN.
+//
+// Package [smtpkit.example/smtp/ext/report] makes notifications and reads them. The extension is in [Default].
 func DSN() ext.Extension {
 	return ext.Extension{
 		Keyword: "DSN",
@@ -42,51 +43,48 @@ func DSN() ext.Extension {
 			{Key: "NOTIFY", MaxLength: len(" NOTIFY=SUCCESS,FAILURE,DELAY"), Check: checkNotify},
 			{Key: "ORCPT", MaxLength: len(" ORCPT=") + maxORCPT, Check: checkORCPT},
 		},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			n, ok := ext.As[DSNSession](x.Session())
-			return "", ok && n.NotifiesSenders()
-		},
+		Advertise: advertiseIf(DSNSession.NotifiesSenders),
 	}
 }
 
-// A DSNSession is a session that can honour requests for delivery status notifications.
+// A DSNSession is a session that sends delivery status notifications, or makes the next server send them.
 type DSNSession interface {
-	// NotifiesSenders reports whether the notifications that a client asks for in this session are sent, or asked for
-	// further on, as RFC 3461 section 5.2 has it; [Notify.Wants] tells which those are.
+	// NotifiesSenders reports whether the session honours requests for notifications, as RFC 3461 section 5.2 demands.
+	// [Notify.Wants] tells which notifications a sender wants.
 	NotifiesSenders() bool
 }
 
-// DSNMail is what the parameters RET and ENVID of a MAIL command say. The zero value is a command without them.
+// DSNMail is the parameters RET and ENVID of a MAIL command. The zero value adds neither.
 type DSNMail struct {
 	Return Return
-	// EnvID is the name of the message that notifications give back to the sender, printable ASCII. In xtext it has
-	// 100 octets at most, and should have no more than 38 in a message that is submitted (RFC 3461 section 5.4); see
-	// [NewEnvID] and [DSNMail.LongEnvID].
+	// EnvID names the message in notifications to the sender. It is printable ASCII of at most 100 octets in xtext. A
+	// program that submits messages should use no more than 38 (RFC 3461 section 5.4). See [NewEnvID] and
+	// [DSNMail.LongEnvID].
 	EnvID string
 }
 
-// NewEnvID returns an EnvID that nobody else has and nobody can guess: 26 letters and digits. A sender who keeps it can tell
-// the notifications about his message from forged ones, if its way was safe from eavesdroppers.
+// NewEnvID returns a unique EnvID that nobody can guess: 26 letters and digits. A sender who keeps it can tell genuine
+// notifications from forged ones, as long as no eavesdropper saw the message.
 func NewEnvID() string { return rand.Text() }
 
-// LongEnvID reports whether EnvID takes more than the 38 octets in xtext that RFC 3461 section 5.4 allows a program which
-// submits messages. Every server has to take 100, but the next system may be a gateway that cannot. It is for a warning: a
-// relay sends on what it was given.
+// LongEnvID reports whether EnvID exceeds the 38 octets of xtext that RFC 3461 section 5.4 allows a program that
+// submits messages. Every server has to accept 100, but the next system may be a gateway that cannot. Use LongEnvID to
+// warn: a relay sends on the EnvID that it was given.
 func (d DSNMail) LongEnvID() bool { return len(proto.AppendXtext(nil, d.EnvID)) > maxOwnEnvID }
 
-// Return says how much of a message that could not be delivered is to be returned (RFC 3461 section 4.3).
+// Return says how much of an undeliverable message is to be returned (RFC 3461 section 4.3).
 type Return uint8
 
-// What is returned.
+// The values of Return.
 const (
 	ReturnAny     Return = iota // the server decides
 	ReturnHeaders               // RET=HDRS
 	ReturnFull                  // RET=FULL
 )
 
-// ReadDSNMail returns what the parameters of a MAIL command say; ok is false if neither RET nor ENVID is there, or if one is
-// malformed, which a session is never given. Of a message with REQUIRETLS only the header is returned, whatever else it
-// asks for, and if it asks for nothing (RFC 8689 section 5).
+// ReadDSNMail returns RET and ENVID of a MAIL command. It reports false if neither is there, or if one is malformed,
+// which a server never passes to a session. For a message with REQUIRETLS it returns ReturnHeaders, whether or not RET
+// is there: only the header of such a message may be returned (RFC 8689 section 5).
 func ReadDSNMail(p proto.Params) (d DSNMail, ok bool) {
 	ret, hasRet := p.Get("RET")
 	switch {
@@ -106,7 +104,7 @@ func ReadDSNMail(p proto.Params) (d DSNMail, ok bool) {
 	return d, hasEnvID || d.Return != ReturnAny
 }
 
-// AddTo returns p with the parameters RET and ENVID as d has them.
+// AddTo returns p with the parameters RET and ENVID of d.
 func (d DSNMail) AddTo(p proto.Params) proto.Params {
 	switch d.Return {
 	case ReturnHeaders:
@@ -132,25 +130,25 @@ func checkEnvID(value string) error {
 	return nil
 }
 
-// DSNRcpt is what the parameters NOTIFY and ORCPT of a RCPT command say. The zero value is a command without them.
+// DSNRcpt is the parameters NOTIFY and ORCPT of a RCPT command. The zero value adds neither.
 type DSNRcpt struct {
 	Notify   Notify
 	Original OriginalRecipient
 }
 
-// Notify says of what the sender wants to be notified (RFC 3461 section 4.1). The values other than NotifyNever can be
-// combined. The zero value is a command without the parameter; the sender then expects to be told of failures.
+// Notify says of what the sender wants to be notified (RFC 3461 section 4.1). Combine the values other than NotifyNever
+// with |. The zero value is a command without NOTIFY: the sender expects to be told of failures.
 type Notify uint8
 
-// What the sender can be notified of.
+// The values of Notify.
 const (
-	NotifyNever   Notify = 1 << iota // nothing; it cannot be combined
-	NotifySuccess                    // delivery to a mailbox, or the last that is heard of the message
+	NotifyNever   Notify = 1 << iota // of nothing; do not combine it
+	NotifySuccess                    // of delivery, or of leaving the systems that notify
 	NotifyFailure
 	NotifyDelay
 )
 
-// An Action is what became of a message for a recipient, in the words of RFC 3464 section 2.3.3.
+// An Action is what happened to a message for a recipient, in the words of RFC 3464 section 2.3.3.
 type Action string
 
 // The actions.
@@ -162,9 +160,9 @@ const (
 	Expanded  Action = "expanded" // to several addresses, which are not notified of success
 )
 
-// Wants reports whether the sender is to be notified of a (RFC 3461 sections 5.2.2 to 5.2.7). Notifications of failure and
-// success are then a duty; of delay they are permitted. A message from the null reverse-path has nobody to be notified
-// (section 5.2).
+// Wants reports whether the sender wants to be notified of a (RFC 3461 sections 5.2.2 to 5.2.7). A server must then
+// send notifications of failure and success, and may send those of delay. It must not notify the null reverse-path (RFC
+// 3461 section 5.2).
 func (n Notify) Wants(a Action) bool {
 	switch a {
 	case Failed:
@@ -175,7 +173,7 @@ func (n Notify) Wants(a Action) bool {
 	return n&NotifySuccess != 0
 }
 
-// String returns n as it is sent, and "" for the zero value.
+// String returns the value of NOTIFY for n, and "" for the zero value.
 func (n Notify) String() string {
 	if n&NotifyNever != 0 {
 		return "NEVER"
@@ -194,8 +192,8 @@ var notifyWords = []struct {
 	notify Notify
 }{{"SUCCESS", NotifySuccess}, {"FAILURE", NotifyFailure}, {"DELAY", NotifyDelay}}
 
-// ReadDSNRcpt returns what the parameters of a RCPT command say; ok is false if neither NOTIFY nor ORCPT is there, or if one
-// is malformed, which a session is never given.
+// ReadDSNRcpt returns NOTIFY and ORCPT of a RCPT command. It reports false if neither is there, or if one is malformed,
+// which a server never passes to a session.
 func ReadDSNRcpt(p proto.Params) (d DSNRcpt, ok bool) {
 	notify, hasNotify := p.Get("NOTIFY")
 	orcpt, hasORCPT := p.Get("ORCPT")
@@ -212,7 +210,7 @@ func ReadDSNRcpt(p proto.Params) (d DSNRcpt, ok bool) {
 	return d, hasNotify || hasORCPT
 }
 
-// AddTo returns p with the parameters NOTIFY and ORCPT as d has them.
+// AddTo returns p with the parameters NOTIFY and ORCPT of d.
 func (d DSNRcpt) AddTo(p proto.Params) proto.Params {
 	if d.Notify != 0 {
 		p = p.Set("NOTIFY", d.Notify.String())
@@ -223,8 +221,7 @@ func (d DSNRcpt) AddTo(p proto.Params) proto.Params {
 	return p
 }
 
-// parseNotify reads "NEVER" / 1#notify-list-element. Between the commas of such a list there may be nothing (RFC 822
-// section 2.7).
+// parseNotify reads "NEVER" / 1#notify-list-element. It tolerates empty elements between commas (RFC 822 section 2.7).
 func parseNotify(value string) (Notify, bool) {
 	if grammar.EqualFold(value, "NEVER") {
 		return NotifyNever, true
@@ -260,9 +257,9 @@ func checkORCPT(value string) error {
 	return nil
 }
 
-// SplitDSN returns the parameters RET, ENVID, NOTIFY and ORCPT of p, and the others. A relay sends both to a server that
-// offers DSN, so that the former arrive as they were received, to the letter, and only the latter to one that does
-// not (RFC 3461 sections 5.2.1 and 5.2.2).
+// SplitDSN divides p into the parameters RET, ENVID, NOTIFY and ORCPT, and all others. A relay sends both to a server
+// that offers DSN, so that the former arrive exactly as received. To a server that does not offer DSN it sends only the
+// latter (RFC 3461 sections 5.2.1 and 5.2.2).
 func SplitDSN(p proto.Params) (dsn, others proto.Params) {
 	for _, param := range p {
 		switch strings.ToUpper(param.Key) {

@@ -7,18 +7,20 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// ETRN returns the extension ETRN (RFC 1985), by which a client asks the server to send the mail that waits for a host now.
-// The server does so over connections that it makes to that host, and so the client need not prove who it is.
+// ETRN returns the extension ETRN (RFC 1985), by which a client asks the server to send the mail that waits for a host
+// now. The server sends it over connections that it makes to that host itself, so the client need not prove who it is.
 //
-// A server offers it if the session is a [ETRNSession], but neither in LMTP nor on the ports of submission, 465 and 587
-// (RFC 6409 section 7), where it is refused with 502. The engine refuses it in a transaction with 503. It is not among the
-// extensions of [Default]. A client that has it in its list can call [SendETRN].
+// A server offers it if the session implements [ETRNSession]. It refuses ETRN with 502 in LMTP and on the submission
+// ports 465 and 587 (RFC 6409 section 7), and with 503 in a transaction. A server with a [SubmissionPolicy] cannot use
+// the extension at all.
+//
+// On a client, call [SendETRN].
+//
+// The extension is not in [Default]: add it to the lists of both sides.
 func ETRN() ext.Extension {
 	return ext.Extension{
 		Keyword: "ETRN",
@@ -26,41 +28,42 @@ func ETRN() ext.Extension {
 		Verbs:   []proto.Verb{{Name: "ETRN", In: proto.Ready, Last: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[ETRNSession](x.Session())
-			return "", ok && !isSubmission(x)
+			return "", ok && !forbidsETRN(x)
 		},
 		Serve: serveETRN,
 	}
 }
 
-// isSubmission reports whether x is a session on a port where ETRN must not be offered.
-func isSubmission(x ext.ServerConn) bool {
+// forbidsETRN reports whether x is a session that must not offer ETRN: on a submission port, or in LMTP.
+func forbidsETRN(x ext.ServerConn) bool {
 	port := grammar.Port(x.LocalAddr())
 	return port == 465 || port == 587 || x.Protocol() == proto.LMTP
 }
 
-// A ETRNSession is a session that can have waiting messages sent.
+// An ETRNSession is a session that can have waiting messages sent.
 type ETRNSession interface {
-	// StartQueue starts to send what waits for node, and returns without waiting for it. Pending is how many messages
-	// that is, [PendingSome] if the number is not known but there are some, and [PendingUnknown] if nothing is. It
-	// returns [ErrNotYours] if the client may not ask for that, as it often may not for everything below a domain;
-	// with any other error it cannot be done now, and the client is told 458, unless it is a *proto.Error.
+	// StartQueue starts to send the messages that wait for node, and returns without waiting for that. Pending is the
+	// number of messages, [PendingSome] if there are some, or [PendingUnknown].
+	//
+	// StartQueue returns [ErrNotYours] if the client may not ask for node, which is common for everything below a domain.
+	// A *proto.Error is the reply. After any other error the client gets 458: try again later.
 	StartQueue(ctx context.Context, node Node) (pending int, err error)
 }
 
-// What can be said of the messages that wait for a node, in place of their number.
+// Values that stand for an unknown number of messages, and the reply code of each.
 const (
 	PendingUnknown = -1 // 250
 	PendingSome    = -2 // 252
 )
 
-// A Node is what ETRN asks for: the mail for a host, for all hosts below a domain, or in a queue.
+// A Node is what ETRN asks for: the mail for a host, for a domain and everything below it, or in a queue.
 type Node struct {
-	Name  string // a domain name, which SendETRN takes with U-labels too, or the name of a queue
-	Below bool   // of the domain and everything below it: "@" on the wire
-	Queue bool   // of a queue, whose names are the server's own affair: "#" on the wire
+	Name  string // a domain name, or the name of a queue; SendETRN takes U-labels too
+	Below bool   // the domain and everything below it: "@" on the wire
+	Queue bool   // Name is the name of a queue, which the server chooses: "#" on the wire
 }
 
-// String returns n as it is sent.
+// String returns n in its wire form.
 func (n Node) String() string {
 	switch {
 	case n.Queue:
@@ -71,13 +74,14 @@ func (n Node) String() string {
 	return n.Name
 }
 
-// longestQueue bounds the name of a queue, in octets; a domain name has as many at most.
+// maxQueue is the longest name of a queue in octets, the same as that of a domain name.
 const maxQueue = 255
 
-// parseNode reads [<option character>]<node name>. The name of a host is fully-qualified (RFC 1985 section 5).
+// parseNode reads [<option character>]<node name>. The name of a host has to be fully qualified (RFC 1985 section 5).
 func parseNode(s string) (Node, bool) {
 	if name, ok := strings.CutPrefix(s, "#"); ok {
-		return Node{Name: name, Queue: true}, name != "" && len(name) <= maxQueue && grammar.Printable(name) && !strings.Contains(name, " ")
+		ok := name != "" && len(name) <= maxQueue && grammar.Printable(name) && !strings.Contains(name, " ")
+		return Node{Name: name, Queue: true}, ok
 	}
 	name, below := strings.CutPrefix(s, "@")
 	d, err := proto.ParseDomain(name)
@@ -90,8 +94,8 @@ func parseNode(s string) (Node, bool) {
 func serveETRN(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	s, ok := ext.As[ETRNSession](x.Session())
 	switch {
-	case isSubmission(x):
-		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "ETRN is not for submission") // 521 must not be used there either
+	case forbidsETRN(x):
+		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "ETRN is not for submission") // nor may it be 521
 	case !ok:
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "There are no queues to be started here")
 	case x.Args() == "":
@@ -117,7 +121,7 @@ func serveETRN(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	return proto.Reply{Code: code, Status: proto.Status{2, 0, 0}, Text: text}, nil
 }
 
-// refuseNode returns the reply for an error of StartQueue.
+// refuseNode returns the reply to an error of StartQueue.
 func refuseNode(node Node, err error) error {
 	if e, ok := grammar.AsType[*proto.Error](err); ok {
 		return e
@@ -130,40 +134,35 @@ func refuseNode(node Node, err error) error {
 	return e
 }
 
-// SendETRN asks the server at the other end of c, such as a *client.Client, to send the mail that waits for node. It returns how
-// many messages there are, [PendingSome] or [PendingUnknown]; if that is 0, nothing waits. A refusal is a *proto.Error,
-// which wraps [ErrNotYours] for the code 459.
+// SendETRN asks the server at the other end of c, such as a *client.Client, to send the mail that waits for node. It
+// returns the number of messages, [PendingSome] or [PendingUnknown]. 0 means that nothing waits. If the server refuses,
+// SendETRN returns a *proto.Error, which wraps [ErrNotYours] for code 459.
 func SendETRN(ctx context.Context, c ext.Client, node Node) (pending int, err error) {
 	if d, err := proto.ParseDomain(node.Name); err == nil && !node.Queue {
-		node.Name = d.ASCII() // a U-label
+		node.Name = d.ASCII() // U-labels become A-labels
 	}
 	args := node.String()
 	if n, ok := parseNode(args); !ok || n != node {
-		return 0, fmt.Errorf("smtp: ETRN cannot ask for the mail of %q: it is neither a full domain name nor the name of a queue", args)
+		return 0, fmt.Errorf("smtp: ETRN cannot ask for the mail of %q: "+
+			"it is neither a full domain name nor the name of a queue", args)
 	}
-	r, err := c.Do(ctx, "ETRN", args)
+	r, err := sendCommand(ctx, c, "ETRN", args, map[int]error{459: ErrNotYours})
 	if err != nil {
 		return 0, err
 	}
-	switch {
-	case r.Code/100 != 2:
-		e := &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "ETRN"}
-		if r.Code == 459 {
-			e.Err = ErrNotYours
-		}
-		return 0, e
-	case r.Code == 251:
+	switch r.Code {
+	case 251:
 		return 0, nil
-	case r.Code == 252:
+	case 252:
 		return PendingSome, nil
-	case r.Code == 253:
-		return countPending(r.Text), nil
+	case 253:
+		return parsePending(r.Text), nil
 	}
 	return PendingUnknown, nil
 }
 
-// countPending returns the number in the text of a reply 253: "OK, <n> pending messages for node <x> started".
-func countPending(text string) int {
+// parsePending returns the number in the text of a reply 253: "OK, <n> pending messages for node <x> started".
+func parsePending(text string) int {
 	for word := range strings.FieldsSeq(text) {
 		if d, ok := parseSeconds(word); ok && d > 0 {
 			return int(seconds(d))

@@ -7,14 +7,12 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 
-// starter is a session with queues: the answer to each node.
+// starter is a session with queues. It maps each node to a number of messages or an error.
 type starter map[string]any
 
 func (s starter) StartQueue(_ context.Context, node Node) (int, error) {
@@ -32,7 +30,7 @@ var queues = starter{
 	"broken.example": errors.New("disk on fire"), "own.example": proto.Refuse(450, proto.Status{}, "not now"),
 }
 
-// TestW12_ETRN has the codes of RFC 1985 section 5.1.
+// TestW12_ETRN checks the reply codes of RFC 1985 section 5.1.
 func TestW12_ETRN(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"unknown.example", "250 2.0.0 OK, queuing for node unknown.example started"},
@@ -63,7 +61,7 @@ func TestW12_ETRN(t *testing.T) {
 	}
 }
 
-// RFC 6409 section 7 forbids it for submission.
+// TestU04_ETRN: RFC 6409 section 7 forbids ETRN for submission.
 func TestU04_ETRN(t *testing.T) {
 	for _, tt := range []struct {
 		port     int

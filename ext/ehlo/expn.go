@@ -4,31 +4,35 @@ import (
 	"context"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// EXPN returns the extension EXPN (RFC 5321 section 4.1.1.7). A server offers it to sessions that are an [EXPNSession].
+// EXPN returns the extension EXPN (RFC 5321 section 4.1.1.7), by which a client asks for the members of a mailing list.
+//
+// A server offers it if the session implements [EXPNSession]. Otherwise it answers EXPN with 502.
+//
+// On a client, send EXPN with Do.
+//
+// The extension is in [Default], and neither in [LMTP] nor in the list of [Submission].
 func EXPN() ext.Extension {
 	return ext.Extension{
-		Keyword: "EXPN",
-		Verbs:   []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: maxVrfyGrow}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			_, ok := ext.As[EXPNSession](x.Session())
-			return "", ok
-		},
-		Serve: serveExpn,
+		Keyword:   "EXPN",
+		Verbs:     []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: maxQueryGrow}},
+		Advertise: advertiseTo[EXPNSession](),
+		Serve:     serveEXPN,
 	}
 }
 
-// An EXPNSession is a session that answers EXPN with the members of a mailing list. The error is the reply, such as a
-// *proto.Error with Code 550 for a list that does not exist or may not be seen by this client.
+// An EXPNSession is a session that answers EXPN.
 type EXPNSession interface {
+	// Expand returns the members of list, which is what the client sent. The server ignores their Forward. A *proto.Error
+	// is the reply, such as one with Code 550 for a list that does not exist, or that this client may not see. Spammers
+	// collect addresses from lists: RFC 5321 section 7.3 permits a site to answer authenticated users only.
 	Expand(ctx context.Context, list string) ([]Mailbox, error)
 }
 
-func serveExpn(ctx context.Context, x ext.Command) (proto.Reply, error) {
-	list, utf8, err := ask(x)
+func serveEXPN(ctx context.Context, x ext.Command) (proto.Reply, error) {
+	list, utf8, err := parseQuery(x)
 	if err != nil {
 		return proto.Reply{}, err
 	}
@@ -41,10 +45,10 @@ func serveExpn(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	}
 	members, err := e.Expand(ctx, list)
 	if err != nil {
-		return proto.Reply{}, told(err, utf8)
+		return proto.Reply{}, refuseQuery(err, utf8)
 	}
 	if len(members) == 0 {
 		return proto.Reply{}, proto.Refuse(550, proto.Status{5, 1, 1}, "The list has no members")
 	}
-	return tell(members, utf8)
+	return replyMailboxes(members, utf8)
 }

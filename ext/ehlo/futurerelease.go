@@ -8,63 +8,66 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// FutureRelease returns the extension FUTURERELEASE (RFC 4865): the server that a message is submitted to keeps it until
-// later. Its limits are most; a client needs none.
+// FutureRelease returns the extension FUTURERELEASE (RFC 4865), by which a user submits a message now and has it
+// released later. Limits are for the server, and zero on a client.
 //
-// A server offers it if most says how long messages can be kept and the session is a [FutureReleaseSession], but not on port 25, and
-// without a [SubmissionPolicy] it cannot use it at all: it is for submission (section 4.2). A request beyond the limits, or for a time after the one by which the
-// message is to be delivered, is refused with 501 5.5.4. The session reads the request with [ReadHold]. If that is more than
-// the user may have kept, it refuses with 552 (section 6).
+// A server offers it if limits.Interval is set, and the session implements [FutureReleaseSession] and its HoldsMail is
+// true. It does not offer it on port 25, and can use it only with a [SubmissionPolicy]: the extension is for submission
+// (RFC 4865 section 4.2). It refuses with 501 5.5.4 a request beyond the limits, or for a time after the one set with
+// BY. The session reads the request with [ReadHold], and returns [ErrHoldQuota] if the user has too many messages
+// waiting.
 //
-// On a client the caller adds the parameter with [Hold.AddTo]. The message is refused with a [ext.UnsupportedError] if the server does not
-// offer the extension or not for so long, and with another error if it is from the null reverse-path: notifications
-// are not to be held (sections 5.1.1 and 5.3.1). The extension is among those of [Submission] alone.
-func FutureRelease(most HoldLimits) ext.Extension {
+// On a client, add the parameter with [Hold.AddTo]. The client refuses the message with an [ext.UnsupportedError] if
+// the server does not offer the extension, or not for so long. It refuses to hold a message from the null reverse-path
+// with another error: notifications must not be held (RFC 4865 sections 5.1.1 and 5.3.1).
+//
+// The extension is not in [Default], but in the list of [Submission].
+func FutureRelease(limits HoldLimits) ext.Extension {
 	e := ext.Extension{
 		Keyword: "FUTURERELEASE",
 		Role:    ext.SubmissionOnly,
 		Mail: []ext.Param{
 			{Key: "HOLDFOR", MaxLength: len(" HOLDFOR=999999999"), Check: checkHold("HOLDFOR")},
-			{Key: "HOLDUNTIL", MaxLength: len(" HOLDUNTIL=") + maxHoldUntil, Check: checkHold("HOLDUNTIL"), ConflictsWith: "HOLDFOR"},
+			{
+				Key: "HOLDUNTIL", MaxLength: len(" HOLDUNTIL=") + maxHoldUntil, Check: checkHold("HOLDUNTIL"),
+				ConflictsWith: "HOLDFOR",
+			},
 		},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			h, ok := ext.As[FutureReleaseSession](x.Session())
-			if !ok || most.Interval == 0 || !h.HoldsMail() {
+			if !ok || limits.Interval == 0 || !h.HoldsMail() {
 				return "", false
 			}
-			return formatSeconds(most.Interval) + " " + dateTime(most.until(time.Now())), true
+			return formatSeconds(limits.Interval) + " " + formatDateTime(limits.until(time.Now())), true
 		},
 		CheckMail: func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			h, ok := ReadHold(p)
 			if !ok {
 				return nil
 			}
-			if err := h.within(p, most, time.Now()); err != nil {
+			if err := h.checkLimits(p, limits, time.Now()); err != nil {
 				return grammar.BadArgs(grammar.Cause(err))
 			}
 			return nil
 		},
 		Prepare: prepareHold,
 	}
-	if most.Interval < 0 || most.Interval > maxSeconds*time.Second || most.Interval%time.Second != 0 {
+	if limits.Interval < 0 || limits.Interval > maxSeconds*time.Second || limits.Interval%time.Second != 0 {
 		e.Invalid = fmt.Errorf("smtp: HoldLimits.Interval is %v: use whole seconds, %d at most (RFC 4865 section 3)",
-			most.Interval, maxSeconds)
+			limits.Interval, maxSeconds)
 	}
 	return e
 }
 
-// HoldLimits are how long a server keeps messages before it releases them.
+// HoldLimits are how long a server holds messages before it releases them.
 type HoldLimits struct {
-	// Interval is the longest time, in whole seconds between 1 and 999999999. 0 is for clients: a server does not
-	// offer the extension.
+	// Interval is the longest time, in whole seconds from 1 to 999999999. With 0 a server does not offer the extension.
 	Interval time.Duration
-	// Until is the latest moment. The zero value is what Interval comes to, counted from the moment that a client
-	// asks.
+	// Until is the latest time of release. Zero means Interval from now.
 	Until time.Time
 }
 
@@ -75,24 +78,26 @@ func (l HoldLimits) until(now time.Time) time.Time {
 	return l.Until
 }
 
-// A Holder is a session that can keep messages until later.
+// A FutureReleaseSession is a session that holds messages until later.
 type FutureReleaseSession interface {
-	// HoldsMail reports whether it does so for this client. A server must not do it but for those who submit messages,
-	// and should limit how much one of them can have kept (RFC 4865 sections 4.2 and 6): see [ErrHoldQuota].
+	// HoldsMail reports whether the session holds messages of this client. It must be false for clients that do not submit
+	// messages (RFC 4865 section 4.2).
 	HoldsMail() bool
 }
 
-// ErrHoldQuota is what the Mail method of a [FutureReleaseSession] returns when the user has as much mail waiting to be released as he
-// may (RFC 4865 section 6). The status codes that the RFC has for it were given to something else since.
-var ErrHoldQuota error = proto.Refuse(552, proto.Status{5, 2, 2}, "You have as much mail waiting to be released as you may")
+// ErrHoldQuota is what Mail of a [FutureReleaseSession] returns if the user has as many messages waiting for release as
+// are allowed. A server should have such a limit (RFC 4865 section 6). The reply is 552 5.2.2, because the status codes
+// of that section have been assigned to other conditions since.
+var ErrHoldQuota error = proto.Refuse(552, proto.Status{5, 2, 2},
+	"You have as much mail waiting to be released as you may")
 
-// A Hold is a request to keep a message until later, the parameter HOLDFOR or HOLDUNTIL of a MAIL command: one of the two.
+// A Hold is a request to hold a message, the parameter HOLDFOR or HOLDUNTIL of a MAIL command. Set one of the two.
 type Hold struct {
-	For   time.Duration // in whole seconds between 1 and 999999999; 0 if it is Until that counts
-	Until time.Time     // UTC
+	For   time.Duration // HOLDFOR, in whole seconds from 1 to 999999999; 0 if Until is set
+	Until time.Time     // HOLDUNTIL; AddTo converts it to UTC
 }
 
-// ReadHold returns the request in the parameters of a MAIL command, if there is one.
+// ReadHold returns the request in the parameters of a MAIL command. It reports false if there is none.
 func ReadHold(p proto.Params) (h Hold, ok bool) {
 	interval, hasFor := p.Get("HOLDFOR")
 	until, hasUntil := p.Get("HOLDUNTIL")
@@ -112,10 +117,10 @@ func (h Hold) AddTo(p proto.Params) proto.Params {
 	if h.For != 0 {
 		return p.Set("HOLDFOR", formatSeconds(h.For))
 	}
-	return p.Set("HOLDUNTIL", dateTime(h.Until))
+	return p.Set("HOLDUNTIL", formatDateTime(h.Until))
 }
 
-// Release returns when a message that arrives now is to be released. That may have been before.
+// Release returns when to release a message that arrives now. The time may have passed.
 func (h Hold) Release(now time.Time) time.Time {
 	if h.For != 0 {
 		return now.Add(h.For)
@@ -123,16 +128,16 @@ func (h Hold) Release(now time.Time) time.Time {
 	return h.Until
 }
 
-// within returns an error if h is beyond the limits, or beyond the time by which p wants the message delivered.
-func (h Hold) within(p proto.Params, most HoldLimits, now time.Time) error {
-	switch latest := most.until(now); {
-	case h.For > most.Interval:
-		return fmt.Errorf("smtp: messages are not held for more than %d seconds", seconds(most.Interval))
+// checkLimits returns an error if h is beyond the limits, or beyond the time that BY sets in p.
+func (h Hold) checkLimits(p proto.Params, limits HoldLimits, now time.Time) error {
+	switch latest := limits.until(now); {
+	case h.For > limits.Interval:
+		return fmt.Errorf("smtp: messages are not held for more than %d seconds", seconds(limits.Interval))
 	case h.For == 0 && h.Until.After(latest):
-		return errors.New("smtp: messages are not held beyond " + dateTime(latest))
+		return errors.New("smtp: messages are not held beyond " + formatDateTime(latest))
 	}
 	if b, ok := ReadBy(p); ok && h.Release(now).After(now.Add(b.In)) {
-		return errors.New("smtp: the message would be held until after the time of BY") // sections 5.2.1 and 5.2.2
+		return errors.New("smtp: the message would be held until after the time of BY") // RFC 4865 sections 5.2.1 and 5.2.2
 	}
 	return nil
 }
@@ -147,13 +152,13 @@ func prepareHold(c proto.Caps, e *ext.Envelope) error {
 	}
 	args, _ := c.Args("FUTURERELEASE")
 	interval, until, _ := strings.Cut(args, " ")
-	var most HoldLimits
+	var limits HoldLimits
 	var ok1, ok2 bool
-	most.Interval, ok1 = parseHoldFor(interval)
-	most.Until, ok2 = parseDateTime(until, true)
+	limits.Interval, ok1 = parseHoldFor(interval)
+	limits.Until, ok2 = parseDateTime(until, true)
 	err := errors.New("it does not say for how long")
 	if ok1 && ok2 {
-		err = h.within(e.Mail, most, time.Now())
+		err = h.checkLimits(e.Mail, limits, time.Now())
 	}
 	if err != nil {
 		return &ext.UnsupportedError{Keyword: "FUTURERELEASE", What: "a message to be held", Err: err}
@@ -161,8 +166,8 @@ func prepareHold(c proto.Caps, e *ext.Envelope) error {
 	return nil
 }
 
-// longestHoldUntil is what the 34 octets of RFC 4865 section 3 leave to the value of HOLDUNTIL. It suffices for a date-time
-// of UTC with two digits behind the second.
+// maxHoldUntil is the longest value of HOLDUNTIL: 34 octets for the parameter (RFC 4865 section 3). That is room for a
+// date-time of UTC with two digits of a fraction.
 const maxHoldUntil = 34 - len(" HOLDUNTIL=")
 
 // parseHoldFor reads future-release-integer, %x31-39 *8DIGIT.

@@ -12,11 +12,10 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// willing is a session that holds messages, or not.
+// willing is a session that holds messages if true.
 type willing bool
 
 func (w willing) HoldsMail() bool { return bool(w) }
@@ -58,7 +57,7 @@ func TestHoldParams(t *testing.T) {
 	}
 }
 
-// In a bubble it is the year 2000.
+// A synctest bubble begins in the year 2000.
 func TestW01W03_HoldCheckMail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
@@ -91,7 +90,7 @@ func TestW01W03_HoldCheckMail(t *testing.T) {
 	})
 }
 
-// portSession is a ServerConn at a port.
+// portSession is a ServerConn on a given port.
 type portSession struct {
 	fake.Server
 	port     int
@@ -101,6 +100,7 @@ type portSession struct {
 func (p *portSession) LocalAddr() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: p.port}
 }
+
 func (p *portSession) Protocol() proto.Protocol { return p.protocol }
 
 func TestU08_HoldAdvertise(t *testing.T) {

@@ -1,53 +1,54 @@
-package ehlo_test
+package ehlo
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/server"
+	"smtpkit.example/smtp/ext/fake"
+	"smtpkit.example/smtp/ext/internal/testkit"
+	"smtpkit.example/smtp/proto"
 )
 
-// TestHelpLists has HELP list the commands that are carried out for the session: neither those of extensions that it takes no part
-// in, nor those that are refused to everybody.
-func TestHelpLists(t *testing.T) {
-	list := func(opt server.Options, s server.Session, greeting string) string {
-		opt.Hostname, opt.Extensions = "mail.example", append(ehlo.Default(), ehlo.ETRN(), ehlo.ATRN())
-		return talk(t, newServer(t, s, &opt), greeting, "HELP")
+type helper struct{}
+
+func (helper) Help(_ context.Context, topic string) (string, error) {
+	if topic == "me" {
+		return "", proto.Refuse(504, proto.Status{5, 5, 4}, "Nobody can")
 	}
-	theirs, _ := ownTLS(t)
-	for _, greeting := range []string{"EHLO x.example", "HELO x.example", "NOOP"} {
-		bare := list(server.Options{}, &keeper{}, greeting)
-		able := list(server.Options{TLSConfig: theirs, AllowInsecureAuth: true}, &librarian{}, greeting)
-		for _, verb := range []string{"MAIL", "RCPT", "DATA", "BDAT", "VRFY", "HELP", "RSET", "NOOP", "QUIT"} {
-			if !has(bare, verb) || !has(able, verb) {
-				t.Errorf("after %s %s is not listed: %q, %q", greeting, verb, bare, able)
-			}
+	if topic == "bug" {
+		return "", errors.New("bug")
+	}
+	return "about " + topic + "\nand so on", nil
+}
+
+func TestHelp(t *testing.T) {
+	table := testkit.MakeSet(t, Default()...).Table()
+	for _, tt := range []struct {
+		session any
+		topic   string
+		want    string
+	}{
+		{1, "", "214-2.0.0 "}, // H07
+		{1, "mail", "214 2.0.0 MAIL "},
+		{1, "nonsense", "504 5.5.4 "},
+		{helper{}, "", "214-2.0.0 about \r\n214 2.0.0 and so on"},
+		{helper{}, "x y", "214-2.0.0 about x y\r\n214 2.0.0 and so on"},
+		{helper{}, "me", "504 5.5.4 Nobody can"},
+		{helper{}, "bug", "not a reply: bug"},
+	} {
+		x := &fake.Server{With: tt.session, Commands: table}
+		got := x.Serve(t, Help(), tt.topic)
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("HELP %s: %q, want %q", tt.topic, got, tt.want)
 		}
-		for _, verb := range []string{"STARTTLS", "AUTH", "EXPN", "ETRN"} {
-			if has(bare, verb) || !has(able, verb) {
-				t.Errorf("after %s %s: %q, %q", greeting, verb, bare, able)
+		if tt.session == 1 && tt.topic == "" {
+			for _, name := range []string{"EHLO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "VRFY", "BDAT", "AUTH"} {
+				if !strings.Contains(got, " "+name) {
+					t.Errorf("HELP does not list %s: %q", name, got)
+				}
 			}
-		}
-		if has(able, "ATRN") || has(able, "TURN") {
-			t.Errorf("after %s %q", greeting, able)
 		}
 	}
 }
-
-func has(reply, verb string) bool {
-	for word := range strings.FieldsSeq(reply) {
-		if word == verb {
-			return true
-		}
-	}
-	return false
-}
-
-// librarian is a session that takes part in more than others.
-type librarian struct{ library }
-
-func (*librarian) Expand(context.Context, string) ([]ehlo.Mailbox, error) { return nil, nil }
-func (*librarian) StartQueue(context.Context, ehlo.Node) (int, error)     { return 0, nil }

@@ -7,76 +7,81 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// Limits returns the extension LIMITS (RFC 9422): a server says in advance what it would refuse, so that a client need not
-// find out by being refused.
+// Limits returns the extension LIMITS (RFC 9422), by which a server states how many messages, recipients and domains it
+// accepts. Clients can keep to these limits, and are not refused.
 //
-// A server states as RCPTMAX how many recipients it accepts in a transaction, which it enforces whether or not the
-// extension is in use. A session that is [LimitsSession] has further limits, which the extension enforces: MAIL beyond
-// MAILMAX is answered with 421 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
+// A server states MaxRcpts of its options as RCPTMAX, and enforces it with or without the extension. If the session
+// implements [LimitsSession], the extension states and enforces further limits. It answers MAIL beyond MAILMAX with 421
+// 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
 //
-// A client keeps to what the server states: it sends to more recipients in further transactions, and makes a new
-// connection for what one does not take. It does not believe what is stated in clear by a server that has TLS to offer,
-// for somebody in between may have written it. What the server states is told by [ReadLimits].
+// A client keeps to the stated limits by itself: it divides a message into several transactions, or makes more
+// connections. It ignores limits received in plaintext if the server offers STARTTLS, because an attacker in between
+// may have written them. [ReadLimits] returns what a server states.
+//
+// The extension is in [Default].
 func Limits() ext.Extension {
 	return ext.Extension{
 		Keyword:   "LIMITS",
 		Advertise: advertiseLimits,
-		Limits: func(d ext.ClientConn) ext.ServerLimits {
-			if d.TLS() == nil && d.Caps().Has("STARTTLS") {
+		Limits: func(c ext.ClientConn) ext.ServerLimits {
+			if c.TLS() == nil && c.Caps().Has("STARTTLS") {
 				return ext.ServerLimits{}
 			}
-			l, _ := ReadLimits(d.Caps())
+			l, _ := ReadLimits(c.Caps())
 			return l
 		},
-		CheckMail: func(_ context.Context, x ext.ServerConn, _ proto.Address, _ proto.Params) error {
-			q := quotaOf(x)
-			if q == nil || q.MailMax <= 0 {
-				return nil
-			}
-			if q.mails++; q.mails > q.MailMax {
-				return proto.Refuse(421, proto.Status{4, 7, 0}, fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
-			}
-			return nil
-		},
-		CheckRcpt: func(_ context.Context, x ext.ServerConn, to proto.Address, _ proto.Params) error {
-			q := quotaOf(x)
-			if q == nil || q.RcptDomainMax <= 0 || q.admit(to.Domain) {
-				return nil
-			}
-			return proto.Refuse(452, proto.Status{4, 5, 3}, fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
-		},
+		CheckMail: checkMailLimits,
+		CheckRcpt: checkRcptLimits,
 	}
 }
 
-// Limited is a session with limits of its own. A session is made for each connection, and anew when TLS is started, so that
-// counting begins anew there.
+func checkMailLimits(_ context.Context, x ext.ServerConn, _ proto.Address, _ proto.Params) error {
+	q := findQuota(x)
+	if q == nil || q.MailMax <= 0 {
+		return nil
+	}
+	if q.mailCount++; q.mailCount > q.MailMax {
+		return proto.Refuse(421, proto.Status{4, 7, 0},
+			fmt.Sprintf("Only %d messages can be sent over a connection", q.MailMax))
+	}
+	return nil
+}
+
+func checkRcptLimits(_ context.Context, x ext.ServerConn, to proto.Address, _ proto.Params) error {
+	q := findQuota(x)
+	if q == nil || q.RcptDomainMax <= 0 || q.admit(to.Domain) {
+		return nil
+	}
+	return proto.Refuse(452, proto.Status{4, 5, 3},
+		fmt.Sprintf("Only recipients of %d domains are accepted over a connection", q.RcptDomainMax))
+}
+
+// A LimitsSession is a session with limits of its own. The server makes a session for each connection and another one
+// after STARTTLS, where counting begins again.
 type LimitsSession interface {
-	// Quota returns the limits and what has been used up, the same value each time. Nil is no limits.
+	// Quota returns the limits and what the client has used of them, the same pointer each time. Nil means no limits.
 	Quota() *Quota
 }
 
-// A Quota is what one client may do over one connection. It belongs to one session, and must not be copied once it is in
-// use.
+// A Quota is what a client may do over one connection. It belongs to one session. Do not copy it after first use.
 type Quota struct {
-	// MailMax is how many MAIL commands there may be, those that are refused included. 0 is no limit.
+	// MailMax is the limit of MAIL commands, including refused ones. 0 means no limit.
 	MailMax int
-	// RcptDomainMax is how many domains the recipients may have altogether, those that are refused included. 0 is no
-	// limit.
+	// RcptDomainMax is the limit of different domains among all recipients, including refused ones. 0 means no limit.
 	RcptDomainMax int
 
-	mails   int
-	domains map[string]bool
+	mailCount int
+	domains   map[string]bool
 }
 
-// admit reports whether a recipient of the domain is within the quota.
+// admit reports whether a recipient of the domain is within the quota, and counts the domain.
 func (q *Quota) admit(d proto.Domain) bool {
-	name := strings.ToLower(d.ASCII())
-	if q.domains[name] {
+	key := d.Key()
+	if q.domains[key] {
 		return true
 	}
 	if len(q.domains) >= q.RcptDomainMax {
@@ -85,38 +90,38 @@ func (q *Quota) admit(d proto.Domain) bool {
 	if q.domains == nil {
 		q.domains = make(map[string]bool)
 	}
-	q.domains[name] = true
+	q.domains[key] = true
 	return true
 }
 
-func quotaOf(x ext.ServerConn) *Quota {
+func findQuota(x ext.ServerConn) *Quota {
 	if s, ok := ext.As[LimitsSession](x.Session()); ok {
 		return s.Quota()
 	}
 	return nil
 }
 
-// largestLimit is the largest number that can be stated (RFC 9422 section 4).
-const largestLimit = 999_999
+// maxLimit is the largest number that can be stated (RFC 9422 section 4).
+const maxLimit = 999_999
 
 func advertiseLimits(x ext.ServerConn) (string, bool) {
 	var stated []string
 	state := func(name string, n int) {
 		if n > 0 {
-			stated = append(stated, name+"="+strconv.Itoa(min(n, largestLimit)))
+			stated = append(stated, name+"="+strconv.Itoa(min(n, maxLimit)))
 		}
 	}
 	state("RCPTMAX", x.MaxRcpts())
-	if q := quotaOf(x); q != nil {
+	if q := findQuota(x); q != nil {
 		state("MAILMAX", q.MailMax)
 		state("RCPTDOMAINMAX", q.RcptDomainMax)
 	}
 	return strings.Join(stated, " "), len(stated) > 0
 }
 
-// ReadLimits returns the limits in a server's reply to EHLO; ok is false if it does not offer LIMITS, or if what it states
-// has not the form of a list of limits. Limits that are not known here are passed over, and so are those with a
-// value that cannot be one (RFC 9422 sections 3 and 4). The reply to the last EHLO counts.
+// ReadLimits returns the limits in a server's last reply to EHLO. It reports false if the server does not offer LIMITS,
+// or if its arguments are not a list of limits. It ignores unknown limits, and limits with a malformed value (RFC 9422
+// sections 3 and 4).
 func ReadLimits(c proto.Caps) (l ext.ServerLimits, ok bool) {
 	args, ok := c.Args("LIMITS")
 	if !ok || args == "" {

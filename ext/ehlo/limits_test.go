@@ -8,7 +8,6 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -65,7 +64,7 @@ func TestV10_LimitsEnforced(t *testing.T) {
 	}
 }
 
-// TestV07_ReadLimits has what RFC 9422 sections 3 and 4 say of lists and values that are malformed; 131 is an attack.
+// TestV07_ReadLimits checks malformed lists and values (RFC 9422 sections 3 and 4); 131 is an attack.
 func TestV07_ReadLimits(t *testing.T) {
 	for line, want := range map[string]struct {
 		l  ext.ServerLimits

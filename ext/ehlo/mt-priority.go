@@ -7,82 +7,84 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// MTPriority returns the extension MT-PRIORITY (RFC 6710): a client says which of its messages are to be dealt with first.
+// MTPriority returns the extension MT-PRIORITY (RFC 6710), by which a sender asks a server to process some messages
+// before others.
 //
-// A server offers it if the session is a [MTPrioritySession], which says how high this client may go; who asks for more is
-// refused with 550. The session reads the priority with [ReadPriority], and may give the message another; then it
-// answers with [Priority.Reply].
+// A server offers it if the session implements [MTPrioritySession]. It refuses with 550 a priority above the highest
+// that the session allows. The session reads the priority with [ReadPriority]. It may change the priority, and then
+// accepts the message with [Priority.Reply].
 //
-// On a client the caller adds the parameter with [Priority.AddTo]. The message is refused with a [ext.UnsupportedError] if the server does
-// not offer the extension; a relay leaves the parameter out there (section 4.3).
+// On a client, add the parameter with [Priority.AddTo]. If the server does not offer the extension, the client refuses
+// the message with an [ext.UnsupportedError]. A relay drops the parameter in that case (RFC 6710 section 4.3).
+//
+// The extension is in [Default].
 func MTPriority() ext.Extension {
 	return ext.Extension{
-		Keyword: "MT-PRIORITY",
-		Mail:    []ext.Param{{Key: "MT-PRIORITY", MaxLength: len(" MT-PRIORITY=-9"), Check: checkPriority}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			s, ok := ext.As[MTPrioritySession](x.Session())
-			if !ok {
-				return "", false
-			}
-			policy := s.PriorityPolicy()
-			if !isPriorityPolicy(policy) {
-				policy = "" // the name is optional, and one that is none says nothing
-			}
-			return policy, true
-		},
-		CheckMail: func(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
-			n, ok := ReadPriority(p)
-			if !ok || n <= 0 {
-				return nil
-			}
-			s, ok := ext.As[MTPrioritySession](x.Session())
-			if !ok {
-				return nil
-			}
-			if highest := max(s.HighestPriority(), 0); n > highest {
-				return proto.Refuse(550, proto.Status{5, 7, 1}, fmt.Sprintf("The priority %d is not for you to give; the highest is %d", n, highest))
-			}
-			return nil
-		},
+		Keyword:   "MT-PRIORITY",
+		Mail:      []ext.Param{{Key: "MT-PRIORITY", MaxLength: len(" MT-PRIORITY=-9"), Check: checkPriority}},
+		Advertise: advertisePriority,
+		CheckMail: checkMailPriority,
 	}
 }
 
-// A MTPrioritySession is a session that heeds priorities, or passes them on to those who do.
+func advertisePriority(x ext.ServerConn) (string, bool) {
+	s, ok := ext.As[MTPrioritySession](x.Session())
+	if !ok {
+		return "", false
+	}
+	policy := s.PriorityPolicy()
+	if !isPriorityPolicy(policy) {
+		policy = "" // the name is optional
+	}
+	return policy, true
+}
+
+func checkMailPriority(_ context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
+	n, ok := ReadPriority(p)
+	if !ok || n <= 0 {
+		return nil
+	}
+	s, ok := ext.As[MTPrioritySession](x.Session())
+	if !ok {
+		return nil
+	}
+	if highest := max(s.HighestPriority(), 0); n > highest {
+		return proto.Refuse(550, proto.Status{5, 7, 1},
+			fmt.Sprintf("The priority %d is not for you to give; the highest is %d", n, highest))
+	}
+	return nil
+}
+
+// An MTPrioritySession is a session that processes messages by priority, or passes priorities on.
 type MTPrioritySession interface {
-	// PriorityPolicy returns the name of the policy by which priorities are assigned, for clients to see: at most 20
-	// letters, digits, hyphens, underscores and dots (RFC 6710 section 9.2). "" does not disclose it.
+	// PriorityPolicy returns the name of the policy by which priorities are assigned, which the server shows to clients.
+	// The name has at most 20 letters, digits, hyphens, underscores and dots (RFC 6710 section 9.2). "" shows none.
 	PriorityPolicy() string
-	// HighestPriority returns the highest priority that the client of the session may give to a message. It has to be
-	// 0 for one that is not trusted, such as one that has not authenticated (RFC 6710 section 4.1): see
-	// ServerConn.Identity. A session that would rather lower a priority than refuse it returns 9, and does so in Mail.
+	// HighestPriority returns the highest priority that the client may ask for. It has to be 0 for an untrusted client,
+	// such as one that has not authenticated (RFC 6710 section 4.1); see Identity of server.Conn. To lower priorities in
+	// place of refusing them, return 9, and lower them in Mail.
 	HighestPriority() Priority
 }
 
-// A Priority is that of a message, from -9 to 9. The higher is dealt with first; 0 is that of a message without the
-// parameter.
+// A Priority is that of a message, from -9 to 9, the highest. 0 is that of a message without the parameter.
 type Priority int
 
-// ReadPriority returns the priority in the parameters of a MAIL command, if there is one.
+// ReadPriority returns the priority in the parameters of a MAIL command. It reports false if there is none.
 func ReadPriority(p proto.Params) (n Priority, ok bool) {
-	value, ok := p.Get("MT-PRIORITY")
-	if !ok {
-		return 0, false
-	}
-	return parsePriority(value)
+	return readParam(p, "MT-PRIORITY", parsePriority)
 }
 
-// AddTo returns p with n for the priority.
+// AddTo returns p with the parameter MT-PRIORITY.
 func (n Priority) AddTo(p proto.Params) proto.Params {
 	return p.Set("MT-PRIORITY", strconv.Itoa(int(n)))
 }
 
-// Reply returns the reply with which a session accepts a message whose priority it has changed to n (RFC 6710 section
-// 4.1). Its Mail or Data gives it to the Reply method of server.Conn.
+// Reply returns the reply by which a session accepts a message whose priority it has changed to n (RFC 6710 section
+// 4.1). Give the reply to the Reply method of server.Conn in Mail or Data.
 func (n Priority) Reply() proto.Reply {
 	return proto.Reply{Code: 250, Status: proto.Status{2, 3, 6},
 		Text: strconv.Itoa(int(n)) + " is the priority that the message has got"}
@@ -101,7 +103,7 @@ func parsePriority(s string) (Priority, bool) {
 	return n, true
 }
 
-// checkPriority refuses with the status code that RFC 6710 section 4.1 suggests.
+// checkPriority refuses a malformed priority with the status code that RFC 6710 section 4.1 suggests.
 func checkPriority(value string) error {
 	if _, ok := parsePriority(value); !ok {
 		return proto.Refuse(501, proto.Status{5, 5, 2}, "MT-PRIORITY has to be a number from -9 to 9")

@@ -7,11 +7,10 @@ import (
 
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// ranked is a session that heeds priorities up to the number it is.
+// ranked is a session with a policy and a highest priority.
 type ranked struct {
 	highest Priority
 	policy  string

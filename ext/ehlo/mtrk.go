@@ -8,29 +8,29 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// MTRK returns the extension MTRK (RFC 3885): servers keep a record of where a message went, for whoever has the secret.
-// It requires [DSN], whose ENVID names the message.
+// MTRK returns the extension MTRK (RFC 3885), by which a sender can later ask servers where a message went. The sender
+// keeps a secret, which is the right to ask. The extension requires [DSN], whose ENVID names the message.
 //
-// A server offers it if the session is a [MTRKSession]. A message with the parameter and without an ENVID of the form that
-// section 3.2 demands is refused with 501 5.5.4. The session reads the parameter with [ReadTracking].
+// A server offers it if the session implements [MTRKSession] and its TracksMessages is true. The session reads the
+// parameter with [ReadTracking]. The server refuses the parameter with 501 5.5.4 without an ENVID of the form
+// name@host.example (RFC 3885 section 3.2).
 //
-// On a client the caller adds the parameter with [Tracking.AddTo], and an ENVID. The message is refused with a [ext.UnsupportedError] if the
-// server does not offer the extension. A relay sends what is left of the time, see [Tracking.After], and leaves the parameter
-// out, but not ENVID and ORCPT, where the server does not offer it. The extension is not among those of [Default].
+// On a client, add the parameter with [Tracking.AddTo], and an ENVID with [DSNMail.AddTo]. If the server does not offer
+// the extension, the client refuses the message with an [ext.UnsupportedError]. A relay sends the time that is left,
+// see [Tracking.After]. It drops MTRK if the next server does not offer the extension, and keeps ENVID and ORCPT.
+//
+// The extension is not in [Default].
 func MTRK() ext.Extension {
 	return ext.Extension{
-		Keyword:  "MTRK",
-		Mail:     []ext.Param{{Key: "MTRK", MaxLength: 40, Check: checkTracking}}, // RFC 3885 section 2, although 43 can be needed
-		Requires: []string{"DSN"},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			t, ok := ext.As[MTRKSession](x.Session())
-			return "", ok && t.TracksMessages()
-		},
+		Keyword: "MTRK",
+		// A parameter can have 43 octets, although RFC 3885 section 2 says 40.
+		Mail:      []ext.Param{{Key: "MTRK", MaxLength: 40, Check: checkTracking}},
+		Requires:  []string{"DSN"},
+		Advertise: advertiseIf(MTRKSession.TracksMessages),
 		CheckMail: func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			if p.Has("MTRK") && !isTrackable(p) {
 				return grammar.BadArgs(grammar.Cause(errUntrackable))
@@ -48,30 +48,26 @@ func MTRK() ext.Extension {
 
 var errUntrackable = errors.New("smtp: MTRK needs an ENVID of the form name@host.example (RFC 3885 section 3.2)")
 
-// A Tracker is a session that keeps records of messages.
+// An MTRKSession is a session that keeps records of messages.
 type MTRKSession interface {
-	// TracksMessages reports whether it keeps them for whoever asks by MTQP (RFC 3887), and passes MTRK on when it
-	// relays.
+	// TracksMessages reports whether the session keeps records that senders can ask for by MTQP (RFC 3887), and passes
+	// MTRK on when it relays.
 	TracksMessages() bool
 }
 
 // Tracking is the parameter MTRK of a MAIL command.
 type Tracking struct {
-	// Certifier is the SHA-1 of the secret by which the sender later asks for the record.
+	// Certifier is the SHA-1 of the secret by which the sender can later ask for the record.
 	Certifier []byte
-	// Timeout is how long the record is to be kept, in whole seconds of 9 digits at most. It counts if HasTimeout is set;
-	// without it the server decides, usually on 8 to 10 days.
+	// Timeout is how long to keep the record, in whole seconds of at most 9 digits. It counts if HasTimeout is set.
+	// Otherwise the server decides; 8 to 10 days are usual.
 	Timeout    time.Duration
 	HasTimeout bool
 }
 
-// ReadTracking returns the parameter MTRK of a MAIL command, if there is one.
+// ReadTracking returns the parameter MTRK of a MAIL command. It reports false if there is none.
 func ReadTracking(p proto.Params) (t Tracking, ok bool) {
-	value, ok := p.Get("MTRK")
-	if !ok {
-		return Tracking{}, false
-	}
-	return parseTracking(value)
+	return readParam(p, "MTRK", parseTracking)
 }
 
 // AddTo returns p with the parameter MTRK.
@@ -83,8 +79,8 @@ func (t Tracking) AddTo(p proto.Params) proto.Params {
 	return p.Set("MTRK", value)
 }
 
-// After returns what is left of t when a relay has kept the message for elapsed. It reports false if nothing is left: then
-// the parameter must not be passed on (RFC 3885 section 3.1).
+// After returns what is left of t after a relay has kept the message for elapsed. It reports false if no time is left:
+// then the relay must not pass the parameter on (RFC 3885 section 3.1).
 func (t Tracking) After(elapsed time.Duration) (left Tracking, ok bool) {
 	if !t.HasTimeout {
 		return t, true
@@ -93,11 +89,11 @@ func (t Tracking) After(elapsed time.Duration) (left Tracking, ok bool) {
 	return t, t.Timeout > 0
 }
 
-// The certifier is base64 without the "=" at the end, which cannot stand in a parameter. RFC 3885 section 3.1 calls it
-// both a hash of 128 bits and one made with SHA-1, which has 160.
+// The lengths of a certifier in octets. RFC 3885 section 3.1 calls it both a hash of 128 bits and one made with SHA-1,
+// which has 160. It is sent in base64 without the "=" at the end, which the value of a parameter cannot have.
 const (
-	shortestCertifier = 128 / 8
-	maxCertifier      = 160 / 8
+	minCertifier = 128 / 8
+	maxCertifier = 160 / 8
 )
 
 // parseTracking reads mtrk-certifier [ ":" mtrk-timeout ].
@@ -114,7 +110,7 @@ func parseTracking(value string) (t Tracking, ok bool) {
 	}
 	var err error
 	t.Certifier, err = base64.RawStdEncoding.Strict().DecodeString(text)
-	if err != nil || len(t.Certifier) < shortestCertifier {
+	if err != nil || len(t.Certifier) < minCertifier {
 		return Tracking{}, false
 	}
 	return t, true
@@ -122,12 +118,13 @@ func parseTracking(value string) (t Tracking, ok bool) {
 
 func checkTracking(value string) error {
 	if _, ok := parseTracking(value); !ok {
-		return errors.New("MTRK has to be a SHA-1 in base64, without = at its end, and may have a colon and seconds behind it")
+		return errors.New("MTRK has to be a SHA-1 in base64, without = at its end, " +
+			"and may have a colon and seconds behind it")
 	}
 	return nil
 }
 
-// isTrackable reports whether p has an ENVID of the form local-envid "@" fqhn.
+// isTrackable reports whether p has an ENVID of the form local-envid "@" fqhn (RFC 3885 section 3.2).
 func isTrackable(p proto.Params) bool {
 	d, _ := ReadDSNMail(p)
 	i := strings.LastIndexByte(d.EnvID, '@')

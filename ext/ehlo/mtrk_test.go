@@ -10,11 +10,10 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// tracker is a session that tracks messages and notifies senders, or does not.
+// tracker is a session that tracks messages if true, and notifies senders.
 type tracker bool
 
 func (r tracker) TracksMessages() bool  { return bool(r) }

@@ -13,13 +13,13 @@ import (
 	"smtpkit.example/smtp/ext"
 )
 
-// exceptions are the places where an extension may be named all the same, with the reason.
+// exceptions are the places that may name an extension, with the reason.
 var exceptions = map[string]string{
 	"proto/caps.go AUTH": "the form AUTH=PLAIN of servers older than RFC 2554 is no keyword, and has to be made one to be read",
 }
 
-// TestNames looks for the names of extensions, their verbs and their parameters in the string literals of the packages that
-// must not know any: proto, server and client. Comments are not looked at: they explain, and decide nothing.
+// TestNames looks for names of extensions, of their verbs and of their parameters in the string literals of proto,
+// server and client. These packages must not know an extension by name. TestNames ignores comments.
 func TestNames(t *testing.T) {
 	names := make(map[string]bool)
 	for _, e := range made {

@@ -8,14 +8,12 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 
-// grumpy is a session whose users do not want what it lists, by their local parts.
+// grumpy is a session that maps local parts to unwanted classes.
 type grumpy map[string][]string
 
 func (g grumpy) Unwanted(_ context.Context, to proto.Address) ([]string, error) {
@@ -25,7 +23,7 @@ func (g grumpy) Unwanted(_ context.Context, to proto.Address) ([]string, error) 
 	return g[to.Local], nil
 }
 
-// solicited is a session in a transaction.
+// solicited is a ServerConn in a transaction with parameters.
 type solicited struct {
 	fake.Server
 	mail proto.Params

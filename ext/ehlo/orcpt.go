@@ -10,16 +10,16 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// An OriginalRecipient is the address to which a message was sent to begin with, in the parameter ORCPT and in
-// notifications (RFC 3461 section 4.2).
+// An OriginalRecipient is the address to which the sender sent a message, in the parameter ORCPT and in notifications
+// (RFC 3461 section 4.2).
 type OriginalRecipient struct {
-	Type string // such as "rfc822" or "utf-8"; "" if there is none
-	// Address is the address without the encoding that it has in the parameter. It need not be one that the type allows.
-	// It is printable ASCII unless the type is utf-8, and never has control characters.
+	Type string // such as "rfc822" or "utf-8"; "" if there is no original recipient
+	// Address is the address in plain text, decoded. It need not be valid for the type. It is printable ASCII unless the
+	// type is utf-8, and never has control characters.
 	Address string
 }
 
-// NewOriginalRecipient returns a as an original recipient: of the type rfc822 if it can be written in ASCII, and utf-8
+// NewOriginalRecipient returns a as an original recipient. The type is rfc822 if a can be written in ASCII, and utf-8
 // otherwise.
 func NewOriginalRecipient(a proto.Address) OriginalRecipient {
 	if path, err := a.AppendPath(nil, false); err == nil {
@@ -28,8 +28,8 @@ func NewOriginalRecipient(a proto.Address) OriginalRecipient {
 	return OriginalRecipient{"utf-8", a.String()}
 }
 
-// String returns r as it stands in a notification (RFC 3464 section 2.3.1), with UTF-8 if the type is utf-8: such as
-// "rfc822;user@example.org".
+// String returns r in the form of a notification (RFC 3464 section 2.3.1), such as "rfc822;user@example.org". It has
+// UTF-8 if the type is utf-8.
 func (r OriginalRecipient) String() string {
 	if r.Type == "" {
 		return ""
@@ -37,7 +37,7 @@ func (r OriginalRecipient) String() string {
 	return r.Type + ";" + r.Address
 }
 
-// ASCII returns r as it stands in a notification that has no UTF-8 in it: an address of the type utf-8 is in the form
+// ASCII returns r in the form of a notification without UTF-8. An address of the type utf-8 is written as
 // utf-8-addr-xtext (RFC 6533 section 3), such as `utf-8;j\x{F6}rg@example.org`.
 func (r OriginalRecipient) ASCII() string {
 	if grammar.EqualFold(r.Type, "utf-8") {
@@ -46,9 +46,9 @@ func (r OriginalRecipient) ASCII() string {
 	return r.String()
 }
 
-// ParseOriginalRecipient reads an address as it stands in a notification, with its type in front (RFC 3464 section 2.3.1),
-// for the type utf-8 in any of its forms (RFC 6533 section 3). The type is in the case that it was given. It reports false if
-// there is none.
+// ParseOriginalRecipient parses the form that a notification has: the type, a semicolon and the address (RFC 3464
+// section 2.3.1). For the type utf-8 it accepts all forms (RFC 6533 section 3). It keeps the case of the type. It
+// reports false if s is malformed.
 func ParseOriginalRecipient(s string) (OriginalRecipient, bool) {
 	kind, address, ok := strings.Cut(s, ";")
 	kind, address = strings.Trim(kind, " \t"), strings.Trim(address, " \t")
@@ -66,8 +66,8 @@ func ParseOriginalRecipient(s string) (OriginalRecipient, bool) {
 	return OriginalRecipient{kind, address}, true
 }
 
-// encode returns r as a value of ORCPT. An address of the type utf-8 is in the form that needs no SMTPUTF8
-// (utf-8-addr-xtext of RFC 6533 section 3), so that it can be sent to any server.
+// encode returns r as a value of ORCPT. It writes an address of the type utf-8 as utf-8-addr-xtext (RFC 6533 section
+// 3), which needs no SMTPUTF8 and can be sent to any server.
 func (r OriginalRecipient) encode() string {
 	value := []byte(r.Type + ";")
 	if !grammar.EqualFold(r.Type, "utf-8") {
@@ -85,12 +85,12 @@ func (r OriginalRecipient) encode() string {
 	return string(value)
 }
 
-// parseORCPT reads addr-type ";" xtext, and for the type utf-8 the forms of RFC 6533 section 3 too. Text that claims to be
-// utf-8 and is not is taken as it is.
+// parseORCPT reads addr-type ";" xtext, and for the type utf-8 the forms of RFC 6533 section 3. It keeps text of the
+// type utf-8 that has none of these forms.
 //
-// Postfix 3.7 (2026-11) writes an address in UTF-8 as one of type rfc822, with its octets in xtext, and does so for each
-// recipient with such an address of whom no client has said ORCPT. RFC 3461 section 4.2 demands that there be ASCII
-// behind the xtext; but to insist is to refuse all such mail, and so it is taken for the utf-8 that it is.
+// Postfix 3.7 (2026-11) writes an address in UTF-8 as type rfc822, with its octets in xtext. It does so for every
+// recipient with such an address if the client sent no ORCPT. RFC 3461 section 4.2 demands ASCII within the xtext, but
+// a server that insisted would refuse all such mail. So parseORCPT reads the address as the utf-8 that it is.
 func parseORCPT(value string) (OriginalRecipient, bool) {
 	kind, text, ok := strings.Cut(value, ";")
 	if !ok || !isAtom(kind) || len(value) > maxORCPT {
@@ -113,7 +113,7 @@ func parseORCPT(value string) (OriginalRecipient, bool) {
 	return OriginalRecipient{}, false
 }
 
-// decodeUnitext reads 1*(QUCHAR / EmbeddedUnicodeChar), which all three forms of a utf-8-enc-addr are.
+// decodeUnitext reads 1*(QUCHAR / EmbeddedUnicodeChar), which covers all three forms of a utf-8-enc-addr.
 func decodeUnitext(s string) (string, bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); {
@@ -140,12 +140,11 @@ func decodeUnitext(s string) (string, bool) {
 	return b.String(), s != ""
 }
 
-// isUTF8 reports whether s is text without control characters.
+// isUTF8 reports whether s is UTF-8 text without control characters.
 func isUTF8(s string) bool { return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0 }
 
-// parseHexpoint reads HEXPOINT: two to six digits, without more zeros at the beginning than two digits take, for a
-// character that is not ASCII or that cannot stand for itself. Control characters, which the grammar allows, nobody
-// can mean to have in an address.
+// parseHexpoint reads HEXPOINT: two to six digits, with leading zeros only where there are two, for a character that is
+// not ASCII or cannot stand for itself. It rejects control characters, which the grammar permits, and no address has.
 func parseHexpoint(s string) (rune, bool) {
 	if len(s) < 2 || len(s) > 6 || len(s) > 2 && s[0] == '0' {
 		return 0, false
@@ -161,8 +160,8 @@ func parseHexpoint(s string) (rune, bool) {
 // isQChar reports whether c stands for itself in the type utf-8.
 func isQChar(c rune) bool { return '!' <= c && c <= '~' && c != '\\' && c != '+' && c != '=' }
 
-// isAtom reports whether s is an atom of RFC 822 section 3.3 that can stand in the value of a parameter, where "=" cannot
-// (RFC 5321 section 4.1.2).
+// isAtom reports whether s is an atom of RFC 822 section 3.3 without "=". The value of a parameter cannot have one (RFC
+// 5321 section 4.1.2).
 func isAtom(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' || strings.IndexByte(`()<>@,;:\".[]=`, s[i]) >= 0 {

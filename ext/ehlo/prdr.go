@@ -5,14 +5,17 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// PRDR returns the extension PRDR (draft-hall-prdr, as Exim has it), by which a client is told in SMTP what became of the
-// content for each recipient, as it is in LMTP: some may accept a message that others refuse for what is in it.
+// PRDR returns the extension PRDR (draft-hall-prdr, as Exim implements it), by which SMTP reports the outcome of a
+// message for each recipient, as LMTP does. Some recipients can then accept a message that others refuse for its
+// content.
 //
-// A server offers it if the session has the method DataEach of server.RecipientData, which is then called for the messages
-// of clients that have asked. A client asks for it with each message for more than one recipient; the outcome is in the
-// result of each. If the last of the replies, that for all, refuses, then none has got the message.
+// A server offers it if the session has the method DataEach (server.RecipientData). It calls DataEach for the messages
+// of clients that ask for outcomes. The extension has no part in LMTP.
 //
-// It has no part in LMTP. It is not among the extensions of [Default].
+// A client asks with each message for more than one recipient, and puts the outcomes into the Result. If the last
+// reply, which is for all, refuses, then no recipient has got the message.
+//
+// The extension is not in [Default].
 func PRDR() ext.Extension {
 	return ext.Extension{
 		Keyword: "PRDR",

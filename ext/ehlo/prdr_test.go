@@ -9,16 +9,15 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// apart is a session that tells the outcome for each recipient.
+// apart is a session that reports the outcome for each recipient.
 type apart struct{}
 
 func (apart) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 
-// lmtpServer is a fakeServer that speaks LMTP.
+// lmtpServer is a fake.Server that speaks LMTP.
 type lmtpServer struct{ *fake.Server }
 
 func (lmtpServer) Protocol() proto.Protocol { return proto.LMTP }

@@ -8,12 +8,11 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
+	"smtpkit.example/smtp/ext/internal/testkit"
 )
 
-// sealed is a session that keeps to TLS, or not.
+// sealed is a session that keeps to TLS if true.
 type sealed bool
 
 func (s sealed) KeepsTLS() bool { return bool(s) }
@@ -50,8 +49,8 @@ func TestV02_RequireTLSFlag(t *testing.T) {
 	}
 }
 
-// TestV04_RequireTLSPrepare removes the conditions one by one (RFC 8689 section 4.2.1). Attack 163 is to take the keyword
-// from the reply.
+// TestV04_RequireTLSPrepare removes the conditions of RFC 8689 section 4.2.1 one by one. Attack 163 is to remove the
+// keyword from the reply.
 func TestV04_RequireTLSPrepare(t *testing.T) {
 	s := testkit.MakeSet(t, RequireTLS())
 	for _, tt := range []struct {

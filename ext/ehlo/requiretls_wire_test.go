@@ -8,16 +8,15 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
-// A careful session keeps to TLS, or does not, and notes what it gets.
+// A careful session keeps to TLS if keeps is true, and records what it gets.
 type careful struct {
 	keeps    bool
 	required []bool // whether each message requires TLS
@@ -39,7 +38,7 @@ func (c *careful) Data(_ context.Context, r io.Reader) error {
 	return err
 }
 
-// TestRequireTLSServer talks to a server in clear and then in TLS, in octets.
+// TestRequireTLSServer talks to a server in plaintext and then under TLS.
 func TestRequireTLSServer(t *testing.T) {
 	session := &careful{keeps: true}
 	theirs, ours := ownTLS(t)
@@ -96,8 +95,8 @@ func TestRequireTLSServer(t *testing.T) {
 	})
 }
 
-// deliverAlong tries the hosts one after the other, as RFC 8689 section 4.2.1 has it done with those of MX records, until one
-// has taken the message. It returns the last error.
+// deliverAlong tries the hosts one after the other, as RFC 8689 section 4.2.1 demands for MX records, until one has
+// accepted the message. It returns the last error.
 func deliverAlong(t *testing.T, hosts []string, ours *tls.Config, m *client.Message) (err error) {
 	t.Helper()
 	for _, addr := range hosts {
@@ -111,8 +110,8 @@ func deliverAlong(t *testing.T, hosts []string, ours *tls.Config, m *client.Mess
 	return err
 }
 
-// TestV05_NextHost has a message that requires TLS go past the hosts that cannot take it. If it is none of them, the error is
-// permanent, and has the status code for its sender.
+// TestV05_NextHost checks that a message that requires TLS skips the hosts that cannot take it. If no host can, the
+// error is permanent and has the status code for the sender.
 func TestV05_NextHost(t *testing.T) {
 	theirs, ours := ownTLS(t)
 	good, lax, open := &careful{keeps: true}, &careful{}, &careful{keeps: true}
@@ -153,4 +152,43 @@ func TestV05_NextHost(t *testing.T) {
 	if len(good.bodies) != 1 || good.bodies[0] != "x\r\n" || len(lax.required)+len(open.required) > 0 {
 		t.Errorf("the good one got %q, the others %v and %v", good.bodies, lax.required, open.required)
 	}
+}
+
+// TestV04_Unverified checks that a client that does not verify certificates refuses to send a message that requires
+// TLS.
+func TestV04_Unverified(t *testing.T) {
+	session := &able{}
+	theirs, _ := ownTLS(t)
+	addr := listening(t, backend(session), server.Options{TLSConfig: theirs})
+	for name, opt := range map[string]*client.Options{
+		"not verified":   {TLS: ext.TLSOpportunistic},
+		"in clear":       {TLS: ext.TLSInsecureNone},
+		"keyword absent": {TLS: ext.TLSOpportunistic, Without: []string{"REQUIRETLS"}},
+	} {
+		c, err := client.Dial(t.Context(), addr, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := client.NewMessage("a@b.example", []string{"c@d.example"}, strings.NewReader("x\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Mail = ehlo.AddRequireTLS(nil)
+		_, err = c.Send(t.Context(), m)
+		if e, ok := grammar.AsType[*ext.UnsupportedError](err); !ok || e.Keyword != "REQUIRETLS" {
+			t.Errorf("%s: %v, want an UnsupportedError", name, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(session.mail) != 0 {
+		t.Errorf("the server got %v", session.mail)
+	}
+}
+
+func TestRequireTLSReply(t *testing.T) {
+	testReplies(t, ableSession, []replyCase{
+		{"V02 REQUIRETLS in clear", []string{from + " REQUIRETLS"}, "555 5.5.4 "},
+	})
 }

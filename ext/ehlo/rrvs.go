@@ -7,60 +7,63 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// RRVS returns the extension RRVS (RFC 7293): a message is to be delivered only if the mailbox has belonged to the same
-// person since a given time, so that nobody gets what was meant for a former owner of his address.
+// RRVS returns the extension RRVS (RFC 7293), by which a sender protects a message from a new owner of the mailbox. The
+// server delivers only if the owner has been the same since a given time. Use it for password resets, for example.
 //
-// A server offers it if the session is an [RRVSSession], and asks it about each recipient with the parameter but role
-// accounts such as postmaster (section 5.1). A session that relays reads the parameter with [ReadValidSince], to pass it on.
+// A server offers it if the session implements [RRVSSession]. It asks the session about each recipient with the
+// parameter, except role accounts such as postmaster (RFC 7293 section 5.1). A session that relays reads the parameter
+// with [ReadValidSince] and passes it on.
 //
-// On a client the caller adds the parameter with [ValidSince.AddTo]. The message is refused with a [ext.UnsupportedError] if the server does
-// not offer the extension. A relay may then leave the parameter out if it says so (section 5.1.1).
+// On a client, add the parameter with [ValidSince.AddTo]. If the server does not offer the extension, the client
+// refuses the message with an [ext.UnsupportedError]. A relay may then drop the parameter if the sender set Continue
+// (RFC 7293 section 5.1.1).
+//
+// The extension is in [Default].
 func RRVS() ext.Extension {
 	return ext.Extension{
-		Keyword: "RRVS",
-		Rcpt:    []ext.Param{{Key: "RRVS", MaxLength: len(" RRVS=2014-04-03T23:01:00+00:00;C"), Check: checkValidSince}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			_, ok := ext.As[RRVSSession](x.Session())
-			return "", ok
-		},
-		CheckRcpt: func(ctx context.Context, x ext.ServerConn, to proto.Address, p proto.Params) error {
-			v, ok := ReadValidSince(p)
-			if !ok || isRole(to) {
-				return nil
-			}
-			s, ok := ext.As[RRVSSession](x.Session())
-			if !ok {
-				return nil
-			}
-			return refuseOwner(s.CheckOwnership(ctx, to, v.Time))
-		},
+		Keyword:   "RRVS",
+		Rcpt:      []ext.Param{{Key: "RRVS", MaxLength: len(" RRVS=2014-04-03T23:01:00+00:00;C"), Check: checkValidSince}},
+		Advertise: advertiseTo[RRVSSession](),
+		CheckRcpt: checkRcptValidSince,
 	}
 }
 
-// An RRVSSession is a session that knows since when mailboxes have belonged to their owners, or that relays messages
-// to those who know.
+func checkRcptValidSince(ctx context.Context, x ext.ServerConn, to proto.Address, p proto.Params) error {
+	v, ok := ReadValidSince(p)
+	if !ok || isRoleAccount(to) {
+		return nil
+	}
+	s, ok := ext.As[RRVSSession](x.Session())
+	if !ok {
+		return nil
+	}
+	return refuseOwner(s.CheckOwnership(ctx, to, v.Time))
+}
+
+// An RRVSSession is a session that knows since when mailboxes have had their owners, or that relays messages to servers
+// that know.
 type RRVSSession interface {
-	// CheckOwnership returns nil if the mailbox has had the same owner since then, if it is not kept here, or if it does
-	// not exist, which is for Rcpt to say. It should return nil as well for one that had no owner at all before
-	// (RFC 7293 section 13.2): the answer tells strangers how old mailboxes are, and those who ask about one over
-	// and over should be told nothing. Otherwise it returns [ErrOwnerChanged], [ErrDomainChanged] or
-	// [ErrOwnerUnknown]. Another error is the reply.
+	// CheckOwnership returns nil if the mailbox has had the same owner since the given time, is not kept here, or does not
+	// exist: Rcpt refuses unknown mailboxes. Otherwise it returns [ErrOwnerChanged], [ErrDomainChanged] or
+	// [ErrOwnerUnknown]. Any other error refuses RCPT as that of Rcpt does.
+	//
+	// The answer tells strangers how old mailboxes are. Return nil for a mailbox without any owner at that time (RFC 7293
+	// section 13.2), and for clients that keep asking about one mailbox.
 	CheckOwnership(ctx context.Context, to proto.Address, since time.Time) error
 }
 
-// Why a message with RRVS is refused.
+// The refusals of an [RRVSSession], and the reply to each.
 var (
 	ErrOwnerChanged  = errors.New("smtp: the mailbox has got another owner")           // 550 5.7.17
 	ErrDomainChanged = errors.New("smtp: the domain has got another owner")            // 550 5.7.18
 	ErrOwnerUnknown  = errors.New("smtp: since when it has its owner is not recorded") // 550 5.7.19
 )
 
-// refuseOwner returns the reply for an error of CheckOwnership (RFC 7293 section 15.3).
+// refuseOwner returns the reply to an error of CheckOwnership (RFC 7293 section 15.3).
 func refuseOwner(err error) error {
 	switch {
 	case errors.Is(err, ErrOwnerChanged):
@@ -75,32 +78,28 @@ func refuseOwner(err error) error {
 
 // ValidSince is the parameter RRVS of a RCPT command.
 type ValidSince struct {
-	// Time is when the sender last knew whose the mailbox is. Parts of a second cannot be sent.
+	// Time is when the sender last knew who owned the mailbox. AddTo drops fractions of a second.
 	Time time.Time
-	// Continue says that a relay may send the message on to a server that does not offer the extension. Otherwise it
-	// has to return it.
+	// Continue permits a relay to send the message to a server that does not offer the extension. Otherwise the relay has
+	// to return it.
 	Continue bool
 }
 
-// ReadValidSince returns the parameter RRVS of a RCPT command, if there is one.
+// ReadValidSince returns the parameter RRVS of a RCPT command. It reports false if there is none.
 func ReadValidSince(p proto.Params) (v ValidSince, ok bool) {
-	value, ok := p.Get("RRVS")
-	if !ok {
-		return ValidSince{}, false
-	}
-	return parseValidSince(value)
+	return readParam(p, "RRVS", parseValidSince)
 }
 
 // AddTo returns p with the parameter RRVS.
 func (v ValidSince) AddTo(p proto.Params) proto.Params {
-	value := dateTime(v.Time)
+	value := formatDateTime(v.Time)
 	if v.Continue {
 		value += ";C"
 	}
 	return p.Set("RRVS", value)
 }
 
-// parseValidSince reads date-time [ ";" ( "C" / "R" ) ], without a time-secfrac.
+// parseValidSince reads date-time [ ";" ( "C" / "R" ) ]. The date-time has no fraction.
 func parseValidSince(value string) (v ValidSince, ok bool) {
 	date, action, has := strings.Cut(value, ";")
 	switch {
@@ -122,12 +121,14 @@ func checkValidSince(value string) error {
 	return nil
 }
 
-// roles are the mailboxes of RFC 2142, which belong to whoever has the task.
-var roles = []string{"info", "marketing", "sales", "support", "abuse", "noc", "security", "postmaster", "hostmaster", "usenet",
-	"news", "webmaster", "www", "uucp", "ftp"}
+// roleAccounts are the mailboxes of RFC 2142. They belong to a task, not to a person.
+var roleAccounts = []string{
+	"info", "marketing", "sales", "support", "abuse", "noc", "security", "postmaster", "hostmaster", "usenet", "news",
+	"webmaster", "www", "uucp", "ftp",
+}
 
-func isRole(a proto.Address) bool {
-	for _, name := range roles {
+func isRoleAccount(a proto.Address) bool {
+	for _, name := range roleAccounts {
 		if grammar.EqualFold(a.Local, name) {
 			return true
 		}

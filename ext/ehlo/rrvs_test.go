@@ -11,11 +11,10 @@ import (
 
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// landlord is a session that answers with an error whatever it is asked, and notes what that was.
+// landlord is a session that answers each question with the same error, and records the question.
 type landlord struct {
 	err   error
 	asked []string

@@ -8,58 +8,64 @@ import (
 	"strconv"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// Size returns the extension SIZE (RFC 1870): the server tells the largest message it accepts, and the client how
-// large the one is that it is about to send.
+// Size returns the extension SIZE (RFC 1870), by which a server states the largest message that it accepts. A client
+// declares the size of a message before it sends the content.
 //
-// A server offers the limit of its options, or the bare keyword if there is none, and answers 552 to a MAIL command
-// that declares more. A session that is a [SizeSession] is asked as well. The declaration decides nothing else:
-// content is counted as it arrives. [ReadSize] reads it.
+// A server states MaxSize of its options, or offers the bare keyword without a limit. It refuses MAIL with 552 if the
+// client declares more. If the session implements [SizeSession], it may refuse as well. The declaration is a hint: the
+// server counts the content as it arrives. The session reads it with [ReadSize].
 //
-// A client declares the size of an envelope if it is known, and refuses one that is above the server's limit with a
-// [TooLargeError].
+// A client declares the size if it knows it. It refuses a message above the server's limit with a [TooLargeError].
+//
+// The extension is in [Default].
 func Size() ext.Extension {
 	return ext.Extension{
-		Keyword: "SIZE",
-		Mail:    []ext.Param{{Key: "SIZE", MaxLength: len(" SIZE=") + sizeDigits, Check: checkSize}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			if n := x.MaxSize(); n > 0 {
-				return strconv.FormatInt(n, 10), true
-			}
-			return "", true
-		},
-		CheckMail: func(ctx context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
-			n, ok := ReadSize(p)
-			if !ok {
-				return nil
-			}
-			limit := x.MaxSize()
-			if limit <= 0 {
-				limit = math.MaxInt64 - 1 // what ReadSize had to cut short cannot be counted either
-			}
-			if n > limit {
-				return proto.Refuse(552, proto.Status{5, 3, 4}, fmt.Sprintf("The message is larger than the %d octets accepted here", limit))
-			}
-			if s, ok := ext.As[SizeSession](x.Session()); ok {
-				return s.CheckSize(ctx, n)
-			}
-			return nil
-		},
-		Prepare: prepareSize,
+		Keyword:   "SIZE",
+		Mail:      []ext.Param{{Key: "SIZE", MaxLength: len(" SIZE=") + maxSizeDigits, Check: checkSize}},
+		Advertise: advertiseSize,
+		CheckMail: checkMailSize,
+		Prepare:   prepareSize,
 	}
 }
 
-// A SizeSession is a session that can tell from the declared size of a message that it has no room for it now. The
-// size is in octets. The error is the reply to MAIL, such as a *proto.Error with Code 452 and Status 4.3.1.
+func checkMailSize(ctx context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
+	n, ok := ReadSize(p)
+	if !ok {
+		return nil
+	}
+	limit := x.MaxSize()
+	if limit <= 0 {
+		limit = math.MaxInt64 - 1 // the largest size that can be counted
+	}
+	if n > limit {
+		return proto.Refuse(552, proto.Status{5, 3, 4},
+			fmt.Sprintf("The message is larger than the %d octets accepted here", limit))
+	}
+	if s, ok := ext.As[SizeSession](x.Session()); ok {
+		return s.CheckSize(ctx, n)
+	}
+	return nil
+}
+
+func advertiseSize(x ext.ServerConn) (string, bool) {
+	if n := x.MaxSize(); n > 0 {
+		return strconv.FormatInt(n, 10), true
+	}
+	return "", true
+}
+
+// A SizeSession is a session that may have no room for a message of the declared size now.
 type SizeSession interface {
+	// CheckSize returns why there is no room for size octets, or nil. A *proto.Error is the reply to MAIL, such as one
+	// with Code 452 and Status 4.3.1.
 	CheckSize(ctx context.Context, size int64) error
 }
 
-// ReadSize returns the size in octets that the parameters of a MAIL command declare. One beyond the range of an
-// int64 is returned as math.MaxInt64.
+// ReadSize returns the size in octets that the parameters of a MAIL command declare. It returns math.MaxInt64 for a
+// size above that. It reports false if there is none.
 func ReadSize(p proto.Params) (size int64, ok bool) {
 	value, ok := p.Get("SIZE")
 	if !ok || checkSize(value) != nil {
@@ -68,8 +74,8 @@ func ReadSize(p proto.Params) (size int64, ok bool) {
 	return parseSize(value), true
 }
 
-// A TooLargeError is why a client did not send a message: it is larger than what the server says it accepts. Nothing
-// of the message has been sent.
+// A TooLargeError is the reason for which a client did not send a message: the message is larger than the server
+// accepts. Nothing of the message was sent.
 type TooLargeError struct {
 	Size, Max int64 // in octets
 }
@@ -78,8 +84,8 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("smtp: the message has %d octets, and the server accepts %d at most", e.Size, e.Max)
 }
 
-// Status returns the status code by which the sender of the message is told, should no other server take it: 5.3.4, as if the
-// server had refused it (RFC 1870 section 6.1, RFC 3463 section 3.4).
+// Status returns 5.3.4, as if the server had refused the message (RFC 1870 section 6.1, RFC 3463 section 3.4). Report
+// it to the sender if no other server takes the message.
 func (e *TooLargeError) Status() proto.Status { return proto.Status{5, 3, 4} }
 
 func prepareSize(c proto.Caps, e *ext.Envelope) error {
@@ -91,7 +97,7 @@ func prepareSize(c proto.Caps, e *ext.Envelope) error {
 	}
 	args, _ := c.Args("SIZE")
 	if checkSize(args) != nil {
-		return nil // no limit, or none that can be understood
+		return nil // no limit, or a malformed one
 	}
 	if limit := parseSize(args); limit > 0 && size > limit {
 		return &TooLargeError{Size: size, Max: limit}
@@ -99,13 +105,13 @@ func prepareSize(c proto.Caps, e *ext.Envelope) error {
 	return nil
 }
 
-// sizeDigits is the largest number of digits that a size can have (RFC 1870 section 4).
-const sizeDigits = 20
+// maxSizeDigits is the largest number of digits in a size (RFC 1870 section 4).
+const maxSizeDigits = 20
 
 var errSize = errors.New("SIZE has to be a number of 1 to 20 digits")
 
 func checkSize(value string) error {
-	if value == "" || len(value) > sizeDigits {
+	if value == "" || len(value) > maxSizeDigits {
 		return errSize
 	}
 	for i := range len(value) {
@@ -116,8 +122,8 @@ func checkSize(value string) error {
 	return nil
 }
 
-// parseSize returns the number that checkSize has found fit, or the largest int64 if it is larger: 20 digits have
-// room for more.
+// parseSize returns the number in digits, which checkSize has accepted. It returns the largest int64 for a larger
+// number: 20 digits can have one.
 func parseSize(digits string) int64 {
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {

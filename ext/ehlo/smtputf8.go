@@ -5,12 +5,17 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// SMTPUTF8 returns the extension SMTPUTF8 (RFC 6531): addresses and header fields may have UTF-8 in them. It requires
-// 8BITMIME (section 3.1).
+// SMTPUTF8 returns the extension SMTPUTF8 (RFC 6531), by which addresses and header fields may have UTF-8 in them. It
+// requires [EightBitMIME] (RFC 6531 section 3.1).
 //
-// A client adds the parameter to MAIL if the envelope needs it or has a local part that is not ASCII, and only then:
-// a domain alone is sent as A-labels, which every server takes. A server refuses such addresses in transactions
-// without the parameter: senders with 550 5.6.7, recipients with 553 5.6.7 (section 3.5).
+// A server refuses addresses with UTF-8 in a transaction without the parameter: senders with 550 5.6.7, recipients with
+// 553 5.6.7 (RFC 6531 section 3.5).
+//
+// A client adds the parameter to MAIL if Needs of the message have [ext.UTF8], or if a local part is not ASCII. It
+// sends a domain in UTF-8 as A-labels, which every server accepts. If the server does not offer the extension, the
+// client refuses the message with an [ext.UnsupportedError].
+//
+// The extension is in [Default].
 func SMTPUTF8() ext.Extension {
 	return ext.Extension{
 		Keyword:  "SMTPUTF8",

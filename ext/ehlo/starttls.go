@@ -7,29 +7,30 @@ import (
 	"net"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// StartTLS returns the extension STARTTLS (RFC 3207).
+// StartTLS returns the extension STARTTLS (RFC 3207), by which a connection in plaintext changes to TLS.
 //
-// A server offers it on connections in clear if its options have a TLS configuration. The session begins anew in the
-// protected connection: nothing that the client said before is known any more, and a command it sent behind STARTTLS
-// becomes part of the handshake, which fails.
+// A server offers it in plaintext if its options have a TLS configuration. After the handshake the session begins
+// again, and the server has forgotten all that the client said before. A command injected behind STARTTLS becomes part
+// of the handshake, which fails.
 //
-// A client uses it as the mode of its policy says. With TLSRequired any reply but 220 ends the session with a
-// [ext.TLSError], with TLSOpportunistic a refusal leads to a session in clear. A handshake that fails ends the session in
-// either mode. No version below TLS 1.2 is used (RFC 8314 section 4).
+// A client uses it as the mode in its policy demands. In TLSRequired, any reply but 220 ends the session with an
+// [ext.TLSError]. In TLSOpportunistic, the client goes on in plaintext if the server refuses. A failed handshake ends
+// the session in both modes. The client uses TLS 1.2 or later (RFC 8314 section 4).
+//
+// The extension is in [Default].
 func StartTLS() ext.Extension {
 	return ext.Extension{
 		Keyword: "STARTTLS",
 		Verbs: []proto.Verb{{
-			Name: "STARTTLS", In: proto.Ready, Last: true, Open: true, OK: proto.Handover,
+			Name: "STARTTLS", In: proto.Ready, Last: true, BeforeAuth: true, OK: proto.Handover,
 		}},
 		Advertise: func(x ext.ServerConn) (string, bool) { return "", x.TLS() == nil && x.TLSConfig() != nil },
 		Serve:     serveStartTLS,
-		Negotiate: connectStartTLS,
+		Negotiate: negotiateStartTLS,
 	}
 }
 
@@ -44,17 +45,17 @@ func serveStartTLS(ctx context.Context, x ext.Command) (proto.Reply, error) {
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "TLS is not available here")
 	}
 	ready := proto.Reply{Code: 220, Status: proto.Status{2, 0, 0}, Text: "Ready to start TLS"}
-	return proto.Reply{}, x.Handover(ctx, ready, func(ctx context.Context, c net.Conn) (net.Conn, error) {
-		return handshake(ctx, tls.Server(c, config))
+	return proto.Reply{}, x.Handover(ctx, ready, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+		return handshake(ctx, tls.Server(conn, config))
 	})
 }
 
-func connectStartTLS(ctx context.Context, d ext.Negotiation) error {
-	p := d.Policy()
-	if d.TLS() != nil || p.TLS != ext.TLSRequired && p.TLS != ext.TLSOpportunistic {
+func negotiateStartTLS(ctx context.Context, c ext.Negotiation) error {
+	p := c.Policy()
+	if c.TLS() != nil || p.TLS != ext.TLSRequired && p.TLS != ext.TLSOpportunistic {
 		return nil
 	}
-	r, err := d.Do(ctx, "STARTTLS", "")
+	r, err := c.Do(ctx, "STARTTLS", "")
 	if err != nil {
 		return err
 	}
@@ -73,8 +74,8 @@ func connectStartTLS(ctx context.Context, d ext.Negotiation) error {
 	if p.TLS == ext.TLSOpportunistic {
 		config.InsecureSkipVerify = true
 	}
-	err = d.Handover(ctx, func(ctx context.Context, c net.Conn) (net.Conn, error) {
-		return handshake(ctx, tls.Client(c, config))
+	err = c.Handover(ctx, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+		return handshake(ctx, tls.Client(conn, config))
 	})
 	if err != nil {
 		return &ext.TLSError{Err: err}

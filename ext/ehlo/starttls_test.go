@@ -13,10 +13,8 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )
@@ -63,13 +61,13 @@ func TestStartTLSAdvertise(t *testing.T) {
 	}
 }
 
-// startTLS lets a client and a server of the extension meet over a pipe, and returns how it ended for each.
-func startTLS(t *testing.T, server *tls.Config, p ext.Policy) (x *fake.Server, d *fake.Client, serverErr, clientErr error) {
+// startTLS connects a client and a server of the extension by a pipe, and returns the outcome for each.
+func startTLS(t *testing.T, server *tls.Config, p ext.Policy) (x *fake.Server, c *fake.Client, serverErr, clientErr error) {
 	t.Helper()
 	a, b := net.Pipe()
 	x = &fake.Server{Config: server, Conn: a}
 	x.Row = &StartTLS().Verbs[0]
-	d = &fake.Client{Options: p, Conn: b, Replies: []proto.Reply{{Code: 220}}}
+	c = &fake.Client{Options: p, Conn: b, Replies: []proto.Reply{{Code: 220}}}
 	done := make(chan error)
 	go func() {
 		_, err := StartTLS().Serve(t.Context(), x)
@@ -78,13 +76,13 @@ func startTLS(t *testing.T, server *tls.Config, p ext.Policy) (x *fake.Server, d
 		}
 		done <- err
 	}()
-	clientErr = StartTLS().Negotiate(t.Context(), d)
+	clientErr = StartTLS().Negotiate(t.Context(), c)
 	if clientErr != nil {
 		b.Close()
 	}
 	serverErr = <-done
 	t.Cleanup(func() { a.Close(); b.Close() })
-	return x, d, serverErr, clientErr
+	return x, c, serverErr, clientErr
 }
 
 func TestStartTLSBothEnds(t *testing.T) {
@@ -102,7 +100,7 @@ func TestStartTLSBothEnds(t *testing.T) {
 		{"opportunistic does not care", ext.TLSOpportunistic, &tls.Config{ServerName: "other.example", RootCAs: x509.NewCertPool()}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x, d, serverErr, clientErr := startTLS(t, config, ext.Policy{TLS: tt.mode, TLSConfig: tt.client})
+			x, c, serverErr, clientErr := startTLS(t, config, ext.Policy{TLS: tt.mode, TLSConfig: tt.client})
 			if !tt.ok {
 				if _, ok := grammar.AsType[*ext.TLSError](clientErr); !ok || serverErr == nil {
 					t.Errorf("client: %v, server: %v", clientErr, serverErr)
@@ -120,14 +118,14 @@ func TestStartTLSBothEnds(t *testing.T) {
 			}
 			got := make([]byte, 4)
 			go x.After.Write([]byte("test"))
-			if _, err := io.ReadFull(d.After, got); err != nil || string(got) != "test" {
+			if _, err := io.ReadFull(c.After, got); err != nil || string(got) != "test" {
 				t.Errorf("%q, %v through the connection", got, err)
 			}
 		})
 	}
 }
 
-// No version below TLS 1.2 is used, even if the caller asks for it.
+// TestO18_StartTLSVersion checks that no version below TLS 1.2 is used, even if the caller asks for it.
 func TestO18_StartTLSVersion(t *testing.T) {
 	cert, pool := prototest.Certificate(t, "mail.example")
 	server := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
@@ -138,7 +136,7 @@ func TestO18_StartTLSVersion(t *testing.T) {
 	}
 }
 
-// before is a connection on which something was received before the hand-over.
+// before is a connection that has received octets before the hand-over.
 type before struct {
 	net.Conn
 	r io.Reader
@@ -146,7 +144,8 @@ type before struct {
 
 func (b before) Read(p []byte) (int, error) { return b.r.Read(p) }
 
-// What stands in clear behind the command, or behind the reply, breaks the handshake and is never heard of again.
+// TestO04O08_StartTLSInjection: plaintext behind the command or the reply breaks the handshake, and is never read as
+// SMTP.
 func TestO04O08_StartTLSInjection(t *testing.T) {
 	cert, _ := prototest.Certificate(t, "mail.example")
 	injected := []byte("RSET\r\n250-evil\r\n250 AUTH PLAIN\r\n")
@@ -162,9 +161,9 @@ func TestO04O08_StartTLSInjection(t *testing.T) {
 			_, err = StartTLS().Serve(t.Context(), x)
 			after = x.After
 		} else {
-			d := &fake.Client{Options: ext.Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}, Conn: conn,
+			c := &fake.Client{Options: ext.Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}, Conn: conn,
 				Replies: []proto.Reply{{Code: 220}}}
-			err, after = StartTLS().Negotiate(t.Context(), d), d.After
+			err, after = StartTLS().Negotiate(t.Context(), c), c.After
 		}
 		if err == nil || after != nil {
 			t.Errorf("%s: %v, connection %v", side, err, after)
@@ -174,7 +173,7 @@ func TestO04O08_StartTLSInjection(t *testing.T) {
 	}
 }
 
-func TestStartTLSConnect(t *testing.T) {
+func TestStartTLSNegotiate(t *testing.T) {
 	active := &tls.ConnectionState{}
 	for _, tt := range []struct {
 		name   string
@@ -195,16 +194,16 @@ func TestStartTLSConnect(t *testing.T) {
 		{"opportunistic 250", ext.TLSOpportunistic, nil, 250, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &fake.Client{Options: ext.Policy{TLS: tt.mode, TLSConfig: &tls.Config{}}, ConnState: tt.tls}
+			c := &fake.Client{Options: ext.Policy{TLS: tt.mode, TLSConfig: &tls.Config{}}, ConnState: tt.tls}
 			if tt.code != 0 {
-				d.Replies = []proto.Reply{{Code: tt.code, Text: "x"}}
+				c.Replies = []proto.Reply{{Code: tt.code, Text: "x"}}
 			}
-			err := StartTLS().Negotiate(t.Context(), d)
-			if (err == nil) != tt.wantOK || d.After != nil {
-				t.Errorf("%v, connection %v", err, d.After)
+			err := StartTLS().Negotiate(t.Context(), c)
+			if (err == nil) != tt.wantOK || c.After != nil {
+				t.Errorf("%v, connection %v", err, c.After)
 			}
-			if (len(d.Sent) > 0) != (tt.code != 0) {
-				t.Errorf("sent %q", d.Sent)
+			if (len(c.Sent) > 0) != (tt.code != 0) {
+				t.Errorf("sent %q", c.Sent)
 			}
 			if err == nil {
 				return
@@ -222,9 +221,9 @@ func TestStartTLSConnect(t *testing.T) {
 	}
 }
 
-func TestStartTLSConnectLost(t *testing.T) {
-	d := &fake.Client{Options: ext.Policy{TLS: ext.TLSOpportunistic, TLSConfig: &tls.Config{}}}
-	if err := StartTLS().Negotiate(t.Context(), d); !errors.Is(err, fake.ErrHungUp) {
+func TestStartTLSNegotiateLost(t *testing.T) {
+	c := &fake.Client{Options: ext.Policy{TLS: ext.TLSOpportunistic, TLSConfig: &tls.Config{}}}
+	if err := StartTLS().Negotiate(t.Context(), c); !errors.Is(err, fake.ErrHungUp) {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -232,13 +231,14 @@ func TestStartTLSConnectLost(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	d = &fake.Client{Options: ext.Policy{TLSConfig: &tls.Config{ServerName: "x"}}, Conn: a, Replies: []proto.Reply{{Code: 220}}}
-	if err := StartTLS().Negotiate(ctx, d); !errors.Is(err, context.Canceled) {
+	c = &fake.Client{Options: ext.Policy{TLSConfig: &tls.Config{ServerName: "x"}}, Conn: a, Replies: []proto.Reply{{Code: 220}}}
+	if err := StartTLS().Negotiate(ctx, c); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want it to end with the context", err)
 	}
 }
 
-// A client can send nothing behind AUTH, or STARTTLS, before it knows the answer, whatever groups are on offer.
+// TestP27_NothingBehindAuth: a client sends nothing behind AUTH or STARTTLS before it has the reply, with or without
+// PIPELINING.
 func TestP27_NothingBehindAuth(t *testing.T) {
 	table := testkit.MakeSet(t, Default()...).Table()
 	for line, code := range map[string]int{"AUTH PLAIN =": 235, "STARTTLS ": 454} {

@@ -5,60 +5,60 @@ import (
 	"errors"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// Submitter returns the extension SUBMITTER (RFC 4405), by which a client told who was responsible for sending a
-// message. It belonged to Sender ID, an experiment that is over; it is for those who have peers that still use it, and not
-// among the extensions of [Default]. The parameter has nothing to do with that of AUTH, which [auth.ReadSubmitter] reads.
+// Submitter returns the extension SUBMITTER (RFC 4405), by which a client tells who is responsible for sending a
+// message. It is part of Sender ID, an experiment that has ended: use it only with peers that still do. It has nothing
+// to do with the parameter AUTH, which auth.ReadSubmitter reads.
 //
-// A server offers it if the session is a [SubmitterSession]. On a client it adds nothing by itself: the caller adds the
-// parameter with [AddResponsible].
+// A server offers it if the session implements [SubmitterSession]. The session reads the parameter with
+// [ReadResponsible].
+//
+// On a client, add the parameter with [AddResponsible]. If the server does not offer the extension, the client refuses
+// the message with an [ext.UnsupportedError].
+//
+// The extension is not in [Default].
 func Submitter() ext.Extension {
 	return ext.Extension{
-		Keyword: "SUBMITTER",
-		Mail:    []ext.Param{{Key: "SUBMITTER", MaxLength: len(" SUBMITTER=") + maxSubmitter, Check: checkResponsible}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			_, ok := ext.As[SubmitterSession](x.Session())
-			return "", ok
-		},
-		CheckMail: func(ctx context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
-			a, ok := ReadResponsible(p)
-			if !ok {
-				return nil
-			}
-			s, ok := ext.As[SubmitterSession](x.Session())
-			if !ok {
-				return nil
-			}
-			permitted, err := s.PermitsSubmitter(ctx, a)
-			if err == nil && !permitted {
-				err = proto.Refuse(550, proto.Status{5, 7, 1}, "Submitter not allowed.") // in these words (RFC 4405 section 4.2)
-			}
-			return err
-		},
+		Keyword:   "SUBMITTER",
+		Mail:      []ext.Param{{Key: "SUBMITTER", MaxLength: len(" SUBMITTER=") + maxSubmitter, Check: checkResponsible}},
+		Advertise: advertiseTo[SubmitterSession](),
+		CheckMail: checkMailResponsible,
 	}
 }
 
-// longestSubmitter is the room for a mailbox of 254 octets; RFC 4405 does not say how much there has to be.
+func checkMailResponsible(ctx context.Context, x ext.ServerConn, _ proto.Address, p proto.Params) error {
+	a, ok := ReadResponsible(p)
+	if !ok {
+		return nil
+	}
+	s, ok := ext.As[SubmitterSession](x.Session())
+	if !ok {
+		return nil
+	}
+	permitted, err := s.PermitsSubmitter(ctx, a)
+	if err == nil && !permitted {
+		err = proto.Refuse(550, proto.Status{5, 7, 1}, "Submitter not allowed.") // the text of RFC 4405 section 4.2
+	}
+	return err
+}
+
+// maxSubmitter is room for a mailbox of 254 octets. RFC 4405 states no limit.
 const maxSubmitter = 254
 
 // A SubmitterSession is a session that knows who may send mail for whom.
 type SubmitterSession interface {
-	// PermitsSubmitter reports whether the client may send messages for which a is responsible. If not, it is refused with
-	// 550 5.7.1. The error is the reply.
+	// PermitsSubmitter reports whether the client may send messages for which a is responsible. If not, the server refuses
+	// MAIL with 550 5.7.1. An error refuses it as that of Mail does.
 	PermitsSubmitter(ctx context.Context, a proto.Address) (bool, error)
 }
 
-// ReadResponsible returns the parameter SUBMITTER of a MAIL command: who is responsible for the message. It changes neither
-// where notifications go to nor where replies do (RFC 4405 section 4.2).
+// ReadResponsible returns the parameter SUBMITTER of a MAIL command, the address that is responsible for the message.
+// It reports false if there is none. Notifications still go to the reverse-path, and replies to the author (RFC 4405
+// section 4.2).
 func ReadResponsible(p proto.Params) (a proto.Address, ok bool) {
-	value, ok := p.Get("SUBMITTER")
-	if !ok {
-		return proto.Address{}, false
-	}
-	return parseResponsible(value)
+	return readParam(p, "SUBMITTER", parseResponsible)
 }
 
 // AddResponsible returns p with the parameter SUBMITTER.

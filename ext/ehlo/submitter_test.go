@@ -8,11 +8,10 @@ import (
 
 	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// trusting is a session that lets through whoever is responsible for messages from a domain.
+// trusting is a session that permits all who are responsible from one domain.
 type trusting string
 
 func (s trusting) PermitsSubmitter(_ context.Context, a proto.Address) (bool, error) {

@@ -8,15 +8,14 @@ import (
 	"unicode/utf8"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// A fact is a field of an Origin as it is written in commands.
+// An attribute is a field of an Origin under its name in XCLIENT and XFORWARD.
 type attribute struct {
 	name  string
-	field func(*ext.Origin) *string
+	value func(*ext.Origin) *string
 }
 
 var attributes = []attribute{
@@ -33,14 +32,14 @@ var attributes = []attribute{
 	{"SOURCE", func(o *ext.Origin) *string { return &o.Source }},
 }
 
-// longestFact is how long a value may be, in octets without encoding.
+// maxAttribute is the longest value in octets, decoded.
 const maxAttribute = 255
 
-// A checker reports whether value, which is neither empty nor Unavailable, is one that an attribute can have. It may
-// return another way to write it.
+// A checker reports whether an attribute can have the value, which is neither empty nor Unavailable. It returns the
+// value in its normal form.
 type checker func(value string) (string, bool)
 
-// parseOrigin reads 1*( SP name "=" xtext ), the attributes being those that checks has.
+// parseOrigin reads 1*( SP name "=" xtext ). It permits the attributes that checks has.
 func parseOrigin(verb, args string, checks map[string]checker) (ext.Origin, error) {
 	var o ext.Origin
 	if args == "" {
@@ -52,14 +51,14 @@ func parseOrigin(verb, args string, checks map[string]checker) (ext.Origin, erro
 		if !ok || a == nil {
 			return o, grammar.BadArgs(verb + ": name=value expected, with a name that was offered")
 		}
-		if *a.field(&o) != "" {
+		if *a.value(&o) != "" {
 			return o, grammar.BadArgs(verb + ": " + a.name + " is there twice")
 		}
 		value, ok = parseAttribute(a.name, value, check)
 		if !ok {
 			return o, grammar.BadArgs(verb + ": the value of " + a.name + " is malformed")
 		}
-		*a.field(&o) = value
+		*a.value(&o) = value
 	}
 	return o, nil
 }
@@ -92,8 +91,8 @@ func isText(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 })
 }
 
-// offeredBy returns the attributes with which a server has offered the extension called keyword.
-func offeredBy(c proto.Caps, keyword string) map[string]bool {
+// offeredAttributes returns the attributes that a server stated as arguments of keyword.
+func offeredAttributes(c proto.Caps, keyword string) map[string]bool {
 	args, _ := c.Args(keyword)
 	offered := make(map[string]bool)
 	for _, name := range strings.Fields(strings.ToUpper(args)) {
@@ -102,7 +101,7 @@ func offeredBy(c proto.Caps, keyword string) map[string]bool {
 	return offered
 }
 
-// appendFact appends an attribute to the arguments of a command.
+// appendAttribute appends an attribute to the arguments of a command.
 func appendAttribute(args, name, value string) string {
 	if name == "ADDR" || name == "DESTADDR" {
 		value = prefixIPv6(value)
@@ -115,7 +114,7 @@ func appendAttribute(args, name, value string) string {
 
 const ipv6Prefix = "IPV6:"
 
-// prefixIPv6 writes an address as it is in commands; what is none is left alone.
+// prefixIPv6 writes an IP address in the form of commands. It returns any other text unchanged.
 func prefixIPv6(addr string) string {
 	ip, err := netip.ParseAddr(addr)
 	if err != nil || ip.Zone() != "" {
@@ -127,16 +126,15 @@ func prefixIPv6(addr string) string {
 	return ip.String()
 }
 
-// The checkers of values.
-
+// anyValue accepts any text.
 func anyValue(value string) (string, bool) { return value, true }
 
-// hostFact is a name that may end up in a header or a log: of printable ASCII, without spaces.
+// hostValue accepts a name that is safe in a header or a log: printable ASCII without spaces.
 func hostValue(value string) (string, bool) {
 	return value, grammar.Printable(value) && !strings.Contains(value, " ")
 }
 
-// addrFact is an address: IPv6 has a prefix, IPv4 has none.
+// addrValue accepts an IP address: IPv6 with a prefix, IPv4 without.
 func addrValue(value string) (string, bool) {
 	six := len(value) > len(ipv6Prefix) && grammar.EqualFold(value[:len(ipv6Prefix)], ipv6Prefix)
 	if six {
@@ -149,7 +147,7 @@ func addrValue(value string) (string, bool) {
 	return ip.Unmap().String(), true
 }
 
-// looseAddrFact is an address of any kind.
+// looseAddrValue accepts an address of any kind.
 func looseAddrValue(value string) (string, bool) {
 	if ip, ok := addrValue(prefixIPv6(value)); ok {
 		return ip, true
@@ -157,12 +155,13 @@ func looseAddrValue(value string) (string, bool) {
 	return hostValue(value)
 }
 
+// portValue accepts the number of a port.
 func portValue(value string) (string, bool) {
 	n, err := strconv.ParseUint(value, 10, 16)
 	return strconv.FormatUint(n, 10), err == nil && len(value) <= len("65535") && value[0] != '+'
 }
 
-// oneOf returns a checker of values in upper case.
+// oneOf returns a checker that accepts the values, given in upper case.
 func oneOf(values ...string) checker {
 	return func(value string) (string, bool) {
 		for _, v := range values {
@@ -174,8 +173,8 @@ func oneOf(values ...string) checker {
 	}
 }
 
-// listed reports whether addr is that of a peer in one of the networks.
-func listed(networks []netip.Prefix, addr net.Addr) bool {
+// isTrusted reports whether addr is in one of the networks.
+func isTrusted(networks []netip.Prefix, addr net.Addr) bool {
 	a, ok := addr.(interface{ AddrPort() netip.AddrPort })
 	if !ok {
 		return false

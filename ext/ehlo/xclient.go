@@ -9,45 +9,50 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// XCLIENT returns the extension XCLIENT of Postfix (XCLIENT_README), by which a proxy has the server treat the
-// connection as one of the client's for whom it speaks: address, names, and the user it has authenticated.
+// XCLIENT returns the extension XCLIENT of Postfix (XCLIENT_README), by which a proxy tells the server for which client
+// it speaks. The server then treats the connection as that client's: its address, its names, and the user it has
+// authenticated as.
 //
-// A server offers it to peers whose own address is in one of the trusted networks, and answers others with 550: whoever
-// may use it can be anybody. With no networks it is offered to nobody. After XCLIENT the session begins anew. The
-// server greets again, with a new session from the backend, and all that was said before is forgotten, except that
-// TLS goes on and that NAME, REVERSE_NAME and the addresses hold until they are told anew. RemoteAddr, LocalAddr, Hello
-// and Identity of the connection are the client's from there on, the latter two until EHLO or AUTH says otherwise;
-// Origin has all that was told and PeerAddr the address of the proxy.
+// A server offers it to peers in one of the trusted networks, and to nobody without networks. It refuses other peers
+// with 550: a peer that may send XCLIENT can pose as anybody. After XCLIENT the server greets again, with a new session
+// from the backend, and forgets what was said before. TLS stays, and so do NAME, REVERSE_NAME and the addresses until
+// the proxy states others.
 //
-// It is not among the extensions of [Default]. A client that has it in its list can call [SendXCLIENT].
+// Of server.Conn, RemoteAddr, LocalAddr, Hello and Identity are then those of the client. EHLO replaces Hello, and AUTH
+// Identity. Origin has all that the proxy stated, and PeerAddr is the address of the proxy.
+//
+// On a client, call [SendXCLIENT].
+//
+// The extension is not in [Default]: add it to the lists of both sides.
 func XCLIENT(trusted ...netip.Prefix) ext.Extension {
 	trusted = slices.Clone(trusted)
 	return ext.Extension{
 		Keyword: "XCLIENT",
 		Verbs: []proto.Verb{{
-			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, Open: true, OK: proto.Hello,
+			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, BeforeAuth: true, OK: proto.Hello,
 		}},
-		Advertise: func(x ext.ServerConn) (string, bool) { return offerOf(xclientChecks), listed(trusted, x.PeerAddr()) },
+		Advertise: func(x ext.ServerConn) (string, bool) {
+			return attributeNames(xclientChecks), isTrusted(trusted, x.PeerAddr())
+		},
 		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
-			if !listed(trusted, x.PeerAddr()) {
-				return proto.Reply{}, notListed("XCLIENT")
+			if !isTrusted(trusted, x.PeerAddr()) {
+				return proto.Reply{}, refuseUntrusted("XCLIENT")
 			}
-			return serveXclient(ctx, x)
+			return serveXCLIENT(ctx, x)
 		},
 	}
 }
 
 var xclientChecks = map[string]checker{
-	"NAME": hostValue, "REVERSE_NAME": hostValue, "ADDR": addrValue, "PORT": portValue, "DESTADDR": addrValue, "DESTPORT": portValue,
-	"PROTO": oneOf("SMTP", "ESMTP"), "HELO": hostValue, "LOGIN": anyValue,
+	"NAME": hostValue, "REVERSE_NAME": hostValue, "ADDR": addrValue, "PORT": portValue,
+	"DESTADDR": addrValue, "DESTPORT": portValue, "PROTO": oneOf("SMTP", "ESMTP"), "HELO": hostValue, "LOGIN": anyValue,
 }
 
-// offerOf returns the arguments of the keyword: the names of the attributes.
-func offerOf(checks map[string]checker) string {
+// attributeNames returns the arguments of the keyword, the names of the attributes.
+func attributeNames(checks map[string]checker) string {
 	var names []string
 	for _, a := range attributes {
 		if checks[a.name] != nil {
@@ -57,12 +62,12 @@ func offerOf(checks map[string]checker) string {
 	return strings.Join(names, " ")
 }
 
-func notListed(verb string) error {
+func refuseUntrusted(verb string) error {
 	return proto.Refuse(550, proto.Status{5, 7, 1}, "Not authorized to use "+verb)
 }
 
-func serveXclient(ctx context.Context, x ext.Command) (proto.Reply, error) {
-	told, err := parseOrigin("XCLIENT", x.Args(), xclientChecks)
+func serveXCLIENT(ctx context.Context, x ext.Command) (proto.Reply, error) {
+	given, err := parseOrigin("XCLIENT", x.Args(), xclientChecks)
 	if err != nil {
 		return proto.Reply{}, err
 	}
@@ -70,25 +75,25 @@ func serveXclient(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	if before := x.Origin(); before != nil {
 		o = *before
 	}
-	// These are of one command only: they are what the client said in a session, not who it is.
+	// These hold for one session: they are what the client said, not who it is.
 	o.Protocol, o.Hello, o.Login = "", "", ""
-	o.Merge(told)
+	o.Merge(given)
 	return x.Restart(ctx, &o)
 }
 
-// SendXCLIENT tells the server at the other end of c, such as a *client.Client, that it speaks for the client o from now
-// on, and introduces itself anew. To speak for another, call it again with all that there is to tell of that one: with Addr,
-// names and a port that there are none of are told as Unavailable, or they would be those of the client before.
+// SendXCLIENT tells the server at the other end of c, such as a *client.Client, that c now speaks for the client o. It
+// sends EHLO again. For the next client call it again, with all that is known of that one. If Addr is set, SendXCLIENT
+// states an empty name or port as Unavailable. Otherwise the server would keep that of the client before.
 //
-// What the server cannot be told is left out, except for Addr and Login, without which it would take the client for
-// somebody else; then SendXCLIENT returns an error before it has sent anything. A refusal is a *proto.Error. If c has
-// credentials, it authenticates again, as itself; then there cannot be a Login.
+// SendXCLIENT leaves out what the server does not support. Without Addr and Login the server would take the client for
+// another: if it does not support one of these, SendXCLIENT returns an error and sends nothing. A refusal is a
+// *proto.Error. If c has credentials, it authenticates again, as itself; o must then have no Login.
 func SendXCLIENT(ctx context.Context, c ext.Client, o ext.Origin) error {
-	return c.Converse(ctx, func(ctx context.Context, c ext.ClientConn) error { return sendXclient(ctx, c, o) })
+	return c.Converse(ctx, func(ctx context.Context, c ext.ClientConn) error { return sendXCLIENT(ctx, c, o) })
 }
 
-func sendXclient(ctx context.Context, c ext.ClientConn, o ext.Origin) error {
-	offered := offeredBy(c.Caps(), "XCLIENT")
+func sendXCLIENT(ctx context.Context, c ext.ClientConn, o ext.Origin) error {
+	offered := offeredAttributes(c.Caps(), "XCLIENT")
 	if o.Ident != "" || o.Source != "" {
 		return errors.New("smtp: XCLIENT cannot tell Ident and Source: XFORWARD can")
 	}
@@ -106,36 +111,34 @@ func sendXclient(ctx context.Context, c ext.ClientConn, o ext.Origin) error {
 	}
 	for _, args := range commands {
 		if args == "" || len(args) > maxAttributes {
-			return fmt.Errorf("smtp: XCLIENT cannot be sent: it would have %d octets of arguments, and %d is what fits", len(args), maxAttributes)
+			return fmt.Errorf("smtp: XCLIENT cannot be sent: it would have %d octets of arguments, and %d is what fits",
+				len(args), maxAttributes)
 		}
 	}
 	for _, args := range commands {
-		r, err := c.Do(ctx, "XCLIENT", args)
-		if err == nil && r.Code/100 != 2 {
-			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XCLIENT"}
-		}
-		if err != nil {
+		if _, err := sendCommand(ctx, c, "XCLIENT", args, nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// longestFacts is how long the arguments of XCLIENT and XFORWARD may be, each in a line of 512 octets.
+// maxAttributes is the longest argument of XCLIENT and XFORWARD, for a line of 512 octets.
 const maxAttributes = 512 - len("XFORWARD \r\n")
 
-// xclientArgs returns what there is to tell of who the client is, and of its session, which has to come last.
+// xclientArgs returns the attributes that identify the client, and those of its session, which have to come last.
 func xclientArgs(o *ext.Origin, offered map[string]bool) (who, session string, err error) {
 	for _, a := range attributes {
-		value := *a.field(o)
+		value := *a.value(o)
+		identifies := a.name == "NAME" || a.name == "REVERSE_NAME" || a.name == "PORT"
 		switch {
-		case value == "" && o.Addr != "" && offered[a.name] && (a.name == "NAME" || a.name == "REVERSE_NAME" || a.name == "PORT"):
-			who = appendAttribute(who, a.name, ext.Unavailable) // or it would be that of the client before
+		case value == "" && o.Addr != "" && offered[a.name] && identifies:
+			who = appendAttribute(who, a.name, ext.Unavailable) // not that of the client before
 		case value == "":
 		case !offered[a.name] && (a.name == "ADDR" || a.name == "LOGIN"):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: the server does not take %s", a.name)
 		case !offered[a.name]:
-		case !tellable(a.name, value, xclientChecks):
+		case !isSendable(a.name, value, xclientChecks):
 			return "", "", fmt.Errorf("smtp: XCLIENT cannot be sent: %q is no value for %s", value, a.name)
 		case a.name == "PROTO" || a.name == "HELO" || a.name == "LOGIN":
 			session = appendAttribute(session, a.name, value)
@@ -149,8 +152,8 @@ func xclientArgs(o *ext.Origin, offered map[string]bool) (who, session string, e
 	return who, session, nil
 }
 
-// tellable reports whether value can be sent as the attribute.
-func tellable(name, value string, checks map[string]checker) bool {
+// isSendable reports whether value can be sent as the attribute.
+func isSendable(name, value string, checks map[string]checker) bool {
 	if name == "ADDR" || name == "DESTADDR" {
 		value = prefixIPv6(value)
 	}

@@ -7,40 +7,43 @@ import (
 	"slices"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// XFORWARD returns the extension XFORWARD of Postfix (XFORWARD_README), by which a filter or a proxy tells where a
-// message came from, for logs. Unlike XCLIENT it changes nothing: the client of the session stays the proxy.
+// XFORWARD returns the extension XFORWARD of Postfix (XFORWARD_README), by which a filter or proxy tells where a
+// message came from, for the server's logs. Unlike [XCLIENT] it changes nothing else: the client of the session stays
+// the proxy.
 //
-// A server offers it if the session is an [XFORWARDSession], to peers whose own address is in one of the trusted networks;
-// others are answered 550, and so is a proxy that speaks for another since XCLIENT. It is not among the extensions of
-// [Default]. A client that has it in its list can call [SendXFORWARD].
+// A server offers it to peers in one of the trusted networks, if the session implements [XFORWARDSession]. It refuses
+// other peers with 550, and also a proxy that speaks for another client since XCLIENT.
+//
+// On a client, call [SendXFORWARD].
+//
+// The extension is not in [Default]: add it to the lists of both sides.
 func XFORWARD(trusted ...netip.Prefix) ext.Extension {
 	trusted = slices.Clone(trusted)
-	permitted := func(x ext.ServerConn) bool { return listed(trusted, x.PeerAddr()) && x.Origin() == nil }
+	permitted := func(x ext.ServerConn) bool { return isTrusted(trusted, x.PeerAddr()) && x.Origin() == nil }
 	return ext.Extension{
 		Keyword: "XFORWARD",
 		Verbs:   []proto.Verb{{Name: "XFORWARD", In: proto.Ready, Last: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[XFORWARDSession](x.Session())
-			return offerOf(xforwardChecks), ok && permitted(x)
+			return attributeNames(xforwardChecks), ok && permitted(x)
 		},
 		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			if !permitted(x) {
-				return proto.Reply{}, notListed("XFORWARD")
+				return proto.Reply{}, refuseUntrusted("XFORWARD")
 			}
-			return serveXforward(ctx, x)
+			return serveXFORWARD(ctx, x)
 		},
 	}
 }
 
-// An XFORWARDSession is a session that wants to know where messages came from.
+// An XFORWARDSession is a session that records where messages came from.
 type XFORWARDSession interface {
-	// RecordOrigin is told what a trusted proxy says of the next message. It may be called several times for one
-	// message, each time with a part of it, for [Origin.Merge]. What was told holds until the end of the
-	// transaction that follows.
+	// RecordOrigin gets what a trusted proxy states about the next message. The server may call it several times for one
+	// message, each time with a part: combine them with Merge of [ext.Origin]. They hold until the end of the next
+	// transaction. An error refuses XFORWARD.
 	RecordOrigin(ctx context.Context, o ext.Origin) error
 }
 
@@ -49,7 +52,7 @@ var xforwardChecks = map[string]checker{
 	"SOURCE": oneOf("LOCAL", "REMOTE"),
 }
 
-func serveXforward(ctx context.Context, x ext.Command) (proto.Reply, error) {
+func serveXFORWARD(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	r, ok := ext.As[XFORWARDSession](x.Session())
 	if !ok {
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Origins are not recorded here")
@@ -61,18 +64,18 @@ func serveXforward(ctx context.Context, x ext.Command) (proto.Reply, error) {
 	return proto.Reply{}, r.RecordOrigin(ctx, o)
 }
 
-// SendXFORWARD tells the server at the other end of c, such as a *client.Client, where the next message came from, in as
-// many commands as it takes. What the server cannot be told is left out. A refusal is a *proto.Error.
+// SendXFORWARD tells the server at the other end of c, such as a *client.Client, where the next message came from. It
+// sends as many commands as needed. It leaves out what the server does not support. A refusal is a *proto.Error.
 func SendXFORWARD(ctx context.Context, c ext.Client, o ext.Origin) error {
-	offered := offeredBy(c.Caps(), "XFORWARD")
+	offered := offeredAttributes(c.Caps(), "XFORWARD")
 	var commands []string
 	args := ""
 	for _, a := range attributes {
-		value := *a.field(&o)
+		value := *a.value(&o)
 		if value == "" || !offered[a.name] || xforwardChecks[a.name] == nil {
 			continue
 		}
-		if !tellable(a.name, value, xforwardChecks) {
+		if !isSendable(a.name, value, xforwardChecks) {
 			return fmt.Errorf("smtp: XFORWARD cannot be sent: %q is no value for %s", value, a.name)
 		}
 		more := appendAttribute(args, a.name, value)
@@ -88,11 +91,7 @@ func SendXFORWARD(ctx context.Context, c ext.Client, o ext.Origin) error {
 		commands = append(commands, args)
 	}
 	for _, args := range commands {
-		r, err := c.Do(ctx, "XFORWARD", args)
-		if err == nil && r.Code/100 != 2 {
-			err = &proto.Error{Code: r.Code, Status: r.Status, Text: r.Text, Verb: "XFORWARD"}
-		}
-		if err != nil {
+		if _, err := sendCommand(ctx, c, "XFORWARD", args, nil); err != nil {
 			return err
 		}
 	}

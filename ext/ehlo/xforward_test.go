@@ -7,10 +7,8 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -69,7 +67,7 @@ func TestXforwardNot(t *testing.T) {
 	if got := none.Serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "502 5.5.1 ") || offers(none) {
 		t.Errorf("where origins are not recorded: %q, offered is %t", got, offers(none))
 	}
-	// Whoever speaks for another has no facts to tell.
+	// A proxy that speaks for another client since XCLIENT is refused.
 	other := &fake.Server{Peer: proxy, With: &recorder{}, Told: &ext.Origin{Name: "c.example"}}
 	if got := other.Serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "550 5.7.1 ") || offers(other) {
 		t.Errorf("after XCLIENT: %q, offered is %t", got, offers(other))
@@ -99,15 +97,15 @@ func TestXforwardClient(t *testing.T) {
 		{"too long encoded", all, ext.Origin{Hello: strings.Repeat("+", maxAttribute)}, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &fake.Client{Offer: fake.Caps(tt.offer), Replies: []proto.Reply{{Code: 250}, {Code: 250}}}
-			err := SendXFORWARD(t.Context(), d, tt.o)
-			if got := strings.Join(d.Sent, " | "); got != tt.want || (err != nil) != tt.fails {
+			c := &fake.Client{Offer: fake.Caps(tt.offer), Replies: []proto.Reply{{Code: 250}, {Code: 250}}}
+			err := SendXFORWARD(t.Context(), c, tt.o)
+			if got := strings.Join(c.Sent, " | "); got != tt.want || (err != nil) != tt.fails {
 				t.Errorf("sent %q, %v, want %q", got, err, tt.want)
 			}
 		})
 	}
-	d := &fake.Client{Offer: fake.Caps(all), Replies: []proto.Reply{{Code: 501, Text: "no"}}}
-	err := SendXFORWARD(t.Context(), d, ext.Origin{Name: "n"})
+	c := &fake.Client{Offer: fake.Caps(all), Replies: []proto.Reply{{Code: 501, Text: "no"}}}
+	err := SendXFORWARD(t.Context(), c, ext.Origin{Name: "n"})
 	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 501 || e.Verb != "XFORWARD" {
 		t.Errorf("refused: %v", err)
 	}

@@ -34,9 +34,11 @@ func (st *setting) connect(list []ext.Extension, rec *record, sent *[]string) (*
 	}
 	conn, cancel, ended := pipe(srv, st.tls)
 	opt := &client.Options{
-		Hello: "client.example", Protocol: st.protocol, Extensions: st.list, TLS: ext.TLSInsecureNone,
+		Hostname: "client.example", Protocol: st.protocol, Extensions: st.list, TLS: ext.TLSInsecureNone,
 		Timeouts: client.AllTimeouts(timeout),
-		Trace:    &client.Trace{Sent: func(line string) { *sent = append(*sent, line) }},
+		Trace: &client.Trace{Command: func(_ context.Context, _ *client.Client, verb, args string) {
+			*sent = append(*sent, strings.TrimSpace(verb+" "+args))
+		}},
 	}
 	if st.tls {
 		opt.TLS, opt.TLSConfig = ext.TLSImplicit, clientTLS()
@@ -60,17 +62,17 @@ func (st *setting) connect(list []ext.Extension, rec *record, sent *[]string) (*
 
 // message returns a small message with parameters for MAIL, and with a recipient for each of rcpt.
 func message(mail string, rcpt ...string) *client.Message {
-	m, err := client.NewMessage("a@b.example", nil, strings.NewReader("Subject: x\r\n\r\nx\r\n"))
+	to := make([]string, len(rcpt))
+	for i := range rcpt {
+		to[i] = fmt.Sprintf("c%d@d.example", i)
+	}
+	m, err := client.NewMessage("a@b.example", to, strings.NewReader("Subject: x\r\n\r\nx\r\n"))
 	if err != nil {
-		panic(err) // the address is well-formed
+		panic(err) // the addresses are well-formed
 	}
 	m.Mail = parse(mail)
 	for i, params := range rcpt {
-		a, err := proto.ParseAddress(fmt.Sprintf("c%d@d.example", i))
-		if err != nil {
-			panic(err)
-		}
-		m.To = append(m.To, proto.Recipient{Address: a, Params: parse(params)})
+		m.To[i].Params = parse(params)
 	}
 	return m
 }

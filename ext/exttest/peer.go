@@ -241,7 +241,7 @@ func offers(a answer, keyword string) (args string, times int) {
 func login(name string) ext.Extension {
 	return ext.Extension{
 		Keyword: "XEXTTEST",
-		Verbs:   []proto.Verb{{Name: "XEXTTEST", In: proto.Ready, Last: true, Open: true}},
+		Verbs:   []proto.Verb{{Name: "XEXTTEST", In: proto.Ready, Last: true, BeforeAuth: true}},
 		Serve: func(_ context.Context, x ext.Command) (proto.Reply, error) {
 			x.Authenticated(name)
 			return proto.Reply{}, nil

@@ -28,7 +28,7 @@ func short(n int) func(string) error {
 // insist returns an extension without a keyword that refuses commands until ok returns true.
 func insist(ok func(ext.ServerConn) bool) ext.Extension {
 	return ext.Extension{Guard: func(_ context.Context, x ext.ServerConn, v *proto.Verb, _ string) error {
-		if !ok(x) && !v.Open {
+		if !ok(x) && !v.BeforeAuth {
 			return refuse(530, "Not before you have done what I insist on")
 		}
 		return nil

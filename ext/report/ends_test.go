@@ -36,7 +36,7 @@ func dialer(t testing.TB, hostname string, extensions []ext.Extension, session f
 			near.Close()
 			<-done
 		})
-		return client.NewClient(ctx, near, hostname, &client.Options{Hello: "relay.example", TLS: ext.TLSInsecureNone})
+		return client.NewClient(ctx, near, hostname, &client.Options{Hostname: "relay.example", TLS: ext.TLSInsecureNone})
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Drive hands input to rx in the given pieces, answers each event as answer says, and returns what happened as text: every
-// event with its reply, and the content. Two ways of cutting the same input must return the same text (law 3).
+// Drive hands input to rx in the given pieces, and answers each event as answer says. It returns the events, replies
+// and content as text. Two ways of cutting the same input must return the same text (law 3).
 func Drive(rx *proto.Receiver, answer func(proto.Event) proto.Reply, pieces ...[]byte) string {
 	d := driver{rx: rx, answer: answer}
 	d.reply(proto.Reply{Code: 220, Text: "cut.example"})
@@ -24,7 +24,7 @@ func Drive(rx *proto.Receiver, answer func(proto.Event) proto.Reply, pieces ...[
 	}
 	d.flush()
 	if s := rx.State(); s == proto.Handover {
-		fmt.Fprintf(&d.log, "leftover\n") // how much of it has arrived does depend on the cut
+		fmt.Fprintf(&d.log, "leftover\n") // its length may depend on the cut
 	}
 	fmt.Fprintf(&d.log, "state %v, %d recipients\n", rx.State(), rx.Rcpts())
 	return d.log.String()
@@ -42,7 +42,7 @@ func (d *driver) run() {
 	for {
 		ev := d.rx.Next()
 		switch ev.Kind {
-		case proto.NeedInput, proto.Over:
+		case proto.NeedInput, proto.End:
 			return
 		case proto.Body:
 			d.body = append(d.body, ev.Data...)
@@ -90,9 +90,9 @@ func (d *driver) reply(r proto.Reply) {
 	d.log.Write(line)
 }
 
-// EveryCut drives a Receiver with input whole, octet by octet, and in two pieces for each place where it can be cut, and
-// fails the test if the outcome is ever another. It returns the outcome. In a run of the same octet, which only a test of
-// lengths has, it makes one cut in 64.
+// EveryCut drives a Receiver with input whole, octet by octet, and in two pieces for each place where it can be cut.
+// The test fails if the outcomes differ. EveryCut returns the outcome. In a long run of the same octet it makes one cut
+// in 64.
 func EveryCut(t testing.TB, table *proto.Table, answer func(proto.Event) proto.Reply, input []byte) string {
 	t.Helper()
 	want, err := AnyCut(table, answer, input)
@@ -102,7 +102,7 @@ func EveryCut(t testing.TB, table *proto.Table, answer func(proto.Event) proto.R
 	return want
 }
 
-// AnyCut is EveryCut without a test: the error is about the first cut whose outcome is another.
+// AnyCut is EveryCut without a test. The error describes the first cut with another outcome.
 func AnyCut(table *proto.Table, answer func(proto.Event) proto.Reply, input []byte) (string, error) {
 	drive := func(pieces ...[]byte) string {
 		return Drive(proto.NewReceiver(table, proto.Limits{}), answer, pieces...)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Main is what a TestMain calls to have the tests fail if they leave goroutines behind. It does not return. Fuzzing has
+// Main runs the tests for a TestMain, and fails if they have left goroutines behind. It does not return. Fuzzing has
 // goroutines of its own, which do not count.
 func Main(m *testing.M) {
 	before := runtime.NumGoroutine()
@@ -17,7 +17,7 @@ func Main(m *testing.M) {
 	if flag.Lookup("test.fuzz").Value.String() != "" || flag.Lookup("test.fuzzworker").Value.String() == "true" {
 		os.Exit(code)
 	}
-	// A goroutine that has nothing left to do may still have to be scheduled to find out.
+	// A goroutine with nothing left to do may still have to be scheduled in order to end.
 	for limit := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(limit); {
 		runtime.Gosched()
 	}

@@ -8,13 +8,13 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Pair is a Sender and a Receiver joined by a wire in memory. Nothing moves on it until Deliver is called, so that a
-// test decides what is in flight when.
+// A Pair is a Sender and a Receiver joined by a wire in memory. Nothing moves on the wire until Deliver is called, so
+// the test decides what is in flight.
 type Pair struct {
 	TX *proto.Sender
 	RX *proto.Receiver
-	// Answer chooses the reply to an event of the Receiver's: a command, a line, or the end of content. It is called as
-	// often as replies are due.
+	// Answer chooses the reply to an event of the Receiver: a command, a line, or the end of content. It is called once
+	// for each reply that is due.
 	Answer func(ev proto.Event) proto.Reply
 
 	toServer, toClient []byte
@@ -27,7 +27,7 @@ func NewPair(t *proto.Table) *Pair {
 	return &Pair{TX: proto.NewSender(t, proto.Limits{}), RX: proto.NewReceiver(t, proto.Limits{}), Answer: Accept}
 }
 
-// Accept answers an event with the reply that lets the session go on.
+// Accept answers an event with the reply by which the session goes on.
 func Accept(ev proto.Event) proto.Reply {
 	switch {
 	case ev.Err != nil:
@@ -68,8 +68,8 @@ func (p *Pair) Line(text string) (err error) {
 // Quiet reports whether nothing is on the wire.
 func (p *Pair) Quiet() bool { return len(p.toServer) == 0 && len(p.toClient) == 0 }
 
-// Deliver moves up to n octets to the server, which deals with them, or to the client if there are none. It returns an
-// error if one of the engines gives up.
+// Deliver moves up to n octets to the server, which handles them, or to the client if there are none for the server. It
+// returns an error if one of the engines gives up.
 func (p *Pair) Deliver(n int) error {
 	if len(p.toServer) > 0 {
 		n = min(n, len(p.toServer), len(p.RX.Space()))
@@ -97,7 +97,7 @@ func (p *Pair) serve() error {
 	for {
 		ev := p.RX.Next()
 		switch ev.Kind {
-		case proto.NeedInput, proto.Over:
+		case proto.NeedInput, proto.End:
 			return nil
 		case proto.Fatal:
 			return ev.Err
@@ -105,7 +105,7 @@ func (p *Pair) serve() error {
 			ev.Args, ev.Data = append([]byte(nil), ev.Args...), append([]byte(nil), ev.Data...)
 			p.pending = ev
 		case proto.EndOfBody:
-			// The content that followed a 354 is answered for itself, a payload with its command.
+			// Content that followed 354 is answered by itself, a payload together with its command.
 			if ev.Verb.In == proto.Content {
 				p.pending = ev
 			}
@@ -132,10 +132,12 @@ func (p *Pair) read() error {
 	}
 }
 
-// RandomDialogue plays random steps, legal and illegal, on a Pair over table: commands in groups, payloads, content and
-// lines, refused at random and delivered in random pieces. Whenever the wire is quiet both ends must agree on the state, on
-// the recipients, and on there being nothing outstanding. Args returns random arguments for a verb, and the payload
-// they announce. It returns how often the two were found in agreement in each state, for the caller to see that it got
+// RandomDialogue plays random steps, legal and illegal, on a Pair over table: pipelined commands, payloads, content and
+// lines, refused at random and delivered in random pieces. Whenever the wire is quiet, both ends must agree on the
+// state and on the recipients, and nothing may be outstanding. The function args returns random arguments for a verb,
+// and the payload that they announce.
+//
+// RandomDialogue returns how often the two ends agreed in each state, so that the caller can check that it got
 // anywhere.
 func RandomDialogue(t testing.TB, table *proto.Table, rnd *rand.Rand, steps int,
 	args func(*rand.Rand, *proto.Verb) (string, string)) map[proto.State]int {
@@ -183,16 +185,17 @@ func (d *dialogue) log() string {
 	return text
 }
 
-// answer is a server that refuses one in four, and one in a hundred for good.
+// answer is a server that refuses one command in four, and closes the session at one in two hundred.
 func (d *dialogue) answer(ev proto.Event) proto.Reply {
 	r := Accept(ev)
 	content := ev.Kind == proto.EndOfBody || ev.Verb != nil && ev.Verb.Ends()
-	fresh := !d.split && d.pair.RX.Due() == 1 && d.table.Protocol() == proto.SMTP
+	rx := d.pair.RX
+	fresh := !d.split && rx.Due() == 1 && d.table.Protocol() == proto.SMTP
 	switch {
-	case ev.Err == nil && content && fresh && d.pair.RX.Splits() && d.pair.RX.State() != proto.Broken && d.rnd.IntN(2) == 0:
+	case ev.Err == nil && content && fresh && rx.Splits() && rx.State() != proto.Broken && d.rnd.IntN(2) == 0:
 		d.split = true
 		return proto.Reply{Code: 353, Text: "each"}
-	case d.pair.RX.Due() == 1:
+	case rx.Due() == 1:
 		d.split = false
 	}
 	if ev.Err == nil {
@@ -233,7 +236,7 @@ func (d *dialogue) step() error {
 	return nil
 }
 
-// verb chooses a verb: mostly one that leads on from where the client is, else any.
+// verb chooses a verb: mostly one that leads on from where the client is, otherwise any.
 func (d *dialogue) verb() *proto.Verb {
 	verbs := d.table.Verbs()
 	var on []*proto.Verb
@@ -249,7 +252,7 @@ func (d *dialogue) verb() *proto.Verb {
 	return verbs[d.rnd.IntN(len(verbs))]
 }
 
-// send puts something on the wire, whatever the Sender thinks of it: what it refuses must leave no trace.
+// send puts something on the wire, legal or not. What the Sender refuses must leave no trace.
 func (d *dialogue) send() error {
 	p := d.pair
 	switch d.rnd.IntN(8) {

@@ -13,51 +13,57 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Script is a dialogue between a client and a server, written down in a file. It has one step on each line:
+// A Script is a dialogue between a client and a server, written in a text file. Each line is one step:
 //
 //	# a comment; the first one says which rule the script is about
 //	!key value       a directive, before the first step
-//	!rules M04 N13   the rules that the script shows, by the names that .github/CONFORMANCE.md gives them
 //	S: 250 pattern   the server sends this line, where each * stands for any text
 //	S... 250         the server sends a reply with this code, of any number of lines; letters stand for any digit: 5yz
 //	S... 250 * 3     three such replies
 //	S... 421?        the server may send such a reply before it closes; only before CLOSE
 //	C: text          the client sends this line
-//	C~ "text\n"      the client sends just these octets, written as a Go string
+//	C~ "text\n"      the client sends exactly these octets, written as a Go string
 //	C+ "text" * 99   the same, 99 times
 //	TLS              both begin TLS; what follows is said inside
-//	CLOSE            the server closes the connection, having said nothing more
+//	CLOSE            the server closes the connection, having sent nothing more
 //	HANGUP           the client closes the connection, having received nothing more
 //
-// A player plays one side, or both, to a server, a client or an engine. The order of what one side says is binding, how
-// the two sides interleave is not: a player may send all octets of the client at once, or cut in any way. It must read
-// while it writes.
+// A player plays one side, or both, to a server, a client or an engine. The order of what one side sends is binding;
+// how the two sides interleave is not. A player may send all octets of the client at once, or cut in any way. It must
+// read while it writes.
 //
-// The scripts in proto/testdata/scripts are for a server that calls itself mail.example, offers all of ehlo.Default and
-// accepts messages of up to 10240 octets. It answers 550 to a recipient whose local part begins with "reject" and 450 if
-// it begins with "defer". Their directives are
+// # The scripts of this library
 //
+// The scripts in proto/testdata/scripts are for a server that calls itself mail.example, uses the default extensions
+// and accepts messages of up to 10240 octets. It answers 550 to a recipient whose local part begins with "reject", and
+// 450 if it begins with "defer". Their directives are
+//
+//	!rules M04 N13   the rules that the script shows, by the names in this library's list of rules, CONFORMANCE.md
 //	!lmtp            the server speaks LMTP
 //	!server          takes a whole server, with extensions and limits; the engine alone does not know the rule
-//	!insecure-auth   the server takes the password "secret" of the user "alice" on a connection in clear
+//	!insecure-auth   the server accepts the password "secret" of the user "alice" in plaintext
 //
-// Those in proto/testdata/scripts/client are for a client that sends one message, with the header field "Subject: hello"
-// and a line with a dot, and closes, with QUIT or without: HANGUP stands for either. They have no patterns.
+// The scripts in proto/testdata/scripts/client are for a client that sends one message, with the header field "Subject:
+// hello" and a line with a dot, and closes the connection, with or without QUIT: HANGUP stands for either. They have no
+// patterns. Their directives are
 //
 //	!from, !to       the addresses of the envelope, with spaces between
 //	!result          ok, some (recipients refused), temporary, permanent or protocol (error)
+//
+// Only !rules has a meaning for Parse, which puts the names into Rules; scripts elsewhere do not need it. All other
+// directives are for the player.
 type Script struct {
-	Name string // as given to Parse, for messages
-	// Directives holds what the script asks of its player, such as an option of the server. A player should refuse
-	// to play a script with a directive it does not know.
+	Name string // the name given to Parse, for messages
+	// Directives holds what the script asks of its player, such as an option of the server. A player should refuse to play
+	// a script with a directive that it does not know.
 	Directives map[string]string
-	// Rules are the names of the rules that the script shows. They are no directive: a player has no use for them, except
-	// in the name of a test; see [Script.Title].
+	// Rules are the names of the rules that the script shows, from its !rules line. They are for names of tests, see
+	// [Script.Title].
 	Rules []string
 	Steps Steps
 }
 
-// Title returns a name for a test that plays the script: its rules, and the file without its directory and ending.
+// Title returns a name for a test that plays the script: the rules, and the file without its directory and ending.
 func (s *Script) Title() string {
 	name := strings.TrimSuffix(filepath.Base(s.Name), ".smtp")
 	return strings.Join(append(slices.Clone(s.Rules), name), " ")
@@ -66,19 +72,19 @@ func (s *Script) Title() string {
 // Steps are steps in their order.
 type Steps []Step
 
-// A Step is one thing that one of the two does.
+// A Step is one thing that one side does.
 type Step struct {
 	Kind Kind
-	Text string // the pattern of a Line, the code of a Reply, what a client sends as a line
-	Raw  []byte // what is sent, of a Send
-	// Optional is set for a Reply that need not come.
+	Text string // the pattern of a Line, the code of a Reply, or the line that a client sends
+	Raw  []byte // the octets of a Send
+	// Optional says that a Reply need not come.
 	Optional bool
 
-	Line   int // in the file, from 1
+	Line   int // the number of the line in the file, from 1
 	script string
 }
 
-// A Kind tells who does what in a Step.
+// A Kind tells which side does what in a Step.
 type Kind uint8
 
 // The kinds of steps.
@@ -86,18 +92,18 @@ const (
 	Line   Kind = iota // the server sends a line
 	Reply              // the server sends a whole reply
 	Send               // the client sends octets
-	TLS                // the wire is handed to TLS
+	TLS                // both sides begin TLS
 	Close              // the server closes the connection
 	Hangup             // the client closes the connection
 )
 
-// maxRaw bounds what a script makes a client send in one step, and how many replies one line stands for.
+// maxRaw bounds the octets of one step, and maxReplies the replies of one line.
 const (
 	maxRaw     = 64 << 20
 	maxReplies = 100_000
 )
 
-// Parse reads a script. Errors begin with name and the number of the line.
+// Parse parses a script. Errors begin with name and the number of the line.
 func Parse(name string, data []byte) (*Script, error) {
 	s := &Script{Name: name, Directives: make(map[string]string)}
 	number := 0
@@ -117,7 +123,7 @@ func Parse(name string, data []byte) (*Script, error) {
 	return s, nil
 }
 
-// ReadDir reads the scripts dir/*.smtp in the order of their names. It is an error if there are none.
+// ReadDir parses the scripts dir/*.smtp in the order of their names. It is an error if there are none.
 func ReadDir(dir string) ([]*Script, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.smtp"))
 	if err != nil {
@@ -189,7 +195,7 @@ func (s *Script) parseLine(number int, text string) error {
 	return nil
 }
 
-// checkOrder reports whether step can follow the steps read so far.
+// checkOrder returns why step cannot follow the steps parsed so far.
 func (s *Script) checkOrder(step Step) error {
 	if len(s.Steps) == 0 {
 		return nil
@@ -224,7 +230,7 @@ func (s *Script) parseDirective(key, value string) error {
 	return nil
 }
 
-// checkLine refuses what cannot be seen in a file.
+// checkLine refuses characters that cannot be seen in a file.
 func checkLine(text string) error {
 	for _, c := range []byte(text) {
 		if c < ' ' || c > '~' {
@@ -276,7 +282,7 @@ func parseRaw(op, arg string) ([]byte, error) {
 	return bytes.Repeat([]byte(text), n), nil
 }
 
-// Parts returns the steps cut at each TLS step, which is in neither part. A script without any has one part.
+// Parts returns the steps cut at each TLS step, which belongs to neither part. A script without TLS has one part.
 func (s *Script) Parts() []Steps {
 	var parts []Steps
 	begin := 0
@@ -289,7 +295,7 @@ func (s *Script) Parts() []Steps {
 	return append(parts, s.Steps[begin:])
 }
 
-// ClientBytes returns all that the client sends. The steps must be a part of a script; see [Script.Parts].
+// ClientBytes returns all octets that the client sends. The steps must be a part of a script; see [Script.Parts].
 func (p Steps) ClientBytes() []byte {
 	var b []byte
 	for _, step := range p {
@@ -298,8 +304,8 @@ func (p Steps) ClientBytes() []byte {
 	return b
 }
 
-// Check checks all that a server has sent against the steps, and returns an error that names the first step which it
-// does not match. The steps must be a part of a script.
+// Check compares all octets that a server has sent with the steps. The error names the first step that does not match.
+// The steps must be a part of a script.
 func (p Steps) Check(out []byte) error {
 	for _, step := range p {
 		n, err := step.Take(out)
@@ -320,8 +326,8 @@ func (p Steps) Check(out []byte) error {
 	return p[len(p)-1].errorf("the server says %q after the last step", out)
 }
 
-// Take takes from the beginning of out what the server says in this step, and returns how many octets it is. If that
-// is not all there yet, or if the step is none of the server's, it returns 0. The error tells why out does not match.
+// Take compares the beginning of out with what the server sends in this step, and returns how many octets that is. It
+// returns 0 if they are not all there yet, or if the step is the client's. The error says why out does not match.
 func (st Step) Take(out []byte) (n int, err error) {
 	switch st.Kind {
 	case Line:
@@ -349,7 +355,7 @@ func (st Step) Take(out []byte) (n int, err error) {
 	return 0, nil
 }
 
-// Match reports whether line is what pattern says, where each * in pattern stands for any text, or none.
+// Match reports whether line matches pattern, where each * stands for any text, or none.
 func Match(pattern, line string) bool {
 	first, rest, found := strings.Cut(pattern, "*")
 	line, ok := strings.CutPrefix(line, first)
@@ -375,7 +381,7 @@ func matchCode(pattern string, code int) bool {
 
 func (st Step) fromServer() bool { return st.Kind == Line || st.Kind == Reply }
 
-// String returns the step as a line of a script, with the place it was read from.
+// String returns the step as a line of a script, with the place in the file.
 func (st Step) String() string {
 	var text string
 	switch st.Kind {

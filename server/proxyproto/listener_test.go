@@ -305,7 +305,7 @@ func TestClientAndServer(t *testing.T) {
 		}
 		l := proxyproto.NewListener(inner, &proxyproto.Options{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
 		done := make(chan error, 1)
-		opt := client.Options{Hello: "client.example", TLS: ext.TLSInsecureNone, TLSConfig: ours}
+		opt := client.Options{Hostname: "client.example", TLS: ext.TLSInsecureNone, TLSConfig: ours}
 		serve := srv.Serve
 		if implicit {
 			opt.TLS, serve = ext.TLSImplicit, srv.ServeTLS
@@ -316,7 +316,7 @@ func TestClientAndServer(t *testing.T) {
 		var want []string
 		for i, append := range []func([]byte, netip.AddrPort, netip.AddrPort) []byte{proxyproto.AppendV1, proxyproto.AppendV2} {
 			from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), 4000)
-			opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				nc, err := new(net.Dialer).DialContext(ctx, network, addr)
 				if err == nil {
 					_, err = nc.Write(append(nil, from, netip.MustParseAddrPort("192.0.2.25:25")))

@@ -106,8 +106,12 @@ func send(args []string) error {
 	}
 	out := &outcome{Pending: ehlo.PendingUnknown}
 	j.options.Trace = &client.Trace{
-		Sent:     func(line string) { out.Dialogue = append(out.Dialogue, "C: "+line) },
-		Received: func(r proto.Reply) { out.Dialogue = append(out.Dialogue, "S: "+show(r)) },
+		Command: func(_ context.Context, _ *client.Client, verb, args string) {
+			out.Dialogue = append(out.Dialogue, "C: "+strings.TrimSpace(verb+" "+args))
+		},
+		Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+			out.Dialogue = append(out.Dialogue, "S: "+show(r))
+		},
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -129,7 +133,7 @@ var modes = map[string]ext.TLSMode{
 // prepare makes the options of the client.
 func (j *job) prepare() error {
 	o := &j.options
-	o.Hello, o.Extensions = "client.example", withAll(ehlo.XCLIENT(), ehlo.XFORWARD())
+	o.Hostname, o.Extensions = "client.example", withAll(ehlo.XCLIENT(), ehlo.XFORWARD())
 	o.TLSConfig = &tls.Config{ServerName: j.serverName}
 	if j.maxTLS == "1.2" {
 		o.TLSConfig.MaxVersion = tls.VersionTLS12
@@ -185,7 +189,7 @@ func (j *job) viaProxy() error {
 		return errors.New("-proxy is v1 or v2, and -proxy-client an address and a port")
 	}
 	to := netip.MustParseAddrPort("192.0.2.25:25")
-	j.options.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	j.options.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, err

@@ -172,7 +172,7 @@ func (s *userSession) AuthenticateCertificate(_ context.Context, chain []*x509.C
 // Reverse sends the user one message on demand.
 func (s *userSession) Reverse(context.Context, []proto.Domain) (func(context.Context, net.Conn) error, error) {
 	return func(ctx context.Context, conn net.Conn) error {
-		c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone, Hello: s.options.Hostname})
+		c, err := client.NewClient(ctx, conn, "", &client.Options{TLS: ext.TLSInsecureNone, Hostname: s.options.Hostname})
 		if err != nil {
 			return err
 		}

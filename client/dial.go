@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// Dial connects to the server at addr and makes the session ready to send: it waits for the greeting, says EHLO, starts
+// TLS and authenticates, as opt says. If the port of a submission server is not known, use [DialSubmission].
+//
+// Addr is "host:port", or "unix:" and a path. The server's certificate has to be for that host. The context bounds Dial
+// and has no effect on the client afterwards.
+//
+// An error is a *LostError, a *ProtocolError, an *ext.TLSError, an *ext.AuthError, or the *proto.Error with which the
+// server refused. Other errors are mistakes in addr or opt. [Temporary] tells whether to try again.
+func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
+	cfg, err := newConfig(opt)
+	if err != nil {
+		return nil, err
+	}
+	network, addr, host, err := target(addr)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.unix = network == "unix"; cfg.unix && cfg.TLS == ext.TLSRequired {
+		cfg.TLS = ext.TLSInsecureNone
+	}
+	connect := cfg.connector(network, addr)
+	raw, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(ctx, raw, host, cfg, connect)
+}
+
+// NewClient is [Dial] over a connection that exists already. The server's certificate has to be for host. The
+// connection belongs to the client from then on, and is closed if there is an error. The client cannot make another
+// connection when the server takes no more messages over this one; see [LimitError].
+func NewClient(ctx context.Context, conn net.Conn, host string, opt *Options) (*Client, error) {
+	cfg, err := newConfig(opt)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return newClient(ctx, conn, host, cfg, nil)
+}
+
+// newClient returns a client that is ready to send over raw. Redial makes other connections; nil means that there are
+// none.
+func newClient(ctx context.Context, raw net.Conn, host string, cfg *config,
+	redial func(context.Context) (net.Conn, error)) (*Client, error) {
+	c := &Client{cfg: cfg, redial: redial}
+	c.policy = ext.Policy{
+		TLS: cfg.TLS, TLSConfig: cfg.tlsConfig(host),
+		Credentials: cfg.Credentials, AllowInsecureAuth: cfg.AllowInsecureAuth,
+	}
+	if err := c.connect(ctx, raw); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// connector returns a function that makes connections to addr.
+func (cfg *config) connector(network, addr string) func(context.Context) (net.Conn, error) {
+	dial := cfg.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	return func(ctx context.Context) (net.Conn, error) {
+		ctx, cancel := withTimeout(ctx, cfg.Timeouts.Connect)
+		defer cancel()
+		raw, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, &LostError{Doing: "connecting to " + addr, Err: err, unconnected: true}
+		}
+		return raw, nil
+	}
+}
+
+// target takes addr apart: into the network and address to dial, and the host.
+func target(addr string) (network, dial, host string, err error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return "unix", path, "", nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" || port == "" {
+		return "", "", "", fmt.Errorf("smtp: %q is not the address of a server: use host:port, or unix: and a path", addr)
+	}
+	return hostTarget(host, port)
+}
+
+// hostTarget is target for a host and a port.
+func hostTarget(host, port string) (network, dial, name string, err error) {
+	bad := func(r rune) bool { return r <= ' ' || r == 0x7f || r == '[' || r == ']' }
+	if host == "" || strings.ContainsFunc(host, bad) {
+		return "", "", "", fmt.Errorf("smtp: %q is not the name of a host", host)
+	}
+	if !has8bit([]byte(host)) {
+		return "tcp", net.JoinHostPort(host, port), host, nil
+	}
+	d, err := proto.ParseDomain(host)
+	if err != nil {
+		return "", "", "", fmt.Errorf("smtp: %q is not the name of a host: %w", host, err)
+	}
+	return "tcp", net.JoinHostPort(d.ASCII(), port), d.ASCII(), nil
+}

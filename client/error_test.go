@@ -1,0 +1,203 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/proto"
+)
+
+// TestStatus checks by which status codes senders are told of errors (RFC 3463).
+func TestStatus(t *testing.T) {
+	no := &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}}
+	for _, tt := range []struct {
+		err  interface{ Status() proto.Status }
+		want string
+	}{
+		{&LostError{Err: io.EOF}, "4.4.2"},
+		{&LostError{Err: &net.OpError{Op: "dial", Err: io.EOF}}, "4.4.1"},
+		{&LostError{Err: &net.OpError{Op: "read", Err: io.EOF}}, "4.4.2"},
+		{&LostError{Err: io.EOF, unconnected: true}, "4.4.1"},
+		{&closedError{no}, "4.4.2"},
+		{&LimitError{Err: no}, "4.5.3"},
+		{&MessageError{Err: io.EOF}, "5.6.0"},
+	} {
+		if got := tt.err.Status().String(); got != tt.want {
+			t.Errorf("%#v: %s, want %s", tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestPredicates checks what SafeToRetry and Temporary make of errors.
+func TestPredicates(t *testing.T) {
+	send := func(unknown bool, errs ...error) error {
+		res := &Result{}
+		var first error
+		for _, err := range errs {
+			res.Recipients = append(res.Recipients, proto.Outcome{Err: err})
+			if first == nil {
+				first = err
+			}
+		}
+		return &SendError{Result: res, Unknown: unknown, Err: first}
+	}
+	no, later := &proto.Error{Code: 550}, &proto.Error{Code: 450}
+	for _, tt := range []struct {
+		err             error
+		safe, temporary bool
+	}{
+		{nil, false, false},
+		{send(false, no, no), true, false},
+		{send(false, no, later), true, true},
+		{send(false, nil, later), false, true},
+		{send(false, nil, no), false, false},
+		{send(true, &LostError{Err: net.ErrClosed}), false, true},
+		{fmt.Errorf("wrapped: %w", send(false, nil, no)), false, false},
+		{&LostError{Err: net.ErrClosed}, true, true},
+		{&ProtocolError{Err: proto.ErrOutOfStep}, true, true},
+		{&ext.TLSError{Err: errors.New("x")}, true, false},
+		{&ext.TLSError{Err: later}, true, true},
+		{&ext.AuthError{Err: &proto.Error{Code: 454}}, true, true},
+		{&ext.AuthError{Err: &proto.Error{Code: 535}}, true, false},
+		{ErrClosed, true, true},
+		{&closedError{no}, true, true},
+		{context.Canceled, true, true},
+		{&MessageError{What: "x", Err: errors.New("y")}, true, false},
+		{&LimitError{Err: errNoDialer}, true, true},
+		{&ext.UnsupportedError{}, true, false},
+		{&ehlo.TooLargeError{}, true, false},
+		{&LostError{Err: net.ErrClosed, InDoubt: true}, false, true},
+		{&ProtocolError{Err: proto.ErrOutOfStep, InDoubt: true}, false, true},
+		{fmt.Errorf("wrapped: %w", inDoubt(&LostError{Err: net.ErrClosed})), false, true},
+		{fmt.Errorf("wrapped: %w", inDoubt(&ProtocolError{Err: proto.ErrOutOfStep})), false, true},
+		{inDoubt(ErrClosed), false, true},
+		{inDoubt(context.Canceled), false, true},
+		{errors.New("of somebody else"), false, false},
+		{fmt.Errorf("flattened: %v", &LostError{Err: net.ErrClosed}), false, false},
+	} {
+		if SafeToRetry(tt.err) != tt.safe || Temporary(tt.err) != tt.temporary {
+			t.Errorf("%v: safe %v, temporary %v", tt.err, SafeToRetry(tt.err), Temporary(tt.err))
+		}
+	}
+}
+
+// TestG18_ErrorText checks that what a server says cannot do anything in a log.
+func TestG18_ErrorText(t *testing.T) {
+	here, there := net.Pipe()
+	go func() {
+		in := &lineReader{r: here}
+		io.WriteString(here, "220 mail.example\r\n")
+		in.line()
+		io.WriteString(here, "250 mail.example\r\n")
+		in.line()
+		io.WriteString(here, "550-5.7.1 \x1b[2Jgo\r\n550 away\r\n")
+		here.Close()
+	}()
+	c, err := NewClient(context.Background(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Send(context.Background(), message("x", "c@d.example", "e@d.example"))
+	want := `smtp: not sent to any of 2 recipients: MAIL: 550 5.7.1 \x1b[2Jgo / away`
+	if err == nil || err.Error() != want {
+		t.Errorf("the error is %v, want %s", err, want)
+	}
+}
+
+// TestErrors checks the text of errors: one "smtp: " at the beginning, and what happened to what.
+func TestErrors(t *testing.T) {
+	refused := &proto.Error{Code: 550, Status: proto.Status{5, 1, 1}, Text: "no", Verb: "RCPT"}
+	to, err := proto.ParseAddress("c@d.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := &Result{Recipients: []proto.Outcome{{Recipient: proto.Recipient{Address: to}, Err: refused}, {}}}
+	more := &Result{Recipients: []proto.Outcome{{}, {Recipient: proto.Recipient{Address: to}, Err: refused},
+		{Err: refused}}}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&LostError{Doing: "waiting for the reply to MAIL", Err: io.EOF},
+			"smtp: connection lost while waiting for the reply to MAIL: EOF"},
+		{&ProtocolError{Err: proto.ErrOutOfStep}, "smtp: the server does not follow the protocol: " +
+			strings.TrimPrefix(proto.ErrOutOfStep.Error(), "smtp: ")},
+		{&LostError{Doing: "connecting to h:25", Err: errRefused, unconnected: true},
+			"smtp: connecting to h:25: " + errRefused.Error()},
+		{&closedError{refused}, "smtp: the connection is closed: RCPT: 550 5.1.1 no"},
+		{&LimitError{ext.ServerLimits{RcptMax: 2, MailMax: 3}, errNoDialer},
+			"smtp: the server takes 3 messages over a connection, 2 recipients in a transaction, and this was not offered " +
+				"to it: " + errNoDialer.Error()},
+		{&LimitError{ext.ServerLimits{}, errNoSeeker}, "smtp: this was not offered to the server: " + errNoSeeker.Error()},
+		{&MessageError{What: `the recipient "x"`, Err: errors.New("smtp: it is none")},
+			`smtp: the recipient "x": it is none`},
+		{&SendError{Result: some, Err: refused}, "smtp: not sent to 1 of 2 recipients (c@d.example): RCPT: 550 5.1.1 no"},
+		{&SendError{Result: more, Err: refused}, "smtp: not sent to 2 of 3 recipients (c@d.example, …): RCPT: 550 5.1.1 no"},
+		{&SendError{Result: &Result{Recipients: some.Recipients[:1]}, Err: refused}, "smtp: RCPT: 550 5.1.1 no"},
+		{&SendError{Result: some, Unknown: true, Err: &LostError{Doing: "x", Err: io.EOF}},
+			"smtp: whether the message was accepted is unknown: connection lost while x: EOF"},
+	} {
+		if got := tt.err.Error(); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+	if _, err := NewMessage("", []string{"x"}, nil); err == nil ||
+		!strings.HasPrefix(err.Error(), `smtp: the recipient "x": `) {
+		t.Errorf("an address that is none: %v", err)
+	}
+}
+
+// TestTemporaryNetwork has credentials fail because their source cannot be reached.
+func TestTemporaryNetwork(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, true},
+		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, true},
+		{&net.DNSError{IsTemporary: true}, true},
+		{&net.DNSError{IsTimeout: true}, true},
+		{&net.DNSError{IsNotFound: true}, false},
+		{errors.New("no account"), false},
+	} {
+		if got := Temporary(&ext.AuthError{Err: tt.err}); got != tt.want {
+			t.Errorf("%#v: %v", tt.err, got)
+		}
+	}
+}
+
+// TestTemporaryHandshake has handshakes end in all sorts of ways.
+func TestTemporaryHandshake(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{io.EOF, true},
+		{io.ErrUnexpectedEOF, true},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
+		{context.DeadlineExceeded, true},
+		{&net.OpError{Op: "remote error", Err: tls.AlertError(40)}, false},
+		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false},
+		{tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false},
+		{errors.New("the server does not offer it"), false},
+	} {
+		if got := Temporary(&ext.TLSError{Err: tt.err}); got != tt.want {
+			t.Errorf("%#v: %v", tt.err, got)
+		}
+	}
+	if !Temporary(ErrBusy) {
+		t.Error("a client in use is so for good")
+	}
+}

@@ -1,0 +1,116 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
+)
+
+// A dialogue is a conn in the hands of an extension, which is called while the client is busy.
+type dialogue struct{ c *conn }
+
+var (
+	_ ext.Client      = (*Client)(nil)
+	_ ext.Negotiation = dialogue{}
+)
+
+func (d dialogue) Caps() proto.Caps          { return d.c.session.caps }
+func (d dialogue) Policy() ext.Policy        { return d.c.policy }
+func (d dialogue) TLS() *tls.ConnectionState { return d.c.tls }
+func (d dialogue) Verified() bool            { return d.c.verified }
+func (d dialogue) Identity() string          { return d.c.session.identity }
+func (d dialogue) Secret()                   { d.c.trace.secret = true }
+
+func (d dialogue) Authenticated(identity string) {
+	d.c.session.identity = identity
+	d.c.altered = d.c.altered || !d.c.introducing
+}
+
+func (d dialogue) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
+	if err := d.c.check(ctx); err != nil {
+		return proto.Reply{}, err
+	}
+	return d.c.do(ctx, verb, args)
+}
+
+func (d dialogue) Line(ctx context.Context, line string) (proto.Reply, error) {
+	if err := d.c.check(ctx); err != nil {
+		return proto.Reply{}, err
+	}
+	return d.c.line(ctx, line)
+}
+
+func (d dialogue) Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	if err := d.c.check(ctx); err != nil {
+		return err
+	}
+	return d.c.handOver(ctx, take)
+}
+
+// do sends a command that the table knows by the name verb, and returns the reply.
+func (c *conn) do(ctx context.Context, verb, args string) (proto.Reply, error) {
+	v := c.cfg.set.Table().Lookup(verb)
+	if err := c.permits(v, verb); err != nil {
+		return proto.Reply{}, err
+	}
+	r, err := c.roundTrip(ctx, v, []byte(args))
+	if err == nil && c.tx.State() == proto.Closed {
+		c.fail(ctx, ErrClosed)
+	}
+	if err != nil || c.tx.State() != proto.Hello {
+		return r, err
+	}
+	c.forget()
+	return r, c.restart(ctx)
+}
+
+// permits returns why v must not be sent by do, or nil.
+func (c *conn) permits(v *proto.Verb, name string) error {
+	if v == nil {
+		return fmt.Errorf("smtp: the command %q is unknown: add the extension it belongs to to Options.Extensions", name)
+	}
+	e, i := c.cfg.set.Owner(v)
+	switch {
+	case e != nil && !c.session.offer.Has(i):
+		return &ext.UnsupportedError{Keyword: e.Keyword, What: "the command " + v.Name, Code: e.Missing}
+	case v.Payload != nil || v.More == proto.Content:
+		return fmt.Errorf("smtp: %s cannot be sent by Do, since content follows it: use Send", v.Name)
+	case e == nil && v.In&proto.Hello != 0 && v.OK == proto.Ready && v.Last:
+		return fmt.Errorf("smtp: %s cannot be sent by Do: Dial has done so", v.Name)
+	case v.OK == proto.Closed:
+		return fmt.Errorf("smtp: %s cannot be sent by Do: use Close", v.Name)
+	case c.needsTLS() && v.OK != proto.Handover:
+		return &ext.TLSError{Err: fmt.Errorf("it is required, and %s was to be sent before it was started", v.Name)}
+	}
+	return nil
+}
+
+// handOver gives the connection to take, and goes on with the one that take returns.
+func (c *conn) handOver(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	if c.tx.State() != proto.Handover {
+		return errors.New("smtp: there is nothing to hand over: no command that leads to it has succeeded")
+	}
+	if err := c.stopReading(c.feed); err != nil {
+		return c.fail(ctx, c.lost(err))
+	}
+	limited, cancel := withTimeout(ctx, c.cfg.Timeouts.Command)
+	defer cancel()
+	next, err := take(limited, ext.PrefixConn(c.conn, c.tx.Leftover()))
+	if err == nil && next == nil {
+		err = errors.New("smtp: the connection has not been returned")
+	}
+	if err != nil {
+		return c.fail(ctx, err)
+	}
+	c.handovers++
+	c.start(next)
+	c.tx.Restart(proto.Hello)
+	c.forget()
+	c.secured(ctx, next)
+	return c.restart(ctx)
+}

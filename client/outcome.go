@@ -1,0 +1,357 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// A rcptState says what is known of a recipient.
+type rcptState uint8
+
+const (
+	pending  rcptState = iota // nothing is known
+	accepted                  // the server has accepted RCPT
+	resolved                  // the outcome is known: a refusal, the reply to the content, or the end of the connection
+)
+
+// The answerers of a transaction follow, one for each kind of reply. Each is no more than a pointer, so that none is
+// allocated.
+
+// A mailReply is the reply to MAIL.
+type mailReply struct{ *transaction }
+
+func (t mailReply) sent() {}
+
+func (t mailReply) timeout(o *Timeouts) time.Duration { return o.Mail }
+
+func (t mailReply) answered(_ context.Context, raw proto.RawReply, due int) error {
+	t.count(due)
+	if raw.Code/100 != 2 {
+		r := raw.Reply()
+		t.mailErr = refusal(r, t.c.cfg.verbs.mail.Name)
+		t.resolve(pending, r, t.mailErr)
+	}
+	return nil
+}
+
+// A rcptReply is the reply to the RCPT command for the next recipient.
+type rcptReply struct{ *transaction }
+
+func (t rcptReply) sent() {}
+
+func (t rcptReply) timeout(o *Timeouts) time.Duration { return o.Rcpt }
+
+func (t rcptReply) answered(_ context.Context, raw proto.RawReply, due int) error {
+	t.count(due)
+	i := t.answers
+	t.answers++
+	if t.states[i] != pending {
+		return nil // MAIL was refused, and so is whatever followed
+	}
+	r := raw.Reply()
+	res := &t.res.Recipients[i]
+	res.Rcpt, res.Reply = r, r
+	if r.Code/100 == 2 {
+		t.states[i] = accepted
+		t.accepted = append(t.accepted, int32(i))
+		return nil
+	}
+	t.states[i] = resolved
+	verb := t.c.cfg.verbs.rcpt.Name
+	err := refusal(r, verb)
+	res.Err = err
+	if len(t.accepted) == 0 {
+		return nil
+	}
+	if r.Code == 552 {
+		// 552 once was the code for too many recipients, and counts as 452 (RFC 5321 section 4.5.3.1.10).
+		res.Err = &proto.Error{Code: 452, Status: proto.Status{4, 5, 3}, Verb: verb, Err: err}
+	}
+	if r.Code == 552 || r.Code == 452 && (r.Status.IsZero() || r.Status[1] == 5 && r.Status[2] == 3) {
+		t.deferred = append(t.deferred, int32(i))
+	}
+	return nil
+}
+
+// A dataReply is the reply to DATA.
+type dataReply struct{ *transaction }
+
+func (t dataReply) sent() {}
+
+func (t dataReply) timeout(o *Timeouts) time.Duration { return o.Data }
+
+func (t dataReply) answered(_ context.Context, raw proto.RawReply, due int) error {
+	t.count(due)
+	t.goAhead = raw.Code/100 == 3
+	if !t.goAhead {
+		t.refuse(raw.Reply(), t.c.cfg.verbs.data.Name)
+	}
+	return nil
+}
+
+// A chunkReply is the reply to a chunk that is not the last one.
+type chunkReply struct{ *transaction }
+
+func (t chunkReply) sent() {}
+
+func (t chunkReply) timeout(o *Timeouts) time.Duration { return o.Content }
+
+func (t chunkReply) answered(_ context.Context, raw proto.RawReply, due int) error {
+	t.count(due)
+	if raw.Code/100 != 2 {
+		t.refuse(raw.Reply(), t.chunk.Name)
+	}
+	return nil
+}
+
+// A contentReply is the reply to the end of the content, or to the last chunk.
+type contentReply struct{ *transaction }
+
+func (t contentReply) sent() { t.ended = true }
+
+func (t contentReply) timeout(o *Timeouts) time.Duration { return o.Content }
+
+func (t contentReply) answered(ctx context.Context, raw proto.RawReply, due int) error {
+	t.count(due)
+	r := raw.Reply()
+	if !t.answeredOnce {
+		t.answeredOnce = true
+		t.c.trace.content(ctx, t.octets, r)
+	}
+	t.contentAnswered(r, due)
+	if c := t.c; r.Code/100 == 2 && c.waiting.len() == 0 {
+		c.dirty = false
+		if c.writing {
+			c.early = t.transaction
+		}
+	}
+	return nil
+}
+
+// An earlyContentReply is a refusal of the content before its end.
+type earlyContentReply struct{ contentReply }
+
+func (t earlyContentReply) answered(_ context.Context, raw proto.RawReply, _ int) error {
+	t.contentAnswered(raw.Reply(), 0)
+	return nil
+}
+
+// count counts a reply after which due more are to come for the same command.
+func (t *transaction) count(due int) {
+	if due == 0 {
+		t.outstanding--
+	}
+}
+
+// contentAnswered deals with a reply to the content: one for all recipients, or in LMTP one for each that was accepted,
+// in their order (RFC 2033 section 4.2). In SMTP 353 announces one for each and one for all.
+func (t *transaction) contentAnswered(r proto.Reply, due int) {
+	switch {
+	case r.Code/100 == 3:
+		t.perRecipient = true
+		return
+	case t.perRecipient:
+		t.recipientAnswered(r, due)
+		return
+	}
+	last := t.served + 1
+	if due == 0 {
+		last = len(t.accepted)
+	}
+	if t.served < len(t.accepted) {
+		t.res.Reply = r
+	}
+	for ; t.served < min(last, len(t.accepted)); t.served++ {
+		i := t.accepted[t.served]
+		t.states[i] = resolved
+		res := &t.res.Recipients[i]
+		res.Reply = r
+		if r.Code/100 != 2 && res.Err == nil {
+			res.Err = refusal(r, t.contentVerb())
+		}
+	}
+}
+
+// recipientAnswered deals with the reply for one recipient, or with the last reply, which is for all. Only with the
+// last reply does the server take responsibility for the message. What it has refused before stays refused.
+func (t *transaction) recipientAnswered(r proto.Reply, due int) {
+	if due > 0 {
+		i := t.accepted[t.served]
+		t.served++
+		res := &t.res.Recipients[i]
+		if res.Reply = r; r.Code/100 != 2 {
+			t.states[i], res.Err = resolved, refusal(r, t.contentVerb())
+		}
+		return
+	}
+	t.res.Reply = r
+	for _, i := range t.accepted {
+		if t.states[i] == resolved {
+			continue
+		}
+		t.states[i] = resolved
+		if r.Code/100 != 2 {
+			res := &t.res.Recipients[i]
+			res.Reply, res.Err = r, refusal(r, t.contentVerb())
+		}
+	}
+}
+
+// contentVerb names the content in errors.
+func (t *transaction) contentVerb() string {
+	if t.chunk != nil {
+		return t.chunk.Name
+	}
+	return contentName
+}
+
+// hopeless reports whether nothing more of the message should be sent, as far as the replies tell.
+func (t *transaction) hopeless() bool {
+	if t.mailErr != nil || t.stopped != nil {
+		return true
+	}
+	if len(t.accepted) > 0 {
+		return false
+	}
+	for _, s := range t.states {
+		if s == pending {
+			return false
+		}
+	}
+	return true
+}
+
+// refuse resolves the recipients accepted so far: the server does not take the content.
+func (t *transaction) refuse(r proto.Reply, verb string) {
+	if t.stopped != nil {
+		return
+	}
+	if len(t.accepted) > 0 {
+		t.res.Reply = r
+	}
+	t.stopped = refusal(r, verb)
+	t.resolve(accepted, r, t.stopped)
+	t.resolve(pending, r, t.stopped)
+}
+
+// fail resolves all recipients of which nothing is known yet: err is why nothing more is sent.
+func (t *transaction) fail(err error) {
+	t.stopped = err
+	t.resolve(accepted, proto.Reply{}, err)
+	t.resolve(pending, proto.Reply{}, err)
+}
+
+// resolve gives the recipients in state s the outcome err.
+func (t *transaction) resolve(s rcptState, r proto.Reply, err error) {
+	for i := range t.states {
+		if t.states[i] == s {
+			t.states[i] = resolved
+			t.res.Recipients[i].Reply, t.res.Recipients[i].Err = r, err
+		}
+	}
+}
+
+// abandon resolves the recipients because the connection is closed. What has been answered stands (RFC 2033 section
+// 4.2).
+func (t *transaction) abandon(err error) {
+	if t.resolvedAll() {
+		return
+	}
+	if _, told := asType[*proto.Error](err); t.ended && !told {
+		t.unknown = true
+		err = inDoubt(err)
+	}
+	t.fail(err)
+}
+
+// retract takes back a success that the server reported before it had been sent all of the content. What the server has
+// made of the part that it got is unknown.
+func (t *transaction) retract() {
+	t.unknown = true
+	err := &ProtocolError{Err: errEarly, InDoubt: true}
+	for _, i := range t.accepted {
+		if res := &t.res.Recipients[i]; res.Err == nil {
+			res.Err, res.Reply = err, proto.Reply{}
+		}
+	}
+}
+
+func (t *transaction) resolvedAll() bool {
+	for _, s := range t.states {
+		if s != resolved {
+			return false
+		}
+	}
+	return true
+}
+
+// done reports whether all is known.
+func (t *transaction) done() bool { return t.outstanding == 0 && t.resolvedAll() }
+
+// refusedWhole reports whether the server has refused the message, and not just recipients, and returns what it said.
+func (t *transaction) refusedWhole() (proto.Outcome, bool) {
+	all := t.res.Recipients
+	switch {
+	case t.mailErr != nil:
+		return all[0], true
+	case t.stopped != nil:
+		for _, r := range all {
+			if r.Err == t.stopped {
+				return r, true
+			}
+		}
+	case len(t.accepted) > 0 && t.c.cfg.Protocol == proto.SMTP && !t.perRecipient:
+		r := all[t.accepted[0]]
+		return r, r.Err != nil
+	}
+	return proto.Outcome{}, false
+}
+
+// result returns the result, with a *SendError unless every recipient got the message. It puts the body back to its
+// beginning if that is possible.
+func (t *transaction) result() (*Result, error) {
+	t.body.close()
+	if !t.body.rewind() {
+		t.m.used = t.m.Body
+	}
+	err := summary(t.res, t.unknown)
+	if err == nil && t.stopped != nil { // for want of recipients
+		err = &SendError{Result: t.res, Unknown: t.unknown, Err: t.stopped}
+	}
+	return t.res, err
+}
+
+// summary returns the error that goes with res, or nil if every recipient got the message.
+func summary(res *Result, unknown bool) error {
+	var first error
+	for i := range res.Recipients {
+		err := res.Recipients[i].Err
+		if err != nil && (first == nil || unknown && !isInDoubt(first) && isInDoubt(err)) {
+			first = err
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return &SendError{Result: res, Unknown: unknown, Err: first}
+}
+
+// newResult returns a result for m in which nothing is known.
+func newResult(m *Message) *Result {
+	res := &Result{Recipients: make([]proto.Outcome, len(m.To))}
+	for i := range m.To {
+		res.Recipients[i].Recipient = m.To[i]
+	}
+	return res
+}
+
+// unsent returns the result for a message that was not begun, because of err.
+func unsent(m *Message, err error) (*Result, error) {
+	res := newResult(m)
+	for i := range res.Recipients {
+		res.Recipients[i].Err = err
+	}
+	return res, &SendError{Result: res, Err: err}
+}

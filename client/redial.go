@@ -1,0 +1,62 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"smtpkit.example/smtp/ext"
+)
+
+// Why the client cannot make another connection.
+var (
+	errNoDialer = errors.New("the connection was made elsewhere: make another one, and a new client")
+	errAltered  = errors.New("the session is not as Dial has made it, and a new one would be: dial again")
+)
+
+// connect makes raw the connection of the client, and the session on it ready to send. If there is an error, raw is
+// closed.
+func (c *Client) connect(ctx context.Context, raw net.Conn) error {
+	c.conn = newConn(c, raw)
+	c.stop.set(func() { raw.Close() })
+	return c.conn.open(ctx)
+}
+
+// renewable returns why there cannot be another connection, or nil.
+func (c *Client) renewable() error {
+	switch {
+	case c.redial == nil:
+		return errNoDialer
+	case c.conn.altered:
+		return errAltered
+	}
+	return nil
+}
+
+// renew replaces the connection by a new one, because the server takes no more over this one.
+func (c *Client) renew(ctx context.Context) error {
+	if err := c.renewable(); err != nil {
+		return err
+	}
+	old := c.conn
+	old.quit(ctx)
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.stop.set(cancel)
+	raw, err := c.redial(limited)
+	if err == nil {
+		err = c.connect(ctx, raw)
+	}
+	if err == nil && (old.tls != nil && c.conn.tls == nil || old.verified && !c.conn.verified) {
+		err = &ext.TLSError{Err: errWeaker}
+		c.conn.quit(ctx)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case c.stop.isClosed():
+		err = ErrClosed
+	}
+	c.conn.closed = err
+	return err
+}

@@ -1,0 +1,287 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// An answerer is what a reply is for.
+type answerer interface {
+	// sent is called when what the reply answers is about to be written.
+	sent()
+	// answered is called with the reply; due is the number of further replies to the same. An error closes the connection.
+	answered(ctx context.Context, r proto.RawReply, due int) error
+	// timeout returns which of the timeouts bounds the wait for the reply.
+	timeout(t *Timeouts) time.Duration
+}
+
+// An expectation is a reply outstanding. Expectations stand in the order of the commands, and replies come in that
+// order.
+type expectation struct {
+	answerer
+	verb *proto.Verb // the command, or the one that the content or the line belongs to; nil for the greeting
+	name string      // what is answered, for errors
+}
+
+// contentName is the name of content in errors, where other replies have that of a verb.
+const contentName = "content"
+
+// A queue is expectations in their order.
+type queue struct {
+	list []expectation
+	head int
+}
+
+func (q *queue) len() int            { return len(q.list) - q.head }
+func (q *queue) first() *expectation { return &q.list[q.head] }
+
+func (q *queue) push(e expectation) {
+	if q.head == len(q.list) {
+		q.list, q.head = q.list[:0], 0
+	}
+	q.list = append(q.list, e)
+}
+
+func (q *queue) pop() {
+	q.list[q.head] = expectation{}
+	q.head++
+}
+
+// sentFrom tells the expectations from the i-th on that what they answer is about to be written.
+func (q *queue) sentFrom(i int) {
+	for _, e := range q.list[q.head+i:] {
+		e.sent()
+	}
+}
+
+// A plainReply keeps the reply to a command that is not part of a transaction.
+type plainReply struct{ c *conn }
+
+func (p plainReply) sent() {}
+
+func (p plainReply) answered(_ context.Context, r proto.RawReply, _ int) error {
+	p.c.reply = r.Reply()
+	return nil
+}
+
+func (p plainReply) timeout(t *Timeouts) time.Duration { return t.Command }
+
+// A greetingReply keeps the greeting.
+type greetingReply struct{ plainReply }
+
+func (g greetingReply) timeout(t *Timeouts) time.Duration { return t.Greeting }
+
+// A quitReply keeps the reply to QUIT.
+type quitReply struct{ plainReply }
+
+func (q quitReply) timeout(t *Timeouts) time.Duration { return t.Quit }
+
+// A resetReply checks the reply to RSET, which cannot be refused (RFC 5321 section 4.1.1.5).
+type resetReply struct{ plainReply }
+
+func (p resetReply) answered(_ context.Context, r proto.RawReply, _ int) error {
+	if r.Code >= 400 && p.c.tx.State() != proto.Closed {
+		return &ProtocolError{Err: refusal(r.Reply(), p.c.cfg.verbs.rset.Name)}
+	}
+	return nil
+}
+
+// A retractor is something that was accepted too early, if the write in hand fails.
+type retractor interface {
+	retract()
+}
+
+// lingerTimeout is how long a connection may take that is about to end, or has no reason to take any time at all.
+const lingerTimeout = 10 * time.Second
+
+// timeout returns how long the next thing to happen may take, negative if for ever.
+func (c *conn) timeout() time.Duration {
+	t := &c.cfg.Timeouts
+	switch {
+	case c.writeErr != nil, c.readErr != nil,
+		c.writing && c.waiting.len() == 0 && c.tx.State() != proto.Content:
+		return lingerTimeout // the server has said all it is going to say, or is about to say why it hung up
+	case c.leaving:
+		return t.Quit
+	case c.writing || c.waiting.len() == 0:
+		return t.Block
+	}
+	e := c.waiting.first()
+	d := e.timeout(t)
+	if owner, _ := c.cfg.set.Owner(e.verb); owner != nil && d >= 0 {
+		d = max(d, owner.MinTimeout)
+	}
+	return d
+}
+
+// doing describes what is being waited for.
+func (c *conn) doing() string {
+	switch {
+	case c.waiting.len() > 0 && c.sent > 0:
+		return "waiting for the reply to " + c.waiting.first().name
+	case c.writing:
+		return "sending"
+	}
+	return "idle"
+}
+
+// step waits for one thing to happen: a reply, which is dealt with, or the end of a write.
+func (c *conn) step(ctx context.Context) error {
+	ending := c.readErr != nil || c.writeErr != nil
+	var late <-chan time.Time
+	if d := c.timeout(); d >= 0 {
+		c.timer.Reset(d)
+		defer c.timer.Stop()
+		late = c.timer.C
+	}
+	for {
+		if ok, err := c.next(ctx); ok || err != nil {
+			return err
+		}
+		input := c.in
+		if c.readErr != nil {
+			if !c.writing {
+				return c.lost(c.readErr)
+			}
+			input = nil // all replies may be in, and then it matters whether all was sent that they answer
+		}
+		select {
+		case in, ok := <-input:
+			c.receive(in, ok)
+		case err := <-c.wrote:
+			c.writing = false
+			c.writeErr = err
+			if err == nil {
+				c.early = nil
+				return nil
+			}
+		case <-ctx.Done():
+			return c.lost(ctx.Err())
+		case <-late:
+			return c.lost(cmp.Or(c.readErr, c.writeErr, os.ErrDeadlineExceeded))
+		}
+		if !ending && (c.readErr != nil || c.writeErr != nil) {
+			ending = true
+			c.timer.Reset(lingerTimeout)
+			late = c.timer.C
+		}
+	}
+}
+
+// next deals with the next reply that is complete, if there is one.
+func (c *conn) next(ctx context.Context) (ok bool, err error) {
+	ev := c.tx.Next()
+	switch ev.Kind {
+	case proto.Answer:
+		return true, c.answered(ctx, ev)
+	case proto.Fatal:
+		return false, &ProtocolError{Err: ev.Err.Err}
+	}
+	return false, nil
+}
+
+// receive hands input to the engine.
+func (c *conn) receive(in input, ok bool) {
+	if !ok {
+		c.readErr = io.ErrUnexpectedEOF
+		return
+	}
+	c.feed(in.p)
+	if in.err != nil {
+		c.readErr = in.err
+		return
+	}
+	c.more <- struct{}{}
+}
+
+func (c *conn) feed(p []byte) {
+	for len(p) > 0 {
+		n := copy(c.tx.Space(), p)
+		c.tx.Filled(n)
+		p = p[n:]
+	}
+}
+
+func (c *conn) lost(err error) error { return &LostError{Doing: c.doing(), Err: err} }
+
+// poll deals with what has been received so far, without waiting.
+func (c *conn) poll(ctx context.Context) error {
+	for {
+		ok, err := c.next(ctx)
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			continue
+		case c.readErr != nil:
+			return c.lost(c.readErr)
+		}
+		select {
+		case in, ok := <-c.in:
+			c.receive(in, ok)
+		default:
+			return nil
+		}
+	}
+}
+
+// advance is step for callers that are done with the connection if it fails.
+func (c *conn) advance(ctx context.Context) error {
+	if c.closed != nil {
+		return c.closed
+	}
+	if err := c.step(ctx); err != nil {
+		return c.fail(ctx, err)
+	}
+	return nil
+}
+
+// errEarly is the cause of the error if a success comes before what it answers has been sent.
+var errEarly = fmt.Errorf("%w: it came before what it answers had been sent", proto.ErrOutOfStep)
+
+// answered hands a reply to what it answers.
+func (c *conn) answered(ctx context.Context, ev proto.Event) error {
+	state := c.tx.State()
+	if c.waiting.len() == 0 {
+		return c.unsolicited(ctx, ev.Reply)
+	}
+	e := *c.waiting.first()
+	c.trace.reply(ctx, e.verb, ev.Reply, state)
+	if state == proto.Exchange {
+		c.exchange = e.verb
+	}
+	closed := state == proto.Closed
+	if c.sent == 0 && !closed {
+		return &ProtocolError{Err: errEarly}
+	}
+	if ev.Due == 0 || closed {
+		c.waiting.pop()
+		c.sent = max(c.sent-1, 0)
+	}
+	if err := e.answered(ctx, ev.Reply, ev.Due); err != nil {
+		return err
+	}
+	if _, ok := e.answerer.(quitReply); closed && !ok {
+		return refusal(ev.Reply.Reply(), e.name)
+	}
+	return nil
+}
+
+// unsolicited deals with a reply while none is outstanding. The engine lets two pass: a refusal in the middle of
+// content, and 421. Either way the server has ended the session, and that is the error.
+func (c *conn) unsolicited(ctx context.Context, r proto.RawReply) error {
+	e := c.uploading
+	c.trace.reply(ctx, e.verb, r, c.tx.State())
+	if e.answerer != nil {
+		if err := e.answered(ctx, r, 0); err != nil {
+			return err
+		}
+	}
+	return refusal(r.Reply(), e.name)
+}
