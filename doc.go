@@ -37,7 +37,8 @@
 //   - [smtpkit.example/smtp/proto] is the protocol engine that both ends share, without any I/O.
 //   - [smtpkit.example/smtp/proto/prototest] plays scripts of dialogues against an engine, at every cut of their bytes.
 //
-// The directory examples has programs to copy from: quickstart, receive, send, and an extension.
+// The directory examples has programs to copy from. Start with note, which sends a message, and inbox, which receives
+// some; quickstart runs both ends. Then see send, receive and extension.
 //
 // Packages import each other in one direction: server and client import ehlo, ehlo imports auth, auth imports ext, and
 // ext imports proto. Server and client do not import each other, so a program that only sends contains no server.

@@ -4,9 +4,9 @@
 //
 // # How to write an extension
 //
-// RFC 5321 section 2.2.2 says what defines an extension: its EHLO keyword with the arguments, the verbs that it adds,
-// the parameters that it adds to MAIL and RCPT, how it changes both sides, and by how much it lengthens command lines.
-// An [Extension] is that list as a struct. Write a function that returns one, in any module:
+// An extension is defined by a list (RFC 5321 section 2.2.2). It has the EHLO keyword with its arguments, the verbs and
+// the parameters of MAIL and RCPT that the extension adds, what changes at each end, and by how much command lines
+// grow. An [Extension] is that list as a struct. Write a function that returns one, in any module:
 //
 //	func XTrace() ext.Extension {
 //		return ext.Extension{
@@ -31,9 +31,9 @@
 //
 // # Add a verb
 //
-// Put a row of the engine's table, a [proto.Verb], in Verbs: the states in which a client may send the verb, and the
-// states to which its replies lead. The engine refuses the verb in any other state, so Serve need not look. Set Last
-// unless other commands may follow the verb in a pipelined group (RFC 2920 section 3.1).
+// Add a [proto.Verb] to Verbs, a row of the table that drives the engine. It names the states in which a client may
+// send the verb, and the states to which its replies lead. The engine refuses the verb in any other state, so Serve
+// need not look. Set Last unless other commands may follow the verb in a pipelined group (RFC 2920 section 3.1).
 //
 //	Verbs: []proto.Verb{{Name: "XWHERE", In: proto.Ready, Last: true}},
 //	Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
@@ -81,9 +81,9 @@
 // then. Return an [UnsupportedError] if the server does not take what the message needs, with the reason in Err; any
 // other error means that the message is wrong.
 //
-// Negotiate does what has to be done before the first message, and Limits tells the client how much the server takes.
-// If a message may only be sent to servers that advertise the extension, it needs a parameter of the extension or a
-// [Feature]: without the extension the client refuses the message with an UnsupportedError.
+// Negotiate does what has to be done before the first message, and Limits tells the client how much the server takes. A
+// message that has a parameter of the extension, or needs a [Feature] that the extension provides, is only sent to
+// servers that advertise it. For any other server the client refuses the message with an UnsupportedError.
 //
 // # Take the connection over
 //

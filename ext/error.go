@@ -11,8 +11,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// An UnsupportedError means that a client did not send a message or a command, because the server lacks an extension
-// that it needs, or does not take enough of it. Nothing of the message has been sent. errors.Is reports it as an
+// An UnsupportedError means that a client did not send a message or a command, because it needs an extension that the
+// server lacks, or supports in part. Nothing of the message has been sent. errors.Is reports it as an
 // errors.ErrUnsupported.
 type UnsupportedError struct {
 	Keyword string // of the extension; "" if no extension in the client's list would do

@@ -8,8 +8,8 @@ import (
 )
 
 // RecipientData is implemented by sessions that have an outcome for each recipient of a message. The server calls
-// DataEach in place of Data if the client can learn each outcome: in LMTP (RFC 2033 section 4.2), and in SMTP if the
-// client has asked for it by an extension such as PRDR. server.RecipientData is the same type.
+// DataEach in place of Data if the client can learn each outcome. That is so in LMTP (RFC 2033 section 4.2), and in
+// SMTP after an extension such as PRDR has asked for it. server.RecipientData is the same type.
 type RecipientData interface {
 	// DataEach receives the message, as the session's Data does. It calls result for the accepted recipients. Rcpt is the
 	// index of a recipient, counted from 0 in the order of the RCPT commands. R is the reply that accepts the recipient:

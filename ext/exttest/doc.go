@@ -47,8 +47,8 @@
 // # Decisions
 //
 // This package stands under ext but imports server and client, against the direction in which the packages of the
-// library import each other. Half of the rules are about both ends at once: that a server accepts what a client of the
-// same extension sends, and that neither uses the extension without the other. With one call an author cannot forget
-// one end, and one Sample describes the extension to both. No package of the library imports this one, so no program
-// contains it; only tests do.
+// library import each other. Half of the rules are about both ends at once: the server must accept what the client
+// sends, and neither may use the extension without the other. With one call an author cannot forget one end, and one
+// Sample describes the extension to both. No package of the library imports this one, so no program contains it; only
+// tests do.
 package exttest

@@ -59,14 +59,20 @@ type Notification struct {
 // Compose makes a notification of r, a report that m.Due has returned or another one about m. It reads m.Content once
 // to the end.
 //
-// The message is returned whole if it has failed for a recipient and can be sent as it is. Only its header is returned
-// if the sender has asked for that (RET=HDRS), if the message had REQUIRETLS (RFC 8689 section 5), and if it is larger
-// than Options.MaxReturn (RFC 3461 section 6.2). The header ends at the first line that is no field. Characters that
-// could be taken for the end of a line or of a field become question marks.
+// The message is returned whole if it has failed for a recipient and can be sent as it is. Otherwise only its header is
+// returned (RFC 3461 section 6.2). So it is too if the sender has asked for that (RET=HDRS), if the message had
+// REQUIRETLS (RFC 8689 section 5), or if it is larger than Options.MaxReturn. The header ends at the first line that is
+// no field. Characters that could be taken for the end of a line or of a field become question marks.
 //
-// Compose returns an error if m is from the null reverse-path, if Hostname is missing, if r has no recipient or one
-// without Final, if the name of a field is not an atom of RFC 822 or is longer than 76 octets, and if m.Content cannot
-// be read. It may be called concurrently.
+// Compose returns an error if
+//
+//   - m is from the null reverse-path,
+//   - Options.Hostname is missing or malformed,
+//   - r has no recipient, or one without Final,
+//   - the name of a field is not an atom of RFC 822, or is longer than 76 octets, or
+//   - m.Content cannot be read.
+//
+// Compose may be called concurrently.
 func Compose(m *Message, r *Report, opt *Options) (*Notification, error) {
 	return compose(m, r, opt, rand.Text)
 }

@@ -14,8 +14,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Relax drops the parameter that the next server does not support, if the notification may be sent without it: the
-// priority, and REQUIRETLS, since the notification would be lost otherwise (RFC 8689 section 5). Err is the error of
+// Relax drops a parameter that the next server does not support, if the notification may be sent without it. These are
+// the priority, and REQUIRETLS, with which the notification would be lost (RFC 8689 section 5). Err is the error of
 // the attempt to send it. Relax reports whether it has changed Mail, so that you can send the notification again. Do
 // not call it for messages whose existence is a secret.
 func (n *Notification) Relax(err error) bool {

@@ -146,8 +146,8 @@ type part struct {
 }
 
 // full returns the whole of o as a part. Carries has the features of the servers on the way. It reports false if the
-// message cannot be sent so: one with octets above 127 must not be encoded (RFC 2046 section 5.2.1), unless it is an
-// internationalised message, for which all encodings are allowed (RFC 6532 section 3.7).
+// message cannot be sent so. A message with octets above 127 must not be encoded (RFC 2046 section 5.2.1). Only for an
+// internationalised message all encodings are allowed (RFC 6532 section 3.7).
 func (o *original) full(carries ext.Feature) (part, bool) {
 	unclean := o.top.unclean || o.body.unclean
 	switch {

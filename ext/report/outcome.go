@@ -41,9 +41,10 @@ type NextHop struct {
 //
 //   - "" if h has accepted the message and advertises DSN: then h has the duty to notify (RFC 3461 section 5.2.1).
 //   - Relayed if h has accepted the message and does not advertise DSN.
-//   - Failed after a reply of 5yz. Failed also after an error without a reply that is about the message or about what
-//     it needs, such as [ext.UnsupportedError], [ehlo.TooLargeError], [ext.TLSError] and client.MessageError: use it if
-//     there is no other host to try (RFC 8689 section 4.2.1).
+//   - Failed after a reply of 5yz.
+//   - Failed also after an error about the message or about what it needs, such as [ext.UnsupportedError],
+//     [ehlo.TooLargeError], [ext.TLSError] and client.MessageError. Use it if there is no other host to try (RFC 8689
+//     section 4.2.1).
 //   - Delayed after anything else. Once you give up, make it Failed and keep the Status (RFC 3464 section 2.3.3).
 //
 // The Status is that of the reply. Errors without a reply have it from a method Status() proto.Status; yours may have

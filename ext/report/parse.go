@@ -50,9 +50,9 @@ const (
 // came.
 //
 // Anybody can send a forged notification (see ehlo.NewEnvID) or one that is made to be hard to read. So the time that
-// Parse takes is at most proportional to what it reads, and there are limits: 64 KiB of the header and 32 MiB of the
-// rest, 20 parts, four levels of parts, and 1 MiB of the report. Parse ignores parts with a header of more than 64 KiB
-// or a Content-Type of more than 4 KiB.
+// Parse takes is at most proportional to what it reads, and there are limits. It reads 64 KiB of the header, 32 MiB of
+// the rest, 20 parts, four levels of parts, and 1 MiB of the report. Parse ignores parts with a header of more than 64
+// KiB or a Content-Type of more than 4 KiB.
 //
 // The error is one of r, or wraps [ErrNotReport].
 func Parse(r io.Reader) (*Received, error) {

@@ -145,8 +145,8 @@ func replyLines(text string) []string {
 	}
 }
 
-// cutReplyLine cuts text where the next line of a reply begins: at the code, if a space is before it and a space, a
-// hyphen or the end behind it.
+// cutReplyLine cuts text where the next line of a reply begins. That is at the code, if a space stands before it, and a
+// space, a hyphen or nothing behind it.
 func cutReplyLine(text, code string) (line, rest string) {
 	for i := 0; i+len(code) <= len(text); i++ {
 		at := strings.Index(text[i:], code)
