@@ -27,12 +27,12 @@ func TestPrepare(t *testing.T) {
 	}{
 		{name: "B21 nothing offered", caps: fake.Caps(), size: 5, want: "FROM:<a@b.example>"},
 		{name: "E22 no SIZE", caps: fake.Caps("8BITMIME"), size: 5, want: "FROM:<a@b.example>"},
-		{name: "M08 size", caps: fake.Everything(), size: 5, want: "FROM:<a@b.example> SIZE=5"},
-		{name: "M08 size replaced", caps: fake.Everything(), size: 5, mail: "SIZE=4", want: "FROM:<a@b.example> SIZE=5"},
-		{name: "size unknown", caps: fake.Everything(), size: -1, want: "FROM:<a@b.example>"},
-		{name: "size at the limit", caps: fake.Everything(), size: 10240, want: "FROM:<a@b.example> SIZE=10240"},
-		{name: "M09 above the limit", caps: fake.Everything(), size: 10241, wantErr: "10241 octets, and the server accepts 10240"},
-		{name: "M09 declared above", caps: fake.Everything(), size: -1, mail: "SIZE=20000", wantErr: "20000 octets"},
+		{name: "M08 size", caps: testkit.Everything(), size: 5, want: "FROM:<a@b.example> SIZE=5"},
+		{name: "M08 size replaced", caps: testkit.Everything(), size: 5, mail: "SIZE=4", want: "FROM:<a@b.example> SIZE=5"},
+		{name: "size unknown", caps: testkit.Everything(), size: -1, want: "FROM:<a@b.example>"},
+		{name: "size at the limit", caps: testkit.Everything(), size: 10240, want: "FROM:<a@b.example> SIZE=10240"},
+		{name: "M09 above the limit", caps: testkit.Everything(), size: 10241, wantErr: "10241 octets, and the server accepts 10240"},
+		{name: "M09 declared above", caps: testkit.Everything(), size: -1, mail: "SIZE=20000", wantErr: "20000 octets"},
 		{name: "M01 no limit", caps: fake.Caps("SIZE"), size: 1 << 40, want: "FROM:<a@b.example> SIZE=1099511627776"},
 		{name: "M01 zero limit", caps: fake.Caps("SIZE 0"), size: 1 << 40, want: "FROM:<a@b.example> SIZE=1099511627776"},
 		{name: "131 huge limit", caps: fake.Caps("SIZE 99999999999999999999"), size: 1, want: "FROM:<a@b.example> SIZE=1"},
@@ -44,7 +44,7 @@ func TestPrepare(t *testing.T) {
 		{name: "8-bit called 7-bit", caps: fake.Caps("8BITMIME"), need: ext.EightBit, mail: "BODY=7BIT",
 			want: "FROM:<a@b.example> BODY=8BITMIME"},
 		{name: "M12 8-bit, not offered", caps: fake.Caps("SIZE"), need: ext.EightBit, wantErr: "does not offer 8BITMIME"},
-		{name: "binary", caps: fake.Everything(), size: -1, need: ext.Binary | ext.EightBit, want: "FROM:<a@b.example> BODY=BINARYMIME"},
+		{name: "binary", caps: testkit.Everything(), size: -1, need: ext.Binary | ext.EightBit, want: "FROM:<a@b.example> BODY=BINARYMIME"},
 		{name: "binary is 8-bit", caps: fake.Caps("CHUNKING", "BINARYMIME"), need: ext.Binary | ext.EightBit,
 			want: "FROM:<a@b.example> BODY=BINARYMIME"},
 		{name: "N21 binary, not offered", caps: fake.Caps("8BITMIME", "CHUNKING"), need: ext.Binary, wantErr: "does not offer BINARYMIME"},
@@ -63,8 +63,8 @@ func TestPrepare(t *testing.T) {
 
 		{name: "E22 parameter, not offered", caps: fake.Caps(), mail: "BODY=7BIT", wantErr: "does not offer 8BITMIME, which the MAIL parameter BODY"},
 		{name: "value, not offered", caps: fake.Caps("8BITMIME"), mail: "BODY=BINARYMIME", wantErr: "does not offer BINARYMIME"},
-		{name: "unknown parameter", caps: fake.Everything(), size: -1, mail: "XFOO=1", wantErr: "Options.Extensions"},
-		{name: "bad value", caps: fake.Everything(), size: -1, mail: "BODY=9BIT", wantErr: "BODY"},
+		{name: "unknown parameter", caps: testkit.Everything(), size: -1, mail: "XFOO=1", wantErr: "Options.Extensions"},
+		{name: "bad value", caps: testkit.Everything(), size: -1, mail: "BODY=9BIT", wantErr: "BODY"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := &ext.Envelope{From: testkit.Address(t, "a@b.example"), Mail: testkit.Params(tt.mail), Size: tt.size, Needs: tt.need}
@@ -113,7 +113,7 @@ func TestPrepareRcpt(t *testing.T) {
 // TestPrepareWithoutExtension checks that the error does not blame the server if no extension of the set would do.
 func TestPrepareWithoutExtension(t *testing.T) {
 	s := testkit.MakeSet(t, []ext.Extension{}...)
-	err := s.Prepare(ext.Offer{}, fake.Everything(), &ext.Envelope{Needs: ext.EightBit})
+	err := s.Prepare(ext.Offer{}, testkit.Everything(), &ext.Envelope{Needs: ext.EightBit})
 	need, ok := grammar.AsType[*ext.UnsupportedError](err)
 	if !ok || need.Keyword != "" || !strings.Contains(err.Error(), "Options.Extensions") {
 		t.Errorf("%v", err)
@@ -126,7 +126,7 @@ func TestPrepareLeavesParamsAlone(t *testing.T) {
 	shared := make(proto.Params, 1, 8)
 	shared[0] = proto.Param{Key: "BODY", Value: "7BIT", HasValue: true}
 	e := &ext.Envelope{Mail: shared, Size: 7, Needs: ext.EightBit | ext.UTF8}
-	if err := s.Prepare(s.Offered(fake.Everything()), fake.Everything(), e); err != nil {
+	if err := s.Prepare(s.Offered(testkit.Everything()), testkit.Everything(), e); err != nil {
 		t.Fatal(err)
 	}
 	if len(e.Mail) != 3 || shared[0].Value != "7BIT" || shared[:2][1].Key != "" {

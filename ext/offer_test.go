@@ -14,7 +14,7 @@ import (
 
 func TestOffer(t *testing.T) {
 	s := testkit.MakeSet(t, ehlo.Default()...)
-	x := &fake.Server{Size: 10240}
+	x := &fake.Server{Conn: fake.ServerState{MaxSize: 10240}}
 	o, lines := s.Offer(x)
 	want := []string{"PIPELINING", "SIZE 10240", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING", "BINARYMIME",
 		"HELP", "VRFY", "LIMITS RCPTMAX=100"}

@@ -84,7 +84,7 @@ func TestCheckMail(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := ""
 			if e := s.CheckMail(tt.offer, testkit.Params(tt.params)); e != nil {
-				got = fake.Wire(t, e, false)
+				got = fake.Refusal(e)
 			}
 			if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%s: %q, want %q", tt.params, got, tt.want)
@@ -98,7 +98,7 @@ func TestCheckMail(t *testing.T) {
 
 func TestUTF8AndBinary(t *testing.T) {
 	s := testkit.MakeSet(t, ehlo.Default()...)
-	all := s.Offered(fake.Everything())
+	all := s.Offered(testkit.Everything())
 	for _, tt := range []struct {
 		params       string
 		offer        ext.Offer
@@ -121,7 +121,7 @@ func TestUTF8AndBinary(t *testing.T) {
 
 func TestChecksDoNotAllocate(t *testing.T) {
 	s := testkit.MakeSet(t, ehlo.Default()...)
-	all := s.Offered(fake.Everything())
+	all := s.Offered(testkit.Everything())
 	p := testkit.Params("SIZE=1000 BODY=8BITMIME SMTPUTF8")
 	bdat := s.Table().Lookup("BDAT")
 	args := []byte("86401 LAST")
@@ -175,7 +175,7 @@ func TestCheckStatus(t *testing.T) {
 		s := testkit.MakeSet(t, ext.Extension{Keyword: "XA", Mail: []ext.Param{{Key: "XP", MaxLength: 9, Check: func(string) error {
 			return &proto.Error{Status: status, Text: "no"}
 		}}}})
-		if got := fake.Wire(t, s.CheckMail(testkit.All(s), testkit.Params("XP=1")), false); got != want {
+		if got := fake.Refusal(s.CheckMail(testkit.All(s), testkit.Params("XP=1"))); got != want {
 			t.Errorf("%v: %q, want %q", status, got, want)
 		}
 	}
@@ -185,7 +185,7 @@ func TestCheckStatus(t *testing.T) {
 func TestCheckWithoutText(t *testing.T) {
 	for _, err := range []error{errors.New(""), errors.New("smtp: "), &proto.Error{Code: 501}} {
 		s := testkit.MakeSet(t, ext.Extension{Keyword: "XA", Mail: []ext.Param{{Key: "XP", MaxLength: 9, Check: func(string) error { return err }}}})
-		if got := fake.Wire(t, s.CheckMail(testkit.All(s), testkit.Params("XP=1")), false); got != "501 5.5.4 Bad parameter: XP cannot have that value" {
+		if got := fake.Refusal(s.CheckMail(testkit.All(s), testkit.Params("XP=1"))); got != "501 5.5.4 Bad parameter: XP cannot have that value" {
 			t.Errorf("%#v: %q", err, got)
 		}
 	}

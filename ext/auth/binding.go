@@ -8,16 +8,16 @@ import (
 	"smtpkit.example/smtp/ext"
 )
 
-// The types of channel binding. Each names something about a TLS connection that is the same at both ends only if
-// nobody sits in between.
+// The types of channel binding. Each names a property of a TLS connection that differs at the two ends if there is a
+// man in the middle.
 const (
 	bindExporter = "tls-exporter"         // RFC 9266
 	bindUnique   = "tls-unique"           // RFC 5929 section 3
 	bindEndPoint = "tls-server-end-point" // RFC 5929 section 4
 )
 
-// clientBinding returns the type of channel binding that a client uses, and its data: the default one of the version
-// of TLS (RFC 9266 section 3), or else that by the server's certificate. It is "" if there is none.
+// clientBinding returns the type of channel binding that a client uses, and its data. It prefers the default type of
+// the TLS version (RFC 9266 section 3) to tls-server-end-point. The type is "" if there is no binding.
 func clientBinding(s *tls.ConnectionState) (kind string, data []byte) {
 	if s == nil {
 		return "", nil
@@ -35,14 +35,13 @@ func clientBinding(s *tls.ConnectionState) (kind string, data []byte) {
 	return kind, data
 }
 
-// serverBindings returns what the data may be of a binding of that type. There is more than one if it is not known
-// which of the server's certificates the client was shown: any of them will do, since nobody else has their keys.
+// serverBindings returns the data that a binding of that type may have. There are several if the server does not know
+// which of its certificates the client saw. It accepts any of them, since nobody else has their keys.
 //
-// It is not known at all on a resumed connection if the configuration makes the certificates up as it goes along
-// (GetCertificate and the like). A client that insists on tls-server-end-point, as do those on .NET, cannot
-// authenticate by SCRAM-PLUS then.
-func serverBindings(x ext.ServerConn, kind string) [][]byte {
-	s := directTLS(x)
+// There are none on a resumed connection if the certificates come from GetCertificate or the like. A client that
+// insists on tls-server-end-point, as clients on .NET do, then cannot authenticate by SCRAM-PLUS.
+func serverBindings(conn ext.ServerConn, kind string) [][]byte {
+	s := directTLS(conn)
 	if s == nil {
 		return nil
 	}
@@ -53,7 +52,7 @@ func serverBindings(x ext.ServerConn, kind string) [][]byte {
 		return nil
 	}
 	var list [][]byte
-	for _, c := range x.OwnCertificates() {
+	for _, c := range conn.OwnCertificates() {
 		if data := endPoint(c); data != nil {
 			list = append(list, data)
 		}
@@ -61,13 +60,14 @@ func serverBindings(x ext.ServerConn, kind string) [][]byte {
 	return list
 }
 
-// canBind reports whether there is a channel binding on the connection that clients can be expected to use.
+// canBind reports whether the connection has a channel binding that clients can be expected to know.
 func canBind(s *tls.ConnectionState) bool {
 	return s != nil && (commonBinding(s, bindExporter) != nil || commonBinding(s, bindUnique) != nil)
 }
 
-// commonBinding returns the data of a binding that either end knows. Package crypto/tls has neither for connections
-// on which they would prove nothing: those that were resumed without an extended master secret (RFC 7677 section 4).
+// commonBinding returns the data of a binding that both ends derive from the TLS connection, or nil. On a connection
+// that was resumed without an extended master secret it would prove nothing (RFC 7677 section 4), and crypto/tls
+// returns none.
 func commonBinding(s *tls.ConnectionState, kind string) []byte {
 	switch kind {
 	case bindExporter:
@@ -86,8 +86,9 @@ func commonBinding(s *tls.ConnectionState, kind string) []byte {
 	return nil
 }
 
-// endPoint returns the hash of the certificate, by the hash function of its signature but no weaker one than SHA-256
-// (RFC 5929 section 4.1). It is nil where the signature has none, as with Ed25519.
+// endPoint returns the hash of the certificate. The hash function is that of the certificate's signature, or SHA-256 in
+// place of a weaker one (RFC 5929 section 4.1). The result is nil if the signature has no hash function, as with
+// Ed25519.
 func endPoint(c *x509.Certificate) []byte {
 	var hash crypto.Hash
 	switch c.SignatureAlgorithm {

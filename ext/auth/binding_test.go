@@ -13,15 +13,13 @@ import (
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )
 
-// tlsStates returns what the ends of a TLS connection know of it.
+// tlsStates returns the states of the two ends of a TLS connection.
 func tlsStates(t *testing.T, version uint16, server, client *tls.Config) (serverSide, clientSide *tls.ConnectionState) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -34,7 +32,7 @@ func tlsStates(t *testing.T, version uint16, server, client *tls.Config) (server
 	go func() {
 		err := s.HandshakeContext(t.Context())
 		if err == nil {
-			// The ticket of TLS 1.3 is in the way of the pipe's other end until somebody reads.
+			// A TLS 1.3 server writes a ticket, which blocks on the pipe until the client reads.
 			_, err = s.Write([]byte{'x'})
 		}
 		done <- err
@@ -47,19 +45,20 @@ func tlsStates(t *testing.T, version uint16, server, client *tls.Config) (server
 	return &serverState, &clientState
 }
 
-// ends returns a client of the session's user and the server, on a connection of the version of TLS.
+// ends returns the two ends of a connection with that version of TLS: a client with creds, and a server with the
+// session.
 func ends(t *testing.T, version uint16, session any, creds ext.Credentials) *meeting {
 	cert, pool := prototest.Certificate(t, "mail.example")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	serverSide, clientSide := tlsStates(t, version, config, &tls.Config{RootCAs: pool})
-	x := &fake.Server{With: session, ConnState: serverSide, Own: clientSide.PeerCertificates[:1]}
+	x := &fake.Server{Conn: fake.ServerState{Session: session, TLS: serverSide, OwnCertificates: clientSide.PeerCertificates[:1]}}
 	_, lines := testkit.MakeSet(t, Auth()).Offer(x)
-	d := safeClient(strings.Join(lines, "\n"), creds)
-	d.ConnState = clientSide
-	return &meeting{d, x, make(chan string), make(chan proto.Reply)}
+	c := safeClient(strings.Join(lines, "\n"), creds)
+	c.Conn.TLS = clientSide
+	return &meeting{c, x, make(chan string), make(chan proto.Reply)}
 }
 
-// both is a session whose user has both hash functions and a password.
+// both is a session with SCRAM secrets for both hash functions, and with passwords.
 type both struct{ *pencils }
 
 func newBoth() both {
@@ -75,7 +74,7 @@ func (both) Authenticate(_ context.Context, user, password string) error {
 	return ErrCredentials
 }
 
-// P29, P34: the strongest mechanism that both sides have, with the binding that the version of TLS has.
+// P29, P34: the client uses the strongest mechanism of both sides, with the channel binding of the TLS version.
 func TestSCRAMBothEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -93,55 +92,55 @@ func TestSCRAMBothEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := ends(t, tt.version, newBoth(), Password("user", "pencil", tt.allowed...))
-			if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" || m.Name != "user" {
-				t.Fatalf("%v; server: %q, client: %q", err, m.x.Name, m.Name)
+			if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Conn.Identity != "user" || m.Conn.Identity != "user" {
+				t.Fatalf("%v; server: %q, client: %q", err, m.x.Conn.Identity, m.Conn.Identity)
 			}
-			first, ok := strings.CutPrefix(m.x.Line, tt.want)
+			first, ok := strings.CutPrefix(m.x.Conn.Args, tt.want)
 			message, err := decode64(first)
 			if !ok || err != nil || !strings.HasPrefix(string(message), tt.flag) {
-				t.Errorf("AUTH %s: %q", m.x.Line, message)
+				t.Errorf("AUTH %s: %q", m.x.Conn.Args, message)
 			}
 
 			m = ends(t, tt.version, newBoth(), Password("user", "pencil ", tt.allowed...))
 			err = Auth().Negotiate(t.Context(), m)
-			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" || m.x.Failures != 1 {
-				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.Name, m.x.Failures)
+			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Conn.Identity != "" || m.x.AuthFailures != 1 {
+				t.Errorf("with another password: %v; server: %q, %d failures", err, m.x.Conn.Identity, m.x.AuthFailures)
 			}
 		})
 	}
 }
 
-// The binding by the certificate is what clients have that know neither of the others.
+// Clients that know no other channel binding use tls-server-end-point.
 func TestSCRAMEndPoint(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), nil)
-	clientSide := &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: m.ConnState.PeerCertificates}
+	clientSide := &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: m.Conn.TLS.PeerCertificates}
 	kind, data := clientBinding(clientSide)
-	if want := sha256.Sum256(m.ConnState.PeerCertificates[0].Raw); kind != "tls-server-end-point" || string(data) != string(want[:]) {
+	if want := sha256.Sum256(m.Conn.TLS.PeerCertificates[0].Raw); kind != "tls-server-end-point" || string(data) != string(want[:]) {
 		t.Fatalf("%s %x, want %x", kind, data, want)
 	}
-	m.Client.ConnState = clientSide
-	m.Options.Credentials = Password("user", "pencil", "SCRAM-SHA-256-PLUS")
-	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
-		t.Errorf("%v; server: %q", err, m.x.Name)
+	m.Client.Conn.TLS = clientSide
+	m.Conn.Policy.Credentials = Password("user", "pencil", "SCRAM-SHA-256-PLUS")
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Conn.Identity != "user" {
+		t.Errorf("%v; server: %q", err, m.x.Conn.Identity)
 	}
 	for name, own := range map[string][]*x509.Certificate{
 		"none is known":     nil,
-		"another was shown": ends(t, tls.VersionTLS13, newBoth(), nil).x.Own,
-		"it has no hash":    {{Raw: m.x.Own[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
+		"another was shown": ends(t, tls.VersionTLS13, newBoth(), nil).x.Conn.OwnCertificates,
+		"it has no hash":    {{Raw: m.x.Conn.OwnCertificates[0].Raw, SignatureAlgorithm: x509.PureEd25519}},
 	} {
-		m.x.Own, m.x.Name, m.Name = own, "", ""
-		if err := Auth().Negotiate(t.Context(), m); err == nil || m.x.Name != "" {
-			t.Errorf("%s: %v; server: %q", name, err, m.x.Name)
+		m.x.Conn.OwnCertificates, m.x.Conn.Identity, m.Conn.Identity = own, "", ""
+		if err := Auth().Negotiate(t.Context(), m); err == nil || m.x.Conn.Identity != "" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.Conn.Identity)
 		}
 	}
-	m.Name = ""
-	m.x.Own = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.Own, clientSide.PeerCertificates...)
-	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
-		t.Errorf("one of several: %v; server: %q", err, m.x.Name)
+	m.Conn.Identity = ""
+	m.x.Conn.OwnCertificates = append(ends(t, tls.VersionTLS13, newBoth(), nil).x.Conn.OwnCertificates, clientSide.PeerCertificates...)
+	if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Conn.Identity != "user" {
+		t.Errorf("one of several: %v; server: %q", err, m.x.Conn.Identity)
 	}
 }
 
-// RFC 5929 section 4.1: the hash function of the signature, and SHA-256 in place of weaker ones.
+// RFC 5929 section 4.1: the hash function is that of the signature, or SHA-256 in place of a weaker one.
 func TestEndPointHash(t *testing.T) {
 	for algorithm, size := range map[x509.SignatureAlgorithm]int{
 		x509.MD5WithRSA: 32, x509.SHA1WithRSA: 32, x509.ECDSAWithSHA1: 32, x509.SHA256WithRSA: 32, x509.SHA256WithRSAPSS: 32,
@@ -158,69 +157,68 @@ func TestEndPointHash(t *testing.T) {
 	}
 }
 
-// P34: somebody in between has a connection to each side. SCRAM without PLUS would not notice.
+// P34: a man in the middle has a TLS connection to each side. SCRAM without PLUS would not notice.
 func TestSCRAMManInTheMiddle(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		m := ends(t, version, newBoth(), Password("user", "pencil"))
-		m.ConnState = ends(t, version, newBoth(), nil).ConnState
+		m.Conn.TLS = ends(t, version, newBoth(), nil).Conn.TLS
 		err := Auth().Negotiate(t.Context(), m)
-		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" {
-			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.Name)
+		if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Conn.Identity != "" {
+			t.Errorf("TLS %x: %v; server: %q", version, err, m.x.Conn.Identity)
 		}
 	}
 	clientSide := &tls.ConnectionState{}
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
-	clientSide.PeerCertificates = ends(t, tls.VersionTLS13, newBoth(), nil).ConnState.PeerCertificates
-	m.ConnState = clientSide
-	if err := Auth().Negotiate(t.Context(), m); err == nil || !strings.HasPrefix(m.x.Line, "SCRAM-SHA-256-PLUS ") || m.x.Name != "" {
-		t.Errorf("end point: %v; AUTH %s", err, m.x.Line)
+	clientSide.PeerCertificates = ends(t, tls.VersionTLS13, newBoth(), nil).Conn.TLS.PeerCertificates
+	m.Conn.TLS = clientSide
+	if err := Auth().Negotiate(t.Context(), m); err == nil || !strings.HasPrefix(m.x.Conn.Args, "SCRAM-SHA-256-PLUS ") || m.x.Conn.Identity != "" {
+		t.Errorf("end point: %v; AUTH %s", err, m.x.Conn.Args)
 	}
 }
 
-// RFC 5802 section 6: the client does not see the forms with PLUS that the server offers, since somebody has taken
-// them away, or refuses them in the server's place.
+// RFC 5802 section 6: an attacker removes the mechanisms with PLUS from the server's list, or refuses them in its name.
 func TestSCRAMDowngrade(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), Password("user", "pencil"))
-	m.Offer = fake.Caps("AUTH SCRAM-SHA-256 PLAIN")
+	m.Conn.Caps = fake.Caps("AUTH SCRAM-SHA-256 PLAIN")
 	err := Auth().Negotiate(t.Context(), m)
-	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Name != "" {
-		t.Errorf("%v; server: %q", err, m.x.Name)
+	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 535 || m.x.Conn.Identity != "" {
+		t.Errorf("%v; server: %q", err, m.x.Conn.Identity)
 	}
-	if first, _ := decode64(strings.TrimPrefix(m.x.Line, "SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
-		t.Errorf("AUTH %s: %q", m.x.Line, first)
-	}
-
-	d := safeClient("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256", Password("user", "pencil"), say(504, ""), say(535, ""))
-	d.ConnState = m.ConnState
-	if err := Auth().Negotiate(t.Context(), d); err == nil || len(d.Sent) != 2 {
-		t.Fatalf("%v, sent %q", err, d.Sent)
-	}
-	if first, _ := decode64(strings.TrimPrefix(d.Sent[1], "AUTH SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
-		t.Errorf("%s: %q", d.Sent[1], first)
+	if first, _ := decode64(strings.TrimPrefix(m.x.Conn.Args, "SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("AUTH %s: %q", m.x.Conn.Args, first)
 	}
 
-	// A server that cannot bind, or whose session does not want to, believes the client.
+	c := safeClient("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256", Password("user", "pencil"), say(504, ""), say(535, ""))
+	c.Conn.TLS = m.Conn.TLS
+	if err := Auth().Negotiate(t.Context(), c); err == nil || len(c.Sent) != 2 {
+		t.Fatalf("%v, sent %q", err, c.Sent)
+	}
+	if first, _ := decode64(strings.TrimPrefix(c.Sent[1], "AUTH SCRAM-SHA-256 ")); !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("%s: %q", c.Sent[1], first)
+	}
+
+	// A server without channel binding, or whose filter removed PLUS, believes the client.
 	for name, session := range map[string]any{"": newBoth(), "filter": struct {
 		both
 		filter
 	}{newBoth(), filter{"SCRAM-SHA-256"}}} {
 		m = ends(t, tls.VersionTLS13, session, Password("user", "pencil"))
 		if name == "" {
-			m.x.ConnState = &tls.ConnectionState{}
+			m.x.Conn.TLS = &tls.ConnectionState{}
 		}
-		m.Offer = fake.Caps("AUTH SCRAM-SHA-256")
-		if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Name != "user" {
-			t.Errorf("%s: %v; server: %q", name, err, m.x.Name)
+		m.Conn.Caps = fake.Caps("AUTH SCRAM-SHA-256")
+		if err := Auth().Negotiate(t.Context(), m); err != nil || m.x.Conn.Identity != "user" {
+			t.Errorf("%s: %v; server: %q", name, err, m.x.Conn.Identity)
 		}
 	}
 }
 
-// filter is a session with these mechanisms at the most.
+// filter is a session that offers these mechanisms at most.
 type filter []string
 
 func (f filter) FilterMechanisms([]string) []string { return f }
 
-// Messages that concern the binding, of a client that follows no rules.
+// A client that breaks the rules of channel binding is refused.
 func TestSCRAMBindingRefused(t *testing.T) {
 	m := ends(t, tls.VersionTLS13, newBoth(), nil)
 	for _, tt := range []struct{ name, args string }{
@@ -230,7 +228,7 @@ func TestSCRAMBindingRefused(t *testing.T) {
 		{"binding of another version", "SCRAM-SHA-256-PLUS " + b64("p=tls-unique,,n=user,r=x")},
 		{"empty binding", "SCRAM-SHA-256-PLUS " + b64("p=,,n=user,r=x")},
 	} {
-		x := &fake.Server{With: newBoth(), ConnState: m.x.ConnState, Own: m.x.Own}
+		x := &fake.Server{Conn: fake.ServerState{Session: newBoth(), TLS: m.x.Conn.TLS, OwnCertificates: m.x.Conn.OwnCertificates}}
 		if got := x.Serve(t, Auth(), tt.args); !strings.HasPrefix(got, "535 ") {
 			t.Errorf("%s: %q", tt.name, got)
 		}

@@ -6,33 +6,15 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext"
-	"smtpkit.example/smtp/ext/fake"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"github.com/emersion/go-sasl"
 
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/fake"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// a reply of a server in an exchange
-func say(code int, text string) proto.Reply { return proto.Reply{Code: code, Text: text} }
-
-// these returns the credentials that consist of these mechanisms.
-func these(list ...sasl.Client) ext.Credentials {
-	return func(context.Context, ext.ClientConn) ([]sasl.Client, error) { return list, nil }
-}
-
-// safeClient is a client on a protected and verified connection.
-func safeClient(offer string, c ext.Credentials, replies ...proto.Reply) *fake.Client {
-	return &fake.Client{
-		Offer: fake.Caps(offer), ConnState: &tls.ConnectionState{}, Trusted: true, Replies: replies,
-		Options: ext.Policy{Credentials: c},
-	}
-}
-
-// client is a mechanism of the test's own.
+// client is a sasl.Client that behaves as its fields say.
 type client struct {
 	name  string
 	ir    []byte
@@ -40,7 +22,8 @@ type client struct {
 	start error
 }
 
-func (c client) Start() (string, []byte, error)        { return c.name, c.ir, c.start }
+func (c client) Start() (string, []byte, error) { return c.name, c.ir, c.start }
+
 func (c client) Next(challenge []byte) ([]byte, error) { return c.next(challenge) }
 
 // verifying is a mechanism that has to verify the server, as SCRAM does.
@@ -133,16 +116,16 @@ func TestAuthConnect(t *testing.T) {
 		{"invalid UTF-8", "AUTH PLAIN", Password("a\xff", "x"), nil, "", "", "UTF-8"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := safeClient(tt.offer, tt.creds, tt.replies...)
-			err := Auth().Negotiate(t.Context(), d)
-			if sent := strings.Join(append(d.Sent, ""), "|"); sent != tt.sent {
+			c := safeClient(tt.offer, tt.creds, tt.replies...)
+			err := Auth().Negotiate(t.Context(), c)
+			if sent := strings.Join(append(c.Sent, ""), "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
-			if len(d.Sent) > 0 && !d.Hidden {
+			if len(c.Sent) > 0 && !c.Redacted {
 				t.Error("the trace was not told that this is secret")
 			}
-			if d.Name != tt.as {
-				t.Errorf("authenticated as %q, want %q", d.Name, tt.as)
+			if c.Conn.Identity != tt.as {
+				t.Errorf("authenticated as %q, want %q", c.Conn.Identity, tt.as)
 			}
 			if tt.wantErr == "" {
 				if err != nil {
@@ -173,7 +156,7 @@ func endless(code, n int) []proto.Reply {
 	return list
 }
 
-// TestAuthConnectFit: where credentials may be sent.
+// TestAuthConnectFit checks on which connections the client sends credentials.
 func TestAuthConnectFit(t *testing.T) {
 	active := &tls.ConnectionState{}
 	for _, tt := range []struct {
@@ -198,96 +181,51 @@ func TestAuthConnectFit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			called := false
-			d := safeClient("AUTH PLAIN", func(ctx context.Context, d ext.ClientConn) ([]sasl.Client, error) {
+			c := safeClient("AUTH PLAIN", func(ctx context.Context, c ext.ClientConn) ([]sasl.Client, error) {
 				called = true
-				return Password("alice", "secret")(ctx, d)
+				return Password("alice", "secret")(ctx, c)
 			}, say(235, ""))
-			d.ConnState, d.Trusted, d.Options.TLS, d.Options.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
-			err := Auth().Negotiate(t.Context(), d)
-			if (err == nil) != tt.ok || called != tt.ok || (len(d.Sent) == 1) != tt.ok {
-				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, d.Sent)
+			c.Conn.TLS, c.Conn.Verified, c.Conn.Policy.TLS, c.Conn.Policy.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
+			err := Auth().Negotiate(t.Context(), c)
+			if (err == nil) != tt.ok || called != tt.ok || (len(c.Sent) == 1) != tt.ok {
+				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, c.Sent)
 			}
 		})
 	}
 }
 
-// A client without credentials, or one that has authenticated already, has nothing to do.
+// A client without credentials, or one that has authenticated already, sends nothing.
 func TestAuthConnectNothingToDo(t *testing.T) {
-	d := safeClient("AUTH PLAIN", nil)
-	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
-		t.Errorf("%v, sent %q", err, d.Sent)
+	c := safeClient("AUTH PLAIN", nil)
+	if err := Auth().Negotiate(t.Context(), c); err != nil || len(c.Sent) > 0 {
+		t.Errorf("%v, sent %q", err, c.Sent)
 	}
-	d = safeClient("AUTH PLAIN", Password("alice", "secret"))
-	d.Name = "alice"
-	if err := Auth().Negotiate(t.Context(), d); err != nil || len(d.Sent) > 0 {
-		t.Errorf("%v, sent %q", err, d.Sent)
+	c = safeClient("AUTH PLAIN", Password("alice", "secret"))
+	c.Conn.Identity = "alice"
+	if err := Auth().Negotiate(t.Context(), c); err != nil || len(c.Sent) > 0 {
+		t.Errorf("%v, sent %q", err, c.Sent)
 	}
 }
 
-// meeting joins a client of the extension to a server of it: each line that one side sends the other receives.
-type meeting struct {
-	*fake.Client
-	x     *fake.Server
-	lines chan string
-	say   chan proto.Reply
-}
-
-func (m *meeting) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
-	m.x.Line = args
-	go func() {
-		r, err := Auth().Serve(ctx, exchangeOf{m.x, m})
-		if e, ok := grammar.AsType[*proto.Error](err); ok {
-			r = e.Reply()
+// FuzzExchangeClient has each mechanism answer arbitrary challenges. The exchange must end, and only a real success may
+// pass for one.
+func FuzzExchangeClient(f *testing.F) {
+	f.Add(byte(0), "", "", 235)
+	f.Add(byte(1), "PDE+", "", 235)
+	f.Add(byte(2), "VXNlcm5hbWU6", "UGFzc3dvcmQ6", 535)
+	f.Add(byte(3), "!!!!", "", 501)
+	f.Add(byte(4), "cj0=", "dj0=", 235)
+	offers := []string{"SCRAM-SHA-256", "CRAM-MD5", "LOGIN", "PLAIN", "SCRAM-SHA-1"}
+	f.Fuzz(func(t *testing.T, which byte, first, second string, code int) {
+		name := offers[int(which)%len(offers)]
+		code = 200 + max(code, -code)%400
+		c := safeClient("AUTH "+name, Password("user", "pencil"), say(334, first), say(334, second), say(code, ""))
+		err := Auth().Negotiate(t.Context(), c)
+		if err == nil && (code != 235 || c.Conn.Identity != "user" || strings.HasPrefix(name, "SCRAM")) {
+			t.Fatalf("%s: %q, %q and %d pass for success", name, first, second, code)
 		}
-		m.say <- r
-	}()
-	return <-m.say, nil
-}
-
-func (m *meeting) Line(_ context.Context, line string) (proto.Reply, error) {
-	m.lines <- line
-	return <-m.say, nil
-}
-
-type exchangeOf struct {
-	*fake.Server
-	m *meeting
-}
-
-func (e exchangeOf) Challenge(_ context.Context, r proto.Reply) (string, error) {
-	e.m.say <- r
-	return <-e.m.lines, nil
-}
-
-func TestAuthBothEnds(t *testing.T) {
-	for _, tt := range []struct {
-		name     string
-		offer    string
-		creds    ext.Credentials
-		wantCode int // of the refusal, 0 if there is none
-	}{
-		{"PLAIN", "AUTH PLAIN LOGIN", Password("alice", "secret"), 0},
-		{"LOGIN", "AUTH LOGIN", Password("alice", "secret"), 0},
-		{"LOGIN of go-sasl", "AUTH LOGIN", these(sasl.NewLoginClient("alice", "secret")), 0},
-		{"PLAIN of go-sasl", "AUTH PLAIN", these(sasl.NewPlainClient("alice", "alice", "secret")), 0},
-		{"PLAIN, wrong", "AUTH PLAIN", Password("alice", "x"), 535},
-		{"LOGIN, wrong", "AUTH LOGIN", Password("bob", "secret"), 535},
-		{"PLAIN, long", "AUTH PLAIN", Password("alice", strings.Repeat("p", 1000)), 535},
-		{"not offered in truth", "AUTH EXTERNAL", these(sasl.NewExternalClient("alice")), 504},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			x := safeServer(&users{})
-			m := &meeting{safeClient(tt.offer, tt.creds), x, make(chan string), make(chan proto.Reply)}
-			err := Auth().Negotiate(t.Context(), m)
-			if tt.wantCode == 0 {
-				if err != nil || x.Name != "alice" || m.Name == "" {
-					t.Errorf("%v; server: %q, client: %q", err, x.Name, m.Name)
-				}
-				return
-			}
-			if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != tt.wantCode || x.Name != "" || m.Name != "" {
-				t.Errorf("%v; server: %q, client: %q", err, x.Name, m.Name)
-			}
-		})
-	}
+		if len(c.Sent) > 4 || err != nil && strings.Contains(err.Error(), "pencil") {
+			t.Fatalf("%s: sent %q, %v", name, c.Sent, err)
+		}
+	})
 }

@@ -10,75 +10,75 @@ import (
 	"fmt"
 	"time"
 
-	"smtpkit.example/smtp/ext"
-
 	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/ext"
 )
 
-// cramClient is the mechanism CRAM-MD5 (RFC 2195).
+// A cramClient is the client's side of CRAM-MD5 (RFC 2195).
 type cramClient struct {
 	user, password string
-	asked          bool
+	done           bool
 }
 
 func (c *cramClient) Start() (string, []byte, error) { return cramMD5, nil, nil }
 
 func (c *cramClient) Next(challenge []byte) ([]byte, error) {
 	switch {
-	case c.asked:
+	case c.done:
 		return nil, sasl.ErrUnexpectedServerChallenge
 	case len(challenge) == 0:
-		// The response to it would be worth as much on any other server that asks nothing.
+		// A malicious server could replay the response at any other server with an empty challenge.
 		return nil, errors.New("the server's challenge is empty")
 	}
-	c.asked = true
+	c.done = true
 	return append([]byte(c.user+" "), cramDigest(c.password, challenge)...), nil
 }
 
 func (c *cramClient) Identity() string { return c.user }
 
-// cramServer is the mechanism CRAM-MD5. Its challenge is good for one exchange.
+// A cramServer is the server's side of CRAM-MD5. Its challenge is valid for one exchange.
 type cramServer struct {
-	login     *login
-	challenge []byte // nil as long as it has not been sent
+	attempt   *attempt
+	challenge []byte // nil until it has been sent
 	random    func() string
-	asked     bool
+	done      bool
 }
 
-func newCRAMServer(l *login) sasl.Server { return &cramServer{login: l, random: rand.Text} }
+func newCRAMServer(a *attempt) sasl.Server { return &cramServer{attempt: a, random: rand.Text} }
 
 func (c *cramServer) Next(response []byte) (challenge []byte, done bool, err error) {
 	switch {
-	case c.challenge == nil && response != nil || c.asked:
+	case c.challenge == nil && response != nil || c.done:
 		return nil, false, sasl.ErrUnexpectedClientResponse
 	case c.challenge == nil:
-		c.challenge = fmt.Appendf(nil, "<%s.%d@%s>", c.random(), time.Now().Unix(), c.login.x.Hostname())
+		c.challenge = fmt.Appendf(nil, "<%s.%d@%s>", c.random(), time.Now().Unix(), c.attempt.conn.Hostname())
 		return c.challenge, false, nil
 	}
-	c.asked = true
+	c.done = true
 	return nil, true, c.check(response)
 }
 
-// check works out the digest for unknown names too, so that they take as long.
+// check computes the digest for an unknown user too, so that both take the same time.
 func (c *cramServer) check(response []byte) error {
-	p, ok := ext.As[ClearPasswordSession](c.login.x.Session())
-	i := bytes.LastIndexByte(response, ' ') // names may have spaces in them
-	if !ok || i < 0 || !isSecret(string(response[:i])) {
+	s, ok := ext.As[ClearPasswordSession](c.attempt.conn.Session())
+	i := bytes.LastIndexByte(response, ' ') // a name may contain spaces
+	if !ok || i < 0 || !isCredential(string(response[:i])) {
 		return ErrCredentials
 	}
 	user, digest := string(response[:i]), response[i+1:]
-	password, err := p.ClearPassword(c.login.ctx, user)
+	password, err := s.ClearPassword(c.attempt.ctx, user)
 	if err != nil && !errors.Is(err, ErrCredentials) {
-		return c.login.verdict(err)
+		return c.attempt.sessionError(err)
 	}
 	good := hmac.Equal(digest, cramDigest(password, c.challenge))
 	if err != nil || !good || password == "" {
 		return ErrCredentials
 	}
-	return c.login.as(user, "")
+	return c.attempt.authorize(user, "")
 }
 
-// cramDigest is in lower case (RFC 2195 section 2).
+// cramDigest returns the digest in lower-case hexadecimal (RFC 2195 section 2).
 func cramDigest(password string, challenge []byte) []byte {
 	mac := hmac.New(md5.New, []byte(password))
 	mac.Write(challenge)

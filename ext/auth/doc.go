@@ -1,19 +1,42 @@
-// Package auth is SMTP authentication (RFC 4954): the extension AUTH, what a server's session and a client need for it, and the
-// SASL mechanisms.
+// Package auth is SMTP authentication (RFC 4954), for both sides: credentials for a client, interfaces for a server's
+// session, the SASL mechanisms, and the extension AUTH, which is among the default extensions.
 //
-// # On a client
+// # Authenticate a client
 //
-// Give the client credentials, and it authenticates on each connection, once TLS is active:
+// Give the client credentials. It authenticates on each connection, once TLS is active:
 //
 //	opt := &client.Options{Credentials: auth.Password("alice", "secret")}
 //
-// [Password] uses the strongest mechanism that the server offers. [Token] is for OAuth 2.0, [External] for a client certificate and
-// [Anonymous] for a guest. For any other mechanism return a go-sasl Client from a function of your own, of the type
-// [ext.Credentials]. Failure is an [ext.AuthError].
+// There are credentials of four kinds: [Password], [Token] for OAuth 2.0, [External] for a client certificate, and
+// [Anonymous] for a guest. Each uses the strongest of its mechanisms that the server advertises. Name mechanisms to
+// allow only those:
 //
-// # On a server
+//	auth.Password("alice", "secret", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256")
 //
-// Give the session a method, and the server offers AUTH on connections with TLS. A session that can check a password:
+// If authentication fails, so does connecting, with an [ext.AuthError]. The method Identity of the client then tells
+// who it is logged in as.
+//
+// # Use Gmail or Microsoft 365
+//
+// Both want OAuth 2.0: a [Token], whose source returns the access token. With golang.org/x/oauth2 a TokenSource gets a
+// new one when the old one has expired:
+//
+//	source := func(context.Context) (string, error) {
+//		t, err := tokens.Token() // tokens is an oauth2.TokenSource
+//		if err != nil {
+//			return "", err
+//		}
+//		return t.AccessToken, nil
+//	}
+//	opt := &client.Options{Credentials: auth.Token("alice@example.com", source)}
+//
+// The user is the email address of the account. Ask the provider for the scope https://mail.google.com/ for Gmail, and
+// https://outlook.office.com/SMTP.Send for Microsoft 365. If the provider refuses the token, the error wraps a
+// [TokenError]. A Gmail account with an app password can use [Password] too.
+//
+// # Check passwords on a server
+//
+// Give the session a method Authenticate, and the server advertises PLAIN and LOGIN on connections with TLS:
 //
 //	func (s *session) Authenticate(ctx context.Context, user, password string) error {
 //		if !s.users.Match(user, password) {
@@ -24,15 +47,23 @@
 //
 //	var _ auth.PasswordSession = (*session)(nil)
 //
-// The assertion in the last line is worth its ink: a method of the right name with another signature is no error to the
-// compiler, and AUTH is not offered. The name that the client has proved is Identity of the server's Conn. To refuse mail without
-// authentication, use the extensions of ehlo.Submission, or set RequireAuth in the server's options.
+// Keep the last line. Without it, a method with a wrong signature compiles, and the server does not advertise AUTH.
 //
-// These are the mechanisms and what the session has to be for the server to offer them, the strongest first:
+// Any password hash will do. A [SCRAMSecret] is one that this package brings, and its method Matches checks a password.
 //
-//	mechanism                                  RFC         a session that is
+// # Offer SCRAM
+//
+// A session that stores SCRAMSecrets can implement [SCRAMSession]. The password then never leaves the client. Make the
+// secrets with [NewSCRAMSecret], and implement [PasswordSession] too, for clients that have only PLAIN or LOGIN. The
+// example of NewSCRAMSecret has both.
+//
+// # Which mechanisms a server advertises
+//
+// The session decides by the interfaces that it implements. These are the mechanisms, strongest first:
+//
+//	mechanism                                  RFC         the session implements
 //	its own                                                MechanismSession
-//	EXTERNAL                                   4422        CertificateSession, if the client's certificate was verified
+//	EXTERNAL                                   4422        CertificateSession, and the client's certificate was verified
 //	SCRAM-SHA-256-PLUS, SCRAM-SHA-1-PLUS       5802, 7677  SCRAMSession, under TLS
 //	SCRAM-SHA-256, SCRAM-SHA-1                 5802, 7677  SCRAMSession
 //	OAUTHBEARER, XOAUTH2                       7628        TokenSession
@@ -40,29 +71,69 @@
 //	PLAIN, LOGIN                               4616        PasswordSession
 //	ANONYMOUS                                  4505        AnonymousSession
 //
-// A session that is more than one of these offers the mechanisms of all. A [FilterSession] takes mechanisms away. An
-// [AuthorizeSession] lets users act for others. A [PauseSession] decides how long a client that failed has to wait.
+// A session that implements several of these offers all their mechanisms. A [FilterSession] removes some.
 //
-// # What it promises
+// # Why is AUTH not advertised?
 //
-// The server offers no mechanism in plaintext, SCRAM no more than PLAIN, unless AllowInsecureAuth is set: whoever listens to
-// SCRAM can try passwords at leisure, and take over the session once it is authenticated.
+//   - The connection has no TLS, and the server's option AllowInsecureAuth is not set.
+//   - The session implements none of the interfaces above. A compile-time assertion tells, as above. A session that
+//     wraps another one needs a method Unwrap, by which [ext.As] finds the inner session.
+//   - The server's extensions lack [Auth], as ehlo.Relay does.
+//   - A FilterSession removed all mechanisms.
 //
-// The server answers a failed attempt a second after the client's last line at the earliest, and always in the same words. The
-// fourth failure on a connection ends it. The client learns only from [ErrCredentials] that a password is wrong: when the check
-// itself fails, it is told to try again.
+// # Require authentication
 //
-// The client sends credentials only to a server whose certificate it has verified, unless AllowInsecureAuth is set. It tries the next
-// mechanism only if the server rejects one as unsuitable (504, 534). A wrong password is wrong with every mechanism.
+// Set the server's option RequireAuth, or use the extensions of ehlo.Submission. Until the client has authenticated,
+// its mail is then refused with 530.
+//
+// # Who is logged in
+//
+// The method Identity of the server's Conn returns the name, or "" before authentication. In a function given to
+// server.Handler, it is m.Conn.Identity(). Which addresses the user may send from is another question: see
+// ehlo.SubmissionSession.
+//
+// # After a failure
+//
+// The server answers a failed attempt one second after the client's last line at the earliest; a [PauseSession] changes
+// that. The reply is 535, with the same text for every wrong name and every wrong password. The fourth failure on a
+// connection closes it with 421.
+//
+// If the session returns an error other than [ErrCredentials], the check itself failed. The server logs the error and
+// answers 454, try again later. Such a failure does not count. A session that returns a *proto.Error chooses the reply.
+//
+// A client does not try again. It tries another mechanism only if the server rejects the first as unsuitable (504,
+// 534).
+//
+// # Plaintext connections
+//
+// Without TLS, a server advertises no mechanism, and a client sends no credentials. A client also sends none to a
+// server whose certificate it has not verified. AllowInsecureAuth, an option on both sides, changes that. It does so
+// for every mechanism: an eavesdropper on SCRAM can try passwords offline, and take over the session once it is
+// authenticated.
+//
+// # Authorization identity
+//
+// SASL lets a client authenticate as one user and act for another, the authorization identity. On a server that works
+// if the session is an [AuthorizeSession]; otherwise it fails with 535. [Password] sends no authorization identity,
+// [External] sends one. For PLAIN with one, return go-sasl's client:
+//
+//	creds := func(context.Context, ext.ClientConn) ([]sasl.Client, error) {
+//		return []sasl.Client{sasl.NewPlainClient("shared", "alice", "secret")}, nil
+//	}
+//
+// # Add a mechanism
+//
+// On a client, write a function of the type [ext.Credentials] that returns any sasl.Client of
+// github.com/emersion/go-sasl, as above. On a server, implement [MechanismSession], which returns a sasl.Server.
 //
 // # Decisions
 //
-// AUTH has no switch. The server offers it if the session can authenticate clients and the connection is safe, so that it cannot be
-// offered in vain.
+// There is no option that switches AUTH on. The server advertises it if the session can authenticate clients and the
+// connection is safe, so it is never advertised in vain.
 //
-// Authenticate returns an error rather than a bool since there are three outcomes: a database that is down must not tell a million
-// clients that their passwords are wrong.
+// Authenticate returns an error, not a bool, since there are three outcomes. A database that is down must not tell a
+// million clients that their passwords are wrong.
 //
-// The pause after a failure does not grow, since clients that guess use many connections. It is counted from the client's last
-// line, so that it covers what the check took.
+// The pause after a failure does not grow, since attackers who guess use many connections. It counts from the client's
+// last line, so that it hides how long the check took.
 package auth

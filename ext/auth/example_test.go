@@ -3,23 +3,33 @@ package auth_test
 import (
 	"context"
 	"crypto"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"slices"
 
-	"smtpkit.example/smtp/ext/auth"
+	"github.com/emersion/go-sasl"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/server"
 )
 
-// users is a session that checks passwords without knowing them.
+// users is a session that stores SCRAM secrets.
 type users struct {
 	server.Session
 	secrets map[string]auth.SCRAMSecret
 	nobody  auth.SCRAMSecret
 }
 
-// SCRAM has all secrets made the way NewSCRAMSecret makes them.
+var (
+	_ auth.SCRAMSession    = (*users)(nil)
+	_ auth.PasswordSession = (*users)(nil)
+)
+
+// SCRAM says that all secrets were made with the defaults of NewSCRAMSecret.
 func (u *users) SCRAM() auth.SCRAMPolicy { return auth.SCRAMPolicy{} }
 
 func (u *users) SCRAMSecret(_ context.Context, user string, _ crypto.Hash) (auth.SCRAMSecret, error) {
@@ -30,11 +40,11 @@ func (u *users) SCRAMSecret(_ context.Context, user string, _ crypto.Hash) (auth
 	return s, nil
 }
 
-// Authenticate is for clients that have nothing but PLAIN or LOGIN.
+// Authenticate is for clients that have only PLAIN or LOGIN.
 func (u *users) Authenticate(_ context.Context, user, password string) error {
 	s, ok := u.secrets[user]
 	if !ok {
-		s = u.nobody // so that it takes as long
+		s = u.nobody // takes as long as for a user who exists
 	}
 	if !s.Matches(password) || !ok {
 		return auth.ErrCredentials
@@ -42,7 +52,7 @@ func (u *users) Authenticate(_ context.Context, user, password string) error {
 	return nil
 }
 
-// A session that keeps secrets serves SCRAM, PLAIN and LOGIN by them.
+// A session that stores secrets serves SCRAM, PLAIN and LOGIN with them.
 func ExampleNewSCRAMSecret() {
 	secret, err := auth.NewSCRAMSecret(crypto.SHA256, "tanstaaf", 0)
 	if err != nil {
@@ -58,7 +68,7 @@ func ExampleNewSCRAMSecret() {
 	// smtp: no such user, or not that password
 }
 
-// A client that knows what its server can do does not let itself be talked into less.
+// Name the mechanisms that the server is known to have, and an attacker cannot make the client use a weaker one.
 func ExamplePassword() {
 	opt := &client.Options{
 		Credentials: auth.Password("tim", "tanstaaf", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"),
@@ -67,12 +77,132 @@ func ExamplePassword() {
 	// Output: true
 }
 
-// The token is asked for when there is a connection that needs it.
+// The client asks for the token when it has a connection that needs one.
 func ExampleToken() {
 	source := func(ctx context.Context) (string, error) {
 		return "ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg", nil // or a new one, if that has expired
 	}
 	opt := &client.Options{Credentials: auth.Token("tim@example.com", source)}
+	fmt.Println(opt.Credentials != nil)
+	// Output: true
+}
+
+// The certificate in TLSConfig is the credential. The server derives the user from it.
+func ExampleExternal() {
+	var certificate tls.Certificate // from tls.LoadX509KeyPair
+	opt := &client.Options{
+		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{certificate}},
+		Credentials: auth.External(""),
+	}
+	fmt.Println(opt.Credentials != nil)
+	// Output: true
+}
+
+// passwords is a session that looks passwords up in a database of your own.
+type passwords struct {
+	server.Session
+	match func(user, password string) (bool, error)
+}
+
+func (p *passwords) Authenticate(_ context.Context, user, password string) error {
+	switch ok, err := p.match(user, password); {
+	case err != nil:
+		return err // the server logs it, and the client is told to try again later
+	case !ok:
+		return auth.ErrCredentials
+	}
+	return nil
+}
+
+var _ auth.PasswordSession = (*passwords)(nil)
+
+// The server advertises PLAIN and LOGIN for a session that checks passwords.
+func ExamplePasswordSession() {
+	session := &passwords{match: func(user, password string) (bool, error) {
+		if user == "down" {
+			return false, errors.New("no connection to the database")
+		}
+		return user == "tim" && password == "tanstaaf", nil
+	}}
+	ctx := context.Background()
+	fmt.Println(session.Authenticate(ctx, "tim", "tanstaaf"))
+	fmt.Println(session.Authenticate(ctx, "tim", "secret"))
+	fmt.Println(session.Authenticate(ctx, "down", "secret"))
+	fmt.Println(auth.Auth().Advertise(&fake.Server{Conn: fake.ServerState{Session: session, TLS: &tls.ConnectionState{}}}))
+	// Output:
+	// <nil>
+	// smtp: no such user, or not that password
+	// no connection to the database
+	// PLAIN LOGIN true
+}
+
+// pins is a session with a mechanism of its own, by which a client sends a PIN.
+type pins struct {
+	server.Session
+	users map[string]string // by PIN
+}
+
+func (p *pins) SASLMechanisms() []string { return []string{"X-PIN"} }
+
+func (p *pins) SASL(_ context.Context, mechanism string) (sasl.Server, func() string, error) {
+	s := &pinServer{users: p.users}
+	return s, func() string { return s.user }, nil
+}
+
+var _ auth.MechanismSession = (*pins)(nil)
+
+// pinServer is the server's side of X-PIN: the client sends the PIN, and that is all.
+type pinServer struct {
+	users map[string]string
+	user  string
+}
+
+func (s *pinServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	if response == nil {
+		return []byte{}, false, nil // there was no initial response: ask with an empty challenge
+	}
+	user, ok := s.users[string(response)]
+	if !ok {
+		return nil, true, auth.ErrCredentials
+	}
+	s.user = user
+	return nil, true, nil
+}
+
+// The session's own mechanisms come first in the list.
+func ExampleMechanismSession() {
+	session := &pins{users: map[string]string{"2718": "tim"}}
+	conn := &fake.Server{Conn: fake.ServerState{Session: session, TLS: &tls.ConnectionState{}, Args: "X-PIN MjcxOA=="}}
+	fmt.Println(fake.Reply(auth.Auth().Serve(context.Background(), conn)))
+	fmt.Println(conn.Identity())
+	// Output:
+	// 235 2.7.0 Authenticated
+	// tim
+}
+
+// noLogin is a session that does not want the mechanism LOGIN, which has no standard.
+type noLogin struct{ *users }
+
+func (noLogin) FilterMechanisms(names []string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return name == "LOGIN" })
+}
+
+var _ auth.FilterSession = noLogin{}
+
+// A filter removes mechanisms, or changes their order.
+func ExampleFilterSession() {
+	session := noLogin{&users{}}
+	conn := &fake.Server{Conn: fake.ServerState{Session: session, TLS: &tls.ConnectionState{}}}
+	fmt.Println(auth.Auth().Advertise(conn))
+	// Output: SCRAM-SHA-256 PLAIN true
+}
+
+// A client acts for another user by PLAIN with an authorization identity.
+func Example_authorizationIdentity() {
+	creds := func(context.Context, ext.ClientConn) ([]sasl.Client, error) {
+		return []sasl.Client{sasl.NewPlainClient("shared", "tim", "tanstaaf")}, nil
+	}
+	opt := &client.Options{Credentials: creds}
 	fmt.Println(opt.Credentials != nil)
 	// Output: true
 }

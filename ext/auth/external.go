@@ -6,59 +6,65 @@ import (
 	"errors"
 	"unicode/utf8"
 
-	"smtpkit.example/smtp/ext"
-
 	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/ext"
 )
 
-// External returns the credentials of a client that is known by the certificate in its TLS configuration, for the
-// mechanism EXTERNAL (RFC 4422 appendix A). Authzid is the name of the user to act as; "" leaves it to the server to
-// tell by the certificate.
+// External returns credentials for a client that the server knows by the client's TLS certificate, for the mechanism
+// EXTERNAL (RFC 4422 appendix A). Put the certificate into the client's TLSConfig; without one, connecting fails with
+// an [ext.AuthError].
+//
+// Authzid is the authorization identity: the name of the user to act as. It is usually "": the server then derives the
+// user from the certificate. It must be valid UTF-8 without control characters.
 func External(authzid string) ext.Credentials {
-	return func(_ context.Context, d ext.ClientConn) ([]sasl.Client, error) {
-		c := d.Policy().TLSConfig
+	return func(_ context.Context, conn ext.ClientConn) ([]sasl.Client, error) {
+		config := conn.Policy().TLSConfig
 		switch {
-		case authzid != "" && !isSecret(authzid):
+		case authzid != "" && !isCredential(authzid):
 			return nil, errors.New("smtp: a user name has to be UTF-8 without control characters")
-		case d.TLS() != nil && (c == nil || len(c.Certificates) == 0 && c.GetClientCertificate == nil):
+		case conn.TLS() != nil && (config == nil || len(config.Certificates) == 0 && config.GetClientCertificate == nil):
 			return nil, errors.New("smtp: EXTERNAL needs a certificate of the client: put it in the TLS configuration")
 		}
-		return []sasl.Client{named{sasl.NewExternalClient(authzid), authzid}}, nil
+		return []sasl.Client{identified{sasl.NewExternalClient(authzid), authzid}}, nil
 	}
 }
 
-// hasCertificate reports whether the client has shown a certificate that was verified, to a session that knows what
-// to do with it. That a certificate was sent proves nothing (RFC 8314 section 4.2).
-func hasCertificate(x ext.ServerConn) bool {
-	s := directTLS(x)
-	return is[CertificateSession](x) && s != nil && len(s.VerifiedChains) > 0
+// hasCertificate reports whether the session can serve EXTERNAL. A certificate that was sent and not verified proves
+// nothing (RFC 8314 section 4.2).
+func hasCertificate(conn ext.ServerConn) bool {
+	s := directTLS(conn)
+	return implements[CertificateSession](conn) && s != nil && len(s.VerifiedChains) > 0
 }
 
-// directTLS returns the state of the TLS connection with the client, nil if there is none. That with a proxy which speaks for
-// clients is none: its certificate is not theirs, and they cannot bind to its channel.
-func directTLS(x ext.ServerConn) *tls.ConnectionState {
-	if x.Origin() != nil {
+// directTLS returns the state of the TLS connection with the client itself, or nil. A TLS connection with a proxy does
+// not count: the certificate is not the client's, and the client cannot bind to the channel.
+func directTLS(conn ext.ServerConn) *tls.ConnectionState {
+	if conn.Origin() != nil {
 		return nil
 	}
-	return x.TLS()
+	return conn.TLS()
 }
 
-func newExternalServer(l *login) sasl.Server {
+func newExternalServer(a *attempt) sasl.Server {
 	return sasl.NewExternalServer(func(authzid string) error {
-		c, ok := ext.As[CertificateSession](l.x.Session())
+		s, ok := ext.As[CertificateSession](a.conn.Session())
 		if !ok {
 			return ErrCredentials
 		}
-		user, err := c.AuthenticateCertificate(l.ctx, l.x.TLS().VerifiedChains[0])
+		user, err := s.AuthenticateCertificate(a.ctx, a.conn.TLS().VerifiedChains[0])
 		if err != nil {
-			return l.verdict(err)
+			return a.sessionError(err)
 		}
-		return l.as(user, authzid)
+		return a.authorize(user, authzid)
 	})
 }
 
-// Anonymous returns the credentials of a guest, for the mechanism ANONYMOUS (RFC 4505). Trace tells the server whom
-// to turn to: an address, or a text of up to 255 characters without "@". It may be empty.
+// Anonymous returns credentials for a guest, for the mechanism ANONYMOUS (RFC 4505). Trace tells the server whom to
+// contact: an email address, or a text without "@". It may be empty.
+//
+// Trace must be valid UTF-8 of at most 255 characters, without control characters. Otherwise connecting fails with an
+// [ext.AuthError].
 func Anonymous(trace string) ext.Credentials {
 	return func(context.Context, ext.ClientConn) ([]sasl.Client, error) {
 		if !isTrace(trace) {
@@ -69,20 +75,20 @@ func Anonymous(trace string) ext.Credentials {
 	}
 }
 
-func newAnonymousServer(l *login) sasl.Server {
+func newAnonymousServer(a *attempt) sasl.Server {
 	return sasl.NewAnonymousServer(func(trace string) error {
-		g, ok := ext.As[AnonymousSession](l.x.Session())
+		s, ok := ext.As[AnonymousSession](a.conn.Session())
 		if !ok || !isTrace(trace) {
 			return ErrCredentials
 		}
-		name, err := g.AuthenticateGuest(l.ctx, trace)
+		name, err := s.AuthenticateGuest(a.ctx, trace)
 		if err != nil {
-			return l.verdict(err)
+			return a.sessionError(err)
 		}
-		l.who = name
+		a.user = name
 		return nil
 	})
 }
 
 // isTrace reports whether s can be the message of ANONYMOUS (RFC 4505 section 2).
-func isTrace(s string) bool { return s == "" || isSecret(s) && utf8.RuneCountInString(s) <= 255 }
+func isTrace(s string) bool { return s == "" || isCredential(s) && utf8.RuneCountInString(s) <= 255 }

@@ -2,19 +2,19 @@ package auth
 
 import "github.com/emersion/go-sasl"
 
-// loginClient is the mechanism LOGIN, which is not standardised. The first question is for the name and the second
-// for the password; servers word them differently, so the words are not looked at. No initial response is used, since
-// some servers take none.
+// A loginClient is the client's side of LOGIN, which has no standard. The first challenge asks for the name and the
+// second for the password. Their text is ignored, since servers word them differently. No initial response is sent,
+// since some servers accept none.
 type loginClient struct {
 	user, password string
-	asked          int
+	step           int
 }
 
 func (l *loginClient) Start() (string, []byte, error) { return sasl.Login, nil, nil }
 
 func (l *loginClient) Next([]byte) ([]byte, error) {
-	l.asked++
-	switch l.asked {
+	l.step++
+	switch l.step {
 	case 1:
 		return []byte(l.user), nil
 	case 2:
@@ -25,30 +25,30 @@ func (l *loginClient) Next([]byte) ([]byte, error) {
 
 func (l *loginClient) Identity() string { return l.user }
 
-// loginServer is the mechanism LOGIN. The server begins, but clients that send the name at once are so common that an
-// initial response is taken.
+// A loginServer is the server's side of LOGIN. The server begins, but many clients send the name at once, so an initial
+// response is accepted.
 type loginServer struct {
 	check func(authzid, user, password string) error
 	user  string
-	asked int
+	step  int
 }
 
-func newLoginServer(l *login) sasl.Server { return &loginServer{check: l.password} }
+func newLoginServer(a *attempt) sasl.Server { return &loginServer{check: a.password} }
 
 func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
 	if response != nil {
-		l.asked = max(l.asked, 1)
+		l.step = max(l.step, 1)
 	}
-	switch l.asked {
+	switch l.step {
 	case 0:
-		l.asked = 1
+		l.step = 1
 		return []byte("Username:"), false, nil
 	case 1:
-		l.asked = 2
+		l.step = 2
 		l.user = string(response)
 		return []byte("Password:"), false, nil
 	case 2:
-		l.asked = 3
+		l.step = 3
 		return nil, true, l.check("", l.user, string(response))
 	}
 	return nil, false, sasl.ErrUnexpectedClientResponse

@@ -7,66 +7,66 @@ import (
 	"slices"
 	"strings"
 
-	"smtpkit.example/smtp/ext"
-
 	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/ext"
 )
 
-// A mechanism is one that this package has the server side of.
+// A mechanism describes the server's side of a mechanism of this package.
 type mechanism struct {
 	name string
-	// ready reports whether the session can serve it on the connection.
-	ready func(ext.ServerConn) bool
-	// start returns the server side for one exchange, which calls the methods of the login.
-	start func(*login) sasl.Server
+	// isReady reports whether the session can serve the mechanism on the connection.
+	isReady func(ext.ServerConn) bool
+	// start returns the server's side for one exchange. It reports the outcome to the attempt.
+	start func(*attempt) sasl.Server
 }
 
-// The names of mechanisms that go-sasl has none for.
+// The names of mechanisms for which go-sasl has no constant.
 const (
 	cramMD5 = "CRAM-MD5"
 	xoauth2 = "XOAUTH2"
 )
 
-// builtin has the strongest mechanism first. CRAM-MD5 is ahead of PLAIN for what it keeps from whoever listens; it
-// makes the server keep the passwords in clear.
+// builtin has the strongest mechanism first. CRAM-MD5 comes before PLAIN, since it hides the password from an
+// eavesdropper, although the server has to keep passwords in plaintext for it.
 var builtin = []mechanism{
 	{sasl.External, hasCertificate, newExternalServer},
 	scramMechanism(crypto.SHA256, true),
 	scramMechanism(crypto.SHA1, true),
 	scramMechanism(crypto.SHA256, false),
 	scramMechanism(crypto.SHA1, false),
-	{sasl.OAuthBearer, is[TokenSession], newBearerServer},
-	{xoauth2, is[TokenSession], newXOAuth2Server},
-	{cramMD5, is[ClearPasswordSession], newCRAMServer},
-	{sasl.Plain, is[PasswordSession], newPlainServer},
-	{sasl.Login, is[PasswordSession], newLoginServer},
-	{sasl.Anonymous, is[AnonymousSession], newAnonymousServer},
+	{sasl.OAuthBearer, implements[TokenSession], newBearerServer},
+	{xoauth2, implements[TokenSession], newXOAuth2Server},
+	{cramMD5, implements[ClearPasswordSession], newCRAMServer},
+	{sasl.Plain, implements[PasswordSession], newPlainServer},
+	{sasl.Login, implements[PasswordSession], newLoginServer},
+	{sasl.Anonymous, implements[AnonymousSession], newAnonymousServer},
 }
 
-// is reports whether the session is a T.
-func is[T any](x ext.ServerConn) bool {
-	_, ok := ext.As[T](x.Session())
+// implements reports whether the session implements T.
+func implements[T any](conn ext.ServerConn) bool {
+	_, ok := ext.As[T](conn.Session())
 	return ok
 }
 
-// mechanisms returns the names of the mechanisms that the session has on the connection, in upper case.
-func mechanisms(x ext.ServerConn) []string {
+// mechanisms returns the names of the mechanisms that the session can serve on the connection, in upper case.
+func mechanisms(conn ext.ServerConn) []string {
 	var names []string
-	if m, ok := ext.As[MechanismSession](x.Session()); ok {
-		names = appendNames(names, m.SASLMechanisms()...)
+	if s, ok := ext.As[MechanismSession](conn.Session()); ok {
+		names = appendNames(names, s.SASLMechanisms()...)
 	}
 	for i := range builtin {
-		if builtin[i].ready(x) {
+		if builtin[i].isReady(conn) {
 			names = appendNames(names, builtin[i].name)
 		}
 	}
-	if f, ok := ext.As[FilterSession](x.Session()); ok {
-		names = appendNames(nil, f.FilterMechanisms(names)...)
+	if s, ok := ext.As[FilterSession](conn.Session()); ok {
+		names = appendNames(nil, s.FilterMechanisms(names)...)
 	}
 	return names
 }
 
-// appendNames appends those of list that are names of mechanisms and not there yet.
+// appendNames appends the valid names in list that are not in names yet.
 func appendNames(names []string, list ...string) []string {
 	for _, name := range list {
 		if name = strings.ToUpper(name); isMechanism(name) && !slices.Contains(names, name) {
@@ -81,60 +81,60 @@ func isMechanism(name string) bool {
 	return name != "" && len(name) <= 20 && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""
 }
 
-// A login is an attempt to authenticate by one of the built-in mechanisms. Its methods return nil for success,
-// ErrCredentials in the error for a client that is not who it says, and a refusal for anything else.
-type login struct {
-	ctx context.Context
-	x   ext.ServerConn
-	who string
+// An attempt is one client's attempt to authenticate by a mechanism of this package. The methods that end it return nil
+// for success, an error that wraps ErrCredentials for bad credentials, and otherwise the reply.
+type attempt struct {
+	ctx  context.Context
+	conn ext.ServerConn
+	user string // the name to record after success
 }
 
-func (l *login) identity() string { return l.who }
+func (a *attempt) identity() string { return a.user }
 
-// verdict is what an error of the session means.
-func (l *login) verdict(err error) error {
+// sessionError returns what an error of a session's method means for the attempt.
+func (a *attempt) sessionError(err error) error {
 	if err == nil || errors.Is(err, ErrCredentials) {
 		return err
 	}
-	return failedCheck(l.ctx, err)
+	return checkFailed(a.ctx, err)
 }
 
-// password ends the login of a client that has shown a password.
-func (l *login) password(authzid, user, password string) error {
-	p, ok := ext.As[PasswordSession](l.x.Session())
-	if !ok || !l.mayAsk(user, authzid) || !isSecret(user) || !isSecret(password) {
+// password ends the attempt of a client that has sent a password.
+func (a *attempt) password(authzid, user, password string) error {
+	s, ok := ext.As[PasswordSession](a.conn.Session())
+	if !ok || !a.mayActAs(user, authzid) || !isCredential(user) || !isCredential(password) {
 		return ErrCredentials
 	}
-	if err := p.Authenticate(l.ctx, user, password); err != nil {
-		return l.verdict(err)
+	if err := s.Authenticate(a.ctx, user, password); err != nil {
+		return a.sessionError(err)
 	}
-	return l.as(user, authzid)
+	return a.authorize(user, authzid)
 }
 
-// mayAsk reports whether to be known as authzid is not out of the question for user.
-func (l *login) mayAsk(user, authzid string) bool {
-	return authzid == "" || authzid == user || is[AuthorizeSession](l.x)
+// mayActAs returns false if authorize would refuse authzid without asking the session.
+func (a *attempt) mayActAs(user, authzid string) bool {
+	return authzid == "" || authzid == user || implements[AuthorizeSession](a.conn)
 }
 
-// as ends the login of a client that has proved to be user and asks to be known as authzid, or as user if that is
-// empty.
-func (l *login) as(user, authzid string) error {
+// authorize ends the attempt of a client that has proved to be user. The client is recorded as authzid, or as user if
+// authzid is empty.
+func (a *attempt) authorize(user, authzid string) error {
 	if user == "" {
-		return failedCheck(l.ctx, errors.New("smtp: the session has authenticated a client without a name"))
+		return checkFailed(a.ctx, errNoName)
 	}
 	if authzid == "" || authzid == user {
-		l.who = user
+		a.user = user
 		return nil
 	}
-	a, ok := ext.As[AuthorizeSession](l.x.Session())
-	if !ok || !isSecret(authzid) {
+	s, ok := ext.As[AuthorizeSession](a.conn.Session())
+	if !ok || !isCredential(authzid) {
 		return ErrCredentials
 	}
-	if err := a.Authorize(l.ctx, user, authzid); err != nil {
-		return l.verdict(err)
+	if err := s.Authorize(a.ctx, user, authzid); err != nil {
+		return a.sessionError(err)
 	}
-	l.who = authzid
+	a.user = authzid
 	return nil
 }
 
-func newPlainServer(l *login) sasl.Server { return sasl.NewPlainServer(l.password) }
+func newPlainServer(a *attempt) sasl.Server { return sasl.NewPlainServer(a.password) }

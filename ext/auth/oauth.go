@@ -9,25 +9,30 @@ import (
 	"strconv"
 	"strings"
 
-	"smtpkit.example/smtp/ext"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
-// Token returns the credentials of a user with a bearer token of OAuth 2.0, for the mechanisms OAUTHBEARER (RFC 7628)
-// and, on servers that do not offer it, XOAUTH2. Source returns the token; it is called once for each connection, so
-// that it can renew one that has expired. An empty user leaves it to the server to tell by the token; XOAUTH2 is not
-// used then. A token that the server refuses leads to a [TokenError].
+// Token returns credentials for a user with an OAuth 2.0 bearer token, as Gmail and Microsoft 365 want them. The client
+// uses OAUTHBEARER (RFC 7628), or XOAUTH2 if the server does not advertise that. To allow only one of them, name it in
+// mechanisms.
 //
-// Mechanisms, if there are any, are the only ones that may be used.
+// User is the name of the account, usually its email address. It must be valid UTF-8 without control characters. If it
+// is empty, the server derives the user from the token, and XOAUTH2 is not used.
+//
+// Source returns the access token. It is called once for each connection, after the server has advertised AUTH on a
+// connection that is safe for credentials, so that it can renew an expired token. It must be safe for concurrent use if
+// clients share the credentials. An error of source ends the attempt.
+//
+// Connecting fails with an [ext.AuthError] that wraps a *[TokenError] if the server explains why it refuses the token.
 func Token(user string, source func(ctx context.Context) (string, error), mechanisms ...string) ext.Credentials {
-	return func(ctx context.Context, d ext.ClientConn) ([]sasl.Client, error) {
-		if user != "" && !isSecret(user) {
+	return func(ctx context.Context, _ ext.ClientConn) ([]sasl.Client, error) {
+		if user != "" && !isCredential(user) {
 			return nil, errors.New("smtp: a user name has to be UTF-8 without control characters")
 		}
-		if err := known(mechanisms, sasl.OAuthBearer, xoauth2); err != nil {
+		if err := checkNames(mechanisms, sasl.OAuthBearer, xoauth2); err != nil {
 			return nil, err
 		}
 		token, err := source(ctx)
@@ -38,33 +43,40 @@ func Token(user string, source func(ctx context.Context) (string, error), mechan
 			return nil, errors.New("smtp: a token cannot be empty and has to be printable ASCII without spaces")
 		}
 		var list []sasl.Client
-		if allowed(mechanisms, sasl.OAuthBearer) {
+		if isAllowed(mechanisms, sasl.OAuthBearer) {
 			list = append(list, &tokenClient{name: sasl.OAuthBearer, user: user, token: token})
 		}
-		if user != "" && allowed(mechanisms, xoauth2) {
+		if user != "" && isAllowed(mechanisms, xoauth2) {
 			list = append(list, &tokenClient{name: xoauth2, user: user, token: token})
 		}
 		return list, nil
 	}
 }
 
-// isToken reports whether s can stand in the place of a b64token (RFC 6750 section 2.1). Servers differ in what else
-// they put there; what would end the field or the line is refused.
+// isToken reports whether s can be sent as a token. It accepts more than the b64token of RFC 6750 section 2.1, since
+// real servers do, but no character that would end the field or the line.
 func isToken(s string) bool { return s != "" && grammar.Printable(s) && !strings.Contains(s, " ") }
 
-// A TokenError is what a server has to say of a token that it refuses. On a client it is wrapped in an [ext.AuthError],
-// and a session that is a [TokenSession] can return one. All fields may be empty, and so far as they come from a server,
-// anything may be in them.
+// A TokenError says why a server refused a token (RFC 7628 section 3.2.2).
+//
+// A client finds it with errors.As in the [ext.AuthError]. A [TokenSession] returns one to tell the client more than
+// [ErrCredentials] does. Any field may be empty. On a client, the strings are untrusted input from the server.
 type TokenError struct {
-	Status  string // such as "invalid_token" (RFC 6750 section 3.1); some servers give a number
-	Schemes string // the schemes that would do, such as "bearer"
-	Scope   string // the scope a token has to have
-	Config  string // URL of the OpenID provider's configuration
-	// Text is the server's answer as it came, in JSON. It is not used on a server.
+	// Status is an error code such as "invalid_token" (RFC 6750 section 3.1). Some servers send an HTTP status code.
+	Status string
+	// Schemes are the authentication schemes that the server accepts, such as "bearer".
+	Schemes string
+	// Scope is the scope that the token has to have.
+	Scope string
+	// Config is the URL of the OpenID provider's configuration.
+	Config string
+	// Text is the server's explanation as it came, usually JSON. A server does not use it.
 	Text string
-	// Err is the reply that followed.
+	// Err is the reply that ended the attempt, a *proto.Error. A server does not use it.
 	Err error
 }
+
+// Error implements the error interface.
 
 func (e *TokenError) Error() string {
 	s := "smtp: the token was refused"
@@ -82,10 +94,10 @@ func (e *TokenError) Error() string {
 	return s
 }
 
-// Unwrap returns Err.
+// Unwrap returns e.Err.
 func (e *TokenError) Unwrap() error { return e.Err }
 
-// tokenFailure is a TokenError on the wire (RFC 7628 section 3.2.2).
+// A tokenFailure is a TokenError on the wire (RFC 7628 section 3.2.2).
 type tokenFailure struct {
 	Status  string `json:"status"`
 	Schemes string `json:"schemes,omitempty"`
@@ -93,7 +105,7 @@ type tokenFailure struct {
 	Config  string `json:"openid-configuration,omitempty"`
 }
 
-// parseTokenError makes of the text what can be made of it.
+// parseTokenError parses the text as far as possible.
 func parseTokenError(text []byte) *TokenError {
 	e := &TokenError{Text: string(text)}
 	var fields map[string]any
@@ -113,7 +125,8 @@ func parseTokenError(text []byte) *TokenError {
 	return e
 }
 
-// tokenClient is the mechanism OAUTHBEARER or XOAUTH2. The only challenge that a server can have is why it refuses.
+// A tokenClient is the client's side of OAUTHBEARER or XOAUTH2. The server's only challenge says why it refuses the
+// token.
 type tokenClient struct {
 	name, user, token string
 	refusal           *TokenError
@@ -127,8 +140,7 @@ func (c *tokenClient) Start() (string, []byte, error) {
 	if c.user != "" {
 		authzid = "a=" + quoteName(c.user)
 	}
-	// The keys host and port are for tokens that are signed for a request, which bearer tokens are not (RFC 7628
-	// section 3.1).
+	// The keys host and port are for signed requests. Bearer tokens are not signed (RFC 7628 section 3.1).
 	return c.name, []byte("n," + authzid + ",\x01auth=Bearer " + c.token + "\x01\x01"), nil
 }
 
@@ -143,7 +155,7 @@ func (c *tokenClient) Next(challenge []byte) ([]byte, error) {
 	return []byte{1}, nil // RFC 7628 section 3.2.3
 }
 
-// Explain adds to the server's reply what it said before.
+// Explain adds the server's explanation to its final reply.
 func (c *tokenClient) Explain(reply error) error {
 	if c.refusal == nil {
 		return reply
@@ -152,33 +164,33 @@ func (c *tokenClient) Explain(reply error) error {
 	return c.refusal
 }
 
-// Done is false after a refusal, which no reply of success can follow.
+// Done returns false after a refusal: then the server must not report success.
 func (c *tokenClient) Done() bool { return c.refusal == nil }
 
 func (c *tokenClient) Identity() string { return c.user }
 
-// tokenServer is the mechanism OAUTHBEARER or XOAUTH2.
+// A tokenServer is the server's side of OAUTHBEARER or XOAUTH2.
 type tokenServer struct {
-	login   *login
+	attempt *attempt
 	parse   func(message []byte) (user, token string, err error)
-	refusal error // why the client has failed, which it has been told
+	refusal error // why the client failed, once a challenge has told it
 }
 
-func newBearerServer(l *login) sasl.Server { return &tokenServer{login: l, parse: parseBearer} }
+func newBearerServer(a *attempt) sasl.Server { return &tokenServer{attempt: a, parse: parseBearer} }
 
-func newXOAuth2Server(l *login) sasl.Server { return &tokenServer{login: l, parse: parseXOAuth2} }
+func newXOAuth2Server(a *attempt) sasl.Server { return &tokenServer{attempt: a, parse: parseXOAuth2} }
 
 func (s *tokenServer) Next(response []byte) (challenge []byte, done bool, err error) {
 	if response == nil {
 		return []byte{}, false, nil
 	}
 	err = s.check(response)
-	e, told := grammar.AsType[*TokenError](err)
-	if err == nil || chosen(err) != nil || !told && !errors.Is(err, ErrCredentials) {
-		return nil, true, err // for a reply of the session's own there is no saying more
+	e, explained := grammar.AsType[*TokenError](err)
+	if err == nil || replyIn(err) != nil || !explained && !errors.Is(err, ErrCredentials) {
+		return nil, true, err // a reply of the session's own is sent without an explanation
 	}
 	f := tokenFailure{Status: "invalid_token", Schemes: "bearer"}
-	if told {
+	if explained {
 		f = tokenFailure{Status: e.Status, Schemes: e.Schemes, Scope: e.Scope, Config: e.Config}
 	}
 	s.refusal = err
@@ -186,47 +198,47 @@ func (s *tokenServer) Next(response []byte) (challenge []byte, done bool, err er
 	return challenge, false, err
 }
 
-// Refusal returns why the client has failed, if the last challenge told it so.
+// Refusal returns why the client failed, if the last challenge told it.
 func (s *tokenServer) Refusal() error { return s.refusal }
 
 func (s *tokenServer) check(message []byte) error {
 	user, token, err := s.parse(message)
-	t, ok := ext.As[TokenSession](s.login.x.Session())
-	if err != nil || !ok || user != "" && !isSecret(user) || !isToken(token) {
-		return fmt.Errorf("%w: %w", ErrCredentials, errMessage)
+	t, ok := ext.As[TokenSession](s.attempt.conn.Session())
+	if err != nil || !ok || user != "" && !isCredential(user) || !isToken(token) {
+		return fmt.Errorf("%w: %w", ErrCredentials, errMalformed)
 	}
-	name, err := t.AuthenticateToken(s.login.ctx, user, token)
-	if _, told := grammar.AsType[*TokenError](err); told {
+	name, err := t.AuthenticateToken(s.attempt.ctx, user, token)
+	if _, ok := grammar.AsType[*TokenError](err); ok {
 		return err
 	}
 	if err != nil {
-		return s.login.verdict(err)
+		return s.attempt.sessionError(err)
 	}
-	s.login.who = name
+	s.attempt.user = name
 	return nil
 }
 
-var errMessage = errors.New("smtp: malformed message of the mechanism")
+var errMalformed = errors.New("smtp: malformed message of the mechanism")
 
-// parseBearer takes apart the message of OAUTHBEARER (RFC 7628 section 3.1). Keys other than auth are ignored.
+// parseBearer parses the message of OAUTHBEARER (RFC 7628 section 3.1). Keys other than auth are ignored.
 func parseBearer(message []byte) (user, token string, err error) {
 	header, rest, ok := bytes.Cut(message, []byte{1})
 	flag, authzid, ok2 := strings.Cut(string(header), ",")
 	authzid, ok3 := strings.CutSuffix(authzid, ",")
 	pairs, ok4 := strings.CutSuffix(string(rest), "\x01\x01")
 	if !ok || !ok2 || !ok3 || !ok4 || flag != "n" && flag != "y" {
-		return "", "", errMessage
+		return "", "", errMalformed
 	}
 	if authzid != "" {
 		name, ok := strings.CutPrefix(authzid, "a=")
 		if user, err = unquoteName(name); !ok || err != nil || user == "" {
-			return "", "", errMessage
+			return "", "", errMalformed
 		}
 	}
 	for pair := range strings.SplitSeq(pairs, "\x01") {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "auth" && token != "" {
-			return "", "", errMessage
+			return "", "", errMalformed
 		}
 		if key == "auth" {
 			if token, err = bearer(value); err != nil {
@@ -237,25 +249,25 @@ func parseBearer(message []byte) (user, token string, err error) {
 	return user, token, nil
 }
 
-// parseXOAuth2 takes apart the message of XOAUTH2, which Google has described and others have taken over.
+// parseXOAuth2 parses the message of XOAUTH2, which Google has described and others have adopted.
 func parseXOAuth2(message []byte) (user, token string, err error) {
 	text, ok := strings.CutSuffix(string(message), "\x01\x01")
 	name, value, ok2 := strings.Cut(text, "\x01")
 	user, ok3 := strings.CutPrefix(name, "user=")
 	value, ok4 := strings.CutPrefix(value, "auth=")
 	if !ok || !ok2 || !ok3 || !ok4 || user == "" {
-		return "", "", errMessage
+		return "", "", errMalformed
 	}
 	token, err = bearer(value)
 	return user, token, err
 }
 
-// bearer returns the token in an authorization of HTTP (RFC 6750 section 2.1). The name of the scheme is compared
-// without regard to case.
+// bearer returns the token in the value of an HTTP Authorization header (RFC 6750 section 2.1). The case of the scheme
+// does not matter.
 func bearer(value string) (string, error) {
 	scheme, token, ok := strings.Cut(value, " ")
 	if !ok || !grammar.EqualFold(scheme, "Bearer") {
-		return "", errMessage
+		return "", errMalformed
 	}
 	return strings.TrimLeft(token, " "), nil
 }

@@ -8,9 +8,7 @@ import (
 	"testing"
 
 	"smtpkit.example/smtp/ext"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -102,14 +100,14 @@ func TestTokenServe(t *testing.T) {
 			if sent.String() != tt.sent {
 				t.Errorf("challenges %q, want %q", sent.String(), tt.sent)
 			}
-			if (x.Name == "user@example.com") != strings.HasPrefix(tt.want, "235") || x.Failures != tt.count {
-				t.Errorf("authenticated as %q, %d failures", x.Name, x.Failures)
+			if (x.Conn.Identity == "user@example.com") != strings.HasPrefix(tt.want, "235") || x.AuthFailures != tt.count {
+				t.Errorf("authenticated as %q, %d failures", x.Conn.Identity, x.AuthFailures)
 			}
 		})
 	}
 }
 
-// token is a source that always has the same one.
+// token returns a source of always the same token.
 func token(s string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return s, nil }
 }
@@ -155,12 +153,12 @@ func TestTokenConnect(t *testing.T) {
 		{"misspelt", "AUTH XOAUTH2", Token(user, token("vF9d"), "XOAUTH"), nil, "", nil, `"XOAUTH"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := safeClient(tt.offer, tt.creds, tt.replies...)
-			err := Auth().Negotiate(t.Context(), d)
-			if sent := strings.Join(d.Sent, "|"); sent != tt.sent {
+			c := safeClient(tt.offer, tt.creds, tt.replies...)
+			err := Auth().Negotiate(t.Context(), c)
+			if sent := strings.Join(c.Sent, "|"); sent != tt.sent {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
-			if (err == nil) != (tt.wantErr == "") || err != nil && (!strings.Contains(err.Error(), tt.wantErr) || d.Name != "") {
+			if (err == nil) != (tt.wantErr == "") || err != nil && (!strings.Contains(err.Error(), tt.wantErr) || c.Conn.Identity != "") {
 				t.Errorf("%v, want %q", err, tt.wantErr)
 			}
 			e, ok := grammar.AsType[*TokenError](err)
@@ -184,7 +182,7 @@ func TestTokenConnect(t *testing.T) {
 	}
 }
 
-// The token is asked for once for each connection.
+// The source is called once for each connection.
 func TestP31_TokenPerConnection(t *testing.T) {
 	asked := 0
 	creds := Token("user", func(context.Context) (string, error) {
@@ -192,17 +190,65 @@ func TestP31_TokenPerConnection(t *testing.T) {
 		return fmt.Sprint("token", asked), nil
 	})
 	for i := 1; i <= 2; i++ {
-		d := safeClient("AUTH XOAUTH2 OAUTHBEARER", creds, say(504, ""), say(235, ""))
-		if err := Auth().Negotiate(t.Context(), d); err != nil || asked != i {
+		c := safeClient("AUTH XOAUTH2 OAUTHBEARER", creds, say(504, ""), say(235, ""))
+		if err := Auth().Negotiate(t.Context(), c); err != nil || asked != i {
 			t.Fatalf("%v, asked %d times", err, asked)
 		}
-		message, _ := decode64(strings.TrimPrefix(d.Sent[1], "AUTH XOAUTH2 "))
+		message, _ := decode64(strings.TrimPrefix(c.Sent[1], "AUTH XOAUTH2 "))
 		if !strings.Contains(string(message), fmt.Sprint("Bearer token", i)) {
 			t.Errorf("%q", message)
 		}
 	}
-	d := safeClient("AUTH XOAUTH2", Token("user", func(context.Context) (string, error) { return "", errDatabase }))
-	if err := Auth().Negotiate(t.Context(), d); !errors.Is(err, errDatabase) || len(d.Sent) != 0 {
-		t.Errorf("%v, sent %q", err, d.Sent)
+	c := safeClient("AUTH XOAUTH2", Token("user", func(context.Context) (string, error) { return "", errDatabase }))
+	if err := Auth().Negotiate(t.Context(), c); !errors.Is(err, errDatabase) || len(c.Sent) != 0 {
+		t.Errorf("%v, sent %q", err, c.Sent)
 	}
+}
+
+// FuzzTokenServer looks for messages of OAUTHBEARER and XOAUTH2 from which the session gets another token or name.
+func FuzzTokenServer(f *testing.F) {
+	for _, s := range []string{
+		"n,a=user@example.com,\x01host=server.example.com\x01port=587\x01auth=Bearer vF9d\x01\x01", "n,,\x01auth=\x01\x01", "\x01",
+		"user=someuser@example.com\x01auth=Bearer vF9d\x01\x01", "y,,\x01auth=bearer  x\x01auth=Bearer y\x01\x01", "",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, message string) {
+		for _, mechanism := range []string{"OAUTHBEARER", "XOAUTH2"} {
+			session := &fuzzed{}
+			reply, x := serveFuzzed(t, session, mechanism, message, "\x01")
+			if strings.HasPrefix(reply, "235 ") {
+				user, token := quoteName(session.asked[0]), session.asked[1]
+				if mechanism == "XOAUTH2" {
+					user = session.asked[0]
+				}
+				if !strings.Contains(message, user) || !strings.Contains(message, " "+token+"\x01") || strings.Contains(token, " ") {
+					t.Fatalf("%s %q: %q", mechanism, message, session.asked)
+				}
+			} else if len(x.Sent) != 2 || len(session.asked) > 0 {
+				t.Fatalf("%s %q: %v, asked %q", mechanism, message, x.Sent, session.asked)
+			}
+		}
+	})
+}
+
+// FuzzTokenClient looks for a refusal that the client takes for success.
+func FuzzTokenClient(f *testing.F) {
+	for _, s := range []string{`{"status":"invalid_token","schemes":"bearer mac","scope":"https://mail.example.com/"}`, `{"status":400}`,
+		`{"status":{"status":1}}`, `[]`, `null`, "", "\r\n", `{"status":1e300}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, challenge []byte) {
+		for _, c := range []*tokenClient{{name: "OAUTHBEARER"}, {name: xoauth2}} {
+			response, err := c.Next(challenge)
+			if want := map[string]string{"OAUTHBEARER": "\x01"}[c.name]; err != nil || response == nil || string(response) != want || c.Done() {
+				t.Fatalf("%s: %q is answered with %q, %v", c.name, challenge, response, err)
+			}
+			reply := proto.Refuse(535, proto.Status{}, "no")
+			e, ok := grammar.AsType[*TokenError](c.Explain(reply))
+			if !ok || e.Text != string(challenge) || !errors.Is(e, reply) || strings.ContainsAny(e.Error(), "\r\n\x00") {
+				t.Fatalf("%s: %q: %v", c.name, challenge, e)
+			}
+		}
+	})
 }

@@ -8,14 +8,15 @@ import (
 
 	"golang.org/x/text/unicode/bidi"
 	"golang.org/x/text/unicode/norm"
+
 	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
 var errPrep = errors.New("smtp: a name or a password has characters that SASLprep prohibits (RFC 4013)")
 
-// saslPrep prepares a name or a password so that it is the same octets however it was typed (RFC 4013). Code points
-// that Unicode 3.2 did not assign are let through, as in a query string (RFC 3454 section 7). The tables for
-// normalisation are in the program anyway: package idna has them.
+// saslPrep normalises a name or a password, so that its octets do not depend on how it was typed (RFC 4013). It accepts
+// code points that Unicode 3.2 did not assign, as in a query string (RFC 3454 section 7). The tables for normalisation
+// add nothing to a program: package idna has them anyway.
 func saslPrep(s string) (string, error) {
 	if s != "" && grammar.Printable(s) {
 		return s, nil
@@ -48,7 +49,7 @@ var mappedToNothing = &unicode.RangeTable{
 	LatinOffset: 1,
 }
 
-// prohibited is RFC 3454 tables C.2.2, C.6, C.7, C.8 and C.9; those not here are asked of package unicode.
+// prohibited is RFC 3454 tables C.2.2, C.6, C.7, C.8 and C.9. isProhibited has the others.
 var prohibited = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{Lo: 0x0080, Hi: 0x009f, Stride: 1}, {Lo: 0x0340, Hi: 0x0341, Stride: 1}, {Lo: 0x06dd, Hi: 0x06dd, Stride: 1},
@@ -65,12 +66,12 @@ var prohibited = &unicode.RangeTable{
 // isProhibited reports whether r must not be in the output (RFC 4013 section 2.3).
 func isProhibited(r rune) bool {
 	return r < ' ' || r == 0x7f || unicode.Is(prohibited, r) ||
-		unicode.Is(unicode.Co, r) || // C.3, for private use
-		0xfdd0 <= r && r <= 0xfdef || r&0xfffe == 0xfffe // C.4, no characters
+		unicode.Is(unicode.Co, r) || // C.3: private use
+		0xfdd0 <= r && r <= 0xfdef || r&0xfffe == 0xfffe // C.4: non-characters
 }
 
-// isBidi reports whether s meets the requirements of RFC 3454 section 6: with a character in it that is written from
-// right to left, it has none that is written from left to right, and such a one at either end.
+// isBidi reports whether s meets the requirements of RFC 3454 section 6: if s has a right-to-left character, it has no
+// left-to-right one, and begins and ends with a right-to-left one.
 func isBidi(s []rune) bool {
 	var left, right bool
 	for _, r := range s {

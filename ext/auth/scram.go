@@ -17,41 +17,43 @@ import (
 	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
-// SCRAM (RFC 5802, RFC 7677) is our own code rather than that of a library. What is hard about it, PBKDF2 and HMAC,
-// is in the standard library; the rest is to parse four short messages strictly. github.com/xdg-go/scram 1.4 is sound
-// and binds channels as well, but it would bring two modules into the program of everybody who sends mail, and
-// has nothing for names that do not exist and for sessions without a password at hand.
+// SCRAM (RFC 5802, RFC 7677) is our own code. Its hard parts, PBKDF2 and HMAC, are in the standard library. The rest
+// parses four short messages strictly. github.com/xdg-go/scram 1.4 is sound and binds channels too. But it would bring
+// two modules into every program that sends mail, and it does not hide which users exist.
 
 const (
-	// leastIterations is what servers should announce at the least (RFC 5802 section 5.1, RFC 7677 section 4): with
-	// fewer, whoever poses as the server finds the password faster.
+	// minIterations is the minimum that servers should announce (RFC 5802 section 5.1, RFC 7677 section 4). With fewer, an
+	// attacker who impersonates the server finds the password faster.
 	minIterations = 4096
-	// mostIterations bounds the time that a server can have a client spend, to half a second or so.
+	// maxIterations bounds the time that a server can make a client spend, to about half a second.
 	maxIterations = 1_000_000
-	// usualIterations is the default for new secrets. RFC 7677 section 4 has 15000 for a tenth of a second.
+	// defaultIterations is the default for new secrets. RFC 7677 section 4 recommends 15000 or more, a tenth of a second.
 	defaultIterations = 15_000
 	defaultSaltSize   = 16
 	maxSaltSize       = 1024
 )
 
-// A SCRAMSecret is what a server keeps of a password to authenticate a user by SCRAM (RFC 5802 section 3). The fields
-// are to be stored as they are. Who has them can pose as the server, and try passwords at leisure.
+// A SCRAMSecret is what a server stores in place of a password to authenticate a user by SCRAM (RFC 5802 section 3).
+// Make it with [NewSCRAMSecret], and store the fields as they are.
+//
+// Keep secrets confidential. A thief cannot log in with one, but can impersonate the server, and try passwords offline.
 type SCRAMSecret struct {
 	Hash       crypto.Hash // crypto.SHA256 or crypto.SHA1
-	Salt       []byte
-	Iterations int
-	StoredKey  []byte
-	ServerKey  []byte
+	Salt       []byte      // at most 1024 octets
+	Iterations int         // from 4096 to 1000000
+	StoredKey  []byte      // of the length of a hash
+	ServerKey  []byte      // of the length of a hash
 }
 
 func (s *SCRAMSecret) isZero() bool {
 	return s.Hash == 0 && s.Salt == nil && s.Iterations == 0 && s.StoredKey == nil && s.ServerKey == nil
 }
 
-// NewSCRAMSecret makes the secret of a password, with a salt of its own. Iterations is the work that it takes to try a
-// password, from 4096 to 1000000; 0 means 15000. SHA-256 is the hash function to use; SHA-1 is for clients that have
-// nothing else. The error says that one of the arguments is not possible, be it a password with characters that
-// SASLprep prohibits (RFC 4013).
+// NewSCRAMSecret makes a secret from a password, with a random salt of 16 octets.
+//
+// Use crypto.SHA256. A second secret with crypto.SHA1 is only for clients that have nothing else. Iterations is the
+// work to try one password, from 4096 to 1000000; 0 means 15000. It returns an error if an argument is invalid, or if
+// SASLprep prohibits a character of the password (RFC 4013).
 func NewSCRAMSecret(hash crypto.Hash, password string, iterations int) (SCRAMSecret, error) {
 	salt := make([]byte, defaultSaltSize)
 	rand.Read(salt)
@@ -76,8 +78,11 @@ func newSCRAMSecret(hash crypto.Hash, password string, salt []byte, iterations i
 	return SCRAMSecret{Hash: hash, Salt: salt, Iterations: iterations, StoredKey: k.stored, ServerKey: k.server}, nil
 }
 
-// Matches reports whether password is the one that s was made of. It takes as long as making it did. For a name that
-// does not exist, a session does well to ask some other secret all the same, since otherwise the time gives it away.
+// Matches reports whether s was made from password. Use it to implement [PasswordSession].
+//
+// Matches takes as long as making the secret did. For a user who does not exist, call Matches of some other secret and
+// return [ErrCredentials], since otherwise the time tells that the user does not exist. See the example of
+// NewSCRAMSecret.
 func (s SCRAMSecret) Matches(password string) bool {
 	if s.check(s.Hash) != nil {
 		return false
@@ -86,7 +91,7 @@ func (s SCRAMSecret) Matches(password string) bool {
 	return err == nil && subtle.ConstantTimeCompare(k.stored, s.StoredKey) == 1
 }
 
-// check returns what is wrong with s, if anything.
+// check returns an error if s is not a valid secret for the hash function.
 func (s SCRAMSecret) check(hash crypto.Hash) error {
 	switch {
 	case s.Hash != hash || scramHash(hash) == nil || len(s.StoredKey) != hash.Size() || len(s.ServerKey) != hash.Size():
@@ -119,7 +124,7 @@ func scramHash(h crypto.Hash) func() hash.Hash {
 	return nil
 }
 
-// scramKeys are the keys of RFC 5802 section 3.
+// scramKeys has the keys of RFC 5802 section 3.
 type scramKeys struct{ client, stored, server []byte }
 
 func deriveKeys(hash crypto.Hash, password string, salt []byte, iterations int) (scramKeys, error) {
@@ -135,34 +140,35 @@ func deriveKeys(hash crypto.Hash, password string, salt []byte, iterations int) 
 	return scramKeys{client: client, stored: digest(hash, client), server: sum(hash, salted, "Server Key")}, nil
 }
 
-// sum is the HMAC of text, digest the hash of data.
+// sum returns the HMAC of text.
 func sum(hash crypto.Hash, key []byte, text string) []byte {
 	mac := hmac.New(scramHash(hash), key)
 	mac.Write([]byte(text))
 	return mac.Sum(nil)
 }
 
+// digest returns the hash of data.
 func digest(hash crypto.Hash, data []byte) []byte {
 	h := scramHash(hash)()
 	h.Write(data)
 	return h.Sum(nil)
 }
 
-// xor returns a XOR b, which are of the same length.
+// xor returns a XOR b. Both have the same length.
 func xor(a, b []byte) []byte {
 	c := make([]byte, len(a))
 	subtle.XORBytes(c, a, b)
 	return c
 }
 
-// errSCRAM is a message that does not follow RFC 5802 section 7.
+// errSCRAM means that a message does not follow the grammar of RFC 5802 section 7.
 var errSCRAM = errors.New("smtp: malformed message of SCRAM")
 
-// scramAttributes is what is left to parse of a message of SCRAM.
+// scramAttributes parses a SCRAM message from left to right.
 type scramAttributes struct{ rest string }
 
-// next takes the value of the attribute that has to come next. A mandatory extension, "m", is as good as an error:
-// there are none that we know.
+// next returns the value of the next attribute, which must have that name. A mandatory extension, "m", is therefore an
+// error: we know none.
 func (a *scramAttributes) next(name string) (string, error) {
 	text, rest, more := strings.Cut(a.rest, ",")
 	value, ok := strings.CutPrefix(text, name+"=")
@@ -173,7 +179,7 @@ func (a *scramAttributes) next(name string) (string, error) {
 	return value, nil
 }
 
-// end checks what follows the last attribute that means something to us: extensions, which are ignored.
+// end checks the grammar of the remaining attributes. They are extensions, and ignored.
 func (a *scramAttributes) end() error {
 	for a.rest != "" {
 		text, rest, more := strings.Cut(a.rest, ",")
@@ -187,10 +193,10 @@ func (a *scramAttributes) end() error {
 
 func isLetter(c byte) bool { return 'A' <= grammar.Upper(c) && grammar.Upper(c) <= 'Z' }
 
-// isNonce reports whether s is printable ASCII.
+// isNonce reports whether s is printable ASCII without a comma.
 func isNonce(s string) bool { return s != "" && grammar.Printable(s) && !strings.ContainsAny(s, " ,") }
 
-// parseIterations parses a posit-number.
+// parseIterations parses a posit-number and checks its bounds.
 func parseIterations(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || s[0] < '1' || s[0] > '9' {
@@ -208,7 +214,7 @@ func quoteName(s string) string { return nameQuoter.Replace(s) }
 
 var nameQuoter = strings.NewReplacer("=", "=3D", ",", "=2C")
 
-// unquoteName is the inverse of quoteName; a comma, and an equals sign in any other place, is an error.
+// unquoteName is the inverse of quoteName. A comma, or an equals sign that does not begin "=2C" or "=3D", is an error.
 func unquoteName(s string) (string, error) {
 	if strings.Contains(s, ",") {
 		return "", errSCRAM

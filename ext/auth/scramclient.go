@@ -11,38 +11,38 @@ import (
 	"slices"
 	"strings"
 
-	"smtpkit.example/smtp/ext"
-
 	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/ext"
 )
 
-// scramClient is the client's side of SCRAM.
+// A scramClient is the client's side of SCRAM.
 type scramClient struct {
 	hash           crypto.Hash
 	plus           bool
 	user, password string
 	flag           string // gs2-cbind-flag
-	binding        []byte // the data of the channel binding if plus
-	nonce          string // ours
+	binding        []byte // the data of the channel binding, if plus
+	nonce          string // the client's part
 
 	bare      string // client-first-message-bare
-	signature []byte // what the server has to prove itself with, once it can be known
-	done      bool   // it has
+	signature []byte // the signature that the server has to send; nil until the server-first-message
+	done      bool   // the server has sent it
 }
 
-// scramClients returns the mechanisms of the family that can be used on the connection, strongest first.
+// scramClients returns the SCRAM mechanisms that can be used on the connection, strongest first.
 //
-// The flag of those that do not bind to the channel tells the server why they do not. "y" stands for a client that
-// could and believes that the server cannot. If somebody has taken -PLUS from the server's list, or has answered it
-// with 504, the server learns so and refuses (RFC 5802 section 6). "n" stands for one that cannot, or must not by the
-// caller's list.
-func scramClients(d ext.ClientConn, user, password string, mechanisms []string) []sasl.Client {
-	kind, data := clientBinding(d.TLS())
+// A mechanism without PLUS tells the server with its flag why it does not bind to the channel. "y" means that the
+// client could, and believes that the server cannot. The server refuses that if it did advertise PLUS, and so detects
+// an attacker who removed PLUS from the list or answered it with 504 (RFC 5802 section 6). "n" means that the client
+// cannot bind, or that the caller's list forbids it.
+func scramClients(conn ext.ClientConn, user, password string, mechanisms []string) []sasl.Client {
+	kind, data := clientBinding(conn.TLS())
 	flag := "n"
 	var list []sasl.Client
 	for _, plus := range []bool{true, false} {
 		for _, hash := range []crypto.Hash{crypto.SHA256, crypto.SHA1} {
-			if plus && kind == "" || !allowed(mechanisms, scramName(hash, plus)) {
+			if plus && kind == "" || !isAllowed(mechanisms, scramName(hash, plus)) {
 				continue
 			}
 			c := &scramClient{hash: hash, plus: plus, user: user, password: password, flag: flag, nonce: rand.Text()}
@@ -67,7 +67,7 @@ func (c *scramClient) Start() (string, []byte, error) {
 	return name, []byte(c.header() + c.bare), nil
 }
 
-// header is the gs2-header. No other user is asked to be acted as.
+// header returns the gs2-header. It has no authorization identity.
 func (c *scramClient) header() string { return c.flag + ",," }
 
 func (c *scramClient) Next(challenge []byte) ([]byte, error) {
@@ -83,7 +83,7 @@ func (c *scramClient) Next(challenge []byte) ([]byte, error) {
 	return []byte{}, c.verify(string(challenge))
 }
 
-// prove answers the server-first-message.
+// prove answers the server-first-message with the client's proof.
 func (c *scramClient) prove(first string) ([]byte, error) {
 	nonce, salt, iterations, err := parseServerFirst(first)
 	if err != nil {
@@ -119,7 +119,7 @@ func parseServerFirst(message string) (nonce string, salt []byte, iterations int
 	return nonce, salt, iterations, err
 }
 
-// verify checks the server-final-message.
+// verify checks the server's signature in the server-final-message.
 func (c *scramClient) verify(final string) error {
 	a := &scramAttributes{final}
 	text, err := a.next("v")

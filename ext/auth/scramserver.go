@@ -14,28 +14,29 @@ import (
 	"strings"
 	"sync"
 
-	"smtpkit.example/smtp/ext"
-
 	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/ext"
 )
 
-// scramMechanism returns a row of builtin. Forms with PLUS are on offer where a channel can be bound to.
+// scramMechanism returns a row of builtin. PLUS needs a connection with a channel binding.
 func scramMechanism(hash crypto.Hash, plus bool) mechanism {
 	return mechanism{
 		name: scramName(hash, plus),
-		ready: func(x ext.ServerConn) bool {
-			v, ok := ext.As[SCRAMSession](x.Session())
-			return ok && slices.Contains(v.SCRAM().withDefaults().Hashes, hash) && (!plus || canBind(directTLS(x)))
+		isReady: func(conn ext.ServerConn) bool {
+			s, ok := ext.As[SCRAMSession](conn.Session())
+			return ok && slices.Contains(s.SCRAM().withDefaults().Hashes, hash) && (!plus || canBind(directTLS(conn)))
 		},
-		start: func(l *login) sasl.Server {
-			return &scramServer{login: l, hash: hash, plus: plus, nonce: rand.Text()}
+		start: func(a *attempt) sasl.Server {
+			return &scramServer{attempt: a, hash: hash, plus: plus, nonce: rand.Text()}
 		},
 	}
 }
 
-// processKey is what the salts of unknown names are made from if the session has no key for it.
+// processKey is the default of SCRAMPolicy.Key.
 var processKey = sync.OnceValue(func() []byte { return []byte(rand.Text() + rand.Text()) })
 
+// withDefaults returns p with the defaults in place of zero values.
 func (p SCRAMPolicy) withDefaults() SCRAMPolicy {
 	if p.Hashes == nil {
 		p.Hashes = []crypto.Hash{crypto.SHA256}
@@ -52,8 +53,8 @@ func (p SCRAMPolicy) withDefaults() SCRAMPolicy {
 	return p
 }
 
-// check finds a policy by which no secret can have been made. Nobody can authenticate then: if those could whose secrets were
-// made otherwise, they would be told from names that do not exist.
+// check returns an error if no secret can have been made by the policy. Then nobody can authenticate. Otherwise real
+// users, whose secrets were made in another way, could be told from users who do not exist.
 func (p SCRAMPolicy) check() error {
 	if p.Iterations < minIterations || p.Iterations > maxIterations || p.SaltSize < 1 || p.SaltSize > maxSaltSize {
 		return fmt.Errorf("smtp: SCRAMPolicy has %d Iterations and a SaltSize of %d: there have to be %d to %d, and 1 to %d",
@@ -62,7 +63,7 @@ func (p SCRAMPolicy) check() error {
 	return nil
 }
 
-// decoy returns the secret of a name that does not exist: always the same one, so that it looks as if it did.
+// decoy returns the made-up secret of a user who does not exist. It is always the same for a name, as a real one is.
 func (p SCRAMPolicy) decoy(user string, hash crypto.Hash) (SCRAMSecret, error) {
 	p = p.withDefaults()
 	keys, err := hkdf.Key(sha256.New, p.Key, nil, scramName(hash, false)+" "+user, p.SaltSize+2*hash.Size())
@@ -75,17 +76,17 @@ func (p SCRAMPolicy) decoy(user string, hash crypto.Hash) (SCRAMSecret, error) {
 	}, nil
 }
 
-// scramServer is the server's side of SCRAM.
+// A scramServer is the server's side of SCRAM.
 type scramServer struct {
-	login *login
-	hash  crypto.Hash
-	plus  bool
-	nonce string // first what we add to the client's, then both
+	attempt *attempt
+	hash    crypto.Hash
+	plus    bool
+	nonce   string // the server's part; after the client-first-message, the client's part and the server's
 
-	step     int
-	first    scramFirst
-	question string      // server-first-message
-	secret   SCRAMSecret // or a decoy, whose keys nobody knows a password for
+	step        int
+	clientFirst clientFirst
+	serverFirst string      // server-first-message
+	secret      SCRAMSecret // or a decoy, which no password matches
 }
 
 func (s *scramServer) Next(response []byte) (challenge []byte, done bool, err error) {
@@ -94,27 +95,27 @@ func (s *scramServer) Next(response []byte) (challenge []byte, done bool, err er
 		return []byte{}, false, nil // the client begins
 	case s.step == 0:
 		s.step = 1
-		challenge, err = s.ask(string(response))
+		challenge, err = s.answerFirst(string(response))
 		return challenge, false, err
 	case s.step == 1:
 		s.step = 2
-		challenge, err = s.answer(string(response))
+		challenge, err = s.answerFinal(string(response))
 		return challenge, true, err
 	}
 	return nil, false, sasl.ErrUnexpectedClientResponse
 }
 
-// scramFirst is a client-first-message, taken apart.
-type scramFirst struct {
-	header, bare         string // the message is one behind the other
+// A clientFirst is a parsed client-first-message.
+type clientFirst struct {
+	header, bare         string // gs2-header and client-first-message-bare; the message is both in this order
 	flag                 string // gs2-cbind-flag
 	authzid, user, nonce string
 }
 
-func parseClientFirst(message string) (scramFirst, error) {
+func parseClientFirst(message string) (clientFirst, error) {
 	flag, rest, ok1 := strings.Cut(message, ",")
 	authzid, bare, ok2 := strings.Cut(rest, ",")
-	f := scramFirst{header: message[:len(message)-len(bare)], bare: bare, flag: flag}
+	f := clientFirst{header: message[:len(message)-len(bare)], bare: bare, flag: flag}
 	if !ok1 || !ok2 {
 		return f, errSCRAM
 	}
@@ -137,8 +138,8 @@ func parseClientFirst(message string) (scramFirst, error) {
 	return f, nil
 }
 
-// ask answers the client-first-message.
-func (s *scramServer) ask(message string) ([]byte, error) {
+// answerFirst answers the client-first-message.
+func (s *scramServer) answerFirst(message string) ([]byte, error) {
 	f, err := parseClientFirst(message)
 	if err != nil {
 		return nil, err
@@ -153,55 +154,53 @@ func (s *scramServer) ask(message string) ([]byte, error) {
 		return nil, errors.New("smtp: the client believes that there is no channel binding: somebody in between has " +
 			"changed the list of mechanisms")
 	}
-	s.first = f
-	if err := s.look(); err != nil {
+	s.clientFirst = f
+	if err := s.lookUp(); err != nil {
 		return nil, err
 	}
 	s.nonce = f.nonce + s.nonce
-	s.question = fmt.Sprintf("r=%s,s=%s,i=%d", s.nonce, base64.StdEncoding.EncodeToString(s.secret.Salt),
+	s.serverFirst = fmt.Sprintf("r=%s,s=%s,i=%d", s.nonce, base64.StdEncoding.EncodeToString(s.secret.Salt),
 		s.secret.Iterations)
-	return []byte(s.question), nil
+	return []byte(s.serverFirst), nil
 }
 
-// offersPlus reports whether the client has been offered a form with PLUS. A list that the session itself has
-// shortened is none that somebody has tampered with.
+// offersPlus reports whether the server advertised a mechanism with PLUS. If the session's filter removed them all, the
+// client is right to believe that there is none.
 func (s *scramServer) offersPlus() bool {
-	return slices.ContainsFunc(mechanisms(s.login.x), func(name string) bool {
+	return slices.ContainsFunc(mechanisms(s.attempt.conn), func(name string) bool {
 		return strings.HasPrefix(name, "SCRAM-") && strings.HasSuffix(name, "-PLUS")
 	})
 }
 
-func (s *scramServer) bindings(kind string) [][]byte {
-	return serverBindings(s.login.x, kind)
-}
+func (s *scramServer) bindings(kind string) [][]byte { return serverBindings(s.attempt.conn, kind) }
 
-// look finds the secret of the user, or makes one up.
-func (s *scramServer) look() error {
-	v, ok := ext.As[SCRAMSession](s.login.x.Session())
-	user, err := saslPrep(s.first.user)
-	if !ok || err != nil || !s.login.mayAsk(user, s.first.authzid) {
+// lookUp finds the secret of the user, or makes one up.
+func (s *scramServer) lookUp() error {
+	session, ok := ext.As[SCRAMSession](s.attempt.conn.Session())
+	user, err := saslPrep(s.clientFirst.user)
+	if !ok || err != nil || !s.attempt.mayActAs(user, s.clientFirst.authzid) {
 		return ErrCredentials
 	}
-	if err := v.SCRAM().withDefaults().check(); err != nil {
-		return failedCheck(s.login.ctx, err)
+	if err := session.SCRAM().withDefaults().check(); err != nil {
+		return checkFailed(s.attempt.ctx, err)
 	}
-	s.first.user = user
-	s.secret, err = v.SCRAMSecret(s.login.ctx, user, s.hash)
+	s.clientFirst.user = user
+	s.secret, err = session.SCRAMSecret(s.attempt.ctx, user, s.hash)
 	if err == nil && s.secret.isZero() {
-		err = ErrCredentials // there is none with that hash function
+		err = ErrCredentials // the user has none for that hash function
 	}
 	if errors.Is(err, ErrCredentials) {
-		s.secret, err = v.SCRAM().decoy(user, s.hash)
+		s.secret, err = session.SCRAM().decoy(user, s.hash)
 	}
 	if err == nil {
 		err = s.secret.check(s.hash)
 	}
-	return s.login.verdict(err)
+	return s.attempt.sessionError(err)
 }
 
-// answer answers the client-final-message.
-func (s *scramServer) answer(message string) ([]byte, error) {
-	// The proof is the last attribute. What stands before it is what it proves.
+// answerFinal answers the client-final-message.
+func (s *scramServer) answerFinal(message string) ([]byte, error) {
+	// The proof is the last attribute, and proves what stands before it.
 	final, text, ok := cutLast(message, ",p=")
 	a := &scramAttributes{final}
 	encoded, err1 := a.next("c")
@@ -217,31 +216,33 @@ func (s *scramServer) answer(message string) ([]byte, error) {
 	if nonce != s.nonce || !s.isBound(binding) {
 		return nil, errors.New("smtp: the nonce or the channel binding is another: somebody may be in between")
 	}
-	signed := s.first.bare + "," + s.question + "," + final
+	signed := s.clientFirst.bare + "," + s.serverFirst + "," + final
 	client := xor(proof, sum(s.hash, s.secret.StoredKey, signed))
 	if !hmac.Equal(digest(s.hash, client), s.secret.StoredKey) {
 		return nil, ErrCredentials
 	}
-	if err := s.login.as(s.first.user, s.first.authzid); err != nil {
+	if err := s.attempt.authorize(s.clientFirst.user, s.clientFirst.authzid); err != nil {
 		return nil, err
 	}
 	signature := sum(s.hash, s.secret.ServerKey, signed)
 	return []byte("v=" + base64.StdEncoding.EncodeToString(signature)), nil
 }
 
-// isBound reports whether input is the header of the first message with the channel binding that it promised.
+// isBound reports whether input is the gs2-header of the first message, followed by the data of the channel binding
+// that the header announced.
 func (s *scramServer) isBound(input []byte) bool {
-	data, ok := bytes.CutPrefix(input, []byte(s.first.header))
+	data, ok := bytes.CutPrefix(input, []byte(s.clientFirst.header))
 	if !ok {
 		return false
 	}
-	kind, bound := strings.CutPrefix(s.first.flag, "p=")
+	kind, bound := strings.CutPrefix(s.clientFirst.flag, "p=")
 	if !bound {
 		return len(data) == 0
 	}
 	return slices.ContainsFunc(s.bindings(kind), func(b []byte) bool { return hmac.Equal(b, data) })
 }
 
+// cutLast slices s around the last sep, as strings.Cut does around the first.
 func cutLast(s, sep string) (before, after string, found bool) {
 	if i := strings.LastIndex(s, sep); i >= 0 {
 		return s[:i], s[i+len(sep):], true

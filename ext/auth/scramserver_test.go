@@ -1,103 +1,184 @@
 package auth
 
 import (
-	"context"
 	"crypto"
-	"crypto/tls"
-	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/proto"
 )
 
-// RFC 5802 section 7: the name on the wire, and the one the session is asked for.
-func TestSCRAMNames(t *testing.T) {
-	for _, tt := range []struct{ name, wire, asked string }{
-		{"user", "user", "user"},
-		{"a=b,c", "a=3Db=2Cc", "a=b,c"},
-		{"=2C", "=3D2C", "=2C"},
-		{"jörg", "jörg", "jörg"},
-		{"jo\u0308rg", "jörg", "jörg"}, // SASLprep
+// Malformed messages of a client, and messages of a client without the password.
+func TestSCRAMServerRefuses(t *testing.T) {
+	v := scramVectors[1]
+	first, final := v.messages[0], v.messages[2]
+	nonce := v.client + v.server
+	for _, tt := range []struct{ name, first, final string }{
+		{"no header", "n=user,r=x", ""},
+		{"empty", "", ""},
+		{"binding without PLUS", "p=tls-exporter,,n=user,r=x", ""},
+		{"unknown flag", "x,,n=user,r=x", ""},
+		{"no name", "n,,r=x", ""},
+		{"empty name", "n,,n=,r=x", ""},
+		{"no nonce", "n,,n=user", ""},
+		{"empty nonce", "n,,n=user,r=", ""},
+		{"space in nonce", "n,,n=user,r=a b", ""},
+		{"mandatory extension", "n,,m=x,n=user,r=x", ""},
+		{"mandatory extension at the end", "n,,n=user,r=x,m=x", ""},
+		{"stray = in name", "n,,n=us=er,r=x", ""},
+		{"=2c in lower case", "n,,n=us=2cer,r=x", ""},
+		{"84 NUL in name", "n,,n=us\x00er,r=x", ""},
+		{"84 LF in name", "n,,n=us\ner,r=x", ""},
+		{"invalid UTF-8", "n,,n=us\xff,r=x", ""},
+		{"84 another authzid", "n,a=root,n=user,r=x", ""},
+		{"empty authzid", "n,a=,n=user,r=x", ""},
+		{"authzid without a=", "n,user,n=user,r=x", ""},
+		{"P34 invalid proof", first, strings.Replace(final, "p=dHzb", "p=aHzb", 1)},
+		{"short proof", first, "c=biws,r=" + nonce + ",p=dHzb"},
+		{"no proof", first, "c=biws,r=" + nonce},
+		{"proof not base64", first, "c=biws,r=" + nonce + ",p=!"},
+		{"proof not last", first, final + ",x=y"},
+		{"P34 another nonce", first, strings.Replace(final, nonce, nonce+"x", 1)},
+		{"the client's nonce alone", first, strings.Replace(final, nonce, v.client, 1)},
+		{"another header", first, strings.Replace(final, "c=biws", "c=eSws", 1)}, // y,,
+		{"header not base64", first, strings.Replace(final, "c=biws", "c=biw", 1)},
+		{"data of a binding", first, strings.Replace(final, "c=biws", "c=biwseA==", 1)},
+		{"mandatory extension in the end", first, strings.Replace(final, ",p=", ",m=x,p=", 1)},
+		{"extension that is not signed for", first, strings.Replace(final, ",p=", ",x=y,p=", 1)},
+		{"empty end", first, ""},
 	} {
-		c := &scramClient{hash: crypto.SHA256, user: tt.name, password: "x", flag: "n", nonce: "abc"}
-		_, first, err := c.Start()
-		if err != nil || string(first) != "n,,n="+tt.wire+",r=abc" {
-			t.Errorf("%q: %q, %v", tt.name, first, err)
-		}
-		p := scramVectors[1].session()
-		s := scramVectors[1].newServer(t, p)
-		if _, _, err := s.Next(first); err != nil || strings.Join(p.asked, "|") != tt.asked {
-			t.Errorf("%q: asked for %q, %v", tt.name, p.asked, err)
-		}
-	}
-	p := scramVectors[1].session()
-	p.user = "jörg"
-	c := &scramClient{hash: crypto.SHA256, user: "jörg", password: "pencil", flag: "n", nonce: "abc"}
-	_, first, _ := c.Start()
-	first = []byte(strings.Replace(string(first), "ö", "o\u0308", 1)) // as clients send it that do not prepare names
-	c.bare = strings.TrimPrefix(string(first), "n,,")
-	s := scramVectors[1].newServer(t, p)
-	question, _, err := s.Next(first)
-	if err != nil {
-		t.Fatal(err)
-	}
-	final, err := c.Next(question)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := s.Next(final); err != nil || s.login.who != "jörg" {
-		t.Errorf("%v, authenticated as %+q", err, s.login.who)
-	}
-	for _, c := range []*scramClient{
-		{hash: crypto.SHA256, user: "\ue000", password: "x", flag: "n", nonce: "abc"},
-		{hash: crypto.SHA256, user: "x", password: "\ue000", flag: "n", nonce: "abc"},
-	} {
-		if name, _, err := c.Start(); err == nil || name != "SCRAM-SHA-256" {
-			t.Errorf("%s: something that cannot be prepared: %v", name, err)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			s := v.newServer(t, v.session())
+			_, _, err := s.Next([]byte(tt.first))
+			if tt.first == first {
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _, err = s.Next([]byte(tt.final))
+			}
+			if err == nil || s.attempt.user != "" {
+				t.Errorf("%v, authenticated as %q", err, s.attempt.user)
+			}
+			if e := replyIn(err); e != nil {
+				t.Errorf("the client is told %d", e.Code)
+			}
+		})
 	}
 }
 
-// RFC 4013 section 3, and what RFC 3454 has beyond the examples.
-func TestP21_SASLprep(t *testing.T) {
+// A client knows the password, and signs another nonce or binding than was agreed. A man in the middle may be the
+// cause.
+func TestP34_SCRAMServerSigned(t *testing.T) {
+	v := scramVectors[1]
+	nonce := v.client + v.server
 	for _, tt := range []struct {
-		in, out string
-		ok      bool
+		final string
+		ok    bool
 	}{
-		{"I\u00adX", "IX", true},
-		{"user", "user", true},
-		{"USER", "USER", true},
-		{"\u00aa", "a", true},
-		{"\u2168", "IX", true},
-		{"\u0007", "", false},
-		{"\u0627\u0031", "", false},
-		{"\u0627\u0031\u0628", "\u0627\u0031\u0628", true},
-		{"a\u0627", "", false},
-		{"\u0627a\u0628", "", false},
-		{"a\u00a0b\u3000c\u200bd", "a b c d", true},
-		{"", "", false},
-		{"\u00ad", "", false},
-		{"a\x7f", "", false},
-		{"ä\u0085", "", false},
-		{"ä\ue000", "", false},
-		{"ä\ufffe", "", false},
-		{"ä\U0001ffff", "", false},
-		{"ä\ufdd0", "", false},
-		{"ä\u2028", "", false},
-		{"ä\u2ff0", "", false},
-		{"ä\ufffd", "", false},
-		{"ä\U000e0041", "", false},
-		{"ä\xff", "", false},
-		{"p\u0308", "p\u0308", true},
+		{"c=biws,r=" + nonce, true},
+		{"c=biws,r=" + nonce + ",x=y", true},
+		{"c=biws,r=" + nonce + "x", false},
+		{"c=biws,r=" + v.client, false},
+		{"c=eSws,r=" + nonce, false},     // y,,
+		{"c=biwseA==,r=" + nonce, false}, // data behind the header
+		{"c=bg==,r=" + nonce, false},     // n
+		{"c=biws,r=" + nonce + ",m=x", false},
 	} {
-		if out, err := saslPrep(tt.in); out != tt.out || (err == nil) != tt.ok {
-			t.Errorf("%+q: %+q, %v", tt.in, out, err)
+		s := v.newServer(t, v.session())
+		if _, _, err := s.Next([]byte(v.messages[0])); err != nil {
+			t.Fatal(err)
+		}
+		k, err := deriveKeys(v.hash, "pencil", s.secret.Salt, 4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed := "n=user,r=" + v.client + "," + v.messages[1] + "," + tt.final
+		proof := base64.StdEncoding.EncodeToString(xor(k.client, sum(v.hash, k.stored, signed)))
+		if _, _, err := s.Next([]byte(tt.final + ",p=" + proof)); (err == nil) != tt.ok || (s.attempt.user == "user") != tt.ok {
+			t.Errorf("%s: %v, authenticated as %q", tt.final, err, s.attempt.user)
 		}
 	}
 }
 
-// TestSCRAMPolicyImpossible has a session whose policy no secret can follow: nobody is told by that which names exist.
+// A client cannot tell whether a user exists: a made-up salt has the usual length, and is the same each time.
+func TestP10_SCRAMUnknownUser(t *testing.T) {
+	for _, v := range scramVectors {
+		ask := func(session any, user string) (salt, rest string, last error) {
+			s := v.newServer(t, session)
+			challenge, _, err := s.Next([]byte("n,,n=" + user + ",r=" + v.client))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := &scramAttributes{string(challenge)}
+			if nonce, err := a.next("r"); err != nil || nonce != v.client+v.server {
+				t.Fatalf("%q", challenge)
+			}
+			salt, _ = a.next("s")
+			proof := base64.StdEncoding.EncodeToString(make([]byte, v.hash.Size()))
+			_, _, last = s.Next([]byte("c=biws,r=" + v.client + v.server + ",p=" + proof))
+			if s.attempt.user != "" {
+				t.Errorf("authenticated as %q", s.attempt.user)
+			}
+			return salt, a.rest, last
+		}
+		session := v.session()
+		real, rest, err := ask(session, "user")
+		one, rest1, err1 := ask(session, "one")
+		again, _, _ := ask(v.session(), "one")
+		two, _, _ := ask(session, "two")
+		if one != again || one == two || len(one) != len(real) || rest != rest1 {
+			t.Errorf("salts %q, %q, %q of names that do not exist and %q; then %q and %q", one, again, two, real, rest1, rest)
+		}
+		if !errors.Is(err, ErrCredentials) || !errors.Is(err1, ErrCredentials) {
+			t.Errorf("%v and %v", err, err1)
+		}
+	}
+	a, _ := SCRAMPolicy{Key: []byte("a")}.decoy("one", crypto.SHA256)
+	b, _ := SCRAMPolicy{Key: []byte("b")}.decoy("one", crypto.SHA256)
+	c, _ := SCRAMPolicy{Key: []byte("a")}.decoy("one", crypto.SHA1)
+	if string(a.Salt) == string(b.Salt) || string(a.Salt) == string(c.Salt) || len(a.Salt) != 16 || a.Iterations != 15000 {
+		t.Errorf("salts %x, %x, %x", a.Salt, b.Salt, c.Salt)
+	}
+	if _, err := (SCRAMPolicy{SaltSize: 1 << 20}).decoy("one", crypto.SHA256); err == nil {
+		t.Error("a salt of any length")
+	}
+}
+
+// If the session fails, the client gets 454 and the failure does not count.
+func TestSCRAMServerSessionFails(t *testing.T) {
+	v := scramVectors[0]
+	for _, tt := range []struct {
+		name   string
+		err    error
+		change func(*SCRAMSecret)
+		want   int
+	}{
+		{"database", errDatabase, nil, 454},
+		{"P11 its own reply", proto.Refuse(534, proto.Status{}, "weak"), nil, 534},
+		{"another hash function", nil, func(s *SCRAMSecret) { s.Hash = crypto.SHA256 }, 454},
+		{"no salt", nil, func(s *SCRAMSecret) { s.Salt = nil }, 454},
+		{"few iterations", nil, func(s *SCRAMSecret) { s.Iterations = 1 }, 454},
+		{"no key", nil, func(s *SCRAMSecret) { s.StoredKey = nil }, 454},
+		{"half a key", nil, func(s *SCRAMSecret) { s.ServerKey = s.ServerKey[:10] }, 454},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := v.session()
+			p.err, p.change = tt.err, tt.change
+			x := safeServer(p)
+			if got := x.Serve(t, Auth(), "SCRAM-SHA-1 "+b64(v.messages[0])); !strings.HasPrefix(got, strconv.Itoa(tt.want)) {
+				t.Errorf("%q, want %d", got, tt.want)
+			}
+			if len(x.Sent) != 0 || x.AuthFailures != 0 && tt.want == 454 {
+				t.Errorf("challenges %v, %d failures", x.Sent, x.AuthFailures)
+			}
+		})
+	}
+}
+
+// TestSCRAMPolicyImpossible has a policy that no secret can follow. It must not reveal which users exist.
 func TestSCRAMPolicyImpossible(t *testing.T) {
 	for _, policy := range []SCRAMPolicy{{Iterations: 1000}, {Iterations: maxIterations + 1}, {SaltSize: -1}, {SaltSize: maxSaltSize + 1}} {
 		for _, user := range []string{"user", "nobody"} {
@@ -106,15 +187,14 @@ func TestSCRAMPolicyImpossible(t *testing.T) {
 			s.policy = &policy
 			policy.Hashes = s.hashes
 			_, _, err := v.newServer(t, s).Next([]byte("n,,n=" + user + ",r=abc"))
-			if e := chosen(err); e == nil || e.Code != 454 {
+			if e := replyIn(err); e == nil || e.Code != 454 {
 				t.Errorf("%+v: %s is answered with %v, want 454", policy, user, err)
 			}
 		}
 	}
 }
 
-// TestSCRAMNoSecret has a session that looks a user up in a map, and returns what is there: nothing for a user who has no secret
-// with that hash function.
+// TestSCRAMNoSecret has a session that returns the zero secret for a user without one for the hash function.
 func TestSCRAMNoSecret(t *testing.T) {
 	v := scramVectors[0]
 	s := v.session()
@@ -127,24 +207,34 @@ func TestSCRAMNoSecret(t *testing.T) {
 	}
 }
 
-// TestBehindProxy has a proxy speak for a client: neither the proxy's certificate nor its channel is the client's.
-func TestBehindProxy(t *testing.T) {
-	x := safeServer(&behindProxy{})
-	x.ConnState = &tls.ConnectionState{Version: tls.VersionTLS12, TLSUnique: []byte("unique"), VerifiedChains: [][]*x509.Certificate{{{}}}}
-	if got := strings.Join(mechanisms(x), " "); got != "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256" {
-		t.Fatalf("without a proxy %s", got)
+// FuzzSCRAMServer looks for messages that authenticate without the password, and for a name that is read in two ways.
+func FuzzSCRAMServer(f *testing.F) {
+	for _, v := range scramVectors {
+		f.Add(v.messages[0], v.messages[2])
 	}
-	x.Told = &ext.Origin{Addr: "192.0.2.1"}
-	if got := strings.Join(mechanisms(x), " "); got != "SCRAM-SHA-256" {
-		t.Errorf("with a proxy %s", got)
+	f.Add("n,a=user,n=user,r=x", "c=bixhPXVzZXIs,r=x,p=")
+	f.Add("y,,n=a=3Db=2Cc,r=x,z=1", "c=eSws,r=x,m=x,p=AA==")
+	f.Add("p=tls-exporter,,n=user,r=x", "")
+	secret, err := newSCRAMSecret(crypto.SHA256, "pencil", []byte("salt"), minIterations)
+	if err != nil {
+		f.Fatal(err)
 	}
-	if got := x.Serve(t, Auth(), "EXTERNAL ="); !strings.HasPrefix(got, "504 ") {
-		t.Errorf("EXTERNAL: %s", got)
-	}
-}
-
-type behindProxy struct{ pencils }
-
-func (*behindProxy) AuthenticateCertificate(context.Context, []*x509.Certificate) (string, error) {
-	return "proxy", nil
+	f.Fuzz(func(t *testing.T, first, final string) {
+		session := &fuzzed{secret: secret}
+		reply, x := serveFuzzed(t, session, "SCRAM-SHA-256", first, final, "")
+		if strings.HasPrefix(reply, "235 ") {
+			t.Fatalf("%q and %q have got in", first, final)
+		}
+		if len(x.Sent) < 2 {
+			return
+		}
+		// The parsed parts are those of the message, which will be signed.
+		m, err := parseClientFirst(first)
+		if err != nil || m.header+m.bare != first || strings.Count(m.header, ",") != 2 {
+			t.Fatalf("%q: %+v, %v", first, m, err)
+		}
+		if !strings.HasPrefix(m.bare, "n="+quoteName(m.user)+",r="+m.nonce) || !strings.HasPrefix(x.Sent[1].Text, b64("r=" + m.nonce)[:4]) {
+			t.Fatalf("%q: %+v, %v", first, m, x.Sent[1])
+		}
+	})
 }

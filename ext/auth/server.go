@@ -9,43 +9,43 @@ import (
 	"strings"
 	"time"
 
-	"smtpkit.example/smtp/ext"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"github.com/emersion/go-sasl"
 
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// longestResponse is the length of a line in an exchange that RFC 4954 section 4 deems sufficient; initial responses
-// may be as long.
-const maxResponse = 12288
+const (
+	// maxResponse is the maximum length of a line in an exchange, and of an initial response. RFC 4954 section 4 deems it
+	// sufficient.
+	maxResponse = 12288
 
-// mostRounds bounds the challenges of an exchange, on both sides. The longest mechanism in use has three.
-const maxRounds = 10
+	// maxRounds bounds the challenges of an exchange, on both sides. No mechanism in use has more than three.
+	maxRounds = 10
 
-// mostFailures is how many attempts may fail on a connection. RFC 4954 section 9 asks for three at least.
-const maxFailures = 3
+	// maxFailures is how many attempts may fail on a connection. RFC 4954 section 9 asks for at least three.
+	maxFailures = 3
 
-// usualPause is how long after the client's last line a failure is answered at the earliest, as Postfix has it.
-const defaultPause = time.Second
+	// defaultPause is how long after the client's last line a failure is answered at the earliest. Postfix has the same.
+	defaultPause = time.Second
+)
 
-// safe reports whether credentials may travel on the connection.
-func safe(x ext.ServerConn) bool { return x.TLS() != nil || x.AllowInsecureAuth() }
+// isSafe reports whether credentials may travel on the connection.
+func isSafe(conn ext.ServerConn) bool { return conn.TLS() != nil || conn.AllowInsecureAuth() }
 
-// serveAuth carries out the command.
-func serveAuth(ctx context.Context, x ext.Command) (proto.Reply, error) {
-	name, first, given := strings.Cut(x.Args(), " ")
+// serve serves the AUTH command.
+func serve(ctx context.Context, cmd ext.Command) (proto.Reply, error) {
+	name, first, given := strings.Cut(cmd.Args(), " ")
 	name = strings.ToUpper(name)
-	names := mechanisms(x)
+	names := mechanisms(cmd)
 	switch {
-	case x.Identity() != "":
+	case cmd.Identity() != "":
 		return proto.Reply{}, proto.Refuse(503, proto.Status{5, 5, 1}, "The session has been authenticated already")
 	case len(names) == 0:
 		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Nobody can authenticate here")
-	case !safe(x):
-		// Good credentials and bad ones get the same answer (RFC 8314 section 4.1).
+	case !isSafe(cmd):
+		// Valid and invalid credentials get the same answer (RFC 8314 section 4.1).
 		return proto.Reply{}, proto.Refuse(538, proto.Status{5, 7, 11}, "Encryption is required: use TLS")
 	case name == "":
 		return proto.Reply{}, grammar.BadArgs("AUTH needs the name of a mechanism")
@@ -62,72 +62,75 @@ func serveAuth(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			}
 		}
 	}
-	server, identity, err := startSASL(ctx, x, name)
+	mechanism, identity, err := startMechanism(ctx, cmd, name)
 	if err != nil {
-		return proto.Reply{}, failedCheck(ctx, err)
+		return proto.Reply{}, checkFailed(ctx, err)
 	}
-	t := &trial{x: x, server: server, since: time.Now()}
-	if err := t.run(ctx, response); err != nil {
+	x := &serverExchange{cmd: cmd, mechanism: mechanism, since: time.Now()}
+	if err := x.run(ctx, response); err != nil {
 		return proto.Reply{}, err
 	}
-	who := identity()
-	if who == "" {
-		return proto.Reply{}, failedCheck(ctx, errors.New("smtp: the session has authenticated a client without a name"))
+	user := identity()
+	if user == "" {
+		return proto.Reply{}, checkFailed(ctx, errNoName)
 	}
-	x.Authenticated(who)
+	cmd.Authenticated(user)
 	return proto.Reply{Code: 235, Status: proto.Status{2, 7, 0}, Text: "Authenticated"}, nil
 }
 
-// startSASL returns the server side of the mechanism: the session's own if it has it.
-func startSASL(ctx context.Context, x ext.Command, name string) (sasl.Server, func() string, error) {
-	if m, ok := ext.As[MechanismSession](x.Session()); ok {
-		for _, own := range m.SASLMechanisms() {
+var errNoName = errors.New("smtp: the session has authenticated a client without a name")
+
+// startMechanism returns the server's side of the mechanism: the session's own, or one of this package.
+func startMechanism(ctx context.Context, cmd ext.Command, name string) (sasl.Server, func() string, error) {
+	if s, ok := ext.As[MechanismSession](cmd.Session()); ok {
+		for _, own := range s.SASLMechanisms() {
 			if grammar.EqualFold(own, name) {
-				return m.SASL(ctx, own)
+				return s.SASL(ctx, own)
 			}
 		}
 	}
-	l := &login{ctx: ctx, x: x}
+	a := &attempt{ctx: ctx, conn: cmd}
 	for i := range builtin {
-		if b := &builtin[i]; b.name == name && b.ready(x) {
-			return b.start(l), l.identity, nil
+		if m := &builtin[i]; m.name == name && m.isReady(cmd) {
+			return m.start(a), a.identity, nil
 		}
 	}
 	return nil, nil, fmt.Errorf("smtp: the session has put %s in the list of mechanisms, and has no such mechanism", name)
 }
 
-// A trial is the exchange by which a client tries to authenticate.
-type trial struct {
-	x      ext.Command
-	server sasl.Server
-	since  time.Time // when the client's last line arrived
+// A serverExchange is the server's side of the challenges and responses of one AUTH command.
+type serverExchange struct {
+	cmd       ext.Command
+	mechanism sasl.Server
+	since     time.Time // when the client's last line arrived
 }
 
-// run carries the exchange through to the client's success: any error is the reply.
-func (t *trial) run(ctx context.Context, response []byte) error {
+// run returns nil once the client has authenticated. Any error is the reply.
+func (x *serverExchange) run(ctx context.Context, response []byte) error {
 	initial := response != nil
 	for range maxRounds {
-		challenge, done, err := t.server.Next(response)
+		challenge, done, err := x.mechanism.Next(response)
 		switch {
 		case initial && errors.Is(err, sasl.ErrUnexpectedClientResponse):
 			return proto.Refuse(501, proto.Status{5, 7, 0}, "The mechanism has no initial response")
 		case err != nil:
-			return t.failed(ctx, err)
+			return x.fail(ctx, err)
 		case done && len(challenge) == 0:
 			return nil
 		}
 		initial = false
 		var refused error
-		if r, ok := t.server.(interface{ Refusal() error }); ok && r.Refusal() != nil {
-			refused = t.failed(ctx, r.Refusal()) // the challenge tells the client so, and must not come sooner than a reply
+		if m, ok := x.mechanism.(interface{ Refusal() error }); ok && m.Refusal() != nil {
+			// This challenge tells the client that it failed, so it waits as a final reply does.
+			refused = x.fail(ctx, m.Refusal())
 		}
-		line, err := t.x.Challenge(ctx, proto.Reply{Code: 334, Text: base64.StdEncoding.EncodeToString(challenge)})
+		line, err := x.cmd.Challenge(ctx, proto.Reply{Code: 334, Text: base64.StdEncoding.EncodeToString(challenge)})
 		if err != nil {
 			return err
 		}
-		t.since = time.Now()
+		x.since = time.Now()
 		if refused != nil {
-			return hasBeenTold(refused, line)
+			return afterRefusal(refused, line)
 		}
 		if line == "*" {
 			return errCancelled
@@ -136,53 +139,53 @@ func (t *trial) run(ctx context.Context, response []byte) error {
 			return proto.Refuse(501, proto.Status{5, 5, 2}, "The response is not base64")
 		}
 		if done {
-			// SMTP has no room for data in a reply of success, so they went out as a challenge, to which nothing
-			// is left to respond (RFC 4422 section 3.1).
+			// A 235 reply has no room for data, so the mechanism's last data went out as a challenge. The client must
+			// answer it with an empty line (RFC 4422 section 3.1).
 			if len(response) > 0 {
-				return t.failed(ctx, sasl.ErrUnexpectedClientResponse)
+				return x.fail(ctx, sasl.ErrUnexpectedClientResponse)
 			}
 			return nil
 		}
 	}
-	return t.failed(ctx, errors.New("smtp: the exchange does not end"))
+	return x.fail(ctx, errors.New("smtp: the exchange does not end"))
 }
 
 var errCancelled = proto.Refuse(501, proto.Status{5, 7, 0}, "Cancelled")
 
-// hasBeenTold ends an exchange whose last challenge told the client that it has failed. Whatever it answers, the attempt
-// counts; to cancel it is one of the proper answers (RFC 7628 section 3.2.3).
-func hasBeenTold(refused error, line string) error {
-	if e := chosen(refused); line == "*" && e != nil && e.Code == 535 {
+// afterRefusal returns the reply after a challenge that told the client of its failure. The failure counts whatever the
+// client answers. To cancel is one of the right answers (RFC 7628 section 3.2.3).
+func afterRefusal(refused error, line string) error {
+	if e := replyIn(refused); line == "*" && e != nil && e.Code == 535 {
 		return errCancelled
 	}
 	return refused
 }
 
-// failed is the reply to a client that failed to authenticate.
-func (t *trial) failed(ctx context.Context, err error) error {
-	if e := chosen(err); e != nil && e.Code < 500 || ctx.Err() != nil {
+// fail counts a failed attempt, waits, and returns the reply.
+func (x *serverExchange) fail(ctx context.Context, err error) error {
+	if e := replyIn(err); e != nil && e.Code < 500 || ctx.Err() != nil {
 		return err
 	}
-	failures := t.x.AuthFailed()
+	failures := x.cmd.AuthFailed()
 	pause := defaultPause
-	if p, ok := ext.As[PauseSession](t.x.Session()); ok {
-		pause = p.AuthPause(failures)
+	if s, ok := ext.As[PauseSession](x.cmd.Session()); ok {
+		pause = s.AuthPause(failures)
 	}
-	wait(ctx, t.since.Add(pause))
+	waitUntil(ctx, x.since.Add(pause))
 	switch {
 	case failures > maxFailures:
 		return &proto.Error{Code: 421, Status: proto.Status{4, 7, 0},
 			Text: "Too many attempts to authenticate have failed", Err: err}
-	case chosen(err) != nil:
+	case replyIn(err) != nil:
 		return err
 	}
 	return &proto.Error{Code: 535, Status: proto.Status{5, 7, 8},
 		Text: "The credentials are not valid", Err: err}
 }
 
-// wait returns when it is time, or when the context ends.
-func wait(ctx context.Context, until time.Time) {
-	timer := time.NewTimer(time.Until(until))
+// waitUntil returns at the time t, or when ctx ends.
+func waitUntil(ctx context.Context, t time.Time) {
+	timer := time.NewTimer(time.Until(t))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -190,18 +193,18 @@ func wait(ctx context.Context, until time.Time) {
 	}
 }
 
-// failedCheck is the reply when it could not be found out whether the credentials are good.
-func failedCheck(ctx context.Context, err error) error {
-	if chosen(err) != nil || ctx.Err() != nil {
+// checkFailed returns the reply for credentials that could not be checked.
+func checkFailed(ctx context.Context, err error) error {
+	if replyIn(err) != nil || ctx.Err() != nil {
 		return err
 	}
 	return &proto.Error{Code: 454, Status: proto.Status{4, 7, 0},
 		Text: "The credentials cannot be checked now; try again later", Err: err}
 }
 
-// chosen returns the refusal in err, or nil if there is none. A reply of success is no refusal: only nil means that a
-// client has authenticated.
-func chosen(err error) *proto.Error {
+// replyIn returns the refusal that err is or wraps, or nil. An error with the code of a success is no refusal: only a
+// nil error means that a client has authenticated.
+func replyIn(err error) *proto.Error {
 	if e, ok := grammar.AsType[*proto.Error](err); ok && e.Code >= 400 && e.Code <= 599 {
 		return e
 	}

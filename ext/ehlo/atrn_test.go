@@ -65,7 +65,7 @@ func TestAtrnServer(t *testing.T) {
 		{"not ASCII", "münchen.example", "u", &provider{}, "501 5.5.4 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fake.Server{With: tt.session, Name: tt.user}
+			f := &fake.Server{Conn: fake.ServerState{Session: tt.session, Identity: tt.user}}
 			got := f.Serve(t, ATRN(), tt.args)
 			if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the reply is %q, want %q", got, tt.want)
@@ -86,7 +86,7 @@ func TestAtrnServer(t *testing.T) {
 
 func TestAtrnOffer(t *testing.T) {
 	set := testkit.MakeSet(t, ATRN())
-	if _, lines := set.Offer(&fake.Server{With: &provider{}}); len(lines) != 1 || lines[0] != "ATRN" {
+	if _, lines := set.Offer(fake.NewServer(&provider{})); len(lines) != 1 || lines[0] != "ATRN" {
 		t.Errorf("a provider offers %q", lines)
 	}
 	if _, lines := set.Offer(&fake.Server{}); len(lines) != 0 {
@@ -130,7 +130,7 @@ func TestAtrnClient(t *testing.T) {
 			near, far := net.Pipe()
 			defer near.Close()
 			defer far.Close()
-			c := &fake.Client{Replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, Conn: near}
+			c := &fake.Client{Replies: []proto.Reply{{Code: tt.code, Text: "so it is"}}, NetConn: near}
 			served := false
 			err := SendATRN(t.Context(), c, tt.domains, func(_ context.Context, conn net.Conn) error {
 				served = conn == near
@@ -142,8 +142,8 @@ func TestAtrnClient(t *testing.T) {
 			if len(c.Sent) != 1 || c.Sent[0] != tt.sent {
 				t.Errorf("sent %q, want %q", c.Sent, tt.sent)
 			}
-			if served != tt.served || c.After != nil {
-				t.Errorf("served is %t, and the session goes on with %v", served, c.After)
+			if served != tt.served || c.Next != nil {
+				t.Errorf("served is %t, and the session goes on with %v", served, c.Next)
 			}
 			if e, ok := grammar.AsType[*proto.Error](err); tt.code != 250 && (!ok || e.Code != tt.code) {
 				t.Errorf("the error does not tell the reply: %v", err)

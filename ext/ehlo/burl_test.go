@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -87,9 +88,9 @@ func TestBurlServer(t *testing.T) {
 		{"not ASCII", "imap://x/ü", "harry", &imap{}, "501 5.5.4 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fake.Server{With: tt.session, Name: tt.user, Size: 1000}
+			f := &fake.Server{Conn: fake.ServerState{Session: tt.session, Identity: tt.user, MaxSize: 1000}}
 			r, err := BURL("imap", "imap://x").Fetch(t.Context(), f, tt.args)
-			if got := fake.Wire(t, err, false); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+			if got := fake.Refusal(err); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
 				t.Errorf("the refusal is %q, want %q", got, tt.want)
 			}
 			if (r != nil) != (tt.want == "") {
@@ -112,10 +113,11 @@ func TestBurlOffer(t *testing.T) {
 		f    *fake.Server
 		want string
 	}{
-		{&fake.Server{With: &imap{}}, "8BITMIME|BURL imap"},
-		{&fake.Server{With: &imap{}, Name: "harry"}, "8BITMIME|BURL imap imap://imap.example.com"},
-		{&fake.Server{Name: "harry"}, "8BITMIME"},
+		{fake.NewServer(&imap{}), "8BITMIME|BURL imap"},
+		{&fake.Server{Conn: fake.ServerState{Session: &imap{}, Identity: "harry"}}, "8BITMIME|BURL imap imap://imap.example.com"},
+		{&fake.Server{Conn: fake.ServerState{Identity: "harry"}}, "8BITMIME"},
 	} {
+		tt.f.Conn.LocalAddr = &net.TCPAddr{Port: 587}
 		if _, lines := set.Offer(tt.f); strings.Join(lines, "|") != tt.want {
 			t.Errorf("offered %q, want %s", lines, tt.want)
 		}
@@ -188,7 +190,7 @@ func FuzzBURL(f *testing.F) {
 			t.Fatalf("%q: the engine disagrees", args)
 		}
 		m := &imap{}
-		_, err := BURL().Fetch(t.Context(), &fake.Server{With: m, Name: "u"}, args)
+		_, err := BURL().Fetch(t.Context(), &fake.Server{Conn: fake.ServerState{Session: m, Identity: "u"}}, args)
 		if m.asked == "" {
 			if err == nil {
 				t.Fatalf("%q: nobody was asked", args)
@@ -209,7 +211,7 @@ func FuzzBURL(f *testing.F) {
 // that port, and a client cannot tell what the server is (RFC 4468 section 3.1).
 func TestU08_Port25(t *testing.T) {
 	for _, port := range []int{25, 587} {
-		x := &portSession{fake.Server{With: &imap{}, Name: "harry"}, port, proto.SMTP}
+		x := &fake.Server{Conn: fake.ServerState{Session: &imap{}, Identity: "harry", LocalAddr: &net.TCPAddr{Port: port}}}
 		_, lines := testkit.MakeSet(t, Submission(SubmissionPolicy{URLs: []string{"imap"}})...).Offer(x)
 		if slices.Contains(lines, "BURL imap") != (port == 587) {
 			t.Errorf("port %d: offered %q", port, lines)

@@ -57,7 +57,7 @@ func TestBDATArgs(t *testing.T) {
 		if n != tt.n || (err == nil) != tt.ok {
 			t.Errorf("BDAT %q: %d octets, %v", tt.args, n, err)
 		}
-		if err != nil && !strings.HasPrefix(fake.Wire(t, err, false), "501 5.5.4 ") {
+		if err != nil && !strings.HasPrefix(fake.Refusal(err), "501 5.5.4 ") {
 			t.Errorf("BDAT %q: %v", tt.args, err)
 		}
 		if got := row.Variant([]byte(tt.args)) != nil; got != tt.last {

@@ -69,7 +69,7 @@ func TestW06_ByTooShort(t *testing.T) {
 		{0, "BY=1;R", ""},
 		{-time.Hour, "BY=1;R", ""},
 	} {
-		got := fake.Wire(t, DeliverBy().CheckMail(t.Context(), &fake.Server{With: testkit.Wrap(hasty(tt.least))}, proto.Address{}, testkit.Params(tt.params)), false)
+		got := fake.Refusal(DeliverBy().CheckMail(t.Context(), fake.NewServer(testkit.Wrap(hasty(tt.least))), proto.Address{}, testkit.Params(tt.params)))
 		if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s within %v: %q, want %q", tt.params, tt.least, got, tt.want)
 		}
@@ -78,7 +78,7 @@ func TestW06_ByTooShort(t *testing.T) {
 		0: "DELIVERBY", -1: "DELIVERBY", time.Minute: "DELIVERBY 60", 1500 * time.Millisecond: "DELIVERBY 1",
 		1 << 62: "DELIVERBY 999999999",
 	} {
-		if _, lines := testkit.MakeSet(t, DeliverBy()).Offer(&fake.Server{With: hasty(least)}); !slices.Equal(lines, []string{want}) {
+		if _, lines := testkit.MakeSet(t, DeliverBy()).Offer(fake.NewServer(hasty(least))); !slices.Equal(lines, []string{want}) {
 			t.Errorf("%v is offered as %q", least, lines)
 		}
 	}

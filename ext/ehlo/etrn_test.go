@@ -3,6 +3,7 @@ package ehlo
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 
@@ -48,7 +49,7 @@ func TestW12_ETRN(t *testing.T) {
 		{"#", "501 5.5.4 "}, {"#a b", "501 5.5.4 "}, {"#" + strings.Repeat("q", 256), "501 5.5.4 "}, {"münchen.example", "501 5.5.4 "},
 		{"$a.example", "501 5.5.4 "},
 	} {
-		x := &fake.Server{With: testkit.Wrap(queues)}
+		x := fake.NewServer(testkit.Wrap(queues))
 		if got := x.Serve(t, ETRN(), tt.args); got != tt.want && (!strings.HasSuffix(tt.want, " ") || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("ETRN %.40s: %q, want %q", tt.args, got, tt.want)
 		}
@@ -68,17 +69,17 @@ func TestU04_ETRN(t *testing.T) {
 		protocol proto.Protocol
 		offered  bool
 	}{{25, proto.SMTP, true}, {2525, proto.SMTP, true}, {587, proto.SMTP, false}, {465, proto.SMTP, false}, {24, proto.LMTP, false}} {
-		x := &portSession{fake.Server{With: queues}, tt.port, tt.protocol}
+		x := &fake.Server{Conn: fake.ServerState{
+			Session: queues, Protocol: tt.protocol, LocalAddr: &net.TCPAddr{Port: tt.port},
+		}}
 		if _, lines := testkit.MakeSet(t, ETRN()).Offer(x); (len(lines) == 1) != tt.offered {
 			t.Errorf("port %d: offered %q", tt.port, lines)
 		}
-		x.Row, x.Line = &ETRN().Verbs[0], "many.example"
 		want := "502 5.5.1 "
 		if tt.offered {
 			want = "253 2.0.0 "
 		}
-		r, err := ETRN().Serve(t.Context(), x)
-		if got := fake.Served(t, r, err, false); !strings.HasPrefix(got, want) {
+		if got := x.Serve(t, ETRN(), "many.example"); !strings.HasPrefix(got, want) {
 			t.Errorf("port %d: %q, want %s", tt.port, got, want)
 		}
 	}

@@ -2,6 +2,7 @@ package ehlo
 
 import (
 	"context"
+	"errors"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -25,9 +26,10 @@ func EXPN() ext.Extension {
 
 // An EXPNSession is a session that answers EXPN.
 type EXPNSession interface {
-	// Expand returns the members of list, which is what the client sent. The server ignores their Forward. A *proto.Error
-	// is the reply, such as one with Code 550 for a list that does not exist, or that this client may not see. Spammers
-	// collect addresses from lists: RFC 5321 section 7.3 permits a site to answer authenticated users only.
+	// Expand returns the members of list, which is what the client sent. The server ignores their Forward. The server
+	// answers [ErrCannotVerify] with 252, as it does for VRFY (RFC 5321 section 7.3). A *proto.Error is the reply, such as
+	// one with Code 550 for a list that does not exist, or that this client may not see. Spammers collect addresses from
+	// lists: RFC 5321 section 7.3 permits a site to answer authenticated users only.
 	Expand(ctx context.Context, list string) ([]Mailbox, error)
 }
 
@@ -44,7 +46,10 @@ func serveEXPN(ctx context.Context, x ext.Command) (proto.Reply, error) {
 		x.PermitUTF8()
 	}
 	members, err := e.Expand(ctx, list)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrCannotVerify):
+		return cannotVerify("The list cannot be expanded"), nil
+	case err != nil:
 		return proto.Reply{}, refuseQuery(err, utf8)
 	}
 	if len(members) == 0 {

@@ -82,26 +82,13 @@ func TestW01W03_HoldCheckMail(t *testing.T) {
 			{HoldLimits{Interval: time.Hour}, "HOLDUNTIL=2000-01-01T00:01:00Z BY=100;R", ""},
 		} {
 			e := FutureRelease(tt.most)
-			got := fake.Wire(t, e.CheckMail(t.Context(), &fake.Server{With: willing(true)}, proto.Address{}, testkit.Params(tt.params)), false)
+			got := fake.Refusal(e.CheckMail(t.Context(), fake.NewServer(willing(true)), proto.Address{}, testkit.Params(tt.params)))
 			if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%s: %q, want %q", tt.params, got, tt.want)
 			}
 		}
 	})
 }
-
-// portSession is a ServerConn on a given port.
-type portSession struct {
-	fake.Server
-	port     int
-	protocol proto.Protocol
-}
-
-func (p *portSession) LocalAddr() net.Addr {
-	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: p.port}
-}
-
-func (p *portSession) Protocol() proto.Protocol { return p.protocol }
 
 func TestU08_HoldAdvertise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -122,7 +109,9 @@ func TestU08_HoldAdvertise(t *testing.T) {
 			{"not able", HoldLimits{Interval: time.Hour}, nil, 587, proto.SMTP, ""},
 			{"no limits", HoldLimits{}, willing(true), 587, proto.SMTP, ""},
 		} {
-			x := &portSession{fake.Server{With: tt.session}, tt.port, tt.protocol}
+			x := &fake.Server{Conn: fake.ServerState{
+				Session: tt.session, Protocol: tt.protocol, LocalAddr: &net.TCPAddr{Port: tt.port},
+			}}
 			if _, lines := testkit.MakeSet(t, FutureRelease(tt.most)).Offer(x); strings.Join(lines, "|") != tt.want {
 				t.Errorf("%s: offered %q, want %q", tt.name, lines, tt.want)
 			}

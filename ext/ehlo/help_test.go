@@ -38,7 +38,7 @@ func TestHelp(t *testing.T) {
 		{helper{}, "me", "504 5.5.4 Nobody can"},
 		{helper{}, "bug", "not a reply: bug"},
 	} {
-		x := &fake.Server{With: tt.session, Commands: table}
+		x := &fake.Server{Conn: fake.ServerState{Session: tt.session, Table: table}}
 		got := x.Serve(t, Help(), tt.topic)
 		if !strings.HasPrefix(got, tt.want) {
 			t.Errorf("HELP %s: %q, want %q", tt.topic, got, tt.want)

@@ -27,7 +27,7 @@ func TestV10_LimitsAdvertise(t *testing.T) {
 		{testkit.Wrap(rationed{&Quota{MailMax: 5, RcptDomainMax: 1}}), "LIMITS RCPTMAX=100 MAILMAX=5 RCPTDOMAINMAX=1"},
 		{rationed{&Quota{MailMax: 1 << 30}}, "LIMITS RCPTMAX=100 MAILMAX=999999"}, // six digits (RFC 9422 section 4)
 	} {
-		if _, lines := testkit.MakeSet(t, Limits()).Offer(&fake.Server{With: tt.session}); !slices.Equal(lines, []string{tt.want}) {
+		if _, lines := testkit.MakeSet(t, Limits()).Offer(fake.NewServer(tt.session)); !slices.Equal(lines, []string{tt.want}) {
 			t.Errorf("offered %q, want %q", lines, tt.want)
 		}
 	}
@@ -35,9 +35,9 @@ func TestV10_LimitsAdvertise(t *testing.T) {
 
 func TestV10_LimitsEnforced(t *testing.T) {
 	e := Limits()
-	x := &fake.Server{With: rationed{&Quota{MailMax: 2, RcptDomainMax: 2}}}
+	x := fake.NewServer(rationed{&Quota{MailMax: 2, RcptDomainMax: 2}})
 	for i, want := range []string{"", "", "421 4.7.0 ", "421 4.7.0 "} {
-		if got := fake.Wire(t, e.CheckMail(t.Context(), x, proto.Address{}, nil), false); want == "" && got != "" || !strings.HasPrefix(got, want) {
+		if got := fake.Refusal(e.CheckMail(t.Context(), x, proto.Address{}, nil)); want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("MAIL %d: %q, want %q", i, got, want)
 		}
 	}
@@ -49,12 +49,12 @@ func TestV10_LimitsEnforced(t *testing.T) {
 		{"c@xn--mnchen-3ya.example", ""},
 		{"z@b.example", ""},
 	} {
-		if got := fake.Wire(t, e.CheckRcpt(t.Context(), x, testkit.Address(t, tt.to), nil), false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+		if got := fake.Refusal(e.CheckRcpt(t.Context(), x, testkit.Address(t, tt.to), nil)); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.to, got, tt.want)
 		}
 	}
 	for _, session := range []any{nil, rationed{}, rationed{&Quota{}}} {
-		x := &fake.Server{With: session}
+		x := fake.NewServer(session)
 		for i := range 10 {
 			err := e.CheckMail(t.Context(), x, proto.Address{}, nil)
 			if err2 := e.CheckRcpt(t.Context(), x, testkit.Address(t, "a@"+strings.Repeat("b", i+1)), nil); err != nil || err2 != nil {

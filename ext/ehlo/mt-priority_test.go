@@ -32,7 +32,7 @@ func TestW09_Priority(t *testing.T) {
 	}
 	for _, text := range []string{"10", "-10", "+3", "03", "-0", "00", "", "-", "--1", "1.5", "a", " 1", "١", "2147483649"} {
 		// W08: with the status code of RFC 6710 section 4.1
-		if got := fake.Wire(t, s.CheckMail(testkit.All(s), testkit.One("MT-PRIORITY", text)), false); !strings.HasPrefix(got, "501 5.5.2 ") {
+		if got := fake.Refusal(s.CheckMail(testkit.All(s), testkit.One("MT-PRIORITY", text))); !strings.HasPrefix(got, "501 5.5.2 ") {
 			t.Errorf("%q: %q", text, got)
 		}
 		if n, ok := ReadPriority(testkit.One("MT-PRIORITY", text)); ok || n != 0 {
@@ -60,13 +60,13 @@ func TestW08_PriorityOfStrangers(t *testing.T) {
 		{-5, "MT-PRIORITY=1", "550 5.7.1 "},
 		{9, "MT-PRIORITY=9", ""},
 	} {
-		x := &fake.Server{With: testkit.Wrap(ranked{highest: tt.highest})}
-		got := fake.Wire(t, MTPriority().CheckMail(t.Context(), x, proto.Address{}, testkit.Params(tt.params)), false)
+		x := fake.NewServer(testkit.Wrap(ranked{highest: tt.highest}))
+		got := fake.Refusal(MTPriority().CheckMail(t.Context(), x, proto.Address{}, testkit.Params(tt.params)))
 		if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s for one trusted with %d: %q, want %q", tt.params, tt.highest, got, tt.want)
 		}
 	}
-	if got := fake.Served(t, Priority(-3).Reply(), nil, false); got != "250 2.3.6 -3 is the priority that the message has got" {
+	if got := fake.Reply(Priority(-3).Reply(), nil); got != "250 2.3.6 -3 is the priority that the message has got" {
 		t.Errorf("a change is told as %q", got)
 	}
 }
@@ -77,7 +77,7 @@ func TestPriorityAdvertise(t *testing.T) {
 		strings.Repeat("x", 20): "MT-PRIORITY " + strings.Repeat("x", 20),
 		strings.Repeat("x", 21): "MT-PRIORITY", "a b": "MT-PRIORITY", "a\r\nb": "MT-PRIORITY",
 	} {
-		_, lines := testkit.MakeSet(t, MTPriority()).Offer(&fake.Server{With: ranked{policy: policy}})
+		_, lines := testkit.MakeSet(t, MTPriority()).Offer(fake.NewServer(ranked{policy: policy}))
 		if !slices.Equal(lines, []string{want}) {
 			t.Errorf("the policy %q is offered as %q", policy, lines)
 		}

@@ -70,7 +70,7 @@ func TestMTRKNeedsENVID(t *testing.T) {
 		"ENVID=12345":               true,
 		"":                          true,
 	} {
-		got := fake.Wire(t, MTRK().CheckMail(t.Context(), &fake.Server{}, proto.Address{}, testkit.Params(text)), false)
+		got := fake.Refusal(MTRK().CheckMail(t.Context(), &fake.Server{}, proto.Address{}, testkit.Params(text)))
 		if ok != (got == "") || !ok && !strings.HasPrefix(got, "501 5.5.4 MTRK needs") {
 			t.Errorf("%s: %q", text, got)
 		}
@@ -83,7 +83,7 @@ func TestMTRKNeedsENVID(t *testing.T) {
 		t.Error("MTRK does without DSN")
 	}
 	for session, want := range map[tracker]string{true: "DSN MTRK", false: "DSN"} {
-		if _, lines := s.Offer(&fake.Server{With: session}); strings.Join(lines, " ") != want {
+		if _, lines := s.Offer(fake.NewServer(session)); strings.Join(lines, " ") != want {
 			t.Errorf("offered %q, want %s", lines, want)
 		}
 	}

@@ -23,14 +23,6 @@ func (g grumpy) Unwanted(_ context.Context, to proto.Address) ([]string, error) 
 	return g[to.Local], nil
 }
 
-// solicited is a ServerConn in a transaction with parameters.
-type solicited struct {
-	fake.Server
-	mail proto.Params
-}
-
-func (s *solicited) MailParams() proto.Params { return s.mail }
-
 func TestSolicitation(t *testing.T) {
 	long := strings.Repeat("a", 999) + ",b"
 	testParam(t, NoSoliciting().Mail, "SOLICIT", []paramCase{
@@ -66,7 +58,7 @@ func TestNoSolicitingServer(t *testing.T) {
 		"SOLICIT=org.example:ADV":               "",
 		"SOLICIT=org.example:Y,NET.example:adv": "550 5.7.1 SOLICIT=NET.example:adv ", // RFC 3865 section 2.4
 	} {
-		if got := fake.Wire(t, e.CheckMail(t.Context(), &fake.Server{}, proto.Address{}, testkit.Params(text)), false); want == "" && got != "" || !strings.HasPrefix(got, want) {
+		if got := fake.Refusal(e.CheckMail(t.Context(), &fake.Server{}, proto.Address{}, testkit.Params(text))); want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("MAIL with %q: %q, want %q", text, got, want)
 		}
 	}
@@ -82,8 +74,8 @@ func TestNoSolicitingServer(t *testing.T) {
 		{session, "", "old@b.example", ""},
 		{nil, "SOLICIT=org.example:ADV:ADLT", "old@b.example", ""},
 	} {
-		x := &solicited{fake.Server{With: tt.session}, testkit.Params(tt.mail)}
-		if got := fake.Wire(t, e.CheckRcpt(t.Context(), x, testkit.Address(t, tt.to), nil), false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+		x := &fake.Server{Conn: fake.ServerState{Session: tt.session, MailParams: testkit.Params(tt.mail)}}
+		if got := fake.Refusal(e.CheckRcpt(t.Context(), x, testkit.Address(t, tt.to), nil)); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 			t.Errorf("RCPT %s after %q: %q, want %q", tt.to, tt.mail, got, tt.want)
 		}
 	}

@@ -16,9 +16,8 @@ func TestObsolete(t *testing.T) {
 		if v == nil {
 			t.Fatalf("%s is not known", name)
 		}
-		x := &fake.Server{Row: v, Line: "x"}
-		r, err := Obsolete().Serve(t.Context(), x)
-		if got := fake.Served(t, r, err, false); !strings.HasPrefix(got, "502 5.5.1 "+name) {
+		x := &fake.Server{Conn: fake.ServerState{Verb: v}}
+		if got := x.Serve(t, Obsolete(), "x"); !strings.HasPrefix(got, "502 5.5.1 "+name) {
 			t.Errorf("%s: %q", name, got)
 		}
 		for st := proto.Hello; st <= proto.Broken; st <<= 1 {
@@ -30,7 +29,7 @@ func TestObsolete(t *testing.T) {
 	if o, lines := s.Offer(&fake.Server{}); len(lines) != 1 || o.Has(0) || !o.Has(1) || o.Has(2) {
 		t.Errorf("offered %q, %v", lines, o)
 	}
-	x := &fake.Server{Commands: s.Table()}
+	x := &fake.Server{Conn: fake.ServerState{Table: s.Table()}}
 	if got := x.Serve(t, Help(), ""); strings.Contains(got, "TURN") || !strings.Contains(got, "HELP") || !strings.Contains(got, "DATA") {
 		t.Errorf("HELP lists %q", got)
 	}

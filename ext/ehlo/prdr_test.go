@@ -17,20 +17,15 @@ type apart struct{}
 
 func (apart) DataEach(context.Context, io.Reader, func(int, proto.Reply, error)) error { return nil }
 
-// lmtpServer is a fake.Server that speaks LMTP.
-type lmtpServer struct{ *fake.Server }
-
-func (lmtpServer) Protocol() proto.Protocol { return proto.LMTP }
-
 func TestPrdrOffer(t *testing.T) {
 	set := testkit.MakeSet(t, PRDR())
 	for _, tt := range []struct {
 		x    ext.ServerConn
 		want string
 	}{
-		{&fake.Server{With: apart{}}, "PRDR"},
+		{fake.NewServer(apart{}), "PRDR"},
 		{&fake.Server{}, ""},
-		{lmtpServer{&fake.Server{With: apart{}}}, ""},
+		{&fake.Server{Conn: fake.ServerState{Session: apart{}, Protocol: proto.LMTP}}, ""},
 	} {
 		if _, lines := set.Offer(tt.x); strings.Join(lines, "|") != tt.want {
 			t.Errorf("offered %q, want %q", lines, tt.want)

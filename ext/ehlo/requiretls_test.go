@@ -28,7 +28,7 @@ func TestV01_RequireTLSAdvertise(t *testing.T) {
 		{sealed(false), &tls.ConnectionState{}, ""},
 		{nil, &tls.ConnectionState{}, ""},
 	} {
-		if _, lines := testkit.MakeSet(t, RequireTLS()).Offer(&fake.Server{With: tt.session, ConnState: tt.tls}); strings.Join(lines, " ") != tt.want {
+		if _, lines := testkit.MakeSet(t, RequireTLS()).Offer(&fake.Server{Conn: fake.ServerState{Session: tt.session, TLS: tt.tls}}); strings.Join(lines, " ") != tt.want {
 			t.Errorf("%+v: offered %q, want %q", tt, lines, tt.want)
 		}
 	}

@@ -72,8 +72,8 @@ func TestW11_CheckOwnership(t *testing.T) {
 		{ErrOwnerChanged, "abuse@b.example", "RRVS=2014-04-03T23:01:00Z", "", 0},
 	} {
 		l := &landlord{err: tt.err}
-		err := RRVS().CheckRcpt(t.Context(), &fake.Server{With: testkit.Wrap(l)}, testkit.Address(t, tt.to), testkit.Params(tt.params))
-		if got := fake.Wire(t, err, false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) || len(l.asked) != tt.asked {
+		err := RRVS().CheckRcpt(t.Context(), fake.NewServer(testkit.Wrap(l)), testkit.Address(t, tt.to), testkit.Params(tt.params))
+		if got := fake.Refusal(err); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) || len(l.asked) != tt.asked {
 			t.Errorf("%s %s: %q after asking %q, want %q", tt.to, tt.params, got, l.asked, tt.want)
 		}
 		if tt.asked > 0 && l.asked[0] != tt.to+" 2014-04-03" {

@@ -40,9 +40,9 @@ func TestSizeCheckMail(t *testing.T) {
 		{"room", "SIZE=500", 1000, testkit.Wrap(&fullDisk{}), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x := &fake.Server{Size: tt.max, With: tt.session}
+			x := &fake.Server{Conn: fake.ServerState{MaxSize: tt.max, Session: tt.session}}
 			err := Size().CheckMail(t.Context(), x, proto.Address{}, testkit.Params(tt.params))
-			if got := fake.Wire(t, err, false); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+			if got := fake.Refusal(err); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
@@ -52,7 +52,7 @@ func TestSizeCheckMail(t *testing.T) {
 func TestSizeAdvertise(t *testing.T) {
 	for n, want := range map[int64]string{0: "SIZE", -1: "SIZE", 10240: "SIZE 10240"} {
 		t.Run("M01 "+want, func(t *testing.T) {
-			_, lines := testkit.MakeSet(t, Size()).Offer(&fake.Server{Size: n})
+			_, lines := testkit.MakeSet(t, Size()).Offer(&fake.Server{Conn: fake.ServerState{MaxSize: n}})
 			if len(lines) != 1 || lines[0] != want {
 				t.Errorf("the limit %d is offered as %q", n, lines)
 			}

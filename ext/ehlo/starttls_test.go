@@ -28,8 +28,8 @@ func TestStartTLSServeRefuses(t *testing.T) {
 		args string
 		want string
 	}{
-		{"O01 arguments", fake.Server{Config: config}, "foo", "501 5.5.4 "},
-		{"O02 active", fake.Server{Config: config, ConnState: &tls.ConnectionState{}}, "", "503 5.5.1 "},
+		{"O01 arguments", fake.Server{Conn: fake.ServerState{TLSConfig: config}}, "foo", "501 5.5.4 "},
+		{"O02 active", fake.Server{Conn: fake.ServerState{TLSConfig: config, TLS: &tls.ConnectionState{}}}, "", "503 5.5.1 "},
 		{"O01 no configuration", fake.Server{}, "", "502 5.5.1 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -49,9 +49,9 @@ func TestStartTLSAdvertise(t *testing.T) {
 		x    *fake.Server
 		want bool
 	}{
-		{"in clear", &fake.Server{Config: &tls.Config{}}, true},
+		{"in clear", &fake.Server{Conn: fake.ServerState{TLSConfig: &tls.Config{}}}, true},
 		{"O20 no configuration", &fake.Server{}, false},
-		{"O02 within TLS", &fake.Server{Config: &tls.Config{}, ConnState: &tls.ConnectionState{}}, false},
+		{"O02 within TLS", &fake.Server{Conn: fake.ServerState{TLSConfig: &tls.Config{}, TLS: &tls.ConnectionState{}}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if o, _ := testkit.MakeSet(t, StartTLS()).Offer(tt.x); o.Has(0) != tt.want {
@@ -65,9 +65,9 @@ func TestStartTLSAdvertise(t *testing.T) {
 func startTLS(t *testing.T, server *tls.Config, p ext.Policy) (x *fake.Server, c *fake.Client, serverErr, clientErr error) {
 	t.Helper()
 	a, b := net.Pipe()
-	x = &fake.Server{Config: server, Conn: a}
-	x.Row = &StartTLS().Verbs[0]
-	c = &fake.Client{Options: p, Conn: b, Replies: []proto.Reply{{Code: 220}}}
+	x = &fake.Server{Conn: fake.ServerState{TLSConfig: server}, NetConn: a}
+	x.Conn.Verb = &StartTLS().Verbs[0]
+	c = &fake.Client{Conn: fake.ClientState{Policy: p}, NetConn: b, Replies: []proto.Reply{{Code: 220}}}
 	done := make(chan error)
 	go func() {
 		_, err := StartTLS().Serve(t.Context(), x)
@@ -117,8 +117,8 @@ func TestStartTLSBothEnds(t *testing.T) {
 				t.Error("the caller's configuration was written to")
 			}
 			got := make([]byte, 4)
-			go x.After.Write([]byte("test"))
-			if _, err := io.ReadFull(c.After, got); err != nil || string(got) != "test" {
+			go x.Next.Write([]byte("test"))
+			if _, err := io.ReadFull(c.Next, got); err != nil || string(got) != "test" {
 				t.Errorf("%q, %v through the connection", got, err)
 			}
 		})
@@ -156,14 +156,14 @@ func TestO04O08_StartTLSInjection(t *testing.T) {
 		var err error
 		var after net.Conn
 		if side == "server" {
-			x := &fake.Server{Config: &tls.Config{Certificates: []tls.Certificate{cert}}, Conn: conn}
-			x.Row = &StartTLS().Verbs[0]
+			x := &fake.Server{Conn: fake.ServerState{TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}, NetConn: conn}
+			x.Conn.Verb = &StartTLS().Verbs[0]
 			_, err = StartTLS().Serve(t.Context(), x)
-			after = x.After
+			after = x.Next
 		} else {
-			c := &fake.Client{Options: ext.Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}, Conn: conn,
+			c := &fake.Client{Conn: fake.ClientState{Policy: ext.Policy{TLSConfig: &tls.Config{ServerName: "mail.example"}}}, NetConn: conn,
 				Replies: []proto.Reply{{Code: 220}}}
-			err, after = StartTLS().Negotiate(t.Context(), c), c.After
+			err, after = StartTLS().Negotiate(t.Context(), c), c.Next
 		}
 		if err == nil || after != nil {
 			t.Errorf("%s: %v, connection %v", side, err, after)
@@ -194,13 +194,13 @@ func TestStartTLSNegotiate(t *testing.T) {
 		{"opportunistic 250", ext.TLSOpportunistic, nil, 250, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &fake.Client{Options: ext.Policy{TLS: tt.mode, TLSConfig: &tls.Config{}}, ConnState: tt.tls}
+			c := &fake.Client{Conn: fake.ClientState{Policy: ext.Policy{TLS: tt.mode, TLSConfig: &tls.Config{}}, TLS: tt.tls}}
 			if tt.code != 0 {
 				c.Replies = []proto.Reply{{Code: tt.code, Text: "x"}}
 			}
 			err := StartTLS().Negotiate(t.Context(), c)
-			if (err == nil) != tt.wantOK || c.After != nil {
-				t.Errorf("%v, connection %v", err, c.After)
+			if (err == nil) != tt.wantOK || c.Next != nil {
+				t.Errorf("%v, connection %v", err, c.Next)
 			}
 			if (len(c.Sent) > 0) != (tt.code != 0) {
 				t.Errorf("sent %q", c.Sent)
@@ -222,7 +222,7 @@ func TestStartTLSNegotiate(t *testing.T) {
 }
 
 func TestStartTLSNegotiateLost(t *testing.T) {
-	c := &fake.Client{Options: ext.Policy{TLS: ext.TLSOpportunistic, TLSConfig: &tls.Config{}}}
+	c := &fake.Client{Conn: fake.ClientState{Policy: ext.Policy{TLS: ext.TLSOpportunistic, TLSConfig: &tls.Config{}}}}
 	if err := StartTLS().Negotiate(t.Context(), c); !errors.Is(err, fake.ErrHungUp) {
 		t.Errorf("%v", err)
 	}
@@ -231,7 +231,7 @@ func TestStartTLSNegotiateLost(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	c = &fake.Client{Options: ext.Policy{TLSConfig: &tls.Config{ServerName: "x"}}, Conn: a, Replies: []proto.Reply{{Code: 220}}}
+	c = &fake.Client{Conn: fake.ClientState{Policy: ext.Policy{TLSConfig: &tls.Config{ServerName: "x"}}}, NetConn: a, Replies: []proto.Reply{{Code: 220}}}
 	if err := StartTLS().Negotiate(ctx, c); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want it to end with the context", err)
 	}

@@ -33,8 +33,8 @@ func TestResponsible(t *testing.T) {
 		{"SUBMITTER=alice@example.net", "550 5.7.1 Submitter not allowed."}, // in these words
 		{"SUBMITTER=error@example.com", "451 4.3.0 later"},
 	} {
-		x := &fake.Server{With: testkit.Wrap(trusting("example.com"))}
-		if got := fake.Wire(t, e.CheckMail(t.Context(), x, proto.Address{}, testkit.Params(tt.mail)), false); got != tt.want {
+		x := fake.NewServer(testkit.Wrap(trusting("example.com")))
+		if got := fake.Refusal(e.CheckMail(t.Context(), x, proto.Address{}, testkit.Params(tt.mail))); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.mail, got, tt.want)
 		}
 	}
@@ -50,7 +50,7 @@ func TestResponsible(t *testing.T) {
 		t.Error("none is read")
 	}
 	for session, want := range map[any]string{trusting("x"): "SUBMITTER", nil: ""} {
-		if _, lines := testkit.MakeSet(t, e).Offer(&fake.Server{With: session}); strings.Join(lines, " ") != want {
+		if _, lines := testkit.MakeSet(t, e).Offer(fake.NewServer(session)); strings.Join(lines, " ") != want {
 			t.Errorf("offered %q", lines)
 		}
 	}

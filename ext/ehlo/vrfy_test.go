@@ -48,6 +48,8 @@ func (d *directory) Expand(ctx context.Context, list string) ([]Mailbox, error) 
 	switch list {
 	case "empty":
 		return nil, nil
+	case "hidden":
+		return nil, ErrCannotVerify
 	case "secret":
 		return nil, proto.Refuse(550, proto.Status{5, 7, 2}, "Not for you")
 	case "all":
@@ -87,13 +89,14 @@ func TestVrfyExpn(t *testing.T) {
 		{"list", "EXPN list", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 <bare@b.example>", "bare"},
 		{"S05 list in UTF-8", "EXPN all SMTPUTF8", "250-2.1.5 Fred Smith <fred@b.example>\r\n250 2.1.5 Jörg <jörg@b.example>", "jörg"},
 		{"S06 list in UTF-8 without permission", "EXPN all", "550 5.6.8 ", "jörg"},
+		{"list not told", "EXPN hidden", "252 2.5.0 ", "hidden"},
 		{"refused list", "EXPN secret", "550 5.7.2 Not for you", "secret"},
 		{"empty list", "EXPN empty", "550 5.1.1 ", "empty"},
 		{"no list", "EXPN", "501 5.5.4 ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &directory{t: t}
-			x := &fake.Server{With: testkit.Wrap(d)}
+			x := fake.NewServer(testkit.Wrap(d))
 			verb, args, _ := strings.Cut(tt.line, " ")
 			e := map[string]ext.Extension{"VRFY": VRFY(), "EXPN": EXPN()}[verb]
 			got := x.Serve(t, e, args)
@@ -109,7 +112,7 @@ func TestVrfyExpn(t *testing.T) {
 
 // H02, H03: without a session that verifies, the server verifies nobody and refuses nobody.
 func TestVrfyDefault(t *testing.T) {
-	x := &fake.Server{With: 1}
+	x := fake.NewServer(1)
 	if got := x.Serve(t, VRFY(), "fred"); !strings.HasPrefix(got, "252 2.") {
 		t.Errorf("%q", got)
 	}

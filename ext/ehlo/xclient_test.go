@@ -65,7 +65,7 @@ func TestXclientServer(t *testing.T) {
 		{"protocol", "PROTO=LMTP", "501", ext.Origin{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &fake.Server{Peer: proxy}
+			f := &fake.Server{Conn: fake.ServerState{PeerAddr: proxy}}
 			got := f.Serve(t, XCLIENT(proxies...), tt.args)
 			if !strings.HasPrefix(got, tt.want) {
 				t.Errorf("the reply is %q, want %s", got, tt.want)
@@ -73,8 +73,8 @@ func TestXclientServer(t *testing.T) {
 			if f.Restarted != (tt.want == "220") {
 				t.Fatalf("the session began anew: %t", f.Restarted)
 			}
-			if f.Restarted && *f.Told != tt.origin {
-				t.Errorf("the origin is %+v, want %+v", *f.Told, tt.origin)
+			if f.Restarted && *f.Conn.Origin != tt.origin {
+				t.Errorf("the origin is %+v, want %+v", *f.Conn.Origin, tt.origin)
 			}
 		})
 	}
@@ -102,7 +102,7 @@ func TestW14_XclientTrust(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, e := range []ext.Extension{XCLIENT(tt.trusted...), XFORWARD(tt.trusted...)} {
-				f := &fake.Server{Peer: tt.peer, With: &recorder{}}
+				f := &fake.Server{Conn: fake.ServerState{PeerAddr: tt.peer, Session: &recorder{}}}
 				_, lines := testkit.MakeSet(t, e).Offer(f)
 				if offered := len(lines) == 1; offered != tt.want {
 					t.Errorf("%s: offered is %t", e.Keyword, offered)
@@ -118,13 +118,13 @@ func TestW14_XclientTrust(t *testing.T) {
 
 // TestXclientAgain checks which attributes outlast another XCLIENT.
 func TestXclientAgain(t *testing.T) {
-	f := &fake.Server{Peer: proxy}
+	f := &fake.Server{Conn: fake.ServerState{PeerAddr: proxy}}
 	f.Serve(t, XCLIENT(proxies...), "NAME=c.example ADDR=198.51.100.7 PORT=1025 LOGIN=bob HELO=h.example PROTO=SMTP")
-	before := *f.Told
-	kept := f.Told
+	before := *f.Conn.Origin
+	kept := f.Conn.Origin
 	f.Serve(t, XCLIENT(proxies...), "PORT=1026 HELO=i.example")
-	if want := (ext.Origin{Name: "c.example", Addr: "198.51.100.7", Port: "1026", Hello: "i.example"}); *f.Told != want {
-		t.Errorf("the origin is %+v, want %+v", *f.Told, want)
+	if want := (ext.Origin{Name: "c.example", Addr: "198.51.100.7", Port: "1026", Hello: "i.example"}); *f.Conn.Origin != want {
+		t.Errorf("the origin is %+v, want %+v", *f.Conn.Origin, want)
 	}
 	if *kept != before {
 		t.Error("what a session may have kept was changed")
@@ -166,18 +166,18 @@ func TestXclientClient(t *testing.T) {
 		{"of XFORWARD", all, ext.Origin{Addr: "192.0.2.1", Ident: "x"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &fake.Client{Offer: fake.Caps(tt.offer), Replies: []proto.Reply{{Code: 220}, {Code: 220}}}
+			c := &fake.Client{Conn: fake.ClientState{Caps: fake.Caps(tt.offer)}, Replies: []proto.Reply{{Code: 220}, {Code: 220}}}
 			err := SendXCLIENT(t.Context(), c, tt.o)
 			if got := strings.Join(c.Sent, " | "); got != tt.want || (err == nil) != (tt.want != "") {
 				t.Errorf("sent %q, %v, want %q", got, err, tt.want)
 			}
 		})
 	}
-	c := &fake.Client{Offer: fake.Caps(all), Options: ext.Policy{Credentials: auth.Password("proxy", "secret")}}
+	c := &fake.Client{Conn: fake.ClientState{Caps: fake.Caps(all), Policy: ext.Policy{Credentials: auth.Password("proxy", "secret")}}}
 	if err := SendXCLIENT(t.Context(), c, ext.Origin{Addr: "192.0.2.1", Login: "bob"}); err == nil || len(c.Sent) > 0 {
 		t.Errorf("with credentials of its own it sent %q, %v", c.Sent, err)
 	}
-	c = &fake.Client{Offer: fake.Caps(all), Replies: []proto.Reply{{Code: 550, Text: "no"}}}
+	c = &fake.Client{Conn: fake.ClientState{Caps: fake.Caps(all)}, Replies: []proto.Reply{{Code: 550, Text: "no"}}}
 	if err := SendXCLIENT(t.Context(), c, ext.Origin{Addr: "192.0.2.1"}); err == nil || err.Error() != "smtp: XCLIENT: 550 no" {
 		t.Errorf("refused: %v", err)
 	}

@@ -44,7 +44,7 @@ func TestXforwardServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &recorder{}
-			f := &fake.Server{Peer: proxy, With: r}
+			f := &fake.Server{Conn: fake.ServerState{PeerAddr: proxy, Session: r}}
 			got := ""
 			for _, args := range tt.args {
 				got = f.Serve(t, XFORWARD(proxies...), args)
@@ -63,16 +63,16 @@ func TestXforwardNot(t *testing.T) {
 	set := testkit.MakeSet(t, XFORWARD(proxies...))
 	offers := func(f *fake.Server) bool { _, lines := set.Offer(f); return len(lines) > 0 }
 
-	none := &fake.Server{Peer: proxy}
+	none := &fake.Server{Conn: fake.ServerState{PeerAddr: proxy}}
 	if got := none.Serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "502 5.5.1 ") || offers(none) {
 		t.Errorf("where origins are not recorded: %q, offered is %t", got, offers(none))
 	}
 	// A proxy that speaks for another client since XCLIENT is refused.
-	other := &fake.Server{Peer: proxy, With: &recorder{}, Told: &ext.Origin{Name: "c.example"}}
+	other := &fake.Server{Conn: fake.ServerState{PeerAddr: proxy, Session: &recorder{}, Origin: &ext.Origin{Name: "c.example"}}}
 	if got := other.Serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "550 5.7.1 ") || offers(other) {
 		t.Errorf("after XCLIENT: %q, offered is %t", got, offers(other))
 	}
-	refuses := &fake.Server{Peer: proxy, With: &recorder{err: proto.Refuse(450, proto.Status{}, "not now")}}
+	refuses := &fake.Server{Conn: fake.ServerState{PeerAddr: proxy, Session: &recorder{err: proto.Refuse(450, proto.Status{}, "not now")}}}
 	if got := refuses.Serve(t, XFORWARD(proxies...), "NAME=x"); !strings.HasPrefix(got, "450 ") {
 		t.Errorf("the session's refusal is %q", got)
 	}
@@ -97,14 +97,14 @@ func TestXforwardClient(t *testing.T) {
 		{"too long encoded", all, ext.Origin{Hello: strings.Repeat("+", maxAttribute)}, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &fake.Client{Offer: fake.Caps(tt.offer), Replies: []proto.Reply{{Code: 250}, {Code: 250}}}
+			c := &fake.Client{Conn: fake.ClientState{Caps: fake.Caps(tt.offer)}, Replies: []proto.Reply{{Code: 250}, {Code: 250}}}
 			err := SendXFORWARD(t.Context(), c, tt.o)
 			if got := strings.Join(c.Sent, " | "); got != tt.want || (err != nil) != tt.fails {
 				t.Errorf("sent %q, %v, want %q", got, err, tt.want)
 			}
 		})
 	}
-	c := &fake.Client{Offer: fake.Caps(all), Replies: []proto.Reply{{Code: 501, Text: "no"}}}
+	c := &fake.Client{Conn: fake.ClientState{Caps: fake.Caps(all)}, Replies: []proto.Reply{{Code: 501, Text: "no"}}}
 	err := SendXFORWARD(t.Context(), c, ext.Origin{Name: "n"})
 	if e, ok := grammar.AsType[*proto.Error](err); !ok || e.Code != 501 || e.Verb != "XFORWARD" {
 		t.Errorf("refused: %v", err)

@@ -1,2 +1,2 @@
-// Package grammar has what the packages of extensions share: the grammar of keywords and values, and small helpers.
+// Package grammar has the grammar of keywords and values, and the small helpers, that the packages of extensions share.
 package grammar

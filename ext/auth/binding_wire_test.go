@@ -16,29 +16,27 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/auth"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"github.com/emersion/go-sasl"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
 // byCertificate returns credentials that bind to the server's certificate, or to shown if that is not nil.
 func byCertificate(mechanism string, shown *x509.Certificate) ext.Credentials {
 	creds := auth.Password("alice", password, mechanism)
-	return func(ctx context.Context, d ext.ClientConn) ([]sasl.Client, error) {
+	return func(ctx context.Context, c ext.ClientConn) ([]sasl.Client, error) {
 		leaf := shown
 		if leaf == nil {
-			leaf = d.TLS().PeerCertificates[0]
+			leaf = c.TLS().PeerCertificates[0]
 		}
-		return creds(ctx, certificateOnly{d, leaf})
+		return creds(ctx, certificateOnly{c, leaf})
 	}
 }
 
-// certificateOnly withholds from a mechanism what it would rather bind to.
+// certificateOnly hides the TLS connection from a mechanism, except for the certificate.
 type certificateOnly struct {
 	ext.ClientConn
 	leaf *x509.Certificate
@@ -48,7 +46,7 @@ func (c certificateOnly) TLS() *tls.ConnectionState {
 	return &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.leaf}}
 }
 
-// signed returns a certificate for name that key has signed.
+// signed returns a certificate for name, signed by key.
 func signed(t *testing.T, name string, key crypto.Signer, algorithm x509.SignatureAlgorithm) tls.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
@@ -83,7 +81,7 @@ func ecKey(t *testing.T, curve elliptic.Curve) crypto.Signer {
 	return key
 }
 
-// getting and configuring return what gives each client the certificate and the configuration.
+// getting and configuring return functions for GetCertificate and GetConfigForClient.
 func getting(cert *tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }
 }
@@ -92,8 +90,7 @@ func configuring(config *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, er
 	return func(*tls.ClientHelloInfo) (*tls.Config, error) { return config, nil }
 }
 
-// TestP34_EndPoint has the client bind to the server's certificate, by whatever way the server comes by it. A server that
-// has another one than the client was shown, as the end of a connection in between would, refuses.
+// TestP34_EndPoint has the client bind to the server's certificate, in each way to configure one.
 func TestP34_EndPoint(t *testing.T) {
 	cert := signed(t, "mail.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
 	other := signed(t, "other.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
@@ -132,8 +129,8 @@ func bothVersions(t *testing.T, config *tls.Config, cert tls.Certificate, mechan
 	}
 }
 
-// TestEndPointHashes has certificates with signatures of all sorts (RFC 5929 section 4.1). There is no hash function for
-// Ed25519, and so no binding.
+// TestEndPointHashes binds to certificates with each kind of signature (RFC 5929 section 4.1). Ed25519 has no hash
+// function, so there is no binding.
 func TestEndPointHashes(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -163,7 +160,7 @@ func TestEndPointHashes(t *testing.T) {
 	}
 }
 
-// TestEndPointInBetween has a client that was shown the certificate of somebody in between, who passes on what it says.
+// TestEndPointInBetween has a man in the middle that presents another certificate and relays the exchange.
 func TestEndPointInBetween(t *testing.T) {
 	cert := signed(t, "mail.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
 	evil := signed(t, "mail.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
@@ -174,7 +171,7 @@ func TestEndPointInBetween(t *testing.T) {
 	for name, config := range map[string]*tls.Config{
 		"one":            {Certificates: []tls.Certificate{cert}},
 		"GetCertificate": {GetCertificate: getting(&cert)},
-		// It is the server's, and not the one that it has shown here.
+		// The certificate belongs to the server, but is not the one that the server presented.
 		"several": {Certificates: []tls.Certificate{cert, evil}},
 	} {
 		srv, _ := newMailServer(t, config)
@@ -185,7 +182,7 @@ func TestEndPointInBetween(t *testing.T) {
 	}
 }
 
-// loopback returns the ends of a connection that, unlike a pipe, holds what nobody has read yet, such as tickets of TLS.
+// loopback returns the two ends of a connection with buffers, unlike a pipe, for the tickets of TLS.
 func loopback(t *testing.T) (near, far net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -201,7 +198,7 @@ func loopback(t *testing.T) (near, far net.Conn) {
 	return near, far
 }
 
-// TestEndPointResumed has the session of TLS resumed: no certificate is shown, and the server remembers none.
+// TestEndPointResumed resumes a TLS session, in which the server presents no certificate.
 func TestEndPointResumed(t *testing.T) {
 	cert := signed(t, "mail.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)
 	other := signed(t, "other.example", ecKey(t, elliptic.P256()), x509.ECDSAWithSHA256)

@@ -13,18 +13,16 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/auth"
-
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 )
 
-// account is a session in which alice can authenticate in every way.
+// account is a session in which alice can authenticate by every mechanism.
 type account struct {
 	server.Session
 	secrets map[crypto.Hash]auth.SCRAMSecret
@@ -72,7 +70,8 @@ func (m *account) AuthenticateGuest(context.Context, string) (string, error) { r
 
 func (m *account) AuthPause(int) time.Duration { return 0 }
 
-// newMailServer returns a server of accounts, and says as whom clients have authenticated.
+// newMailServer returns a server of accounts. It sends the Identity of each client that delivers a message on the
+// channel.
 func newMailServer(t *testing.T, config *tls.Config) (*server.Server, chan string) {
 	t.Helper()
 	secrets := make(map[crypto.Hash]auth.SCRAMSecret)
@@ -101,7 +100,7 @@ func newMailServer(t *testing.T, config *tls.Config) (*server.Server, chan strin
 	return srv, who
 }
 
-// TestSASLBothEnds: each mechanism between the real server and the real client, over both versions of TLS.
+// TestSASLBothEnds runs each mechanism between the real server and the real client, over both versions of TLS.
 func TestSASLBothEnds(t *testing.T) {
 	token := func(token string) func(context.Context) (string, error) {
 		return func(context.Context) (string, error) { return token, nil }
@@ -174,7 +173,8 @@ func deliverOver(t *testing.T, near, far net.Conn, srv *server.Server, config *t
 	return errors.Join(err, c.Close())
 }
 
-// TestLongChallenge has a challenge that is longer than any other reply may be (RFC 4954 section 4): it must not be folded.
+// TestLongChallenge sends a challenge longer than any other reply may be (RFC 4954 section 4). The server must not fold
+// it.
 func TestLongChallenge(t *testing.T) {
 	scope := strings.Repeat("s", 9000)
 	near, far := net.Pipe()
@@ -201,7 +201,7 @@ func TestLongChallenge(t *testing.T) {
 	}
 }
 
-// wordy is a session that has much to say of a token.
+// wordy is a session that refuses tokens with a long explanation.
 type wordy struct {
 	server.Session
 	scope string
