@@ -128,8 +128,8 @@
 //
 // Package exttest finds the mistakes that any extension can have. One call of its Test takes the extension, sample
 // parameters and a session that takes part. It lets a server and a client use them, and names each rule that is broken.
-// Package fake has a [Command] and a [Negotiation] for unit tests. The program examples/extension is a keyword, a
-// parameter and a verb, with both ends and that test.
+// Package fake has a [Command] and a [Negotiation] for unit tests, fake.Server and fake.Client. The program
+// examples/extension is a keyword, a parameter and a verb, with both ends and that test.
 //
 // # Compatibility
 //
