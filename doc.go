@@ -1,16 +1,78 @@
-// Package smtp is a map of smtpkit, an embeddable SMTP library; it holds no code.
+// Package smtp is the map of smtpkit, an embeddable SMTP library. It has no code: import the packages below.
 //
-//   - [smtpkit.example/smtp/server] receives mail: implement a Backend, or a function, and serve SMTP, submission or LMTP.
-//   - [smtpkit.example/smtp/client] sends mail: one call for one message, or a connection for a stream of them.
-//   - [smtpkit.example/smtp/ext] has the service extensions, one file for each EHLO keyword, and is where to write another.
-//   - [smtpkit.example/smtp/ext/exttest] tests extensions, for those who write one.
-//   - [smtpkit.example/smtp/ext/report] makes and reads delivery status notifications, for relays and for senders of bulk mail.
-//   - [smtpkit.example/smtp/proto] is the engine that both ends share: addresses, parameters, replies, and the state machine.
-//   - [smtpkit.example/smtp/server/proxyproto] reads the header of a proxy in front of a server.
-//   - [smtpkit.example/smtp/client/clienttest] and [smtpkit.example/smtp/proto/prototest] are for tests: a server that follows a
-//     script, and dialogues played at every cut.
-//   - examples holds programs to copy from: quickstart, receive, send, and an extension of one's own.
+// # Send mail
 //
-// Packages import each other in one direction: server and client import ext, which imports proto. A program that only
-// sends does not contain a server.
+//   - [smtpkit.example/smtp/client] sends mail: one call for one message, or a connection for many.
+//   - [smtpkit.example/smtp/ext/auth] has the credentials to log in with, such as a password or a token.
+//   - [smtpkit.example/smtp/ext/ehlo] sets parameters of a message, such as delivery notifications (DSN), and sends
+//     commands such as ETRN.
+//   - [smtpkit.example/smtp/ext] names the TLS modes of the client's options.
+//   - [smtpkit.example/smtp/ext/report] reads the bounces that come back.
+//
+// # Receive mail
+//
+//   - [smtpkit.example/smtp/server] receives mail: implement a Backend, or one function, and serve SMTP, submission or
+//     LMTP.
+//   - [smtpkit.example/smtp/proto] has the types that a session works with: addresses, parameters, replies, and
+//     refusals.
+//   - [smtpkit.example/smtp/ext/auth] has the interfaces by which a session checks passwords and tokens.
+//   - [smtpkit.example/smtp/ext/ehlo] has lists of extensions for relays, submission servers and LMTP, and reads the
+//     parameters of MAIL and RCPT.
+//   - [smtpkit.example/smtp/ext/report] makes the bounces and other delivery status notifications that a relay or queue
+//     has to send.
+//   - [smtpkit.example/smtp/server/proxyproto] reads the header that a proxy in front of the server sends.
+//
+// # Test a program
+//
+//   - [smtpkit.example/smtp/client/clienttest] is a server that follows a script, to test a client against.
+//
+// # Extend the protocol
+//
+//   - [smtpkit.example/smtp/ext] is the framework for service extensions, and says how to write one.
+//   - [smtpkit.example/smtp/ext/exttest] tests an extension with the real server and the real client.
+//   - [smtpkit.example/smtp/ext/fake] has stand-ins for both ends, for unit tests of an extension.
+//
+// # Build another server, client or proxy
+//
+//   - [smtpkit.example/smtp/proto] is the protocol engine that both ends share, without any I/O.
+//   - [smtpkit.example/smtp/proto/prototest] plays scripts of dialogues against an engine, at every cut of their bytes.
+//
+// The directory examples has programs to copy from. Start with note, which sends a message, and inbox, which receives
+// some; quickstart runs both ends. Then see send, receive and extension.
+//
+// Packages import each other in one direction: server and client import ehlo, ehlo imports auth, auth imports ext, and
+// ext imports proto. Server and client do not import each other, so a program that only sends contains no server.
+//
+// # Compatibility
+//
+// The library follows semantic versioning. Within a major version, code that keeps to these rules compiles and works
+// with every later minor version. Before 1.0 a minor version may break them, and the changelog says so under Behaviour.
+//
+// Interfaces that users implement are frozen: server.Backend, server.Session, server.Resetter, ext.RecipientData, and
+// the interfaces of packages auth and ehlo by which a session takes part in an extension. They never get another
+// method. New abilities come as new optional interfaces, which the library finds through Unwrap.
+//
+// Interfaces that only the library implements may get more methods in a minor version: ext.ServerConn, ext.Command,
+// ext.Client, ext.ClientConn and ext.Negotiation. Call them, but do not implement them. Package fake has a stand-in for
+// each.
+//
+// Structs may get more fields in a minor version. Write them with keyed fields. (proto.Status is an array, and needs
+// none.) Do not compare structs with ==, unless their documentation says that you may. The zero value of an option
+// stands for the default that its documentation names. A negative value means none, except where the documentation says
+// that there must be a limit. A minor version may change such a default.
+//
+// ext.Offer is opaque. ext.Set is for those who build another server or client; it may get more methods.
+//
+// A minor version may also add packages, functions, methods, types and constants. It may add extensions to the lists of
+// package ehlo: to fix what a server advertises, write the list down. It may refuse what a standard forbids, and
+// tolerate what other programs send.
+//
+// Types of errors, reply codes and enhanced status codes are part of the API. Texts of replies, of errors and of the
+// log are not, and neither is how what is written is divided into packets.
+//
+// The library supports the two newest releases of Go, and the go line of go.mod names the older one, now 1.25. A minor
+// version may raise it.
+//
+// The repository keeps the exported API in a file for each package, under .ci/api. The check .ci/run compares them with
+// the code, so that every change of the API is seen in review.
 package smtp

@@ -6,30 +6,49 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Feature is something that a message needs of the way it is sent. Features are bits and can be combined.
+// A Feature is something that a message can need from the server that takes it, and that an extension can provide.
+// Features are bits and can be combined.
 type Feature uint8
 
-// The needs of a message.
+// The features.
 const (
 	EightBit Feature = 1 << iota // the content has octets above 127 (RFC 6152)
 	Binary                       // the content is not lines of text (RFC 3030 section 3)
 	UTF8                         // an address or a header field has UTF-8 in it (RFC 6531 section 3)
 )
 
-// An Envelope is a message as a client is about to send it.
+// An Envelope is what extensions see of a message that a client is about to send. It is a copy: Prepare may change Mail
+// and the Params of each recipient, but not who the recipients are.
 type Envelope struct {
-	From  proto.Address
-	Mail  proto.Params // parameters of the MAIL command
-	To    []proto.Recipient
-	Size  int64 // of the content as it will be transmitted, without dot-stuffing; -1 if unknown (RFC 1870 section 6)
+	From proto.Address
+	Mail proto.Params // parameters of the MAIL command
+	To   []proto.Recipient
+	// Size is the size in octets of the content as it will be transmitted, without dot-stuffing (RFC 1870 section 6). It
+	// is -1 if unknown.
+	Size int64
+	// Needs has the features that the message needs.
 	Needs Feature
 	// Verified says that the connection has TLS and that the server's certificate was verified.
 	Verified bool
 }
 
-// Prepare makes e ready to be sent to a server that offers o, with c its reply to EHLO: each extension on offer adds
-// its parameters, or refuses. A [UnsupportedError] says what the server lacks for e, be it a parameter that the caller put
-// there or something that the message needs. Parameters are checked as a server would check them.
+// NonASCII names an address of e that cannot be written in ASCII, or returns "". A domain always can (RFC 5891).
+func (e *Envelope) NonASCII() string {
+	if !e.From.IsASCII() {
+		return "the sender " + e.From.String()
+	}
+	for _, r := range e.To {
+		if !r.Address.IsASCII() {
+			return "the recipient " + r.Address.String()
+		}
+	}
+	return ""
+}
+
+// Prepare makes e ready for a server whose reply to EHLO is c, of which o is made. Each advertised extension adds its
+// parameters, or refuses the message. Then Prepare checks the parameters as a server would check them. An
+// [UnsupportedError] says which extension the server lacks, for a parameter that the caller has set or for something
+// that the message needs.
 func (s *Set) Prepare(o Offer, c proto.Caps, e *Envelope) error {
 	rcpts := len(e.To)
 	for i := range s.list {
@@ -38,7 +57,8 @@ func (s *Set) Prepare(o Offer, c proto.Caps, e *Envelope) error {
 				return err
 			}
 			if len(e.To) != rcpts {
-				return errors.New("smtp: the extension " + s.list[i].Keyword + " changes the recipients of a message: its Prepare may only add parameters")
+				return errors.New("smtp: the extension " + s.list[i].Keyword +
+					" changes the recipients of a message: its Prepare may only add parameters")
 			}
 		}
 	}
@@ -53,7 +73,7 @@ func (s *Set) Prepare(o Offer, c proto.Caps, e *Envelope) error {
 	return s.needs(o, e)
 }
 
-// params checks that what is on offer covers the parameters.
+// params checks that the advertised extensions have the parameters, and that a server would accept them.
 func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) error {
 	for i := range params {
 		p := &params[i]
@@ -78,35 +98,35 @@ func (s *Set) params(rules []rule, verb string, o Offer, params proto.Params) er
 	return nil
 }
 
-// needs checks that what is on offer meets the needs of e.
+// needs checks that the advertised extensions provide what e needs.
 func (s *Set) needs(o Offer, e *Envelope) error {
-	var met Feature
+	var provided Feature
 	for i := range s.list {
 		if o.Has(i) {
-			met |= s.list[i].Provides
+			provided |= s.list[i].Provides
 		}
 	}
-	if met&UTF8 == 0 {
+	if provided&UTF8 == 0 {
 		if what := e.NonASCII(); what != "" {
 			return s.Unsupported(UTF8, what)
 		}
 	}
-	missing := e.Needs &^ met
+	missing := e.Needs &^ provided
 	if e.Needs&Binary != 0 {
-		missing &^= EightBit // binary content may have any octets
+		missing &^= EightBit // Binary covers octets above 127
 	}
 	for _, n := range []struct {
-		need Feature
-		what string
+		feature Feature
+		what    string
 	}{
 		{Binary, "binary content"},
 		{EightBit, "content with 8-bit octets"},
 		{UTF8, "a message with UTF-8 in its header or its addresses"},
 	} {
-		if missing&n.need != 0 {
-			e := s.Unsupported(n.need, n.what)
-			if n.need == UTF8 {
-				e.Code = proto.Status{5, 6, 9} // it is the content, and no address (RFC 6531 section 3.5)
+		if missing&n.feature != 0 {
+			e := s.Unsupported(n.feature, n.what)
+			if n.feature == UTF8 {
+				e.Code = proto.Status{5, 6, 9} // not an address but the content needs it (RFC 6531 section 3.5)
 			}
 			return e
 		}
@@ -114,8 +134,8 @@ func (s *Set) needs(o Offer, e *Envelope) error {
 	return nil
 }
 
-// Unsupported returns the error for a message that has to be refused because no extension on offer provides f. What names
-// the part of the message that needs it.
+// Unsupported returns the error for a message that needs f while no advertised extension provides it. What names the
+// part of the message that needs it.
 func (s *Set) Unsupported(f Feature, what string) *UnsupportedError {
 	for i := range s.list {
 		if s.list[i].Provides&f != 0 {
@@ -125,20 +145,7 @@ func (s *Set) Unsupported(f Feature, what string) *UnsupportedError {
 	return &UnsupportedError{What: what}
 }
 
-// missing returns the error for what needs the i-th extension, which is not on offer.
+// missing returns the error for a part of a message, what, that needs the i-th extension while that is not advertised.
 func (s *Set) missing(i int, what string) *UnsupportedError {
 	return &UnsupportedError{Keyword: s.list[i].Keyword, What: what, Code: s.list[i].Missing}
-}
-
-// NonASCII names an address of e that cannot be written in ASCII, or returns "". A domain always can (RFC 5891).
-func (e *Envelope) NonASCII() string {
-	if !e.From.IsASCII() {
-		return "the sender " + e.From.String()
-	}
-	for _, r := range e.To {
-		if !r.Address.IsASCII() {
-			return "the recipient " + r.Address.String()
-		}
-	}
-	return ""
 }

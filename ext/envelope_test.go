@@ -7,10 +7,8 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/fake"
-	"smtpkit.example/smtp/ext/internal/testkit"
-
 	"smtpkit.example/smtp/ext/internal/grammar"
-
+	"smtpkit.example/smtp/ext/internal/testkit"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -105,24 +103,24 @@ func TestPrepareRcpt(t *testing.T) {
 	err := s.Prepare(s.Offered(fake.Caps()), fake.Caps(), e)
 	need, ok := grammar.AsType[*ext.UnsupportedError](err)
 	if !ok || need.Keyword != "XNOTIFY" {
-		t.Errorf("%v, want a NeedError for XNOTIFY", err)
+		t.Errorf("%v, want an UnsupportedError for XNOTIFY", err)
 	}
 	if err := s.Prepare(s.Offered(fake.Caps("XNOTIFY")), fake.Caps("XNOTIFY"), e); err != nil {
 		t.Errorf("refused although it is offered: %v", err)
 	}
 }
 
-// A set without an extension for it says so, rather than blame the server.
+// TestPrepareWithoutExtension checks that the error does not blame the server if no extension of the set would do.
 func TestPrepareWithoutExtension(t *testing.T) {
 	s := testkit.MakeSet(t, []ext.Extension{}...)
-	err := s.Prepare(0, testkit.Everything(), &ext.Envelope{Needs: ext.EightBit})
+	err := s.Prepare(ext.Offer{}, testkit.Everything(), &ext.Envelope{Needs: ext.EightBit})
 	need, ok := grammar.AsType[*ext.UnsupportedError](err)
 	if !ok || need.Keyword != "" || !strings.Contains(err.Error(), "Options.Extensions") {
 		t.Errorf("%v", err)
 	}
 }
 
-// The parameters that the caller shares between messages are never written to.
+// TestPrepareLeavesParamsAlone checks that Prepare does not write to parameters that a caller shares between messages.
 func TestPrepareLeavesParamsAlone(t *testing.T) {
 	s := testkit.MakeSet(t, ehlo.Default()...)
 	shared := make(proto.Params, 1, 8)
@@ -136,7 +134,7 @@ func TestPrepareLeavesParamsAlone(t *testing.T) {
 	}
 }
 
-// Whose recipients they are is not for an extension to say.
+// TestPrepareKeepsRecipients checks that an extension cannot change the recipients.
 func TestPrepareKeepsRecipients(t *testing.T) {
 	s := testkit.MakeSet(t, ext.Extension{Keyword: "XDROP", Prepare: func(_ proto.Caps, e *ext.Envelope) error {
 		e.To = e.To[1:]

@@ -8,19 +8,19 @@ import (
 	"os"
 
 	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// A UnsupportedError is why a client did not send a message: it needs an extension that is not on offer, or more than is
-// offered. Nothing of the message has been sent.
+// An UnsupportedError means that a client did not send a message or a command, because it needs an extension that the
+// server lacks, or supports in part. Nothing of the message has been sent. errors.Is reports it as an
+// errors.ErrUnsupported.
 type UnsupportedError struct {
-	Keyword string // of the extension; "" if no extension in use would do
-	What    string // what needs it, such as "the recipient jörg@example.org"
-	// Err says why the extension will not do although the server offers it; nil if it does not offer it.
+	Keyword string // of the extension; "" if no extension in the client's list would do
+	What    string // what needs the extension, such as "the recipient jörg@example.org"
+	// Err says why the extension will not do although the server advertises it. It is nil if the server does not.
 	Err error
 
-	// Code is the status code that Status returns; zero stands for 5.3.3.
+	// Code is the status code that Status returns. Zero stands for 5.3.3.
 	Code proto.Status
 }
 
@@ -30,8 +30,8 @@ func (e *UnsupportedError) Unwrap() error { return e.Err }
 // Is reports whether target is errors.ErrUnsupported.
 func (e *UnsupportedError) Is(target error) bool { return target == errors.ErrUnsupported }
 
-// Status returns the status code to report to the sender of the message if no other server takes it. Its class is 5. By
-// default it is 5.3.3, the system cannot do what was asked of it (RFC 3463 section 3.4).
+// Status returns the status code to report to the sender of the message if no other server takes it. Its class is 5.
+// The default is 5.3.3, "system not capable of selected features" (RFC 3463 section 3.4).
 func (e *UnsupportedError) Status() proto.Status {
 	if e.Code.IsZero() {
 		return proto.Status{5, 3, 3}
@@ -49,7 +49,7 @@ func (e *UnsupportedError) Error() string {
 	return "smtp: the server does not offer " + e.Keyword + ", which " + e.What + " needs"
 }
 
-// A TLSError is why a client gave up a session in which TLS was not to be had as its policy demands.
+// A TLSError means that a client gave up a connection because it did not get TLS as its policy requires.
 type TLSError struct {
 	Err error
 }
@@ -59,9 +59,8 @@ func (e *TLSError) Error() string { return "smtp: TLS: " + grammar.Cause(e.Err) 
 // Unwrap returns the cause: a *proto.Error if the server refused, or an error of crypto/tls or of the network.
 func (e *TLSError) Unwrap() error { return e.Err }
 
-// Status returns the status code by which the sender of a message is told, should no server with TLS take it: 5.7.10
-// (RFC 8689 section 4.2.1). It is 4.4.2 if the connection
-// broke, and 4.7.10 if the server said that it may do so later.
+// Status returns the status code to report to the sender of the message if no other server takes it: 5.7.10 (RFC 8689
+// section 4.2.1). It is 4.4.2 if the connection broke, and 4.7.10 if the server refused for now.
 func (e *TLSError) Status() proto.Status {
 	if r, ok := grammar.AsType[*proto.Error](e.Err); ok && r.Temporary() {
 		return proto.Status{4, 7, 10}
@@ -72,30 +71,9 @@ func (e *TLSError) Status() proto.Status {
 	return proto.Status{5, 7, 10}
 }
 
-// ofNetwork reports whether err is of the network, in a handshake or on the way to a source of credentials, and not of what is
-// at the other end of it.
-func ofNetwork(err error) bool {
-	if e, ok := grammar.AsType[*net.DNSError](err); ok {
-		return e.Temporary()
-	}
-	if e, ok := grammar.AsType[*net.OpError](err); ok {
-		return e.Op != "remote error" // an alert of TLS
-	}
-	for _, cause := range []error{
-		context.Canceled, context.DeadlineExceeded, os.ErrDeadlineExceeded,
-		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed,
-	} {
-		if errors.Is(err, cause) {
-			return true
-		}
-	}
-	e, ok := grammar.AsType[net.Error](err)
-	return ok && e.Timeout()
-}
-
-// An AuthError is why a client gave up a session in which it could not authenticate.
+// An AuthError means that a client gave up a connection because it could not authenticate.
 type AuthError struct {
-	Mechanism string // the mechanism tried last; "" if none was
+	Mechanism string // the mechanism tried last; "" if the client tried none
 	Err       error
 }
 
@@ -109,8 +87,8 @@ func (e *AuthError) Error() string {
 // Unwrap returns the cause: a *proto.Error if the server refused.
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// Status returns the status code by which the sender of a message is told, should no server let this one in: that of the cause,
-// if it has one, or 5.7.0 (RFC 3463 section 3.8), and 4.7.0 for what may pass.
+// Status returns the status code to report to the sender of the message if no other server takes it. It is the code of
+// the cause if that has one. Otherwise it is 5.7.0 (RFC 3463 section 3.8), or 4.7.0 if the cause may pass.
 func (e *AuthError) Status() proto.Status {
 	other := proto.Status{5, 7, 0}
 	if r, ok := grammar.AsType[*proto.Error](e.Err); ok {
@@ -130,4 +108,25 @@ func (e *AuthError) Status() proto.Status {
 		other[0] = 4
 	}
 	return other
+}
+
+// ofNetwork reports whether err comes from the network, and not from the peer in a TLS handshake or from a source of
+// credentials.
+func ofNetwork(err error) bool {
+	if e, ok := grammar.AsType[*net.DNSError](err); ok {
+		return e.Temporary()
+	}
+	if e, ok := grammar.AsType[*net.OpError](err); ok {
+		return e.Op != "remote error" // crypto/tls reports a TLS alert so
+	}
+	for _, cause := range []error{
+		context.Canceled, context.DeadlineExceeded, os.ErrDeadlineExceeded,
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed,
+	} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	e, ok := grammar.AsType[net.Error](err)
+	return ok && e.Timeout()
 }

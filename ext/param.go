@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/proto"
 )
 
@@ -12,44 +11,80 @@ import (
 // both have Values; the parameter then takes the values of both.
 type Param struct {
 	Key string // in upper case
-	// Length is the number of octets the parameter may add to the command line, the space before it included.
+	// MaxLength is the largest number of octets that the parameter adds to the command line, with the space before it: the
+	// length of " KEY=" and of the longest value.
 	MaxLength int
-	// Flag says that the parameter takes no value; without it, one is required unless Optional is set.
+	// Flag says that the parameter takes no value. Optional says that it may have one. By default it must have one.
 	Flag, Optional bool
-	// Instead is the Key of a parameter, described before, that this one can stand in place of. Both together are
-	// answered with 501 5.5.4, and the command line has room for the longer one.
+	// ConflictsWith is the Key of another parameter, described before this one. A command with both gets 501 5.5.4, and
+	// the command line has room for the longer one.
 	ConflictsWith string
-	// Values are the values it can have, in upper case; they are compared without regard to case. Nil means that
-	// Check decides.
+	// Values are the possible values, in upper case; case does not matter. Nil means that Check decides.
 	Values []string
-	// Check returns an error if value is malformed; it is answered with 501 5.5.4 and its text. If it is a *proto.Error
-	// with a Status of class 5, that is used in place of 5.5.4. Nil accepts all. It need not refuse what no parameter can
-	// have for a value, such as "" or "a=b" (RFC 5321 section 4.1.2): a command with that is refused whatever Check says.
+	// Check returns an error if value is malformed. The server answers 501 5.5.4 with the text of the error. If the error
+	// is a *proto.Error with a Status of class 5, that replaces 5.5.4. Nil accepts every value.
+	//
+	// Check need not look for values that the grammar forbids anyway, such as "" or "a=b" (RFC 5321 section 4.1.2).
 	Check func(value string) error
-	// UTF8 says that the parameter permits UTF-8 in the addresses of the transaction and in replies to it
-	// (RFC 6531 section 3.4).
+	// UTF8 says that the parameter permits UTF-8 in the addresses of the transaction and in replies to it (RFC 6531
+	// section 3.4).
 	UTF8 bool
-	// Split says that a parameter of MAIL asks for an outcome for each recipient: the server may answer the content with
-	// 353, one reply for each, and one for all.
+	// PerRecipient says that this parameter of MAIL asks for an outcome for each recipient. The server may then answer the
+	// content with 353, one reply for each recipient, and one for all.
 	PerRecipient bool
-	// Binary is the value that declares content to be binary: CR and LF are octets like any other, and only chunks
-	// can carry it (RFC 3030 section 3).
+	// Binary is the value that declares the content to be binary: CR and LF are octets like any other, and only chunks can
+	// carry it (RFC 3030 section 3).
 	Binary string
 }
 
-// A rule is a parameter with the extensions that describe it.
+// CheckMail checks the parameters of a MAIL command against o, and returns the reply to refuse it with, or nil. An
+// unknown parameter gets 555, a malformed one 501 (RFC 5321 section 4.1.1.11). CheckMail does not call the extensions'
+// CheckMail.
+func (s *Set) CheckMail(o Offer, p proto.Params) *proto.Error { return check(s.mail, o, p) }
+
+// CheckRcpt checks the parameters of a RCPT command in the same way.
+func (s *Set) CheckRcpt(o Offer, p proto.Params) *proto.Error { return check(s.rcpt, o, p) }
+
+// UTF8 reports whether the parameters of a MAIL command permit UTF-8 in the addresses of the transaction.
+func (s *Set) UTF8(o Offer, p proto.Params) bool {
+	return s.declares(o, p, func(u *use, _ *proto.Param) bool { return u.UTF8 })
+}
+
+// Binary reports whether the parameters of a MAIL command declare the content to be binary.
+func (s *Set) Binary(o Offer, p proto.Params) bool {
+	return s.declares(o, p, func(u *use, p *proto.Param) bool {
+		return u.Binary != "" && p.HasValue && grammar.EqualFold(u.Binary, p.Value)
+	})
+}
+
+func (s *Set) declares(o Offer, params proto.Params, f func(*use, *proto.Param) bool) bool {
+	for i := range params {
+		r := find(s.mail, params[i].Key)
+		if r == nil {
+			continue
+		}
+		for j := range r.uses {
+			if u := &r.uses[j]; o.Has(u.ext) && f(u, &params[i]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A rule is a parameter, with what each extension that has it says of it.
 type rule struct {
 	key  string
 	uses []use
 }
 
-// A use is what one extension says of a parameter.
+// A use is the description of a parameter by one extension.
 type use struct {
 	Param
-	ext int
+	ext int // index of the extension
 }
 
-// describe adds the parameters of the extension with the index ext to rules.
+// describe adds params, the parameters that the extension with the index ext adds to verb, to rules.
 func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]rule, error) {
 	name := s.list[ext].Keyword
 	for _, p := range params {
@@ -58,11 +93,11 @@ func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]ru
 		case !grammar.IsKeyword(p.Key):
 			wrong = "has to be of upper-case letters, digits and hyphens, with no hyphen at the beginning"
 		case p.MaxLength < len(p.Key)+1:
-			wrong = fmt.Sprintf("cannot be as short as its Length, %d: count the space before it", p.MaxLength)
+			wrong = fmt.Sprintf("cannot be as short as its MaxLength, %d: count the space before it", p.MaxLength)
 		case p.Flag && (p.Optional || p.Values != nil || p.Check != nil || p.Binary != ""):
 			wrong = "is a Flag, and can have no Values, Check, Optional or Binary"
 		case p.ConflictsWith != "" && find(rules, p.ConflictsWith) == nil:
-			wrong = "can stand in place of " + p.ConflictsWith + " only if that is described before it"
+			wrong = "can conflict with " + p.ConflictsWith + " only if that is described before it"
 		}
 		if wrong != "" {
 			return nil, fmt.Errorf("smtp: the %s parameter %q of %s %s", verb, p.Key, name, wrong)
@@ -84,14 +119,14 @@ func (s *Set) describe(rules []rule, verb string, ext int, params []Param) ([]ru
 	return rules, nil
 }
 
-// grow returns the room that all parameters together may take on a command line (RFC 5321 section 4.5.3.1.4).
+// grow returns how many octets all parameters together may add to a command line (RFC 5321 section 4.5.3.1.4).
 func grow(rules []rule) int {
 	sum := 0
 	for i := range rules {
-		sum += rules[i].longest()
+		sum += rules[i].maxLength()
 		for _, u := range rules[i].uses {
 			if u.ConflictsWith != "" {
-				sum -= min(rules[i].longest(), find(rules, u.ConflictsWith).longest())
+				sum -= min(rules[i].maxLength(), find(rules, u.ConflictsWith).maxLength())
 				break
 			}
 		}
@@ -99,8 +134,8 @@ func grow(rules []rule) int {
 	return sum
 }
 
-// longest returns the room that the parameter may take.
-func (r *rule) longest() int {
+// maxLength returns how many octets the parameter may add to a command line.
+func (r *rule) maxLength() int {
 	n := 0
 	for i := range r.uses {
 		n = max(n, r.uses[i].MaxLength)
@@ -108,8 +143,8 @@ func (r *rule) longest() int {
 	return n
 }
 
-// split returns the function that finds out whether the arguments of MAIL ask for an outcome for each recipient, nil if no
-// parameter does so.
+// split returns a function that reports whether the arguments of MAIL ask for an outcome for each recipient. It returns
+// nil if no parameter can ask for that.
 func split(rules []rule) func([]byte) bool {
 	var keys []string
 	for _, r := range rules {
@@ -125,7 +160,7 @@ func split(rules []rule) func([]byte) bool {
 	return func(args []byte) bool {
 		for _, key := range keys {
 			if !mentions(args, key) {
-				continue // without cost for the messages that do not ask
+				continue // messages that do not ask need no parsing
 			}
 			if _, params, err := proto.ParseMailArgs(args, true); err == nil && params.Has(key) {
 				return true
@@ -135,7 +170,7 @@ func split(rules []rule) func([]byte) bool {
 	}
 }
 
-// mentions reports whether key is somewhere in args, in any case.
+// mentions reports whether key stands anywhere in args, in any case.
 func mentions(args []byte, key string) bool {
 	for i := 0; i+len(key) <= len(args); i++ {
 		j := 0
@@ -158,14 +193,6 @@ func find(rules []rule, key string) *rule {
 	return nil
 }
 
-// CheckMail checks the parameters of a MAIL command against what is on offer: 555 for one that is not known, 501 for
-// one that is malformed (RFC 5321 section 4.1.1.11). It returns nil if they are fine. It does not call the
-// extensions' CheckMail.
-func (s *Set) CheckMail(o Offer, p proto.Params) *proto.Error { return check(s.mail, o, p) }
-
-// CheckRcpt checks the parameters of a RCPT command likewise.
-func (s *Set) CheckRcpt(o Offer, p proto.Params) *proto.Error { return check(s.rcpt, o, p) }
-
 func check(rules []rule, o Offer, params proto.Params) *proto.Error {
 	for i := range params {
 		p := &params[i]
@@ -184,6 +211,7 @@ func check(rules []rule, o Offer, params proto.Params) *proto.Error {
 	return nil
 }
 
+// offered reports whether an extension that describes the parameter is advertised.
 func (r *rule) offered(o Offer) bool {
 	for i := range r.uses {
 		if o.Has(r.uses[i].ext) {
@@ -193,14 +221,13 @@ func (r *rule) offered(o Offer) bool {
 	return false
 }
 
-// A flaw is what is wrong with a parameter. One without text is none.
+// A flaw says what is wrong with a parameter. A flaw without text means that nothing is.
 type flaw struct {
 	text   string
-	status proto.Status // zero for the usual one
+	status proto.Status // zero stands for 5.5.4
 }
 
-// check returns what is wrong with p, one of params. Those of r.uses that are on offer agree on everything but the
-// values.
+// check returns what is wrong with p, one of params. The advertised ones among r.uses differ only in the values.
 func (r *rule) check(o Offer, params proto.Params, p *proto.Param) flaw {
 	for i := range r.uses {
 		u := &r.uses[i]
@@ -249,34 +276,7 @@ func (u *use) check(value string) flaw {
 		f = flaw{e.Text, e.Status}
 	}
 	if f.text == "" {
-		f.text = u.Key + " cannot have that value" // an error without a text is one all the same
+		f.text = u.Key + " cannot have that value" // an error without a text refuses too
 	}
 	return f
-}
-
-// UTF8 reports whether the parameters of a MAIL command permit UTF-8 in the addresses of the transaction.
-func (s *Set) UTF8(o Offer, p proto.Params) bool {
-	return s.declares(o, p, func(u *use, _ *proto.Param) bool { return u.UTF8 })
-}
-
-// Binary reports whether the parameters of a MAIL command declare the content to be binary.
-func (s *Set) Binary(o Offer, p proto.Params) bool {
-	return s.declares(o, p, func(u *use, p *proto.Param) bool {
-		return u.Binary != "" && p.HasValue && grammar.EqualFold(u.Binary, p.Value)
-	})
-}
-
-func (s *Set) declares(o Offer, params proto.Params, f func(*use, *proto.Param) bool) bool {
-	for i := range params {
-		r := find(s.mail, params[i].Key)
-		if r == nil {
-			continue
-		}
-		for j := range r.uses {
-			if u := &r.uses[j]; o.Has(u.ext) && f(u, &params[i]) {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -2,21 +2,21 @@ package ext
 
 import "net"
 
-// PrefixConn returns conn with octets that have been read from it put back: they are read first. What was received behind
-// a command that hands the wire over belongs to the new owner of the wire, so that nothing slipped in there is lost
-// sight of (CVE-2011-0411).
-func PrefixConn(conn net.Conn, octets []byte) net.Conn { return &unread{conn, octets} }
+// PrefixConn returns conn with prefix put back in front: Read yields prefix first. After a command that hands the
+// connection over, use it for the octets that were read too far. They belong to the protocol that takes over: a command
+// slipped in behind STARTTLS then breaks the TLS handshake (CVE-2011-0411). Server and client do so in their Handover.
+func PrefixConn(conn net.Conn, prefix []byte) net.Conn { return &prefixConn{conn, prefix} }
 
-type unread struct {
+type prefixConn struct {
 	net.Conn
-	first []byte
+	prefix []byte // what of it has not been read
 }
 
-func (u *unread) Read(p []byte) (int, error) {
-	if len(u.first) > 0 {
-		n := copy(p, u.first)
-		u.first = u.first[n:]
+func (c *prefixConn) Read(p []byte) (int, error) {
+	if len(c.prefix) > 0 {
+		n := copy(p, c.prefix)
+		c.prefix = c.prefix[n:]
 		return n, nil
 	}
-	return u.Conn.Read(p)
+	return c.Conn.Read(p)
 }

@@ -9,20 +9,24 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A Role says what an extension has to do with message submission (RFC 6409). It matters to servers alone: which
-// extensions a server of either kind must not offer is known before it has a client; see [Set.CheckServer].
+// A Role says how an extension relates to message submission (RFC 6409). Some extensions are for submission servers,
+// and some must not be advertised by them. server.New returns an error if an extension is in the wrong kind of server.
+// A client ignores roles.
+//
+// A submission server is one whose list has an extension with the role MakesSubmission, which ehlo.SubmissionPolicy
+// makes.
 type Role uint8
 
 // The roles.
 const (
-	AnyServer       Role = iota // it is for submission and for relay
-	MakesSubmission             // it makes a server one of submission: a [ehlo.SubmissionPolicy]
-	SubmissionOnly              // no other server may offer it, nor this one on port 25
-	NeverSubmission             // a submission server must not offer it
+	AnyServer       Role = iota // for every server; the default
+	MakesSubmission             // makes a server a submission server; one in a list, and not in LMTP
+	SubmissionOnly              // for submission servers; not advertised on port 25
+	NeverSubmission             // for servers that are not submission servers
 )
 
-// CheckServer returns why no server can use the set, or nil: an extension in it must not be offered by a server of this kind.
-// A submission server is one with a [ehlo.SubmissionPolicy]. A client can use any set.
+// CheckServer returns an error if no server can use the set, because an extension is in the wrong kind of server; see
+// [Role]. It is for those who build a server of their own.
 func (s *Set) CheckServer() error {
 	var policy *Extension
 	for i := range s.list {
@@ -54,8 +58,8 @@ func (s *Set) Submission() bool {
 	return slices.ContainsFunc(s.list, func(e Extension) bool { return e.Role == MakesSubmission })
 }
 
-// isRelay reports whether x is a session of the port where mail is relayed, or of a protocol by which it is delivered. Of a
-// server that takes submissions on port 25 too, nobody can tell that it does (RFC 6409 section 3.1).
+// isRelay reports whether x is a session on the port for relaying, or in LMTP. A server may take submissions on port 25
+// too, but clients cannot know that (RFC 6409 section 3.1).
 func isRelay(x ServerConn) bool {
 	return grammar.Port(x.LocalAddr()) == 25 || x.Protocol() == proto.LMTP
 }

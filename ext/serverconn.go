@@ -9,7 +9,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// ServerConn is what an extension can learn of a session on a server. It is implemented by *server.Conn.
+// ServerConn is what an extension can learn of a connection to a server. *server.Conn implements it, and package fake
+// has one for tests. It may get more methods. Its methods must not be called after the function that got it has
+// returned.
 type ServerConn interface {
 	// Session returns the session that the backend made; see [As].
 	Session() any
@@ -21,73 +23,80 @@ type ServerConn interface {
 	Hello() string
 	// Extended reports whether the client has introduced itself with EHLO or LHLO.
 	Extended() bool
-	// LocalAddr and RemoteAddr return the addresses of the server's end and of the client. They are what a proxy has
-	// told by Restart if it has.
+	// LocalAddr and RemoteAddr return the addresses of the server's end and of the client. If Restart was given addresses,
+	// they return those.
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr
-	// PeerAddr returns the address of whoever is at the other end of the connection itself, a proxy or the client, as the
-	// listener has it: one that reads the PROXY protocol has the address of the client, if the proxy tells it.
+	// PeerAddr returns the remote address of the connection itself: that of a proxy if there is one. A listener that reads
+	// the PROXY protocol puts the client's address there, if the proxy sends it.
 	PeerAddr() net.Addr
-	// Origin returns what the last Restart was given, nil if there was none. What the client said in a session that is over is
-	// no longer part of it. It must not be modified.
+	// Origin returns what the last Restart was given, or nil. After a hand-over, Protocol, Hello and Login are empty in
+	// it. It must not be modified.
 	Origin() *Origin
-	// TLS returns the state of the TLS connection, nil on one in clear.
+	// TLS returns the state of the TLS connection, or nil if the connection is in plaintext.
 	TLS() *tls.ConnectionState
-	// OwnCertificates returns the certificates of the server one of which the client has been shown: one as a rule, more
-	// or none if the session of TLS was resumed, none on a connection in clear.
+	// OwnCertificates returns the server's certificates of which the client has seen one. Normally there is one. If a TLS
+	// session was resumed there may be several, or none. In plaintext there is none.
 	OwnCertificates() []*x509.Certificate
-	// TLSConfig returns the configuration with which TLS can be started, or nil.
+	// TLSConfig returns the configuration to start TLS with, or nil if the server has none.
 	TLSConfig() *tls.Config
-	// AllowInsecureAuth reports whether the operator permits passwords on connections in clear.
+	// AllowInsecureAuth reports whether the operator permits passwords on plaintext connections.
 	AllowInsecureAuth() bool
 	// Identity returns the name that the client has authenticated as, or "".
 	Identity() string
-	// MaxSize returns the size in octets above which messages are refused, 0 if there is no such limit.
+	// MaxSize returns the maximum size of a message in octets, or 0 if there is none.
 	MaxSize() int64
-	// MaxRcpts returns the number of recipients accepted in a transaction.
+	// MaxRcpts returns the maximum number of recipients in a transaction.
 	MaxRcpts() int
-	// State returns where the session stands.
+	// State returns the state of the session.
 	State() proto.State
-	// MailParams returns the parameters of the open transaction's MAIL command.
+	// MailParams returns the parameters of the MAIL command that began the transaction, or nil outside of one. They must
+	// not be modified.
 	MailParams() proto.Params
 }
 
-// A Command is a command that an extension serves, and what it can do to answer it.
+// A Command is a command that an extension's Serve carries out, with the ways to answer it other than by one reply.
+// Package server implements it, and package fake has one for tests. It may get more methods. Its methods must not be
+// called after Serve has returned.
 type Command interface {
 	ServerConn
-	// Verb returns the row of the command.
+	// Verb returns the row of the command's verb.
 	Verb() *proto.Verb
-	// Args returns what followed the verb and a space.
+	// Args returns the arguments: the text after the verb and a space.
 	Args() string
-	// Challenge sends an intermediate reply and returns the line with which the client answers it. It is for verbs
-	// whose More is [proto.Exchange]. The line may be longer than a command; one that is too long is
-	// answered by the server, and Challenge returns the error to be returned from Serve.
+	// Challenge sends the intermediate reply r and returns the line by which the client answers. It is for verbs whose
+	// More is [proto.Exchange], and may be called several times. The line may be longer than a command. If there is no
+	// line, Challenge returns an error, which Serve must return.
 	Challenge(ctx context.Context, r proto.Reply) (line string, err error)
-	// Handover sends r, whose verb must lead to [proto.Handover], and calls take with the connection, which reads
-	// first what was received after the command. If take returns a connection, the session begins anew on it, in the
-	// state after a greeting, with a new session from the backend. If it returns nil, the server closes
-	// the connection without a word.
+	// Handover sends r and calls take with the connection, so that another protocol such as TLS can take over. The verb's
+	// OK must be [proto.Handover]. The connection yields first the octets that were received after the command.
+	//
+	// Take returns the connection on which SMTP goes on, such as a *tls.Conn. The client then has to send EHLO, and the
+	// backend makes a new session; nothing from before is kept. If take fails or returns nil, the server closes the
+	// connection without another reply. Serve returns the error of Handover, with a zero Reply.
 	Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error
-	// Restart makes the session begin anew as one with another client, the one that o describes: all that was said is
-	// forgotten, and the backend makes a new session, on the same connection. The reply is the greeting, and the error is the
-	// backend's refusal; both are to be returned from Serve. The verb's success must lead to [proto.Hello].
+	// Restart begins a new session on the same connection, with the client that o describes: the server forgets everything
+	// from before, and the backend makes a new session. It is for a proxy that names the client behind it (XCLIENT). The
+	// verb's OK must be [proto.Hello]. Restart returns the greeting, or the backend's refusal as an error. Serve returns
+	// both.
 	Restart(ctx context.Context, o *Origin) (proto.Reply, error)
-	// Surrender sends r, whose verb must lead to [proto.Handover], and calls serve with the connection, which reads
-	// first what was received after the command. Serve may take as long as it likes: no timeout but that of the whole
-	// session applies, and while the server is shutting down it is waited for. Its context ends when the server is
-	// closed. When it returns, the connection is closed without a word, and its error is logged.
+	// Surrender sends r and gives the connection away for good, as ATRN does. The verb's OK must be [proto.Handover]. The
+	// connection yields first the octets that were received after the command.
+	//
+	// Surrender calls serve, and no timeout but that of the whole session applies. Server.Shutdown waits for serve; ctx
+	// ends when the server is closed. After serve has returned, the server closes the connection without another reply,
+	// and logs the error.
 	Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error
-	// Authenticated records the name that the client has proved to be entitled to.
+	// Authenticated records identity as the name under which the client has authenticated.
 	Authenticated(identity string)
-	// AuthFailed counts an attempt to authenticate that has failed and returns how many have on this connection, over
-	// hand-overs too.
+	// AuthFailed counts a failed attempt to authenticate. It returns the number of such attempts on this connection,
+	// including those before a hand-over.
 	AuthFailed() int
-	// PermitUTF8 lets the reply to this command carry UTF-8, which the client has asked for (RFC 6531
-	// section 3.7.4.2).
+	// PermitUTF8 lets the reply to this command carry UTF-8. It is for commands by which the client can ask for that (RFC
+	// 6531 section 3.7.4.2).
 	PermitUTF8()
 	// Table returns the commands that the server knows.
 	Table() *proto.Table
-	// Serves reports whether v is a command of the protocol itself, or of an extension that is on offer to the session now,
-	// or would be if the client asked.
+	// Serves reports whether v is a command of the protocol itself, or of an extension that an EHLO now would advertise.
 	Serves(v *proto.Verb) bool
 }

@@ -2,29 +2,28 @@ package ext
 
 import (
 	"fmt"
-	"strings"
 
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// A Set is the list of extensions that a server or a client uses, checked and made ready. It is immutable and safe
-// for concurrent use.
+// A Set is the list of extensions that a server or a client uses, checked and prepared. It is immutable and safe for
+// concurrent use. Authors of extensions do not need it: it is for those who build a server or a client of their own.
 type Set struct {
 	list     []Extension
-	requires []Offer // for each extension, those it builds on
+	requires []Offer // for each extension, those that it requires
 	table    *proto.Table
-	owner    map[string]int // from the name of a verb to the extension it belongs to
+	owner    map[string]int // from the name of a verb to the index of its extension
 	mail     []rule
 	rcpt     []rule
 }
 
-// NewSet returns the set of the extensions in list, which is copied. It is for those who build an end of their own: package
-// server and package client make the set from their options. An error names the two extensions that clash over a keyword, a
-// verb or a parameter, or says what is wrong with one of them. A set can have 64 extensions.
+// NewSet returns the set of the extensions in list, which is copied. An empty list is a set without extensions; for the
+// usual ones use ehlo.DefaultFor. The error names the two extensions that clash over a keyword, a verb or a parameter,
+// or says what is wrong with one of them. A set has at most 64 extensions.
 func NewSet(p proto.Protocol, list []Extension) (*Set, error) {
-	if len(list) > 64 {
-		return nil, fmt.Errorf("smtp: %d extensions are more than the 64 that can be used at once", len(list))
+	if len(list) > maxExtensions {
+		return nil, fmt.Errorf("smtp: %d extensions are more than the %d that can be used at once", len(list), maxExtensions)
 	}
 	s := &Set{list: append([]Extension(nil), list...), owner: make(map[string]int)}
 	verbs, err := s.verbs()
@@ -50,15 +49,15 @@ func NewSet(p proto.Protocol, list []Extension) (*Set, error) {
 	return s, err
 }
 
-// Table returns the commands: those of the protocol and those of the extensions. Their lines have room for all
+// Table returns the commands of the protocol and of the extensions. The lines of MAIL and RCPT have room for all
 // parameters of the set at once.
 func (s *Set) Table() *proto.Table { return s.table }
 
 // Extensions returns the list. It belongs to the set and must not be changed.
 func (s *Set) Extensions() []Extension { return s.list }
 
-// Owner returns the extension that v, or a variant of it, belongs to and its place in the list; nil and -1 for a
-// command of the protocol itself.
+// Owner returns the extension that v, or a variant of it, belongs to, and the index of that extension in the list. It
+// returns nil and -1 for a command of the protocol itself.
 func (s *Set) Owner(v *proto.Verb) (*Extension, int) {
 	if v != nil {
 		if i, ok := s.owner[v.Name]; ok {
@@ -68,107 +67,7 @@ func (s *Set) Owner(v *proto.Verb) (*Extension, int) {
 	return nil, -1
 }
 
-// An Offer tells which extensions of a set are on offer in a session. Bit i stands for the i-th of the list.
-type Offer uint64
-
-// Has reports whether the i-th extension is on offer.
-func (o Offer) Has(i int) bool { return i >= 0 && i < 64 && o&(1<<i) != 0 }
-
-// Offer asks the extensions what they have to offer to the session x now. It returns the lines of the reply to EHLO
-// as well, those after the first: each a keyword and its arguments. An extension whose arguments could not be sent as
-// they are (RFC 5321 section 4.1.1.1) is left out, and arguments that would make a line longer than 500 octets are
-// cut off behind the last one that fits.
-func (s *Set) Offer(x ServerConn) (Offer, []string) {
-	var o Offer
-	lines := make([]string, len(s.list))
-	for i := range s.list {
-		e := &s.list[i]
-		lines[i] = e.Keyword
-		if e.Keyword == "" || e.Role == SubmissionOnly && isRelay(x) {
-			continue
-		}
-		if e.Advertise != nil {
-			args, ok := e.Advertise(x)
-			if !ok || strings.Trim(args, " ") != args || !grammar.Printable(args) {
-				continue
-			}
-			if args != "" {
-				lines[i] += " " + args
-			}
-			if len(lines[i]) > grammar.MaxOffer {
-				lines[i] = lines[i][:strings.LastIndexByte(lines[i][:grammar.MaxOffer+1], ' ')]
-			}
-		}
-		o |= 1 << i
-	}
-	o = s.founded(o)
-	said := lines[:0]
-	for i, line := range lines {
-		if o.Has(i) {
-			said = append(said, line)
-		}
-	}
-	return o, said
-}
-
-// Offered returns which extensions of the set a server has offered in its reply to EHLO.
-func (s *Set) Offered(c proto.Caps) Offer {
-	var o Offer
-	for i := range s.list {
-		if keyword := s.list[i].Keyword; keyword != "" && c.Has(keyword) {
-			o |= 1 << i
-		}
-	}
-	return s.founded(o)
-}
-
-// founded takes those from o that build on something not in it. Of a server's mistakes in this the known one is
-// SMTPUTF8 without 8BITMIME; it is then as if SMTPUTF8 had not been offered (RFC 6531 section 3.1).
-func (s *Set) founded(o Offer) Offer {
-	for {
-		was := o
-		for i, need := range s.requires {
-			if need&^o != 0 {
-				o &^= 1 << i
-			}
-		}
-		if o == was {
-			return o
-		}
-	}
-}
-
-// Status reports whether replies carry enhanced status codes.
-func (s *Set) StatusCodes(o Offer) bool {
-	for i := range s.list {
-		if o.Has(i) && s.list[i].StatusCodes {
-			return true
-		}
-	}
-	return false
-}
-
-// Groups reports whether commands may be sent in groups.
-func (s *Set) Pipelining(o Offer) bool {
-	for i := range s.list {
-		if o.Has(i) && s.list[i].Pipelining {
-			return true
-		}
-	}
-	return false
-}
-
-// Chunk returns the verb that carries content in counted chunks, or nil.
-func (s *Set) Chunk(o Offer) *proto.Verb {
-	for i := range s.list {
-		if o.Has(i) && s.list[i].Chunk != "" {
-			return s.table.Lookup(s.list[i].Chunk)
-		}
-	}
-	return nil
-}
-
-// verbs returns the rows of all extensions, having checked keywords and the names of verbs.
+// verbs checks keywords and the names of verbs, and returns the rows of all extensions. It fills in s.owner.
 func (s *Set) verbs() ([]proto.Verb, error) {
 	core, err := proto.NewTable(proto.SMTP)
 	if err != nil {
@@ -218,7 +117,7 @@ func (e *Extension) check() error {
 	return nil
 }
 
-// onlyRefuses reports whether e has no keyword and needs none, because there is nothing in it that a client can use.
+// onlyRefuses reports whether e has no keyword and needs none, because a client can use nothing in it.
 func (e *Extension) onlyRefuses() bool {
 	for i := range e.Verbs {
 		if e.Verbs[i].OK != proto.Never {
@@ -229,7 +128,7 @@ func (e *Extension) onlyRefuses() bool {
 	return e.Keyword == "" && refuses && len(e.Mail)+len(e.Rcpt) == 0
 }
 
-// name is what e is called in errors.
+// name returns the name of e for errors.
 func (e *Extension) name() string {
 	switch {
 	case e.Role == MakesSubmission:
@@ -240,7 +139,7 @@ func (e *Extension) name() string {
 	return e.Keyword
 }
 
-// resolve looks up what the extensions build on.
+// resolve looks up the extensions that others require, and fills in s.requires.
 func (s *Set) resolve() error {
 	s.requires = make([]Offer, len(s.list))
 	for i := range s.list {
@@ -253,7 +152,7 @@ func (s *Set) resolve() error {
 				return fmt.Errorf("smtp: %s requires %s: add that to the list, or leave this one out",
 					s.list[i].name(), keyword)
 			}
-			s.requires[i] |= 1 << j
+			s.requires[i].add(j)
 		}
 	}
 	return nil

@@ -68,7 +68,7 @@ func (m *commands) helo(ev proto.Event) {
 		m.answer(ev.Verb, e.Reply())
 		return
 	}
-	c.greeting.hello, c.greeting.extended, c.greeting.offer = name, false, 0
+	c.greeting.hello, c.greeting.extended, c.greeting.offer = name, false, ext.Offer{}
 	c.replies.setStatus(false)
 	c.replies.send(proto.Reply{Code: 250, Text: c.srv.opt.Hostname})
 }

@@ -1,5 +1,6 @@
-// Extension shows an SMTP service extension that is not part of the library: xtrace.go adds a keyword, a parameter and a verb
-// to both sides, and this file uses it. xtrace_test.go tests it with package exttest.
+// Extension shows an SMTP service extension from outside the library. The file xtrace.go adds a keyword, a parameter
+// and a verb to both ends: copy it to begin one of your own. The file main.go uses it, and xtrace_test.go tests it with
+// package exttest.
 //
 //	go run ./examples/extension
 package main
@@ -12,19 +13,20 @@ import (
 	"net"
 	"strings"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
-// session remembers where the messages are that have an ID.
+// A session takes messages and remembers where those with an ID are. It is a Locator.
 type session struct {
-	id     string
-	places map[string]string
+	id, to string            // of the message that is being received
+	places map[string]string // from IDs to places
 }
+
+var _ Locator = (*session)(nil)
 
 func (s *session) Mail(_ context.Context, _ proto.Address, p proto.Params) error {
 	s.id, _ = ID(p)
@@ -32,13 +34,18 @@ func (s *session) Mail(_ context.Context, _ proto.Address, p proto.Params) error
 }
 
 func (s *session) Rcpt(_ context.Context, to proto.Address, _ proto.Params) error {
-	s.places[s.id] = "in the mailbox of " + to.String()
+	s.to = to.String()
 	return nil
 }
 
 func (s *session) Data(_ context.Context, r io.Reader) error {
-	_, err := io.Copy(io.Discard, r)
-	return err
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	if s.id != "" {
+		s.places[s.id] = "in the mailbox of " + s.to
+	}
+	return nil
 }
 
 func (s *session) Where(_ context.Context, id string) (string, error) {
@@ -58,10 +65,10 @@ func main() {
 	fmt.Println("The message is", place)
 }
 
-// extensions are the usual ones and ours.
+// extensions returns the default extensions and ours.
 func extensions() []ext.Extension { return append(ehlo.Default(), XTrace()) }
 
-// run sends a message with an ID to a server, and asks where it is.
+// run sends a message with an ID to a server, asks where the message is, and returns the answer.
 func run(ctx context.Context) (string, error) {
 	srv, err := server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
 		return &session{places: make(map[string]string)}, nil

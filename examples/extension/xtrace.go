@@ -10,16 +10,18 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// XTrace is a private extension. Its keyword XTRACE tells how long an ID may be; the MAIL parameter XTRACE=id names a
-// message; the verb XWHERE id asks where it is. A server offers it if its session is a Locator.
+// XTrace returns a private extension that finds messages. The argument of its keyword XTRACE is the maximum length of
+// an ID. The MAIL parameter XTRACE=id gives an ID to a message. The command XWHERE id asks where that message is.
+//
+// A server advertises the extension if its session is a Locator.
 func XTrace() ext.Extension {
 	return ext.Extension{
 		Keyword: "XTRACE",
-		Mail:    []ext.Param{{Key: "XTRACE", MaxLength: len(" XTRACE=") + longestID, Check: checkID}},
+		Mail:    []ext.Param{{Key: "XTRACE", MaxLength: len(" XTRACE=") + maxID, Check: checkID}},
 		Verbs:   []proto.Verb{{Name: "XWHERE", In: proto.Session &^ proto.Hello, Last: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[Locator](x.Session())
-			return fmt.Sprint(longestID), ok
+			return fmt.Sprint(maxID), ok
 		},
 		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
 			l, ok := ext.As[Locator](x.Session())
@@ -40,22 +42,23 @@ func XTrace() ext.Extension {
 
 // A Locator is a session that knows where messages are.
 type Locator interface {
+	// Where returns the place of the message with that ID. An error refuses the command.
 	Where(ctx context.Context, id string) (place string, err error)
 }
 
-const longestID = 32
+const maxID = 32 // octets
 
 func checkID(id string) error {
-	if id == "" || len(id) > longestID || strings.Trim(strings.ToLower(id), "0123456789abcdef") != "" {
+	if id == "" || len(id) > maxID || strings.Trim(strings.ToLower(id), "0123456789abcdef") != "" {
 		return errors.New("an ID is 1 to 32 hexadecimal digits")
 	}
 	return nil
 }
 
-// ID returns the ID in the parameters that a session gets with MAIL.
+// ID returns the ID in p, the parameters that the session's Mail gets.
 func ID(p proto.Params) (id string, ok bool) { return p.Get("XTRACE") }
 
-// Where asks the server at the other end of c, such as a *client.Client, where the message called id is.
+// Where asks a server where the message with that ID is. C is a *client.Client.
 func Where(ctx context.Context, c ext.Client, id string) (string, error) {
 	r, err := c.Do(ctx, "XWHERE", id)
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"smtpkit.example/smtp/ext/exttest"
 )
 
-// TestXTrace tests what every extension has to keep to. What is particular to this one is in the sample.
+// TestXTrace tests the rules for every extension. The sample has what is particular to this one.
 func TestXTrace(t *testing.T) {
-	longest := "XTRACE=" + strings.Repeat("f", longestID)
+	longest := "XTRACE=" + strings.Repeat("f", maxID)
 	exttest.Test(t, XTrace(), exttest.Sample{
 		Session: func() any { return &session{places: map[string]string{"1": "here"}} },
 		Mail:    []string{"XTRACE=1", longest},
@@ -25,6 +25,7 @@ S: 550 5.0.0 No such message
 	})
 }
 
+// TestBothEnds tests a server and a client that use the extension.
 func TestBothEnds(t *testing.T) {
 	place, err := run(t.Context())
 	if err != nil || place != "in the mailbox of b@example.org" {

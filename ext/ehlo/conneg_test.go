@@ -47,7 +47,7 @@ func TestConNegFlag(t *testing.T) {
 		t.Errorf("CONNEG is written as %v", p)
 	}
 	s := testkit.MakeSet(t, ConPerm(), ConNeg())
-	if e := s.CheckRcpt(0b11, testkit.Params("CONNEG=1")); e == nil || e.Code != 501 {
+	if e := s.CheckRcpt(testkit.All(s), testkit.Params("CONNEG=1")); e == nil || e.Code != 501 {
 		t.Errorf("CONNEG=1: %v, want 501", e)
 	}
 }

@@ -14,7 +14,7 @@ func TestConPermFlag(t *testing.T) {
 	}
 	s := testkit.MakeSet(t, ConPerm(), ConNeg())
 	for _, text := range []string{"CONPERM=1", "CONPERM="} {
-		if e := s.CheckMail(0b11, testkit.Params(text)); e == nil || e.Code != 501 {
+		if e := s.CheckMail(testkit.All(s), testkit.Params(text)); e == nil || e.Code != 501 {
 			t.Errorf("%s: %v, want 501", text, e)
 		}
 	}

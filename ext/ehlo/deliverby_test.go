@@ -34,7 +34,7 @@ func TestW05_By(t *testing.T) {
 		if !ok || b != want {
 			t.Errorf("%s: %+v, %v, want %+v", text, b, ok, want)
 		}
-		if e := s.CheckMail(1, testkit.One("BY", text)); e != nil {
+		if e := s.CheckMail(testkit.All(s), testkit.One("BY", text)); e != nil {
 			t.Errorf("%s: %v", text, e)
 		}
 		if again, ok := ReadBy(b.AddTo(nil)); !ok || again != b {
@@ -43,7 +43,7 @@ func TestW05_By(t *testing.T) {
 	}
 	for _, text := range []string{"0;R", "-1;R", "+0;RT", "1", "1;", ";R", "1;RN", "1;TR", "1;R;T", "1000000000;N", "+-1;N", "--1;N", "1.5;N",
 		"1 ;N", "0x1;N", "", "99999999999999999999;N"} {
-		if e := s.CheckMail(1, testkit.One("BY", text)); e == nil || e.Code != 501 || e.Status != (proto.Status{5, 5, 4}) {
+		if e := s.CheckMail(testkit.All(s), testkit.One("BY", text)); e == nil || e.Code != 501 || e.Status != (proto.Status{5, 5, 4}) {
 			t.Errorf("%q: %v, want 501 5.5.4", text, e)
 		}
 		if b, ok := ReadBy(testkit.One("BY", text)); ok {

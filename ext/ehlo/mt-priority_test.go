@@ -26,13 +26,13 @@ func TestW09_Priority(t *testing.T) {
 		if got, ok := ReadPriority(p); !ok || got != Priority(n) || len(p) != 2 {
 			t.Errorf("%d is written as %v and read as %d", n, p, got)
 		}
-		if e := s.CheckMail(1, p[1:]); e != nil {
+		if e := s.CheckMail(testkit.All(s), p[1:]); e != nil {
 			t.Errorf("%v: %v", p, e)
 		}
 	}
 	for _, text := range []string{"10", "-10", "+3", "03", "-0", "00", "", "-", "--1", "1.5", "a", " 1", "١", "2147483649"} {
 		// W08: with the status code of RFC 6710 section 4.1
-		if got := fake.Refusal(s.CheckMail(1, testkit.One("MT-PRIORITY", text))); !strings.HasPrefix(got, "501 5.5.2 ") {
+		if got := fake.Refusal(s.CheckMail(testkit.All(s), testkit.One("MT-PRIORITY", text))); !strings.HasPrefix(got, "501 5.5.2 ") {
 			t.Errorf("%q: %q", text, got)
 		}
 		if n, ok := ReadPriority(testkit.One("MT-PRIORITY", text)); ok || n != 0 {

@@ -87,7 +87,7 @@ func TestMTRKNeedsENVID(t *testing.T) {
 			t.Errorf("offered %q, want %s", lines, want)
 		}
 	}
-	if o := s.Offered(fake.Caps("MTRK")); o != 0 {
+	if o := s.Offered(fake.Caps("MTRK")); o != (ext.Offer{}) {
 		t.Error("MTRK is taken for offered by a server without DSN")
 	}
 }

@@ -18,7 +18,7 @@ func testParam(t *testing.T, params []ext.Param, key string, cases []paramCase) 
 	t.Helper()
 	s := testkit.MakeSet(t, ext.Extension{Keyword: "XTEST", Mail: params})
 	for _, c := range cases {
-		e := s.CheckMail(1, testkit.One(key, c.value))
+		e := s.CheckMail(testkit.All(s), testkit.One(key, c.value))
 		if c.ok && e != nil || !c.ok && (e == nil || e.Code != 501) {
 			t.Errorf("%s=%.60s is taken for well-formed: %v", key, c.value, e)
 		}

@@ -37,11 +37,11 @@ func TestV01_RequireTLSAdvertise(t *testing.T) {
 func TestV02_RequireTLSFlag(t *testing.T) {
 	s := testkit.MakeSet(t, RequireTLS())
 	for text, code := range map[string]int{"REQUIRETLS": 0, "requiretls": 0, "REQUIRETLS=1": 501, "REQUIRETLS=": 501} {
-		if e := s.CheckMail(1, testkit.Params(text)); code == 0 && e != nil || code != 0 && (e == nil || e.Code != code) {
+		if e := s.CheckMail(testkit.All(s), testkit.Params(text)); code == 0 && e != nil || code != 0 && (e == nil || e.Code != code) {
 			t.Errorf("%s: %v, want %d", text, e, code)
 		}
 	}
-	if e := s.CheckMail(0, testkit.Params("REQUIRETLS")); e == nil || e.Code != 555 {
+	if e := s.CheckMail(ext.Offer{}, testkit.Params("REQUIRETLS")); e == nil || e.Code != 555 {
 		t.Errorf("not on offer, as in a session in clear: %v, want 555", e)
 	}
 	if p := AddRequireTLS(testkit.Params("SIZE=1")); !slices.Equal(p, testkit.Params("SIZE=1 REQUIRETLS")) || !ReadRequireTLS(p) || ReadRequireTLS(nil) {

@@ -16,91 +16,11 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// sound returns an extension with nothing wrong, which the cases below break.
-func sound() ext.Extension {
-	return ext.Extension{
-		Keyword: "XSOUND",
-		Mail: []ext.Param{
-			{Key: "XID", MaxLength: len(" XID=") + 8, Check: func(v string) error {
-				if v == "" || len(v) > 8 || strings.Trim(v, "0123456789abcdef") != "" {
-					return errors.New("XID has to be 1 to 8 digits")
-				}
-				return nil
-			}},
-			{Key: "XKIND", MaxLength: len(" XKIND=LARGE"), Values: []string{"SMALL", "LARGE"}, Optional: true},
-		},
-		Rcpt:  []ext.Param{{Key: "XQUIET", MaxLength: len(" XQUIET"), Flag: true}},
-		Verbs: []proto.Verb{{Name: "XASK", In: proto.Session &^ proto.Hello, Last: true, More: proto.Exchange}},
-		Advertise: func(x ext.ServerConn) (string, bool) {
-			_, ok := ext.As[asked](x.Session())
-			return "for " + x.Hostname(), ok
-		},
-		Serve: answer(func(ctx context.Context, x ext.Command) error {
-			s, ok := ext.As[asked](x.Session())
-			switch {
-			case !ok:
-				return proto.Refuse(502, proto.Status{}, "Nobody to ask")
-			case x.Args() != "":
-				return proto.Refuse(501, proto.Status{}, "No arguments")
-			}
-			line, err := x.Challenge(ctx, proto.Reply{Code: 334, Text: s.Ask()})
-			if err != nil {
-				return err
-			}
-			return &proto.Error{Code: 250, Text: "You said " + line}
-		}),
-		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
-			for i := range e.To {
-				e.To[i].Params = e.To[i].Params.SetFlag("XQUIET")
-			}
-			return nil
-		},
-	}
-}
-
-type asked interface{ Ask() string }
-
-type answering struct{}
-
-func (answering) Ask() string { return "yes?" }
-
-var soundSample = exttest.Sample{
-	Session: func() any { return answering{} },
-	Mail:    []string{"XID=c0ffee XKIND=LARGE"}, BadMail: []string{"XID=coffee", "XKIND=MEDIUM"}, Rcpt: []string{"XQUIET"},
-	Dialogues: []string{"C: XASK\nS: 334 yes?\nC: no\nS: 250 2.0.0 You said no\nC: XASK x\nS: 501 *\n"},
-}
-
-func TestSound(t *testing.T) { exttest.Test(t, sound(), soundSample) }
-
-// refuse is an error of a reply.
-func refuse(code int, text string) error { return &proto.Error{Code: code, Text: text} }
-
-// answer is a Serve that does f. A *proto.Error that does not refuse stands for the reply of success.
-func answer(f func(ctx context.Context, x ext.Command) error) func(context.Context, ext.Command) (proto.Reply, error) {
-	return func(ctx context.Context, x ext.Command) (proto.Reply, error) {
-		err := f(ctx, x)
-		if e, ok := err.(*proto.Error); ok && e.Code < 400 {
-			return e.Reply(), nil
-		}
-		return proto.Reply{}, err
-	}
-}
-
-// serve is a Serve that looks for the session's part as it should, and then does f.
-func serve(f func(ctx context.Context, x ext.Command) error) func(context.Context, ext.Command) (proto.Reply, error) {
-	return answer(func(ctx context.Context, x ext.Command) error {
-		if _, ok := ext.As[asked](x.Session()); !ok {
-			return refuse(502, "no")
-		}
-		return f(ctx, x)
-	})
-}
-
-// broken are extensions with one mistake each.
+// broken has extensions with one mistake each.
 var broken = []struct {
 	name  string
 	spoil func(e *ext.Extension, sample *exttest.Sample)
-	want  string // what is said of it
+	want  string // a part of the error
 	rule  string
 }{
 	{"keyword", func(e *ext.Extension, _ *exttest.Sample) {
@@ -118,10 +38,10 @@ var broken = []struct {
 	{"names not its own", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Verbs[0].Name = "ASK"
 	}, "begin with X", "RFC 5321 section 2.2.2"},
-	{"Length too short", func(e *ext.Extension, _ *exttest.Sample) {
+	{"MaxLength too short", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Mail[1].MaxLength--
-	}, "its Length is 11", "RFC 5321 section 4.5.3.1.4"},
-	{"Length too short for a sample", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[0].MaxLength = len(" XID=1") },
+	}, "its MaxLength is 11", "RFC 5321 section 4.5.3.1.4"},
+	{"MaxLength too short for a sample", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[0].MaxLength = len(" XID=1") },
 		"XID=\"c0ffee\" takes 11 octets", "RFC 5321 section 4.5.3.1.4"},
 	{"value that cannot be sent", func(e *ext.Extension, _ *exttest.Sample) { e.Mail[1].Values = append(e.Mail[1].Values, "A B") },
 		"it cannot be sent", "RFC 5321 section 4.1.2"},
@@ -137,9 +57,9 @@ var broken = []struct {
 		e.Verbs[0].Last = false
 	}, "set Last", "RFC 2920 section 3.1"},
 	{"verb not served", func(e *ext.Extension, _ *exttest.Sample) { e.Serve = nil }, "set Serve", "RFC 5321 section 4.2.4"},
-	{"never on offer", func(_ *ext.Extension, sample *exttest.Sample) {
+	{"never advertised", func(_ *ext.Extension, sample *exttest.Sample) {
 		sample.Session = nil
-	}, "never on offer", "nothing of it can be tested"},
+	}, "never advertised", "nothing of it can be tested"},
 	{"Advertise panics", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Advertise = func(x ext.ServerConn) (string, bool) { return x.Session().(asked).Ask(), true }
 	}, "Advertise panics", "use ext.As"},
@@ -158,7 +78,7 @@ var broken = []struct {
 			_, again := seen.LoadOrStore(x, true)
 			return "", !again
 		}
-	}, "on offer in one reply to EHLO and not in the next", "what comes and goes cannot be tested"},
+	}, "advertised in one reply to EHLO and not in the next", "what comes and goes cannot be tested"},
 	{"CheckMail refuses others", func(e *ext.Extension, _ *exttest.Sample) {
 		e.CheckMail = func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			if !p.Has("XID") {
@@ -260,7 +180,7 @@ var broken = []struct {
 	{"sample with a wrong value", func(_ *ext.Extension, sample *exttest.Sample) { sample.Mail = []string{"XID=coffee"} },
 		"MAIL with XID=coffee is answered \"501", "RFC 5321 section 4.1.1.11"},
 	{"offered to all, served to some", func(e *ext.Extension, _ *exttest.Sample) { e.Advertise = nil },
-		"is answered \"502 5.5.1 Nobody to ask\\r\\n\" in SMTP, with a session that takes no part, where the extension is on offer",
+		"is answered \"502 5.5.1 Nobody to ask\\r\\n\" in SMTP, with a session that takes no part, where the extension is advertised",
 		"RFC 5321 section 4.2.4"},
 	{"offered and served to nobody", func(e *ext.Extension, sample *exttest.Sample) {
 		e.Advertise, e.Serve, sample.Dialogues = nil, answer(func(context.Context, ext.Command) error { return refuse(502, "no") }), nil
@@ -309,7 +229,7 @@ var broken = []struct {
 			}
 		})
 	}, "bound the number of lines", "RFC 5321 section 4.2"},
-	{"Serve where not on offer", func(e *ext.Extension, _ *exttest.Sample) {
+	{"Serve where not advertised", func(e *ext.Extension, _ *exttest.Sample) {
 		e.Serve = answer(func(context.Context, ext.Command) error { return nil })
 	}, "have Serve return 502", "RFC 5321 section 4.2.4"},
 	{"Serve has moods", func(e *ext.Extension, _ *exttest.Sample) {
@@ -420,10 +340,11 @@ var broken = []struct {
 	}, "among sessions at the same time", "safe for concurrent use"},
 }
 
-// stuck is what functions wait for that do not return. Each case has its own.
+// stuck blocks the functions that do not return, to the end of the case.
 var stuck chan struct{}
 
-// TestBroken shows that each mistake is found, and that the error names the rule. In a bubble it takes no time to wait.
+// TestBroken checks that each mistake is found, and that the error names the rule. In a synctest bubble waiting takes
+// no time.
 func TestBroken(t *testing.T) {
 	for _, tt := range broken {
 		t.Run(tt.name, func(t *testing.T) {
@@ -443,40 +364,4 @@ func TestBroken(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestWithoutSamples has nothing to go by but the description.
-func TestWithoutSamples(t *testing.T) {
-	e := sound()
-	e.Advertise, e.Serve, e.Verbs = nil, nil, nil
-	exttest.Test(t, e)
-
-	e.Mail[0].Check = func(v string) error {
-		if v != "0815" {
-			return errors.New("XID is a secret")
-		}
-		return nil
-	}
-	if err := exttest.Check(e); err == nil || !strings.Contains(err.Error(), "give one in Mail of a Sample") {
-		t.Errorf("a Check that takes nothing common: %v", err)
-	}
-	if err := exttest.Check(e, exttest.Sample{Mail: []string{"XID=0815"}}); err != nil {
-		t.Error(err)
-	}
-	if err := exttest.Check(sound()); err == nil || !strings.Contains(err.Error(), "give a Sample whose Session takes part") {
-		t.Errorf("an extension that needs a session: %v", err)
-	}
-}
-
-// TestWith has an extension that builds on another that is not part of the library.
-func TestWith(t *testing.T) {
-	e := sound()
-	e.Requires = []string{"XBASE", "MTRK"}
-	sample := soundSample
-	sample.With = []ext.Extension{{Keyword: "XBASE"}}
-	if err := exttest.Check(e, sample); err == nil || !strings.Contains(err.Error(), "never on offer") {
-		t.Errorf("MTRK is not on offer to the session, and so neither is what builds on it: %v", err)
-	}
-	e.Requires = []string{"XBASE", "8BITMIME"}
-	exttest.Test(t, e, sample)
 }

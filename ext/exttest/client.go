@@ -6,11 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -18,24 +17,25 @@ const ruleEnds = "package exttest: what the client of an extension sends, its se
 
 const ruleAddition = "ext.Extension: Prepare may add parameters to the envelope, or refuse the message"
 
-// client has the real client use the extension, with servers that offer it and with others.
+// client lets the real client use the extension, with servers that advertise it and with others.
 func (s *suite) client() {
-	for _, st := range s.stages {
+	for _, st := range s.settings {
 		s.withOffer(st)
 		s.withoutOffer(st)
 	}
 }
 
-// connect connects a client that has the extension to a server with those in list. Sent are the lines it sends.
-func (st *stage) connect(list []ext.Extension, told *record, sent *[]string) (*client.Client, func(), error) {
-	srv, err := st.server(list, told)
+// connect connects a client that uses the extension to a server with the extensions in list. The client adds the lines
+// that it sends to sent. The function that is returned closes the connection.
+func (st *setting) connect(list []ext.Extension, rec *record, sent *[]string) (*client.Client, func(), error) {
+	srv, err := st.server(list, rec)
 	if err != nil {
 		return nil, nil, err
 	}
 	conn, cancel, ended := pipe(srv, st.tls)
 	opt := &client.Options{
 		Hostname: "client.example", Protocol: st.protocol, Extensions: st.list, TLS: ext.TLSInsecureNone,
-		Timeouts: client.AllTimeouts(patience),
+		Timeouts: client.AllTimeouts(timeout),
 		Trace: &client.Trace{Command: func(_ context.Context, _ *client.Client, verb, args string) {
 			*sent = append(*sent, strings.TrimSpace(verb+" "+args))
 		}},
@@ -43,7 +43,7 @@ func (st *stage) connect(list []ext.Extension, told *record, sent *[]string) (*c
 	if st.tls {
 		opt.TLS, opt.TLSConfig = ext.TLSImplicit, clientTLS()
 	}
-	ctx, stop := context.WithTimeout(context.Background(), patience)
+	ctx, stop := context.WithTimeout(context.Background(), timeout)
 	defer stop()
 	c, err := client.NewClient(ctx, conn, clienttest.Hostname, opt)
 	leave := func() {
@@ -51,7 +51,7 @@ func (st *stage) connect(list []ext.Extension, told *record, sent *[]string) (*c
 			_ = c.Close() // always nil
 		}
 		cancel()
-		st.slow.done(ended)
+		st.delays.closed(ended)
 	}
 	if err != nil {
 		leave()
@@ -60,7 +60,7 @@ func (st *stage) connect(list []ext.Extension, told *record, sent *[]string) (*c
 	return c, leave, nil
 }
 
-// message is a small one with the parameters, for as many recipients as there are.
+// message returns a small message with parameters for MAIL, and with a recipient for each of rcpt.
 func message(mail string, rcpt ...string) *client.Message {
 	to := make([]string, len(rcpt))
 	for i := range rcpt {
@@ -78,14 +78,14 @@ func message(mail string, rcpt ...string) *client.Message {
 }
 
 func send(c *client.Client, m *client.Message) error {
-	ctx, stop := context.WithTimeout(context.Background(), patience)
+	ctx, stop := context.WithTimeout(context.Background(), timeout)
 	defer stop()
 	_, err := c.Send(ctx, m)
 	return err
 }
 
-// messages are those with which the sample is tried on a client: plain ones, and one for each parameter.
-func (s *suite) messages(st *stage) []*client.Message {
+// messages returns the messages to try with a client: plain ones, and one for each parameter of the sample.
+func (s *suite) messages(st *setting) []*client.Message {
 	list := []*client.Message{message("", ""), message("", "", "", "")}
 	open := ""
 	if len(st.sample.Mail) > 0 {
@@ -100,14 +100,14 @@ func (s *suite) messages(st *stage) []*client.Message {
 	return list
 }
 
-// withOffer sends messages to a server that offers the extension.
-func (s *suite) withOffer(st *stage) {
+// withOffer sends messages to a server that advertises the extension.
+func (s *suite) withOffer(st *setting) {
 	if !st.on() {
 		return
 	}
 	for _, m := range s.messages(st) {
-		told, sent := &record{}, []string{}
-		c, leave, err := st.connect(st.list, told, &sent)
+		rec, sent := &record{}, []string{}
+		c, leave, err := st.connect(st.list, rec, &sent)
 		if err != nil {
 			s.broken(ruleEnds, "a client cannot connect to a server of the same extension, having sent %q: %v", sent, err)
 			return
@@ -128,34 +128,34 @@ func (s *suite) withOffer(st *stage) {
 				what, err, sent)
 			continue
 		}
-		s.arrived(m, told)
+		s.arrived(m, rec)
 	}
 }
 
-// arrived compares the parameters of m with what the session was told.
-func (s *suite) arrived(m *client.Message, told *record) {
+// arrived compares the parameters of m with those that the session got.
+func (s *suite) arrived(m *client.Message, rec *record) {
 	missing := func(command string, want, got proto.Params) {
 		for _, p := range want {
-			// Prepare may know better than the caller, as that of SIZE does.
+			// Prepare may change the value, as that of SIZE does.
 			if v, ok := got.Get(p.Key); !ok || v != p.Value && s.e.Prepare == nil {
 				s.broken(ruleService, "a message with the %s parameter %s gives the session %q",
 					command, write(proto.Params{p}), write(got))
 			}
 		}
 	}
-	if told.messages != 1 {
-		return // sessions that take messages for each recipient are not told by Data
+	if rec.messages != 1 {
+		return // a session with DataEach takes the message, and its Data is not called
 	}
-	missing("MAIL", m.Mail, last(told.mail))
+	missing("MAIL", m.Mail, last(rec.mail))
 	for i, r := range m.To {
-		if i < len(told.rcpt) {
-			missing("RCPT", r.Params, told.rcpt[i])
+		if i < len(rec.rcpt) {
+			missing("RCPT", r.Params, rec.rcpt[i])
 		}
 	}
 }
 
 // withoutOffer sends messages to a server that does not know the extension.
-func (s *suite) withoutOffer(st *stage) {
+func (s *suite) withoutOffer(st *setting) {
 	s.mu.Lock()
 	before := s.connected
 	s.mu.Unlock()
@@ -163,29 +163,29 @@ func (s *suite) withoutOffer(st *stage) {
 		sent := []string{}
 		c, leave, err := st.connect(st.others, nil, &sent)
 		if err != nil {
-			s.broken(ruleService, "a client cannot connect to a server that does not offer it, having sent %q: %v", sent, err)
+			s.broken(ruleService, "a client cannot connect to a server that does not advertise it, having sent %q: %v", sent, err)
 			return
 		}
 		err = send(c, m)
 		own := s.own(st, m)
 		if _, need := grammar.AsType[*ext.UnsupportedError](err); own != "" && !need {
-			s.broken(ruleService, "a message with %s and a server that does not offer it: %v, want an ext.UnsupportedError",
+			s.broken(ruleService, "a message with %s and a server that does not advertise it: %v, want an ext.UnsupportedError",
 				own, err)
 		} else if own == "" && err != nil && !need {
 			s.broken(ruleService, "a message without parameters of its own does not get to a server that does not "+
-				"offer it: %v", err)
+				"advertise it: %v", err)
 		}
 		for i := range s.e.Verbs {
-			ctx, stop := context.WithTimeout(context.Background(), patience)
+			ctx, stop := context.WithTimeout(context.Background(), timeout)
 			if _, err := c.Do(ctx, s.e.Verbs[i].Name, ""); err == nil {
-				s.broken(ruleService, "the client sends %s to a server that does not offer it", s.e.Verbs[i].Name)
+				s.broken(ruleService, "the client sends %s to a server that does not advertise it", s.e.Verbs[i].Name)
 			}
 			stop()
 		}
 		leave()
 		for _, line := range sent {
 			if s.names(st, line) {
-				s.broken(ruleService, "the client sends %q to a server that does not offer it", line)
+				s.broken(ruleService, "the client sends %q to a server that does not advertise it", line)
 			}
 		}
 	}
@@ -193,12 +193,12 @@ func (s *suite) withoutOffer(st *stage) {
 	after := s.connected
 	s.mu.Unlock()
 	if after != before {
-		s.broken(ruleService, "Negotiate was called although the extension was not on offer")
+		s.broken(ruleService, "Negotiate was called although the extension was not advertised")
 	}
 }
 
 // own returns a parameter of m that only this extension describes, or "".
-func (s *suite) own(st *stage, m *client.Message) string {
+func (s *suite) own(st *setting, m *client.Message) string {
 	for _, p := range m.Mail {
 		if s.alone(st, p.Key, false) {
 			return p.Key
@@ -215,7 +215,7 @@ func (s *suite) own(st *stage, m *client.Message) string {
 }
 
 // alone reports whether only this extension describes the parameter.
-func (s *suite) alone(st *stage, key string, rcpt bool) bool {
+func (s *suite) alone(st *setting, key string, rcpt bool) bool {
 	of := func(e *ext.Extension) []ext.Param {
 		if rcpt {
 			return e.Rcpt
@@ -226,8 +226,8 @@ func (s *suite) alone(st *stage, key string, rcpt bool) bool {
 		!slices.ContainsFunc(st.others, func(e ext.Extension) bool { return find(of(&e), key) != nil })
 }
 
-// names reports whether a command has something of the extension in it.
-func (s *suite) names(st *stage, line string) bool {
+// names reports whether a command line has a verb or a parameter of the extension.
+func (s *suite) names(st *setting, line string) bool {
 	verb, args, _ := strings.Cut(line, " ")
 	for i := range s.e.Verbs {
 		if s.e.Verbs[i].Name == verb {
@@ -245,7 +245,7 @@ func (s *suite) names(st *stage, line string) bool {
 	return slices.ContainsFunc(params, func(p proto.Param) bool { return s.alone(st, p.Key, verb == "RCPT") })
 }
 
-// prepare calls Prepare for envelopes of all kinds.
+// prepare calls Prepare with envelopes of all kinds.
 func (s *suite) prepare(caps proto.Caps, m *client.Message) {
 	if s.e.Prepare == nil {
 		return
@@ -254,7 +254,7 @@ func (s *suite) prepare(caps proto.Caps, m *client.Message) {
 		{},
 		{Size: -1},
 		{From: m.From, Mail: m.Mail},
-		{From: m.From, Mail: m.Mail.Set("SIZE", "100"), To: m.To, Size: 100}, // another extension's Prepare has been there
+		{From: m.From, Mail: m.Mail.Set("SIZE", "100"), To: m.To, Size: 100}, // as after the Prepare of another extension
 		{From: m.From, Mail: m.Mail, To: m.To, Size: -1},
 		{From: m.From, Mail: m.Mail, To: m.To, Size: 100, Verified: true},
 		{Mail: m.Mail, To: append(slices.Clone(m.To), m.To...), Size: 100, Needs: ext.EightBit | ext.UTF8},
@@ -264,7 +264,8 @@ func (s *suite) prepare(caps proto.Caps, m *client.Message) {
 	}
 }
 
-// prepared calls Prepare for e, and looks at what it does to it. What it adds may differ each time, as an ID does.
+// prepared calls Prepare with a copy of e, and checks what it changes. What Prepare adds may differ each time, as an ID
+// does.
 func (s *suite) prepared(caps proto.Caps, e ext.Envelope) {
 	a, to := e, slices.Clone(e.To)
 	mail := spare(e.Mail)
@@ -275,7 +276,7 @@ func (s *suite) prepared(caps proto.Caps, e ext.Envelope) {
 	}
 	a.Mail, a.To = mail, to
 	var err error
-	if !s.within(func() { err = s.spied.Prepare(caps, &a) }) {
+	if !s.completes(func() { err = s.spied.Prepare(caps, &a) }) {
 		s.broken(ruleAddition, "Prepare does not return")
 		return
 	}
@@ -303,12 +304,12 @@ func (s *suite) prepared(caps proto.Caps, e ext.Envelope) {
 	}
 }
 
-// spare returns a copy of p that has room behind it, so that it is seen if somebody uses that.
+// spare returns a copy of p with room for more parameters behind it, so that an append to it is noticed.
 func spare(p proto.Params) proto.Params {
 	return append(slices.Clone(p), proto.Param{Key: "SPARE"}, proto.Param{Key: "SPARE"})[: len(p) : len(p)+2]
 }
 
-// added looks for parameters that Prepare has added and that nobody has described.
+// added checks that Prepare has only added parameters that the extension, or one that it requires, describes.
 func (s *suite) added(command string, before, after proto.Params, of func(*ext.Extension) []ext.Param) {
 	for _, p := range after {
 		known := find(of(&s.e), p.Key) != nil

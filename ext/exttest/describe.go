@@ -25,7 +25,7 @@ const (
 	ruleGroups     = "RFC 2920 section 3.1"
 )
 
-// description looks at what the extension says of itself.
+// description checks the fields of the extension, beside all extensions of the library and in several orders.
 func (s *suite) description() {
 	var with []ext.Extension
 	for i := range s.samples {
@@ -105,7 +105,7 @@ func (s *suite) describeParams(command string, params []ext.Param, of func(*ext.
 				s.broken(ruleCase, "the value %q of the %s parameter %s has to be in upper case in Values; any case matches",
 					v, command, p.Key)
 			case len(" "+p.Key+"="+v) > p.MaxLength:
-				s.broken(ruleLine, "the %s parameter %s=%s takes %d octets with the space before it, and its Length "+
+				s.broken(ruleLine, "the %s parameter %s=%s takes %d octets with the space before it, and its MaxLength "+
 					"is %d: raise it",
 					command, p.Key, v, len(" "+p.Key+"="+v), p.MaxLength)
 			}

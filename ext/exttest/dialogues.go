@@ -7,9 +7,9 @@ import (
 	"smtpkit.example/smtp/proto/prototest"
 )
 
-// dialogues plays the scripts of the samples, their octets cut in every way.
+// dialogues plays the scripts of the samples, with their octets cut at many places.
 func (s *suite) dialogues() {
-	for _, st := range s.stages {
+	for _, st := range s.settings {
 		for i, text := range st.sample.Dialogues {
 			script, err := prototest.Parse(fmt.Sprintf("dialogue %d", i+1), []byte(text))
 			if err != nil {
@@ -27,16 +27,16 @@ func (s *suite) dialogues() {
 	}
 }
 
-// play plays the client of a script that begins after EHLO.
-func play(st *stage, steps prototest.Steps, cut int) error {
+// play plays the client's part of a script, which begins after EHLO. It sends the octets in two parts, cut at cut.
+func play(st *setting, steps prototest.Steps, cut int) error {
 	t, _ := st.enter()
 	defer t.close()
 	in := steps.ClientBytes()
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		t.say(string(in[:min(cut, len(in))]))
-		t.say(string(in[min(cut, len(in)):]))
+		t.send(string(in[:min(cut, len(in))]))
+		t.send(string(in[min(cut, len(in)):]))
 	}()
 	var out []byte
 	for _, step := range steps {
@@ -54,8 +54,9 @@ func play(st *stage, steps prototest.Steps, cut int) error {
 	return nil
 }
 
-// follow hears what the server has to say in a step. It returns what has been heard beyond that.
-func follow(t *talk, step prototest.Step, out []byte) ([]byte, error) {
+// follow receives what the server has to send in a step. Out is what was received before and not used; follow returns
+// what remains.
+func follow(t *peer, step prototest.Step, out []byte) ([]byte, error) {
 	switch step.Kind {
 	case prototest.Send, prototest.Hangup:
 		return out, nil
@@ -67,7 +68,7 @@ func follow(t *talk, step prototest.Step, out []byte) ([]byte, error) {
 		if n > 0 || err != nil {
 			return out[n:], err
 		}
-		a := t.hear()
+		a := t.receive()
 		out = append(out, a.raw...)
 		switch {
 		case a.code == 0 && len(out) == 0 && (step.Optional || step.Kind == prototest.Close):
@@ -80,26 +81,27 @@ func follow(t *talk, step prototest.Step, out []byte) ([]byte, error) {
 	}
 }
 
-// concurrency has many sessions at once do what each did alone.
+// concurrency lets many sessions do at the same time what each did alone.
 func (s *suite) concurrency() {
 	const many = 8
-	for _, st := range s.stages {
+	for _, st := range s.settings {
 		var wg sync.WaitGroup
 		for range many {
 			wg.Go(func() { s.alongside(st) })
 		}
-		if !s.within(wg.Wait) {
+		if !s.completes(wg.Wait) {
 			s.broken("ext.Extension: safe for concurrent use", "sessions at the same time wait for each other")
 		}
 	}
 }
 
-func (s *suite) alongside(st *stage) {
+// alongside is one of the sessions of concurrency.
+func (s *suite) alongside(st *setting) {
 	const rule = "ext.Extension: the functions are shared by all sessions and safe for concurrent use"
 	for _, text := range st.sample.Dialogues {
 		script, err := prototest.Parse("dialogue", []byte(text))
 		if err != nil {
-			return // which has been told
+			return // dialogues has reported it
 		}
 		if err := play(st, script.Steps, 0); err != nil {
 			s.broken(rule, "among sessions at the same time: %v", err)
@@ -110,8 +112,8 @@ func (s *suite) alongside(st *stage) {
 		return
 	}
 	for _, c := range s.commands(st) {
-		for _, text := range c.given(st.sample) {
-			if a := c.ask(text); a.code/100 != 2 {
+		for _, text := range c.samples(st.sample) {
+			if a := c.try(text); a.code/100 != 2 {
 				s.broken(rule, "among sessions at the same time %s with %s is answered %v", c.name, text, a)
 			}
 		}

@@ -11,33 +11,36 @@ import (
 	"smtpkit.example/smtp/ext"
 )
 
-// A Sample is what cannot be learnt about an extension from its description: who takes part in it, and what can be said.
-// All fields may be zero. Values of a parameter need not be given if it is a Flag, has Values, or takes one of a few
-// common values such as a number, a word, an address or a time.
+// A Sample tells [Test] what the description of an extension does not: which session takes part in it, and which
+// parameters and commands are valid.
+//
+// All fields may be zero. A parameter needs no sample if it is a Flag, has Values, or accepts one of a few common
+// values, such as a number, a word, an address or a time.
 type Sample struct {
-	// Session returns a session that takes part in the extension, a new one for each connection. The same dialogue has
-	// to have the same replies each time. It need not be a server.Session: of one that is, the methods are called as
-	// well. Nil is a session that has no more methods than it must.
+	// Session returns a new session that takes part in the extension. It is called for each connection. The same dialogue
+	// must get the same replies each time. The session need not be a server.Session; if it is, its methods are called too.
+	// Nil stands for a session that only takes messages.
 	Session func() any
-	// Identity is the name that the client has authenticated as; "" if it has not.
+	// Identity is the name under which the client has authenticated, or "".
 	Identity string
-	// With are other extensions to have in the list, beyond those of ehlo.Default and those of package ext that Requires
-	// names. One takes the place of another with its keyword.
+	// With has more extensions for the list. Those of ehlo.Default are in it, and those of package ehlo that Requires
+	// names. One with the keyword of another replaces it.
 	With []ext.Extension
-	// Mail and Rcpt are parameters as they stand in commands, such as "RET=FULL ENVID=1", that the session accepts.
-	// With RCPT the first of Mail is sent, if there is one.
+	// Mail and Rcpt are parameters that the session accepts, as they stand in a command, such as "RET=FULL ENVID=1". If
+	// Mail is not empty, its first element is sent before each of Rcpt.
 	Mail, Rcpt []string
-	// BadMail and BadRcpt are parameters that have to be refused with 501.
+	// BadMail and BadRcpt are parameters that the server must refuse with 501.
 	BadMail, BadRcpt []string
-	// Dialogues are scripts of package prototest for the verbs. They begin after the reply to EHLO, and say what follows up
-	// to the end, or to the place where the client may hang up. TLS cannot be started in them.
+	// Dialogues are scripts for the verbs, in the form that prototest.Script documents. A script begins after the reply to
+	// EHLO. It goes to the end of the session, or to a place where the client may hang up. It cannot start TLS.
 	Dialogues []string
 }
 
-// Test tests e, and fails t for each rule that is broken. Each sample is tested by itself; without any, what needs a
-// session that takes part cannot be tested, which is a failure if e is never on offer to others.
+// Test tests e, and fails t for each rule that is broken. It tests each sample separately. Without a sample, the
+// session does not take part in e; it is a failure if e is then never advertised.
 //
-// A part of the test that finds something is the last one: those after it would mostly say the same in other words.
+// Test ends after the first part that finds something, since the next ones would mostly report the same mistake in
+// other words.
 func Test(t *testing.T, e ext.Extension, samples ...Sample) {
 	t.Helper()
 	examine(e, samples, func(part string, flaws []error) {
@@ -49,19 +52,19 @@ func Test(t *testing.T, e ext.Extension, samples ...Sample) {
 	})
 }
 
-// Check is [Test] for use elsewhere: it returns the rules broken as errors, joined by errors.Join, and nil if there is none.
+// Check is [Test] without a testing.T. It returns the broken rules as errors, joined by errors.Join, or nil if there is
+// none.
 func Check(e ext.Extension, samples ...Sample) error {
 	var all []error
 	examine(e, samples, func(_ string, flaws []error) { all = append(all, flaws...) })
 	return errors.Join(all...)
 }
 
-// patience is how long a function of the extension's, or a reply, may take. A few times it may take longer; then the test is
-// given up.
-const patience = 10 * time.Second
+// timeout is how long a function of the extension, or a reply, may take. After maxDelays timeouts the test is given up.
+const timeout = 10 * time.Second
 
-// examine runs the parts of the test one after the other, and tells of each what it has found.
-func examine(e ext.Extension, samples []Sample, tell func(part string, flaws []error)) {
+// examine runs the parts of the test one after the other, and reports what each has found.
+func examine(e ext.Extension, samples []Sample, report func(part string, flaws []error)) {
 	if len(samples) == 0 {
 		samples = []Sample{{}}
 	}
@@ -82,12 +85,12 @@ func examine(e ext.Extension, samples []Sample, tell func(part string, flaws []e
 	}
 	for _, p := range parts {
 		p.run()
-		if s.slow.exceeded() && s.sound() {
+		if s.delays.exceeded() && s.sound() {
 			s.broken("nothing may take for ever", "the test was kept waiting %d times and is given up, with the part %s: some "+
-				"function does not return, such as Serve when the client is gone and Challenge has failed", mostSlow, p.name)
+				"function does not return, such as Serve when the client is gone and Challenge has failed", maxDelays, p.name)
 		}
-		flaws := s.take()
-		tell(p.name, flaws)
+		flaws := s.flush()
+		report(p.name, flaws)
 		if len(flaws) > 0 {
 			return
 		}
@@ -96,28 +99,28 @@ func examine(e ext.Extension, samples []Sample, tell func(part string, flaws []e
 
 // A suite is the test of one extension.
 type suite struct {
-	e       ext.Extension // as it was given
-	spied   ext.Extension // with functions that are watched
-	samples []Sample
-	stages  []*stage // for each sample, where it is on offer, or where it can be if it never is
+	e        ext.Extension // as it was given
+	spied    ext.Extension // with functions that check what those of e do
+	samples  []Sample
+	settings []*setting // for each sample, one in which e is advertised, or any if there is none
 
 	mu        sync.Mutex
 	flaws     []*flaw
 	connected int // how often Negotiate was called
 
-	slow slowness
+	delays delays
 }
 
-// A flaw is a rule that was broken. Only the first of a kind is told, and how many others there are: a mistake in one place
-// shows in many.
+// A flaw is a rule that was broken. One mistake shows in many places, so only the first flaw of a kind is reported,
+// with the number of the others.
 type flaw struct {
 	kind, text, rule string          // the kind is the format of the text
-	others           map[string]bool // the texts of the others
+	others           map[string]bool // the texts of other flaws of the kind
 }
 
 func (f *flaw) Error() string {
 	text := f.text
-	// An error of the library may name the rule itself.
+	// An error of the library may have the rule in its text.
 	if i := strings.LastIndexByte(text, '('); !strings.HasPrefix(text[max(i, 0):], "(RFC ") || !strings.HasSuffix(text, ")") {
 		text += " (" + f.rule + ")"
 	}
@@ -127,7 +130,7 @@ func (f *flaw) Error() string {
 	return text
 }
 
-// broken records that a rule was broken. The rule is an RFC section, or what else it follows from.
+// broken records that a rule was broken. The rule is a section of an RFC, or where else it is written.
 func (s *suite) broken(rule, format string, args ...any) {
 	text := fmt.Sprintf("smtp: %s: %s", s.name(), fmt.Sprintf(format, args...))
 	s.mu.Lock()
@@ -143,15 +146,15 @@ func (s *suite) broken(rule, format string, args ...any) {
 	s.flaws = append(s.flaws, &flaw{kind: format, text: text, rule: rule, others: make(map[string]bool)})
 }
 
-// sound reports whether the part that runs has found nothing so far.
+// sound reports whether the current part has found nothing so far.
 func (s *suite) sound() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.flaws) == 0
 }
 
-// take returns what was found since it was called last.
-func (s *suite) take() []error {
+// flush returns what was found since its last call.
+func (s *suite) flush() []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var flaws []error
@@ -162,7 +165,7 @@ func (s *suite) take() []error {
 	return flaws
 }
 
-// name is what the extension is called in errors.
+// name returns the name of the extension for errors.
 func (s *suite) name() string {
 	switch {
 	case s.e.Keyword != "":
@@ -173,12 +176,12 @@ func (s *suite) name() string {
 	return "the extension without a keyword"
 }
 
-// within calls f and reports whether it returned in time.
-func (s *suite) within(f func()) bool {
+// completes calls f and reports whether it returned in time.
+func (s *suite) completes(f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f()
 	}()
-	return s.slow.done(done)
+	return s.delays.closed(done)
 }

@@ -9,22 +9,22 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// longestReply is the length of a line of a reply, with code and CRLF (RFC 5321 section 4.5.3.1.5).
-const longestReply = 512
+// maxReplyLine is the maximum length of a line of a reply, with code and CRLF (RFC 5321 section 4.5.3.1.5).
+const maxReplyLine = 512
 
-// offer has every kind of session asked what is on offer, and finds the stages for the rest.
+// offer sends EHLO in every setting, and chooses the settings for the rest of the test.
 func (s *suite) offer() {
-	s.stages = make([]*stage, len(s.samples))
+	s.settings = make([]*setting, len(s.samples))
 	for i := range s.samples {
 		sample := &s.samples[i]
-		var refusing, first *stage
-		var offering []*stage
+		var refusing, first *setting
+		var offering []*setting
 		var unserved error
 		for _, taking := range []bool{true, false} {
 			for _, p := range s.protocols() {
 				for _, secure := range []bool{false, true} {
-					st := s.stage(sample, taking, p, secure)
-					if !s.enterStage(st) {
+					st := s.setting(sample, taking, p, secure)
+					if !s.enterSetting(st) {
 						continue
 					}
 					if err := s.plain(st); err != nil {
@@ -39,8 +39,8 @@ func (s *suite) offer() {
 					if st.offered {
 						offering = append(offering, st)
 					}
-					if st.offered && !s.stages[i].on() {
-						s.stages[i] = st
+					if st.offered && !s.settings[i].on() {
+						s.settings[i] = st
 					}
 					if !st.offered && refusing == nil {
 						refusing = st
@@ -55,28 +55,28 @@ func (s *suite) offer() {
 			s.broken(ruleService, "no client is served, with TLS or without, such as this one: %v: give a Sample with the "+
 				"Session or the Identity that it takes", unserved)
 		}
-		if s.stages[i] == nil {
-			s.stages[i] = first
+		if s.settings[i] == nil {
+			s.settings[i] = first
 			if !s.refuses() && s.sound() {
-				s.broken("nothing of it can be tested", "it is never on offer: give a Sample whose Session takes part in it")
+				s.broken("nothing of it can be tested", "it is never advertised: give a Sample whose Session takes part in it")
 			}
 		}
-		if s.stages[i] == nil {
+		if s.settings[i] == nil {
 			return
 		}
-		s.stages[i].refusing, s.stages[i].offering = refusing, offering
+		s.settings[i].refusing, s.settings[i].offering = refusing, offering
 	}
 }
 
-// on reports whether the extension is on offer.
-func (st *stage) on() bool { return st != nil && st.offered }
+// on reports whether the extension is advertised in the setting.
+func (st *setting) on() bool { return st != nil && st.offered }
 
-// refuses reports whether the extension is one that is never on offer, and is there to refuse: then not every kind of
-// session need be served.
+// refuses reports whether the extension is never advertised and exists to refuse commands. Then the server need not
+// serve every kind of client.
 func (s *suite) refuses() bool { return s.e.Keyword == "" }
 
-// enterStage looks at the replies to EHLO.
-func (s *suite) enterStage(st *stage) bool {
+// enterSetting starts the server of a setting and checks the replies to EHLO.
+func (s *suite) enterSetting(st *setting) bool {
 	var err error
 	if st.srv, err = st.server(st.list, nil); err != nil {
 		s.broken(ruleDefinition, "it cannot be used beside ehlo.Default: %s", strings.TrimPrefix(err.Error(), "smtp: "))
@@ -90,39 +90,39 @@ func (s *suite) enterStage(st *stage) bool {
 	}
 	_, times := offers(a, s.e.Keyword)
 	st.offered = times > 0
-	if _, again := offers(t.ask(st.hello()), s.e.Keyword); again != times {
-		s.broken("what comes and goes cannot be tested", "it is on offer in one reply to EHLO and not in the next, %v: "+
-			"let whether Advertise offers it depend on nothing that changes by itself", st)
+	if _, again := offers(t.command(st.hello()), s.e.Keyword); again != times {
+		s.broken("what comes and goes cannot be tested", "it is advertised in one reply to EHLO and not in the next, %v: "+
+			"let the result of Advertise depend on nothing that changes by itself", st)
 	}
 	return true
 }
 
-// plain has a client be served that does not use the extension, with EHLO and with HELO.
-func (s *suite) plain(st *stage) error {
+// plain checks that the server serves a client that does not use the extension, with EHLO and with HELO.
+func (s *suite) plain(st *setting) error {
 	t, _ := st.enter()
 	defer t.close()
 	err := st.serves(t)
-	if err == nil && st.protocol == proto.SMTP && t.ask("HELO client.example").code == 250 {
+	if err == nil && st.protocol == proto.SMTP && t.command("HELO client.example").code == 250 {
 		err = st.serves(t)
 	}
 	return err
 }
 
-// serves sends a message as a client does that knows no extensions.
-func (st *stage) serves(t *talk) error {
+// serves sends a message like a client that knows no extensions.
+func (st *setting) serves(t *peer) error {
 	for _, step := range []struct {
 		line string
 		code int
 	}{{from, 250}, {to, 250}, {"NOOP", 250}, {"DATA", 354}, {"Subject: x\r\n\r\nx\r\n.", 250}, {"RSET", 250}} {
-		if a := t.ask(step.line); a.code != step.code {
+		if a := t.command(step.line); a.code != step.code {
 			return fmt.Errorf("%q is answered %v %v, want %d", step.line, a, st, step.code)
 		}
 	}
 	return nil
 }
 
-// advertised calls Advertise, and looks at what it returns.
-func (s *suite) advertised(f func(ext.ServerConn) (string, bool), x ext.ServerConn) (args string, ok bool) {
+// checkAdvertised calls Advertise, and checks what it returns.
+func (s *suite) checkAdvertised(f func(ext.ServerConn) (string, bool), x ext.ServerConn) (args string, ok bool) {
 	if args, ok = f(x); !ok {
 		return args, ok
 	}
@@ -137,14 +137,14 @@ func (s *suite) advertised(f func(ext.ServerConn) (string, bool), x ext.ServerCo
 			break
 		}
 	}
-	if n := len("250-" + line + "\r\n"); n > longestReply {
+	if n := len("250-" + line + "\r\n"); n > maxReplyLine {
 		s.broken(ruleReplyLine, "the keyword and what Advertise returns make a line of %d octets, and %d is the "+
-			"most: leave something out", n, longestReply)
+			"most: leave something out", n, maxReplyLine)
 	}
 	return args, ok
 }
 
-// isPrintable reports whether s is an ehlo-param.
+// isPrintable reports whether s is an ehlo-param of RFC 5321 section 4.1.1.1.
 func isPrintable(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {

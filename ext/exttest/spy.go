@@ -10,37 +10,36 @@ import (
 	"strconv"
 	"strings"
 
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// spy returns e with functions that note what those of e do.
+// spy returns e with functions that call those of e, and check what they do.
 func (s *suite) spy(e ext.Extension) ext.Extension {
 	if f := e.Advertise; f != nil {
 		e.Advertise = func(x ext.ServerConn) (args string, ok bool) {
-			defer s.caught("Advertise", nil)
-			return s.advertised(f, x)
+			defer s.recovered("Advertise", nil)
+			return s.checkAdvertised(f, x)
 		}
 	}
 	if f := e.Serve; f != nil {
 		e.Serve = func(ctx context.Context, x ext.Command) (r proto.Reply, err error) {
-			defer s.caught("Serve, for "+clip(x.Verb().Name+" "+x.Args())+",", &err)
-			r, err = f(ctx, watched{x, s})
-			s.served(x, r, err)
+			defer s.recovered("Serve, for "+clip(x.Verb().Name+" "+x.Args())+",", &err)
+			r, err = f(ctx, checkedCommand{x, s})
+			s.checkServed(x, r, err)
 			return r, err
 		}
 	}
 	if f := e.Fetch; f != nil {
 		e.Fetch = func(ctx context.Context, x ext.ServerConn, args string) (r io.ReadCloser, err error) {
-			defer s.caught("Fetch, for "+clip(args)+",", &err)
+			defer s.recovered("Fetch, for "+clip(args)+",", &err)
 			return f(ctx, x, args)
 		}
 	}
 	if f := e.Guard; f != nil {
 		e.Guard = func(ctx context.Context, x ext.ServerConn, v *proto.Verb, args string) (err error) {
-			defer s.caught("Guard, for "+v.Name+",", &err)
+			defer s.recovered("Guard, for "+v.Name+",", &err)
 			return f(ctx, x, v, args)
 		}
 	}
@@ -48,7 +47,7 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 	e.CheckRcpt = s.spyCheck("CheckRcpt", e.CheckRcpt)
 	if f := e.Negotiate; f != nil {
 		e.Negotiate = func(ctx context.Context, d ext.Negotiation) (err error) {
-			defer s.caught("Negotiate", &err)
+			defer s.recovered("Negotiate", &err)
 			s.mu.Lock()
 			s.connected++
 			s.mu.Unlock()
@@ -57,13 +56,13 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 	}
 	if f := e.Limits; f != nil {
 		e.Limits = func(d ext.ClientConn) ext.ServerLimits {
-			defer s.caught("Limits", nil)
+			defer s.recovered("Limits", nil)
 			return f(d)
 		}
 	}
 	if f := e.Prepare; f != nil {
 		e.Prepare = func(c proto.Caps, env *ext.Envelope) (err error) {
-			defer s.caught("Prepare", &err)
+			defer s.recovered("Prepare", &err)
 			return f(c, env)
 		}
 	}
@@ -78,7 +77,7 @@ func (s *suite) spyCheck(name string, f checkFunc) checkFunc {
 		return nil
 	}
 	return func(ctx context.Context, x ext.ServerConn, a proto.Address, p proto.Params) (err error) {
-		defer s.caught(name, &err)
+		defer s.recovered(name, &err)
 		before := append(proto.Params(nil), p...)
 		err = f(ctx, x, a, p)
 		if !slices.Equal(before, p) {
@@ -94,7 +93,7 @@ func (s *suite) spyParams(params []ext.Param) []ext.Param {
 	for i := range spied {
 		if f := spied[i].Check; f != nil {
 			spied[i].Check = func(value string) (err error) {
-				defer s.caught("Check of "+spied[i].Key+", for "+clip(value)+",", &err)
+				defer s.recovered("Check of "+spied[i].Key+", for "+clip(value)+",", &err)
 				return f(value)
 			}
 		}
@@ -102,11 +101,11 @@ func (s *suite) spyParams(params []ext.Param) []ext.Param {
 	return spied
 }
 
-// errPanicked is what a function returns that has panicked, so that the connection ends as it would have.
+// errPanicked is returned in place of a panic. It ends the connection, as the panic would have done.
 var errPanicked = proto.Refuse(421, proto.Status{}, "A function of the extension panicked")
 
-// caught is deferred where a function of the extension's is called.
-func (s *suite) caught(what string, err *error) {
+// recovered is deferred where a function of the extension is called. It records a panic.
+func (s *suite) recovered(what string, err *error) {
 	v := recover()
 	if v == nil {
 		return
@@ -123,13 +122,13 @@ func (s *suite) caught(what string, err *error) {
 	}
 }
 
-// served looks at what Serve returned.
-func (s *suite) served(x ext.Command, r proto.Reply, err error) {
+// checkServed checks what Serve has returned.
+func (s *suite) checkServed(x ext.Command, r proto.Reply, err error) {
 	code, v := cmp.Or(r.Code, 250), x.Verb()
 	if err != nil {
 		e, ok := grammar.AsType[*proto.Error](err)
 		if !ok {
-			return // it is logged, and the client is told 451
+			return // the server logs it, and answers 451
 		}
 		code = e.Code
 	}
@@ -149,29 +148,29 @@ func (s *suite) served(x ext.Command, r proto.Reply, err error) {
 	}
 }
 
-// watched is a Command that looks at the replies sent on the way.
-type watched struct {
+// checkedCommand is a Command that checks the replies sent before Serve returns.
+type checkedCommand struct {
 	ext.Command
 	s *suite
 }
 
-func (w watched) Challenge(ctx context.Context, r proto.Reply) (string, error) {
-	w.leads(r, proto.Exchange, "Challenge")
+func (w checkedCommand) Challenge(ctx context.Context, r proto.Reply) (string, error) {
+	w.check(r, proto.Exchange, "Challenge")
 	return w.Command.Challenge(ctx, r)
 }
 
-func (w watched) Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error {
-	w.leads(r, proto.Handover, "Handover")
+func (w checkedCommand) Handover(ctx context.Context, r proto.Reply, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	w.check(r, proto.Handover, "Handover")
 	return w.Command.Handover(ctx, r, take)
 }
 
-func (w watched) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
-	w.leads(r, proto.Handover, "Surrender")
+func (w checkedCommand) Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error {
+	w.check(r, proto.Handover, "Surrender")
 	return w.Command.Surrender(ctx, r, serve)
 }
 
-// leads finds out whether the reply that what was given leads to the state where.
-func (w watched) leads(r proto.Reply, where proto.State, what string) {
+// check checks that r leads to the state where. What is the method that was called with r.
+func (w checkedCommand) check(r proto.Reply, where proto.State, what string) {
 	v := w.Verb()
 	if next, ok := v.After(v.In, r.Code); !ok || next != where {
 		w.s.broken(ruleCode, "%s sends the reply %d to %s, which does not lead to %v: look at OK "+
@@ -179,11 +178,11 @@ func (w watched) leads(r proto.Reply, where proto.State, what string) {
 	}
 }
 
-// clip returns text in quotes, as much of it as is good to read.
+// clip returns text in quotes, cut off if it is long.
 func clip(text string) string {
-	const most = 60
-	if len(text) <= most {
+	const maxText = 60
+	if len(text) <= maxText {
 		return strconv.Quote(text)
 	}
-	return strconv.Quote(text[:most]) + "..."
+	return strconv.Quote(text[:maxText]) + "..."
 }

@@ -9,14 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/exttest"
 	"smtpkit.example/smtp/proto"
 )
 
-// short accepts values of up to n octets, whatever they are.
+// short returns a Check that accepts all values of up to n octets.
 func short(n int) func(string) error {
 	return func(v string) error {
 		if len(v) > n {
@@ -26,7 +25,7 @@ func short(n int) func(string) error {
 	}
 }
 
-// insist is an extension without keyword that refuses commands until ok.
+// insist returns an extension without a keyword that refuses commands until ok returns true.
 func insist(ok func(ext.ServerConn) bool) ext.Extension {
 	return ext.Extension{Guard: func(_ context.Context, x ext.ServerConn, v *proto.Verb, _ string) error {
 		if !ok(x) && !v.BeforeAuth {
@@ -36,7 +35,7 @@ func insist(ok func(ext.ServerConn) bool) ext.Extension {
 	}}
 }
 
-// unusual are extensions that do nothing wrong, each in a way of its own.
+// unusual has extensions without mistakes that do something unusual.
 var unusual = []struct {
 	name   string
 	e      ext.Extension

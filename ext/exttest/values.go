@@ -6,30 +6,28 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"smtpkit.example/smtp/ext/internal/grammar"
-
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
-// common are values that many parameters take.
+// common has values that many parameters accept.
 var common = []string{"1", "x", "a@b.example", "2030-01-01T00:00:00Z", "rfc822;a@b.example", "10;R", "<>", "YES", "a:b",
 	"c0ffee"}
 
-// valid returns parameters that have the parameter p in them and that ought to be accepted. Given reports whether they come
-// from the sample.
-func (s *suite) valid(st *stage, samples func(*Sample) []string, p *ext.Param) (list []string, given bool) {
+// valid returns parameters, p among them, that a server has to accept. FromSample reports whether a sample has them.
+func (s *suite) valid(st *setting, samples func(*Sample) []string, p *ext.Param) (list []string, fromSample bool) {
 	for i := range s.samples {
 		for _, text := range samples(&s.samples[i]) {
 			if has := parse(text).Has(p.Key); has {
-				given = true
+				fromSample = true
 				if &s.samples[i] == st.sample {
 					list = append(list, text)
 				}
 			}
 		}
 	}
-	if given {
+	if fromSample {
 		return list, true
 	}
 	switch {
@@ -49,17 +47,17 @@ func (s *suite) valid(st *stage, samples func(*Sample) []string, p *ext.Param) (
 	return nil, false
 }
 
-// accepts calls Check.
+// accepts reports whether Check of p accepts value.
 func (s *suite) accepts(p *ext.Param, value string) bool {
 	ok := false
-	s.within(func() {
-		defer s.caught("Check of "+p.Key+", for "+clip(value)+",", nil)
+	s.completes(func() {
+		defer s.recovered("Check of "+p.Key+", for "+clip(value)+",", nil)
 		ok = p.Check(value) == nil
 	})
 	return ok
 }
 
-// parse returns parameters as they stand in a command.
+// parse parses parameters as they stand in a command. It returns nil if they are malformed.
 func parse(text string) proto.Params {
 	_, p, err := proto.ParseMailArgs([]byte("FROM:<> "+text), false)
 	if err != nil {
@@ -68,7 +66,8 @@ func parse(text string) proto.Params {
 	return p
 }
 
-// isValue reports whether s can be the value of a parameter: printable ASCII without "=", or UTF-8 (RFC 6531 section 3.3).
+// isValue reports whether s can be the value of a parameter: printable ASCII without "=", or UTF-8 (RFC 6531 section
+// 3.3).
 func isValue(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] == '=' || s[i] == 0x7f {
@@ -78,7 +77,7 @@ func isValue(s string) bool {
 	return s != "" && utf8.ValidString(s)
 }
 
-// values puts values of all kinds to the Checks.
+// values calls the Checks with values of all kinds.
 func (s *suite) values() {
 	for _, c := range []struct {
 		params  []ext.Param
@@ -105,10 +104,10 @@ func (s *suite) values() {
 	}
 }
 
-// check puts the values to the Check of p, more than once, in another order the second time.
+// check calls the Check of p twice with each value, the second time in another order.
 func (s *suite) check(p *ext.Param, list []string) {
 	first := make(map[string]string, len(list))
-	ok := s.within(func() {
+	ok := s.completes(func() {
 		for range 2 {
 			for _, at := range list {
 				again := s.verdict(p, at)
@@ -128,12 +127,12 @@ func (s *suite) check(p *ext.Param, list []string) {
 	}
 }
 
-// verdict calls the Check of p, and returns what it says: "" if it accepts the value.
+// verdict calls the Check of p. It returns the text of the refusal, or "" if Check accepts the value.
 func (s *suite) verdict(p *ext.Param, value string) string {
-	defer s.caught("Check of "+p.Key+", for "+clip(value)+",", nil)
+	defer s.recovered("Check of "+p.Key+", for "+clip(value)+",", nil)
 	err := p.Check(value)
 	if err == nil {
-		return "" // of what is no value of a parameter, too: the commands with that are refused anyhow
+		return "" // or value is none that the grammar permits: a command with it is refused anyway
 	}
 	text := strings.TrimPrefix(err.Error(), "smtp: ")
 	if e, ok := grammar.AsType[*proto.Error](err); ok {
@@ -143,7 +142,7 @@ func (s *suite) verdict(p *ext.Param, value string) string {
 		s.broken(ruleReply, "Check of %s refuses %s without a text: say what the value has to be", p.Key, clip(value))
 		return "(refused)"
 	}
-	// A long text is folded, and what else a text repeats of a value that is not in ASCII becomes question marks.
+	// A server folds a long text. It replaces by question marks what a text repeats of a value that is not ASCII.
 	if isPrintable(value) && strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		s.broken(ruleReply, "Check of %s refuses %s with a text that cannot be sent in a line of a reply, %s: say in "+
 			"printable ASCII what the value has to be", p.Key, clip(value), clip(text))
@@ -151,7 +150,7 @@ func (s *suite) verdict(p *ext.Param, value string) string {
 	return text
 }
 
-// hostile returns values of all kinds, most of which are made by mistakes in seeds.
+// hostile returns values of all kinds. Most are seeds with mistakes in them.
 func hostile(seeds []string, length int) []string {
 	list := []string{
 		"", " ", "=", "==", "\x00", "\r\n", "a\r\nRCPT TO:<x@y.example>", "\n", "\t", "+", "+4", "+ZZ", "+0D+0A", "+00", "%s%n",

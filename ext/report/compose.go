@@ -10,29 +10,30 @@ import (
 	"strings"
 	"time"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
-// Options say how a notification is made.
+// Options are the options of a notification.
 type Options struct {
-	// Hostname is the name of the host that reports, a domain name or an address literal. It is required. A name without
-	// a dot is not taken for one that others know (RFC 3461 section 6.3).
+	// Hostname is the name of the host that reports, a domain name or an address literal. It is required. A name without a
+	// dot is marked as one that others do not know (RFC 3461 section 6.3).
 	Hostname string
 	// From is the address in the header to which people write with questions. The default is postmaster at Hostname.
 	From proto.Address
-	// Carries is what the servers on the way back are known to take. The default is nothing, and the notification then
-	// gets through everywhere, but a message of octets above 127 is returned as its header alone, and one with a
-	// header in UTF-8 is encoded (RFC 6533 section 4.5). [ext.EightBit] leaves the former as it is, and [ext.UTF8] the
-	// latter too; a server that does not take it refuses the notification. A reverse-path in UTF-8 implies ext.UTF8.
+	// Carries has the features that the servers on the way back are known to provide. The default is none.
+	//
+	// Then the notification gets through everywhere. But of a message with octets above 127 only the header is returned,
+	// and a message with UTF-8 in its header is encoded (RFC 6533 section 4.5). With [ext.EightBit] the first is returned
+	// as it is, and with [ext.UTF8] the second too; a server that does not provide the feature refuses the notification. A
+	// reverse-path in UTF-8 implies ext.UTF8.
 	Carries ext.Feature
-	// MaxReturn is the size in octets above which only the header of a message is returned. The default is 1 MiB; negative
-	// is no limit. Of a header 64 KiB are returned.
+	// MaxReturn is the largest message, in octets, that is returned whole; of a larger one only the header is. The default
+	// is 1 MiB, and a negative value means no limit. At most 64 KiB of a header are returned.
 	MaxReturn int64
-	// Subject and Text return the subject, one line, and the part for people to read. They may be in any script. The
-	// defaults are in English; see [DefaultText]. What is in the report may come from strangers.
+	// Subject returns the subject, one line, and Text the part for people to read. They may use any script. The defaults
+	// are [DefaultSubject] and [DefaultText], in English. Texts in the report are untrusted.
 	Subject, Text func(*Report) string
 	// Date is the time in the header; the default is now.
 	Date time.Time
@@ -40,36 +41,43 @@ type Options struct {
 
 const defaultMaxReturn = 1 << 20
 
-// A Notification is a message that carries a report, ready to be sent from the null reverse-path (RFC 3461 section 6.1): see
-// the example.
+// A Notification is a message that carries a report. Send it from the null reverse-path (RFC 3461 section 6.1); see the
+// example.
 type Notification struct {
-	// Mail are the parameters of its MAIL command: REQUIRETLS if the message had it (RFC 8689 section 5), and the priority
+	// Mail are the parameters of the MAIL command: REQUIRETLS if the message had it (RFC 8689 section 5), and the priority
 	// of the message (RFC 6710 section 4.6). There is no RET and no NOTIFY. See Relax.
 	Mail proto.Params
-	// To is the reverse-path of the message, the only recipient.
+	// To is the only recipient, the reverse-path of the message.
 	To []proto.Recipient
-	// Need is what the content needs of the server. It is more than nothing only if Options.Carries allows it, or the
-	// reverse-path asks for it.
-	Need ext.Feature
-	// Body is the content. All its lines end in CRLF and have 998 octets at most. It can be sought only to where it stands
-	// and to its beginning, so that it can be sent again, and reads Message.Content as it goes.
+	// Needs has the features that the content needs. It is zero unless Options.Carries or the reverse-path permits more.
+	Needs ext.Feature
+	// Body is the content. All its lines end in CRLF and have at most 998 octets. Seek can go only to the beginning, so
+	// that the notification can be sent again. Reading Body reads Message.Content.
 	Body io.ReadSeeker
 }
 
-// Compose makes the notification of r, one of what m.Due returns, or another about m. It reads m.Content once to the end.
+// Compose makes a notification of r, a report that m.Due has returned or another one about m. It reads m.Content once
+// to the end.
 //
-// The message is returned whole if it has failed for a recipient, unless the sender asked for headers, or the message had
-// REQUIRETLS, which is as good (RFC 8689 section 5), or it is too long or cannot be sent as it is; otherwise its header is
-// returned (RFC 3461 section 6.2), which ends at the first line that is no field. Characters that could pass for another line or
-// field become question marks.
+// The message is returned whole if it has failed for a recipient and can be sent as it is. Otherwise only its header is
+// returned (RFC 3461 section 6.2). So it is too if the sender has asked for that (RET=HDRS), if the message had
+// REQUIRETLS (RFC 8689 section 5), or if it is larger than Options.MaxReturn. The header ends at the first line that is
+// no field. Characters that could be taken for the end of a line or of a field become question marks.
 //
-// It is an error to report to the null reverse-path, or on no recipient, or on one without Final, without a Hostname, or with the
-// name of a field that is no atom of RFC 822 or longer than 76 octets. Compose may be called concurrently.
+// Compose returns an error if
+//
+//   - m is from the null reverse-path,
+//   - Options.Hostname is missing or malformed,
+//   - r has no recipient, or one without Final,
+//   - the name of a field is not an atom of RFC 822, or is longer than 76 octets, or
+//   - m.Content cannot be read.
+//
+// Compose may be called concurrently.
 func Compose(m *Message, r *Report, opt *Options) (*Notification, error) {
 	return compose(m, r, opt, rand.Text)
 }
 
-// compose is Compose with boundaries from next.
+// compose is Compose with boundaries that next returns.
 func compose(m *Message, r *Report, opt *Options, next func() string) (*Notification, error) {
 	c, err := newComposer(m, r, opt)
 	if err != nil {
@@ -77,7 +85,7 @@ func compose(m *Message, r *Report, opt *Options, next func() string) (*Notifica
 	}
 	parts := []part{c.text(), c.status()}
 	for {
-		// Nobody can guess one, so this is not expected to come around.
+		// A second round is not expected, since nobody can guess a boundary.
 		boundary := next()
 		all, taken := parts, false
 		if m.Content != nil {
@@ -96,20 +104,20 @@ func compose(m *Message, r *Report, opt *Options, next func() string) (*Notifica
 	}
 }
 
-// begins reports whether a line of text begins with s.
+// begins reports whether any line of text begins with s.
 func begins(text []byte, s string) bool {
 	return bytes.HasPrefix(text, []byte(s)) || bytes.Contains(text, []byte("\n"+s))
 }
 
-// A composer is a notification in the making.
+// A composer makes one notification.
 type composer struct {
 	m        *Message
 	r        Report
 	opt      Options
 	host     proto.Domain
-	from, to []byte // paths
-	need     ext.Feature
-	size     int64 // of the content
+	from, to []byte      // paths in the header of the notification
+	needs    ext.Feature // what the reverse-path needs
+	size     int64       // of m.Content
 }
 
 func newComposer(m *Message, r *Report, opt *Options) (*composer, error) {
@@ -138,22 +146,22 @@ func newComposer(m *Message, r *Report, opt *Options) (*composer, error) {
 	}
 	if !m.From.IsASCII() {
 		c.opt.Carries |= ext.UTF8
-		c.need |= ext.UTF8
+		c.needs |= ext.UTF8
 	}
 	if c.opt.Carries&ext.UTF8 != 0 {
 		c.opt.Carries |= ext.EightBit // RFC 6531 section 3.1
 	}
-	if c.to, err = m.From.AppendPath(nil, c.need&ext.UTF8 != 0); err != nil {
+	if c.to, err = m.From.AppendPath(nil, c.needs&ext.UTF8 != 0); err != nil {
 		return nil, fmt.Errorf("smtp: the reverse-path of a message to be reported on: %w", err)
 	}
-	if c.from, err = c.opt.From.AppendPath(nil, c.need&ext.UTF8 != 0); err != nil {
+	if c.from, err = c.opt.From.AppendPath(nil, c.needs&ext.UTF8 != 0); err != nil {
 		return nil, fmt.Errorf("smtp: Options.From of a report: %w", err)
 	}
 	c.fill()
 	return c, nil
 }
 
-// fill puts in what has a default.
+// fill sets the defaults.
 func (c *composer) fill() {
 	if c.r.ReportingMTA.Name == "" {
 		c.r.ReportingMTA = DNS(c.host.ASCII())
@@ -188,14 +196,14 @@ func checkFinals(r *Report) error {
 
 // checkNames checks the names of fields of extensions.
 func checkNames(r *Report) error {
-	const longest = 76
+	const maxName = 76
 	lists := [][]Field{r.Fields}
 	for i := range r.Recipients {
 		lists = append(lists, r.Recipients[i].Fields)
 	}
 	for _, list := range lists {
 		for _, f := range list {
-			if !isAtom(f.Name) || len(f.Name) > longest {
+			if !isAtom(f.Name) || len(f.Name) > maxName {
 				return fmt.Errorf("smtp: %q cannot be the name of a field of a report", f.Name)
 			}
 		}
@@ -203,14 +211,15 @@ func checkNames(r *Report) error {
 	return nil
 }
 
-// third returns what is returned of the message, and whether a line of the message begins with delimiter.
+// third returns the third part of the notification: the message or its header. It reports whether a line of the message
+// begins with delimiter.
 func (c *composer) third(delimiter []byte) (p part, taken bool, err error) {
 	o, taken, err := scan(io.NewSectionReader(c.m.Content, 0, math.MaxInt64), delimiter)
 	if err != nil {
 		return part{}, false, err
 	}
 	c.size = o.size
-	mail, _ := ehlo.ReadDSNMail(c.m.Mail) // with REQUIRETLS it says headers
+	mail, _ := ehlo.ReadDSNMail(c.m.Mail) // REQUIRETLS counts as RET=HDRS
 	if c.r.kind() == ehlo.Failed && mail.Return != ehlo.ReturnHeaders && (c.opt.MaxReturn < 0 || o.size <= c.opt.MaxReturn) {
 		if p, ok := o.full(c.opt.Carries); ok {
 			return p, taken, nil

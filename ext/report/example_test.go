@@ -5,19 +5,19 @@ import (
 	"os"
 	"strings"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
 )
 
-// A relay has accepted a message, and the next server has refused a recipient. The sender is told.
+// A relay has accepted a message, and the next server has refused a recipient. The relay makes a bounce, and the sender
+// reads it.
 func Example() {
 	from, _ := proto.ParseAddress("alice@example.org")
 	carol, _ := proto.ParseAddress("carol@example.com")
 
-	// What was accepted: the arguments of Mail and Rcpt in a session, and the file that Data has written.
+	// This was accepted: the arguments of Mail and Rcpt in a session, and the file that Data has written.
 	message := report.Message{
 		From:    from,
 		Mail:    ehlo.DSNMail{EnvID: "QQ314159"}.AddTo(nil),
@@ -25,7 +25,7 @@ func Example() {
 	}
 	to := proto.Recipient{Address: carol}
 
-	// What became of it: a RecipientResult has the reply and the error, and Caps of a Client what was offered.
+	// This happened: client.Result has such an outcome for each recipient. Caps of the client belong into NextHop.
 	refused := proto.Reply{Code: 550, Status: proto.Status{5, 1, 1}, Text: "No such user"}
 	next := report.NextHop{Host: "mx.example.com"}
 	outcomes := []report.Outcome{next.Outcome(proto.Outcome{Recipient: to, Reply: refused, Err: refused.Err()})}
@@ -36,11 +36,11 @@ func Example() {
 			fmt.Println(err)
 			return
 		}
-		// Without From it has the null reverse-path. To send it: client.Send(ctx, addr, opt, m)
-		m := &client.Message{Mail: n.Mail, To: n.To, Needs: n.Need, Body: n.Body}
+		// Without From the message has the null reverse-path. To send it: client.Send(ctx, addr, opt, m)
+		m := &client.Message{Mail: n.Mail, To: n.To, Needs: n.Needs, Body: n.Body}
 		fmt.Println("to", m.To[0].Address)
 
-		// On the other end:
+		// The sender reads it:
 		got, err := report.Parse(m.Body)
 		if err != nil {
 			fmt.Println(err)
@@ -57,7 +57,7 @@ func Example() {
 	// Hello
 }
 
-// A sender of bulk mail strikes addresses off his list that do not exist.
+// A sender of bulk mail finds the addresses that do not exist, to remove them from a list.
 func ExampleParse() {
 	r := strings.NewReader(`Content-Type: multipart/report; report-type=delivery-status; boundary=b
 

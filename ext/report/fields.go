@@ -7,22 +7,21 @@ import (
 	"unicode/utf8"
 
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/proto"
 )
 
 // Lengths of lines in octets, without CRLF (RFC 5322 section 2.1.1).
 const (
-	maxLine  = 998
-	goodLine = 78
+	maxLine    = 998
+	foldedLine = 78 // fields are folded to this length where they can be
 )
 
-// A fieldWriter appends fields, of which none can be forged by what stands in another: a value has no line endings and no
-// control characters but those that fold it.
+// A fieldWriter appends fields to dst. A value cannot forge another field: it has no line endings and no control
+// characters but those that fold it.
 type fieldWriter struct {
 	dst  []byte
 	utf8 bool // values may have UTF-8
-	lost bool // some had, and were not to
+	lost bool // a character was replaced because it is not ASCII
 }
 
 // blank appends the empty line between groups of fields.
@@ -39,13 +38,13 @@ func (w *fieldWriter) field(name, value string) {
 	for first := true; value != ""; first = false {
 		word := nextWord(value)
 		value = value[len(word):]
-		// The first word stays with the name, and several spaces with what is before them: readers make one of what
-		// a line begins with.
-		most := goodLine
+		// The first word stays on the line of the name. Several spaces stay on the line of what precedes them, since
+		// readers reduce the white space at the beginning of a line to one space.
+		limit := foldedLine
 		if strings.HasPrefix(word, "  ") {
-			most = maxLine
+			limit = maxLine
 		}
-		if column+len(word)+1 > most && !first {
+		if column+len(word)+1 > limit && !first {
 			w.dst, column = append(w.dst, "\r\n"...), 0
 		}
 		if first || word[0] != ' ' {
@@ -58,8 +57,8 @@ func (w *fieldWriter) field(name, value string) {
 	w.dst = append(w.dst, "\r\n"...)
 }
 
-// nextWord returns the spaces at the beginning of s and what follows them up to the next space, or what of it fits in a
-// line. S does not end in a space.
+// nextWord returns the spaces at the beginning of s with what follows up to the next space, cut off so that it fits in
+// a line. S does not end in a space.
 func nextWord(s string) string {
 	n := len(s) - len(strings.TrimLeft(s, " "))
 	if end := strings.IndexByte(s[n:], ' '); end >= 0 {
@@ -67,23 +66,23 @@ func nextWord(s string) string {
 	} else {
 		n = len(s)
 	}
-	const most = maxLine / 2 // beside the name of a field
-	if n > most {
-		for n = most; !utf8.RuneStart(s[n]); n-- {
+	const maxWord = maxLine / 2 // the other half is for the name of the field
+	if n > maxWord {
+		for n = maxWord; !utf8.RuneStart(s[n]); n-- {
 		}
 	}
 	return s[:n]
 }
 
-// clean returns s as it can stand in a field: white space and line endings are spaces, and what is not printable becomes a
-// question mark, UTF-8 too unless it is permitted.
+// clean returns s as it can stand in a field. White space and line endings become spaces. What is not printable becomes
+// a question mark, and so does a character that is not ASCII unless w permits UTF-8.
 func (w *fieldWriter) clean(s string) string {
 	s, lost := clean(s, w.utf8)
 	w.lost = w.lost || lost
 	return s
 }
 
-// clean is that of fieldWriter; lost says that a character was replaced because it is not ASCII.
+// clean is fieldWriter.clean. Lost reports whether a character was replaced because it is not ASCII.
 func clean(s string, utf8Allowed bool) (_ string, lost bool) {
 	s = strings.Map(func(c rune) rune {
 		if c = visible(c); c >= utf8.RuneSelf && !utf8Allowed {
@@ -92,15 +91,16 @@ func clean(s string, utf8Allowed bool) (_ string, lost bool) {
 		}
 		return c
 	}, s)
-	// So many spaces are in no address, where they tell mailboxes apart, and with more of them lines could not be folded.
+	// Lines with so many spaces could not be folded. Only in an address do several spaces matter, and no address has so
+	// many.
 	for strings.Contains(s, manySpaces) {
 		s = strings.ReplaceAll(s, manySpaces, " ")
 	}
 	return strings.Trim(s, " "), lost
 }
 
-// visible returns c, a space for what is white space or ends a line, and a question mark for what is not to be seen or not
-// UTF-8.
+// visible returns c if it is printable. It returns a space for white space and for the end of a line, and a question
+// mark for other control characters and for what is not UTF-8.
 func visible(c rune) rune {
 	switch {
 	case c == '\t' || c == '\n' || c == '\r':
@@ -111,10 +111,10 @@ func visible(c rune) rune {
 	return c
 }
 
-// manySpaces are more than any ORCPT has, which is one of 500 octets (RFC 3461 section 5.4) with three for each space.
+// manySpaces are more than any ORCPT has: it has at most 500 octets (RFC 3461 section 5.4), and a space takes three.
 var manySpaces = strings.Repeat(" ", 200)
 
-// typed appends a field whose value has a type in front; one that is no atom becomes unknown.
+// typed appends a field whose value has a type in front. If kind is not an atom, the type is unknown.
 func (w *fieldWriter) typed(name, kind, unknown, value string) {
 	if value = w.clean(value); value == "" {
 		return
@@ -137,7 +137,7 @@ func (w *fieldWriter) mta(name string, m MTA) {
 	w.typed(name, m.Type, "x-unknown", value+w.comment(m.Comment))
 }
 
-// comment returns s as a comment that follows something, or "".
+// comment returns s as a comment with a space in front, or "".
 func (w *fieldWriter) comment(s string) string {
 	if s = w.clean(s); s == "" {
 		return ""
@@ -150,7 +150,7 @@ var (
 	commentUnescaper = strings.NewReplacer(`\\`, `\`, `\(`, "(", `\)`, ")")
 )
 
-// address appends a field with an address, in ASCII unless UTF-8 is permitted and all of it can be written.
+// address appends a field with an address. It is in ASCII unless w permits UTF-8 and every character is printable.
 func (w *fieldWriter) address(name string, a ehlo.OriginalRecipient) {
 	if isUTF8Type(a.Type) && (!w.utf8 || strings.Map(visible, a.Address) != a.Address) {
 		_, value, _ := strings.Cut(a.ASCII(), ";")
@@ -162,7 +162,7 @@ func (w *fieldWriter) address(name string, a ehlo.OriginalRecipient) {
 
 func isUTF8Type(kind string) bool { return strings.EqualFold(kind, "utf-8") }
 
-// date appends a field with a time, unless it is zero.
+// date appends a field with a time, unless that is zero.
 func (w *fieldWriter) date(name string, t time.Time) {
 	if !t.IsZero() {
 		w.field(name, t.Format(time.RFC1123Z))
@@ -176,8 +176,8 @@ func (w *fieldWriter) fields(fields []Field) {
 	}
 }
 
-// report appends r as the content of message/delivery-status (RFC 3464 section 2.1), or with UTF-8 as that of
-// message/global-delivery-status (RFC 6533 section 4.1).
+// report appends r as the content of message/delivery-status (RFC 3464 section 2.1), or of
+// message/global-delivery-status if w permits UTF-8 (RFC 6533 section 4.1).
 func (w *fieldWriter) report(r *Report) {
 	w.field("Original-Envelope-Id", r.EnvelopeID)
 	w.mta("Reporting-MTA", r.ReportingMTA)
@@ -204,12 +204,12 @@ func (w *fieldWriter) recipient(r *Recipient) {
 	w.date("Last-Attempt-Date", r.LastAttempt)
 	w.field("Final-Log-ID", r.LogID)
 	if r.Action == ehlo.Delayed {
-		w.date("Will-Retry-Until", r.WillRetryUntil) // and MUST NOT in others (RFC 3464 section 2.3.9)
+		w.date("Will-Retry-Until", r.WillRetryUntil) // MUST NOT be in others (RFC 3464 section 2.3.9)
 	}
 	w.fields(r.Fields)
 }
 
-// status returns the status code to be written for r.
+// status returns the status code to write for r; see Recipient.Status.
 func (r *Recipient) status() proto.Status {
 	kind := kindOf(r.Action)
 	fits := false

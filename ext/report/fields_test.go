@@ -1,15 +1,18 @@
 package report
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 )
 
-// Fields are folded at spaces where they can be, and in the middle of a word where they must be (RFC 5322 sections 2.1.1, 2.2.3).
+// Fields are folded at spaces where they can be, and in the middle of a word where they must be (RFC 5322 sections
+// 2.1.1, 2.2.3).
 func TestField(t *testing.T) {
 	name := "X-" + strings.Repeat("a", 70)
 	spaces := strings.Repeat(" ", 199)
@@ -60,33 +63,45 @@ func TestRecipientFields(t *testing.T) {
 	}
 }
 
-func TestDefaultText(t *testing.T) {
-	r := &Report{ReportingMTA: DNS("mail.example.org"), EnvelopeID: "QQ314159"}
-	for _, tt := range []struct {
-		add           Recipient
-		subject, text string
-	}{
-		{Recipient{Final: rfc822("a@x"), Action: ehlo.Delivered}, "Delivered mail", "<a@x>\n\n"},
-		{Recipient{Final: rfc822("b@x"), Action: ehlo.Delayed, WillRetryUntil: time.Date(2026, 11, 27, 4, 0, 0, 0, time.UTC)}, "Delayed mail",
-			"<b@x>\n    Attempts are made until Fri, 27 Nov 2026 04:00 +0000.\n\n"},
-		{Recipient{Final: rfc822("c@x"), Original: rfc822("c@x"), Action: ehlo.Relayed}, "Delayed mail", "<c@x>\n\n"},
-		{Recipient{Final: rfc822("d@x"), Original: rfc822("e@x"), Action: ehlo.Failed, Comment: "full", Diagnostic: Diagnostic{"smtp", "550 no"}},
-			"Undelivered mail", "<d@x>, sent to <e@x>\n    full\n    The reason:\n        550 no\n\n"},
-		{Recipient{Final: rfc822("g@x"), Action: ehlo.Failed, Remote: DNS("mx"), Diagnostic: Diagnostic{"smtp", "550-No such user 550-5.1.1 550 5.1.1 " +
-			strings.Repeat("really ", 9) + "not"}}, "Undelivered mail", "<g@x>\n    The server mx said:\n        550-No such user\n        550-5.1.1\n" +
-			"        550 5.1.1 really really really really really really really really\n        really not\n\n"},
-		{Recipient{Final: rfc822("h@x"), Action: ehlo.Failed, Diagnostic: Diagnostic{"x-unix", "550-a 550 b"}}, "Undelivered mail",
-			"<h@x>\n    The reason:\n        550-a 550 b\n\n"},
-		{Recipient{Final: rfc822("f@x"), Action: ehlo.Delayed}, "Undelivered mail", "<f@x>\n\n"},
-	} {
-		r.Recipients = append(r.Recipients, tt.add)
-		text := DefaultText(r)
-		if got := DefaultSubject(r); got != tt.subject {
-			t.Errorf("%s: %s, want %s", tt.add.Final, got, tt.subject)
-		}
-		if !strings.Contains(text, "\n\n"+tt.text) || !strings.HasPrefix(text, "This is the mail system at mail.example.org.\n") ||
-			!strings.HasSuffix(text, "You gave the message the name QQ314159.\n") {
-			t.Errorf("%s:\n%s", tt.add.Final, text)
+// R13, R17: addresses are written as they are, with all their spaces and whatever else a quoted string may have:
+// another one would be another mailbox.
+func TestR13R17_Addresses(t *testing.T) {
+	long := `"a` + strings.Repeat(" ", 58) + `b"@b.example`
+	few := `"a  b   c` + strings.Repeat(" d", 20) + `"@b.example`
+	for _, addr := range []string{long, few, `"x (y)"@d.example`, `"x;y"@d.example`, `"\\\"<>"@d.example`, `"ü` + strings.Repeat(" ", 58) + `"@d.example`,
+		"\"a\u2028b\"@d.example", "\"a\u0085b\"@d.example", "a\ufffd@d.example"} {
+		for _, carries := range []ext.Feature{0, ext.UTF8} {
+			m := message(t, "", content)
+			if m.From = address(t, addr); !m.From.IsASCII() {
+				m.From = address(t, "alice@example.org")
+			}
+			r := failed(t, addr)
+			p := &r.Recipients[0]
+			p.Original = p.Final
+			if p.Final.Type == "rfc822" {
+				p.Original.Address = `"a` + strings.Repeat(" ", 160) + `b"@b.example`
+			}
+			n := made(t, m, r, &Options{Hostname: "mail.example.org", From: m.From, Carries: carries})
+			h, _ := dissect(t, n)
+			if want := "<" + m.From.String() + ">"; h.Get("To") != want || h.Get("From") != "Mail Delivery System "+want {
+				t.Errorf("%q: to %q from %q", addr, h.Get("To"), h.Get("From"))
+			}
+			if _, err := n.Body.Seek(0, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			got, err := Parse(n.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What is not to be seen stays in the form of RFC 6533 section 3 when it is read.
+			want := ehlo.OriginalRecipient{Type: p.Final.Type, Address: p.Final.Address}
+			if strings.Map(visible, addr) != addr {
+				_, want.Address, _ = strings.Cut(p.Final.ASCII(), ";")
+				p.Original = want
+			}
+			if q := got.Recipients[0]; q.Final != want || q.Original != p.Original {
+				t.Errorf("%q: read as %q and %q", addr, q.Final, q.Original)
+			}
 		}
 	}
 }

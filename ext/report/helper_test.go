@@ -12,17 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
 // A leaf is a part of a notification as net/mail and mime/multipart read it.
 type leaf struct{ kind, encoding, content string }
 
-// dissect reads a notification with the standard library, which knows nothing of this package, and checks what is true of all:
-// lines end in CRLF and are not too long, and octets above 127 are there only if they are declared.
+// dissect reads a notification with the standard library, which knows nothing of this package, and checks what is true
+// of all: lines end in CRLF and are not too long, and octets above 127 are there only if they are declared.
 func dissect(t testing.TB, n *Notification) (mail.Header, []leaf) {
 	t.Helper()
 	text, err := io.ReadAll(n.Body)
@@ -41,8 +40,8 @@ func dissect(t testing.TB, n *Notification) (mail.Header, []leaf) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if eight := m.Header.Get("Content-Transfer-Encoding") == "8bit"; eight != (n.Need&ext.EightBit != 0) || !eight && !isASCII(text) && n.Need&ext.UTF8 == 0 {
-		t.Errorf("need %v, 8bit is declared: %v, and the content is ASCII: %v", n.Need, eight, isASCII(text))
+	if eight := m.Header.Get("Content-Transfer-Encoding") == "8bit"; eight != (n.Needs&ext.EightBit != 0) || !eight && !isASCII(text) && n.Needs&ext.UTF8 == 0 {
+		t.Errorf("need %v, 8bit is declared: %v, and the content is ASCII: %v", n.Needs, eight, isASCII(text))
 	}
 	kind, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/report" || params["report-type"] != "delivery-status" {
@@ -111,7 +110,7 @@ func message(t testing.TB, mail, content string) *Message {
 	return &Message{From: address(t, "Alice@Example.ORG"), Mail: params(t, mail), Content: strings.NewReader(content)}
 }
 
-// to returns a recipient with the parameters of his RCPT command.
+// to returns a recipient with the parameters of its RCPT command.
 func to(t testing.TB, addr, rcpt string) proto.Recipient {
 	t.Helper()
 	return proto.Recipient{Address: address(t, addr), Params: params(t, rcpt)}

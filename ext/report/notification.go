@@ -9,15 +9,15 @@ import (
 	"slices"
 	"strings"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
-// Relax gives up what the next server lacks, if the notification may be sent without: REQUIRETLS, since it would be lost
-// otherwise (RFC 8689 section 5), and the priority. Err is why it was not sent. Relax reports whether it has changed Mail,
-// so that sending again makes sense. A message whose existence is a secret is better left unreported.
+// Relax drops a parameter that the next server does not support, if the notification may be sent without it. These are
+// the priority, and REQUIRETLS, with which the notification would be lost (RFC 8689 section 5). Err is the error of
+// the attempt to send it. Relax reports whether it has changed Mail, so that you can send the notification again. Do
+// not call it for messages whose existence is a secret.
 func (n *Notification) Relax(err error) bool {
 	var need *ext.UnsupportedError
 	if !errors.As(err, &need) || need.Keyword != "REQUIRETLS" && need.Keyword != "MT-PRIORITY" {
@@ -28,7 +28,7 @@ func (n *Notification) Relax(err error) bool {
 	return len(n.Mail) < before
 }
 
-// status returns the part for programs.
+// status returns the part for programs to read.
 func (c *composer) status() part {
 	full := fieldWriter{utf8: true}
 	full.report(&c.r)
@@ -38,12 +38,12 @@ func (c *composer) status() part {
 	case ascii(full.dst) || !plain.lost && c.opt.Carries&ext.UTF8 == 0:
 		return part{kind: "message/delivery-status", content: plain.dst}
 	case c.opt.Carries&ext.UTF8 != 0:
-		return part{kind: "message/global-delivery-status", encoding: "8bit", need: ext.UTF8 | ext.EightBit, content: full.dst}
+		return part{kind: "message/global-delivery-status", encoding: "8bit", needs: ext.UTF8 | ext.EightBit, content: full.dst}
 	}
 	return part{kind: "message/global-delivery-status", encoding: "quoted-printable", content: quoted(full.dst)}
 }
 
-// text returns the part for people.
+// text returns the part for people to read.
 func (c *composer) text() part {
 	text := strings.ReplaceAll(c.opt.Text(&c.r), "\r\n", "\n")
 	var b []byte
@@ -59,9 +59,9 @@ func (c *composer) text() part {
 	return part{kind: "text/plain; charset=utf-8", encoding: "quoted-printable", content: quoted(b)}
 }
 
-// notification puts parts together.
+// notification joins parts.
 func (c *composer) notification(boundary string, parts []part) *Notification {
-	n := &Notification{To: []proto.Recipient{{Address: c.m.From}}, Need: c.need}
+	n := &Notification{To: []proto.Recipient{{Address: c.m.From}}, Needs: c.needs}
 	if ehlo.ReadRequireTLS(c.m.Mail) {
 		n.Mail = ehlo.AddRequireTLS(n.Mail)
 	}
@@ -69,9 +69,9 @@ func (c *composer) notification(boundary string, parts []part) *Notification {
 		n.Mail = priority.AddTo(n.Mail)
 	}
 	for _, p := range parts {
-		n.Need |= p.need
+		n.Needs |= p.needs
 	}
-	w := &fieldWriter{dst: c.header(boundary, n.Need&ext.EightBit != 0), utf8: true}
+	w := &fieldWriter{dst: c.header(boundary, n.Needs&ext.EightBit != 0), utf8: true}
 	var stream func(io.Reader) io.Reader
 	for _, p := range parts {
 		w.dst = append(w.dst, "\r\n--"+boundary+"\r\n"...)
@@ -91,7 +91,7 @@ func (c *composer) notification(boundary string, parts []part) *Notification {
 
 // header returns the header of a notification, without the empty line that ends it.
 func (c *composer) header(boundary string, eight bool) []byte {
-	w := fieldWriter{utf8: c.need&ext.UTF8 != 0}
+	w := fieldWriter{utf8: c.needs&ext.UTF8 != 0}
 	w.field("From", "Mail Delivery System "+string(c.from))
 	w.field("To", string(c.to))
 	subject, _ := clean(c.opt.Subject(&c.r), true)
@@ -105,16 +105,16 @@ func (c *composer) header(boundary string, eight bool) []byte {
 	w.field("MIME-Version", "1.0")
 	w.field("Content-Type", `multipart/report; report-type=delivery-status; boundary="`+boundary+`"`)
 	if eight {
-		w.field("Content-Transfer-Encoding", "8bit") // RFC 2045 section 6.4: as its parts
+		w.field("Content-Transfer-Encoding", "8bit") // RFC 2045 section 6.4: as the parts have it
 	}
 	return w.dst
 }
 
-// A body reads a notification.
+// A body reads the content of a notification: head, what middle returns, and tail.
 type body struct {
 	head, tail []byte
-	middle     func() io.Reader // nil if there is none
-	r          io.Reader
+	middle     func() io.Reader // or nil
+	r          io.Reader        // all three, nil at the beginning
 	pos        int64
 }
 
@@ -133,7 +133,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 var errSeek = errors.New("smtp: the body of a notification can be sought only to its beginning")
 
-// Seek goes to the beginning, or tells where the body stands.
+// Seek goes to the beginning, or returns the position.
 func (b *body) Seek(offset int64, whence int) (int64, error) {
 	switch {
 	case whence == io.SeekCurrent && offset == 0 || whence == io.SeekStart && offset == b.pos:

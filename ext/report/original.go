@@ -12,26 +12,26 @@ import (
 	"smtpkit.example/smtp/ext"
 )
 
-// maxHeader is how many octets of the header of a message are returned; more is cut off at a line.
+// maxHeader is the maximum number of octets of a header that are returned. A longer one is cut off after a line.
 const maxHeader = 64 << 10
 
-// An original is what a look at a message has told of it.
+// An original is what scan has found out about a message.
 type original struct {
 	size   int64
-	header []byte // the header, and nothing else, with CRLF and no other CR, as far as maxHeader goes
+	header []byte // of maxHeader octets at most, with lines that end in CRLF, and without other CRs
 	top    traits // of the header
-	body   traits
-	cut    bool // there is more of the header
+	body   traits // of the rest
+	cut    bool   // header is not complete
 }
 
-// traits are what decides how a part of a message can be sent.
+// traits decide how a part of a message can be sent.
 type traits struct {
-	eight   bool // it has octets above 127,
-	legacy  bool // which are not UTF-8
-	unclean bool // it has NUL, CR without LF, or lines that are too long: it is no text (RFC 2045 section 2.7)
+	eight   bool // it has octets above 127
+	legacy  bool // it has octets above 127 that are not UTF-8
+	unclean bool // it has NUL, CR without LF, or lines that are too long, so it is no text (RFC 2045 section 2.7)
 }
 
-// scan reads the message to its end. It returns an error of r, and taken if a line begins with delimiter.
+// scan reads a message from r to its end. Taken reports whether a line begins with delimiter. The error is one of r.
 func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
 	br := bufio.NewReaderSize(r, 16<<10)
 	place, column := atStart, 0
@@ -41,8 +41,8 @@ func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
 		if err != nil && err != io.EOF && !goesOn {
 			return o, taken, err
 		}
-		if goesOn && line[len(line)-1] == '\r' { // of a CRLF, perhaps
-			_ = br.UnreadByte() // the last one read
+		if goesOn && line[len(line)-1] == '\r' { // perhaps the LF of a CRLF comes next
+			_ = br.UnreadByte() // cannot fail after a read
 			line = line[:len(line)-1]
 		}
 		o.size += int64(len(line))
@@ -68,7 +68,7 @@ func scan(r io.Reader, delimiter []byte) (o original, taken bool, err error) {
 	}
 }
 
-// A place is where in a message a line is.
+// A place says in which part of a message a line is.
 type place int
 
 const (
@@ -77,9 +77,9 @@ const (
 	inBody
 )
 
-// next returns the place of the line that begins with text and follows one at p. The header ends at a line that is no field, if
-// there is no empty one before: the rest may be a body, which the sender may not want to be returned (RFC 8689 section 5). The
-// line that a mailbox file has before a message stands for no field, and the header begins behind it.
+// next returns the place of the line that begins with text and follows a line at p. The header ends at an empty line,
+// or at a line that is no field: the rest may be a body, which the sender may not want to be returned (RFC 8689 section
+// 5). The From line that a mailbox file has before a message is not part of the header.
 func (p place) next(text []byte) place {
 	switch {
 	case p == inBody || len(text) == 0:
@@ -91,15 +91,15 @@ func (p place) next(text []byte) place {
 	return inBody
 }
 
-// isField reports whether a field begins with text: with a name of printable ASCII characters and a colon, before which there
-// may be white space (RFC 5322 sections 3.6.8 and 4.5).
+// isField reports whether a field begins with text: a name of printable ASCII characters, perhaps white space, and a
+// colon (RFC 5322 sections 3.6.8 and 4.5).
 func isField(text []byte) bool {
 	name, _, ok := bytes.Cut(text, []byte(":"))
 	name = bytes.TrimRight(name, " \t")
 	return ok && len(name) > 0 && bytes.IndexFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }) < 0
 }
 
-// note takes down the traits of a line, or of a part of one that ends at column.
+// note records the traits of a line, or of a part of a line that ends at column.
 func (o *original) note(inHeader bool, text []byte, column int) {
 	t := &o.body
 	if inHeader {
@@ -112,8 +112,8 @@ func (o *original) note(inHeader bool, text []byte, column int) {
 	}
 }
 
-// keep copies a line of the header. A CR that ends no line becomes a question mark, since some readers would take it for one
-// that does.
+// keep copies a line of the header, or a part of one if the line goes on. A CR that ends no line becomes a question
+// mark, since some readers would take it for the end of a line.
 func (o *original) keep(text []byte, goesOn bool) {
 	text = bytes.ReplaceAll(text, []byte("\r"), []byte("?"))
 	if o.cut || len(o.header)+len(text)+len("\r\n") > maxHeader {
@@ -136,25 +136,25 @@ func ascii[T string | []byte](s T) bool {
 	return true
 }
 
-// A part is a body part as it will be sent: its type, how it is encoded, and what it needs on its way.
+// A part is a body part as it will be sent.
 type part struct {
-	kind     string
-	encoding string // "" is 7bit
-	need     ext.Feature
-	content  []byte                             // encoded, nil if it is streamed:
-	stream   func(io.Reader) (encode io.Reader) // from the message
+	kind     string // its type
+	encoding string // "" stands for 7bit
+	needs    ext.Feature
+	content  []byte                             // encoded, or nil if stream is set
+	stream   func(io.Reader) (encode io.Reader) // makes the content of the message as it is read
 }
 
-// full returns the whole of o as a part, where can is what the way can carry. It reports false if it cannot be sent so: a
-// message of octets above 127 must not be encoded (RFC 2046 section 5.2.1) unless it is an internationalised one, for
-// which all encodings are allowed (RFC 6532 section 3.7).
-func (o *original) full(can ext.Feature) (part, bool) {
+// full returns the whole of o as a part. Carries has the features of the servers on the way. It reports false if the
+// message cannot be sent so. A message with octets above 127 must not be encoded (RFC 2046 section 5.2.1). Only for an
+// internationalised message all encodings are allowed (RFC 6532 section 3.7).
+func (o *original) full(carries ext.Feature) (part, bool) {
 	unclean := o.top.unclean || o.body.unclean
 	switch {
 	case o.top.eight && o.top.legacy:
 		return part{}, false
-	case o.top.eight && !unclean && can&ext.UTF8 != 0:
-		return part{kind: "message/global", encoding: "8bit", need: ext.UTF8 | ext.EightBit, stream: canonical}, true
+	case o.top.eight && !unclean && carries&ext.UTF8 != 0:
+		return part{kind: "message/global", encoding: "8bit", needs: ext.UTF8 | ext.EightBit, stream: canonical}, true
 	case o.top.eight:
 		return part{kind: "message/global", encoding: "base64", stream: func(r io.Reader) io.Reader {
 			return &base64Reader{r: canonical(r)}
@@ -163,19 +163,19 @@ func (o *original) full(can ext.Feature) (part, bool) {
 		return part{}, false
 	case !o.body.eight:
 		return part{kind: "message/rfc822", stream: canonical}, true
-	case can&ext.EightBit != 0:
-		return part{kind: "message/rfc822", encoding: "8bit", need: ext.EightBit, stream: canonical}, true
+	case carries&ext.EightBit != 0:
+		return part{kind: "message/rfc822", encoding: "8bit", needs: ext.EightBit, stream: canonical}, true
 	}
 	return part{}, false
 }
 
 // headers returns the header of o as a part.
-func (o *original) headers(can ext.Feature) part {
+func (o *original) headers(carries ext.Feature) part {
 	p := part{kind: "text/rfc822-headers", content: o.header}
 	if o.top.eight && !o.top.legacy {
 		p.kind = "message/global-headers"
-		if !o.top.unclean && can&ext.UTF8 != 0 {
-			p.encoding, p.need = "8bit", ext.UTF8|ext.EightBit
+		if !o.top.unclean && carries&ext.UTF8 != 0 {
+			p.encoding, p.needs = "8bit", ext.UTF8|ext.EightBit
 			return p
 		}
 	}
@@ -197,13 +197,13 @@ func quoted(text []byte) []byte {
 // canonical returns r with its line endings made CRLF.
 func canonical(r io.Reader) io.Reader { return &crlfReader{r: r} }
 
-// A crlfReader reads lines that end in LF or CRLF as lines that end in CRLF.
+// A crlfReader reads from r, and makes CRLF of each LF without CR.
 type crlfReader struct {
 	r    io.Reader
 	buf  [4 << 10]byte
-	rest []byte // of buf, not read yet
-	err  error
-	cr   bool // the last octet was CR
+	rest []byte // what of buf has not been read
+	err  error  // of r
+	cr   bool   // the last octet was CR
 }
 
 func (c *crlfReader) Read(p []byte) (int, error) {
@@ -229,12 +229,12 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// A base64Reader reads what r has as lines of base64 (RFC 2045 section 6.8).
+// A base64Reader reads from r, and makes lines of base64 (RFC 2045 section 6.8).
 type base64Reader struct {
 	r    io.Reader
 	line [76 + len("\r\n")]byte
-	rest []byte // of line, not read yet
-	err  error
+	rest []byte // what of line has not been read
+	err  error  // of r
 }
 
 func (b *base64Reader) Read(p []byte) (int, error) {

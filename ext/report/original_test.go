@@ -7,8 +7,8 @@ import (
 	"smtpkit.example/smtp/ext"
 )
 
-// R13, R16, V06: what is returned as the header of a message has its fields, no other lines, and nothing of its body, also if
-// they are not told apart by an empty line (RFC 6522 section 4, RFC 8689 section 5).
+// R13, R16, V06: what is returned as the header of a message has its fields, no other lines, and nothing of its body,
+// also if they are not told apart by an empty line (RFC 6522 section 4, RFC 8689 section 5).
 func TestR13R16V06_ReturnedHeader(t *testing.T) {
 	wide := strings.Repeat("0123456789abcdef", 1<<10)
 	for name, tt := range map[string]struct{ content, want string }{

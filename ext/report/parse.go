@@ -15,39 +15,44 @@ import (
 	"strings"
 )
 
-// ErrNotReport is wrapped by the error for a message that is no delivery status notification, or one that says nothing.
+// ErrNotReport is wrapped by the error of [Parse] for a message that is no delivery status notification, or that names
+// no recipient.
 var ErrNotReport = errors.New("smtp: not a delivery status notification")
 
-// A Received is a notification that was read.
+// A Received is a notification that [Parse] has read.
 type Received struct {
 	Report
-	// Header is that of the notification.
+	// Header is the header of the notification.
 	Header mail.Header
-	// Text is the first part for people, 64 KiB of it at most.
+	// Text is the first part for people to read, at most 64 KiB of it.
 	Text string
-	// Original is the header of the message reported on, as far as it was returned, 64 KiB of it at most; nil if it was
-	// not. A sender knows his message by EnvelopeID, or by its Message-ID or a field of his own here.
+	// Original is the header of the message that the report is on, at most 64 KiB of it. It is nil if nothing was
+	// returned. Find your message by EnvelopeID, or by its Message-ID or another field of yours here.
 	Original mail.Header
 }
 
-// What is read of a notification. There is no need for more than a few parts, but some mail systems wrap them.
+// Limits of what Parse reads of a notification. A notification has three parts, but some mail systems wrap them in
+// others.
 const (
-	maxNotification = 32 << 20 // octets behind the header, up to where that of the returned message has been read
+	maxNotification = 32 << 20 // octets behind the header, to the end of the header of the returned message
 	maxStatus       = 1 << 20  // octets of the part for programs
-	maxText         = 64 << 10
-	maxType         = 4 << 10 // octets of a Content-Type; a boundary has 70 (RFC 2046 section 5.1.1)
+	maxText         = 64 << 10 // octets of the part for people
+	maxType         = 4 << 10  // octets of a Content-Type; a boundary has at most 70 (RFC 2046 section 5.1.1)
 	maxParts        = 20
 	maxDepth        = 4 // of multiparts in multiparts
 )
 
-// Parse reads a notification of any mail system, or our own. It goes by the part of the type message/delivery-status or
-// message/global-delivery-status (RFC 6533 section 4.4), wherever it stands, and makes of it what it can: groups that are
-// split or run together, addresses in angle brackets, dates that are none and the like are no errors. Texts have no control
-// characters, but for line endings in Text, and are UTF-8; Header is as it came.
+// Parse reads a notification from any mail system. It looks for the part of the type message/delivery-status or
+// message/global-delivery-status (RFC 6533 section 4.4), at any place.
 //
-// Anybody can send a notification that is forged, see [ehlo.NewEnvID], or made to be hard to read. The time that Parse takes
-// grows with what it reads and no faster. It reads a header of 64 KiB and 32 MiB behind it at most, of that 20 parts, four deep,
-// and 1 MiB of the report. Parts are passed over if their header has more than 64 KiB or their Content-Type more than 4 KiB.
+// Parse tolerates groups that are split or joined, addresses in angle brackets, malformed dates and the like, and
+// ignores what it cannot read. Texts are UTF-8 without control characters, except line endings in Text. Header is as it
+// came.
+//
+// Anybody can send a forged notification (see ehlo.NewEnvID) or one that is made to be hard to read. So the time that
+// Parse takes is at most proportional to what it reads, and there are limits. It reads 64 KiB of the header, 32 MiB of
+// the rest, 20 parts, four levels of parts, and 1 MiB of the report. Parse ignores parts with a header of more than 64
+// KiB or a Content-Type of more than 4 KiB.
 //
 // The error is one of r, or wraps [ErrNotReport].
 func Parse(r io.Reader) (*Received, error) {
@@ -67,7 +72,7 @@ func Parse(r io.Reader) (*Received, error) {
 	return p.got, nil
 }
 
-// A source keeps the error of a reader, to be told from those of what it contains.
+// A source records the error of a reader, so that it can be told from errors in the content.
 type source struct {
 	r   io.LimitedReader
 	err error
@@ -81,17 +86,17 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A parser walks through the parts of a message.
+// A parser reads the parts of a message.
 type parser struct {
 	in    *source
 	got   *Received
-	found bool // the report
-	parts int
+	found bool // the report has been found
+	parts int  // how many parts were read
 }
 
 func (p *parser) message(r *bufio.Reader) error {
 	if line, err := r.Peek(len("From ")); err == nil && string(line) == "From " {
-		if _, err := r.ReadString('\n'); err != nil { // what a mailbox file has before a message
+		if _, err := r.ReadString('\n'); err != nil { // a mailbox file has this line before a message
 			return err
 		}
 	}
@@ -111,7 +116,8 @@ func (p *parser) message(r *bufio.Reader) error {
 
 var bareBoundary = regexp.MustCompile(`(?i)boundary\s*=\s*"?([^";\s]+)`)
 
-// contentType reads a Content-Type, and finds the boundary in a malformed one too. One that is too long for that is unreadable.
+// contentType parses a Content-Type. It finds the boundary in a malformed one too. It does not parse one that is too
+// long.
 func contentType(s string) (kind string, params map[string]string) {
 	if len(s) > maxType {
 		return unreadable, nil
@@ -130,7 +136,7 @@ func contentType(s string) (kind string, params map[string]string) {
 	return kind, params
 }
 
-// multipart reads parts until the last one, until one that makes no sense, or until everything has been found.
+// multipart reads parts until the last one, until one that is malformed, or until p is done.
 func (p *parser) multipart(r io.Reader, boundary string, depth int) {
 	if boundary == "" || depth > maxDepth {
 		return
@@ -146,12 +152,13 @@ func (p *parser) multipart(r io.Reader, boundary string, depth int) {
 	}
 }
 
+// done reports whether p has found everything, or has read as many parts as it may.
 func (p *parser) done() bool { return p.parts >= maxParts || p.found && p.got.Original != nil }
 
-// unreadable stands for a Content-Type; it is none.
+// unreadable stands for a Content-Type that is too long. It is not a valid one.
 const unreadable = "too long"
 
-// headerSize returns about how many octets h had.
+// headerSize returns the approximate size of h in octets.
 func headerSize(h textproto.MIMEHeader) int {
 	n := 0
 	for key, values := range h {
@@ -179,7 +186,7 @@ func (p *parser) part(part *multipart.Part, depth int) {
 	case kind == "text/rfc822-headers" || kind == "message/global-headers" || kind == "message/rfc822" || kind == "message/global":
 		p.got.Original = readHeader(io.LimitReader(r, maxHeader))
 	case (kind == "text/plain" || kind == "") && !p.found && p.got.Text == "":
-		text, _ := io.ReadAll(io.LimitReader(r, maxText)) // as much as there is
+		text, _ := io.ReadAll(io.LimitReader(r, maxText)) // what was read before an error is good enough
 		p.got.Text = lines(string(text))
 	}
 }
@@ -195,7 +202,7 @@ func decoded(part *multipart.Part) io.Reader {
 	return part
 }
 
-// lines returns text with LF for line endings, and nothing else that is not to be seen.
+// lines returns text with LF for line endings, and without other characters that are not printable.
 func lines(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -208,7 +215,7 @@ func lines(text string) string {
 	return b.String()
 }
 
-// readHeader reads the header that r begins with.
+// readHeader reads the header at the beginning of r.
 func readHeader(r io.Reader) mail.Header {
 	h := make(mail.Header)
 	all := groups(r)

@@ -9,16 +9,15 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// groups reads fields, in groups with empty lines between them, to the end of r or as far as it can be read. Lines that are no
-// fields are passed over.
+// groups reads fields, in groups with empty lines between them, to the end of r or to an error. It ignores lines that
+// are no fields.
 func groups(r io.Reader) [][]Field {
 	var all [][]Field
 	var group []Field
-	name, value := "", []byte(nil) // of the field that the line before belongs to; without a name there is none
+	name, value := "", []byte(nil) // of the field that a folded line continues; without a name there is none
 	endField := func() {
 		if name != "" {
 			text, _ := clean(string(value), true)
@@ -56,8 +55,8 @@ func groups(r io.Reader) [][]Field {
 	return all
 }
 
-// messageFields and recipientFields read the fields of RFC 3464 sections 2.2 and 2.3 and of RFC 6533 section 4.1, by their
-// names in lower case.
+// messageFields and recipientFields have a function for each field of RFC 3464 sections 2.2 and 2.3 and of RFC 6533
+// section 4.1. The names are in lower case.
 var (
 	messageFields = map[string]func(*Report, string){
 		"original-envelope-id": func(r *Report, s string) { r.EnvelopeID = s },
@@ -83,8 +82,8 @@ var (
 	}
 )
 
-// readReport reads the groups of message/delivery-status. A recipient begins with a group that has an address; fields of
-// recipients in one that has none tell of the recipient before it, and those of the message are that wherever they stand.
+// readReport reads the groups of message/delivery-status. A group with an address begins a new recipient. Recipient
+// fields in a group without one belong to the recipient before it. Message fields are accepted in any group.
 func readReport(r *Report, all [][]Field) {
 	for _, group := range all {
 		seen := make(map[string]bool)
@@ -98,7 +97,7 @@ func readReport(r *Report, all [][]Field) {
 			name := strings.ToLower(f.Name)
 			ofMessage, ofRecipient := messageFields[name], recipientFields[name]
 			if (ofMessage != nil || ofRecipient != nil) && seen[name] && name != "localized-diagnostic" {
-				continue // once at most (RFC 3464 section 2.2)
+				continue // at most once (RFC 3464 section 2.2)
 			}
 			seen[name] = true
 			if len(r.Recipients) == 0 && ofRecipient != nil {
@@ -129,7 +128,7 @@ func (r *Recipient) readLocalized(s string) {
 	r.Localized = append(r.Localized, Localized{language, text})
 }
 
-// cutType reads a value with a type in front, which some mail systems leave out.
+// cutType divides a value into the type in front, which some mail systems leave out, and the rest.
 func cutType(s string) (kind, rest string) {
 	before, after, ok := strings.Cut(s, ";")
 	if before = trim(before); !ok || !isAtom(before) {
@@ -145,8 +144,8 @@ func readMTA(s string) MTA {
 	return m
 }
 
-// readAddress reads an address with its type, which is taken for rfc822 if there is none. Some mail systems put comments and
-// angle brackets there.
+// readAddress reads an address with its type. Without a type it is rfc822. Some mail systems add comments and angle
+// brackets.
 func readAddress(s string) ehlo.OriginalRecipient {
 	if kind, _ := cutType(s); kind == "" {
 		s = "rfc822;" + s
@@ -159,13 +158,13 @@ func readAddress(s string) ehlo.OriginalRecipient {
 		}
 	}
 	a, _ := ehlo.ParseOriginalRecipient(s)
-	if strings.Map(visible, a.Address) != a.Address { // the form of RFC 6533 section 3 had what is not to be seen
+	if strings.Map(visible, a.Address) != a.Address { // decoding RFC 6533 section 3 made some
 		_, a.Address, _ = strings.Cut(a.ASCII(), ";")
 	}
 	return a
 }
 
-// readDate reads a time, and returns the zero value for what is none.
+// readDate reads a time. It returns the zero value if s is malformed.
 func readDate(s string) time.Time {
 	s, _ = cutComment(s)
 	t, err := mail.ParseDate(s)
@@ -175,7 +174,7 @@ func readDate(s string) time.Time {
 	return t
 }
 
-// cutComment takes from s the comment that it ends with, if there is a space before it.
+// cutComment divides s into the comment at its end, if there is one with a space before it, and the rest.
 func cutComment(s string) (rest, comment string) {
 	if !strings.HasSuffix(s, ")") {
 		return s, ""
@@ -197,7 +196,7 @@ func cutComment(s string) (rest, comment string) {
 	return s, ""
 }
 
-// escaped reports whether there is a backslash before s[i] that is not itself escaped.
+// escaped reports whether a backslash that is not itself escaped stands before s[i].
 func escaped(s string, i int) bool {
 	n := 0
 	for ; i > n && s[i-1-n] == '\\'; n++ {
@@ -205,7 +204,8 @@ func escaped(s string, i int) bool {
 	return n%2 == 1
 }
 
-// trim returns s without the white space around it, as RFC 822 section 3.3 has that: spaces of other scripts are text.
+// trim returns s without the white space around it. That is the white space of RFC 822 section 3.3; spaces of other
+// scripts are text.
 func trim(s string) string { return strings.Trim(s, blanks) }
 
 const blanks = " \t\r"

@@ -6,38 +6,38 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/proto"
 )
 
-// A Report is what a delivery status notification says of one message (RFC 3464 section 2). In one that [Parse] has read,
-// anything may be missing, and no text has control characters.
+// A Report is what a delivery status notification says about one message (RFC 3464 section 2). If [Parse] has read it,
+// every field may be empty, and no text has control characters.
 type Report struct {
-	// EnvelopeID is the name that the sender gave to the message with ENVID, not in xtext; "" if he gave none.
+	// EnvelopeID is the name that the sender gave to the message with ENVID, decoded from xtext, or "".
 	EnvelopeID string
-	// ReportingMTA is who tried to deliver the message. [Compose] puts its own name where this is zero.
+	// ReportingMTA is the mail system that tried to deliver the message. If it is zero, [Compose] uses Options.Hostname.
 	ReportingMTA MTA
-	// Gateway is who translated the report from that of a foreign system.
+	// Gateway is the mail system that translated the report from that of a foreign system.
 	Gateway MTA
-	// ReceivedFrom is who gave the message to the reporting MTA: the name of its EHLO, with its address for a comment.
+	// ReceivedFrom is the client that sent the message to the reporting MTA: the name of its EHLO, with its address as
+	// Comment.
 	ReceivedFrom MTA
-	// Arrival is when that was.
+	// Arrival is when the reporting MTA received the message.
 	Arrival time.Time
 	// Fields are fields of extensions, such as "X-Postfix-Queue-ID".
 	Fields []Field
-	// Recipients tell what became of the message for each recipient, at least one.
+	// Recipients say what happened to the message for each recipient. There is at least one.
 	Recipients []Recipient
 }
 
-// An MTA is the name of a mail system, with the type of the name. The zero value is none.
+// An MTA is the name of a mail system, with the type of the name. The zero value means none.
 type MTA struct {
-	Type string // "dns" for a domain name or an address literal; "" is taken for that
+	Type string // "dns" for a domain name or an address literal; "" stands for "dns"
 	Name string
 	// Comment is what follows the name in parentheses, such as the network address of a client.
 	Comment string
 }
 
-// DNS returns the MTA of the type dns called name, and the zero value if name is "".
+// DNS returns the MTA of the type dns with that name, or the zero value if name is "".
 func DNS(name string) MTA {
 	if name == "" {
 		return MTA{}
@@ -45,45 +45,46 @@ func DNS(name string) MTA {
 	return MTA{Type: "dns", Name: name}
 }
 
-// A Recipient is what became of a message for a recipient (RFC 3464 section 2.3).
+// A Recipient is what a report says about one recipient (RFC 3464 section 2.3).
 type Recipient struct {
-	// Original is the address that the sender gave with ORCPT; the zero value if he gave none.
+	// Original is the address that the sender gave with ORCPT, or zero.
 	Original ehlo.OriginalRecipient
 	// Final is the address for which the reporting MTA had the message. [Compose] requires it.
 	Final ehlo.OriginalRecipient
-	// Action is in lower case. One that was read may be none of those that ext has.
+	// Action says what happened, in lower case. One that was read may be none that package ehlo has.
 	Action ehlo.Action
-	// Status says why. Where its class is not one for Action, [Compose] puts the code that says no more than the class: 2.0.0 for
-	// a recipient whom the message has reached, otherwise 5.0.0, or 4.0.0 if the message is delayed or the last reply was
-	// 4yz (RFC 3461 section 6.3). Failed goes with 4 and 5, Delayed with 4, Relayed with 2 and 5 and the others with
-	// 2. One that could not be read is zero.
+	// Status says why. One that could not be read is zero.
+	//
+	// Failed goes with the classes 4 and 5, Delayed with 4, Relayed with 2 and 5, and the others with 2. If the class does
+	// not fit, [Compose] writes a code that says only the class (RFC 3461 section 6.3). This is 2.0.0 if the message has
+	// reached the recipient, 4.0.0 if it is delayed or the last reply was 4yz, and otherwise 5.0.0.
 	Status proto.Status
-	// Comment is what follows the status code in parentheses, for people.
+	// Comment is for people; it follows the status code in parentheses.
 	Comment string
-	// Remote is the server that Diagnostic came from; zero if that is the reporting MTA itself.
+	// Remote is the server that Diagnostic came from. It is zero if that is the reporting MTA itself.
 	Remote MTA
-	// Diagnostic is what was said to the reporting MTA.
+	// Diagnostic is the reason, as the reporting MTA got it.
 	Diagnostic Diagnostic
-	// Localized are translations of Diagnostic's text (RFC 6533 section 4.1).
+	// Localized has translations of the text of Diagnostic (RFC 6533 section 4.1).
 	Localized []Localized
 	// LastAttempt is when the reporting MTA last tried.
 	LastAttempt time.Time
 	// LogID is the name of the message in the log of the MTA that delivered it.
 	LogID string
-	// WillRetryUntil is when the reporting MTA means to give a delayed message up. It is not written for others.
+	// WillRetryUntil is when the reporting MTA intends to give up. Compose writes it only if Action is Delayed.
 	WillRetryUntil time.Time
 	// Fields are fields of extensions.
 	Fields []Field
 }
 
-// A Diagnostic is a reason in the words of a mail system (RFC 3464 section 2.3.6). The zero value is none.
+// A Diagnostic is a reason in the words of a mail system (RFC 3464 section 2.3.6). The zero value means none.
 type Diagnostic struct {
-	Type string // "smtp" for a reply; otherwise the name of another system or of a program, beginning with "x-"
-	// Text is the reason. The lines of a reply stand in it as they came, with code and status, and a space between them.
+	Type string // "smtp" for a reply; otherwise the name of another system, or of a program with "x-" in front
+	// Text is the reason. For a reply it has the lines as they came, with code and status, joined by spaces.
 	Text string
 }
 
-// SMTP returns r, the reply of a server, as a Diagnostic of the type smtp (RFC 3461 section 9.2).
+// SMTP returns the reply of a server as a Diagnostic of the type smtp (RFC 3461 section 9.2).
 func SMTP(r proto.Reply) Diagnostic {
 	code := strconv.Itoa(r.Code)
 	lines := strings.Split(r.Text, "\n")
@@ -100,8 +101,8 @@ func SMTP(r proto.Reply) Diagnostic {
 	return Diagnostic{Type: "smtp", Text: strings.Join(lines, " ")}
 }
 
-// Reply returns the reply that a Diagnostic of the type smtp has, with its lines apart again. It reports false if there is
-// none.
+// Reply returns the reply in a Diagnostic of the type smtp, divided into its lines again. It reports false if d has no
+// reply.
 func (d Diagnostic) Reply() (proto.Reply, bool) {
 	text := trim(d.Text)
 	if !strings.EqualFold(d.Type, "smtp") || len(text) < 3 || len(text) > 3 && text[3] != ' ' && text[3] != '-' {
@@ -125,7 +126,7 @@ func (d Diagnostic) Reply() (proto.Reply, bool) {
 	return r, true
 }
 
-// replyLines returns the lines of a reply that is the text of a Diagnostic, each with its code.
+// replyLines divides a reply, as the text of a Diagnostic has it, into its lines, each with its code.
 func replyLines(text string) []string {
 	const digits = 3
 	var lines []string
@@ -144,8 +145,8 @@ func replyLines(text string) []string {
 	}
 }
 
-// cutReplyLine cuts text where the next line of a reply begins: at its code, after a space and before a space, a hyphen or the
-// end.
+// cutReplyLine cuts text where the next line of a reply begins. That is at the code, if a space stands before it, and a
+// space, a hyphen or nothing behind it.
 func cutReplyLine(text, code string) (line, rest string) {
 	for i := 0; i+len(code) <= len(text); i++ {
 		at := strings.Index(text[i:], code)
@@ -160,7 +161,7 @@ func cutReplyLine(text, code string) (line, rest string) {
 	return text, ""
 }
 
-// A Localized is the text of a diagnostic in another language.
+// A Localized is the text of a Diagnostic in another language.
 type Localized struct {
 	Language string // a tag such as "de" (RFC 5646)
 	Text     string

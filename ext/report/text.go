@@ -19,8 +19,8 @@ func DefaultSubject(r *Report) string {
 	return "Delivered mail"
 }
 
-// DefaultText returns the part of a notification for people, in English: what became of the message for each recipient, and
-// what the server said that is the reason.
+// DefaultText returns the part of a notification for people to read, in English: what happened to the message for each
+// recipient, and what the server said.
 func DefaultText(r *Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "This is the mail system at %s.\n\n", r.ReportingMTA.Name)
@@ -57,7 +57,7 @@ var sentences = []struct {
 	{ehlo.Expanded, "Your message was delivered to these addresses, and sent on from there to\nothers:"},
 }
 
-// writeRecipient writes what is to be said of p.
+// writeRecipient writes the paragraph on p.
 func writeRecipient(b *strings.Builder, p *Recipient) {
 	fmt.Fprintf(b, "<%s>", p.Final.Address)
 	if p.Original.Address != "" && p.Original.Address != p.Final.Address {
@@ -87,10 +87,11 @@ func writeRecipient(b *strings.Builder, p *Recipient) {
 	b.WriteString("\n")
 }
 
-// textLine is the longest line of a text in characters: quoted-printable leaves it in one piece if it is ASCII.
-const textLine = 75
+// maxTextLine is the maximum length of a line of text in characters. Quoted-printable does not break such a line if it
+// is ASCII.
+const maxTextLine = 75
 
-// wrap returns s in indented lines.
+// wrap returns s as indented lines.
 func wrap(s string) string {
 	const indent = "        "
 	var b strings.Builder
@@ -101,7 +102,7 @@ func wrap(s string) string {
 		case column == 0:
 			b.WriteString(indent)
 			column = len(indent) + n
-		case column+1+n > textLine:
+		case column+1+n > maxTextLine:
 			b.WriteString("\n" + indent)
 			column = len(indent) + n
 		default:

@@ -51,6 +51,17 @@ func MakeSet(t testing.TB, list ...ext.Extension) *ext.Set {
 	return s
 }
 
+// All returns the offer of a server that advertises every extension of s.
+func All(s *ext.Set) ext.Offer {
+	text := "mail.example"
+	for _, e := range s.Extensions() {
+		if e.Keyword != "" {
+			text += "\n" + e.Keyword
+		}
+	}
+	return s.Offered(proto.ParseCaps(proto.Reply{Code: 250, Text: text}))
+}
+
 // Everything returns what a server advertises that has the usual extensions, and PLAIN and LOGIN for AUTH.
 func Everything() proto.Caps {
 	return proto.ParseCaps(proto.Reply{Code: 250, Text: "mail.example\nPIPELINING\nSIZE 10240\n8BITMIME\nENHANCEDSTATUSCODES\n" +

@@ -6,23 +6,22 @@ import (
 	"slices"
 	"strings"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
-// library returns the extensions of package ext, with arguments by which a server can offer them.
+// library returns the extensions of packages auth and ehlo, with arguments by which a server can advertise them.
 func library() []ext.Extension {
 	return append(ehlo.Default(), ehlo.ATRN(), ehlo.BURL("imap"), ehlo.ConNeg(), ehlo.ConPerm(), ehlo.ETRN(),
 		ehlo.FutureRelease(ehlo.HoldLimits{}), ehlo.MTRK(), ehlo.NoSoliciting(), ehlo.PRDR(), ehlo.Submitter(),
 		ehlo.XCLIENT(), ehlo.XFORWARD())
 }
 
-// replaces reports whether a list can have only one of a and b, because they are the same extension or because both only
-// refuse the same verbs.
+// replaces reports whether a list can have only one of a and b: they have the same keyword, or both only refuse the
+// same verbs.
 func replaces(a, b *ext.Extension) bool {
 	if a.Keyword != "" || b.Keyword != "" {
 		return a.Keyword == b.Keyword
@@ -32,6 +31,7 @@ func replaces(a, b *ext.Extension) bool {
 	})
 }
 
+// without returns list without the extension that e replaces.
 func without(list []ext.Extension, e *ext.Extension) []ext.Extension {
 	return slices.DeleteFunc(slices.Clone(list), func(other ext.Extension) bool { return replaces(e, &other) })
 }
@@ -40,7 +40,8 @@ func has(list []ext.Extension, keyword string) bool {
 	return slices.ContainsFunc(list, func(e ext.Extension) bool { return e.Keyword == keyword })
 }
 
-// required returns what e builds on, and what that builds on, as far as package ext or with has it and list does not.
+// required returns the extensions that e requires, and those that they require, if with or the library has them and
+// list does not.
 func required(e *ext.Extension, with, list []ext.Extension) []ext.Extension {
 	var found []ext.Extension
 	need := slices.Clone(e.Requires)
@@ -61,7 +62,7 @@ func required(e *ext.Extension, with, list []ext.Extension) []ext.Extension {
 	return found
 }
 
-// beside returns the extensions that e is used beside, with what it builds on before all else.
+// beside returns the list of extensions beside which e is tested. Those that e requires come first.
 func (s *suite) beside(sample *Sample) []ext.Extension {
 	list := without(ehlo.Default(), &s.e)
 	for i := range sample.With {
@@ -77,10 +78,10 @@ func (s *suite) beside(sample *Sample) []ext.Extension {
 	return list
 }
 
-// trusting makes a server one of submission, where clients need not authenticate.
+// trusting makes a server a submission server at which clients need not authenticate.
 var trusting = ehlo.SubmissionPolicy{Trusted: func(ext.ServerConn) bool { return true }}
 
-// protocols are those in which the extension can be in use.
+// protocols returns the protocols in which a server can use the extension.
 func (s *suite) protocols() []proto.Protocol {
 	if s.e.Role == ext.SubmissionOnly || s.e.Role == ext.MakesSubmission {
 		return []proto.Protocol{proto.SMTP} // RFC 6409 section 3.1
@@ -88,7 +89,7 @@ func (s *suite) protocols() []proto.Protocol {
 	return []proto.Protocol{proto.SMTP, proto.LMTP}
 }
 
-// lacking returns those of list that can do without the extension of that keyword.
+// lacking returns list without the extensions that require the one of that keyword, directly or not.
 func lacking(list []ext.Extension, keyword string) []ext.Extension {
 	gone := []string{keyword}
 	for before := 0; before != len(gone); {
@@ -104,29 +105,29 @@ func lacking(list []ext.Extension, keyword string) []ext.Extension {
 	return list
 }
 
-// A stage is the setting in which something is tried: sessions of one sample, in one protocol, with TLS or in clear.
-type stage struct {
+// A setting is where something is tried: sessions of one sample, in one protocol, with TLS or in plaintext.
+type setting struct {
 	sample   *Sample
 	taking   bool // the sessions take part in the extension
 	protocol proto.Protocol
 	tls      bool
 	list     []ext.Extension // with the extension
-	others   []ext.Extension // without it and what builds on it
-	offered  bool
-	refusing *stage   // one in which the extension is not on offer, or nil
-	offering []*stage // all those in which it is
+	others   []ext.Extension // without it and those that require it
+	offered  bool            // the extension is advertised
+	refusing *setting        // one in which the extension is not advertised, or nil
+	offering []*setting      // all in which it is
 	srv      *server.Server
-	slow     *slowness
+	delays   *delays
 }
 
-func (s *suite) stage(sample *Sample, taking bool, p proto.Protocol, secure bool) *stage {
+func (s *suite) setting(sample *Sample, taking bool, p proto.Protocol, secure bool) *setting {
 	beside := s.beside(sample)
-	return &stage{sample: sample, taking: taking, protocol: p, tls: secure,
-		list: append(slices.Clone(beside), s.spied), others: lacking(beside, s.e.Keyword), slow: &s.slow}
+	return &setting{sample: sample, taking: taking, protocol: p, tls: secure,
+		list: append(slices.Clone(beside), s.spied), others: lacking(beside, s.e.Keyword), delays: &s.delays}
 }
 
-// String says where something was found.
-func (st *stage) String() string {
+// String describes the setting for errors.
+func (st *setting) String() string {
 	text := "in " + st.protocol.String()
 	if st.tls {
 		text += " with TLS"
@@ -137,10 +138,10 @@ func (st *stage) String() string {
 	return text
 }
 
-// server returns a server with the extensions in list, whose sessions note what they are told in told.
-func (st *stage) server(list []ext.Extension, told *record) (*server.Server, error) {
+// server returns a server with the extensions in list. Its sessions write to rec, which may be nil.
+func (st *setting) server(list []ext.Extension, rec *record) (*server.Server, error) {
 	backend := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
-		session := &bare{told: told}
+		session := &minimalSession{rec: rec}
 		if st.taking && st.sample.Session != nil {
 			session.part = st.sample.Session()
 		}
@@ -152,33 +153,33 @@ func (st *stage) server(list []ext.Extension, told *record) (*server.Server, err
 	})
 }
 
-// hello is the command by which a client introduces itself.
-func (st *stage) hello() string {
+// hello returns the command by which a client introduces itself.
+func (st *setting) hello() string {
 	if st.protocol == proto.LMTP {
 		return "LHLO client.example"
 	}
 	return "EHLO client.example"
 }
 
-// enter connects to the server of the stage and introduces the client. It returns the reply to EHLO.
-func (st *stage) enter() (*talk, answer) { return st.enterTo(st.srv) }
+// enter connects to the server of the setting and introduces the client. It returns the reply to EHLO.
+func (st *setting) enter() (*peer, answer) { return st.enterTo(st.srv) }
 
-func (st *stage) enterTo(srv *server.Server) (*talk, answer) {
+func (st *setting) enterTo(srv *server.Server) (*peer, answer) {
 	t := st.dial(srv)
-	a := t.ask(st.hello())
+	a := t.command(st.hello())
 	if st.sample.Identity != "" {
-		t.ask("XEXTTEST")
-		a = t.ask(st.hello())
+		t.command("XEXTTEST")
+		a = t.command(st.hello())
 	}
 	return t, a
 }
 
-// last says the lines to srv and returns the last reply.
-func (st *stage) last(srv *server.Server, lines ...string) answer {
+// run sends commands to srv on a new connection and returns the last reply.
+func (st *setting) run(srv *server.Server, lines ...string) answer {
 	t, a := st.enterTo(srv)
 	defer t.close()
 	for _, line := range lines {
-		a = t.ask(line)
+		a = t.command(line)
 	}
 	return a
 }

@@ -9,10 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"smtpkit.example/smtp/ext/ehlo"
-
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -143,7 +142,7 @@ func (s *relay) notify(ctx context.Context, r *report.Report) error {
 		return err
 	}
 	defer c.Close()
-	_, err = c.Send(ctx, &client.Message{Mail: n.Mail, To: n.To, Needs: n.Need, Body: n.Body})
+	_, err = c.Send(ctx, &client.Message{Mail: n.Mail, To: n.To, Needs: n.Needs, Body: n.Body})
 	return err
 }
 
@@ -175,8 +174,8 @@ func (s *mailbox) Data(_ context.Context, r io.Reader) error {
 	return nil
 }
 
-// A message goes through a relay to a server that refuses one recipient and does not offer DSN; its sender is notified of that,
-// by three servers and three clients of ours. R12 is the envelope that arrives.
+// A message goes through a relay to a server that refuses one recipient and does not offer DSN; its sender is notified
+// of that, by three servers and three clients of ours. R12 is the envelope that arrives.
 func TestR09R10R11R12R13_EndToEnd(t *testing.T) {
 	for _, tt := range []struct {
 		carol, dana, fred string // NOTIFY

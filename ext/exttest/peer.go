@@ -17,7 +17,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// An answer is a reply as it came, with all of its lines. The zero value stands for none.
+// An answer is a reply as it came, with all its lines. The zero value means that there was none.
 type answer struct {
 	code int
 	raw  string
@@ -30,18 +30,19 @@ func (a answer) String() string {
 	return strconv.Quote(a.raw)
 }
 
-// A talk is a connection to a server, over which a client says whatever it likes.
-type talk struct {
+// A peer is a client that can send any octets to a server.
+type peer struct {
 	raw     net.Conn
-	conn    net.Conn // raw, or TLS over it
-	answers chan answer
+	conn    net.Conn    // raw, or TLS over it
+	answers chan answer // what listen has received
 	cancel  context.CancelFunc
-	ended   chan struct{}
-	slow    *slowness
-	late    bool // a reply did not come in time
+	ended   chan struct{} // closed when the server has ended the connection
+	delays  *delays
+	late    bool // the last reply did not come in time
 }
 
-// pipe connects to srv over a pipe whose ends have addresses of the loopback. It returns the client's end.
+// pipe connects to srv over a pipe in memory and returns the client's end. Cancel ends the connection, and ended is
+// closed when the server has ended it.
 func pipe(srv *server.Server, secure bool) (near net.Conn, cancel context.CancelFunc, ended chan struct{}) {
 	near, far := net.Pipe()
 	var theirs net.Conn = addressed{far}
@@ -52,12 +53,12 @@ func pipe(srv *server.Server, secure bool) (near net.Conn, cancel context.Cancel
 	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = srv.ServeConn(ctx, theirs) // how the connection ends is seen from the other side
+		_ = srv.ServeConn(ctx, theirs) // the client sees how the connection ends
 	}()
 	return near, cancel, ended
 }
 
-// addressed is the server's end of a pipe.
+// addressed is the server's end of a pipe, with addresses of the loopback.
 type addressed struct{ net.Conn }
 
 func (addressed) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2525} }
@@ -74,20 +75,20 @@ func clientTLS() *tls.Config {
 }
 
 // dial connects to srv and waits for the greeting.
-func (st *stage) dial(srv *server.Server) *talk {
-	t := &talk{answers: make(chan answer, 1<<10), slow: st.slow}
+func (st *setting) dial(srv *server.Server) *peer {
+	t := &peer{answers: make(chan answer, 1<<10), delays: st.delays}
 	t.raw, t.cancel, t.ended = pipe(srv, st.tls)
 	t.conn = t.raw
 	if st.tls {
 		t.conn = tls.Client(t.raw, clientTLS())
 	}
 	go t.listen()
-	t.hear()
+	t.receive()
 	return t
 }
 
-// listen reads what the server says, so that neither end waits for the other to read.
-func (t *talk) listen() {
+// listen receives all replies, so that the server never waits for the client to read.
+func (t *peer) listen() {
 	defer close(t.answers)
 	r := bufio.NewReader(t.conn)
 	raw := ""
@@ -106,15 +107,15 @@ func (t *talk) listen() {
 	}
 }
 
-// say sends octets. What the server does not take is not missed here: then there is no reply either.
-func (t *talk) say(octets string) {
-	_ = t.conn.SetWriteDeadline(time.Now().Add(patience))
+// send sends octets. It ignores errors: if the server does not take the octets, there is no reply either.
+func (t *peer) send(octets string) {
+	_ = t.conn.SetWriteDeadline(time.Now().Add(timeout))
 	_, _ = io.WriteString(t.conn, octets)
 }
 
-// hear returns the next reply.
-func (t *talk) hear() (a answer) {
-	t.late = !t.slow.within(func(limit <-chan time.Time) bool {
+// receive returns the next reply.
+func (t *peer) receive() (a answer) {
+	t.late = !t.delays.wait(func(limit <-chan time.Time) bool {
 		select {
 		case a = <-t.answers:
 			return true
@@ -125,18 +126,18 @@ func (t *talk) hear() (a answer) {
 	return a
 }
 
-// A slowness counts what did not come in time.
-type slowness struct{ times atomic.Int64 }
+// delays counts what did not come in time.
+type delays struct{ times atomic.Int64 }
 
-// mostSlow is how often something may not come in time before the test is given up.
-const mostSlow = 3
+// maxDelays is how often something may be late before the test is given up.
+const maxDelays = 3
 
-func (s *slowness) exceeded() bool { return s.times.Load() >= mostSlow }
+func (s *delays) exceeded() bool { return s.times.Load() >= maxDelays }
 
-// within calls f, which waits for something until the limit, and reports whether that came. Where much did not come, the wait
-// is short.
-func (s *slowness) within(f func(limit <-chan time.Time) bool) bool {
-	d := patience
+// wait calls f, which waits for something or for limit, and reports whether it came in time. Once there are too many
+// delays, it waits only briefly.
+func (s *delays) wait(f func(limit <-chan time.Time) bool) bool {
+	d := timeout
 	if s.exceeded() {
 		d /= 100
 	}
@@ -149,9 +150,9 @@ func (s *slowness) within(f func(limit <-chan time.Time) bool) bool {
 	return ok
 }
 
-// done waits until c is closed.
-func (s *slowness) done(c <-chan struct{}) bool {
-	return s.within(func(limit <-chan time.Time) bool {
+// closed waits until c is closed, and reports whether that was in time.
+func (s *delays) closed(c <-chan struct{}) bool {
+	return s.wait(func(limit <-chan time.Time) bool {
 		select {
 		case <-c:
 			return true
@@ -161,37 +162,37 @@ func (s *slowness) done(c <-chan struct{}) bool {
 	})
 }
 
-// ask says a line and returns the reply.
-func (t *talk) ask(line string) answer {
-	t.say(line + "\r\n")
-	return t.hear()
+// command sends a line and returns the reply.
+func (t *peer) command(line string) answer {
+	t.send(line + "\r\n")
+	return t.receive()
 }
 
 // close ends the connection, and waits for the server to end it as well.
-func (t *talk) close() {
+func (t *peer) close() {
 	t.raw.Close()
 	for range t.answers {
-		// what nobody has asked for must not keep listen
+		// unread replies must not block listen
 	}
-	t.slow.done(t.ended)
+	t.delays.closed(t.ended)
 	t.cancel()
 }
 
-// bare is a session that has no more methods than it must, and takes everything.
-type bare struct {
-	told *record
-	part any // what takes part in the extension, or nil
+// minimalSession is a session that accepts everything and has no optional methods, but those of part.
+type minimalSession struct {
+	rec  *record
+	part any // the session of the sample, or nil
 }
 
-// A record is what sessions are told.
+// A record has what sessions got.
 type record struct {
 	mail, rcpt []proto.Params
 	messages   int
 }
 
-func (b *bare) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
-	if b.told != nil {
-		b.told.mail = append(b.told.mail, p)
+func (b *minimalSession) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
+	if b.rec != nil {
+		b.rec.mail = append(b.rec.mail, p)
 	}
 	if s, ok := b.part.(server.Session); ok {
 		return s.Mail(ctx, from, p)
@@ -199,9 +200,9 @@ func (b *bare) Mail(ctx context.Context, from proto.Address, p proto.Params) err
 	return nil
 }
 
-func (b *bare) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error {
-	if b.told != nil {
-		b.told.rcpt = append(b.told.rcpt, p)
+func (b *minimalSession) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error {
+	if b.rec != nil {
+		b.rec.rcpt = append(b.rec.rcpt, p)
 	}
 	if s, ok := b.part.(server.Session); ok {
 		return s.Rcpt(ctx, to, p)
@@ -209,9 +210,9 @@ func (b *bare) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error
 	return nil
 }
 
-func (b *bare) Data(ctx context.Context, r io.Reader) error {
-	if b.told != nil {
-		b.told.messages++
+func (b *minimalSession) Data(ctx context.Context, r io.Reader) error {
+	if b.rec != nil {
+		b.rec.messages++
 	}
 	if s, ok := b.part.(server.Session); ok {
 		return s.Data(ctx, r)
@@ -220,10 +221,11 @@ func (b *bare) Data(ctx context.Context, r io.Reader) error {
 	return err
 }
 
-// Unwrap returns what takes part in the extension.
-func (b *bare) Unwrap() any { return b.part }
+// Unwrap returns the session of the sample.
+func (b *minimalSession) Unwrap() any { return b.part }
 
-// offers finds the line of the keyword in the reply to EHLO. It returns how many there are.
+// offers finds the lines with the keyword in the reply to EHLO. It returns the arguments of the last one, and the
+// number of lines.
 func offers(a answer, keyword string) (args string, times int) {
 	for line := range strings.Lines(a.raw) {
 		word, rest, _ := strings.Cut(strings.TrimRight(line[min(4, len(line)):], "\r\n"), " ")
@@ -235,7 +237,7 @@ func offers(a answer, keyword string) (args string, times int) {
 	return args, times
 }
 
-// login is an extension by which a client authenticates as name, without further ado.
+// login returns an extension by which a client authenticates as name with one command.
 func login(name string) ext.Extension {
 	return ext.Extension{
 		Keyword: "XEXTTEST",

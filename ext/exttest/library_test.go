@@ -11,15 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
-
-	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/exttest"
 	"smtpkit.example/smtp/proto"
 )
 
-// An able session takes part in all that package ext has.
+// An able session takes part in all extensions of the library.
 type able struct{ quota ehlo.Quota }
 
 func (able) AuthPause(int) time.Duration    { return 0 }
@@ -89,10 +88,10 @@ var alice = func() proto.Address {
 
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
-// opened is how a dialogue begins in which a message is sent.
+// opened begins a dialogue in which a message is sent.
 const opened = "C: MAIL FROM:<a@b.example>\nS: 250 *\nC: RCPT TO:<c@d.example>\nS: 250 *\n"
 
-// library are the extensions of package ext, each with what a session can be told of it.
+// library has the extensions of packages auth and ehlo, each with a sample.
 var library = []struct {
 	e      ext.Extension
 	sample exttest.Sample
@@ -172,7 +171,7 @@ var library = []struct {
 	}},
 }
 
-// TestLibrary runs the test over every extension of package ext.
+// TestLibrary tests every extension of the library.
 func TestLibrary(t *testing.T) {
 	for _, tt := range library {
 		t.Run(tt.e.Keyword, func(t *testing.T) {
@@ -184,7 +183,7 @@ func TestLibrary(t *testing.T) {
 	}
 }
 
-// TestLibraryComplete compares the list with the table of package ehlo, which has every extension there is.
+// TestLibraryComplete compares the list with the table in the documentation of package ehlo.
 func TestLibraryComplete(t *testing.T) {
 	doc, err := os.ReadFile("../ehlo/doc.go")
 	if err != nil {
