@@ -18,7 +18,12 @@ const ruleEnds = "package exttest: what the client of an extension sends, its se
 const ruleAddition = "ext.Extension: Prepare may add parameters to the envelope, or refuse the message"
 
 // client lets the real client use the extension, with servers that advertise it and with others.
-func (s *suite) client() {
+func (s *suite) client() { clientPart{s}.run() }
+
+// A clientPart is the part of a suite that is about the real client.
+type clientPart struct{ *suite }
+
+func (s clientPart) run() {
 	for _, st := range s.settings {
 		s.withOffer(st)
 		s.withoutOffer(st)
@@ -85,7 +90,7 @@ func send(c *client.Client, m *client.Message) error {
 }
 
 // messages returns the messages to try with a client: plain ones, and one for each parameter of the sample.
-func (s *suite) messages(st *setting) []*client.Message {
+func (s clientPart) messages(st *setting) []*client.Message {
 	list := []*client.Message{message("", ""), message("", "", "", "")}
 	open := ""
 	if len(st.sample.Mail) > 0 {
@@ -101,7 +106,7 @@ func (s *suite) messages(st *setting) []*client.Message {
 }
 
 // withOffer sends messages to a server that advertises the extension.
-func (s *suite) withOffer(st *setting) {
+func (s clientPart) withOffer(st *setting) {
 	if !st.on() {
 		return
 	}
@@ -116,11 +121,11 @@ func (s *suite) withOffer(st *setting) {
 		for _, r := range m.To {
 			what = strings.Trim(what+" "+write(r.Params), " ")
 		}
-		if s.prepare(c.Caps(), m); s.sound() {
+		if s.prepare(c.Caps(), m); s.found.none() {
 			err = send(c, m)
 		}
 		leave()
-		if !s.sound() {
+		if !s.found.none() {
 			return
 		}
 		if err != nil {
@@ -133,7 +138,7 @@ func (s *suite) withOffer(st *setting) {
 }
 
 // arrived compares the parameters of m with those that the session got.
-func (s *suite) arrived(m *client.Message, rec *record) {
+func (s clientPart) arrived(m *client.Message, rec *record) {
 	missing := func(command string, want, got proto.Params) {
 		for _, p := range want {
 			// Prepare may change the value, as that of SIZE does.
@@ -155,10 +160,8 @@ func (s *suite) arrived(m *client.Message, rec *record) {
 }
 
 // withoutOffer sends messages to a server that does not know the extension.
-func (s *suite) withoutOffer(st *setting) {
-	s.mu.Lock()
-	before := s.connected
-	s.mu.Unlock()
+func (s clientPart) withoutOffer(st *setting) {
+	before := s.found.negotiations()
 	for _, m := range s.messages(st) {
 		sent := []string{}
 		c, leave, err := st.connect(st.others, nil, &sent)
@@ -189,16 +192,14 @@ func (s *suite) withoutOffer(st *setting) {
 			}
 		}
 	}
-	s.mu.Lock()
-	after := s.connected
-	s.mu.Unlock()
+	after := s.found.negotiations()
 	if after != before {
 		s.broken(ruleService, "Negotiate was called although the extension was not advertised")
 	}
 }
 
 // own returns a parameter of m that only this extension describes, or "".
-func (s *suite) own(st *setting, m *client.Message) string {
+func (s clientPart) own(st *setting, m *client.Message) string {
 	for _, p := range m.Mail {
 		if s.alone(st, p.Key, false) {
 			return p.Key
@@ -215,7 +216,7 @@ func (s *suite) own(st *setting, m *client.Message) string {
 }
 
 // alone reports whether only this extension describes the parameter.
-func (s *suite) alone(st *setting, key string, rcpt bool) bool {
+func (s clientPart) alone(st *setting, key string, rcpt bool) bool {
 	of := func(e *ext.Extension) []ext.Param {
 		if rcpt {
 			return e.Rcpt
@@ -227,7 +228,7 @@ func (s *suite) alone(st *setting, key string, rcpt bool) bool {
 }
 
 // names reports whether a command line has a verb or a parameter of the extension.
-func (s *suite) names(st *setting, line string) bool {
+func (s clientPart) names(st *setting, line string) bool {
 	verb, args, _ := strings.Cut(line, " ")
 	for i := range s.e.Verbs {
 		if s.e.Verbs[i].Name == verb {
@@ -246,7 +247,7 @@ func (s *suite) names(st *setting, line string) bool {
 }
 
 // prepare calls Prepare with envelopes of all kinds.
-func (s *suite) prepare(caps proto.Caps, m *client.Message) {
+func (s clientPart) prepare(caps proto.Caps, m *client.Message) {
 	if s.e.Prepare == nil {
 		return
 	}
@@ -266,7 +267,7 @@ func (s *suite) prepare(caps proto.Caps, m *client.Message) {
 
 // prepared calls Prepare with a copy of e, and checks what it changes. What Prepare adds may differ each time, as an ID
 // does.
-func (s *suite) prepared(caps proto.Caps, e ext.Envelope) {
+func (s clientPart) prepared(caps proto.Caps, e ext.Envelope) {
 	a, to := e, slices.Clone(e.To)
 	mail := spare(e.Mail)
 	var rcpts []proto.Params
@@ -310,7 +311,7 @@ func spare(p proto.Params) proto.Params {
 }
 
 // added checks that Prepare has only added parameters that the extension, or one that it requires, describes.
-func (s *suite) added(command string, before, after proto.Params, of func(*ext.Extension) []ext.Param) {
+func (s clientPart) added(command string, before, after proto.Params, of func(*ext.Extension) []ext.Param) {
 	for _, p := range after {
 		known := find(of(&s.e), p.Key) != nil
 		for _, other := range required(&s.e, s.samples[0].With, nil) {

@@ -49,7 +49,7 @@ func (s *suite) description() {
 			}
 		}
 	}
-	if !s.sound() {
+	if !s.found.none() {
 		return
 	}
 	for i := range s.samples {

@@ -85,11 +85,11 @@ func examine(e ext.Extension, samples []Sample, report func(part string, flaws [
 	}
 	for _, p := range parts {
 		p.run()
-		if s.delays.exceeded() && s.sound() {
+		if s.delays.exceeded() && s.found.none() {
 			s.broken("nothing may take for ever", "the test was kept waiting %d times and is given up, with the part %s: some "+
 				"function does not return, such as Serve when the client is gone and Challenge has failed", maxDelays, p.name)
 		}
-		flaws := s.flush()
+		flaws := s.found.flush()
 		report(p.name, flaws)
 		if len(flaws) > 0 {
 			return
@@ -104,11 +104,15 @@ type suite struct {
 	samples  []Sample
 	settings []*setting // for each sample, one in which e is advertised, or any if there is none
 
+	found  findings
+	delays delays
+}
+
+// findings are what a part of a suite has found. They may be added to from several goroutines.
+type findings struct {
 	mu        sync.Mutex
 	flaws     []*flaw
 	connected int // how often Negotiate was called
-
-	delays delays
 }
 
 // A flaw is a rule that was broken. One mistake shows in many places, so only the first flaw of a kind is reported,
@@ -132,37 +136,54 @@ func (f *flaw) Error() string {
 
 // broken records that a rule was broken. The rule is a section of an RFC, or where else it is written.
 func (s *suite) broken(rule, format string, args ...any) {
-	text := fmt.Sprintf("smtp: %s: %s", s.name(), fmt.Sprintf(format, args...))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.flaws {
-		if f.kind == format {
-			if f.text != text {
-				f.others[text] = true
+	s.found.add(rule, format, fmt.Sprintf("smtp: %s: %s", s.name(), fmt.Sprintf(format, args...)))
+}
+
+func (f *findings) add(rule, kind, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, other := range f.flaws {
+		if other.kind == kind {
+			if other.text != text {
+				other.others[text] = true
 			}
 			return
 		}
 	}
-	s.flaws = append(s.flaws, &flaw{kind: format, text: text, rule: rule, others: make(map[string]bool)})
+	f.flaws = append(f.flaws, &flaw{kind: kind, text: text, rule: rule, others: make(map[string]bool)})
 }
 
-// sound reports whether the current part has found nothing so far.
-func (s *suite) sound() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.flaws) == 0
+// none reports whether the current part has found nothing so far.
+func (f *findings) none() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.flaws) == 0
 }
 
 // flush returns what was found since its last call.
-func (s *suite) flush() []error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (f *findings) flush() []error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var flaws []error
-	for _, f := range s.flaws {
-		flaws = append(flaws, f)
+	for _, found := range f.flaws {
+		flaws = append(flaws, found)
 	}
-	s.flaws = nil
+	f.flaws = nil
 	return flaws
+}
+
+// negotiated counts a call of Negotiate.
+func (f *findings) negotiated() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.connected++
+}
+
+// negotiations returns how often Negotiate was called.
+func (f *findings) negotiations() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.connected
 }
 
 // name returns the name of the extension for errors.

@@ -57,7 +57,7 @@ func (s *suite) offer() {
 		}
 		if s.settings[i] == nil {
 			s.settings[i] = first
-			if !s.refuses() && s.sound() {
+			if !s.refuses() && s.found.none() {
 				s.broken("nothing of it can be tested", "it is never advertised: give a Sample whose Session takes part in it")
 			}
 		}

@@ -48,9 +48,7 @@ func (s *suite) spy(e ext.Extension) ext.Extension {
 	if f := e.Negotiate; f != nil {
 		e.Negotiate = func(ctx context.Context, d ext.Negotiation) (err error) {
 			defer s.recovered("Negotiate", &err)
-			s.mu.Lock()
-			s.connected++
-			s.mu.Unlock()
+			s.found.negotiated()
 			return f(ctx, d)
 		}
 	}

@@ -24,7 +24,7 @@ func (s *suite) verbs() {
 			for _, part := range []func(){
 				func() { b.cuts(set.Table()) }, b.unknown, b.promise, b.states, b.arguments, b.group,
 			} {
-				if part(); !s.sound() {
+				if part(); !s.found.none() {
 					return
 				}
 			}
@@ -119,7 +119,7 @@ func (b *verbTest) unknown() {
 	}
 	for _, args := range append(slices.Clone(b.args), "", "x") {
 		a, ok := b.once(st, args)
-		if !b.s.sound() {
+		if !b.s.found.none() {
 			return
 		}
 		if ok && a.code < 400 {
@@ -143,7 +143,7 @@ func (b *verbTest) promise() {
 		var reply answer
 		for _, args := range list {
 			a, ok := b.once(st, args)
-			if !b.s.sound() {
+			if !b.s.found.none() {
 				return
 			}
 			if !ok {
