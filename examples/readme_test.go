@@ -36,8 +36,8 @@ func flat(code string) string {
 	return b.String()
 }
 
-// TestReadmeCode finds every piece of Go in README.md in something that is compiled: a whole program in a folder of this one,
-// to the letter, and a part of a program in an example of server or client.
+// TestReadmeCode finds every piece of Go in README.md in something that is compiled: a whole program in a folder of
+// this one, to the letter, and a part of a program in an example of server or client.
 func TestReadmeCode(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
@@ -79,8 +79,8 @@ func TestReadmeCode(t *testing.T) {
 	}
 }
 
-// TestReadmePrograms runs the two programs of README.md, with other addresses: note sends its message through a server to
-// which alice logs in, and inbox takes what a client sends.
+// TestReadmePrograms runs the two programs of README.md, with other addresses: note sends its message through a server
+// to which alice logs in, and inbox takes what a client sends.
 func TestReadmePrograms(t *testing.T) {
 	dir := t.TempDir()
 	t.Run("note", func(t *testing.T) {
@@ -166,8 +166,8 @@ func program(t *testing.T, dir, name, old, text string) *exec.Cmd {
 	return cmd
 }
 
-// submission starts a server to which alice logs in with the password "secret", and which puts what it gets into arrived. The
-// file roots.pem in dir is what a client has to trust.
+// submission starts a server to which alice logs in with the password "secret", and which puts what it gets into
+// arrived. The file roots.pem in dir is what a client has to trust.
 func submission(t *testing.T, dir string, arrived chan<- string) (addr string) {
 	t.Helper()
 	cert, _, err := prototest.NewCertificate("localhost")

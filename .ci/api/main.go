@@ -1,5 +1,5 @@
-// Command api prints the exported API of the library, one file for each package, without comments and bodies. A change of the
-// API is then a change of a file, and is seen in review.
+// Command api prints the exported API of the library, one file for each package, without comments and bodies. A change
+// of the API is then a change of a file, and is seen in review.
 //
 //	go run ./.ci/api      compares the API with .ci/api, and fails if they differ
 //	go run ./.ci/api -w   writes .ci/api

@@ -1,5 +1,5 @@
-// Quickstart is a server and a client in one process: the server takes mail from alice, the client sends it some through
-// STARTTLS and AUTH. It prints the dialogue, without the credentials, and what arrived.
+// Quickstart is a server and a client in one process: the server takes mail from alice, the client sends it some
+// through STARTTLS and AUTH. It prints the dialogue, without the credentials, and what arrived.
 //
 //	go run ./examples/quickstart
 package main

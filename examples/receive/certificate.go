@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// selfSigned returns a certificate for the names, which may be IP addresses, to try things out: nobody trusts it who has not been told to.
+// selfSigned returns a certificate for the names, which may be IP addresses, to try things out: nobody trusts it who
+// has not been told to.
 func selfSigned(names ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

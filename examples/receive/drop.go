@@ -38,8 +38,8 @@ func openDrop(dir string) (*drop, error) {
 	return d, nil
 }
 
-// put stores a message and then its envelope, and returns its number. When it returns without an error both are on disk;
-// whoever sees the envelope can read the message.
+// put stores a message and then its envelope, and returns its number. When it returns without an error both are on
+// disk; whoever sees the envelope can read the message.
 func (d *drop) put(r io.Reader, e *envelope) (string, error) {
 	text, err := d.write(func(w io.Writer) (err error) {
 		e.Size, err = io.Copy(w, r)
@@ -75,8 +75,8 @@ func (d *drop) put(r io.Reader, e *envelope) (string, error) {
 	return name, err
 }
 
-// claim gives the message in the file called temporary the next number that is free. A link fails if there is such a name,
-// where a rename would replace the message of another process that has the same directory.
+// claim gives the message in the file called temporary the next number that is free. A link fails if there is such a
+// name, where a rename would replace the message of another process that has the same directory.
 func (d *drop) claim(temporary string) (string, error) {
 	for {
 		name := fmt.Sprintf("%06d", d.last.Add(1))

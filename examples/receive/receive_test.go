@@ -95,7 +95,8 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// TestNumbers has a message that does not come to its end, of which nothing is left, and two processes with one directory.
+// TestNumbers has a message that does not come to its end, of which nothing is left, and two processes with one
+// directory.
 func TestNumbers(t *testing.T) {
 	dir := t.TempDir()
 	d, err := openDrop(dir)

@@ -64,8 +64,8 @@ func (s *session) Data(_ context.Context, r io.Reader) error {
 // userSession is a session that can authenticate.
 type userSession struct{ *session }
 
-// Authenticate compares hashes, so that it takes the same time whatever the password, and whether or not there is such a
-// user.
+// Authenticate compares hashes, so that it takes the same time whatever the password, and whether or not there is such
+// a user.
 func (s *userSession) Authenticate(_ context.Context, user, password string) error {
 	want, ok := s.users[user]
 	a, b := sha256.Sum256([]byte(want)), sha256.Sum256([]byte(password))

@@ -1,10 +1,12 @@
-// Send sends a file, or what it reads, as a message, and prints one line for each recipient with the reply that decided.
+// Send sends a file, or what it reads, as a message, and prints one line for each recipient with the reply that
+// decided.
 //
-//	go run ./examples/send -server mail.example.org:587 -user alice -pass secret -from alice@example.org -to bob@example.net message.eml
+//	go run ./examples/send -server mail.example.org:587 -user alice -pass secret \
+//		-from alice@example.org -to bob@example.net message.eml
 //
-// The exit status is one of sysexits.h: 0 all recipients accepted, 1 some of them, 64 usage, 65 an address or the message
-// cannot be sent, 66 no such file, 69 refused, 75 failed for now, 76 the server does not follow the protocol, 77 TLS or
-// authentication failed.
+// The exit status is one of sysexits.h: 0 all recipients accepted, 1 some of them, 64 usage, 65 an address or the
+// message cannot be sent, 66 no such file, 69 refused, 75 failed for now, 76 the server does not follow the protocol,
+// 77 TLS or authentication failed.
 package main
 
 import (

@@ -30,7 +30,7 @@ type account struct {
 
 const password = "p\u00e4ss,w=ord"
 
-func (m *account) SCRAM() auth.SCRAMPolicy {
+func (m *account) SCRAMPolicy() auth.SCRAMPolicy {
 	return auth.SCRAMPolicy{Hashes: []crypto.Hash{crypto.SHA256, crypto.SHA1}, Iterations: 4096}
 }
 
@@ -66,7 +66,7 @@ func (m *account) AuthenticateCertificate(_ context.Context, chain []*x509.Certi
 	return chain[0].Subject.CommonName, nil
 }
 
-func (m *account) AuthenticateGuest(context.Context, string) (string, error) { return "alice", nil }
+func (m *account) AuthenticateAnonymous(context.Context, string) (string, error) { return "alice", nil }
 
 func (m *account) AuthPause(int) time.Duration { return 0 }
 

@@ -30,7 +30,7 @@ var (
 )
 
 // SCRAM says that all secrets were made with the defaults of NewSCRAMSecret.
-func (u *users) SCRAM() auth.SCRAMPolicy { return auth.SCRAMPolicy{} }
+func (u *users) SCRAMPolicy() auth.SCRAMPolicy { return auth.SCRAMPolicy{} }
 
 func (u *users) SCRAMSecret(_ context.Context, user string, _ crypto.Hash) (auth.SCRAMSecret, error) {
 	s, ok := u.secrets[user]

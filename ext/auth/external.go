@@ -81,7 +81,7 @@ func newAnonymousServer(a *attempt) sasl.Server {
 		if !ok || !isTrace(trace) {
 			return ErrCredentials
 		}
-		name, err := s.AuthenticateGuest(a.ctx, trace)
+		name, err := s.AuthenticateAnonymous(a.ctx, trace)
 		if err != nil {
 			return a.sessionError(err)
 		}

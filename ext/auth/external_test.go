@@ -95,7 +95,7 @@ type guests struct {
 	asked []string
 }
 
-func (g *guests) AuthenticateGuest(_ context.Context, trace string) (string, error) {
+func (g *guests) AuthenticateAnonymous(_ context.Context, trace string) (string, error) {
 	g.asked = append(g.asked, trace)
 	if trace == "" {
 		return "", ErrCredentials

@@ -119,7 +119,7 @@ type fuzzed struct {
 
 func (f *fuzzed) ask(s string) { f.asked = append(f.asked, s) }
 
-func (f *fuzzed) SCRAM() SCRAMPolicy { return SCRAMPolicy{Hashes: []crypto.Hash{crypto.SHA256}} }
+func (f *fuzzed) SCRAMPolicy() SCRAMPolicy { return SCRAMPolicy{Hashes: []crypto.Hash{crypto.SHA256}} }
 
 func (f *fuzzed) SCRAMSecret(_ context.Context, user string, _ crypto.Hash) (SCRAMSecret, error) {
 	f.ask(user)
@@ -149,7 +149,7 @@ func (f *fuzzed) Authorize(_ context.Context, _, as string) error {
 	return nil
 }
 
-func (f *fuzzed) AuthenticateGuest(_ context.Context, trace string) (string, error) {
+func (f *fuzzed) AuthenticateAnonymous(_ context.Context, trace string) (string, error) {
 	f.ask(trace)
 	return "guest", nil
 }

@@ -49,7 +49,7 @@ type pencils struct {
 	policy *SCRAMPolicy // in place of the one that fits
 }
 
-func (p *pencils) SCRAM() SCRAMPolicy {
+func (p *pencils) SCRAMPolicy() SCRAMPolicy {
 	if p.policy != nil {
 		return *p.policy
 	}

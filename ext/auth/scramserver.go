@@ -25,7 +25,7 @@ func scramMechanism(hash crypto.Hash, plus bool) mechanism {
 		name: scramName(hash, plus),
 		isReady: func(conn ext.ServerConn) bool {
 			s, ok := ext.As[SCRAMSession](conn.Session())
-			return ok && slices.Contains(s.SCRAM().withDefaults().Hashes, hash) && (!plus || canBind(directTLS(conn)))
+			return ok && slices.Contains(s.SCRAMPolicy().withDefaults().Hashes, hash) && (!plus || canBind(directTLS(conn)))
 		},
 		start: func(a *attempt) sasl.Server {
 			return &scramServer{attempt: a, hash: hash, plus: plus, nonce: rand.Text()}
@@ -181,7 +181,7 @@ func (s *scramServer) lookUp() error {
 	if !ok || err != nil || !s.attempt.mayActAs(user, s.clientFirst.authzid) {
 		return ErrCredentials
 	}
-	if err := session.SCRAM().withDefaults().check(); err != nil {
+	if err := session.SCRAMPolicy().withDefaults().check(); err != nil {
 		return checkFailed(s.attempt.ctx, err)
 	}
 	s.clientFirst.user = user
@@ -190,7 +190,7 @@ func (s *scramServer) lookUp() error {
 		err = ErrCredentials // the user has none for that hash function
 	}
 	if errors.Is(err, ErrCredentials) {
-		s.secret, err = session.SCRAM().decoy(user, s.hash)
+		s.secret, err = session.SCRAMPolicy().decoy(user, s.hash)
 	}
 	if err == nil {
 		err = s.secret.check(s.hash)

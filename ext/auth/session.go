@@ -35,9 +35,9 @@ type PasswordSession interface {
 // [NewSCRAMSecret] to make a secret from a password. The same session can implement [PasswordSession] with
 // [SCRAMSecret.Matches], for clients that have only PLAIN or LOGIN.
 type SCRAMSession interface {
-	// SCRAM returns how the secrets were made. The zero SCRAMPolicy is right for secrets that NewSCRAMSecret made with
+	// SCRAMPolicy returns how the secrets were made. The zero SCRAMPolicy is right for secrets that NewSCRAMSecret made with
 	// crypto.SHA256 and the default number of iterations.
-	SCRAM() SCRAMPolicy
+	SCRAMPolicy() SCRAMPolicy
 	// SCRAMSecret returns the secret of user for the hash function. The name has been prepared with SASLprep (RFC 4013).
 	//
 	// If the user does not exist, or has no secret for that hash function, SCRAMSecret returns [ErrCredentials] or the
@@ -99,10 +99,10 @@ type CertificateSession interface {
 
 // An AnonymousSession is a session that lets guests in. The server advertises ANONYMOUS for it (RFC 4505).
 type AnonymousSession interface {
-	// AuthenticateGuest returns the name to record for the guest, such as "anonymous". Trace is how the guest wants to be
-	// traced, such as an address. It is a claim, and may be empty. It is valid UTF-8 of at most 255 characters, without
+	// AuthenticateAnonymous returns the name to record for the guest, such as "anonymous". Trace is how the guest wants to
+	// be traced, such as an address. It is a claim, and may be empty. It is valid UTF-8 of at most 255 characters, without
 	// control characters. For errors see [PasswordSession].
-	AuthenticateGuest(ctx context.Context, trace string) (name string, err error)
+	AuthenticateAnonymous(ctx context.Context, trace string) (name string, err error)
 }
 
 // An AuthorizeSession is a session in which some users may act for others (RFC 4422 section 2): the client proves to be

@@ -143,7 +143,7 @@ func (s *userSession) ClearPassword(_ context.Context, user string) (string, err
 	return s.password, nil
 }
 
-func (s *userSession) SCRAM() auth.SCRAMPolicy {
+func (s *userSession) SCRAMPolicy() auth.SCRAMPolicy {
 	return auth.SCRAMPolicy{Hashes: []crypto.Hash{crypto.SHA256, crypto.SHA1}, Iterations: iterations}
 }
 
@@ -161,7 +161,7 @@ func (s *userSession) AuthenticateToken(_ context.Context, user, token string) (
 	return user, nil
 }
 
-func (s *userSession) AuthenticateGuest(_ context.Context, trace string) (string, error) {
+func (s *userSession) AuthenticateAnonymous(_ context.Context, trace string) (string, error) {
 	s.record.Guest = trace
 	return "guest", nil
 }
