@@ -233,6 +233,56 @@ func (o *outbox) Data(_ context.Context, r io.Reader) error {
 	return err
 }
 
+// TestNamesInPages looks up each name that README.md and the pages beside it have in backquotes, such as client.Send, in
+// the files of the API.
+func TestNamesInPages(t *testing.T) {
+	packages := map[string]string{
+		"client": "client", "server": "server", "proto": "proto", "ext": "ext", "auth": "ext-auth", "ehlo": "ext-ehlo",
+		"report": "ext-report", "clienttest": "client-clienttest", "prototest": "proto-prototest", "fake": "ext-fake",
+	}
+	for name, file := range packages {
+		text, err := os.ReadFile("../.ci/api/" + file + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages[name] = string(text)
+	}
+	span := regexp.MustCompile("`[^`\n]+`")
+	qualified := regexp.MustCompile(`\b([a-z]+)\.([A-Z]\w*)(?:\.([A-Z]\w*))?`)
+	field := regexp.MustCompile(`\b(Options|Conn|Client|Result|Address|Domain|Extension)\.([A-Z]\w*)`)
+	found := 0
+	for _, page := range []string{
+		"../README.md", "../.github/MIGRATION.md", "../.github/CHANGELOG.md", "../.github/CONTRIBUTING.md", "../.github/ARCHITECTURE.md",
+	} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range span.FindAllString(string(text), -1) {
+			for _, m := range qualified.FindAllStringSubmatch(code, -1) {
+				api, ours := packages[m[1]]
+				if !ours {
+					continue
+				}
+				found++
+				for _, name := range m[2:] {
+					if name != "" && !regexp.MustCompile(`\b`+name+`\b`).MatchString(api) {
+						t.Errorf("%s: there is no %s in package %s", page, name, m[1])
+					}
+				}
+			}
+			for _, m := range field.FindAllStringSubmatch(code, -1) {
+				if !regexp.MustCompile(`\b` + m[2] + `\b`).MatchString(packages["client"] + packages["server"] + packages["proto"] + packages["ext"]) {
+					t.Errorf("%s: there is no %s.%s", page, m[1], m[2])
+				}
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("%d names found, want more: the pages are full of them", found)
+	}
+}
+
 // TestReadmePaths looks for the files and folders that README.md names, and for a folder that it does not.
 func TestReadmePaths(t *testing.T) {
 	text, err := os.ReadFile("../README.md")

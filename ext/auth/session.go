@@ -35,8 +35,8 @@ type PasswordSession interface {
 // [NewSCRAMSecret] to make a secret from a password. The same session can implement [PasswordSession] with
 // [SCRAMSecret.Matches], for clients that have only PLAIN or LOGIN.
 type SCRAMSession interface {
-	// SCRAMPolicy returns how the secrets were made. The zero SCRAMPolicy is right for secrets that NewSCRAMSecret made with
-	// crypto.SHA256 and the default number of iterations.
+	// SCRAMPolicy returns how the secrets were made. The zero SCRAMPolicy is right for secrets that NewSCRAMSecret made
+	// with crypto.SHA256 and the default number of iterations.
 	SCRAMPolicy() SCRAMPolicy
 	// SCRAMSecret returns the secret of user for the hash function. The name has been prepared with SASLprep (RFC 4013).
 	//
