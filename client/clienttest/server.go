@@ -18,19 +18,14 @@ package clienttest
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto/prototest"
@@ -302,30 +297,6 @@ type identity struct {
 var authority = sync.OnceValues(makeCertificate)
 
 func makeCertificate() (identity, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return identity{}, err
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		NotBefore:             time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC),
-		NotAfter:              time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
-		DNSNames:              []string{Hostname},
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return identity{}, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return identity{}, err
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return identity{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, roots}, nil
+	cert, roots, err := prototest.NewCertificate(Hostname, "127.0.0.1")
+	return identity{cert, roots}, err
 }
