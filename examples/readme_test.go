@@ -233,8 +233,8 @@ func (o *outbox) Data(_ context.Context, r io.Reader) error {
 	return err
 }
 
-// TestNamesInPages looks up each name that README.md and the pages beside it have in backquotes, such as client.Send, in
-// the files of the API.
+// TestNamesInPages looks up each name that README.md and the pages beside it have in backquotes, such as client.Send,
+// in the files of the API.
 func TestNamesInPages(t *testing.T) {
 	packages := map[string]string{
 		"client": "client", "server": "server", "proto": "proto", "ext": "ext", "auth": "ext-auth", "ehlo": "ext-ehlo",
