@@ -77,8 +77,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(cert.Leaf)
 
 	// The server: a backend makes a session for each connection.
 	arrived := make(chan string, 1)
@@ -100,24 +98,26 @@ func run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 
-	// The client: TLS is required unless said otherwise.
-	c, err := client.Dial(ctx, listener.Addr().String(), &client.Options{
+	if err := send(ctx, listener.Addr().String(), cert.Leaf); err != nil {
+		return err
+	}
+	fmt.Println("\nThe server has mail", <-arrived)
+
+	if err := srv.Shutdown(ctx); err != nil {
+		return err
+	}
+	<-served // server.ErrServerClosed
+	return nil
+}
+
+// send is the client. It sends a message to the server at addr, which has the certificate cert.
+func send(ctx context.Context, addr string, cert *x509.Certificate) error {
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	c, err := client.Dial(ctx, addr, &client.Options{ // TLS is required unless said otherwise
 		TLSConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
 		Credentials: auth.Password("alice", "wonderland"),
-		Trace: &client.Trace{
-			Secured: func(_ context.Context, _ *client.Client, s tls.ConnectionState) {
-				fmt.Println("  (from here on", tls.VersionName(s.Version)+")")
-			},
-			Command: func(_ context.Context, _ *client.Client, verb, args string) {
-				fmt.Println("C:", strings.TrimSpace(verb+" "+args))
-			},
-			Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
-				fmt.Println("S:", r.Code, strings.ReplaceAll(r.Text, "\n", "\n      "))
-			},
-			Content: func(_ context.Context, _ *client.Client, octets int64, _ proto.Reply) {
-				fmt.Printf("  (%d octets of content)\n", octets)
-			},
-		},
+		Trace:       printer,
 	})
 	if err != nil {
 		return err
@@ -139,11 +139,21 @@ func run(ctx context.Context) error {
 	for _, r := range result.Recipients {
 		fmt.Println(" ", r.Address, r.Reply.Code, r.Reply.Text)
 	}
-	fmt.Println("\nThe server has mail", <-arrived)
-
-	if err := srv.Shutdown(ctx); err != nil {
-		return err
-	}
-	<-served // server.ErrServerClosed
 	return nil
+}
+
+// printer prints the dialogue. Credentials and content do not pass through a Trace.
+var printer = &client.Trace{
+	Secured: func(_ context.Context, _ *client.Client, s tls.ConnectionState) {
+		fmt.Println("  (from here on", tls.VersionName(s.Version)+")")
+	},
+	Command: func(_ context.Context, _ *client.Client, verb, args string) {
+		fmt.Println("C:", strings.TrimSpace(verb+" "+args))
+	},
+	Reply: func(_ context.Context, _ *client.Client, _ string, r proto.Reply) {
+		fmt.Println("S:", r.Code, strings.ReplaceAll(r.Text, "\n", "\n      "))
+	},
+	Content: func(_ context.Context, _ *client.Client, octets int64, _ proto.Reply) {
+		fmt.Printf("  (%d octets of content)\n", octets)
+	},
 }
