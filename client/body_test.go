@@ -203,3 +203,26 @@ func TestF19_Content(t *testing.T) {
 		}
 	}
 }
+
+type stuckSeeker struct{ *strings.Reader }
+
+func (s stuckSeeker) Seek(offset int64, whence int) (int64, error) {
+	if whence == io.SeekStart {
+		return 0, errors.New("no way back")
+	}
+	return s.Reader.Seek(offset, whence)
+}
+
+// TestBodyThatCannotBePutBack: a body whose Seek fails is not sent a second time as empty content.
+func TestBodyThatCannotBePutBack(t *testing.T) {
+	c := dial(t, nil, hello("PIPELINING")+taken("c@d.example")+bye)
+	m := message("", "c@d.example")
+	m.Body = stuckSeeker{strings.NewReader("hello\r\n")}
+	if _, err := c.Send(context.Background(), m); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Send(context.Background(), m)
+	if _, ok := asType[*MessageError](err); !ok {
+		t.Errorf("%v, want a MessageError", err)
+	}
+}

@@ -57,3 +57,31 @@ func TestPanics(t *testing.T) {
 		}
 	}
 }
+
+type spyRetractor struct{ called bool }
+
+func (s *spyRetractor) retract() { s.called = true }
+
+// TestEarlyIsForgotten: what the server accepted early stands once the write has come to its end.
+func TestEarlyIsForgotten(t *testing.T) {
+	c := dial(t, nil, hello()+"C: NOOP\nS: 250 ok\n"+bye)
+	spy := &spyRetractor{}
+	c.conn.early = spy
+	if err := c.Noop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if c.conn.early != nil || spy.called {
+		t.Error("a write came to its end, and what was accepted early can still be taken back")
+	}
+}
+
+// TestEarlyStands: what the server accepted early stands unless the write failed.
+func TestEarlyStands(t *testing.T) {
+	c := dial(t, nil, hello())
+	spy := &spyRetractor{}
+	c.conn.early = spy
+	c.conn.shut(context.Background(), ErrClosed)
+	if spy.called {
+		t.Error("no write failed, and what was accepted early was taken back")
+	}
+}

@@ -31,7 +31,7 @@ func (c *Client) Do(ctx context.Context, verb, args string) (proto.Reply, error)
 
 // Converse calls f with the connection while the client is busy, and returns the error of f. It is for functions that
 // send an extension's commands, such as ehlo.SendATRN, where one command and its reply are not enough; for those there
-// is [Client.Do]. F must not use the client. It must not use the connection after it has returned.
+// is [Client.Do]. F must not use the client. The connection refuses to be used after f has returned.
 func (c *Client) Converse(ctx context.Context, f func(context.Context, ext.ClientConn) error) error {
 	if err := c.enter(ctx); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (c *Client) Converse(ctx context.Context, f func(context.Context, ext.Clien
 	if err := c.makeRoom(ctx); err != nil {
 		return err
 	}
-	return f(ctx, dialogue{c.conn})
+	return c.conn.lend(func(e extensionConn) error { return f(ctx, e) })
 }
 
 // makeRoom makes a new connection if the server takes no more messages over this one, and that is possible: what is

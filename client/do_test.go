@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"smtpkit.example/smtp/ext"
@@ -30,7 +31,7 @@ S: 250 XANEW
 C: QUIT
 S: 221 bye
 `)
-		dialogue{c.conn}.Authenticated("alice")
+		negotiation{extensionConn{c: c.conn, over: new(atomic.Bool)}}.Authenticated("alice")
 		r, err := c.Do(context.Background(), "XANEW", "x")
 		if err != nil || r.Code != 220 {
 			t.Errorf("%v, %v", r, err)

@@ -55,7 +55,7 @@ func (e *envelope) load(c *conn) error {
 func validate(c *conn, m *Message) error {
 	env := newEnvelope(c, m)
 	if err := c.cfg.set.Prepare(c.session.offer, c.session.caps, &env); err != nil {
-		return err
+		return asMessageError(err)
 	}
 	return (&envelope{m: m}).render(c, &env)
 }

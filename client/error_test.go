@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -199,5 +200,24 @@ func TestTemporaryHandshake(t *testing.T) {
 	}
 	if !Temporary(ErrBusy) {
 		t.Error("a client in use is so for good")
+	}
+}
+
+// TestTold: after 421, messages that were sent behind the refused one are not in doubt.
+func TestTold(t *testing.T) {
+	m := "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\n"
+	c := dial(t, nil, hello("PIPELINING", "CHUNKING")+m+"C: RSET\n"+m+"S: 250 ok\nS: 250 ok\nS: 421 bye\nHANGUP\n")
+	n := 0
+	c.SendAll(context.Background(), slices.Values([]*Message{
+		message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example"),
+	}), func(_ *Message, res *Result, err error) bool {
+		n++
+		if e, ok := asType[*SendError](err); !ok || e.Unknown || codes(res) != "421" {
+			t.Errorf("%v, %s", err, codes(res))
+		}
+		return true
+	})
+	if n != 2 {
+		t.Errorf("%d outcomes", n)
 	}
 }

@@ -6,50 +6,75 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
-// A dialogue is a conn in the hands of an extension, which is called while the client is busy.
-type dialogue struct{ c *conn }
+// An extensionConn is a conn in the hands of an extension, which is called while the client is busy.
+type extensionConn struct {
+	c    *conn
+	over *atomic.Bool // the call has returned, and the conn belongs to the client again
+}
+
+// A negotiation is the extensionConn that Negotiate is given.
+type negotiation struct{ extensionConn }
 
 var (
 	_ ext.Client      = (*Client)(nil)
-	_ ext.Negotiation = dialogue{}
+	_ ext.ClientConn  = extensionConn{}
+	_ ext.Negotiation = negotiation{}
 )
 
-func (d dialogue) Caps() proto.Caps          { return d.c.session.caps }
-func (d dialogue) Policy() ext.Policy        { return d.c.policy }
-func (d dialogue) TLS() *tls.ConnectionState { return d.c.tls }
-func (d dialogue) Verified() bool            { return d.c.verified }
-func (d dialogue) Identity() string          { return d.c.session.identity }
-func (d dialogue) Secret()                   { d.c.trace.secret = true }
-
-func (d dialogue) Authenticated(identity string) {
-	d.c.session.identity = identity
-	d.c.altered = d.c.altered || !d.c.introducing
+// lend calls f with c.
+func (c *conn) lend(f func(extensionConn) error) error {
+	e := extensionConn{c: c, over: new(atomic.Bool)}
+	defer e.over.Store(true)
+	return f(e)
 }
 
-func (d dialogue) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
-	if err := d.c.check(ctx); err != nil {
+var errOver = errors.New("smtp: the call that was given this connection has returned: use the client")
+
+func (e extensionConn) Caps() proto.Caps          { return e.c.session.caps }
+func (e extensionConn) Policy() ext.Policy        { return e.c.policy }
+func (e extensionConn) TLS() *tls.ConnectionState { return e.c.tls }
+func (e extensionConn) Verified() bool            { return e.c.verified }
+func (e extensionConn) Identity() string          { return e.c.session.identity }
+
+func (e extensionConn) check(ctx context.Context) error {
+	if e.over.Load() {
+		return errOver
+	}
+	return e.c.check(ctx)
+}
+
+func (e extensionConn) Do(ctx context.Context, verb, args string) (proto.Reply, error) {
+	if err := e.check(ctx); err != nil {
 		return proto.Reply{}, err
 	}
-	return d.c.do(ctx, verb, args)
+	return e.c.do(ctx, verb, args)
 }
 
-func (d dialogue) Line(ctx context.Context, line string) (proto.Reply, error) {
-	if err := d.c.check(ctx); err != nil {
+func (e extensionConn) Line(ctx context.Context, line string) (proto.Reply, error) {
+	if err := e.check(ctx); err != nil {
 		return proto.Reply{}, err
 	}
-	return d.c.line(ctx, line)
+	return e.c.line(ctx, line)
 }
 
-func (d dialogue) Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
-	if err := d.c.check(ctx); err != nil {
+func (e extensionConn) Handover(ctx context.Context, take func(context.Context, net.Conn) (net.Conn, error)) error {
+	if err := e.check(ctx); err != nil {
 		return err
 	}
-	return d.c.handOver(ctx, take)
+	return e.c.handOver(ctx, take)
+}
+
+func (n negotiation) Secret() { n.c.trace.secret = true }
+
+func (n negotiation) Authenticated(identity string) {
+	n.c.session.identity = identity
+	n.c.altered = n.c.altered || !n.c.introducing
 }
 
 // do sends a command that the table knows by the name verb, and returns the reply.

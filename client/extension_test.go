@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"smtpkit.example/smtp/client/clienttest"
@@ -126,4 +127,38 @@ S: 221 bye`))
 		t.Error(err)
 	}
 	c.Close()
+}
+
+// TestAuthenticatedOutsideNegotiate: a session that was authenticated by Do is not as Dial made it, so there is no
+// other connection.
+func TestAuthenticatedOutsideNegotiate(t *testing.T) {
+	c := dial(t, nil, hello()+bye)
+	if err := c.renewable(); err != nil {
+		t.Fatal(err)
+	}
+	negotiation{extensionConn{c: c.conn, over: new(atomic.Bool)}}.Authenticated("alice")
+	if err := c.renewable(); err != errAltered {
+		t.Errorf("%v, want %v: another connection would not be authenticated", err, errAltered)
+	}
+}
+
+// TestConnAfterConverse: the connection that Converse lends refuses to be used after the call, and cannot say that the
+// client has authenticated.
+func TestConnAfterConverse(t *testing.T) {
+	c := dial(t, nil, hello()+"C: NOOP\nS: 250 ok\n"+bye)
+	var kept ext.ClientConn
+	err := c.Converse(t.Context(), func(ctx context.Context, conn ext.ClientConn) error {
+		kept = conn
+		_, err := conn.Do(ctx, "NOOP", "")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kept.Do(t.Context(), "NOOP", ""); err != errOver {
+		t.Errorf("a command after the call: %v", err)
+	}
+	if _, ok := kept.(ext.Negotiation); ok {
+		t.Error("the connection is one by which a user can claim to have authenticated")
+	}
 }

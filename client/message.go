@@ -51,11 +51,11 @@ type Message struct {
 
 // NewMessage returns a message from addresses as strings, in the form alice@example.org or <alice@example.org>. An
 // empty from is the null reverse-path. The error is a *MessageError: an address that is malformed, which the error
-// names, or no recipients. Body is the content; see Message.Body. A *bytes.Buffer stays as it is: the message reads its
-// octets, and can be sent again.
+// names, or no recipients. Body is the content; see Message.Body. A *bytes.Buffer stays as it is: the message reads
+// what the buffer has when the message is sent first, and can be sent again.
 func NewMessage(from string, to []string, body io.Reader) (*Message, error) {
 	if b, ok := body.(*bytes.Buffer); ok && b != nil {
-		body = bytes.NewReader(b.Bytes())
+		body = &bufferReader{buffer: b}
 	}
 	m := &Message{To: make([]proto.Recipient, len(to)), Body: body}
 	var err error
@@ -73,6 +73,30 @@ func NewMessage(from string, to []string, body io.Reader) (*Message, error) {
 		return nil, errNoRecipients
 	}
 	return m, nil
+}
+
+// A bufferReader reads what a buffer has at the first use, and leaves it in the buffer.
+type bufferReader struct {
+	buffer *bytes.Buffer
+	bytes.Reader
+	begun bool
+}
+
+func (b *bufferReader) begin() {
+	if !b.begun {
+		b.begun = true
+		b.Reader.Reset(b.buffer.Bytes())
+	}
+}
+
+func (b *bufferReader) Read(p []byte) (int, error) {
+	b.begin()
+	return b.Reader.Read(p)
+}
+
+func (b *bufferReader) Seek(offset int64, whence int) (int64, error) {
+	b.begin()
+	return b.Reader.Seek(offset, whence)
 }
 
 // parseAddress parses an address, which may be in angle brackets.
@@ -113,7 +137,7 @@ var errUsed = &MessageError{
 
 // sameReader reports whether a and b are the same reader, as far as that can be told.
 func sameReader(a, b io.Reader) bool {
-	return b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+	return b != nil && reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // A Result is the outcome of sending a message.

@@ -244,3 +244,38 @@ func TestUsedBody(t *testing.T) {
 		}
 	})
 }
+
+// TestUsedReaderThatCannotBeCompared panics on HEAD: io.NopCloser returns a struct that is comparable by its type, and
+// holds a func.
+func TestUsedReaderThatCannotBeCompared(t *testing.T) {
+	c := dial(t, nil, hello("PIPELINING")+taken("c@d.example")+taken("c@d.example")+bye)
+	m := message("", "c@d.example")
+	for range 2 {
+		m.Body = io.NopCloser(readerFunc(strings.NewReader("hello\r\n").Read))
+		if _, err := c.Send(context.Background(), m); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestBufferWrittenLater: what is written to a bytes.Buffer behind NewMessage is part of the message, and stays in the
+// buffer.
+func TestBufferWrittenLater(t *testing.T) {
+	var b bytes.Buffer
+	m, err := NewMessage("a@b.example", []string{"c@d.example"}, &b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.WriteString("Subject: late\r\n\r\n")
+	for range 2 {
+		if _, err := m.Body.(io.Seeker).Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(m.Body); err != nil || string(got) != "Subject: late\r\n\r\n" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if b.Len() != 17 {
+		t.Errorf("%d octets are left in the buffer", b.Len())
+	}
+}

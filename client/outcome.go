@@ -116,7 +116,7 @@ func (t contentReply) timeout(o *Timeouts) time.Duration { return o.Content }
 func (t contentReply) answered(ctx context.Context, raw proto.RawReply, due int) error {
 	t.count(due)
 	r := raw.Reply()
-	if !t.answeredOnce {
+	if t.ended && !t.answeredOnce {
 		t.answeredOnce = true
 		t.c.trace.content(ctx, t.octets, r)
 	}

@@ -461,3 +461,12 @@ func TestSplitUnasked(t *testing.T) {
 		t.Errorf("%v, want a ProtocolError", err)
 	}
 }
+
+// TestReplyToNobody: a reply to content of which no recipient is left is for nobody.
+func TestReplyToNobody(t *testing.T) {
+	c := dial(t, nil, hello("PIPELINING")+"C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 550 no\nS: 354 go\nC: .\nS: 554 none\n"+bye)
+	res, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
+	if err == nil || res.Reply.Code != 0 {
+		t.Errorf("%v, the reply to the content is %v, and there was no recipient to have one", err, res.Reply)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
@@ -128,4 +129,82 @@ func TestV08_CloseMeanwhile(t *testing.T) {
 			t.Errorf("afterwards: %v", err)
 		}
 	})
+}
+
+// TestCloseEndsRedialAtOnce: Close ends a redial that waits for the network.
+func TestCloseEndsRedialAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := clienttest.New(t, limited("MAILMAX=1")+taken("c@d.example")+bye)
+		first := true
+		opt := inPlaintext(srv)
+		opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if first {
+				first = false
+				return srv.Dial(ctx, network, addr)
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		c, err := Dial(context.Background(), host, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() { _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); ended <- err }()
+		synctest.Wait()
+		start := time.Now()
+		c.Close()
+		if err := <-ended; !errors.Is(err, ErrClosed) || time.Since(start) != 0 {
+			t.Errorf("%v, after %v", err, time.Since(start))
+		}
+	})
+}
+
+// TestReasonOfFailedRedial: later calls say why there is no connection.
+func TestReasonOfFailedRedial(t *testing.T) {
+	srv := clienttest.New(t, limited("MAILMAX=1")+taken("c@d.example")+bye)
+	opt, first, down := inPlaintext(srv), true, errors.New("the network is down")
+	opt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if first {
+			first = false
+			return srv.Dial(ctx, network, addr)
+		}
+		return nil, down
+	}
+	c, err := Dial(context.Background(), host, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 2 {
+		_, err = c.Send(context.Background(), message("hello\r\n", "c@d.example"))
+	}
+	if !errors.Is(err, down) {
+		t.Fatal(err)
+	}
+	if err := c.Noop(context.Background()); !errors.Is(err, ErrClosed) || !errors.Is(err, down) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestSendQuitsRenewedConnection fails on HEAD: Send says QUIT on the connection that it began with, and leaks the one
+// that a renewal has made.
+func TestSendQuitsRenewedConnection(t *testing.T) {
+	closed := 0
+	opt := inPlaintext(clienttest.New(t,
+		limited("MAILMAX=1 RCPTMAX=1")+taken("c@d.example")+bye,
+		limited("MAILMAX=1 RCPTMAX=1")+taken("e@f.example")+bye))
+	opt.Trace = &Trace{Closed: func(context.Context, *Client, error) { closed++ }}
+	var last *Client
+	opt.Trace.Connected = func(_ context.Context, c *Client) { last = c }
+	if err := Send(context.Background(), host, opt, message("hello\r\n", "c@d.example", "e@f.example")); err != nil {
+		t.Fatal(err)
+	}
+	if closed != 2 {
+		t.Errorf("%d of 2 connections were closed", closed)
+		last.Close() // or the test would hang
+	}
 }

@@ -262,3 +262,12 @@ func TestG15_Unsolicited(t *testing.T) {
 		})
 	}
 }
+
+// TestReplyBeforeCommandIsWritten: a reply that arrived before the command was written is out of step.
+func TestReplyBeforeCommandIsWritten(t *testing.T) {
+	c := dial(t, nil, hello()+"C: MAIL*\nS: 250 ok\nS: 250 unasked\nHANGUP\n")
+	_, err := c.Send(context.Background(), message("hello\r\n", "c@d.example"))
+	if _, ok := asType[*ProtocolError](err); !ok || !errors.Is(err, proto.ErrOutOfStep) {
+		t.Errorf("%v, want a ProtocolError", err)
+	}
+}

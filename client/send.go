@@ -15,7 +15,7 @@ func Send(ctx context.Context, addr string, opt *Options, m *Message) error {
 	if err != nil {
 		return err
 	}
-	defer c.conn.quit(ctx)
+	defer func() { c.conn.quit(ctx) }() // the connection that the client has then: renew replaces it
 	_, err = c.Send(ctx, m)
 	return err
 }

@@ -218,3 +218,15 @@ func checkSendError(t *testing.T, res *Result, err error, verb string) {
 		t.Errorf("the error is %v, want a reply to %s", err, verb)
 	}
 }
+
+// TestOneResetAfterRefusedChunks: refused chunks lead to one RSET, and not to another before the next message.
+func TestOneResetAfterRefusedChunks(t *testing.T) {
+	m := "C: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: BDAT 7 LAST\nC: hello\n"
+	c := dial(t, nil, hello("CHUNKING")+m+"S: 552 no\nC: RSET\nS: 250 ok\n"+m+"S: 250 ok\n"+bye)
+	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err == nil {
+		t.Error("the message was refused, and there is no error")
+	}
+	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
+		t.Error(err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -201,5 +202,41 @@ func TestTraceVerb(t *testing.T) {
 		`"" 220, "EHLO" 250, "NOOP" 250, "" 421`
 	if got := strings.Join(log, ", "); got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestTraceHidesSecrets: arguments are hidden for a verb that is Secret, and after a call of Secret.
+func TestTraceHidesSecrets(t *testing.T) {
+	list := append(ehlo.Default(), ext.Extension{
+		Keyword: "XSEC",
+		Verbs:   []proto.Verb{{Name: "XONE", In: proto.Ready}, {Name: "XTWO", In: proto.Ready, Secret: true}},
+		Negotiate: func(ctx context.Context, d ext.Negotiation) error {
+			d.Secret()
+			_, err := d.Do(ctx, "XONE", "hush")
+			return err
+		},
+	})
+	var seen strings.Builder
+	c := dial(t, func(o *Options) {
+		o.Extensions = list
+		o.Trace = &Trace{Command: func(_ context.Context, _ *Client, verb, args string) { seen.WriteString(verb + " " + args + "\n") }}
+	}, hello("XSEC")+"C: XONE hush\nS: 250 ok\nC: XTWO hush\nS: 250 ok\nC: XONE open\nS: 250 ok\n"+bye)
+	c.Do(context.Background(), "XTWO", "hush")
+	c.Do(context.Background(), "XONE", "open")
+	if got := seen.String(); strings.Contains(got, "hush") || !strings.Contains(got, "XONE open") {
+		t.Errorf("the trace has %q", got)
+	}
+}
+
+// TestContentThatWasNotSentIsNotTraced fails on HEAD: 421 right behind 354 makes Trace.Content report octets of which
+// none was sent.
+func TestContentThatWasNotSentIsNotTraced(t *testing.T) {
+	c := dial(t, func(o *Options) {
+		o.Trace = &Trace{Content: func(_ context.Context, _ *Client, octets int64, r proto.Reply) {
+			t.Errorf("the trace has %d octets of content, and %v", octets, r)
+		}}
+	}, hello()+"C: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA\nS: 354 go\nS: 421 bye\nHANGUP\n")
+	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err == nil {
+		t.Error("no error")
 	}
 }

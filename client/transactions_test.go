@@ -349,3 +349,27 @@ S: 250 ok
 		}
 	})
 }
+
+// TestSplitInParts: with an outcome for each recipient, a refused first recipient says nothing of the rest.
+func TestSplitInParts(t *testing.T) {
+	c := dial(t, asking, hello("PIPELINING", "XEACH", "LIMITS RCPTMAX=2")+
+		"C: MAIL*\nC: RCPT TO:<c@d.example>\nC: RCPT TO:<e@f.example>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n"+
+		"C: hello\nC: .\nS: 353 each\nS: 554 spam\nS: 250 two\nS: 250 queued\n"+
+		"C: MAIL*\nC: RCPT TO:<g@h.example>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nC: hello\nC: .\nS: 250 queued\n"+bye)
+	res, _ := c.Send(context.Background(), message("hello\r\n", "c@d.example", "e@f.example", "g@h.example"))
+	if got := codes(res); got != "554 0 0" {
+		t.Errorf("the outcomes are %s", got)
+	}
+}
+
+// TestUnwantedStaysUnwanted: SendAll sends nothing more once the function that it reports to has returned false.
+func TestUnwantedStaysUnwanted(t *testing.T) {
+	c := dial(t, nil, limited("MAILMAX=1")+taken("c@d.example")+bye)
+	n := 0
+	err := c.SendAll(context.Background(), slices.Values([]*Message{
+		message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example"),
+	}), func(*Message, *Result, error) bool { n++; return n > 1 })
+	if err != nil || n != 2 {
+		t.Errorf("%v, %d messages were begun, and none was wanted after the first", err, n)
+	}
+}
