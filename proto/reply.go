@@ -14,7 +14,8 @@ type Reply struct {
 	Text   string // without code and status; lines are separated by "\n"
 }
 
-// Err returns r as an error, whatever its code. It is not nil for a positive reply.
+// Err returns r as an error, whatever its code. The error of a 2yz reply is not nil either, and a server that gets it
+// from a session answers 451: look at the code first.
 func (r Reply) Err() *Error { return &Error{Code: r.Code, Status: r.Status, Text: r.Text} }
 
 // maxReplyLine is the length of the longest reply line that every client accepts, with its CRLF

@@ -227,3 +227,21 @@ func TestM11_EightBit(t *testing.T) {
 		p.quit()
 	}
 }
+
+// TestRateOfOneMessage: the time that was waited for a message does not count against the next one.
+func TestRateOfOneMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := dial(t, newServer(t, &store{}, server.Options{
+			Limits:   server.Limits{MinRate: 100},
+			Timeouts: server.Timeouts{MinRateGrace: 10 * time.Second},
+		}))
+		p.hello()
+		for range 3 {
+			p.begin()
+			p.ask("DATA", "354")
+			time.Sleep(8 * time.Second)
+			p.ask("a\r\n.", "250")
+		}
+		p.quit()
+	})
+}

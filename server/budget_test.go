@@ -2,8 +2,11 @@ package server_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -69,4 +72,49 @@ func TestH09_MaxRefusedRcpts(t *testing.T) {
 	}
 	p.ask("RCPT TO:<reject@d.example>", "421 4.7.0")
 	<-p.done
+}
+
+// TestTooManyRecipientsAreJunk: one recipient more than a transaction may have is neither an error nor a bad recipient,
+// but it cannot be named for ever.
+func TestTooManyRecipientsAreJunk(t *testing.T) {
+	p := dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{Rcpts: 1, Junk: 2, RefusedRcpts: 1, Errors: 1}}))
+	p.expect("220 mail.example")
+	p.ask("EHLO client.example", "250-mail.example") // the first
+	p.begin()
+	p.ask("RCPT TO:<e@d.example>", "452 4.5.3", "RCPT TO:<e@d.example>", "421 4.7.0 Too many errors")
+	if err := p.ended(); err == nil {
+		t.Error("ServeConn returned nil")
+	}
+}
+
+// TestAuthFailuresAreNotForgotten: an accepted message is no reason to forget attempts to authenticate.
+func TestAuthFailuresAreNotForgotten(t *testing.T) {
+	x := ext.Extension{
+		Keyword: "XFAIL",
+		Verbs:   []proto.Verb{{Name: "XFAIL", In: proto.Ready}},
+		Serve: func(_ context.Context, x ext.Command) (proto.Reply, error) {
+			return proto.Reply{Code: 250, Text: strconv.Itoa(x.AuthFailed())}, nil
+		},
+	}
+	p := dial(t, newServer(t, &store{}, server.Options{Extensions: append(ehlo.Default(), x)}))
+	p.hello()
+	p.ask("XFAIL", "250 2.0.0 1")
+	p.begin()
+	p.ask("DATA", "354", "a\r\n.", "250", "XFAIL", "250 2.0.0 2")
+	p.quit()
+}
+
+// TestReply421IsTheSessions: the 421 of a session is not replaced by that of a budget.
+func TestReply421IsTheSessions(t *testing.T) {
+	n := 0
+	st := &store{rcpt: func(context.Context, proto.Address, proto.Params) error {
+		if n++; n == 2 {
+			return proto.Refuse(421, proto.Status{4, 3, 0}, "go away")
+		}
+		return proto.Refuse(550, proto.Status{5, 1, 1}, "no")
+	}}
+	p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{RefusedRcpts: 1}}))
+	p.hello()
+	p.ask("MAIL FROM:<a@b.example>", "250", "RCPT TO:<c@d.example>", "550", "RCPT TO:<c@d.example>", "421 4.3.0 go away")
+	_ = p.ended()
 }

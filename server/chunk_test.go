@@ -358,3 +358,17 @@ func TestLargeChunkRead(t *testing.T) {
 	}
 	p.quit()
 }
+
+// TestChunksOfOneMessage: the chunks of one message do not count against the next one.
+func TestChunksOfOneMessage(t *testing.T) {
+	p := dial(t, newServer(t, &store{}, server.Options{}))
+	p.hello()
+	for range 2 {
+		p.begin()
+		for range 600 {
+			p.chunk("BDAT 2", "\r\n", "250")
+		}
+		p.ask("BDAT 0 LAST", "250")
+	}
+	p.quit()
+}

@@ -67,9 +67,7 @@ func (m *commands) deliver() bool {
 	m.choice = proto.Reply{}
 	var err error
 	if c.session.each != nil && (c.srv.opt.Protocol == proto.LMTP || c.rx.Splits() && c.rx.Rcpts() > 1) {
-		c.recipients.begin(c.rx.Rcpts(), c.srv.opt.Protocol == proto.SMTP)
-		err = c.session.each.DataEach(c.ctx, b, c.recipients.report)
-		c.recipients.finish()
+		err = c.recipients.ask(c.session.each)
 	} else {
 		c.recipients.begin(0, false)
 		err = c.session.Data(c.ctx, b)

@@ -1,9 +1,14 @@
 package server_test
 
 import (
+	"context"
+	"io"
 	"strings"
 	"testing"
 
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
@@ -60,4 +65,56 @@ func TestP14_RequireAuth(t *testing.T) {
 	if got := st.calls(); strings.Count(got, "mail") != 1 {
 		t.Errorf("called %s, want no MAIL before authentication", got)
 	}
+}
+
+// A choosy is a session that chooses replies on its connection in calls to which that has no effect, too.
+type choosy struct {
+	*session
+	c *server.Conn
+}
+
+func (s choosy) Data(_ context.Context, r io.Reader) error {
+	s.c.Accept("kept")
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+func (s choosy) Help(context.Context, string) (string, error) {
+	s.c.Accept("of HELP")
+	return "help yourself", nil
+}
+
+func (s choosy) ResolveURL(context.Context, string) (io.ReadCloser, int64, error) {
+	s.c.Accept("of BURL")
+	return io.NopCloser(strings.NewReader("fetched\r\n")), 9, nil
+}
+
+func (s choosy) Authenticate(context.Context, string, string) error { return nil }
+
+// dialChoosy dials a server with choosy sessions and the extensions, whose conn is given to each.
+func dialChoosy(t *testing.T, opt server.Options) *peer {
+	t.Helper()
+	st := &store{}
+	b := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
+		return choosy{&session{st}, c}, nil
+	})
+	p := dial(t, newServer(t, b, opt))
+	p.hello()
+	return p
+}
+
+// TestChoiceOfGuard: what is chosen while a Guard looks at a command between chunks is not the reply to the message.
+func TestChoiceOfGuard(t *testing.T) {
+	guard := ext.Extension{Guard: func(_ context.Context, x ext.ServerConn, v *proto.Verb, _ string) error {
+		if v.Name == "NOOP" {
+			x.Session().(choosy).c.Accept("of the guard")
+		}
+		return nil
+	}}
+	p := dialChoosy(t, server.Options{Extensions: append(ehlo.Default(), guard)})
+	p.begin()
+	p.chunk("BDAT 3", "a\r\n", "250 2.0.0 3 octets")
+	p.ask("NOOP", "250 2.0.0 OK")
+	p.chunk("BDAT 3 LAST", "b\r\n", "250 2.0.0 kept")
+	p.quit()
 }

@@ -58,3 +58,24 @@ func TestF16_EndlessContent(t *testing.T) {
 		t.Error("ServeConn returned nil")
 	}
 }
+
+// TestSkippedOctetsOfOneMessage: what was skipped before a message does not count against the client behind it.
+func TestSkippedOctetsOfOneMessage(t *testing.T) {
+	p := dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{MessageSize: 1000}}))
+	p.hello()
+	unwanted := strings.Repeat("x", 600_000)
+	p.chunk("BDAT 600000", unwanted, "503")
+	p.begin()
+	p.ask("DATA", "354", "a\r\n.", "250")
+	p.chunk("BDAT 600000", unwanted, "503")
+	p.quit()
+}
+
+// TestSkippedOctetsAddUp: a client that goes on sending octets that nobody wants is given up.
+func TestSkippedOctetsAddUp(t *testing.T) {
+	p := dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{MessageSize: 1000}}))
+	p.hello()
+	p.chunk("BDAT 600000", strings.Repeat("x", 600_000), "503")
+	p.ask("BDAT 600000", "503") // without its octets, for which the server does not wait any more
+	_ = p.ended()
+}

@@ -22,6 +22,7 @@ func (m *commands) extension(ev proto.Event, e *ext.Extension) {
 	if ev.Payload >= 0 && !m.skipPayload(ev.Payload, errNotServed) {
 		return // there is no way to get at the payload other than as a chunk
 	}
+	defer func() { c.replies.utf8 = false }() // what the client permitted, it permitted in the reply to this command
 	c.background.start()
 	r, err := e.Serve(c.ctx, x)
 	c.background.stop()
@@ -40,7 +41,6 @@ func (m *commands) extension(ev proto.Event, e *ext.Extension) {
 		c.rx.SetStatus(c.replies.status && !x.greets) // RFC 2034 section 4: not in a greeting
 		m.answer(x.verb, r)
 		c.rx.SetStatus(c.replies.status)
-		c.replies.utf8 = false
 	}
 }
 

@@ -229,3 +229,61 @@ func TestExchangeLost(t *testing.T) {
 		t.Errorf("called %s, want no check of half an answer", got)
 	}
 }
+
+// TestChoiceOfHelp: what is chosen for a command of an extension is not the reply to the message that follows.
+func TestChoiceOfHelp(t *testing.T) {
+	st := &store{}
+	b := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
+		return helpful{&session{st}, c}, nil
+	})
+	p := dial(t, newServer(t, b, server.Options{}))
+	p.hello()
+	p.begin()
+	p.ask("HELP", "214", "DATA", "354", "a\r\n.", "250 2.0.0 Message accepted")
+	p.quit()
+}
+
+type helpful struct {
+	*session
+	c *server.Conn
+}
+
+func (s helpful) Help(context.Context, string) (string, error) {
+	s.c.Accept("of HELP")
+	return "help yourself", nil
+}
+
+// TestUTF8OfOneCommand: a command that permits UTF-8 permits it in its own reply only.
+func TestUTF8OfOneCommand(t *testing.T) {
+	st := &store{mail: func(context.Context, proto.Address, proto.Params) error {
+		return proto.Refuse(550, proto.Status{5, 7, 1}, "grüße")
+	}}
+	x := ext.Extension{
+		Keyword: "XUTF",
+		Verbs:   []proto.Verb{{Name: "XUTF", In: proto.Session, Last: true}},
+		Serve: func(_ context.Context, x ext.Command) (proto.Reply, error) {
+			x.PermitUTF8()
+			return proto.Reply{Code: 250, Text: "grüße"}, nil
+		},
+	}
+	p := dial(t, newServer(t, st, server.Options{Extensions: append(ehlo.Default(), x)}))
+	p.hello()
+	p.ask("XUTF", "250 2.0.0 grüße", "MAIL FROM:<a@b.example>", "550 5.7.1 gr?")
+	p.quit()
+}
+
+// TestUTF8NotBeyondHandover: UTF-8 that was permitted in the reply to a command is not permitted behind a hand-over.
+func TestUTF8NotBeyondHandover(t *testing.T) {
+	x := ext.Extension{Keyword: "XHAND", Verbs: []proto.Verb{{Name: "XHAND", In: proto.Ready, Last: true, OK: proto.Handover}},
+		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
+			x.PermitUTF8()
+			return proto.Reply{}, x.Handover(ctx, proto.Reply{Code: 220}, func(_ context.Context, nc net.Conn) (net.Conn, error) { return nc, nil })
+		}}
+	s := newServer(t, &store{mail: func(context.Context, proto.Address, proto.Params) error {
+		return proto.Refuse(550, proto.Status{5, 7, 1}, "grüße")
+	}}, server.Options{Extensions: append(ehlo.Default(), x)})
+	p := dial(t, s)
+	p.hello()
+	p.ask("XHAND", "220", "EHLO x", "250", "MAIL FROM:<a@b.example>", "550 5.7.1 gr??")
+	p.quit()
+}

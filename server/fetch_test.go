@@ -315,3 +315,16 @@ func TestFetchWithoutEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestChoiceOfFetch: what is chosen while content is fetched is not the reply to the message.
+func TestChoiceOfFetch(t *testing.T) {
+	p := dialChoosy(t, server.Options{
+		Extensions:        ehlo.Submission(ehlo.SubmissionPolicy{URLs: []string{"imap"}}),
+		AllowInsecureAuth: true,
+	})
+	p.ask(plain("alice", "secret"), "235")
+	p.begin()
+	p.chunk("BDAT 3", "a\r\n", "250 2.0.0 3 octets")
+	p.ask("BURL imap://alice@x/box/;uid=1;urlauth=submit+alice:internal:91354a473744909de610943775f92038 LAST", "250 2.0.0 kept")
+	p.quit()
+}

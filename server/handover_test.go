@@ -349,3 +349,19 @@ func TestO03_IdentityForgotten(t *testing.T) {
 	p.begin()
 	p.quit()
 }
+
+// TestStatusCodesAfterRestart: replies have status codes again when the session has begun anew, whatever the client
+// said before.
+func TestStatusCodesAfterRestart(t *testing.T) {
+	x := ext.Extension{
+		Keyword: "XRST",
+		Verbs:   []proto.Verb{{Name: "XRST", In: proto.Hello | proto.Ready, Last: true, BeforeAuth: true, OK: proto.Hello}},
+		Serve: func(ctx context.Context, x ext.Command) (proto.Reply, error) {
+			return x.Restart(ctx, &ext.Origin{})
+		},
+	}
+	p := dial(t, newServer(t, &store{}, server.Options{Extensions: append(ehlo.Default(), x)}))
+	p.expect("220 mail.example")
+	p.ask("HELO client.example", "250 mail.example", "FOO", "500 Command", "XRST", "220 mail.example", "FOO", "500 5.5.1")
+	p.quit()
+}

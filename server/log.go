@@ -28,14 +28,22 @@ func (c *Conn) logFailure(method string, err error) {
 // socket returns the connection below those that speak TLS or know the header of a proxy.
 func (l *link) socket() net.Conn {
 	nc := l.raw
-	for {
+	for range maxNetConns {
 		outer, ok := nc.(interface{ NetConn() net.Conn })
 		if !ok {
-			return nc
+			break
 		}
-		nc = outer.NetConn()
+		inner := outer.NetConn()
+		if inner == nil {
+			break
+		}
+		nc = inner
 	}
+	return nc
 }
+
+// maxNetConns bounds the search for the connection below all others: one might say that it is below itself.
+const maxNetConns = 10
 
 // addrText returns the address of a client for a log. One that is connected to a Unix socket has none as a rule, and is
 // named after the socket.

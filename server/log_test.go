@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -110,4 +111,18 @@ func TestErrorIsLogged(t *testing.T) {
 	if !strings.Contains(log.String(), "disk on fire") {
 		t.Errorf("the log is %q, want the error in it", &log)
 	}
+}
+
+type nilConn struct{ net.Conn }
+
+func (nilConn) NetConn() net.Conn { return nil }
+
+// TestLogWithoutNetConn: a connection that says that there is none below it is logged all the same.
+func TestLogWithoutNetConn(t *testing.T) {
+	s := newServer(t, &store{mail: func(context.Context, proto.Address, proto.Params) error { return io.ErrNoProgress }}, server.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	here, there := net.Pipe()
+	p := dialOver(t, s, here, nilConn{there})
+	p.hello()
+	p.ask("MAIL FROM:<a@b.example>", "451")
+	p.quit()
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"log/slog"
 	"slices"
 	"sync"
 
@@ -37,6 +36,13 @@ func (l *recipients) begin(n int, split bool) {
 	clear(l.replies)
 }
 
+// ask has the session take the message, and takes outcomes from it until it returns, or panics.
+func (l *recipients) ask(each RecipientData) error {
+	l.begin(l.c.rx.Rcpts(), l.c.srv.opt.Protocol == proto.SMTP)
+	defer l.finish()
+	return each.DataEach(l.c.ctx, &l.c.body, l.report)
+}
+
 func (l *recipients) finish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -48,7 +54,8 @@ func (l *recipients) outcome(rcpt int, chosen proto.Reply, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.active || rcpt < 0 || rcpt >= len(l.replies) {
-		l.c.log(slog.LevelError, "smtp: a result for no recipient of the message", "rcpt", rcpt, "err", err)
+		// The caller may be late, and the goroutine of the connection at work: nothing that it owns is looked at here.
+		l.c.srv.opt.Logger.Error("smtp: a result for no recipient of the message", "rcpt", rcpt, "err", err)
 		return
 	}
 	if l.replies[rcpt].Code != 0 {

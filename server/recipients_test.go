@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -270,4 +273,148 @@ func TestSplitInGroup(t *testing.T) {
 		p.expect("250 2.1.0", "250 2.1.5", "250 2.1.5", "353 ", "250 ", "452 ", "250 2.0.0 Message accepted")
 	}
 	p.expect("221 ")
+}
+
+type outcomeStore struct {
+	*session
+	each func(r io.Reader, result func(int, proto.Reply, error)) error
+}
+
+func (s outcomeStore) DataEach(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
+	return s.each(r, result)
+}
+
+// dialEach dials a server of LMTP whose sessions have the given DataEach, and opens a transaction.
+func dialEach(t *testing.T, opt server.Options, each func(io.Reader, func(int, proto.Reply, error)) error) *peer {
+	t.Helper()
+	opt.Protocol = proto.LMTP
+	b := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return outcomeStore{&session{&store{}}, each}, nil
+	})
+	p := dial(t, newServer(t, b, opt))
+	p.expect("220 mail.example")
+	p.ask("LHLO client.example", "250-mail.example")
+	return p
+}
+
+// TestBudgetOneRecipientAccepted: a message is accepted if one recipient has accepted it, whatever DataEach returns for
+// the others.
+func TestBudgetOneRecipientAccepted(t *testing.T) {
+	p := dialEach(t, server.Options{Limits: server.Limits{Errors: 1}},
+		func(r io.Reader, result func(int, proto.Reply, error)) error {
+			_, _ = io.Copy(io.Discard, r)
+			result(0, proto.Reply{}, nil)
+			return proto.Refuse(550, proto.Status{5, 7, 1}, "not the others")
+		})
+	p.ask("FOO", "500")
+	p.begin()
+	p.ask("RCPT TO:<e@d.example>", "250", "DATA", "354", "a\r\n.", "250 2.0.0")
+	p.expect("550 5.7.1 not the others")
+	p.ask("FOO", "500", "FOO", "421")
+	_ = p.ended()
+}
+
+// TestResultTooLate: an outcome that is reported when DataEach has returned is logged and changes nothing.
+func TestResultTooLate(t *testing.T) {
+	var log strings.Builder
+	var late func(int, proto.Reply, error)
+	p := dialEach(t, server.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		func(r io.Reader, result func(int, proto.Reply, error)) error {
+			if late != nil {
+				late(0, proto.Reply{}, nil) // this one is in time: it is the same function
+			}
+			late = result
+			_, err := io.Copy(io.Discard, r)
+			return err
+		})
+	p.begin()
+	p.ask("DATA", "354", "a\r\n.", "250 2.0.0 Message accepted", "NOOP", "250")
+	late(0, proto.Reply{}, errors.New("too late"))
+	p.quit()
+	if !strings.Contains(log.String(), "too late") {
+		t.Errorf("the log is %q, want a record of the late result", log.String())
+	}
+}
+
+// eachFunc is a session with DataEach.
+type eachFunc struct {
+	discard
+	f func(context.Context, io.Reader, func(int, proto.Reply, error)) error
+}
+
+func (s eachFunc) DataEach(ctx context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
+	return s.f(ctx, r, result)
+}
+
+// TestLateResultTouchesNothing: a result that is reported too late is logged, and does not touch what belongs to the
+// goroutine of the connection.
+func TestLateResultTouchesNothing(t *testing.T) {
+	stop := make(chan bool)
+	var wg sync.WaitGroup
+	b := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return eachFunc{f: func(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
+			_, err := io.Copy(io.Discard, r)
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						result(0, proto.Reply{}, nil)
+						runtime.Gosched()
+					}
+				}
+			})
+			return err
+		}}, nil
+	})
+	conf, clientConf := tlsPair(t)
+	s := newServer(t, b, server.Options{Protocol: proto.LMTP, TLSConfig: conf, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	w := dialWire(t, s)
+	w.ask("", "220")
+	w.ask("LHLO c.example\r\n", "250")
+	w.ask("MAIL FROM:<a@b.example>\r\n", "250")
+	w.ask("RCPT TO:<a@b.example>\r\n", "250")
+	w.ask("DATA\r\n", "354")
+	w.ask("x\r\n.\r\n", "250")
+	p := w.startTLS(clientConf)
+	p.ask("LHLO c.example", "250")
+	close(stop)
+	wg.Wait()
+	p.quit()
+}
+
+// TestResultAfterPanic: a panic of DataEach ends the reporting of outcomes.
+func TestResultAfterPanic(t *testing.T) {
+	stop := make(chan bool)
+	var wg sync.WaitGroup
+	b := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return eachFunc{f: func(_ context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
+			_, _ = io.Copy(io.Discard, r)
+			for i := range 40 {
+				wg.Go(func() {
+					<-stop
+					result(i, proto.Reply{}, nil)
+				})
+			}
+			defer close(stop)
+			panic("boom")
+		}}, nil
+	})
+	s := newServer(t, b, server.Options{Protocol: proto.LMTP})
+	w := dialWire(t, s)
+	w.ask("", "220")
+	w.ask("LHLO c.example\r\n", "250")
+	w.ask("MAIL FROM:<a@b.example>\r\n", "250")
+	for range 40 {
+		w.ask("RCPT TO:<a@b.example>\r\n", "250")
+	}
+	w.ask("DATA\r\n", "354")
+	_, _ = io.WriteString(w.nc, "x\r\n.\r\n")
+	rest, err := io.ReadAll(w.nc)
+	if err != nil || !regexp.MustCompile(`^(250[ -][^\r\n]*\r\n)*421 [^\r\n]*\r\n(421[^\n]*\n)*$`).Match(rest) {
+		t.Errorf("%q, %v: want outcomes and then 421", rest, err)
+	}
+	wg.Wait()
+	<-w.done
 }

@@ -33,7 +33,8 @@ func (p *replies) send(r proto.Reply) {
 // sendOne sends one reply.
 func (p *replies) sendOne(r proto.Reply) {
 	c := p.c
-	r = p.permitted(r)
+	r, utf8 := p.permitted(r)
+	c.rx.SetUTF8(utf8)
 	out, err := c.rx.AppendReply(p.out, r)
 	if err != nil {
 		// Only a row of an extension's verb that does not fit its Serve leads here.
@@ -57,14 +58,15 @@ func (p *replies) sendOne(r proto.Reply) {
 
 // sendEarly sends a reply that is not due, behind the back of the engine. The connection has to end then.
 func (p *replies) sendEarly(r proto.Reply) {
-	p.out = proto.AppendReply(p.out, r, p.status, p.c.transaction.utf8)
+	r, utf8 := p.permitted(r)
+	p.out = proto.AppendReply(p.out, r, p.status, utf8)
 	p.c.trace.reply(r)
 }
 
 // permitted returns r with UTF-8 only where the client has permitted it: by the command in hand, or by MAIL for the
 // addresses in 251 and 551. These become 250 and 550 elsewhere, without the address (RFC 6531 section 3.7.4). In any
-// other reply, the engine replaces what is not ASCII.
-func (p *replies) permitted(r proto.Reply) proto.Reply {
+// other reply, the engine replaces what is not ASCII, unless permitted returns true.
+func (p *replies) permitted(r proto.Reply) (proto.Reply, bool) {
 	moved := r.Code == 251 || r.Code == 551
 	permitted := p.utf8 || moved && p.c.transaction.utf8
 	if moved && !permitted && !isASCII(r.Text) {
@@ -77,8 +79,7 @@ func (p *replies) permitted(r proto.Reply) proto.Reply {
 			}
 		}
 	}
-	p.c.rx.SetUTF8(permitted)
-	return r
+	return r, permitted
 }
 
 // flush writes the replies that have been collected.

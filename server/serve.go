@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -34,7 +35,8 @@ func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
 		c.ctx, stop = context.WithDeadlineCause(c.ctx, c.pump.until, os.ErrDeadlineExceeded)
 		defer stop()
 	}
-	c.link.awaitsTLS = implicitTLS
+	_, handshakes := c.link.raw.(interface{ HandshakeContext(context.Context) error })
+	c.link.awaitsTLS = implicitTLS || handshakes
 	c.protect(func() {
 		c.trace.accepted()
 		if err := c.handshake(implicitTLS); err != nil {
@@ -56,6 +58,7 @@ func (c *Conn) turnAway(e *proto.Error, implicitTLS bool) {
 	}
 	r := e.Reply()
 	r.Text = c.srv.opt.Hostname + " " + r.Text
+	_ = c.link.nc.SetDeadline(time.Now().Add(refuseTimeout)) // a listener's TLS reads before it writes
 	_ = c.link.write(proto.AppendReply(nil, r, false, false), refuseTimeout)
 }
 

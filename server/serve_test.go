@@ -3,13 +3,17 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -272,4 +276,24 @@ func TestGoexit(t *testing.T) {
 	if got, want := st.calls(), "new, mail a@b.example, close"; got != want {
 		t.Errorf("called %s, want %s", got, want)
 	}
+}
+
+// TestTurnAwaySilentTLS: a connection too many of a listener that speaks TLS is not kept by a client that says nothing.
+func TestTurnAwaySilentTLS(t *testing.T) { synctest.Test(t, testTurnAwaySilentTLS) }
+
+func testTurnAwaySilentTLS(t *testing.T) {
+	conf, _ := tlsPair(t)
+	s := newServer(t, &store{}, server.Options{TLSConfig: conf, Limits: server.Limits{Conns: 1}})
+	p := dial(t, s)
+	p.hello()
+	here, there := net.Pipe()
+	defer here.Close()
+	done := make(chan error, 1)
+	go func() { done <- s.ServeConn(context.Background(), tls.Server(there, conf)) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Error("a silent client keeps the connection that was turned away")
+	}
+	p.quit()
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"smtpkit.example/smtp/server"
@@ -295,5 +296,38 @@ func TestO24_Renewed(t *testing.T) {
 		w.ask("EHLO x\r\n", "250-")
 		w.startTLS(trustFirst).quit()
 		current, trustFirst = &second.Certificates[0], trustSecond
+	}
+}
+
+// TestPanicBeforeTLS: on a connection that begins with TLS nothing is sent in plaintext, whatever panics.
+func TestPanicBeforeTLS(t *testing.T) {
+	config, _ := tlsPair(t)
+	s := newServer(t, &store{}, server.Options{TLSConfig: config, Trace: &server.Trace{
+		Connected: func(context.Context, *server.Conn) { panic("boom") },
+	}})
+	addr, served := listen(t, s.ServeTLS)
+	p := connect(t, addr)
+	if got := p.reply(); got != "" {
+		t.Errorf("the server says %q in plaintext", got)
+	}
+	s.Close()
+	<-served
+}
+
+// TestPanicBeforeListenersTLS: a panic before the handshake of a listener's TLS ends the connection of a silent client
+// too.
+func TestPanicBeforeListenersTLS(t *testing.T) { synctest.Test(t, testPanicBeforeListenersTLS) }
+
+func testPanicBeforeListenersTLS(t *testing.T) {
+	conf, _ := tlsPair(t)
+	s := newServer(t, &store{}, server.Options{TLSConfig: conf, Trace: &server.Trace{Connected: func(context.Context, *server.Conn) { panic("x") }}})
+	here, there := net.Pipe()
+	defer here.Close()
+	done := make(chan error, 1)
+	go func() { done <- s.ServeConn(context.Background(), tls.Server(there, conf)) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Error("a silent client keeps the connection, whose Trace has panicked")
 	}
 }

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"io"
 	"strings"
 	"testing"
 
@@ -104,4 +105,46 @@ func TestM07_SizeForRecipient(t *testing.T) {
 		"RCPT TO:<small@d.example>", "552 5.2.3 Too large",
 		"RCPT TO:<large@d.example>", "250 ", "DATA", "354 ", "text\r\n.", "250 ")
 	p.quit()
+}
+
+// A resetLooker is a session whose Reset looks at its connection.
+type resetLooker struct {
+	*session
+	reset func(ctx context.Context)
+}
+
+func (s resetLooker) Reset(ctx context.Context) { s.reset(ctx) }
+
+func dialLooker(t *testing.T, reset func(context.Context, *server.Conn)) *peer {
+	t.Helper()
+	b := server.BackendFunc(func(_ context.Context, c *server.Conn) (server.Session, error) {
+		return resetLooker{&session{&store{}}, func(ctx context.Context) { reset(ctx, c) }}, nil
+	})
+	p := dial(t, newServer(t, b, server.Options{}))
+	p.hello()
+	return p
+}
+
+// TestResetSeesNoTransaction: when Reset is called, the transaction is over.
+func TestResetSeesNoTransaction(t *testing.T) {
+	var with string
+	var params proto.Params
+	p := dialLooker(t, func(_ context.Context, c *server.Conn) { with, params = c.With(), c.MailParams() })
+	p.ask("MAIL FROM:<a@b.example> SMTPUTF8 BODY=8BITMIME", "250", "RSET", "250")
+	p.quit()
+	if with != "ESMTP" || params.Has("SMTPUTF8") {
+		t.Errorf("Reset sees %q and %v of the transaction", with, params)
+	}
+}
+
+// TestResetAfterHangup: the context of Reset has ended if the client hung up.
+func TestResetAfterHangup(t *testing.T) {
+	var cause error
+	p := dialLooker(t, func(ctx context.Context, _ *server.Conn) { cause = context.Cause(ctx) })
+	p.ask("MAIL FROM:<a@b.example>", "250")
+	p.nc.Close()
+	<-p.done
+	if cause != io.ErrUnexpectedEOF {
+		t.Errorf("the context of Reset ended with %v, want %v", cause, io.ErrUnexpectedEOF)
+	}
 }
