@@ -23,8 +23,18 @@
 //		…
 //	}
 //
-// [Client.SendAll] sends many messages without waiting for the reply to each. [Client.Do] sends single commands, such
-// as VRFY. To let the library find the port of a submission server, use [DialSubmission].
+// Send thousands without waiting for the reply to each; the function gets the outcome of each message in its order, and
+// returns false to stop:
+//
+//	err = c.SendAll(ctx, slices.Values(messages), func(m *client.Message, r *client.Result, err error) bool {
+//		return true
+//	})
+//
+// Send a single command:
+//
+//	reply, err := c.Do(ctx, "VRFY", "alice")
+//
+// To let the library find the port of a submission server, use [DialSubmission].
 //
 // # TLS
 //
@@ -35,34 +45,46 @@
 //	ext.TLSOpportunistic  TLS if the server offers it, whatever its certificate: for delivery to mail exchangers
 //	ext.TLSInsecureNone   no TLS
 //
-// With the first two the certificate is verified. If it comes from a private authority, put that into RootCAs:
+// With the first two the certificate is verified. If TLS cannot be had, Dial fails with an [ext.TLSError], and nothing
+// of the message or the credentials has been sent. TLSOpportunistic protects from listeners only: somebody in between
+// can pretend to be the server, or that it has no TLS (RFC 7435).
 //
-//	opt := &client.Options{TLSConfig: &tls.Config{RootCAs: pool}}
+//	opt := &client.Options{TLS: ext.TLSImplicit}                           // for mail.example.org:465
+//	opt := &client.Options{TLSConfig: &tls.Config{RootCAs: pool}}          // a private certificate authority
 //
-// On a unix socket the default is no TLS.
+// On a unix socket TLSRequired means no TLS, since nobody is in between.
 //
 // # Credentials
 //
-// Package auth makes credentials: auth.Password for a name and a password, auth.Token for OAuth 2.0, auth.External for
-// a client certificate. If Options.Credentials is set, Dial authenticates or fails. Credentials are sent only over TLS,
-// to a server whose certificate was verified, unless Options.AllowInsecureAuth is set.
+// Package [smtpkit.example/smtp/ext/auth] makes credentials: auth.Password for a name and a password, auth.Token for
+// OAuth 2.0, auth.External for a client certificate. If Options.Credentials is set, Dial authenticates or fails.
+//
+// Credentials are sent only over TLS, to a server whose certificate was verified. They are never sent in plaintext,
+// over a unix socket, or with TLSOpportunistic, unless Options.AllowInsecureAuth is set.
+//
+// # The name in EHLO
+//
+// The client introduces itself by Options.Hostname. By default that is the name of the machine if it is fully
+// qualified, and otherwise the address of the connection as a literal, such as [192.0.2.1].
 //
 // # The content
 //
-// The content is sent as it is, except that each CR, LF or CRLF is sent as CRLF. The library adds no header fields, and
-// it removes none: a Bcc field goes to everybody, so leave it out. Who gets the message is decided by Message.To alone,
-// and not by the fields To, Cc and Bcc. Write a header with From, To, Date, Subject and Message-ID: many servers refuse
-// or filter messages without.
+// The content is sent as it is, except that each CR, LF or CRLF is sent as CRLF. Content that is not lines of text has
+// ext.Binary in Message.Needs; then its octets are not touched. The library adds no header fields, and it removes none:
+// a Bcc field goes to everybody, so leave it out. Message.To alone decides who gets the message; the fields To, Cc and
+// Bcc do not. Write a header with From, To, Date, Subject and Message-ID: many servers refuse or filter messages that
+// lack them.
 //
-// Give Message.Body an io.Seeker, such as a strings.Reader, a bytes.Reader or an *os.File, if the message may be sent
-// again. Another reader is used up by the first attempt, and a second one fails with a [MessageError].
+// Give Message.Body an io.Seeker if you want to send the message again: a strings.Reader, a bytes.Reader or an
+// *os.File. Send puts it back to where it stood. Any other reader is used up by the first attempt, and a second attempt
+// fails with a [MessageError].
 //
 // # Errors and retries
 //
-// [Client.Send] returns a [Result] with the outcome for each recipient, whatever happened. A recipient whose Err is nil
-// has got the message, that is: the server has taken responsibility for it. The error is nil if that is so for all
-// recipients, and a [SendError] otherwise. The recipients that the server accepts get the message even if it refuses
-// others, so do not simply send the message again. Send it to those for whom it makes sense:
+// [Client.Send] returns a [Result] with the outcome for each recipient, in the order of Message.To, whatever happened.
+// If the Err of an outcome is nil, the server has taken responsibility for the message to this recipient. Send returns
+// nil if that is so for all recipients, and a [SendError] otherwise. The accepted recipients get the message even if
+// the server refuses others. So do not send the whole message again; send it to those for whom it makes sense:
 //
 //	var failed *client.SendError
 //	if errors.As(err, &failed) {
@@ -75,10 +97,13 @@
 //		}
 //	}
 //
-// [Temporary] tells whether another attempt, minutes later, may succeed. [SafeToRetry] tells whether it is certain that
-// the recipient has not got the message. It is not if the connection is lost between the end of the content and the
-// reply to it: then another attempt may deliver the message twice, and none may lose it. Both also take the error of a
-// whole call.
+// [Temporary] tells whether another attempt, minutes later, may succeed. [SafeToRetry] is true if the recipient has
+// certainly not got the message. It is false if the connection was lost between the end of the content and the reply to
+// it; the error is then a [LostError] with InDoubt set. Another attempt may then deliver the message twice, and without
+// another attempt the message may be lost. Which risk to take is for you to decide.
+//
+// Temporary and SafeToRetry take the error of a whole Send too. Temporary is then true if it is for one recipient at
+// least, and SafeToRetry if it is for all.
 //
 // These are the types of errors:
 //
@@ -86,13 +111,13 @@
 //	*SendError              a message did not get to all of its recipients; it wraps one of the others
 //	*LostError              the connection could not be made, was lost, or took too long
 //	*ProtocolError          the server does not follow the protocol
-//	*LimitError             the server takes no more than it was sent
+//	*LimitError             the server takes no more recipients or messages now; this one was not offered to it
 //	*MessageError           the message cannot be sent: an address, a parameter or the Body is wrong
-//	*ext.UnsupportedError   the message needs an extension that the server does not offer
-//	*ehlo.TooLargeError     the message is larger than the server takes
+//	*ext.UnsupportedError   the message cannot be sent to this server: it needs an extension that is not offered
+//	*ehlo.TooLargeError     the message cannot be sent to this server: it is too large
 //	*ext.TLSError           TLS could not be had as the options demand
 //	*ext.AuthError          the client could not authenticate
-//	ErrClosed               the client was closed: before the call, for a reason that the error tells, or by Close
+//	ErrClosed               the client was closed before the call; the error tells why
 //	ErrBusy                 another call was running
 //
 // # Goroutines, contexts and timeouts
@@ -100,7 +125,7 @@
 // A [Client] does one thing at a time. A call while another one runs returns [ErrBusy]. To send from several
 // goroutines, use a client in each. Close may be called at any time.
 //
-// Every wait is bounded by a timeout and by the context of the call. The timeouts are those of RFC 5321: up to 5
+// A timeout bounds each wait, and the context bounds the whole call. The timeouts are those of RFC 5321: up to 5
 // minutes for most replies, 10 minutes for the reply to content; see [Timeouts]. That suits a mail queue. If a user
 // waits, give the context a deadline. After a timeout, or once a context has ended while the client waited, the
 // connection is closed.
@@ -113,42 +138,44 @@
 //
 // # The dialogue
 //
-// To print the dialogue or to count what happens, set Options.Trace; the example of [Trace] prints it. Neither
-// passwords nor content pass through it.
+// To print the dialogue or to count what happens, set Options.Trace. Neither passwords nor content pass through it:
+//
+//	opt.Trace = &client.Trace{
+//		Command: func(_ context.Context, _ *client.Client, verb, args string) { fmt.Println("C:", verb, args) },
+//		Reply:   func(_ context.Context, _ *client.Client, _ string, r proto.Reply) { fmt.Println("S:", r.Code, r.Text) },
+//	}
 //
 // # What it promises
 //
-// Until TLS has been started where it is required, the client sends nothing but what leads to it.
+// Where TLS is required, the client sends EHLO, STARTTLS and QUIT in plaintext, and nothing else.
 //
-// Commands are built from typed values: nobody can slip one in through an address or a parameter. What is wrong with a
-// message, or what the server cannot take, is found before a byte of it is sent, as far as that can be known.
+// Commands are built from typed values: nobody can slip one in through an address or a parameter. The client checks
+// addresses, parameters, size and needed extensions before it sends any command of the message.
 //
-// A CR or LF is sent only as part of CRLF, unless the content is binary.
-//
-// If the server takes pipelined commands, MAIL, every RCPT and DATA leave in one write. If it takes chunks too, the
-// first 64 KiB of the content leave with them, in place of DATA. Reading does not wait for writing, so the two sides
-// cannot block each other.
+// If the server takes pipelined commands, MAIL, every RCPT and DATA leave in one write. If the server takes chunks too,
+// the first 64 KiB of the content take the place of DATA in that write. Reading does not wait for writing, so the two
+// sides cannot block each other.
 //
 // A connection is never used again after a timeout or a cancelled wait: a late reply would be taken for the answer to
 // the next command. Nor is it after a malformed reply or a 421. Later calls return an error that wraps [ErrClosed].
 //
 // # Decisions
 //
-// The client keeps to the limits that a server states (RFC 9422). It divides recipients over transactions and
-// connections rather than have some of them refused, since a server may count refusals against its client. To make
-// another connection it says QUIT, dials, and asks for Credentials again.
+// The client keeps to the limits that a server states (RFC 9422), since a server may count refusals against its client.
+// It sends the recipients in several transactions. If the server takes no more over this connection, a client made by
+// Dial says QUIT, dials again, and calls the Credentials again.
 //
-// HELO follows only if EHLO was answered with 500 or 502, command not recognised (RFC 5321 section 3.2). 501, 504 and
-// 550 are about the argument, which HELO has too. There is no HELO where TLS or authentication is still to come.
+// The client sends HELO only if EHLO was answered with 500 or 502, command not recognised (RFC 5321 section 3.2). 501,
+// 504 and 550 are about the argument, which HELO has too. Where TLS or authentication is required, there is no HELO,
+// and Dial fails.
 //
-// If the server takes chunks (RFC 3030), small content goes along with the envelope. When all recipients are refused it
-// has been sent in vain, which costs less than a round trip for every message. Nobody knows what a server makes of a
-// transaction whose chunk it refused (RFC 3030 section 2), so RSET stands between such messages: refusals in one cannot
-// harm the next.
+// If the server takes chunks (RFC 3030), small content goes along with the envelope. If all recipients are refused,
+// that content was sent in vain. That happens rarely, and waiting for the replies would cost every message a round
+// trip. Once a server has refused a chunk, the state of the transaction is unclear (RFC 3030 section 2). The client
+// therefore sends RSET before the next message.
 //
-// One goroutine reads for as long as there is a connection. Each write has a goroutine of its own. A write by the
-// calling goroutine would be cheaper by a microsecond. But a server that refuses the content and stops reading would
-// then hold it until the timeout, its refusal unread.
+// One goroutine reads for as long as there is a connection, and each write has a goroutine of its own. If the calling
+// goroutine wrote, it could not read the refusal of a server that refuses the content and stops reading.
 //
 // # Words
 //

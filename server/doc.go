@@ -11,7 +11,8 @@
 //	}
 //	return srv.ListenAndServe(":25")
 //
-// The server passes nothing on by itself: what becomes of a message is the affair of your function or session.
+// M.From is a proto.Address, m.To a list of proto.Recipient, and m.Body an io.Reader. The server passes nothing on by
+// itself: what becomes of a message is the affair of your function or session.
 //
 // # Sessions
 //
@@ -31,22 +32,31 @@
 // To refuse with a code, return the *proto.Error that proto.Refuse makes. The client gets it as the reply. Any other
 // error is logged, and the client gets 451, which asks it to try again later; it never sees the error's text.
 //
-// To choose the text of the 250, call [Conn.Accept] and return nil. [Conn.Reply] chooses another code, such as 251:
+// When Data returns nil, the client gets 250 and forgets the message, so it has to be on disk by then. To choose the
+// text of a 250, call Accept of the [Conn] in the method that the reply is for, and return nil. [Conn.Reply] chooses
+// another code, such as 251. NewSession is given the Conn; a MessageFunc finds it in m.Conn:
 //
-//	s.conn.Accept("queued as 4XyZ17")
-//	return nil
+//	func (s *session) Data(ctx context.Context, r io.Reader) error {
+//		id, err := s.queue.Add(s.from, s.to, r)
+//		if err == nil {
+//			s.conn.Accept("queued as " + id)
+//		}
+//		return err
+//	}
 //
 // A session can have further methods, which the server and its extensions look for. [Resetter], [RecipientData] and
-// io.Closer are in this package; Authenticate, Verify and the others are in the packages auth and ehlo. Embed a session
-// in another and give that one a method Unwrap() any, and they are found all the same. Since a method with a wrong
-// signature is not found, assert what you implement:
+// [io.Closer] are in this package; Authenticate, Verify and the others are in the packages auth and ehlo. Reset is
+// called once for each transaction that began: a message was accepted in it if Data was called and returned nil. Close
+// is called once when the session ends. Middleware wraps a session in another; with a method Unwrap() any it keeps the
+// further methods of the inner session visible. A method with a wrong signature is not found, so assert what you
+// implement:
 //
 //	var _ auth.PasswordSession = (*session)(nil)
 //
 // # Submission
 //
-// A submission server takes mail from users. The extensions of ehlo.Submission bring its rules (RFC 6409): nobody sends
-// before authentication, and nobody from another user's address if the session says whose it is.
+// A submission server takes mail from users. The extensions of ehlo.Submission bring its rules (RFC 6409): a client that
+// has not authenticated is refused with 530.
 //
 //	srv, err := server.New(backend, &server.Options{
 //		Hostname:   "mail.example.org",
@@ -67,32 +77,72 @@
 //	srv, err := server.New(backend, &server.Options{Protocol: proto.LMTP})
 //	err = srv.ListenAndServe("unix:/run/lmtp.sock")
 //
-// The session reports the outcomes with the method DataEach of [RecipientData]. Data is called in LMTP only if the
-// session has no DataEach; its error is then the outcome for all recipients.
+// A session that is a [RecipientData] gets DataEach called in place of Data. It reports the outcome for the i-th
+// accepted recipient by a call of result: the zero Reply and nil accept, and an error refuses:
+//
+//	func (s *session) DataEach(ctx context.Context, r io.Reader, result func(i int, r proto.Reply, err error)) error {
+//		text, err := io.ReadAll(r)
+//		if err != nil {
+//			return err
+//		}
+//		for i, to := range s.to {
+//			result(i, proto.Reply{}, s.store.Put(to, text))
+//		}
+//		return nil
+//	}
+//
+// What DataEach returns is the outcome for recipients without one. For a session without DataEach, Data is called, and
+// what Data returns is the outcome for all recipients.
 //
 // # TLS
 //
-// With Options.TLSConfig the server offers STARTTLS, and can serve implicit TLS with [Server.ServeTLS]. STARTTLS makes
-// the session begin anew: the server closes the session, forgets all that the client has said, and has the backend make
-// another session.
+// With Options.TLSConfig the server offers STARTTLS, whose extension is in every list of package ehlo, and can serve
+// implicit TLS with [Server.ServeTLS]. STARTTLS makes the session begin anew: the server closes the session, forgets
+// all that the client has said, and has the backend make another session.
+//
+// New copies the TLSConfig. To renew certificates while the server runs, set its GetCertificate, which is called for
+// each handshake:
+//
+//	TLSConfig: &tls.Config{GetCertificate: manager.GetCertificate},
+//
+// # Listeners
+//
+// ListenAndServe takes a TCP address such as ":25", or "unix:" and the path of a socket. [Server.Serve] takes any
+// net.Listener. One Server may serve several at a time.
+//
+// # Traces and logs
+//
+// Options.Trace has functions that are called for each connection, command, reply and message, for logs and metrics:
+//
+//	Trace: &server.Trace{
+//		Command: func(ctx context.Context, c *server.Conn, verb, args string) { log.Print(c.RemoteAddr(), verb, args) },
+//		Reply:   func(ctx context.Context, c *server.Conn, verb string, r proto.Reply) { log.Print(r.Code, r.Text) },
+//	},
+//
+// Options.Logger gets what goes wrong: errors of sessions that are no refusals, and panics. Passwords and messages pass
+// neither through the [Trace] nor through the log.
 //
 // # Shutdown
 //
-// [Server.Shutdown] closes the listeners and lets each transaction in hand finish. A client gets 421 once it has no
-// transaction open, or after 30 seconds without content. Shutdown returns when all connections are closed, or when its
-// context ends; then it closes what is left. [Server.Close] closes everything at once.
+// [Server.Shutdown] closes the listeners and lets each message that is arriving finish. A client without a transaction
+// gets 421 at once. A client that has said MAIL has 30 seconds to begin with the content, and gets 421 after its
+// message or after that time. Shutdown returns when all connections are closed. When its context ends before that,
+// Shutdown closes the connections that are left. [Server.Close] closes everything at once.
 //
 // # What a session can rely on
 //
 // One goroutine calls the methods of a session, one at a time, in the order of the protocol. Commands that are
-// malformed or out of sequence never reach it. A backend is called concurrently for several connections.
+// malformed or out of sequence never reach the session. Sessions of different connections run at the same time, and so
+// may calls of NewSession.
 //
-// Use a [Conn] only from within a call by the server. Copy beforehand what other goroutines need. Only the function
-// result that DataEach is given may be called from other goroutines, until DataEach returns.
+// Use a [Conn] only while the server is calling you, and copy beforehand what other goroutines need. The one thing that
+// other goroutines may call is the argument result of DataEach, until DataEach returns.
 //
-// The server reads and drops what Data leaves unread, up to twice the size of the largest message. It refuses a message
-// with a bare CR or LF even if Data returned nil: a server behind this one might take it for the end of the message
-// ("SMTP smuggling").
+// Data need not read to the end. The server then reads the rest, drops it, and answers with what Data returned. A
+// client that sends twice as much as Limits.MessageSize permits is refused with 552 and disconnected.
+//
+// A message with a bare CR or LF is refused with 554 even if Data returned nil. Another server might take such a line
+// end for the end of the message ("SMTP smuggling").
 //
 // A message in chunks (BDAT) comes through the same reader as one behind DATA. The reader asks for the next chunk
 // itself, so nothing is stored, and a session that reads slowly slows the client down.
@@ -100,44 +150,49 @@
 // A panic is logged with its stack. The client gets 421, and that connection ends; no other is affected.
 //
 // The context of a call ends when the client hangs up, when a timeout ends the connection, and when the server is
-// closed. If a method takes longer than 0.1 s and the client hangs up, its context ends. While a message arrives, the
-// error of its reader tells.
+// closed. A hang-up is noticed in any call that takes longer than 0.1 s. In Data it is noticed once the message has
+// been read to its end; before that, the reader returns io.ErrUnexpectedEOF.
 //
 // Reset is called once for each transaction that began, and Close once for each session, whatever happened.
 //
 // # What an operator can rely on
 //
-// The zero [Options] are safe. These limits hold by default; each can be changed in [Limits] and [Timeouts]:
+// The zero [Options] are safe. These limits hold by default. Options.Limits and Options.Timeouts change them: zero is
+// the default, and a negative value switches a limit off.
 //
-//	64 MiB                 the largest message
-//	1000                   recipients in a transaction
-//	1000, 100              connections at a time: in all, from one host
-//	20, 100, 1000          since the last message accepted: errors, refused recipients, commands without mail
-//	5 minutes              for a command line, for the next octets of content, for accepting replies
-//	1 minute               for a TLS handshake
-//	100 octets per second  content, on average, after 10 minutes
+//	Limits.MessageSize   64 MiB             a larger message is refused with 552
+//	Limits.Rcpts         1000               a further recipient of a message is refused with 452; cannot be switched off
+//	Limits.Conns         1000               a further connection gets 421
+//	Limits.ConnsPerHost  100                a further connection from the same host gets 421
+//	Limits.Errors        20                 errors since the last accepted message: one more gets 421
+//	Limits.RefusedRcpts  100                refused recipients since then: one more gets 421
+//	Limits.Junk          1000               NOOP, RSET and the like since then: one more gets 421
+//	Limits.MinRate       100 octets/second  content that comes slower over 10 minutes of waiting gets 421
+//	Timeouts.Command     5 minutes          for a command line
+//	Timeouts.Content     5 minutes          for the next octets of a message
+//	Timeouts.Write       5 minutes          for the client to accept replies
+//	Timeouts.Handshake   1 minute           for a TLS handshake
 //
 // An error of Accept is logged and does not stop the server. A slow TLS handshake delays no other connection. The
-// replies to a pipelined group leave in one write. Passwords and messages pass neither through [Trace] nor through the
-// log.
+// replies to a pipelined group leave in one write.
 //
 // # Which commands there are
 //
-// Built in are EHLO, HELO, MAIL, RCPT, DATA, RSET, NOOP and QUIT, and LHLO in LMTP. All else, STARTTLS, AUTH and VRFY
-// included, comes from extensions. The default, ehlo.Default, suits a server that both relays and accepts submissions.
-// For a server that does one of these, use ehlo.Relay or ehlo.Submission. This package knows no extension by name; to
-// write one, see package ext.
+// Built in are EHLO, HELO, MAIL, RCPT, DATA, RSET, NOOP and QUIT, and LHLO in LMTP. All others, such as STARTTLS, AUTH
+// and VRFY, come from the extensions in Options.Extensions. The default, ehlo.Default, suits a server that both relays
+// and accepts submissions. For a server that does one of these, use ehlo.Relay or ehlo.Submission. This package knows
+// no extension by name; to write one, see package ext.
 //
 // # Decisions
 //
 // The counters of errors start again after each accepted message, as in Postfix: a client with many good messages may
-// have some bad recipients. A client that pipelines MAIL, RCPT and DATA is not charged for RCPT and DATA if MAIL was
-// refused, since it could not know.
+// have some bad recipients. RCPT and DATA behind a refused MAIL in the same pipelined group do not count as errors: the
+// client could not know of the refusal.
 //
 // If the backend cannot create a session, the client gets 421, not 554: it is welcome to come back.
 //
-// Between the chunks of a message only NOOP, RSET, QUIT and a new greeting are carried out. Other commands would call
-// the session in the middle of its Data.
+// Between the chunks of a message only NOOP, RSET, QUIT and EHLO are carried out; other commands get 503, since they
+// would call the session in the middle of its Data. After RSET, QUIT and EHLO the reader of Data returns [ErrReset].
 //
 // An HTTP request ends the connection at once, and so does a TLS handshake where a command was expected: the client did
 // not mean to speak SMTP, or was tricked into it (ALPACA).
