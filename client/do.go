@@ -40,7 +40,7 @@ func (c *Client) Converse(ctx context.Context, f func(context.Context, ext.Clien
 	if err := c.makeRoom(ctx); err != nil {
 		return err
 	}
-	return c.conn.lend(func(e extensionConn) error { return f(ctx, e) })
+	return lend(c.conn, func(e extensionConn) error { return f(ctx, e) })
 }
 
 // makeRoom makes a new connection if the server takes no more messages over this one, and that is possible: what is

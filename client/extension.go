@@ -28,7 +28,7 @@ var (
 )
 
 // lend calls f with c.
-func (c *conn) lend(f func(extensionConn) error) error {
+func lend(c *conn, f func(extensionConn) error) error {
 	e := extensionConn{c: c, over: new(atomic.Bool)}
 	defer e.over.Store(true)
 	return f(e)

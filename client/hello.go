@@ -83,7 +83,7 @@ func (c *conn) ehlo(ctx context.Context) error {
 	s.pipelining = c.cfg.set.Pipelining(s.offer)
 	c.tx.SetGroups(s.pipelining)
 	c.tx.SetStatus(c.cfg.set.StatusCodes(s.offer))
-	return c.lend(func(e extensionConn) error {
+	return lend(c, func(e extensionConn) error {
 		s.limits = c.cfg.set.Limits(s.offer, e)
 		return nil
 	})
@@ -122,7 +122,7 @@ func (c *conn) negotiate(ctx context.Context) (again bool, err error) {
 		if list[i].Negotiate == nil || !c.session.offer.Has(i) || c.needsTLS() && !handsOver(&list[i]) {
 			continue
 		}
-		if err := c.lend(func(e extensionConn) error { return list[i].Negotiate(ctx, negotiation{e}) }); err != nil {
+		if err := lend(c, func(e extensionConn) error { return list[i].Negotiate(ctx, negotiation{e}) }); err != nil {
 			return false, err
 		}
 		if c.handovers != before || c.tx.State() == proto.Hello {

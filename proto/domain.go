@@ -35,9 +35,9 @@ type Domain struct {
 // Labels beyond ASCII (U-labels) have to be valid for look-up under UTS 46. Case and width are mapped, but the full
 // stops of other scripts are not dots here. A label that begins with "xn--" (an A-label) is not decoded.
 //
-// Errors are names longer than 255 octets, a dot at the end, underscores, zones of IPv6 addresses, IPv4 addresses with
-// leading zeros, which some programs read as octal, and literals with a tag other than IPv6, since no other is
-// registered.
+// A name is an error if it is longer than 255 octets, ends with a dot, or has an underscore. A literal is an error if
+// it has a zone, a tag other than IPv6, the only one registered, or an IPv4 address with leading zeros, which some
+// programs read as octal.
 func ParseDomain(s string) (Domain, error) {
 	d, f := parseDomain(s, false)
 	if f != "" {

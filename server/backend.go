@@ -53,8 +53,8 @@ type Session interface {
 	//
 	// The reader returns io.EOF at the true end of the message, and not before. Any other error means that the message
 	// must not be kept; Data may return such an error as it is. It is a *proto.Error if the message is larger than
-	// allowed or has a bare CR or LF in it, io.ErrUnexpectedEOF if the connection was lost, and [ErrReset] if the client
-	// gave the message up between chunks. Do not use the reader after Data has returned.
+	// allowed, or has a bare CR or LF in it. It is io.ErrUnexpectedEOF if the connection was lost, and [ErrReset] if the
+	// client gave the message up between chunks. Do not use the reader after Data has returned.
 	//
 	// Data need not read to the end. The server reads and drops what is left before it answers; if that turns out to be
 	// too large or malformed, the client is refused although Data returned nil. A session that has to know reads to the

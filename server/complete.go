@@ -38,9 +38,9 @@ type Completion struct {
 // one is added too. The message is not stored, except for the value of From, up to 4 KiB, if add has a Sender.
 //
 // A server that alters a message has to check the domains in it (RFC 6409 section 4.2). The reader returns a
-// *proto.Error with the code 554 if the domain of an address in the header is not fully qualified, and if the header
-// has an LF without CR, which binary content can have. It passes the errors of r on, and adds nothing to a message that
-// breaks off.
+// *proto.Error with the code 554 if the domain of an address in the header is not fully qualified. It does so too if
+// the header has an LF without CR, as binary content can have. It passes the errors of r on, and adds nothing to a
+// message that breaks off.
 func Complete(r io.Reader, add Completion) io.Reader {
 	return &completer{r: bufio.NewReaderSize(r, completeBuffer), add: add, scan: domainScan{completes: add.Completes}}
 }

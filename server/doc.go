@@ -55,8 +55,8 @@
 //
 // # Submission
 //
-// A submission server takes mail from users. The extensions of ehlo.Submission bring its rules (RFC 6409): a client that
-// has not authenticated is refused with 530.
+// A submission server takes mail from users. The extensions of ehlo.Submission bring its rules (RFC 6409): a client
+// that has not authenticated is refused with 530.
 //
 //	srv, err := server.New(backend, &server.Options{
 //		Hostname:   "mail.example.org",
