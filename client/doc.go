@@ -147,7 +147,8 @@
 //
 // # What it promises
 //
-// Where TLS is required, the client sends EHLO, STARTTLS and QUIT in plaintext, and nothing else.
+// Where TLS is required, the client sends EHLO, STARTTLS and QUIT in plaintext, and nothing else. On a unix socket TLS
+// is not required.
 //
 // Commands are built from typed values: nobody can slip one in through an address or a parameter. The client checks
 // addresses, parameters, size and needed extensions before it sends any command of the message.

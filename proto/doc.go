@@ -99,6 +99,8 @@
 //  6. Only CRLF ends a line, only CRLF.CRLF ends a message, and we never send a bare CR or LF in one.
 //  7. One goroutine owns a session. Nothing of the user's is ever called concurrently for one connection.
 //
+// The sixth is about lines. Binary content (RFC 3030 section 3) has none, and is sent in chunks only.
+//
 // A [Table] has a row, a [Verb], for every command. The row says in which states the command may be sent, whether it
 // must end a pipelined group, and which state follows its success, an intermediate reply, and its failure. EHLO or
 // LHLO, HELO, MAIL, RCPT, DATA, RSET, NOOP and QUIT are built in. All other commands are rows given to [NewTable]:

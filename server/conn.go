@@ -228,9 +228,9 @@ func (c *Conn) MailParams() proto.Params { return c.transaction.params }
 func (c *Conn) Accept(text string) { c.Reply(proto.Reply{Code: 250, Text: text}) }
 
 // Reply chooses the positive reply to the method of the session that is being called: Mail, Rcpt, Data or DataEach. The
-// method then has to return nil; if it returns an error, that is the reply. The code is 250, or 251 or 252 in Rcpt. A
-// status or a text that is missing is replaced by the default. The choice holds for this one call; in DataEach it is
-// the reply for the recipients without an outcome of their own. Elsewhere it has no effect.
+// method then has to return nil; if it returns an error, that is the reply. The code is one of 2yz, such as 250, or 251
+// in Rcpt. A status or a text that is missing is replaced by the default. The choice holds for this one call; in
+// DataEach it is the reply for the recipients without an outcome of their own. Elsewhere it has no effect.
 //
 // To choose a reply whose code is not 2yz is a mistake of the session's. It is logged, and the client is told 451.
 func (c *Conn) Reply(r proto.Reply) { c.commands.choice = r }

@@ -11,8 +11,8 @@
 //	}
 //	return srv.ListenAndServe(":25")
 //
-// M.From is a proto.Address, m.To a list of proto.Recipient, and m.Body an io.Reader. The server passes nothing on by
-// itself: what becomes of a message is the affair of your function or session.
+// Here m.From is a proto.Address, m.To a list of proto.Recipient, and m.Body an io.Reader. The server passes nothing on
+// by itself: what becomes of a message is the affair of your function or session.
 //
 // # Sessions
 //
@@ -32,7 +32,8 @@
 // To refuse with a code, return the *proto.Error that proto.Refuse makes. The client gets it as the reply. Any other
 // error is logged, and the client gets 451, which asks it to try again later; it never sees the error's text.
 //
-// When Data returns nil, the client gets 250 and forgets the message, so it has to be on disk by then. To choose the
+// When Data has read the message to io.EOF and returns nil, the client gets 250 and forgets the message. So the message
+// has to be on disk by then. To choose the
 // text of a 250, call Accept of the [Conn] in the method that the reply is for, and return nil. [Conn.Reply] chooses
 // another code, such as 251. NewSession is given the Conn; a MessageFunc finds it in m.Conn:
 //
@@ -46,7 +47,7 @@
 //
 // A session can have further methods, which the server and its extensions look for. [Resetter], [RecipientData] and
 // [io.Closer] are in this package; Authenticate, Verify and the others are in the packages auth and ehlo. Reset is
-// called once for each transaction that began: a message was accepted in it if Data was called and returned nil. Close
+// called once for each transaction that began: its message was accepted if Data read to io.EOF and returned nil. Close
 // is called once when the session ends. Middleware wraps a session in another; with a method Unwrap() any it keeps the
 // further methods of the inner session visible. A method with a wrong signature is not found, so assert what you
 // implement:
@@ -138,11 +139,17 @@
 // Use a [Conn] only while the server is calling you, and copy beforehand what other goroutines need. The one thing that
 // other goroutines may call is the argument result of DataEach, until DataEach returns.
 //
-// Data need not read to the end. The server then reads the rest, drops it, and answers with what Data returned. A
-// client that sends twice as much as Limits.MessageSize permits is refused with 552 and disconnected.
+// Data need not read to the end. The server then reads the rest, drops it, and answers with what Data returned. But if
+// the rest makes the message too large or malformed, the client is refused although Data returned nil. A session that
+// reads to the end learns of this from the error of the reader.
 //
-// A message with a bare CR or LF is refused with 554 even if Data returned nil. Another server might take such a line
-// end for the end of the message ("SMTP smuggling").
+// A message that is larger than Limits.MessageSize is refused with 552. A client that sends more than twice as much is
+// disconnected besides.
+//
+// A message of text with a bare CR or LF is refused with 554: another server might take that for the end of the message
+// ("SMTP smuggling"). Binary content may have any octets. The client declares it with BODY=BINARYMIME and sends it in
+// chunks. To refuse binary content, leave ehlo.BinaryMIME out of Options.Extensions. To pass it on, set ext.Binary in
+// Needs of a client.Message.
 //
 // A message in chunks (BDAT) comes through the same reader as one behind DATA. The reader asks for the next chunk
 // itself, so nothing is stored, and a session that reads slowly slows the client down.
@@ -150,7 +157,7 @@
 // A panic is logged with its stack. The client gets 421, and that connection ends; no other is affected.
 //
 // The context of a call ends when the client hangs up, when a timeout ends the connection, and when the server is
-// closed. A hang-up is noticed in any call that takes longer than 0.1 s. In Data it is noticed once the message has
+// closed. A hang-up is noticed only in calls that take longer than 0.1 s. In Data it is noticed once the message has
 // been read to its end; before that, the reader returns io.ErrUnexpectedEOF.
 //
 // Reset is called once for each transaction that began, and Close once for each session, whatever happened.
@@ -165,8 +172,8 @@
 //	Limits.Conns         1000               a further connection gets 421
 //	Limits.ConnsPerHost  100                a further connection from the same host gets 421
 //	Limits.Errors        20                 errors since the last accepted message: one more gets 421
-//	Limits.RefusedRcpts  100                refused recipients since then: one more gets 421
-//	Limits.Junk          1000               NOOP, RSET and the like since then: one more gets 421
+//	Limits.RefusedRcpts  100                refused recipients since the last accepted message: one more gets 421
+//	Limits.Junk          1000               NOOP, RSET and the like since the last accepted message: one more gets 421
 //	Limits.MinRate       100 octets/second  content that comes slower over 10 minutes of waiting gets 421
 //	Timeouts.Command     5 minutes          for a command line
 //	Timeouts.Content     5 minutes          for the next octets of a message

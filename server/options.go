@@ -60,7 +60,7 @@ type Options struct {
 	//
 	//   - at level Error, errors of sessions and extensions that are not a *proto.Error, mistakes of theirs such as a
 	//     reply that cannot be sent, panics with their stack, and failures of Accept;
-	//   - at level Warn, options with which nobody can authenticate;
+	//   - at level Warn, options that require authentication while there is no TLS for it;
 	//   - at level Info, a *proto.Error that has a cause in Err or is wrapped in another error, with the whole text of the
 	//     outermost error; connections over a limit; TLS handshakes that failed, and other failures of what an extension
 	//     did with a connection.

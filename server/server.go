@@ -48,7 +48,8 @@ type Server struct {
 }
 
 // New returns a server whose mail goes to b. The options may be nil, and are copied. New returns an error if b is nil,
-// or if options or extensions contradict each other or cannot work.
+// if an option is malformed, or if extensions contradict each other. It does not know what sessions can do: a server
+// that requires authentication needs sessions that implement an interface of package auth, and AUTH in its list.
 func New(b Backend, opt *Options) (*Server, error) {
 	switch f := b.(type) {
 	case nil:

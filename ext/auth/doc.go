@@ -89,7 +89,7 @@
 // # Who is logged in
 //
 // The method Identity of the server's Conn returns the name, or "" before authentication. In a function given to
-// server.Handler, it is m.Conn.Identity(). Which addresses the user may send from is another question: see
+// server.MessageFunc, it is m.Conn.Identity(). Which addresses the user may send from is another question: see
 // ehlo.SubmissionSession.
 //
 // # After a failure

@@ -1,10 +1,12 @@
 // Package fake is for unit tests of extensions: a [Server] and a [Client] that exist only in memory. They stand in for
 // the connections that package server and package client give to an extension.
 //
+// Say that Greeter returns an extension with a verb XGREET, and a Negotiate that sends it.
+//
 // To test what a server does, describe the connection, have the extension serve a command, and look at the reply:
 //
 //	x := fake.NewServer(&session{})
-//	if got := x.Serve(t, xtrace.Extension(), "c0ffee"); got != "250 2.0.0 in the queue" {
+//	if got := x.Serve(t, Greeter(), "alice"); got != "250 2.0.0 Hello alice" {
 //		t.Errorf("the reply is %q", got)
 //	}
 //
@@ -13,8 +15,8 @@
 //
 // To test what a client does, say what the server advertises and how it replies, and look at what was sent:
 //
-//	c := &fake.Client{Conn: fake.ClientState{Caps: fake.Caps("XTRACE")}, Replies: []proto.Reply{{Code: 250}}}
-//	if err := xtrace.Extension().Negotiate(t.Context(), c); err != nil || len(c.Sent) != 1 {
+//	c := &fake.Client{Conn: fake.ClientState{Caps: fake.Caps("XGREET")}, Replies: []proto.Reply{{Code: 250}}}
+//	if err := Greeter().Negotiate(t.Context(), c); err != nil || len(c.Sent) != 1 {
 //		t.Errorf("%v, sent %q", err, c.Sent)
 //	}
 //
