@@ -32,7 +32,7 @@ type Machine struct {
 	due      int   // replies that the head of the queue still gets; 0: not counted yet
 	split    bool  // the transaction asks for an outcome for each recipient
 
-	queue []entry // what waits for a reply, as a ring buffer
+	queue []entry // what waits for a reply, as a ring buffer; its length is a power of two
 	head  int
 	count int
 }
@@ -40,13 +40,17 @@ type Machine struct {
 // An entry is a command, a line or content that waits for its reply.
 type entry struct {
 	verb  *Verb
-	line  bool // a line of an exchange, not the command that began it
-	split bool // the arguments of MAIL ask for an outcome for each recipient
+	ahead State // where the session stands behind it if it and all before it succeed
+	line  bool  // a line of an exchange, not the command that began it
+	split bool  // the arguments of MAIL ask for an outcome for each recipient
 }
+
+// firstQueue is the length of a new queue: a server never needs more than one entry, and a client soon grows it.
+const firstQueue = 2
 
 // NewMachine returns a Machine for a new connection, with the greeting outstanding.
 func NewMachine(t *Table) *Machine {
-	m := &Machine{table: t, queue: make([]entry, 16)}
+	m := &Machine{table: t, queue: make([]entry, firstQueue)}
 	m.Reset(Greeting)
 	return m
 }
@@ -58,8 +62,7 @@ func (m *Machine) Reset(s State) {
 	m.rcpts, m.due, m.head, m.count, m.split = 0, 0, 0, 0, false
 	clear(m.queue)
 	if s == Greeting {
-		m.push(entry{verb: m.table.greeting})
-		m.ahead = Hello
+		m.push(entry{verb: m.table.greeting}, Hello)
 	}
 }
 
@@ -89,8 +92,7 @@ func (m *Machine) Command(v *Verb, args []byte) error {
 	if m.ahead&v.In == 0 {
 		return ErrSequence
 	}
-	m.push(entry{verb: v, split: v.Split != nil && v.Split(args)})
-	m.ahead = success(v, m.ahead)
+	m.push(entry{verb: v, split: v.Split != nil && v.Split(args)}, success(v, m.ahead))
 	return nil
 }
 
@@ -101,7 +103,7 @@ func (m *Machine) Refused(v *Verb) {
 	if v != nil && v.noStatus {
 		e.verb = m.table.refusedNoStatus
 	}
-	m.push(e)
+	m.push(e, m.ahead)
 }
 
 // Line records a line of an exchange, such as a SASL response. It returns ErrSequence or ErrMustWait, and records
@@ -113,8 +115,7 @@ func (m *Machine) Line() error {
 	if m.ahead != Exchange {
 		return ErrSequence
 	}
-	m.push(entry{verb: m.exchange, line: true})
-	m.ahead = success(m.exchange, m.resume)
+	m.push(entry{verb: m.exchange, line: true}, success(m.exchange, m.resume))
 	return nil
 }
 
@@ -127,8 +128,7 @@ func (m *Machine) End() error {
 	if m.ahead != Content {
 		return ErrSequence
 	}
-	m.push(entry{verb: m.table.end})
-	m.ahead = success(m.table.end, Content)
+	m.push(entry{verb: m.table.end}, success(m.table.end, Content))
 	return nil
 }
 
@@ -210,7 +210,7 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 	if m.due--; m.due > 0 {
 		return e.verb, nil
 	}
-	m.head = (m.head + 1) % len(m.queue)
+	m.head = m.at(1)
 	m.count--
 	if next == Exchange && m.now != Exchange {
 		m.resume, m.exchange = m.now, e.verb
@@ -222,21 +222,29 @@ func (m *Machine) Reply(code int) (*Verb, error) {
 		m.rcpts, m.split = 0, e.split
 	}
 	m.now = next
-	m.replay()
+	if next != e.ahead {
+		m.replay()
+	}
 	return e.verb, nil
 }
 
-// replay finds ahead again: it starts from now and assumes that everything outstanding succeeds. A command that is out
-// of sequence because an earlier one failed will be refused, and changes nothing.
+// replay finds ahead again after a reply that was no success: it starts from now and assumes that everything
+// outstanding succeeds. A command that is out of sequence because an earlier one failed will be refused, and changes
+// nothing. Where the session stands as it would have without the failure, the rest stays as it is: so the cost of a
+// refusal is that of the commands which are refused with it.
 func (m *Machine) replay() {
 	s := m.now
 	for i := range m.count {
-		e := m.queue[(m.head+i)%len(m.queue)]
+		e := &m.queue[m.at(i)]
 		if e.line {
 			s = success(e.verb, m.resume)
 		} else if s&e.verb.In != 0 {
 			s = success(e.verb, s)
 		}
+		if s == e.ahead {
+			return
+		}
+		e.ahead = s
 	}
 	m.ahead = s
 }
@@ -252,16 +260,21 @@ func success(v *Verb, s State) State {
 
 // waits reports whether nothing may be sent until replies have come, because the last command must end its group.
 func (m *Machine) waits() bool {
-	return m.count > 0 && m.queue[(m.head+m.count-1)%len(m.queue)].verb.Last
+	return m.count > 0 && m.queue[m.at(m.count-1)].verb.Last
 }
 
-func (m *Machine) push(e entry) {
+// at returns the place of the i-th entry in the queue.
+func (m *Machine) at(i int) int { return (m.head + i) & (len(m.queue) - 1) }
+
+// push adds e, which leads to the state ahead if it succeeds.
+func (m *Machine) push(e entry, ahead State) {
+	e.ahead, m.ahead = ahead, ahead
 	if m.count == len(m.queue) {
 		bigger := make([]entry, 2*m.count)
 		n := copy(bigger, m.queue[m.head:])
 		copy(bigger[n:], m.queue[:m.head])
 		m.queue, m.head = bigger, 0
 	}
-	m.queue[(m.head+m.count)%len(m.queue)] = e
+	m.queue[m.at(m.count)] = e
 	m.count++
 }
