@@ -18,13 +18,13 @@ const (
 )
 
 // An Envelope is what extensions see of a message that a client is about to send. It is a copy: Prepare may change Mail
-// and the Params of each recipient, but not who the recipients are.
+// and the Params of each recipient, but not who the recipients are. It is valid only until Prepare returns.
 type Envelope struct {
 	From proto.Address
 	Mail proto.Params // parameters of the MAIL command
 	To   []proto.Recipient
 	// Size is the size in octets of the content as it will be transmitted, without dot-stuffing (RFC 1870 section 6). It
-	// is -1 if unknown.
+	// is -1 if unknown. Of content that is longer than 256 KiB it may be an estimate.
 	Size int64
 	// Needs has the features that the message needs.
 	Needs Feature

@@ -151,6 +151,36 @@ func (e *Encoder) Append(dst, p []byte) []byte {
 	return dst
 }
 
+// Skip reports whether Append would append p as it is: all of its line endings are CRLF, and with Dots no line begins
+// with a dot. If so, p counts as appended, and the caller may send p from where it lies. If not, nothing has changed.
+// A CR at the end of p is not known to be part of a CRLF, so that Skip reports false.
+func (e *Encoder) Skip(p []byte) bool {
+	if len(p) == 0 {
+		return true
+	}
+	if e.cr || p[len(p)-1] == '\r' {
+		return false
+	}
+	midLine, lines := e.midLine, 0
+	for i := 0; i < len(p); lines++ {
+		if e.Dots && !midLine && p[i] == '.' {
+			return false
+		}
+		n := bytes.IndexByte(p[i:], '\n')
+		if midLine = n < 0; midLine {
+			break
+		}
+		if i += n + 1; i < 2 || p[i-2] != '\r' {
+			return false
+		}
+	}
+	if bytes.Count(p, crByte) != lines {
+		return false
+	}
+	e.midLine = midLine
+	return true
+}
+
 // block encodes p. Its line endings are most likely all CRLF, or all LF.
 func (e *Encoder) block(dst, p []byte) []byte {
 	tail := p[len(p)-1] == '\r'

@@ -48,6 +48,16 @@ func badOctet(line []byte) byte {
 	return 0
 }
 
+// printableASCII reports whether line has nothing but printable ASCII in it, as most lines do.
+func printableASCII(line []byte) bool {
+	for _, c := range line {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 // trimRight removes white space at the end of line, which a server should tolerate (RFC 5321 section 4.1.1).
 func trimRight(line []byte) []byte {
 	for len(line) > 0 && (line[len(line)-1] == ' ' || line[len(line)-1] == '\t') {

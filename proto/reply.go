@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"bytes"
 	"iter"
 	"strconv"
 	"strings"
@@ -163,8 +164,30 @@ type RawReply struct {
 	strip  bool   // status codes were recognised and are not part of the text
 }
 
+// Intern returns r as Reply does, and sets *last to it. If r is *last already, no copy is made: a client that gets the
+// same reply again and again so keeps one copy of it.
+func (r RawReply) Intern(last *Reply) Reply {
+	text, ok := r.single()
+	if !ok || r.Code != last.Code || r.Status != last.Status || string(text) != last.Text {
+		*last = r.Reply()
+	}
+	return *last
+}
+
+// single returns the text of a reply of one line, and reports whether r is one.
+func (r RawReply) single() (text []byte, ok bool) {
+	if len(r.raw) == 0 {
+		return nil, true
+	}
+	line, rest := cutRaw(r.raw)
+	return r.stripped(line), len(rest) == 0
+}
+
 // Reply returns a copy of r that lives for ever.
 func (r RawReply) Reply() Reply {
+	if line, ok := r.single(); ok {
+		return Reply{Code: r.Code, Status: r.Status, Text: string(line)}
+	}
 	var text strings.Builder
 	text.Grow(len(r.raw))
 	first := true
@@ -187,23 +210,25 @@ func (r RawReply) each(yield func([]byte) bool) {
 	for raw := r.raw; len(raw) > 0; {
 		var line []byte
 		line, raw = cutRaw(raw)
-		if r.strip {
-			if st, n := scanStatus(line); n > 0 && st.within(r.Code) {
-				line = line[min(n+1, len(line)):]
-			}
-		}
-		if !yield(line) {
+		if !yield(r.stripped(line)) {
 			return
 		}
 	}
 }
 
+// stripped returns the text of a line without its status code.
+func (r RawReply) stripped(line []byte) []byte {
+	if r.strip {
+		if st, n := scanStatus(line); n > 0 && st.within(r.Code) {
+			return line[min(n+1, len(line)):]
+		}
+	}
+	return line
+}
+
 // cutRaw cuts the first line from raw, which is well-formed, and returns its text.
 func cutRaw(raw []byte) (text, rest []byte) {
-	end := 3
-	for raw[end] != '\n' {
-		end++
-	}
+	end := 3 + bytes.IndexByte(raw[3:], '\n')
 	text, rest = raw[3:end-1], raw[end+1:]
 	if len(text) > 0 {
 		text = text[1:]

@@ -19,6 +19,7 @@ type Sender struct {
 	in input
 
 	replies    replyParser
+	known      *Verb // the last verb that was found in the table
 	body       Encoder
 	owed       int64 // octets of a payload still to be appended
 	pipelining bool
@@ -28,7 +29,7 @@ type Sender struct {
 
 // NewSender returns a Sender for a new connection. The table may be shared by all connections.
 func NewSender(t *Table, lim Limits) *Sender {
-	return &Sender{machine: NewMachine(t), lim: lim}
+	return &Sender{machine: NewMachine(t), lim: lim, in: newInput()}
 }
 
 // State returns where the session stands by the replies so far.
@@ -139,7 +140,7 @@ func (tx *Sender) AppendCommand(dst []byte, v *Verb, args []byte) ([]byte, error
 	if err := tx.machine.Command(v, args); err != nil {
 		return dst, err
 	}
-	tx.owed = payload
+	tx.owed, tx.known = payload, v
 	dst = append(dst, v.Name...)
 	if len(args) > 0 {
 		dst = append(dst, ' ')
@@ -155,11 +156,11 @@ func (tx *Sender) check(v *Verb, args []byte) error {
 		return tx.failed
 	case tx.owed > 0:
 		return ErrPayload
-	case tx.machine.table.index[v.Name] != v:
+	case tx.known != v && tx.machine.table.index[v.Name] != v:
 		return fmt.Errorf("smtp: the verb %s is not in the table of this session", v.Name)
 	case !tx.pipelining && tx.machine.Outstanding() > 0:
 		return ErrMustWait
-	case badOctet(args) != 0 || !utf8.Valid(args):
+	case !printableASCII(args) && (badOctet(args) != 0 || !utf8.Valid(args)):
 		return fmt.Errorf("smtp: %s cannot be sent: its arguments must be UTF-8 without control characters", v.Name)
 	case len(v.Name)+len(args)+len(" \r\n") > baseCommandLine+v.Grow:
 		return fmt.Errorf("smtp: %s cannot be sent: its line would exceed %d octets", v.Name, baseCommandLine+v.Grow)
