@@ -43,15 +43,16 @@ type conn struct {
 
 	out  []byte // appended, and not being written
 	free []byte // being written if writing is set, otherwise a buffer to swap with out
-	text []byte // a buffer to encode chunks in
+	text []byte // a buffer to encode chunks in; nil if there was no need for it
 
 	// Replies.
 
-	waiting   queue       // the replies outstanding
-	sent      int         // how many of waiting answer what has been sent, or is being written
-	reply     proto.Reply // the last reply to a command that is not part of a transaction
-	uploading expectation // the content that is being sent after 354; it can be refused before its end
-	early     retractor   // what the server accepted before a write came to its end
+	waiting   queue[expectation] // the replies outstanding
+	sent      int                // how many of waiting answer what has been sent, or is being written
+	reply     proto.Reply        // the last reply to a command that is not part of a transaction
+	last      lastReplies        // so that the same reply again takes no memory
+	uploading expectation        // the content that is being sent after 354; it can be refused before its end
+	early     retractor          // what the server accepted before a write came to its end
 
 	// The end.
 
@@ -66,6 +67,7 @@ type session struct {
 	offer      ext.Offer  // which extensions the server offers
 	pipelining bool       // the server takes pipelined commands
 	identity   string     // the name that the client has authenticated as
+	accepted   bool       // the server has accepted a message
 
 	limits  ext.ServerLimits // those that the server has stated; they are those of a session (RFC 9422)
 	mails   int              // MAIL commands sent
@@ -211,8 +213,9 @@ func (c *conn) flush(ctx context.Context) error {
 		// It ended while the body was being read. What has not been sent is known to have no effect.
 		return c.fail(ctx, c.lost(err))
 	}
-	c.waiting.sentFrom(c.sent)
-	c.sent = c.waiting.len()
+	for ; c.sent < c.waiting.len(); c.sent++ {
+		c.waiting.at(c.sent).sent()
+	}
 	c.write(c.out)
 	c.out, c.free = c.free[:0], c.out
 	return nil
@@ -269,7 +272,7 @@ func (c *conn) shut(ctx context.Context, err error) {
 		c.early.retract()
 	}
 	c.timer.Stop()
-	c.waiting, c.sent, c.out, c.free = queue{}, 0, nil, nil
+	c.waiting, c.sent, c.out, c.free = queue[expectation]{}, 0, nil, nil
 	c.trace.closed(ctx, err)
 }
 
@@ -279,14 +282,9 @@ func (c *conn) leave(ctx context.Context) {
 	if c.closed == nil && (c.writing || c.waiting.len() > 0 || len(c.out) > 0) {
 		c.fail(ctx, ErrClosed) // a function of the user's panicked in the middle of the call
 	}
-	const idle = 4 << 10
 	if c.writing {
 		return
 	}
-	if cap(c.out) > idle {
-		c.out = nil
-	}
-	if cap(c.free) > idle {
-		c.free = nil
-	}
+	c.out, c.free, c.text = giveBack(c.out), giveBack(c.free), giveBack(c.text)
+	c.waiting.shrink()
 }

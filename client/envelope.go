@@ -4,60 +4,103 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
-// An envelope is a message made ready for a session: its commands in the form in which they are sent, and its body.
-// What is wrong with a message is found when its envelope is made, before a byte of it is sent.
+// An envelope is a message made ready for a session: its commands in the form in which they are sent. What is wrong with
+// a message is found when its envelope is made, before a byte of it is sent. Envelopes come from a pool, and go back when
+// the message has been sent.
 type envelope struct {
-	m *Message
+	prepared ext.Envelope // the message, with what the extensions have added
 
 	mail  []byte // the arguments of MAIL
 	rcpts []byte // the arguments of all RCPT commands
 	ends  []int  // where those of each end
+	args  []byte // those of another command
 
-	body     body
-	chunk    *proto.Verb // carries chunks; nil for DATA
-	binary   bool        // the content is binary
-	sevenBit bool        // octets above 127 must not be sent
+	binary   bool // the content is binary
+	sevenBit bool // octets above 127 must not be sent
 }
 
-// load makes the envelope of e.m for the session of c, and reads the first block of the body.
-func (e *envelope) load(c *conn) error {
-	if len(e.m.To) == 0 {
+var envelopes = sync.Pool{New: func() any { return new(envelope) }}
+
+// maxKept is how large the buffers of an envelope may be that goes back to the pool, in octets of RCPT arguments.
+const maxKept = 64 << 10
+
+// release gives e back to the pool.
+func (e *envelope) release() {
+	if cap(e.rcpts) > maxKept {
+		return
+	}
+	to := e.prepared.To
+	clear(to)
+	*e = envelope{mail: e.mail[:0], rcpts: e.rcpts[:0], ends: e.ends[:0], args: e.args[:0]}
+	e.prepared.To = to[:0]
+	envelopes.Put(e)
+}
+
+// newEnvelope returns an envelope of m for the extensions. They may change it without changing m.
+func newEnvelope(c *conn, m *Message) *envelope {
+	e := envelopes.Get().(*envelope)
+	e.prepared = ext.Envelope{
+		From: m.From, Mail: slices.Clone(m.Mail), To: append(e.prepared.To[:0], m.To...), Size: -1, Needs: m.Needs,
+		Verified: c.verified,
+	}
+	for i := range e.prepared.To {
+		r := &e.prepared.To[i]
+		r.Params = slices.Clone(r.Params)
+	}
+	return e
+}
+
+// load makes the envelope of t.m for the session of t.c, and reads the first block of the body.
+func (t *transaction) load() error {
+	m, c := t.m, t.c
+	if len(m.To) == 0 {
 		return errNoRecipients
 	}
-	if err := e.m.load(&e.body); err != nil {
+	if err := m.load(&t.body); err != nil {
 		return err
 	}
 	set, s := c.cfg.set, &c.session
-	e.chunk = set.Chunk(s.offer)
-	env := newEnvelope(c, e.m)
-	e.binary = e.m.Needs&ext.Binary != 0 || set.Binary(s.offer, e.m.Mail)
+	t.chunk = set.Chunk(s.offer)
+	t.envelope = newEnvelope(c, m)
+	e := t.envelope
+	e.binary = m.Needs&ext.Binary != 0 || set.Binary(s.offer, m.Mail)
 	if e.binary {
-		env.Needs |= ext.Binary
+		e.prepared.Needs |= ext.Binary
 	}
-	if err := e.measure(c, &env); err != nil {
+	if err := t.measure(); err != nil {
 		return &MessageError{What: "reading the body", Err: err}
 	}
-	if err := set.Prepare(s.offer, s.caps, &env); err != nil {
-		return asMessageError(err)
+	if err := e.prepare(c); err != nil {
+		return err
 	}
-	if e.binary && e.chunk == nil {
+	if e.binary && t.chunk == nil {
 		return &ext.UnsupportedError{What: "binary content"}
 	}
-	return e.render(c, &env)
+	return e.render(c)
 }
 
 // validate returns what is wrong with the addresses and parameters of m, or nil. It does not read the body.
 func validate(c *conn, m *Message) error {
-	env := newEnvelope(c, m)
-	if err := c.cfg.set.Prepare(c.session.offer, c.session.caps, &env); err != nil {
+	e := newEnvelope(c, m)
+	defer e.release()
+	if err := e.prepare(c); err != nil {
+		return err
+	}
+	return e.render(c)
+}
+
+// prepare has the extensions add to the message, and returns why it cannot be sent.
+func (e *envelope) prepare(c *conn) error {
+	if err := c.cfg.set.Prepare(c.session.offer, c.session.caps, &e.prepared); err != nil {
 		return asMessageError(err)
 	}
-	return (&envelope{m: m}).render(c, &env)
+	return nil
 }
 
 // asMessageError returns an extension's refusal of a message as a MessageError, unless it carries a status already.
@@ -72,33 +115,21 @@ func asMessageError(err error) error {
 	return &MessageError{What: "the message", Err: err}
 }
 
-// newEnvelope returns the envelope of m for the extensions. They may change it without changing m.
-func newEnvelope(c *conn, m *Message) ext.Envelope {
-	env := ext.Envelope{
-		From: m.From, Mail: slices.Clone(m.Mail), To: slices.Clone(m.To), Size: -1, Needs: m.Needs, Verified: c.verified,
-	}
-	for i := range env.To {
-		env.To[i].Params = slices.Clone(env.To[i].Params)
-	}
-	return env
-}
-
 // measure finds the size of the content, and whether it has octets above 127.
-func (e *envelope) measure(c *conn, env *ext.Envelope) error {
-	m, err := e.body.measure(e.binary, e.chunk == nil)
+func (t *transaction) measure() error {
+	e, takes8bit := t.envelope, provides(t.c, ext.EightBit)
+	m, err := t.body.measure(e.binary, t.chunk == nil, takes8bit)
 	if err != nil {
 		return err
 	}
-	env.Size = m.size
-	if !m.known && e.m.Size > 0 {
-		env.Size = e.m.Size
+	e.prepared.Size = m.size
+	if m.size < 0 && t.m.Size > 0 {
+		e.prepared.Size = t.m.Size
 	}
 	switch {
-	case m.eight:
-		env.Needs |= ext.EightBit
-	case !m.known && provides(c, ext.EightBit):
-		env.Needs |= ext.EightBit
-	case !m.known && !e.binary:
+	case m.eight, !m.whole && takes8bit:
+		e.prepared.Needs |= ext.EightBit
+	case !m.whole && !e.binary:
 		e.sevenBit = true
 	}
 	return nil
@@ -115,7 +146,7 @@ func provides(c *conn, n ext.Feature) bool {
 }
 
 // eightBitError returns the error for octets above 127 that cannot be sent.
-func (e *envelope) eightBitError(c *conn) error {
+func (c *conn) eightBitError() error {
 	return c.cfg.set.Unsupported(ext.EightBit, "content with 8-bit octets")
 }
 
@@ -123,26 +154,26 @@ func (e *envelope) eightBitError(c *conn) error {
 const maxCommandLine = 512
 
 // render makes the arguments of all commands.
-func (e *envelope) render(c *conn, env *ext.Envelope) error {
+func (e *envelope) render(c *conn) error {
+	env, mail, rcpt := &e.prepared, c.cfg.verbs.mail, c.cfg.verbs.rcpt
 	utf8 := c.cfg.set.UTF8(c.session.offer, env.Mail)
 	var err error
-	if e.mail, err = proto.AppendMailArgs(nil, env.From, env.Mail, utf8); err == nil {
-		err = checkLength(c.cfg.verbs.mail, e.mail)
+	if e.mail, err = proto.AppendMailArgs(e.mail[:0], env.From, env.Mail, utf8); err == nil {
+		err = checkLength(mail, e.mail)
 	}
 	if err != nil {
 		return &MessageError{What: fmt.Sprintf("the sender %q", env.From.String()), Err: err}
 	}
-	e.ends = make([]int, len(env.To))
 	for i := range env.To {
 		start := len(e.rcpts)
 		e.rcpts, err = proto.AppendRcptArgs(e.rcpts, env.To[i].Address, env.To[i].Params, utf8)
 		if err == nil {
-			err = checkLength(c.cfg.verbs.rcpt, e.rcpts[start:])
+			err = checkLength(rcpt, e.rcpts[start:])
 		}
 		if err != nil {
 			return &MessageError{What: fmt.Sprintf("the recipient %q", env.To[i].Address.String()), Err: err}
 		}
-		e.ends[i] = len(e.rcpts)
+		e.ends = append(e.ends, len(e.rcpts))
 	}
 	return nil
 }

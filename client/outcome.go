@@ -50,19 +50,20 @@ func (t rcptReply) answered(_ context.Context, raw proto.RawReply, due int) erro
 	if t.states[i] != pending {
 		return nil // MAIL was refused, and so is whatever followed
 	}
-	r := raw.Reply()
+	r := raw.Intern(&t.c.last.rcpt)
 	res := &t.res.Recipients[i]
 	res.Rcpt, res.Reply = r, r
 	if r.Code/100 == 2 {
 		t.states[i] = accepted
-		t.accepted = append(t.accepted, int32(i))
+		t.pending--
+		t.accepted++
 		return nil
 	}
-	t.states[i] = resolved
+	t.settle(i)
 	verb := t.c.cfg.verbs.rcpt.Name
 	err := refusal(r, verb)
 	res.Err = err
-	if len(t.accepted) == 0 {
+	if t.accepted == 0 {
 		return nil
 	}
 	if r.Code == 552 {
@@ -115,12 +116,15 @@ func (t contentReply) timeout(o *Timeouts) time.Duration { return o.Content }
 
 func (t contentReply) answered(ctx context.Context, raw proto.RawReply, due int) error {
 	t.count(due)
-	r := raw.Reply()
+	r := raw.Intern(&t.c.last.content)
 	if t.ended && !t.answeredOnce {
 		t.answeredOnce = true
 		t.c.trace.content(ctx, t.octets, r)
 	}
 	t.contentAnswered(r, due)
+	if r.Code/100 == 2 {
+		t.c.session.accepted = true
+	}
 	if c := t.c; r.Code/100 == 2 && c.waiting.len() == 0 {
 		c.dirty = false
 		if c.writing {
@@ -158,14 +162,14 @@ func (t *transaction) contentAnswered(r proto.Reply, due int) {
 	}
 	last := t.served + 1
 	if due == 0 {
-		last = len(t.accepted)
+		last = t.accepted
 	}
-	if t.served < len(t.accepted) {
+	if t.served < t.accepted {
 		t.res.Reply = r
 	}
-	for ; t.served < min(last, len(t.accepted)); t.served++ {
-		i := t.accepted[t.served]
-		t.states[i] = resolved
+	for t.served < min(last, t.accepted) {
+		i := t.serve()
+		t.settle(i)
 		res := &t.res.Recipients[i]
 		res.Reply = r
 		if r.Code/100 != 2 && res.Err == nil {
@@ -178,25 +182,50 @@ func (t *transaction) contentAnswered(r proto.Reply, due int) {
 // last reply does the server take responsibility for the message. What it has refused before stays refused.
 func (t *transaction) recipientAnswered(r proto.Reply, due int) {
 	if due > 0 {
-		i := t.accepted[t.served]
-		t.served++
+		i := t.serve()
 		res := &t.res.Recipients[i]
 		if res.Reply = r; r.Code/100 != 2 {
-			t.states[i], res.Err = resolved, refusal(r, t.contentVerb())
+			t.settle(i)
+			res.Err = refusal(r, t.contentVerb())
 		}
 		return
 	}
 	t.res.Reply = r
-	for _, i := range t.accepted {
-		if t.states[i] == resolved {
+	for i := range t.states {
+		if t.states[i] != accepted {
 			continue
 		}
-		t.states[i] = resolved
+		t.settle(i)
 		if r.Code/100 != 2 {
 			res := &t.res.Recipients[i]
 			res.Reply, res.Err = r, refusal(r, t.contentVerb())
 		}
 	}
+}
+
+// took reports whether the server has accepted the RCPT command for the recipient i.
+func (t *transaction) took(i int) bool { return t.res.Recipients[i].Rcpt.Code/100 == 2 }
+
+// serve returns the next of the accepted recipients, for which a reply to the content has come. There is one.
+func (t *transaction) serve() int {
+	for !t.took(t.next) {
+		t.next++
+	}
+	t.served++
+	t.next++
+	return t.next - 1
+}
+
+// settle records that the outcome for the recipient i is known.
+func (t *transaction) settle(i int) {
+	switch t.states[i] {
+	case pending:
+		t.pending--
+		t.open--
+	case accepted:
+		t.open--
+	}
+	t.states[i] = resolved
 }
 
 // contentVerb names the content in errors.
@@ -209,18 +238,7 @@ func (t *transaction) contentVerb() string {
 
 // hopeless reports whether nothing more of the message should be sent, as far as the replies tell.
 func (t *transaction) hopeless() bool {
-	if t.mailErr != nil || t.stopped != nil {
-		return true
-	}
-	if len(t.accepted) > 0 {
-		return false
-	}
-	for _, s := range t.states {
-		if s == pending {
-			return false
-		}
-	}
-	return true
+	return t.mailErr != nil || t.stopped != nil || t.accepted == 0 && t.pending == 0
 }
 
 // refuse resolves the recipients accepted so far: the server does not take the content.
@@ -228,7 +246,7 @@ func (t *transaction) refuse(r proto.Reply, verb string) {
 	if t.stopped != nil {
 		return
 	}
-	if len(t.accepted) > 0 {
+	if t.accepted > 0 {
 		t.res.Reply = r
 	}
 	t.stopped = refusal(r, verb)
@@ -247,7 +265,7 @@ func (t *transaction) fail(err error) {
 func (t *transaction) resolve(s rcptState, r proto.Reply, err error) {
 	for i := range t.states {
 		if t.states[i] == s {
-			t.states[i] = resolved
+			t.settle(i)
 			t.res.Recipients[i].Reply, t.res.Recipients[i].Err = r, err
 		}
 	}
@@ -256,7 +274,7 @@ func (t *transaction) resolve(s rcptState, r proto.Reply, err error) {
 // abandon resolves the recipients because the connection is closed. What has been answered stands (RFC 2033 section
 // 4.2).
 func (t *transaction) abandon(err error) {
-	if t.resolvedAll() {
+	if t.open == 0 {
 		return
 	}
 	if _, told := asType[*proto.Error](err); t.ended && !told {
@@ -271,24 +289,17 @@ func (t *transaction) abandon(err error) {
 func (t *transaction) retract() {
 	t.unknown = true
 	err := &ProtocolError{Err: errEarly, InDoubt: true}
-	for _, i := range t.accepted {
-		if res := &t.res.Recipients[i]; res.Err == nil {
+	for i := range t.res.Recipients {
+		if res := &t.res.Recipients[i]; t.took(i) && res.Err == nil {
 			res.Err, res.Reply = err, proto.Reply{}
 		}
 	}
 }
 
-func (t *transaction) resolvedAll() bool {
-	for _, s := range t.states {
-		if s != resolved {
-			return false
-		}
-	}
-	return true
+// done reports whether all is known, and cannot be taken back.
+func (t *transaction) done() bool {
+	return t.outstanding == 0 && t.open == 0 && t.c.early != retractor(t)
 }
-
-// done reports whether all is known.
-func (t *transaction) done() bool { return t.outstanding == 0 && t.resolvedAll() }
 
 // refusedWhole reports whether the server has refused the message, and not just recipients, and returns what it said.
 func (t *transaction) refusedWhole() (proto.Outcome, bool) {
@@ -302,20 +313,19 @@ func (t *transaction) refusedWhole() (proto.Outcome, bool) {
 				return r, true
 			}
 		}
-	case len(t.accepted) > 0 && t.c.cfg.Protocol == proto.SMTP && !t.perRecipient:
-		r := all[t.accepted[0]]
-		return r, r.Err != nil
+	case t.accepted > 0 && t.c.cfg.Protocol == proto.SMTP && !t.perRecipient:
+		first := 0
+		for !t.took(first) {
+			first++
+		}
+		return all[first], all[first].Err != nil
 	}
 	return proto.Outcome{}, false
 }
 
-// result returns the result, with a *SendError unless every recipient got the message. It puts the body back to its
-// beginning if that is possible.
+// result returns the result, with a *SendError unless every recipient got the message.
 func (t *transaction) result() (*Result, error) {
-	t.body.close()
-	if !t.body.rewind() {
-		t.m.used = t.m.Body
-	}
+	t.sent()
 	err := summary(t.res, t.unknown)
 	if err == nil && t.stopped != nil { // for want of recipients
 		err = &SendError{Result: t.res, Unknown: t.unknown, Err: t.stopped}
@@ -340,7 +350,16 @@ func summary(res *Result, unknown bool) error {
 
 // newResult returns a result for m in which nothing is known.
 func newResult(m *Message) *Result {
-	res := &Result{Recipients: make([]proto.Outcome, len(m.To))}
+	var res *Result
+	if len(m.To) == 1 {
+		one := &struct {
+			Result
+			recipients [1]proto.Outcome
+		}{}
+		res, one.Recipients = &one.Result, one.recipients[:]
+	} else {
+		res = &Result{Recipients: make([]proto.Outcome, len(m.To))}
+	}
 	for i := range m.To {
 		res.Recipients[i].Recipient = m.To[i]
 	}

@@ -32,32 +32,10 @@ type expectation struct {
 // contentName is the name of content in errors, where other replies have that of a verb.
 const contentName = "content"
 
-// A queue is expectations in their order.
-type queue struct {
-	list []expectation
-	head int
-}
-
-func (q *queue) len() int            { return len(q.list) - q.head }
-func (q *queue) first() *expectation { return &q.list[q.head] }
-
-func (q *queue) push(e expectation) {
-	if q.head == len(q.list) {
-		q.list, q.head = q.list[:0], 0
-	}
-	q.list = append(q.list, e)
-}
-
-func (q *queue) pop() {
-	q.list[q.head] = expectation{}
-	q.head++
-}
-
-// sentFrom tells the expectations from the i-th on that what they answer is about to be written.
-func (q *queue) sentFrom(i int) {
-	for _, e := range q.list[q.head+i:] {
-		e.sent()
-	}
+// The lastReplies are the last replies of two kinds, of which each message has some.
+type lastReplies struct {
+	rcpt    proto.Reply // to RCPT
+	content proto.Reply // to content
 }
 
 // A plainReply keeps the reply to a command that is not part of a transaction.
@@ -131,8 +109,30 @@ func (c *conn) doing() string {
 	return "idle"
 }
 
-// step waits for one thing to happen: a reply, which is dealt with, or the end of a write.
+// step waits for one thing to happen: a reply, which is dealt with, or the end of a write. What has happened already
+// needs no timer.
 func (c *conn) step(ctx context.Context) error {
+	for c.readErr == nil {
+		if ok, err := c.next(ctx); ok || err != nil {
+			return err
+		}
+		select {
+		case in, ok := <-c.in:
+			c.receive(in, ok)
+			continue
+		case err := <-c.wrote:
+			if c.written(err) {
+				return nil
+			}
+		default:
+		}
+		break
+	}
+	return c.wait(ctx)
+}
+
+// wait is step with a limit to the time that it takes.
+func (c *conn) wait(ctx context.Context) error {
 	ending := c.readErr != nil || c.writeErr != nil
 	var late <-chan time.Time
 	if d := c.timeout(); d >= 0 {
@@ -155,10 +155,7 @@ func (c *conn) step(ctx context.Context) error {
 		case in, ok := <-input:
 			c.receive(in, ok)
 		case err := <-c.wrote:
-			c.writing = false
-			c.writeErr = err
-			if err == nil {
-				c.early = nil
+			if c.written(err) {
 				return nil
 			}
 		case <-ctx.Done():
@@ -172,6 +169,15 @@ func (c *conn) step(ctx context.Context) error {
 			late = c.timer.C
 		}
 	}
+}
+
+// written records the end of the write in hand, and reports whether it has succeeded.
+func (c *conn) written(err error) bool {
+	c.writing, c.writeErr = false, err
+	if err == nil {
+		c.early = nil
+	}
+	return err == nil
 }
 
 // next deals with the next reply that is complete, if there is one.

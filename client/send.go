@@ -57,7 +57,7 @@ func (c *Client) send(ctx context.Context, m *Message) (*Result, error) {
 	t := newTransaction(c.conn, m)
 	t.run(ctx)
 	if len(t.deferred) == 0 {
-		return t.result()
+		return t.finish()
 	}
 	p := &parts{c: c, m: m, res: t.res}
 	p.merge(t, everyone(m), nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math/rand/v2"
 	"net"
@@ -342,5 +343,39 @@ func testSendAllLMTP(t *testing.T) {
 	})
 	if err == nil || n != 1 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d messages reported: %v, want the first to be the last", n, err)
+	}
+}
+
+// TestSendAllAcceptedEarly has a server that accepts a message before it has read all of it, and hangs up. What it has made
+// of the message is not known, and a stream does not report it as sent.
+func TestSendAllAcceptedEarly(t *testing.T) {
+	here, there := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		in := &lineReader{r: here}
+		io.WriteString(here, "220 mail.example\r\n")
+		in.line()
+		io.WriteString(here, "250-mail.example\r\n250-CHUNKING\r\n250 PIPELINING\r\n")
+		in.line() // MAIL, with which the rest has come but for what does not fit into the buffer of the reader
+		io.WriteString(here, "250 ok\r\n250 ok\r\n250 queued\r\n")
+		here.Close()
+	}()
+	c, err := NewClient(t.Context(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := message(strings.Repeat("x", 50_000), "c@d.example")
+	var reports int
+	_ = c.SendAll(t.Context(), slices.Values([]*Message{m}), func(_ *Message, _ *Result, err error) bool {
+		reports++
+		if SafeToRetry(err) || err == nil {
+			t.Errorf("%v: want an error that says that the outcome is in doubt", err)
+		}
+		return true
+	})
+	<-done
+	if reports != 1 {
+		t.Errorf("%d reports", reports)
 	}
 }

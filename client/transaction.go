@@ -3,23 +3,37 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
+	"sync"
 
 	"smtpkit.example/smtp/proto"
 )
 
-// A transaction is a message on its way: one envelope on one connection, and what the server has said of it so far.
+// A transaction is a message on its way: its envelope on one connection, its content, and what the server has said so
+// far. Transactions come from a pool, and go back once all is known.
 type transaction struct {
-	envelope
 	c   *conn
+	m   *Message
 	res *Result // grows with the replies
+
+	// What is sent.
+
+	envelope *envelope // nil once the message has been sent, or could not be
+	body     body
+	chunk    *proto.Verb // carries chunks; nil for DATA
+	octets   int64       // how many octets of content have been appended
+	commands int         // how many octets the arguments of the commands have
 
 	// The recipients.
 
 	states   []rcptState // of each
+	pending  int         // how many are pending
+	open     int         // how many are not resolved
 	answers  int         // how many RCPT commands have been answered
-	accepted []int32     // the recipients that the server has accepted, in order
-	served   int         // how many of accepted have had a reply to the content
+	accepted int         // how many the server has accepted
+	served   int         // how many of those have had a reply to the content
+	next     int         // no recipient before this one waits for a reply to the content
 	deferred []int32     // the recipients for whom the server had no room in this transaction
 
 	// The replies.
@@ -28,7 +42,6 @@ type transaction struct {
 	mailErr      error // the refusal of MAIL
 	goAhead      bool  // DATA was answered with 354
 	perRecipient bool  // the server tells the outcome for each recipient, and then for all
-	octets       int64 // how many octets of content have been appended
 	answeredOnce bool  // the content has had a reply
 
 	// The end.
@@ -38,14 +51,50 @@ type transaction struct {
 	unknown bool  // whether the server has taken the message is not known
 }
 
+var transactions = sync.Pool{New: func() any { return new(transaction) }}
+
 // newTransaction returns a transaction for m on c. If stopped is set, m cannot be sent.
 func newTransaction(c *conn, m *Message) *transaction {
-	t := &transaction{envelope: envelope{m: m}, c: c, res: newResult(m), states: make([]rcptState, len(m.To))}
-	if err := t.load(c); err != nil {
+	t := transactions.Get().(*transaction)
+	n := len(m.To)
+	*t = transaction{c: c, m: m, res: newResult(m), states: slices.Grow(t.states[:0], n)[:n], pending: n, open: n}
+	clear(t.states)
+	if err := t.load(); err != nil {
 		t.fail(err)
-		t.body.close()
+		t.sent()
 	}
 	return t
+}
+
+// sent lets go of what is needed only until the message has been sent, and puts the body back to its beginning if that is
+// possible.
+func (t *transaction) sent() {
+	t.body.close()
+	if !t.body.rewind() {
+		t.m.used = t.m.Body
+	}
+	if e := t.envelope; e != nil {
+		t.commands = len(e.mail) + len(e.rcpts)
+		e.release()
+		t.envelope = nil
+	}
+}
+
+// cost returns for how many octets t counts among the messages on their way. Of long content most has been answered, chunk
+// by chunk.
+func (t *transaction) cost() int {
+	return messageCost + t.commands + int(min(t.octets, maxAhead/2))
+}
+
+// finish returns what result does, and gives t back to the pool. Call it when t is done, or the connection is closed: no
+// reply is expected for t then.
+func (t *transaction) finish() (*Result, error) {
+	res, err := t.result()
+	if len(t.states) <= maxOffered {
+		*t = transaction{states: t.states}
+		transactions.Put(t)
+	}
+	return res, err
 }
 
 // run sends the message and waits for the end of the transaction. The server is left ready for another.
@@ -55,6 +104,7 @@ func (t *transaction) run(ctx context.Context) {
 	}
 	c := t.c
 	err := t.transmit(ctx)
+	t.sent()
 	if err == nil {
 		err = c.drain(ctx)
 	}
@@ -71,6 +121,8 @@ func (t *transaction) run(ctx context.Context) {
 // last may not have been sent: the caller flushes. If there is an error, the connection is closed.
 func (t *transaction) transmit(ctx context.Context) error {
 	c := t.c
+	c.waiting.grow(len(t.m.To) + 4)
+	c.reserve(len(t.envelope.mail) + len(t.envelope.rcpts) + len(t.body.block()))
 	if c.unready() {
 		if err := c.reset(ctx); err != nil {
 			return err
@@ -105,7 +157,7 @@ func (t *transaction) command(ctx context.Context, v *proto.Verb, args []byte, a
 // sendEnvelope appends MAIL and RCPT. To a server that takes pipelined commands they go as one group.
 func (t *transaction) sendEnvelope(ctx context.Context) error {
 	c := t.c
-	if err := t.command(ctx, c.cfg.verbs.mail, t.mail, mailReply{t}); err != nil {
+	if err := t.command(ctx, c.cfg.verbs.mail, t.envelope.mail, mailReply{t}); err != nil {
 		return err
 	}
 	for i := range t.m.To {
@@ -118,7 +170,7 @@ func (t *transaction) sendEnvelope(ctx context.Context) error {
 		if t.mailErr != nil {
 			return nil
 		}
-		if err := t.command(ctx, c.cfg.verbs.rcpt, t.rcptArgs(i), rcptReply{t}); err != nil {
+		if err := t.command(ctx, c.cfg.verbs.rcpt, t.envelope.rcptArgs(i), rcptReply{t}); err != nil {
 			return err
 		}
 		if len(c.out) >= blockSize {
@@ -147,16 +199,17 @@ func (t *transaction) sendData(ctx context.Context) error {
 		return nil
 	case t.mailErr != nil:
 		return c.fail(ctx, &ProtocolError{Err: errSenderRefused})
-	case len(t.accepted) == 0:
+	case t.accepted == 0:
 		return t.endData(ctx) // an empty message, which it has to refuse (RFC 2920 section 3.1)
 	}
 	c.uploading = expectation{answerer: earlyContentReply{contentReply{t}}, verb: c.cfg.verbs.data, name: contentName}
 	defer func() { c.uploading = expectation{} }()
 	for {
 		p := t.body.block()
-		if t.sevenBit && has8bit(p) {
-			return t.abort(ctx, t.eightBitError(c))
+		if t.envelope.sevenBit && has8bit(p) {
+			return t.abort(ctx, c.eightBitError())
 		}
+		c.reserve(len(p) + len(p)/16)
 		before := len(c.out)
 		out, err := c.tx.AppendBody(c.out, p)
 		if err != nil {
@@ -204,14 +257,14 @@ func (t *transaction) endData(ctx context.Context) error {
 const maxChunksAhead = 16
 
 // sendChunks sends the content in chunks. The first one goes along with the envelope, so that a small message takes no
-// round trip of its own; the others follow when the replies to the recipients are known. The last one is appended, and
-// not flushed.
+// round trip of its own. So does a second one, if the content ends with it and the server has accepted a message before.
+// Other chunks follow when the replies to the recipients are known. The last one is appended, and not flushed.
 func (t *transaction) sendChunks(ctx context.Context) error {
 	c := t.c
 	var enc proto.Encoder
 	for first := true; ; first = false {
-		if !t.binary && t.sevenBit && has8bit(t.body.block()) {
-			t.fail(t.eightBitError(c))
+		if t.envelope.sevenBit && has8bit(t.body.block()) {
+			t.fail(c.eightBitError())
 			return nil
 		}
 		last := t.body.last()
@@ -222,6 +275,14 @@ func (t *transaction) sendChunks(ctx context.Context) error {
 		if first || !c.session.pipelining {
 			ahead = 1
 		}
+		if ahead == 1 {
+			if !t.nextBlock() {
+				return nil
+			}
+			if t.body.last() && c.session.pipelining && c.session.accepted {
+				continue
+			}
+		}
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
@@ -230,32 +291,36 @@ func (t *transaction) sendChunks(ctx context.Context) error {
 				return err
 			}
 		}
-		if t.hopeless() {
-			return nil
-		}
-		if err := t.body.next(); err != nil {
-			t.fail(&MessageError{What: "reading the body", Err: err})
+		if t.hopeless() || ahead > 1 && !t.nextBlock() {
 			return nil
 		}
 	}
 }
 
+// nextBlock goes on to the next block of the body. It reports false if that has failed.
+func (t *transaction) nextBlock() bool {
+	err := t.body.next()
+	if err != nil {
+		t.fail(&MessageError{What: "reading the body", Err: err})
+	}
+	return err == nil
+}
+
 // sendChunk appends the current block as a chunk.
 func (t *transaction) sendChunk(ctx context.Context, enc *proto.Encoder, last bool) error {
-	c := t.c
+	c, e := t.c, t.envelope
 	p := t.body.block()
-	if !t.binary {
-		c.text = enc.Append(c.text[:0], p)
-		p = c.text
+	if !e.binary && !enc.Skip(p) {
+		p = c.encode(enc, p)
 	}
-	var room [32]byte
-	args := strconv.AppendInt(room[:0], int64(len(p)), 10)
+	e.args = strconv.AppendInt(e.args[:0], int64(len(p)), 10)
 	a := answerer(chunkReply{t})
 	if last {
-		args = append(args, " LAST"...)
+		e.args = append(e.args, " LAST"...)
 		a = contentReply{t}
 	}
-	if err := t.command(ctx, t.chunk, args, a); err != nil {
+	c.reserve(len(t.chunk.Name) + len(e.args) + len(" \r\n") + len(p))
+	if err := t.command(ctx, t.chunk, e.args, a); err != nil {
 		return err
 	}
 	c.dirty = true

@@ -207,7 +207,7 @@ func (p *parts) merge(t *transaction, some, rest []int32) {
 		again = append(again, some[i])
 	}
 	if len(again) > 0 {
-		p.most = max(len(t.accepted), minRoom)
+		p.most = max(t.accepted, minRoom)
 	}
 	if part.Sent() == 0 {
 		again = nil // there would be no end to it

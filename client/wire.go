@@ -28,6 +28,8 @@ type wire struct {
 
 	// The writer.
 
+	output   []byte     // what is being written
+	send     func()     // writes output; made once, so that a write allocates nothing
 	wrote    chan error // the end of a write
 	writing  bool       // a write has begun, and its end has not been received from wrote
 	writeErr error      // that of the last write
@@ -45,6 +47,11 @@ func (w *wire) start(conn net.Conn) {
 		conn: conn,
 		in:   make(chan input, 1), more: make(chan struct{}, 1),
 		wrote: make(chan error, 1),
+	}
+	wrote := w.wrote
+	w.send = func() {
+		_, err := conn.Write(w.output)
+		wrote <- err
 	}
 	go read(conn, w.in, w.more)
 }
@@ -66,12 +73,8 @@ func read(conn net.Conn, in chan<- input, more <-chan struct{}) {
 
 // write begins to write p, which must not be changed before the end of the write has been received from wrote.
 func (w *wire) write(p []byte) {
-	w.writing = true
-	conn, wrote := w.conn, w.wrote
-	go func() {
-		_, err := conn.Write(p)
-		wrote <- err
-	}()
+	w.writing, w.output = true, p
+	go w.send()
 }
 
 // stopReading ends the reader while the connection stays open, and gives what it has read to feed.
