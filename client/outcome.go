@@ -127,7 +127,7 @@ func (t contentReply) answered(ctx context.Context, raw proto.RawReply, due int)
 	}
 	if c := t.c; r.Code/100 == 2 && c.waiting.len() == 0 {
 		c.dirty = false
-		if c.writing {
+		if c.writing || c.writeErr != nil {
 			c.early = t.transaction
 		}
 	}
