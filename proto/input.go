@@ -7,10 +7,9 @@ type input struct {
 	r, w int // buf[r:w] has been received and not been used
 }
 
-// firstBuffer is the size of a new input. It is enough for a group of commands, and small for an idle connection.
+// firstBuffer is the size of the buffer that an input makes for itself, unless it was lent one. It is enough for a group
+// of commands.
 const firstBuffer = 4 << 10
-
-func newInput() input { return input{buf: make([]byte, firstBuffer)} }
 
 // pending returns what has been received and not been used.
 func (in *input) pending() []byte { return in.buf[in.r:in.w] }
@@ -24,7 +23,10 @@ func (in *input) space() []byte {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
 		in.r = 0
 	}
-	if in.w == len(in.buf) {
+	switch {
+	case len(in.buf) == 0:
+		in.buf = make([]byte, firstBuffer)
+	case in.w == len(in.buf):
 		in.buf = append(in.buf, make([]byte, len(in.buf)+1)...)
 	}
 	return in.buf[in.w:]

@@ -39,7 +39,7 @@ type Receiver struct {
 
 // NewReceiver returns a Receiver for a new connection. The table may be shared by all connections.
 func NewReceiver(t *Table, lim Limits) *Receiver {
-	return &Receiver{machine: NewMachine(t), lim: lim, in: newInput()}
+	return &Receiver{machine: NewMachine(t), lim: lim}
 }
 
 // State returns where the session stands.
@@ -62,9 +62,9 @@ func (rx *Receiver) Filled(n int) { rx.in.w += n }
 // Buffered returns the number of octets that have been received and not been used.
 func (rx *Receiver) Buffered() int { return rx.in.w - rx.in.r }
 
-// Lend makes the receiver use buf for its input, and returns the buffer that it used before. A server can so lend a
-// large buffer only while content arrives. Input that has not been used is copied to buf; if it does not fit, nothing
-// changes and Lend returns buf.
+// Lend makes the receiver use buf for its input, and returns the buffer that it used before, nil if it had none. A
+// server can so lend a large buffer only while content arrives, and a tiny one while nothing does. Input that has not
+// been used is copied to buf; if it does not fit, nothing changes and Lend returns buf.
 func (rx *Receiver) Lend(buf []byte) []byte {
 	if len(buf) <= rx.in.w-rx.in.r {
 		return buf

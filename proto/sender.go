@@ -29,7 +29,7 @@ type Sender struct {
 
 // NewSender returns a Sender for a new connection. The table may be shared by all connections.
 func NewSender(t *Table, lim Limits) *Sender {
-	return &Sender{machine: NewMachine(t), lim: lim, in: newInput()}
+	return &Sender{machine: NewMachine(t), lim: lim}
 }
 
 // State returns where the session stands by the replies so far.

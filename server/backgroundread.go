@@ -29,7 +29,17 @@ type backgroundRead struct {
 
 func (b *backgroundRead) init(c *Conn) {
 	b.c = c
-	b.done = make(chan struct{}, 1)
+}
+
+// rest gives up what start makes anew, unless that is in use.
+func (b *backgroundRead) rest() {
+	if b.started {
+		return
+	}
+	b.timer, b.done = nil, nil
+	if b.n == 0 {
+		b.buf = nil
+	}
 }
 
 // start begins to read ahead after a while, until stop is called.
@@ -39,6 +49,7 @@ func (b *backgroundRead) start() {
 	}
 	b.started, b.stopping = true, false
 	if b.timer == nil {
+		b.done = make(chan struct{}, 1)
 		b.timer = time.AfterFunc(readAheadDelay, b.read)
 	} else {
 		b.timer.Reset(readAheadDelay)

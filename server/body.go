@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"smtpkit.example/smtp/proto"
@@ -40,16 +39,14 @@ type body struct {
 	chunks  int
 	pending proto.Event // a command by which the client gave the message up between chunks
 	fetched []byte      // a buffer for content that does not come from the client
-
-	buffer loan
 }
 
 var errDataEnded = errors.New("smtp: the message was read after Data had returned")
 
 // begin prepares for another content.
 func (b *body) begin() {
-	*b = body{c: b.c, buffer: b.buffer}
-	b.borrowBuffer()
+	*b = body{c: b.c}
+	b.c.loan.forContent()
 }
 
 // Read reads content. See Session.Data.
@@ -168,40 +165,4 @@ func (b *body) isSlow(n int, d time.Duration) bool {
 	o := &b.c.srv.opt
 	return o.Limits.MinRate > 0 && b.waited > o.Timeouts.MinRateGrace &&
 		float64(b.received) < float64(o.Limits.MinRate)*b.waited.Seconds()
-}
-
-// A loan is a large buffer that the engine uses while there is content to read, so that a connection that waits for a
-// command has a small one.
-type loan struct {
-	big   *[contentBuffer]byte // lent to the engine; nil if there is no loan
-	small []byte               // the engine's own
-}
-
-var buffers = sync.Pool{New: func() any { return new([contentBuffer]byte) }}
-
-// borrowBuffer lends the engine a large buffer.
-func (b *body) borrowBuffer() {
-	if b.buffer.big != nil {
-		return
-	}
-	big := buffers.Get().(*[contentBuffer]byte)
-	small := b.c.rx.Lend(big[:])
-	if &small[0] == &big[0] {
-		buffers.Put(big)
-		return
-	}
-	b.buffer = loan{big, small}
-}
-
-// returnBuffer takes the large buffer from the engine again, if what is left in it fits into the small one.
-func (b *body) returnBuffer() {
-	if b.buffer.big == nil {
-		return
-	}
-	b.data = nil
-	if small := b.buffer.small; &b.c.rx.Lend(small)[0] == &small[0] {
-		return
-	}
-	buffers.Put(b.buffer.big)
-	b.buffer = loan{}
 }

@@ -31,6 +31,7 @@ type Conn struct {
 	link       link            // the network connection
 	background backgroundRead  // notices that the client hangs up while a session works
 	rx         *proto.Receiver // the engine: octets in, events out
+	loan       loan            // the buffer that the engine uses
 	pump       pump            // fills the engine
 	replies    replies         // collects replies and writes them
 	trace      tracer          // tells Options.Trace
@@ -74,11 +75,12 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *Conn {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.link = link{raw: nc, nc: nc}
 	c.background.init(c)
+	c.loan.rx = c.rx
 	c.pump = pump{c: c}
 	c.replies = replies{c: c}
 	c.trace = tracer{c: c, t: s.opt.Trace}
 	c.commands = commands{c: c}
-	c.body = body{c: c}
+	c.body.c = c
 	c.recipients.init(c)
 	c.budget = budget{opt: &s.opt}
 	if s.opt.Timeouts.Session > 0 {

@@ -18,7 +18,15 @@ type greeting struct {
 	identity string       // the name that the client has authenticated as
 	origin   *ext.Origin  // what a proxy told about the client; nil if it told nothing
 	refusal  *proto.Error // of the backend, which made no session
-	lines    lineCache
+	lines    *lineCache   // nil until a MAIL has come, and again after a rest
+}
+
+// parse parses the arguments of MAIL, or of RCPT, as lineCache.parse does.
+func (g *greeting) parse(args []byte, rcpt, lax bool) (*line, *proto.Error) {
+	if g.lines == nil {
+		g.lines = new(lineCache)
+	}
+	return g.lines.parse(args, rcpt, lax)
 }
 
 // ofOrigin returns the greeting of a client that a proxy has described.

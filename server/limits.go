@@ -36,8 +36,15 @@ const (
 	// smaller on average attacks the processor.
 	freeChunks     = 1000
 	octetsPerChunk = 1 << 10
-	// contentBuffer is the size of the buffer that a connection borrows while it receives content.
+	// contentBuffer is the size of the buffer that a connection borrows while it receives content, and commandBuffer of
+	// the one that it borrows while it receives commands: enough for a group of them.
 	contentBuffer = 64 << 10
+	commandBuffer = 4 << 10
+	// restBuffer is the size of its own buffer, in which it waits for the first octets after a rest.
+	restBuffer = 64
+	// restDelay is how long a client may be silent before the connection rests; see rest. It is longer than the round
+	// trip to most clients, so that a client that works does not wake a connection that rests.
+	restDelay = 100 * time.Millisecond
 	// fetchBuffer is how many octets are read at once of content that an extension fetches.
 	fetchBuffer = 32 << 10
 	// maxHello is the longest argument of EHLO (RFC 5321 section 4.5.3.1.2).

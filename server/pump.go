@@ -39,19 +39,24 @@ func (p *pump) next(content bool) proto.Event {
 // fill reads what the client has sent, or waits for it.
 func (p *pump) fill(content bool) {
 	c := p.c
-	if !content && !c.transaction.open {
-		c.body.returnBuffer()
-	}
+	c.loan.forInput(content || c.transaction.open)
 	space := c.rx.Space()
 	n, err := c.background.readAhead(space)
 	if n == 0 && err == nil {
 		now := time.Now()
-		if !p.await(p.readDeadline(now, content), content) {
+		d := p.readDeadline(now, content)
+		soon := c.restTime(now, d, content)
+		if !p.await(earlier(d, soon), content) {
 			c.close421(errShutdown)
 			return
 		}
 		n, err = c.link.read(space)
 		c.link.waited()
+		c.loan.resting = false
+		if n == 0 && !soon.IsZero() && errors.Is(err, os.ErrDeadlineExceeded) {
+			c.rest()
+			return
+		}
 		if (content || c.body.active) && n > 0 && c.body.isSlow(n, time.Since(now)) {
 			c.rx.Filled(n)
 			c.close421(errTooSlow)

@@ -43,6 +43,13 @@ func (l *recipients) ask(each RecipientData) error {
 	return each.DataEach(l.c.ctx, &l.c.body, l.report)
 }
 
+// rest forgets the outcomes of the last message.
+func (l *recipients) rest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.replies, l.sent = nil, 0
+}
+
 func (l *recipients) finish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -20,7 +20,8 @@ func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
 		c.background.stop()
 		c.protect(func() { c.transaction.finish(c) })
 		c.protect(func() { c.session.close(c) })
-		c.body.returnBuffer()
+		c.body.data = nil
+		c.loan.end()
 		c.link.close(c.end.linger)
 		err = c.end.reason(c.ctx)
 		c.protect(func() { c.trace.closed(err) })

@@ -1,0 +1,30 @@
+package server
+
+import (
+	"time"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// restTime returns when the connection is to rest if nothing arrives until then. It is zero if the connection rests
+// already, or has input or a transaction, or if its time is over before that, at d.
+func (c *Conn) restTime(now, d time.Time, content bool) time.Time {
+	if content || c.loan.resting || c.rx.Buffered() > 0 || c.rx.State()&proto.Transaction != 0 {
+		return time.Time{}
+	}
+	soon := now.Add(restDelay)
+	if !d.IsZero() && d.Before(soon) {
+		return time.Time{}
+	}
+	return soon
+}
+
+// rest gives up all memory that only a client at work needs. What follows makes it anew.
+func (c *Conn) rest() {
+	c.loan.rest()
+	c.background.rest()
+	c.recipients.rest()
+	c.replies.out = nil
+	c.body.fetched = nil
+	c.greeting.lines = nil
+}
