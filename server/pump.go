@@ -18,22 +18,31 @@ type pump struct {
 // next returns the next event that is not NeedInput. The kind Over means that there will be no more; Conn.end says why.
 // With content, the content of a message is awaited, and else a command.
 func (p *pump) next(content bool) proto.Event {
-	c := p.c
-	for c.end.err == nil {
-		ev := c.rx.Next()
+	for {
+		ev := p.poll(content)
 		if ev.Kind != proto.NeedInput {
-			if !content {
-				p.deadline = time.Time{}
-			}
 			return ev
-		}
-		c.replies.flush()
-		if c.end.err != nil {
-			break
 		}
 		p.fill(content)
 	}
-	return proto.Event{Kind: proto.End}
+}
+
+// poll is next that does not wait: it returns NeedInput when nothing is left to be dealt with, and all replies have
+// been written.
+func (p *pump) poll(content bool) proto.Event {
+	c := p.c
+	if c.end.err != nil {
+		return proto.Event{Kind: proto.End}
+	}
+	ev := c.rx.Next()
+	if ev.Kind == proto.NeedInput {
+		if c.replies.flush(); c.end.err != nil {
+			return proto.Event{Kind: proto.End}
+		}
+	} else if !content {
+		p.deadline = time.Time{}
+	}
+	return ev
 }
 
 // fill reads what the client has sent, or waits for it.
@@ -44,16 +53,15 @@ func (p *pump) fill(content bool) {
 	n, err := c.background.readAhead(space)
 	if n == 0 && err == nil {
 		now := time.Now()
-		d := p.readDeadline(now, content)
-		soon := c.restTime(now, d, content)
-		if !p.await(earlier(d, soon), content) {
+		d, tires := p.readDeadline(now, content)
+		if !p.await(d, content) {
 			c.close421(errShutdown)
 			return
 		}
 		n, err = c.link.read(space)
 		c.link.waited()
 		c.loan.resting = false
-		if n == 0 && !soon.IsZero() && errors.Is(err, os.ErrDeadlineExceeded) {
+		if n == 0 && tires && errors.Is(err, os.ErrDeadlineExceeded) {
 			c.rest()
 			return
 		}
@@ -64,8 +72,15 @@ func (p *pump) fill(content bool) {
 		}
 	}
 	c.rx.Filled(n)
+	if n == 0 {
+		p.failed(err)
+	}
+}
+
+// failed ends the connection, from which nothing has come because of err.
+func (p *pump) failed(err error) {
+	c := p.c
 	switch {
-	case err == nil || n > 0:
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		c.disconnect(err)
 	case c.srv.closing.Load() && c.rx.State()&(proto.Content|proto.Chunks) == 0:
@@ -77,8 +92,8 @@ func (p *pump) fill(content bool) {
 }
 
 // readDeadline returns when the read that begins now has to be over. The time for a command line runs from when we
-// began to wait for it, however it dribbles in.
-func (p *pump) readDeadline(now time.Time, content bool) time.Time {
+// began to wait for it, however it dribbles in. If it tires, the connection is not at its end then, but is to rest.
+func (p *pump) readDeadline(now time.Time, content bool) (deadline time.Time, tires bool) {
 	opt := &p.c.srv.opt
 	var d time.Time
 	switch {
@@ -95,7 +110,11 @@ func (p *pump) readDeadline(now time.Time, content bool) time.Time {
 	if p.isShutdownGrace(content) {
 		d = earlier(d, p.c.srv.lastCommand)
 	}
-	return earlier(d, p.until)
+	d = earlier(d, p.until)
+	if soon := p.c.restTime(now, content); !soon.IsZero() && (d.IsZero() || soon.Before(d)) {
+		return soon, true
+	}
+	return d, false
 }
 
 // isShutdownGrace reports whether the server is shutting down, and waits for a command of a transaction into which no

@@ -7,16 +7,12 @@ import (
 )
 
 // restTime returns when the connection is to rest if nothing arrives until then. It is zero if the connection rests
-// already, or has input or a transaction, or if its time is over before that, at d.
-func (c *Conn) restTime(now, d time.Time, content bool) time.Time {
+// already, or has input or a transaction.
+func (c *Conn) restTime(now time.Time, content bool) time.Time {
 	if content || c.loan.resting || c.rx.Buffered() > 0 || c.rx.State()&proto.Transaction != 0 {
 		return time.Time{}
 	}
-	soon := now.Add(restDelay)
-	if !d.IsZero() && d.Before(soon) {
-		return time.Time{}
-	}
-	return soon
+	return now.Add(restDelay)
 }
 
 // rest gives up all memory that only a client at work needs. What follows makes it anew.

@@ -6,93 +6,159 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"smtpkit.example/smtp/server"
 )
 
-// An idleCost is what a connection costs whose client is silent, in octets.
-type idleCost struct{ heap, stack int64 }
-
-// costOf returns what a connection costs on which each turn has got an answer, and then nothing has come for a minute.
-// It is the average of n connections.
-func costOf(t *testing.T, n int, serve func(net.Conn), turns ...string) (cost idleCost) {
-	synctest.Test(t, func(t *testing.T) {
-		answer := make([]byte, 4<<10)
-		near := make([]net.Conn, n)
-		before := inUse()
-		for i := range near {
-			var far net.Conn
-			near[i], far = net.Pipe()
-			go serve(far)
-			_, err := near[i].Read(answer)
-			for _, turn := range turns {
-				if err == nil {
-					_, err = io.WriteString(near[i], turn)
-				}
-				if err == nil {
-					_, err = near[i].Read(answer)
-				}
-			}
-			if err != nil {
-				t.Fatal(err)
+// TestIdleMemory: a connection whose client is silent costs little more than the least that a server can be, and no
+// more if it is one of many. A stack grows by doubling: its limit is one doubling, and half of that for what else the
+// runtime counts.
+func TestIdleMemory(t *testing.T) {
+	serve := func(l net.Listener) func() {
+		s := newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+			return discard{}, nil
+		}), server.Options{
+			Limits:   server.Limits{Conns: -1, ConnsPerHost: -1},
+			Timeouts: server.Timeouts{Content: patience}, // only commands are awaited for longer
+		})
+		go s.Serve(l)
+		return func() { _ = s.Shutdown(context.Background()) }
+	}
+	message := []string{"EHLO client.example\r\n", "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n",
+		strings.Repeat("0123456789012\r\n", 20) + ".\r\n"}
+	for name, turns := range map[string][]string{"after EHLO": message[:1], "after a message": message} {
+		_ = costOf(t, 1000, serveBarely, turns, len(turns)+1) // the runtime keeps what it needs for so many goroutines
+		least := costOf(t, 1000, serveBarely, turns, len(turns)+1)
+		for _, n := range []int{200, 1000} {
+			got := costOf(t, n, serve, turns, 1)
+			if got.heap > least.heap+1500 || got.stack > 3*least.stack {
+				t.Errorf("%s: one of %d connections costs %d octets of heap and %d of stack; %d and %d would do",
+					name, n, got.heap, got.stack, least.heap, least.stack)
 			}
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		after := inUse()
-		for _, nc := range near {
-			nc.Close()
-		}
-		cost = idleCost{(after.heap - before.heap) / int64(n), (after.stack - before.stack) / int64(n)}
-	})
-	return cost
+	}
 }
 
-// inUse returns what is in use when there is no garbage.
-func inUse() idleCost {
-	for range 4 { // a sync.Pool is empty after two, and a stack may be halved by each
+// A cost is octets that are in use.
+type cost struct{ heap, stack int64 }
+
+// inUse returns the cost of everything that is not garbage.
+func inUse() cost {
+	for range 4 { // a sync.Pool is empty after two, and each may halve a stack
 		runtime.GC()
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return idleCost{int64(m.HeapAlloc), int64(m.StackInuse)}
+	return cost{int64(m.HeapAlloc), int64(m.StackInuse)}
 }
 
-// serveBarely is the least that a server can be: a goroutine and a small buffer.
-func serveBarely(nc net.Conn) {
-	defer nc.Close()
-	buf := make([]byte, 512)
-	for {
-		_ = nc.SetDeadline(time.Now().Add(time.Hour))
-		if _, err := io.WriteString(nc, "220 ready\r\n"); err != nil {
-			return
+// costOf returns what a connection costs, at both ends, whose client has got an answer to each of its turns and is
+// silent. It is the average of n connections. The server waits for longer than patience as often as waits says, the
+// last time for what the client never says.
+func costOf(t *testing.T, n int, serve func(net.Listener) (stop func()), turns []string, waits int) cost {
+	t.Helper()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &patientListener{tcp, make(chan struct{}, n*waits)}
+	defer serve(l)()
+	near := make([]net.Conn, 0, n)
+	defer func() {
+		for _, nc := range near {
+			nc.Close()
 		}
-		if _, err := nc.Read(buf); err != nil {
-			return
+	}()
+	answer := make([]byte, 4<<10)
+	before := inUse()
+	for range n {
+		nc, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		near = append(near, nc)
+		_, err = nc.Read(answer)
+		for _, turn := range turns {
+			if err == nil {
+				_, err = io.WriteString(nc, turn)
+			}
+			if err == nil {
+				_, err = nc.Read(answer)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
+	for range n * waits {
+		<-l.waiting
+	}
+	after := inUse()
+	return cost{(after.heap - before.heap) / int64(n), (after.stack - before.stack) / int64(n)}
 }
 
-// TestIdleMemory: a connection whose client is silent costs little more than the least that a server can be, and no
-// more if it is one of many.
-func TestIdleMemory(t *testing.T) {
-	s := newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
-		return discard{}, nil
-	}), server.Options{Limits: server.Limits{Conns: -1}})
-	serve := func(nc net.Conn) { _ = s.ServeConn(context.Background(), nc) }
-	message := []string{"EHLO client.example\r\n", "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n",
-		strings.Repeat("0123456789012\r\n", 20) + ".\r\n"}
-	for name, turns := range map[string][]string{"after EHLO": message[:1], "after a message": message} {
-		_ = costOf(t, 2000, serveBarely, turns...) // what the runtime keeps for goroutines is not counted again
-		least := costOf(t, 2000, serveBarely, turns...)
-		few := costOf(t, 200, serve, turns...)
-		many := costOf(t, 2000, serve, turns...)
-		if few.heap > least.heap+2000 || many.heap > least.heap+2000 {
-			t.Errorf("%s: a connection costs %d octets of heap, one of many %d, and the least server %d",
-				name, few.heap, many.heap, least.heap)
+// patience is less than what servers give their clients by default.
+const patience = time.Minute
+
+// A patientListener accepts connections that tell when their reader is ready to wait for longer than patience.
+type patientListener struct {
+	net.Listener
+	waiting chan struct{}
+}
+
+func (l *patientListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &patientConn{nc.(*net.TCPConn), l.waiting}, nil
+}
+
+type patientConn struct {
+	*net.TCPConn
+	waiting chan<- struct{}
+}
+
+func (c *patientConn) SetReadDeadline(d time.Time) error {
+	err := c.TCPConn.SetReadDeadline(d)
+	if time.Until(d) > patience {
+		c.waiting <- struct{}{}
+	}
+	return err
+}
+
+// serveBarely is the least that a server can be: a goroutine with a small buffer for each connection.
+func serveBarely(l net.Listener) (stop func()) {
+	var all sync.WaitGroup
+	serve := func(nc net.Conn) {
+		defer all.Done()
+		defer nc.Close()
+		buf := make([]byte, 512)
+		for {
+			if _, err := io.WriteString(nc, "220 ready\r\n"); err != nil {
+				return
+			}
+			_ = nc.SetReadDeadline(time.Now().Add(2 * patience))
+			if _, err := nc.Read(buf); err != nil {
+				return
+			}
 		}
+	}
+	all.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Add(1)
+			go serve(nc)
+		}
+	})
+	return func() {
+		l.Close()
+		all.Wait()
 	}
 }

@@ -14,40 +14,55 @@ import (
 
 // run serves the connection to its end. It returns what ServeConn returns.
 func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
-	defer c.srv.forget(c)
-	defer func() {
-		// A session that calls runtime.Goexit leaves this way, too.
-		c.background.stop()
-		c.protect(func() { c.transaction.finish(c) })
-		c.protect(func() { c.session.close(c) })
-		c.body.data = nil
-		c.loan.end()
-		c.link.close(c.end.linger)
-		err = c.end.reason(c.ctx)
-		c.protect(func() { c.trace.closed(err) })
-		c.cancel(io.ErrUnexpectedEOF)
-	}()
+	defer func() { err = c.leave() }() // also if the session calls runtime.Goexit
 	if refusal != nil {
 		c.turnAway(refusal, implicitTLS)
 		return nil
 	}
 	if !c.pump.until.IsZero() {
-		var stop context.CancelFunc
-		c.ctx, stop = context.WithDeadlineCause(c.ctx, c.pump.until, os.ErrDeadlineExceeded)
-		defer stop()
+		defer c.setDeadline(c.pump.until)()
 	}
+	c.protect(func() { c.serve(implicitTLS) })
+	return nil
+}
+
+// leave ends the session and the connection, and returns why.
+func (c *Conn) leave() error {
+	defer c.srv.forget(c)
+	c.background.stop()
+	c.protect(func() { c.transaction.finish(c) })
+	c.protect(func() { c.session.close(c) })
+	c.body.data = nil
+	c.loan.end()
+	c.link.close(c.end.linger)
+	err := c.end.reason(c.ctx)
+	c.protect(func() { c.trace.closed(err) })
+	c.cancel(io.ErrUnexpectedEOF)
+	return err
+}
+
+// setDeadline makes the context of the connection end at d. It returns a function to be called when the connection has
+// ended.
+func (c *Conn) setDeadline(d time.Time) (stop context.CancelFunc) {
+	c.ctx, stop = context.WithDeadlineCause(c.ctx, d, os.ErrDeadlineExceeded)
+	return stop
+}
+
+// begin makes the TLS handshake, if there is to be one, and greets the client. It reports false if the connection is at
+// its end.
+func (c *Conn) begin(implicitTLS bool) bool {
 	_, handshakes := c.link.raw.(interface{ HandshakeContext(context.Context) error })
 	c.link.awaitsTLS = implicitTLS || handshakes
-	c.protect(func() {
-		c.trace.accepted()
-		if err := c.handshake(implicitTLS); err != nil {
-			c.log(slog.LevelInfo, "smtp: TLS handshake failed", "err", err)
-			c.disconnect(err)
-			return
-		}
-		c.serve()
-	})
-	return nil
+	c.trace.accepted()
+	if err := c.handshake(implicitTLS); err != nil {
+		c.log(slog.LevelInfo, "smtp: TLS handshake failed", "err", err)
+		c.disconnect(err)
+		return false
+	}
+	c.replies.setStatus(c.srv.statusCodes)
+	c.replies.send(c.greet())
+	c.checkShutdown()
+	return true
 }
 
 // turnAway refuses a connection that is one too many, without a session.
@@ -63,29 +78,42 @@ func (c *Conn) turnAway(e *proto.Error, implicitTLS bool) {
 	_ = c.link.write(proto.AppendReply(nil, r, false, false), refuseTimeout)
 }
 
-// serve greets the client and deals with what it sends, until the connection ends.
-func (c *Conn) serve() {
-	c.replies.setStatus(c.srv.statusCodes)
-	c.replies.send(c.greet())
+// serve deals with what the client sends, until the connection ends.
+func (c *Conn) serve(implicitTLS bool) {
+	for ok := c.begin(implicitTLS); ok && c.work(); {
+		c.pump.fill(false)
+	}
+}
+
+// work deals with what has arrived. It reports false if the connection is at its end. Reading is left to serve, because
+// a goroutine that waits needs the less stack the fewer calls lead there.
+func (c *Conn) work() bool {
 	for {
-		if c.rx.State()&(proto.Transaction|proto.Closed) == 0 && c.end.err == nil && c.srv.closing.Load() {
-			c.close421(errShutdown)
-		}
-		ev := c.pump.next(false)
+		ev := c.pump.poll(false)
 		switch ev.Kind {
+		case proto.NeedInput:
+			return true
 		case proto.Command:
 			c.commands.handle(ev)
 		case proto.Fatal:
 			c.closeWith(ev.Err.Reply(), 0)
 		case proto.End:
 			c.replies.flush()
-			return
+			return false
 		default:
 			// The engine and this package disagree.
 			err := fmt.Errorf("smtp: unexpected event %d in state %v", ev.Kind, c.rx.State())
 			c.log(slog.LevelError, "smtp: internal error", "err", err)
 			c.disconnect(err)
 		}
+		c.checkShutdown()
+	}
+}
+
+// checkShutdown ends the connection if the server is shutting down and no transaction is open.
+func (c *Conn) checkShutdown() {
+	if c.rx.State()&(proto.Transaction|proto.Closed) == 0 && c.end.err == nil && c.srv.closing.Load() {
+		c.close421(errShutdown)
 	}
 }
 
