@@ -22,7 +22,7 @@ type backgroundRead struct {
 	done     chan struct{} // read has returned
 
 	// These belong to the goroutine that has the connection to itself.
-	buf []byte
+	buf *[maxReadAhead]byte
 	n   int   // buf[:n] was read ahead
 	err error // why reading ahead ended, if the connection failed
 }
@@ -83,7 +83,7 @@ func (b *backgroundRead) read() {
 	_ = b.c.link.nc.SetReadDeadline(time.Time{})
 	b.mu.Unlock()
 	if b.buf == nil {
-		b.buf = make([]byte, maxReadAhead)
+		b.buf = new([maxReadAhead]byte)
 	}
 	for b.n < len(b.buf) {
 		n, err := b.c.link.nc.Read(b.buf[b.n:])
@@ -105,12 +105,15 @@ func (b *backgroundRead) readAhead(p []byte) (int, error) {
 		return 0, b.err
 	}
 	n := copy(p, b.buf[:b.n])
-	b.n = copy(b.buf, b.buf[n:b.n])
+	b.n = copy(b.buf[:], b.buf[n:b.n])
 	return n, nil
 }
 
 // leftover returns, and forgets, what was read ahead.
 func (b *backgroundRead) leftover() []byte {
+	if b.n == 0 {
+		return nil
+	}
 	p := b.buf[:b.n]
 	b.buf, b.n = nil, 0
 	return p

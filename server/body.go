@@ -37,8 +37,8 @@ type body struct {
 	// Content in chunks.
 	chunk   chunk // the one in hand, or the last one
 	chunks  int
-	pending proto.Event // a command by which the client gave the message up between chunks
-	fetched []byte      // a buffer for content that does not come from the client
+	pending *proto.Event       // a command by which the client gave the message up between chunks; nil if it did not
+	fetched *[fetchBuffer]byte // a buffer for content that does not come from the client; nil if there was none
 }
 
 var errDataEnded = errors.New("smtp: the message was read after Data had returned")

@@ -94,7 +94,8 @@ func (m *commands) handleBetweenChunks(ev proto.Event) {
 	case ev.Verb.Name == "NOOP":
 		m.dispatch(ev)
 	default: // EHLO, RSET, QUIT
-		b.pending, b.err = ev, ErrReset
+		pending := ev
+		b.pending, b.err = &pending, ErrReset
 		return
 	}
 	if ev.Verb == nil || ev.Verb.Last {

@@ -36,9 +36,9 @@ func (m *commands) bdat(ev proto.Event) {
 	if !b.beginChunk(ev, src) || first && !m.deliver() {
 		return
 	}
-	if ev := b.pending; ev.Kind == proto.Command {
-		b.pending = proto.Event{}
-		m.dispatch(ev)
+	if ev := b.pending; ev != nil {
+		b.pending = nil
+		m.dispatch(*ev)
 		m.settle()
 		if ev.Verb.Last {
 			c.replies.flush()
@@ -80,7 +80,7 @@ func (m *commands) deliver() bool {
 	if c.end.err != nil || c.rx.State() == proto.Closed {
 		return false
 	}
-	if b.pending.Kind == proto.Command {
+	if b.pending != nil {
 		return true // the client has given the message up, and nobody asks for its outcome
 	}
 	if !b.isBetweenChunks() {

@@ -34,13 +34,13 @@ func (m *commands) fetch(ev proto.Event) (io.ReadCloser, *proto.Error) {
 func (b *body) pull() []byte {
 	c := b.c
 	if b.fetched == nil {
-		b.fetched = make([]byte, fetchBuffer)
+		b.fetched = new([fetchBuffer]byte)
 	}
 	for empty := 0; b.chunk.src != nil; empty++ {
 		c.background.start()
 		n, err := 0, c.ctx.Err() // the client may be gone
 		if err == nil {
-			n, err = b.chunk.src.Read(b.fetched)
+			n, err = b.chunk.src.Read(b.fetched[:])
 		}
 		if err == nil && n == 0 && empty == 100 {
 			err = io.ErrNoProgress

@@ -41,7 +41,7 @@ const (
 	contentBuffer = 64 << 10
 	commandBuffer = 4 << 10
 	// restBuffer is the size of its own buffer, in which it waits for the first octets after a rest.
-	restBuffer = 64
+	restBuffer = 32
 	// restDelay is how long a client may be silent before the connection rests; see rest. It is longer than the round
 	// trip to most clients, so that a client that works does not wake a connection that rests.
 	restDelay = 100 * time.Millisecond
