@@ -99,7 +99,11 @@ func (x *extCommand) hand(take takeFunc) (net.Conn, error) {
 	}
 	_ = c.link.nc.SetDeadline(deadline)
 	given := &handshakeConn{x.rest(), &c.link}
-	next, err := take(ctx, given)
+	var next net.Conn
+	err = apart(func() (err error) {
+		next, err = take(ctx, given)
+		return err
+	})
 	if next == net.Conn(given) {
 		next = given.Conn
 	}

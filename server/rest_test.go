@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"runtime"
@@ -17,27 +18,34 @@ import (
 // more if it is one of many. A stack grows by doubling: its limit is one doubling, and half of that for what else the
 // runtime counts.
 func TestIdleMemory(t *testing.T) {
-	serve := func(l net.Listener) func() {
-		s := newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
-			return discard{}, nil
-		}), server.Options{
-			Limits:   server.Limits{Conns: -1, ConnsPerHost: -1},
-			Timeouts: server.Timeouts{Content: patience}, // only commands are awaited for longer
-		})
-		go s.Serve(l)
-		return func() { _ = s.Shutdown(context.Background()) }
-	}
 	message := []string{"EHLO client.example\r\n", "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n",
 		strings.Repeat("0123456789012\r\n", 20) + ".\r\n"}
 	for name, turns := range map[string][]string{"after EHLO": message[:1], "after a message": message} {
-		_ = costOf(t, 1000, serveBarely, turns, len(turns)+1) // the runtime keeps what it needs for so many goroutines
-		least := costOf(t, 1000, serveBarely, turns, len(turns)+1)
+		d := monologue{turns: turns}
+		_ = d.cost(t, 1000, serveBarely) // the runtime keeps what it needs for so many goroutines
+		least := d.cost(t, 1000, serveBarely)
 		for _, n := range []int{200, 1000} {
-			got := costOf(t, n, serve, turns, 1)
+			got := d.cost(t, n, serveSMTP)
 			if got.heap > least.heap+1500 || got.stack > 3*least.stack {
 				t.Errorf("%s: one of %d connections costs %d octets of heap and %d of stack; %d and %d would do",
 					name, n, got.heap, got.stack, least.heap, least.stack)
 			}
+		}
+	}
+}
+
+// TestIdleMemoryTLS: the same for connections with TLS. Their stack is smaller than that of a goroutine that has made a
+// handshake.
+func TestIdleMemoryTLS(t *testing.T) {
+	d := monologue{turns: []string{"EHLO client.example\r\n"}}
+	d.server, d.client = tlsPair(t)
+	_ = d.cost(t, 100, serveBarely)
+	least := d.cost(t, 100, serveBarely)
+	for _, n := range []int{50, 100} {
+		got := d.cost(t, n, serveSMTP)
+		if got.heap > least.heap+2000 || got.stack > least.stack*3/4 {
+			t.Errorf("one of %d connections costs %d octets of heap and %d of stack; %d and %d would do",
+				n, got.heap, got.stack, least.heap, least.stack)
 		}
 	}
 }
@@ -55,17 +63,22 @@ func inUse() cost {
 	return cost{int64(m.HeapAlloc), int64(m.StackInuse)}
 }
 
-// costOf returns what a connection costs, at both ends, whose client has got an answer to each of its turns and is
-// silent. It is the average of n connections. The server waits for longer than patience as often as waits says, the
-// last time for what the client never says.
-func costOf(t *testing.T, n int, serve func(net.Listener) (stop func()), turns []string, waits int) cost {
+// A monologue is what a client says before it falls silent.
+type monologue struct {
+	server, client *tls.Config // nil in plaintext
+	turns          []string    // of which each gets an answer
+}
+
+// cost returns what a connection costs, at both ends, when its client has fallen silent. It is the average of n
+// connections.
+func (d *monologue) cost(t *testing.T, n int, serve func(*testing.T, *patientListener, *tls.Config) func()) cost {
 	t.Helper()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &patientListener{tcp, make(chan struct{}, n*waits)}
-	defer serve(l)()
+	l := &patientListener{tcp, make(chan struct{}, n*(len(d.turns)+1))}
+	defer serve(t, l, d.server)()
 	near := make([]net.Conn, 0, n)
 	defer func() {
 		for _, nc := range near {
@@ -79,9 +92,12 @@ func costOf(t *testing.T, n int, serve func(net.Listener) (stop func()), turns [
 		if err != nil {
 			t.Fatal(err)
 		}
+		if d.client != nil {
+			nc = tls.Client(nc, d.client)
+		}
 		near = append(near, nc)
 		_, err = nc.Read(answer)
-		for _, turn := range turns {
+		for _, turn := range d.turns {
 			if err == nil {
 				_, err = io.WriteString(nc, turn)
 			}
@@ -93,7 +109,7 @@ func costOf(t *testing.T, n int, serve func(net.Listener) (stop func()), turns [
 			t.Fatal(err)
 		}
 	}
-	for range n * waits {
+	for range n {
 		<-l.waiting
 	}
 	after := inUse()
@@ -130,18 +146,39 @@ func (c *patientConn) SetReadDeadline(d time.Time) error {
 	return err
 }
 
-// serveBarely is the least that a server can be: a goroutine with a small buffer for each connection.
-func serveBarely(l net.Listener) (stop func()) {
+// serveSMTP starts a server whose sessions discard everything. It has a long patience only with a client that is
+// silent.
+func serveSMTP(t *testing.T, l *patientListener, config *tls.Config) (stop func()) {
+	s := newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return discard{}, nil
+	}), server.Options{
+		Limits:    server.Limits{Conns: -1, ConnsPerHost: -1},
+		Timeouts:  server.Timeouts{Content: patience},
+		TLSConfig: config,
+	})
+	if config != nil {
+		go s.ServeTLS(l)
+	} else {
+		go s.Serve(l)
+	}
+	return func() { _ = s.Shutdown(context.Background()) }
+}
+
+// serveBarely starts the least that a server can be: a goroutine with a small buffer for each connection. It says
+// something at first and to everything that it reads.
+func serveBarely(_ *testing.T, l *patientListener, config *tls.Config) (stop func()) {
 	var all sync.WaitGroup
 	serve := func(nc net.Conn) {
 		defer all.Done()
 		defer nc.Close()
+		if config != nil {
+			nc = tls.Server(nc, config)
+		}
 		buf := make([]byte, 512)
 		for {
 			if _, err := io.WriteString(nc, "220 ready\r\n"); err != nil {
 				return
 			}
-			_ = nc.SetReadDeadline(time.Now().Add(2 * patience))
 			if _, err := nc.Read(buf); err != nil {
 				return
 			}
@@ -154,6 +191,7 @@ func serveBarely(l net.Listener) (stop func()) {
 				return
 			}
 			all.Add(1)
+			l.waiting <- struct{}{}
 			go serve(nc)
 		}
 	})

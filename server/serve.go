@@ -125,8 +125,12 @@ func (c *Conn) protect(f func()) {
 		if v == nil {
 			return
 		}
+		stack := debug.Stack()
+		if elsewhere, ok := v.(crash); ok {
+			v, stack = elsewhere.value, elsewhere.stack
+		}
 		c.background.stop()
-		c.log(slog.LevelError, "smtp: panic, closing the connection", "panic", v, "stack", string(debug.Stack()))
+		c.log(slog.LevelError, "smtp: panic, closing the connection", "panic", v, "stack", string(stack))
 		c.close421(errInternal)
 	}()
 	f()

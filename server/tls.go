@@ -25,7 +25,7 @@ func (c *Conn) handshake(implicit bool) error {
 		return errShutdown
 	}
 	defer done()
-	if err := t.HandshakeContext(ctx); err != nil {
+	if err := apart(func() error { return t.HandshakeContext(ctx) }); err != nil {
 		return fmt.Errorf("smtp: TLS handshake: %w", err)
 	}
 	c.link.use(nc)
