@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,19 +22,31 @@ func (x *extCommand) Handover(_ context.Context, r proto.Reply, take takeFunc) e
 	if err := x.send(r, proto.Handover); err != nil {
 		return err
 	}
-	nc, err := x.hand(take)
+	nc, state, err := x.hand(take)
 	if err != nil {
-		// A reply now would travel in plaintext, to whoever is listening.
-		msg := "smtp: hand-over failed"
-		if x.startsTLS {
-			msg = "smtp: TLS handshake failed"
-		}
-		c.log(slog.LevelInfo, msg, "verb", x.verb.Name, "err", err)
-		c.disconnect(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))
+		x.handoverFailed(err)
 		return err
 	}
+	x.goOn(nc, state)
+	return nil
+}
+
+// handoverFailed ends the connection, of which nobody knows what was said on it. A reply now would travel in plaintext,
+// to whoever is listening.
+func (x *extCommand) handoverFailed(err error) {
+	msg := "smtp: hand-over failed"
+	if x.startsTLS {
+		msg = "smtp: TLS handshake failed"
+	}
+	x.log(slog.LevelInfo, msg, "verb", x.verb.Name, "err", err)
+	x.disconnect(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))
+}
+
+// goOn begins the session anew on nc.
+func (x *extCommand) goOn(nc net.Conn, state *tls.ConnectionState) {
+	c := x.Conn
 	wasTLS := c.link.tls != nil
-	c.link.use(nc)
+	c.link.use(nc, state)
 	c.rx.Restart(proto.Hello)
 	c.replies.setStatus(c.srv.statusCodes)
 	c.greeting = c.greeting.afterHandover()
@@ -41,7 +54,6 @@ func (x *extCommand) Handover(_ context.Context, r proto.Reply, take takeFunc) e
 		c.trace.secured()
 	}
 	x.handedOver = true
-	return nil
 }
 
 func (x *extCommand) Restart(_ context.Context, o *ext.Origin) (proto.Reply, error) {
@@ -85,12 +97,12 @@ func (x *extCommand) Surrender(_ context.Context, r proto.Reply, serve func(cont
 // errSurrendered is why a connection ends that was given away.
 var errSurrendered = errors.New("smtp: the connection was given away")
 
-// hand calls take with the connection.
-func (x *extCommand) hand(take takeFunc) (net.Conn, error) {
+// hand calls take with the connection. It returns what take makes of it, and the state of TLS on that.
+func (x *extCommand) hand(take takeFunc) (next net.Conn, state *tls.ConnectionState, err error) {
 	c := x.Conn
 	ctx, done, err := c.beginHandshake()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer done()
 	var deadline time.Time
@@ -99,21 +111,24 @@ func (x *extCommand) hand(take takeFunc) (net.Conn, error) {
 	}
 	_ = c.link.nc.SetDeadline(deadline)
 	given := &handshakeConn{x.rest(), &c.link}
-	var next net.Conn
 	err = apart(func() (err error) {
 		next, err = take(ctx, given)
-		return err
+		if next == net.Conn(given) {
+			next = given.Conn
+		}
+		switch {
+		case err != nil:
+			return err
+		case next == nil:
+			return errors.New("smtp: the connection was not given back")
+		}
+		state = stateOf(next)
+		return nil
 	})
-	if next == net.Conn(given) {
-		next = given.Conn
-	}
-	if err == nil && next == nil {
-		err = errors.New("smtp: the connection was not given back")
-	}
 	if err == nil {
 		_ = c.link.nc.SetDeadline(time.Time{})
 	}
-	return next, err
+	return next, state, err
 }
 
 // rest returns the connection. Reading from it returns first what we have read of it already.

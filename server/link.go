@@ -23,16 +23,22 @@ type link struct {
 	handshaking bool       // a handshake is under way
 }
 
-// use goes on with the connection nc.
-func (l *link) use(nc net.Conn) {
+// use goes on with the connection nc, of which state is the stateOf.
+func (l *link) use(nc net.Conn, state *tls.ConnectionState) {
 	l.mu.Lock()
 	l.nc = nc
 	l.mu.Unlock()
-	l.tls, l.awaitsTLS = nil, false
-	if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
-		state := t.ConnectionState()
-		l.tls = &state
+	l.tls, l.awaitsTLS = state, false
+}
+
+// stateOf returns the state of TLS on nc, nil if nc is in plaintext.
+func stateOf(nc net.Conn) *tls.ConnectionState {
+	t, ok := nc.(interface{ ConnectionState() tls.ConnectionState })
+	if !ok {
+		return nil
 	}
+	state := t.ConnectionState()
+	return &state
 }
 
 // read reads. It does not return without an octet or an error.

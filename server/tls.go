@@ -25,10 +25,18 @@ func (c *Conn) handshake(implicit bool) error {
 		return errShutdown
 	}
 	defer done()
-	if err := apart(func() error { return t.HandshakeContext(ctx) }); err != nil {
+	var state *tls.ConnectionState
+	err = apart(func() error {
+		if err := t.HandshakeContext(ctx); err != nil {
+			return err
+		}
+		state = stateOf(nc)
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("smtp: TLS handshake: %w", err)
 	}
-	c.link.use(nc)
+	c.link.use(nc, state)
 	c.trace.secured()
 	return nil
 }
