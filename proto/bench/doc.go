@@ -1,7 +1,7 @@
 // Bench compares smtpkit with other SMTP libraries for Go on this machine. It is a module of its own, so that smtpkit
 // does not depend on those libraries.
 //
-// # The table
+// # The tables of libraries
 //
 // Run this command in this directory. It prints two tables in Markdown, one for servers and one for clients:
 //
@@ -19,6 +19,41 @@
 //
 // Allocations are those of the whole process, divided by the number of messages. The program's own client and server
 // allocate nothing.
+//
+// # The floor
+//
+// This command prints how far smtpkit is from the least that the work can cost, and beside it what others are. It runs
+// on Linux:
+//
+//	go run . floor
+//
+// It takes about eight minutes. The flags are:
+//
+//	-rounds 3      how many rounds of each measurement
+//	-time 300ms    time for each contestant in each round
+//	-rows REGEXP   measure only rows whose title matches
+//	-profile DIR   write a CPU profile of smtpkit's process for each row
+//	-limit 15m     give up with an error after this time
+//
+// Each end of a connection is a process of its own. The one under test runs on one processor, and its peer on another.
+// A figure is the processor time, user and system, of the process under test for a message. The contestants take turns.
+// The table has the median of the ratios to raw in each round, then the least and the largest in parentheses, and the
+// median of the times. Allocations and octets of memory are those of the process under test alone.
+//
+// The contestant raw is the floor. As a server it is a goroutine for each connection that reads 64 KiB at a time,
+// counts octets, and writes prepared replies. As a client it writes prepared octets and counts the lines of the
+// replies. It parses nothing. Postfix's smtp-sink and smtp-source, written in C, take part if they are installed;
+// Debian has them in the package postfix.
+//
+// Servers receive from a load of prepared octets. In the rows with PIPELINING the group that begins the next message
+// follows the content. Clients send to the sink. In the row with the long line, replies leave the sink 50 ms after what
+// they answer has arrived, however much is on its way.
+//
+// Each measurement compares the number of messages and octets that arrived with what was sent. Only smtp-sink does not
+// tell.
+//
+// The rows of growth are to be flat: the same work costs the same for each message, recipient or octet, whatever there
+// is of it. They show the figure beside raw, and for octets the most memory that the process had.
 //
 // # What is measured
 //

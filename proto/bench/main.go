@@ -11,6 +11,18 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "-child" {
+		if err := beChild(os.Args[2]); err != nil {
+			exit(err)
+		}
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "floor" {
+		if err := floor(os.Args[2:]); err != nil {
+			exit(err)
+		}
+		return
+	}
 	var p plan
 	flag.IntVar(&p.rounds, "rounds", 5, "how many `rounds` of each measurement")
 	flag.DurationVar(&p.time, "time", 150*time.Millisecond, "time for each library in each round")

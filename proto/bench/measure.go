@@ -98,7 +98,7 @@ func summary(samples, base []figure) figure {
 	}
 }
 
-func median(values []float64) float64 {
+func median[T ~int64 | ~float64](values []T) T {
 	slices.Sort(values)
 	n := len(values)
 	return (values[(n-1)/2] + values[n/2]) / 2
@@ -150,7 +150,7 @@ const (
 
 // countTrips returns how many round trips a library makes for a message.
 func (p plan) countTrips(by clientLibrary, load workload) (trips float64, err error) {
-	j, err := openSend(by, load, sinkOptions{quiet, p.noChunking})
+	j, err := openSend(by, load, sinkOptions{quiet: quiet, noChunking: p.noChunking})
 	if err != nil {
 		return 0, err
 	}

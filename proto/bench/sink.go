@@ -57,6 +57,7 @@ const (
 type sinkOptions struct {
 	quiet      time.Duration // see sink.quiet
 	noChunking bool          // CHUNKING is not advertised
+	delay      time.Duration // after which replies leave
 }
 
 // startSink starts a sink on the loopback interface. Close stops it.
@@ -74,6 +75,9 @@ func startSink(opt sinkOptions) (*sink, error) {
 			conn, err := l.Accept()
 			if err != nil {
 				return
+			}
+			if opt.delay > 0 {
+				conn = newLongLine(conn, opt.delay)
 			}
 			s.mutex.Lock()
 			if s.closed {

@@ -21,9 +21,12 @@ func (kitSession) Mail(context.Context, proto.Address, proto.Params) error { ret
 func (kitSession) Rcpt(context.Context, proto.Address, proto.Params) error { return nil }
 func (s kitSession) Data(_ context.Context, r io.Reader) error             { return s.counter.drop(r) }
 
+func kitBackend(c *counter) server.Backend {
+	return server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) { return kitSession{c}, nil })
+}
+
 func serveKit(c *counter) (started, error) {
-	session := func(context.Context, *server.Conn) (server.Session, error) { return kitSession{c}, nil }
-	srv, err := server.New(server.BackendFunc(session), &server.Options{Hostname: "bench.example"})
+	srv, err := server.New(kitBackend(c), &server.Options{Hostname: "bench.example"})
 	if err != nil {
 		return started{}, err
 	}
