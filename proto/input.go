@@ -7,8 +7,8 @@ type input struct {
 	r, w int // buf[r:w] has been received and not been used
 }
 
-// firstBuffer is the size of the buffer that an input makes for itself, unless it was lent one. It is enough for a group
-// of commands.
+// firstBuffer is the size of the buffer that an input makes for itself, unless it was lent one. It is enough for a
+// group of commands.
 const firstBuffer = 4 << 10
 
 // pending returns what has been received and not been used.

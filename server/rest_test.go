@@ -10,10 +10,41 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"smtpkit.example/smtp/server"
 )
+
+// TestRest: a connection that rests between any two turns says and does the same as one that does not.
+func TestRest(t *testing.T) { synctest.Test(t, testRest) }
+
+func testRest(t *testing.T) {
+	content := strings.Repeat("0123456789 0123456789\r\n", 500)
+	st := &store{}
+	p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{MessageSize: 20_000}}))
+	p.hello()
+	for _, turn := range []struct{ say, want string }{
+		{"NOOP " + strings.Repeat("x", 400), "250 "}, // longer than what a connection that rests reads at once
+		{"BDAT 12000 LAST\r\n" + strings.Repeat("x", 11_998), "503 "},
+		{"NOOP " + strings.Repeat("x", 5000), "500 "},
+		{"MAIL FROM:<a@b.example>", "250 "},
+		{"RCPT TO:<c@d.example>", "250 "},
+		{"DATA", "354 "},
+		{content + ".", "250 "},
+		{"MAIL FROM:<a@b.example>", "250 "},
+		{"RCPT TO:<c@d.example>", "250 "},
+		{"BDAT 11500 LAST\r\n" + strings.TrimSuffix(content, "\r\n"), "250 "},
+	} {
+		time.Sleep(time.Minute)
+		p.ask(turn.say, turn.want)
+	}
+	time.Sleep(time.Minute)
+	p.quit()
+	if got := st.messages(); len(got) != 2 || got[0] != content || got[1] != content {
+		t.Errorf("got %d messages, want what was sent, twice", len(got))
+	}
+}
 
 // TestIdleMemory: a connection whose client is silent costs little more than the least that a server can be, and no
 // more if it is one of many. A stack grows by doubling: its limit is one doubling, and half of that for what else the

@@ -190,8 +190,8 @@ func (s *Server) pause(d time.Duration) bool {
 }
 
 // ServeConn serves one connection, such as an end of a net.Pipe, and closes it. If nc is a *tls.Conn, the server makes
-// the handshake. The values of ctx reach the session, and when ctx ends the connection is closed at once. Read deadlines
-// of nc pass while the client is silent, so nc has to be able to read on after one.
+// the handshake. The values of ctx reach the session, and when ctx ends the connection is closed at once. While the
+// client is silent, read deadlines of nc pass, so nc has to be able to read on after one.
 //
 // ServeConn returns nil after QUIT. Otherwise it returns why the connection ended: the error of ctx, [ErrServerClosed],
 // the *proto.Error of a 421, or an error of the network.
