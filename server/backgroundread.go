@@ -5,27 +5,40 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // A backgroundRead finds out that the client hangs up while a session works and nobody reads. It reads ahead, in the
-// background, when the session takes longer than readAheadDelay; a quicker one costs it a timer that is set and
-// stopped. The goroutine of the connection starts and stops it, and has the connection to itself again when stop
+// background, when a call of the session takes longer than readAheadDelay, or up to twice as long if calls follow each
+// other without a pause. A quicker call costs it no timer: one timer looks from time to time whether the same call is
+// still at work. The goroutine of the connection starts and stops it, and has the connection to itself again when stop
 // returns. The server of net/http does the same.
 type backgroundRead struct {
 	c       *Conn
-	timer   *time.Timer // runs read
 	started bool
+	calls   uint64 // counts calls, in steps of nextCall
 
-	mu       sync.Mutex
-	stopping bool          // guarded by mu: nothing is to be read any more
-	done     chan struct{} // read has returned
+	state atomic.Uint64 // calls, with idle, working or reading
+	armed atomic.Bool   // the timer is running, or about to
+	timer *time.Timer   // runs look; nil if there was no need for it
+	seen  uint64        // the state when the timer was set
+	mu    sync.Mutex    // held while look or stop sets a deadline
+	done  chan struct{} // read has returned
 
 	// These belong to the goroutine that has the connection to itself.
 	buf *[maxReadAhead]byte
 	n   int   // buf[:n] was read ahead
 	err error // why reading ahead ended, if the connection failed
 }
+
+// The states, to which the number of calls is added.
+const (
+	idle     = iota
+	working  // a call is at work
+	reading  // and so is read, or it has returned and stop has not noticed
+	nextCall = 4
+)
 
 func (b *backgroundRead) init(c *Conn) {
 	b.c = c
@@ -36,7 +49,9 @@ func (b *backgroundRead) rest() {
 	if b.started {
 		return
 	}
-	b.timer, b.done = nil, nil
+	if !b.armed.Load() {
+		b.timer, b.done = nil, nil
+	}
 	if b.n == 0 {
 		b.buf = nil
 	}
@@ -47,10 +62,21 @@ func (b *backgroundRead) start() {
 	if b.started || b.err != nil || b.n == maxReadAhead || b.c.end.err != nil {
 		return
 	}
-	b.started, b.stopping = true, false
+	b.started = true
+	b.calls += nextCall
+	b.state.Store(b.calls + working)
+	b.arm()
+}
+
+// arm sets the timer unless it is set.
+func (b *backgroundRead) arm() {
+	if b.armed.Load() || !b.armed.CompareAndSwap(false, true) {
+		return
+	}
+	b.seen = b.state.Load()
 	if b.timer == nil {
 		b.done = make(chan struct{}, 1)
-		b.timer = time.AfterFunc(readAheadDelay, b.read)
+		b.timer = time.AfterFunc(readAheadDelay, b.look)
 	} else {
 		b.timer.Reset(readAheadDelay)
 	}
@@ -62,26 +88,41 @@ func (b *backgroundRead) stop() {
 		return
 	}
 	b.started = false
-	if b.timer.Stop() {
+	if b.state.CompareAndSwap(b.calls+working, b.calls+idle) {
 		return
 	}
 	b.mu.Lock()
-	b.stopping = true
 	_ = b.c.link.nc.SetReadDeadline(past)
 	b.mu.Unlock()
 	<-b.done
+	b.state.Store(b.calls + idle)
+}
+
+// look reads ahead if the call that was at work when the timer was set still is. If another one is, it sets the timer
+// again.
+func (b *backgroundRead) look() {
+	seen := b.seen
+	b.armed.Store(false) // before the state is looked at: a call that begins behind this sets the timer itself
+	switch state := b.state.Load(); {
+	case state%nextCall != working:
+	case state != seen:
+		b.arm()
+	default:
+		b.mu.Lock()
+		same := b.state.CompareAndSwap(state, state-working+reading)
+		if same {
+			_ = b.c.link.nc.SetReadDeadline(time.Time{})
+		}
+		b.mu.Unlock()
+		if same {
+			b.read()
+		}
+	}
 }
 
 // read reads ahead until it is stopped, the buffer is full, or the connection fails.
 func (b *backgroundRead) read() {
 	defer func() { b.done <- struct{}{} }()
-	b.mu.Lock()
-	if b.stopping {
-		b.mu.Unlock()
-		return
-	}
-	_ = b.c.link.nc.SetReadDeadline(time.Time{})
-	b.mu.Unlock()
 	if b.buf == nil {
 		b.buf = new([maxReadAhead]byte)
 	}
