@@ -65,7 +65,7 @@ loop:
 	return out, used, end
 }
 
-var crByte = []byte{'\r'}
+var crByte, lfByte = []byte{'\r'}, []byte{'\n'}
 
 // move moves p[from:to] to p[at:] and returns its length.
 func move(p []byte, at, from, to int) int {
@@ -92,24 +92,41 @@ func (s *bareScanner) scan(p []byte) {
 		}
 		p = p[1:]
 	}
-	s.cr = len(p) > 0 && p[len(p)-1] == '\r'
-	crs := bytes.Count(p, crByte)
-	if s.cr {
-		crs--
+	if s.cr = len(p) > 0 && p[len(p)-1] == '\r'; s.cr {
+		p = p[:len(p)-1]
 	}
-	lines := 0
-	for i := 0; ; lines++ {
+	s.bare = !isCanonical(p)
+}
+
+// isCanonical reports whether each CR in p stands before an LF, and each LF behind a CR.
+func isCanonical(p []byte) bool {
+	crs := bytes.Count(p, crByte)
+	if crs != bytes.Count(p, lfByte) {
+		return false
+	}
+	// If there are as many pairs as CRs and LFs, none stands alone, however the pairs were found. Where a guess has jumped
+	// over some, they are found without guesses.
+	return countPairs(p, crs, true) == crs || countPairs(p, crs, false) == crs
+}
+
+// countPairs counts CRLFs in p, up to most. With guess it takes it that a line is as long as the two before it if they have
+// the same length, as most lines of encoded data are, and misses those that lie between.
+func countPairs(p []byte, most int, guess bool) int {
+	pairs, length, alike := 0, 0, false
+	for i := 0; pairs < most; pairs++ {
+		if end := i + length; alike && end <= len(p) && p[end-1] == '\n' && p[end-2] == '\r' {
+			i = end
+			continue
+		}
 		n := bytes.IndexByte(p[i:], '\n')
-		if n < 0 {
+		if n < 0 || i+n == 0 || p[i+n-1] != '\r' {
 			break
 		}
-		if n == 0 || p[i+n-1] != '\r' {
-			s.bare = true
-			return
-		}
-		i += n + 1
+		alike = guess && n+1 == length && n > 0
+		length = n + 1
+		i += length
 	}
-	s.bare = crs != lines
+	return pairs
 }
 
 // finish says that the content is complete.
@@ -161,25 +178,15 @@ func (e *Encoder) Skip(p []byte) bool {
 	if e.cr || p[len(p)-1] == '\r' {
 		return false
 	}
-	midLine, lines := e.midLine, 0
-	for i := 0; i < len(p); lines++ {
-		if e.Dots && !midLine && p[i] == '.' {
-			return false
-		}
-		n := bytes.IndexByte(p[i:], '\n')
-		if midLine = n < 0; midLine {
-			break
-		}
-		if i += n + 1; i < 2 || p[i-2] != '\r' {
-			return false
-		}
-	}
-	if bytes.Count(p, crByte) != lines {
+	if e.Dots && (!e.midLine && p[0] == '.' || bytes.Contains(p, dotLine)) || !isCanonical(p) {
 		return false
 	}
-	e.midLine = midLine
+	e.midLine = p[len(p)-1] != '\n'
 	return true
 }
+
+// dotLine begins a line with a dot.
+var dotLine = []byte("\n.")
 
 // block encodes p. Its line endings are most likely all CRLF, or all LF.
 func (e *Encoder) block(dst, p []byte) []byte {

@@ -2,6 +2,7 @@ package proto
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -69,5 +70,39 @@ func TestRawReplyIntern(t *testing.T) {
 	raw, _, _ := ParseReply([]byte(lines[0]), true, Limits{})
 	if n := testing.AllocsPerRun(100, func() { raw.Intern(&last) }); n > 0 {
 		t.Errorf("%.0f allocations for a reply that came before", n)
+	}
+}
+
+// TestIsCanonical compares isCanonical with its definition, for text whose lines are alike in length but for some, so that
+// a guess where a line ends is right, or jumps over what is wrong.
+func TestIsCanonical(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(8, 8))
+	good, bad := 0, 0
+	for range 50_000 {
+		var p []byte
+		for range rnd.IntN(12) {
+			length := 6
+			if rnd.IntN(4) == 0 {
+				length = rnd.IntN(8)
+			}
+			p = append(append(p, "xxxxxxxx"[:length]...), "\r\n"...)
+		}
+		for range rnd.IntN(3) {
+			if len(p) > 0 {
+				p[rnd.IntN(len(p))] = "\r\nx"[rnd.IntN(3)]
+			}
+		}
+		want := !bytes.ContainsAny(bytes.ReplaceAll(p, []byte("\r\n"), nil), "\r\n")
+		if got := isCanonical(p); got != want {
+			t.Fatalf("%q: %v, want %v", p, got, want)
+		}
+		if want {
+			good++
+		} else {
+			bad++
+		}
+	}
+	if good < 1000 || bad < 1000 {
+		t.Errorf("%d canonical and %d others: the texts test little", good, bad)
 	}
 }
