@@ -222,9 +222,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-func isAlnum(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
+func isAlnum(c byte) bool { return classes[c]&alnum != 0 }
 
 // equalFold compares without regard to case in ASCII. strings.EqualFold would find "ſize" equal to "SIZE".
 func equalFold(s, t string) bool {

@@ -273,10 +273,23 @@ func scanQuoted(s string) (local, rest string, f fault) {
 }
 
 // isAtext reports whether c is an atext of RFC 5322 section 3.2.3.
-func isAtext(c byte) bool {
-	switch c {
-	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '/', '=', '?', '^', '_', '`', '{', '|', '}', '~':
-		return true
+func isAtext(c byte) bool { return classes[c]&atext != 0 }
+
+// The classes of octets.
+const (
+	alnum = 1 << iota // a letter or a digit
+	atext             // an atext of RFC 5322 section 3.2.3
+)
+
+// classes has the classes of each octet.
+var classes = func() (t [256]uint8) {
+	for c := range t {
+		switch c := byte(c); {
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+			t[c] = alnum | atext
+		case strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0:
+			t[c] = atext
+		}
 	}
-	return isAlnum(c)
-}
+	return t
+}()

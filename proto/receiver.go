@@ -25,7 +25,8 @@ type Receiver struct {
 	in input
 
 	line       lineReader
-	cutPayload bool // the line being dropped began with a verb that has a payload
+	known      *Verb // the last verb that was found in the table
+	cutPayload bool  // the line being dropped began with a verb that has a payload
 	content    decoder
 	chunks     bareScanner
 
@@ -77,36 +78,47 @@ func (rx *Receiver) Lend(buf []byte) []byte {
 
 // Next returns what comes next in the input. While a command waits for its reply, Next returns the payload of the
 // command, if there is one, and then NeedReply.
-func (rx *Receiver) Next() Event {
+func (rx *Receiver) Next() (ev Event) {
+	rx.next(&ev)
+	return ev
+}
+
+// next sets ev, which is zero, to what comes next.
+func (rx *Receiver) next(ev *Event) {
 	switch {
 	case rx.machine.Now() == Closed && rx.machine.Outstanding() == 0:
-		return Event{Kind: End} // content that is left over can no longer be answered
+		ev.Kind = End // content that is left over can no longer be answered
+		return
 	case rx.payload > 0:
-		return rx.chunk()
+		rx.chunk(ev)
+		return
 	case rx.endOfBody:
 		rx.endOfBody = false
-		return Event{Kind: EndOfBody, Verb: rx.machine.Waiting()}
+		ev.Kind, ev.Verb = EndOfBody, rx.machine.Waiting()
+		return
 	case rx.machine.Outstanding() > 0:
-		return Event{Kind: NeedReply, Verb: rx.machine.Waiting()}
+		ev.Kind, ev.Verb = NeedReply, rx.machine.Waiting()
+		return
 	case rx.closed:
-		return Event{Kind: End}
+		ev.Kind = End
+		return
 	}
 	switch rx.machine.Now() {
 	case Closed, Handover:
-		return Event{Kind: End}
+		ev.Kind = End
 	case Content:
-		return rx.body()
+		rx.body(ev)
+	default:
+		if rx.in.r < rx.in.w { // otherwise NeedInput, the zero Kind
+			rx.nextLine(ev)
+		}
 	}
-	if rx.in.r == rx.in.w {
-		return Event{Kind: NeedInput}
-	}
-	return rx.nextLine()
 }
 
-// chunk returns a piece of the payload.
-func (rx *Receiver) chunk() Event {
+// chunk sets ev to a piece of the payload.
+func (rx *Receiver) chunk(ev *Event) {
 	if rx.in.r == rx.in.w {
-		return Event{Kind: NeedInput}
+		return
 	}
 	n := int(min(rx.payload, int64(rx.in.w-rx.in.r)))
 	data := rx.in.buf[rx.in.r : rx.in.r+n]
@@ -116,7 +128,7 @@ func (rx *Receiver) chunk() Event {
 	if rx.payload == 0 {
 		rx.endPayload()
 	}
-	return Event{Kind: Body, Verb: rx.machine.Waiting(), Data: data}
+	ev.Kind, ev.Verb, ev.Data = Body, rx.machine.Waiting(), data
 }
 
 // endPayload notes that the payload is complete.
@@ -127,8 +139,8 @@ func (rx *Receiver) endPayload() {
 	}
 }
 
-// body returns a piece of the content that follows 354.
-func (rx *Receiver) body() Event {
+// body sets ev to a piece of the content that follows 354.
+func (rx *Receiver) body(ev *Event) {
 	p := rx.in.pending()
 	out, used, end := rx.content.decode(p)
 	rx.in.r += used
@@ -137,25 +149,24 @@ func (rx *Receiver) body() Event {
 		rx.endOfBody = true
 	}
 	if out > 0 {
-		return Event{Kind: Body, Data: p[:out]}
+		ev.Kind, ev.Data = Body, p[:out]
+	} else if end {
+		rx.next(ev)
 	}
-	if end {
-		return rx.Next()
-	}
-	return Event{Kind: NeedInput}
 }
 
 // tlsHandshake is the first octet of a TLS record that carries a handshake. No command begins with it.
 const tlsHandshake = 0x16
 
-// nextLine returns the next command, or the next line of an exchange.
-func (rx *Receiver) nextLine() Event {
+// nextLine sets ev to the next command, or the next line of an exchange, if all of it has arrived.
+func (rx *Receiver) nextLine(ev *Event) {
 	exchange := rx.machine.Now() == Exchange
 	limit := rx.machine.table.maxLine
 	if exchange {
 		limit = rx.lim.exchangeLine()
 	} else if rx.in.buf[rx.in.r] == tlsHandshake && rx.line.dropped == 0 {
-		return rx.fatal(errTLS)
+		rx.fatal(ev, errTLS)
+		return
 	}
 	fresh := rx.line.dropped == 0
 	line, used, length, found := rx.line.next(rx.in.pending(), limit)
@@ -166,22 +177,24 @@ func (rx *Receiver) nextLine() Event {
 	}
 	rx.in.r += used
 	if length > limit+rx.lim.droppedLine() {
-		return rx.fatal(errNoLineEnd)
+		rx.fatal(ev, errNoLineEnd)
+		return
 	}
 	if !found {
-		return Event{Kind: NeedInput}
+		return
 	}
 	rx.line.done()
 	switch {
 	case exchange:
-		return rx.exchange(line, tooLong)
+		rx.exchange(ev, line, tooLong)
 	case tooLong && rx.cutPayload:
-		return rx.fatal(errPayloadSize)
+		rx.fatal(ev, errPayloadSize)
 	case tooLong:
 		rx.machine.Refused(nil)
-		return Event{Kind: Command, Payload: -1, Err: errLineTooLong}
+		ev.Kind, ev.Payload, ev.Err = Command, -1, errLineTooLong
+	default:
+		rx.command(ev, line, length)
 	}
-	return rx.command(line, length)
 }
 
 // hasPayload reports whether line begins with a verb that octets may follow.
@@ -191,26 +204,28 @@ func (rx *Receiver) hasPayload(line []byte) bool {
 	return v != nil && v.Payload != nil
 }
 
-// exchange returns a line of an exchange.
-func (rx *Receiver) exchange(line []byte, tooLong bool) Event {
-	verb := rx.machine.exchange
+// exchange sets ev to a line of an exchange.
+func (rx *Receiver) exchange(ev *Event, line []byte, tooLong bool) {
+	ev.Kind, ev.Verb, ev.Payload, ev.Data = Line, rx.machine.exchange, -1, line
 	_ = rx.machine.Line() // allowed in Exchange with nothing outstanding, which is where we are
-	ev := Event{Kind: Line, Verb: verb, Payload: -1, Data: line}
 	if tooLong {
 		ev.Data, ev.Err = nil, errExchangeTooLong
 	}
-	return ev
 }
 
 var space = []byte{' '}
 
-// command parses a command line. Framing comes first (law 4): it finds out what follows the line before it asks whether
+// command sets ev to the command in line. Framing comes first (law 4): it finds out what follows the line before it asks whether
 // the command is in sequence.
-func (rx *Receiver) command(line []byte, length int) Event {
+func (rx *Receiver) command(ev *Event, line []byte, length int) {
 	line = trimRight(line)
 	word, args, _ := bytes.Cut(line, space)
-	v := rx.machine.table.lookup(word)
-	ev := Event{Kind: Command, Verb: v, Args: args, Payload: -1}
+	v := rx.known
+	if v == nil || string(word) != v.Name {
+		v = rx.machine.table.lookup(word)
+		rx.known = v
+	}
+	ev.Kind, ev.Verb, ev.Args, ev.Payload = Command, v, args, -1
 	if v == nil {
 		ev.Err = errUnknown
 	} else {
@@ -225,23 +240,30 @@ func (rx *Receiver) command(line []byte, length int) Event {
 				if ev.Err == nil {
 					ev.Err = errPayloadSize
 				}
-				return rx.fatal(ev.Err)
+				rx.fatal(ev, ev.Err)
+				return
 			}
 		}
 		if ev.Err == nil && length > baseCommandLine+v.Grow {
 			ev.Err = errLineTooLong
 		}
 	}
-	if c := badOctet(line); c != 0 && (ev.Err == nil || v == nil) {
+	if !printableASCII(line) {
+		checkOctets(ev, line)
+	}
+	rx.record(ev)
+}
+
+// checkOctets refuses a command whose line has control characters, or whose arguments are not UTF-8.
+func checkOctets(ev *Event, line []byte) {
+	if c := badOctet(line); c != 0 && (ev.Err == nil || ev.Verb == nil) {
 		ev.Err = errControl
 		if c == '\n' {
 			ev.Err = errBareLF
 		}
-	} else if ev.Err == nil && !utf8.Valid(args) {
+	} else if ev.Err == nil && !utf8.Valid(ev.Args) {
 		ev.Err = errNotUTF8
 	}
-	rx.record(&ev)
-	return ev
 }
 
 // record records the command and the payload that follows it.
@@ -268,12 +290,12 @@ func (rx *Receiver) record(ev *Event) {
 	}
 }
 
-// fatal reports that the rest of the input cannot be understood. One reply can still be sent.
-func (rx *Receiver) fatal(err *Error) Event {
+// fatal sets ev to say that the rest of the input cannot be understood. One reply can still be sent.
+func (rx *Receiver) fatal(ev *Event, err *Error) {
 	rx.closed = true
 	rx.in.r = rx.in.w
 	rx.machine.Refused(nil)
-	return Event{Kind: Fatal, Payload: -1, Err: err}
+	*ev = Event{Kind: Fatal, Payload: -1, Err: err}
 }
 
 // Due returns how many replies the command in hand still gets; 0 if no command is in hand.

@@ -3,7 +3,6 @@ package proto
 import (
 	"bytes"
 	"iter"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -55,6 +54,11 @@ func appendReply(dst []byte, r Reply, status, utf8 bool, maxLine int) []byte {
 		var at int
 		dst, at = head.append(dst)
 		room := maxLine - len("\r\n") - (len(dst) - at)
+		if len(r.Text) <= room && printable(r.Text) == len(r.Text) {
+			dst[at+len("250")] = ' '
+			dst = append(dst, r.Text...)
+			return append(dst, "\r\n"...)
+		}
 		line, rest, more := cutLine(r.Text, room, utf8)
 		dst = appendText(dst, line, utf8)
 		dst = append(dst, "\r\n"...)
@@ -75,8 +79,8 @@ type replyHead struct {
 // append appends the head of a line that is not the last, and returns where the line begins.
 func (h replyHead) append(dst []byte) (_ []byte, at int) {
 	at = len(dst)
-	dst = strconv.AppendInt(dst, int64(h.code), 10)
-	dst = append(dst, '-')
+	c := h.code
+	dst = append(dst, '0'+byte(c/100), '0'+byte(c/10%10), '0'+byte(c%10), '-')
 	if !h.status.IsZero() {
 		dst = h.status.append(dst)
 		dst = append(dst, ' ') // RFC 2034 section 4: "always followed by one or more spaces"
@@ -86,9 +90,6 @@ func (h replyHead) append(dst []byte) (_ []byte, at int) {
 
 // cutLine cuts from text what fits into a line of room octets. It reports in more whether anything follows.
 func cutLine(text string, room int, utf8 bool) (line, rest string, more bool) {
-	if len(text) <= room && printable(text) == len(text) {
-		return text, "", false
-	}
 	used, space := 0, 0
 	for i := 0; i < len(text); {
 		switch {

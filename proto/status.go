@@ -89,6 +89,9 @@ func (s Status) String() string {
 }
 
 func (s Status) append(dst []byte) []byte {
+	if s[0] < 10 && s[1] < 10 && s[2] < 10 { // nearly all are so
+		return append(dst, '0'+byte(s[0]), '.', '0'+byte(s[1]), '.', '0'+byte(s[2]))
+	}
 	dst = strconv.AppendUint(dst, uint64(s[0]), 10)
 	dst = append(dst, '.')
 	dst = strconv.AppendUint(dst, uint64(s[1]), 10)

@@ -25,7 +25,7 @@ func (b *body) isBetweenChunks() bool { return b.chunk.verb != nil && !b.chunk.o
 
 // beginChunk begins with a chunk, whose content comes from src unless that is nil. It reports false if the connection
 // is at its end.
-func (b *body) beginChunk(ev proto.Event, src io.ReadCloser) bool {
+func (b *body) beginChunk(ev *proto.Event, src io.ReadCloser) bool {
 	size := max(ev.Payload, 0)
 	b.chunk = chunk{verb: ev.Verb, open: true, size: size, left: size, fetched: src != nil, src: src}
 	b.chunks++
@@ -56,7 +56,7 @@ func (b *body) awaitChunk() {
 		ev := c.pump.next(false)
 		switch ev.Kind {
 		case proto.Command:
-			c.commands.handleBetweenChunks(ev)
+			c.commands.handleBetweenChunks(&ev)
 		case proto.Fatal:
 			c.closeWith(ev.Err.Reply(), 0)
 			b.breakOff()
@@ -68,10 +68,10 @@ func (b *body) awaitChunk() {
 
 // handleBetweenChunks is handle for a command between two chunks. The session is at work on the message, so commands
 // that would call it have to wait, and so do those of extensions.
-func (m *commands) handleBetweenChunks(ev proto.Event) {
+func (m *commands) handleBetweenChunks(ev *proto.Event) {
 	c, b := m.c, &m.c.body
-	c.trace.command(&ev)
-	e := m.check(&ev)
+	c.trace.command(ev)
+	e := m.check(ev)
 	if e == nil && isHello(ev.Verb) {
 		_, e = helloName(ev.Args)
 	}
@@ -90,11 +90,11 @@ func (m *commands) handleBetweenChunks(ev proto.Event) {
 		return
 	case owner != nil:
 		m.refuse(ev, errMidway)
-	case !m.pays(&ev):
+	case !m.pays(ev):
 	case ev.Verb.Name == "NOOP":
 		m.dispatch(ev)
 	default: // EHLO, RSET, QUIT
-		pending := ev
+		pending := *ev
 		b.pending, b.err = &pending, ErrReset
 		return
 	}

@@ -3,7 +3,7 @@ package server
 import "smtpkit.example/smtp/proto"
 
 // data answers DATA. Whether the message is wanted at all is decided before the 354.
-func (m *commands) data(ev proto.Event) {
+func (m *commands) data(ev *proto.Event) {
 	c := m.c
 	if c.transaction.binary {
 		m.answer(ev.Verb, errBinary.Reply())
@@ -21,7 +21,7 @@ func (m *commands) data(ev proto.Event) {
 // bdat deals with a chunk of content, by BDAT or by a verb like it. The first chunk has the session take the message,
 // and the session's reader pulls the others. So a later chunk arrives here only if the session has accepted the message
 // unread.
-func (m *commands) bdat(ev proto.Event) {
+func (m *commands) bdat(ev *proto.Event) {
 	c, b := m.c, &m.c.body
 	src, e := m.fetch(ev)
 	if e != nil {
@@ -38,7 +38,7 @@ func (m *commands) bdat(ev proto.Event) {
 	}
 	if ev := b.pending; ev != nil {
 		b.pending = nil
-		m.dispatch(*ev)
+		m.dispatch(ev)
 		m.settle()
 		if ev.Verb.Last {
 			c.replies.flush()

@@ -15,13 +15,13 @@ type commands struct {
 }
 
 // handle carries out a command and answers it.
-func (m *commands) handle(ev proto.Event) {
+func (m *commands) handle(ev *proto.Event) {
 	c := m.c
-	c.trace.command(&ev)
-	e := m.check(&ev)
+	c.trace.command(ev)
+	e := m.check(ev)
 	if e != nil {
 		m.refuse(ev, e)
-	} else if m.pays(&ev) {
+	} else if m.pays(ev) {
 		m.dispatch(ev)
 	}
 	m.settle()
@@ -42,19 +42,8 @@ func (m *commands) settle() {
 }
 
 // dispatch has a command carried out that may be.
-func (m *commands) dispatch(ev proto.Event) {
+func (m *commands) dispatch(ev *proto.Event) {
 	c := m.c
-	if e, i := c.srv.set.Owner(ev.Verb); e != nil {
-		switch {
-		case !c.srv.chunks[ev.Verb.Name]:
-			m.extension(ev, e)
-		case !c.greeting.offer.Has(i):
-			m.refuse(ev, errNotOffered)
-		default:
-			m.bdat(ev)
-		}
-		return
-	}
 	switch ev.Verb.Name {
 	case "EHLO", "LHLO":
 		m.ehlo(ev)
@@ -72,7 +61,21 @@ func (m *commands) dispatch(ev proto.Event) {
 		c.replies.send(proto.Reply{Code: 221, Text: "Bye"})
 		c.end.quit = true
 	default:
+		m.dispatchExtension(ev)
+	}
+}
+
+// dispatchExtension is dispatch for a command that is none of the protocol's own.
+func (m *commands) dispatchExtension(ev *proto.Event) {
+	switch e, i := m.c.srv.set.Owner(ev.Verb); {
+	case e == nil:
 		m.answer(ev.Verb, errNotServed.Reply())
+	case !m.c.srv.chunks[ev.Verb.Name]:
+		m.extension(ev, e)
+	case !m.c.greeting.offer.Has(i):
+		m.refuse(ev, errNotOffered)
+	default:
+		m.bdat(ev)
 	}
 }
 
@@ -133,9 +136,11 @@ func (m *commands) checkGuards(ev *proto.Event) *proto.Error {
 // ask calls check, by which an extension looks at a command, and returns its refusal, or nil.
 func (m *commands) ask(keyword string, check func() error) *proto.Error {
 	choice := m.choice // of a Data that is at work meanwhile
-	m.c.background.start()
+	if background := &m.c.background; !background.started {
+		background.start()
+		defer background.stop()
+	}
 	err := check()
-	m.c.background.stop()
 	m.choice = choice
 	if err == nil {
 		return nil
@@ -161,7 +166,7 @@ func (m *commands) called(method string, err error, ok proto.Reply) proto.Reply 
 }
 
 // refuse skips the payload of a command and sends the refusal e (law 4).
-func (m *commands) refuse(ev proto.Event, e *proto.Error) {
+func (m *commands) refuse(ev *proto.Event, e *proto.Error) {
 	c := m.c
 	if ev.Payload >= 0 && !m.skipPayload(ev.Payload, e) {
 		return
@@ -180,7 +185,7 @@ func (m *commands) refuse(ev proto.Event, e *proto.Error) {
 
 // isConsequence reports whether a command is out of sequence only because an earlier command of the same pipelined
 // group was refused, which the client could not know: MAIL, all RCPT, or a chunk.
-func isConsequence(ev proto.Event, now proto.State) bool {
+func isConsequence(ev *proto.Event, now proto.State) bool {
 	if ev.Err == nil || ev.Err.Code != 503 || ev.Verb == nil {
 		return false
 	}

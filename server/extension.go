@@ -11,7 +11,7 @@ import (
 )
 
 // extension has an extension serve one of its verbs.
-func (m *commands) extension(ev proto.Event, e *ext.Extension) {
+func (m *commands) extension(ev *proto.Event, e *ext.Extension) {
 	c := m.c
 	if e.Serve == nil {
 		m.answer(ev.Verb, errNotServed.Reply())

@@ -10,7 +10,7 @@ import (
 
 // fetch has an extension get the content of a chunk that does not follow its command (RFC 4468). It returns nil and nil
 // for a chunk that does.
-func (m *commands) fetch(ev proto.Event) (io.ReadCloser, *proto.Error) {
+func (m *commands) fetch(ev *proto.Event) (io.ReadCloser, *proto.Error) {
 	c := m.c
 	e, _ := c.srv.set.Owner(ev.Verb)
 	if e.Fetch == nil || ev.Payload >= 0 {

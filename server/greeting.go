@@ -53,7 +53,7 @@ func (g *greeting) afterHandover() greeting {
 }
 
 // ehlo answers EHLO and LHLO.
-func (m *commands) ehlo(ev proto.Event) {
+func (m *commands) ehlo(ev *proto.Event) {
 	c := m.c
 	name, e := helloName(ev.Args)
 	if e != nil {
@@ -69,7 +69,7 @@ func (m *commands) ehlo(ev proto.Event) {
 }
 
 // helo answers HELO, after which no extension is available.
-func (m *commands) helo(ev proto.Event) {
+func (m *commands) helo(ev *proto.Event) {
 	c := m.c
 	name, e := helloName(ev.Args)
 	if e != nil {

@@ -6,11 +6,11 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A lineCache remembers the last MAIL and RCPT commands with what they were parsed into, so that a command which is
-// repeated in the next transaction allocates nothing.
+// A lineCache remembers the MAIL command and the first RCPT commands of the last transaction with what they were parsed
+// into, so that a command which is repeated at its place in the next transaction allocates nothing.
 type lineCache struct {
 	lines [cachedLines]line
-	next  int // the one to replace
+	next  int // the place of the next command
 }
 
 const (
@@ -27,12 +27,15 @@ type line struct {
 	params proto.Params
 }
 
-// parse parses the arguments of MAIL, or of RCPT. What it returns is valid until a few more lines have been parsed.
+// parse parses the arguments of MAIL, or of RCPT. What it returns is valid until the next call.
 func (l *lineCache) parse(args []byte, rcpt, lax bool) (*line, *proto.Error) {
-	for i := range l.lines {
-		if e := &l.lines[i]; e.rcpt == rcpt && len(e.args) > 0 && bytes.Equal(e.args, args) {
-			return e, nil
-		}
+	if !rcpt {
+		l.next = 0
+	}
+	e := &l.lines[l.next]
+	if e.rcpt == rcpt && len(e.args) > 0 && bytes.Equal(e.args, args) {
+		l.next = min(l.next+1, cachedLines-1)
+		return e, nil
 	}
 	parse := proto.ParseMailArgs
 	if rcpt {
@@ -42,9 +45,11 @@ func (l *lineCache) parse(args []byte, rcpt, lax bool) (*line, *proto.Error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &l.lines[l.next]
-	l.next = (l.next + 1) % cachedLines
-	*e = line{rcpt: rcpt, ascii: isASCII(args), args: e.args[:0], addr: addr, params: params}
+	e.rcpt, e.ascii, e.addr, e.params, e.args = rcpt, isASCII(args), addr, params, e.args[:0]
+	if l.next == cachedLines-1 {
+		return e, nil // the place of all further commands, where no one is found again
+	}
+	l.next++
 	if len(args) <= maxCachedLine {
 		e.args = append(e.args, args...)
 	}

@@ -94,7 +94,7 @@ func (c *Conn) work() bool {
 		case proto.NeedInput:
 			return true
 		case proto.Command:
-			c.commands.handle(ev)
+			c.commands.handle(&ev)
 		case proto.Fatal:
 			c.closeWith(ev.Err.Reply(), 0)
 		case proto.End:

@@ -40,12 +40,13 @@ func (m *commands) mail(args []byte) proto.Reply {
 		return errFromNotASCII.Reply()
 	}
 	addr, params := l.addr, l.params
+	m.calling()
 	for _, x := range c.srv.checkMail {
 		if e := m.ask(x.Keyword, func() error { return x.CheckMail(c.ctx, c, addr, params) }); e != nil {
+			c.background.stop()
 			return e.Reply()
 		}
 	}
-	m.calling()
 	r := m.called("Mail", c.session.Mail(c.ctx, addr, params), okMail)
 	if r.Code/100 == 2 {
 		c.transaction = transaction{open: true, params: params, utf8: utf8, binary: set.Binary(offer, params)}
@@ -69,11 +70,12 @@ func (m *commands) rcpt(args []byte) proto.Reply {
 		return errRcpts.Reply()
 	}
 	addr, params := l.addr, l.params
+	m.calling()
 	for _, x := range c.srv.checkRcpt {
 		if e := m.ask(x.Keyword, func() error { return x.CheckRcpt(c.ctx, c, addr, params) }); e != nil {
+			c.background.stop()
 			return e.Reply()
 		}
 	}
-	m.calling()
 	return m.called("Rcpt", c.session.Rcpt(c.ctx, addr, params), okRcpt)
 }

@@ -75,7 +75,7 @@ var (
 		{"Servers", "processor time of the server for a message", []row{
 			{"PIPELINING, 1 KB, 8 connections", role{Is: "server", Kind: "data", Size: 1 << 10, Rcpts: 1, Conns: 8}, servers, nil},
 			{"the same in TLS", role{Is: "server", Kind: "data", Size: 1 << 10, Rcpts: 1, Conns: 8, TLS: true}, serversTLS, nil},
-			{"PIPELINING, 50 recipients", role{Is: "server", Kind: "data", Size: 1 << 10, Rcpts: 50, Conns: 1}, servers, nil},
+			{"PIPELINING, 50 recipients, 8 connections", role{Is: "server", Kind: "data", Size: 1 << 10, Rcpts: 50, Conns: 8}, servers, nil},
 			{"BDAT, 100 KB", role{Is: "server", Kind: "bdat", Size: 100_000, Rcpts: 1, Conns: 1}, serversTLS, nil},
 			{"BDAT, 10 MB", role{Is: "server", Kind: "bdat", Size: 10_000_000, Rcpts: 1, Conns: 1}, serversTLS, nil},
 			{"a new connection for each message", role{Is: "server", Kind: "new", Size: 1 << 10, Rcpts: 1, Conns: 1}, servers, nil},
