@@ -45,6 +45,8 @@ const (
 	// restDelay is how long a client may be silent before the connection rests; see rest. It is longer than the round
 	// trip to most clients, so that a client that works does not wake a connection that rests.
 	restDelay = 100 * time.Millisecond
+	// holdDelay is how long replies wait to be written if more has most likely arrived.
+	holdDelay = 10 * time.Millisecond
 	// fetchBuffer is how many octets are read at once of content that an extension fetches.
 	fetchBuffer = 32 << 10
 	// maxHello is the longest argument of EHLO (RFC 5321 section 4.5.3.1.2).

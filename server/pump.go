@@ -13,6 +13,7 @@ type pump struct {
 	c        *Conn
 	deadline time.Time // for the command line that is awaited; zero if none is
 	until    time.Time // the end of the session; zero if there is none
+	flooded  bool      // the last read filled the buffer, so that more has most likely arrived
 }
 
 // next returns the next event that is not NeedInput. The kind Over means that there will be no more; Conn.end says why.
@@ -28,7 +29,7 @@ func (p *pump) next(content bool) proto.Event {
 }
 
 // poll is next that does not wait: it returns NeedInput when nothing is left to be dealt with, and all replies have
-// been written.
+// been written, or wait for what has most likely arrived.
 func (p *pump) poll(content bool) proto.Event {
 	c := p.c
 	if c.end.err != nil {
@@ -36,6 +37,9 @@ func (p *pump) poll(content bool) proto.Event {
 	}
 	ev := c.rx.Next()
 	if ev.Kind == proto.NeedInput {
+		if p.flooded {
+			return ev
+		}
 		if c.replies.flush(); c.end.err != nil {
 			return proto.Event{Kind: proto.End}
 		}
@@ -53,7 +57,7 @@ func (p *pump) fill(content bool) {
 	n, err := c.background.readAhead(space)
 	if n == 0 && err == nil {
 		now := time.Now()
-		d, tires := p.readDeadline(now, content)
+		d, soft := p.readDeadline(now, content)
 		if !p.await(d, content) {
 			c.close421(errShutdown)
 			return
@@ -61,8 +65,8 @@ func (p *pump) fill(content bool) {
 		n, err = c.link.read(space)
 		c.link.waited()
 		c.loan.resting = false
-		if n == 0 && tires && errors.Is(err, os.ErrDeadlineExceeded) {
-			c.rest()
+		if n == 0 && soft && errors.Is(err, os.ErrDeadlineExceeded) {
+			p.tire()
 			return
 		}
 		if (content || c.body.active) && n > 0 && c.body.isSlow(n, time.Since(now)) {
@@ -73,7 +77,23 @@ func (p *pump) fill(content bool) {
 	}
 	c.rx.Filled(n)
 	if n == 0 {
+		c.replies.flush() // what was held
 		p.failed(err)
+	}
+	p.flooded = n == len(space)
+}
+
+// holdsReplies reports whether replies wait to be written until more has been read. A client that pipelines gets them in
+// fewer writes so. They must not wait for long: a client may send no more before it has some of them, even in the middle of
+// a chunk (RFC 2920 section 3.2).
+func (p *pump) holdsReplies() bool { return p.flooded && len(p.c.replies.out) > 0 }
+
+// tire is called when nothing has come for as long as replies may wait, or for as long as the connection is kept ready.
+func (p *pump) tire() {
+	if p.holdsReplies() {
+		p.flooded = false // so that they are written before the next read
+	} else {
+		p.c.rest()
 	}
 }
 
@@ -92,8 +112,8 @@ func (p *pump) failed(err error) {
 }
 
 // readDeadline returns when the read that begins now has to be over. The time for a command line runs from when we
-// began to wait for it, however it dribbles in. If it tires, the connection is not at its end then, but is to rest.
-func (p *pump) readDeadline(now time.Time, content bool) (deadline time.Time, tires bool) {
+// began to wait for it, however it dribbles in. A soft deadline is not the end of the connection: tire is called.
+func (p *pump) readDeadline(now time.Time, content bool) (deadline time.Time, soft bool) {
 	opt := &p.c.srv.opt
 	var d time.Time
 	switch {
@@ -111,7 +131,11 @@ func (p *pump) readDeadline(now time.Time, content bool) (deadline time.Time, ti
 		d = earlier(d, p.c.srv.lastCommand)
 	}
 	d = earlier(d, p.until)
-	if soon := p.c.restTime(now, content); !soon.IsZero() && (d.IsZero() || soon.Before(d)) {
+	soon := p.c.restTime(now, content)
+	if p.holdsReplies() {
+		soon = now.Add(holdDelay)
+	}
+	if !soon.IsZero() && (d.IsZero() || soon.Before(d)) {
 		return soon, true
 	}
 	return d, false
