@@ -57,7 +57,8 @@ const (
 // mailbox of more than 254 (RFC 5321 section 4.5.3.1). For the null reverse-path write Address{}, and for the
 // domainless postmaster Address{Local: "postmaster"}.
 func ParseAddress(s string) (Address, error) {
-	a, _, f := cutMailbox(s, 0, false)
+	var a Address
+	_, f := cutMailbox(&a, s, 0, false)
 	switch {
 	case strings.HasPrefix(s, "<"):
 		f = faultNotBare

@@ -80,7 +80,8 @@ func parseArgs(args []byte, rcpt, lax bool) (Address, Params, *Error) {
 	if lax {
 		s = strings.TrimLeft(s, " ")
 	}
-	a, rest, f := parsePath(s, rcpt, lax)
+	var a Address
+	rest, f := parsePath(&a, s, rcpt, lax)
 	if f != "" {
 		return Address{}, nil, badPath(rcpt, f)
 	}
@@ -104,32 +105,33 @@ func badPath(rcpt bool, f fault) *Error {
 	return e
 }
 
-// parsePath parses a reverse-path or forward-path at the beginning of s. The rest of s is empty or begins with a space.
-func parsePath(s string, rcpt, lax bool) (a Address, rest string, f fault) {
+// parsePath parses a reverse-path or forward-path at the beginning of s into a, which is zero. The rest of s is empty or
+// begins with a space. If there is a fault, a is of no use.
+func parsePath(a *Address, s string, rcpt, lax bool) (rest string, f fault) {
 	in, stop, routed := s, byte(' '), false
 	switch {
 	case strings.HasPrefix(s, "<>"):
 		if rcpt {
-			return Address{}, "", faultNull
+			return "", faultNull
 		}
-		return Address{}, s[2:], afterPath(s[2:])
+		return s[2:], afterPath(s[2:])
 	case strings.HasPrefix(s, "<"):
 		in, stop = s[1:], '>'
 		if routed = strings.HasPrefix(in, "@"); routed {
 			if in, f = skipRoute(in, lax); f != "" {
-				return Address{}, "", f
+				return "", f
 			}
 		}
 	case !lax || s == "":
-		return Address{}, "", faultBracket
+		return "", faultBracket
 	}
-	a, rest, f = cutMailbox(in, stop, lax)
+	rest, f = cutMailbox(a, in, stop, lax)
 	if f == faultNoDomain && rcpt && !routed && isPostmaster(a.Local) {
 		f = "" // RFC 5321 section 4.1.1.3
 	}
 	if f == "" && stop == '>' {
 		if rest == "" {
-			return Address{}, "", faultUnclosed
+			return "", faultUnclosed
 		}
 		rest = rest[1:]
 	}
@@ -139,7 +141,7 @@ func parsePath(s string, rcpt, lax bool) (a Address, rest string, f fault) {
 	if f == "" {
 		f = afterPath(rest)
 	}
-	return a, rest, f
+	return rest, f
 }
 
 func afterPath(rest string) fault {
@@ -169,9 +171,10 @@ func skipRoute(s string, lax bool) (rest string, f fault) {
 	return rest, ""
 }
 
-// cutMailbox parses the mailbox at the beginning of s. The mailbox ends before the octet stop, or at the end of s if
-// stop is zero or missing. If there is only a local part, cutMailbox returns it with faultNoDomain.
-func cutMailbox(s string, stop byte, lax bool) (a Address, rest string, f fault) {
+// cutMailbox parses the mailbox at the beginning of s into a, which is zero. The mailbox ends before the octet stop, or at
+// the end of s if stop is zero or missing. If there is only a local part, a has that, and there is faultNoDomain. If there
+// is another fault, a is of no use.
+func cutMailbox(a *Address, s string, stop byte, lax bool) (rest string, f fault) {
 	if strings.HasPrefix(s, `"`) {
 		a.Local, rest, f = scanQuoted(s)
 	} else {
@@ -179,13 +182,13 @@ func cutMailbox(s string, stop byte, lax bool) (a Address, rest string, f fault)
 	}
 	switch {
 	case f != "":
-		return Address{}, "", f
+		return "", f
 	case len(a.Local) > maxLocal:
-		return Address{}, "", faultLocalLong
+		return "", faultLocalLong
 	case rest == "" || rest[0] == stop:
-		return a, rest, faultNoDomain
+		return rest, faultNoDomain
 	case rest[0] != '@':
-		return Address{}, "", faultLocalChar
+		return "", faultLocalChar
 	}
 	end := len(rest)
 	if stop != 0 {
@@ -194,9 +197,9 @@ func cutMailbox(s string, stop byte, lax bool) (a Address, rest string, f fault)
 		}
 	}
 	if a.Domain, f = parseDomain(rest[1:end], lax); f != "" {
-		return Address{}, "", f
+		return "", f
 	}
-	return a, rest[end:], ""
+	return rest[end:], ""
 }
 
 // scanDotString cuts s after the dot-string at its beginning.

@@ -219,12 +219,7 @@ var space = []byte{' '}
 // the command is in sequence.
 func (rx *Receiver) command(ev *Event, line []byte, length int) {
 	line = trimRight(line)
-	word, args, _ := bytes.Cut(line, space)
-	v := rx.known
-	if v == nil || string(word) != v.Name {
-		v = rx.machine.table.lookup(word)
-		rx.known = v
-	}
+	v, args := rx.verb(line)
 	ev.Kind, ev.Verb, ev.Args, ev.Payload = Command, v, args, -1
 	if v == nil {
 		ev.Err = errUnknown
@@ -252,6 +247,18 @@ func (rx *Receiver) command(ev *Event, line []byte, length int) {
 		checkOctets(ev, line)
 	}
 	rx.record(ev)
+}
+
+// verb returns the verb that begins line, and what follows it and one space. It is often the same as before.
+func (rx *Receiver) verb(line []byte) (v *Verb, args []byte) {
+	if v := rx.known; v != nil {
+		if n := len(v.Name); len(line) > n && line[n] == ' ' && string(line[:n]) == v.Name {
+			return v, line[n+1:]
+		}
+	}
+	word, args, _ := bytes.Cut(line, space)
+	rx.known = rx.machine.table.lookup(word)
+	return rx.known, args
 }
 
 // checkOctets refuses a command whose line has control characters, or whose arguments are not UTF-8.

@@ -136,11 +136,9 @@ func (m *commands) checkGuards(ev *proto.Event) *proto.Error {
 // ask calls check, by which an extension looks at a command, and returns its refusal, or nil.
 func (m *commands) ask(keyword string, check func() error) *proto.Error {
 	choice := m.choice // of a Data that is at work meanwhile
-	if background := &m.c.background; !background.started {
-		background.start()
-		defer background.stop()
-	}
+	m.c.background.start()
 	err := check()
+	m.c.background.stop()
 	m.choice = choice
 	if err == nil {
 		return nil

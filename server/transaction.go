@@ -42,11 +42,11 @@ func (m *commands) mail(args []byte) proto.Reply {
 	addr, params := l.addr, l.params
 	m.calling()
 	for _, x := range c.srv.checkMail {
-		if e := m.ask(x.Keyword, func() error { return x.CheckMail(c.ctx, c, addr, params) }); e != nil {
-			c.background.stop()
-			return e.Reply()
+		if err := x.CheckMail(c.ctx, c, addr, params); err != nil {
+			return m.called(x.Keyword, err, okMail)
 		}
 	}
+	m.choice = proto.Reply{} // that of success is for the session
 	r := m.called("Mail", c.session.Mail(c.ctx, addr, params), okMail)
 	if r.Code/100 == 2 {
 		c.transaction = transaction{open: true, params: params, utf8: utf8, binary: set.Binary(offer, params)}
@@ -72,10 +72,10 @@ func (m *commands) rcpt(args []byte) proto.Reply {
 	addr, params := l.addr, l.params
 	m.calling()
 	for _, x := range c.srv.checkRcpt {
-		if e := m.ask(x.Keyword, func() error { return x.CheckRcpt(c.ctx, c, addr, params) }); e != nil {
-			c.background.stop()
-			return e.Reply()
+		if err := x.CheckRcpt(c.ctx, c, addr, params); err != nil {
+			return m.called(x.Keyword, err, okRcpt)
 		}
 	}
+	m.choice = proto.Reply{} // that of success is for the session
 	return m.called("Rcpt", c.session.Rcpt(c.ctx, addr, params), okRcpt)
 }
