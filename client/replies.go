@@ -185,7 +185,7 @@ func (c *conn) next(ctx context.Context) (ok bool, err error) {
 	ev := c.tx.Next()
 	switch ev.Kind {
 	case proto.Answer:
-		return true, c.answered(ctx, ev)
+		return true, c.answered(ctx, &ev)
 	case proto.Fatal:
 		return false, &ProtocolError{Err: ev.Err.Err}
 	}
@@ -252,7 +252,7 @@ func (c *conn) advance(ctx context.Context) error {
 var errEarly = fmt.Errorf("%w: it came before what it answers had been sent", proto.ErrOutOfStep)
 
 // answered hands a reply to what it answers.
-func (c *conn) answered(ctx context.Context, ev proto.Event) error {
+func (c *conn) answered(ctx context.Context, ev *proto.Event) error {
 	state := c.tx.State()
 	if c.waiting.len() == 0 {
 		return c.unsolicited(ctx, ev.Reply)

@@ -68,16 +68,22 @@ func (tx *Sender) Buffered() int { return tx.in.w - tx.in.r }
 //
 // A 421 may come at any time. It answers the command that waits, if there is one, and closes the session. A refusal may
 // come in the middle of content; the server has given up then, and the session counts as closed.
-func (tx *Sender) Next() Event {
-	if tx.failed != nil {
-		return Event{Kind: Fatal, Payload: -1, Err: tx.failed}
-	}
-	switch tx.machine.Now() {
-	case Closed, Handover:
-		return Event{Kind: End}
-	}
-	if tx.in.r == tx.in.w {
-		return Event{Kind: NeedInput}
+func (tx *Sender) Next() (ev Event) {
+	tx.next(&ev)
+	return ev
+}
+
+// next sets ev, which is zero, to what comes next.
+func (tx *Sender) next(ev *Event) {
+	switch now := tx.machine.Now(); {
+	case tx.failed != nil:
+		ev.Kind, ev.Payload, ev.Err = Fatal, -1, tx.failed
+		return
+	case now == Closed, now == Handover:
+		ev.Kind = End
+		return
+	case tx.in.r == tx.in.w:
+		return // NeedInput, the zero Kind
 	}
 	lim := tx.lim
 	if v := tx.machine.Waiting(); v != nil && v.More == Exchange {
@@ -85,39 +91,41 @@ func (tx *Sender) Next() Event {
 	}
 	reply, n, err := tx.replies.parse(tx.in.pending(), tx.status, lim)
 	if err != nil {
-		return tx.fatal(err, "")
+		tx.fatal(ev, err, "")
+	} else if n > 0 {
+		tx.in.r += n
+		tx.answer(ev, &reply)
 	}
-	if n == 0 {
-		return Event{Kind: NeedInput}
-	}
-	tx.in.r += n
-	return tx.answer(reply)
 }
 
 // answer records a reply.
-func (tx *Sender) answer(reply RawReply) Event {
+func (tx *Sender) answer(ev *Event, reply *RawReply) {
 	m := tx.machine
+	verb := m.table.end
 	if m.Outstanding() == 0 && m.Now() == Content && reply.Code >= 400 {
 		m.Reset(Closed)
-		return Event{Kind: Answer, Verb: m.table.end, Payload: -1, Reply: reply}
+	} else {
+		if tx.owed > 0 && m.Outstanding() == 1 && reply.Code < 400 {
+			tx.fatal(ev, ErrOutOfStep, "success before all octets were sent")
+			return
+		}
+		var err error
+		if verb, err = m.Reply(reply.Code); err != nil {
+			tx.fatal(ev, err, fmt.Sprintf("reply %d", reply.Code))
+			return
+		}
+		ev.Due = m.due
 	}
-	if tx.owed > 0 && m.Outstanding() == 1 && reply.Code < 400 {
-		return tx.fatal(ErrOutOfStep, "success before all octets were sent")
-	}
-	verb, err := m.Reply(reply.Code)
-	if err != nil {
-		return tx.fatal(err, fmt.Sprintf("reply %d", reply.Code))
-	}
-	return Event{Kind: Answer, Verb: verb, Payload: -1, Reply: reply, Due: m.due}
+	ev.Kind, ev.Verb, ev.Payload, ev.Reply = Answer, verb, -1, *reply
 }
 
 // fatal ends the session because of err. The text says what the server did.
-func (tx *Sender) fatal(err error, text string) Event {
+func (tx *Sender) fatal(ev *Event, err error, text string) {
 	if text != "" {
 		err = fmt.Errorf("%w (%s)", err, text)
 	}
 	tx.failed = &Error{Code: 451, Status: Status{4, 5, 0}, Text: "Peer does not follow the protocol", Err: err}
-	return Event{Kind: Fatal, Payload: -1, Err: tx.failed}
+	ev.Kind, ev.Payload, ev.Err = Fatal, -1, tx.failed
 }
 
 // AppendCommand appends a command line and records it. On an error it returns dst as it was, and records nothing:
