@@ -39,11 +39,7 @@ type conn struct {
 	dirty       bool          // chunks were sent, and are not known to be accepted (RFC 3030 section 2)
 	exchange    *proto.Verb   // the command whose exchange is under way
 
-	// Output.
-
-	out  []byte // appended, and not being written
-	free []byte // being written if writing is set, otherwise a buffer to swap with out
-	text []byte // a buffer to encode chunks in; nil if there was no need for it
+	output // what is sent
 
 	// Replies.
 
@@ -272,7 +268,7 @@ func (c *conn) shut(ctx context.Context, err error) {
 		c.early.retract()
 	}
 	c.timer.Stop()
-	c.waiting, c.sent, c.out, c.free = queue[expectation]{}, 0, nil, nil
+	c.waiting, c.sent, c.output = queue[expectation]{}, 0, output{}
 	c.trace.closed(ctx, err)
 }
 
@@ -285,6 +281,6 @@ func (c *conn) leave(ctx context.Context) {
 	if c.writing {
 		return
 	}
-	c.out, c.free, c.text = giveBack(c.out), giveBack(c.free), giveBack(c.text)
+	c.output.shrink()
 	c.waiting.shrink()
 }

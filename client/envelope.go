@@ -146,8 +146,8 @@ func provides(c *conn, n ext.Feature) bool {
 }
 
 // eightBitError returns the error for octets above 127 that cannot be sent.
-func (c *conn) eightBitError() error {
-	return c.cfg.set.Unsupported(ext.EightBit, "content with 8-bit octets")
+func (cfg *config) eightBitError() error {
+	return cfg.set.Unsupported(ext.EightBit, "content with 8-bit octets")
 }
 
 // maxCommandLine is the length of a command line without extensions, with its CRLF (RFC 5321 section 4.5.3.1.4).

@@ -120,7 +120,7 @@ func (c *conn) handOver(ctx context.Context, take func(context.Context, net.Conn
 	if c.tx.State() != proto.Handover {
 		return errors.New("smtp: there is nothing to hand over: no command that leads to it has succeeded")
 	}
-	if err := c.stopReading(c.feed); err != nil {
+	if err := c.stopReading(func(p []byte) { feed(c.tx, p) }); err != nil {
 		return c.fail(ctx, c.lost(err))
 	}
 	limited, cancel := withTimeout(ctx, c.cfg.Timeouts.Command)

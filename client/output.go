@@ -28,22 +28,34 @@ func giveBack(p []byte) []byte {
 	return p
 }
 
-// reserve makes room for n octets in c.out, as far as a large buffer has it, before content is appended.
-func (c *conn) reserve(n int) {
-	need := min(len(c.out)+n, largeOutput)
-	if need <= cap(c.out) || need <= smallOutput {
+// An output is the buffers of a connection for what is sent.
+type output struct {
+	out  []byte // appended, and not being written
+	free []byte // being written if wire.writing is set, otherwise a buffer to swap with out
+	text []byte // a buffer to encode chunks in; nil if there was no need for it
+}
+
+// reserve makes room for n octets in out, as far as a large buffer has it, before content is appended.
+func (o *output) reserve(n int) {
+	need := min(len(o.out)+n, largeOutput)
+	if need <= cap(o.out) || need <= smallOutput {
 		return
 	}
-	out := append(outputs.Get().(*[largeOutput]byte)[:0], c.out...)
-	giveBack(c.out)
-	c.out = out
+	out := append(outputs.Get().(*[largeOutput]byte)[:0], o.out...)
+	giveBack(o.out)
+	o.out = out
 }
 
 // encode returns p with the line endings of text on the wire, in a buffer that is valid until the next call.
-func (c *conn) encode(enc *proto.Encoder, p []byte) []byte {
-	if c.text == nil {
-		c.text = outputs.Get().(*[largeOutput]byte)[:0]
+func (o *output) encode(enc *proto.Encoder, p []byte) []byte {
+	if o.text == nil {
+		o.text = outputs.Get().(*[largeOutput]byte)[:0]
 	}
-	c.text = enc.Append(c.text[:0], p)
-	return c.text
+	o.text = enc.Append(o.text[:0], p)
+	return o.text
+}
+
+// shrink lets go of large buffers, so that idle connections are small. Nothing must be being written.
+func (o *output) shrink() {
+	o.out, o.free, o.text = giveBack(o.out), giveBack(o.free), giveBack(o.text)
 }

@@ -122,6 +122,7 @@ func (c *conn) step(ctx context.Context) error {
 			continue
 		case err := <-c.wrote:
 			if c.written(err) {
+				c.early = nil
 				return nil
 			}
 		default:
@@ -156,6 +157,7 @@ func (c *conn) wait(ctx context.Context) error {
 			c.receive(in, ok)
 		case err := <-c.wrote:
 			if c.written(err) {
+				c.early = nil
 				return nil
 			}
 		case <-ctx.Done():
@@ -169,15 +171,6 @@ func (c *conn) wait(ctx context.Context) error {
 			late = c.timer.C
 		}
 	}
-}
-
-// written records the end of the write in hand, and reports whether it has succeeded.
-func (c *conn) written(err error) bool {
-	c.writing, c.writeErr = false, err
-	if err == nil {
-		c.early = nil
-	}
-	return err == nil
 }
 
 // next deals with the next reply that is complete, if there is one.
@@ -198,7 +191,7 @@ func (c *conn) receive(in input, ok bool) {
 		c.readErr = io.ErrUnexpectedEOF
 		return
 	}
-	c.feed(in.p)
+	feed(c.tx, in.p)
 	if in.err != nil {
 		c.readErr = in.err
 		return
@@ -206,10 +199,11 @@ func (c *conn) receive(in input, ok bool) {
 	c.more <- struct{}{}
 }
 
-func (c *conn) feed(p []byte) {
+// feed gives the engine p.
+func feed(tx *proto.Sender, p []byte) {
 	for len(p) > 0 {
-		n := copy(c.tx.Space(), p)
-		c.tx.Filled(n)
+		n := copy(tx.Space(), p)
+		tx.Filled(n)
 		p = p[n:]
 	}
 }

@@ -207,7 +207,7 @@ func (t *transaction) sendData(ctx context.Context) error {
 	for {
 		p := t.body.block()
 		if t.envelope.sevenBit && has8bit(p) {
-			return t.abort(ctx, c.eightBitError())
+			return t.abort(ctx, c.cfg.eightBitError())
 		}
 		c.reserve(len(p) + len(p)/16)
 		before := len(c.out)
@@ -264,7 +264,7 @@ func (t *transaction) sendChunks(ctx context.Context) error {
 	var enc proto.Encoder
 	for first := true; ; first = false {
 		if t.envelope.sevenBit && has8bit(t.body.block()) {
-			t.fail(c.eightBitError())
+			t.fail(c.cfg.eightBitError())
 			return nil
 		}
 		last := t.body.last()

@@ -28,8 +28,8 @@ type wire struct {
 
 	// The writer.
 
-	output   []byte     // what is being written
-	send     func()     // writes output; made once, so that a write allocates nothing
+	flight   []byte     // what is being written
+	send     func()     // writes flight; made once, so that a write allocates nothing
 	wrote    chan error // the end of a write
 	writing  bool       // a write has begun, and its end has not been received from wrote
 	writeErr error      // that of the last write
@@ -50,7 +50,7 @@ func (w *wire) start(conn net.Conn) {
 	}
 	wrote := w.wrote
 	w.send = func() {
-		_, err := conn.Write(w.output)
+		_, err := conn.Write(w.flight)
 		wrote <- err
 	}
 	go read(conn, w.in, w.more)
@@ -73,8 +73,14 @@ func read(conn net.Conn, in chan<- input, more <-chan struct{}) {
 
 // write begins to write p, which must not be changed before the end of the write has been received from wrote.
 func (w *wire) write(p []byte) {
-	w.writing, w.output = true, p
+	w.writing, w.flight = true, p
 	go w.send()
+}
+
+// written records the end of the write in hand, and reports whether it has succeeded.
+func (w *wire) written(err error) bool {
+	w.writing, w.writeErr = false, err
+	return err == nil
 }
 
 // stopReading ends the reader while the connection stays open, and gives what it has read to feed.
