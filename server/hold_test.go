@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"smtpkit.example/smtp/server"
 )
 
 // commandBuffer is how many octets the server reads at a time while it expects commands.
@@ -43,43 +45,100 @@ func fillBuffer(chunk int) string {
 	return s + strings.Repeat("x", commandBuffer-len(s))
 }
 
-// TestHeldReplies has a client that waits in the middle of a chunk for the replies to what came before, as Exim does. It gets
-// them after a moment, even if its octets have filled the server's buffer just so.
+// pipeClient is the client's end of a net.Pipe to a server that discards messages, past EHLO.
+type pipeClient struct {
+	net.Conn
+	srv  *server.Server
+	done chan struct{}
+}
+
+func newPipeClient(t *testing.T) *pipeClient {
+	here, there := net.Pipe()
+	p := &pipeClient{here, discardServer(t), make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		_ = p.srv.ServeConn(context.Background(), there)
+	}()
+	p.read(t)
+	io.WriteString(here, "EHLO client.example\r\n")
+	p.read(t)
+	return p
+}
+
+// read returns what the server has written at once.
+func (p *pipeClient) read(t *testing.T) string {
+	t.Helper()
+	b := make([]byte, commandBuffer)
+	n, err := p.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+func (p *pipeClient) close() {
+	p.Close()
+	<-p.done
+}
+
+// TestNothingIsHeld has clients that wait for replies when they have filled the server's buffer just so, with whole
+// commands or a whole chunk. Nothing more is to be expected then, and so the replies come at once.
+func TestNothingIsHeld(t *testing.T) {
+	const envelope = "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
+	mail := func(n int) string { return "MAIL FROM:<" + strings.Repeat("x", n-len("MAIL FROM:<>\r\n")) + ">\r\n" }
+	for _, tt := range []struct {
+		name    string
+		silence time.Duration
+		say     []string
+		replies int
+	}{
+		{"commands", 0, []string{strings.Repeat(mail(512), commandBuffer/512)}, 8},
+		{"a command after a rest", 200 * time.Millisecond, []string{mail(32)}, 1},
+		{"a chunk", 0, []string{envelope + "BDAT 131072 LAST\r\n", strings.Repeat("x", 128<<10)}, 3},
+		{"a first chunk", 0, []string{envelope + "BDAT 65536\r\n", strings.Repeat("x", 64<<10)}, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPipeClient(t)
+				defer p.close()
+				time.Sleep(tt.silence)
+				start := time.Now()
+				go func() {
+					for _, s := range tt.say {
+						io.WriteString(p, s)
+					}
+				}()
+				for got := 0; got < tt.replies; {
+					got += strings.Count(p.read(t), "\r\n")
+				}
+				if d := time.Since(start); d != 0 {
+					t.Errorf("the replies came after %v", d)
+				}
+			})
+		})
+	}
+}
+
+// TestHeldReplies has a client that waits in the middle of a chunk for the replies to what came before, as Exim does. It
+// gets them after a moment, even if its octets have filled the server's buffer just so.
 func TestHeldReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		here, there := net.Pipe()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = discardServer(t).ServeConn(context.Background(), there)
-		}()
-		b := make([]byte, 4096)
-		read := func() string {
-			n, err := here.Read(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return string(b[:n])
-		}
-		read()
-		io.WriteString(here, "EHLO client.example\r\n")
-		read()
+		p := newPipeClient(t)
 		start := time.Now()
 		first := fillBuffer(2 * commandBuffer)
-		io.WriteString(here, first)
-		if got := read(); strings.Count(got, "250 ") != 2 {
+		io.WriteString(p, first)
+		if got := p.read(t); strings.Count(got, "250 ") != 2 {
 			t.Errorf("got %q", got)
 		}
 		if d := time.Since(start); d <= 0 || d > 20*time.Millisecond {
 			t.Errorf("the replies came after %v: they are to wait for what may have arrived, and not for long", d)
 		}
 		content := first[strings.Index(first, "LAST\r\n")+6:]
-		io.WriteString(here, strings.Repeat("x", 2*commandBuffer-len(content)))
-		if got := read(); !strings.HasPrefix(got, "250 ") {
+		io.WriteString(p, strings.Repeat("x", 2*commandBuffer-len(content)))
+		if got := p.read(t); !strings.HasPrefix(got, "250 ") {
 			t.Errorf("got %q", got)
 		}
-		here.Close()
-		<-done
+		p.close()
 	})
 }
 

@@ -29,7 +29,7 @@ func (p *pump) next(content bool) proto.Event {
 }
 
 // poll is next that does not wait: it returns NeedInput when nothing is left to be dealt with, and all replies have
-// been written, or wait for what has most likely arrived.
+// been written, or wait for the rest of a line or of content that has most likely arrived.
 func (p *pump) poll(content bool) proto.Event {
 	c := p.c
 	if c.end.err != nil {
@@ -37,8 +37,8 @@ func (p *pump) poll(content bool) proto.Event {
 	}
 	ev := c.rx.Next()
 	if ev.Kind == proto.NeedInput {
-		if p.flooded {
-			return ev
+		if p.flooded && (content || c.rx.Buffered() > 0) {
+			return ev // in the middle of content, or of a line
 		}
 		if c.replies.flush(); c.end.err != nil {
 			return proto.Event{Kind: proto.End}
@@ -83,9 +83,9 @@ func (p *pump) fill(content bool) {
 	p.flooded = n == len(space)
 }
 
-// holdsReplies reports whether replies wait to be written until more has been read. A client that pipelines gets them in
-// fewer writes so. They must not wait for long: a client may send no more before it has some of them, even in the middle of
-// a chunk (RFC 2920 section 3.2).
+// holdsReplies reports whether replies wait to be written until more has been read. A client that pipelines gets them
+// in fewer writes so. They must not wait for long: a client may send no more before it has some of them, even in the
+// middle of a chunk (RFC 2920 section 3.2).
 func (p *pump) holdsReplies() bool { return p.flooded && len(p.c.replies.out) > 0 }
 
 // tire is called when nothing has come for as long as replies may wait, or for as long as the connection is kept ready.
