@@ -289,10 +289,12 @@ func (discard) Data(_ context.Context, r io.Reader) error {
 	return err
 }
 
+var discardBackend = server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+	return discard{}, nil
+})
+
 func discardServer(t testing.TB) *server.Server {
-	return newServer(t, server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
-		return discard{}, nil
-	}), server.Options{})
+	return newServer(t, discardBackend, server.Options{})
 }
 
 // withData dials a server whose sessions take messages with data, and opens a transaction.

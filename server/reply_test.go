@@ -74,10 +74,15 @@ func (m *memory) SetWriteDeadline(time.Time) error { return nil }
 // serveMemory serves m, past EHLO, until the function returned is called.
 func serveMemory(t testing.TB, srv *server.Server, m *memory) (stop func()) {
 	t.Helper()
+	return serveAs(srv, m, m)
+}
+
+// serveAs is serveMemory for a connection nc to which m belongs.
+func serveAs(srv *server.Server, m *memory, nc net.Conn) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = srv.ServeConn(context.Background(), m)
+		_ = srv.ServeConn(context.Background(), nc)
 	}()
 	m.turn([]byte("EHLO client.example\r\n"))
 	return func() {
