@@ -25,8 +25,7 @@ type Receiver struct {
 	in input
 
 	line       lineReader
-	known      *Verb // the last verb that was found in the table
-	cutPayload bool  // the line being dropped began with a verb that has a payload
+	cutPayload bool // the line being dropped began with a verb that has a payload
 	content    decoder
 	chunks     bareScanner
 
@@ -219,7 +218,8 @@ var space = []byte{' '}
 // the command is in sequence.
 func (rx *Receiver) command(ev *Event, line []byte, length int) {
 	line = trimRight(line)
-	v, args := rx.verb(line)
+	word, args, _ := bytes.Cut(line, space)
+	v := rx.machine.table.lookup(word)
 	ev.Kind, ev.Verb, ev.Args, ev.Payload = Command, v, args, -1
 	if v == nil {
 		ev.Err = errUnknown
@@ -247,18 +247,6 @@ func (rx *Receiver) command(ev *Event, line []byte, length int) {
 		checkOctets(ev, line)
 	}
 	rx.record(ev)
-}
-
-// verb returns the verb that begins line, and what follows it and one space. It is often the same as before.
-func (rx *Receiver) verb(line []byte) (v *Verb, args []byte) {
-	if v := rx.known; v != nil {
-		if n := len(v.Name); len(line) > n && line[n] == ' ' && string(line[:n]) == v.Name {
-			return v, line[n+1:]
-		}
-	}
-	word, args, _ := bytes.Cut(line, space)
-	rx.known = rx.machine.table.lookup(word)
-	return rx.known, args
 }
 
 // checkOctets refuses a command whose line has control characters, or whose arguments are not UTF-8.

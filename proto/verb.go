@@ -130,7 +130,8 @@ type Table struct {
 	refused         *Verb // stands for a command that can only be refused
 	refusedNoStatus *Verb // the same for a command whose replies have no status code
 	index           map[string]*Verb
-	maxLine         int // the length of the longest command line, with its CRLF
+	initials        [initialMask + 1][]*Verb // the verbs by their first letter, whose case the mask ignores
+	maxLine         int                      // the length of the longest command line, with its CRLF
 }
 
 // base returns the commands that every table has: those that RFC 5321 section 4.5.1 requires, without VRFY, and in LMTP
@@ -191,6 +192,7 @@ func NewTable(p Protocol, more ...Verb) (*Table, error) {
 		v := &row
 		t.verbs = append(t.verbs, v)
 		t.index[row.Name] = v
+		t.initials[v.Name[0]&initialMask] = append(t.initials[v.Name[0]&initialMask], v)
 	}
 	for _, v := range t.verbs {
 		t.maxLine = max(t.maxLine, baseCommandLine+v.Grow)
@@ -221,22 +223,35 @@ func (t *Table) Lookup(name string) *Verb { return t.lookup([]byte(name)) }
 // given.
 func (t *Table) Verbs() []*Verb { return append([]*Verb(nil), t.verbs...) }
 
-// maxVerb bounds the names that lookup converts to upper case. A longer word names no verb.
+// maxVerb bounds the names that lookup compares. A longer word names no verb.
 const maxVerb = 32
+
+const initialMask = 'a' - 'A' - 1
 
 // lookup is Lookup without allocation.
 func (t *Table) lookup(word []byte) *Verb {
-	if len(word) > maxVerb {
+	if len(word) == 0 || len(word) > maxVerb {
 		return nil
 	}
-	var up [maxVerb]byte
+	for _, v := range t.initials[word[0]&initialMask] {
+		if len(v.Name) == len(word) && isUpperOf(v.Name, word) {
+			return v
+		}
+	}
+	return nil
+}
+
+// isUpperOf reports whether name is word, which has the same length, in upper case.
+func isUpperOf(name string, word []byte) bool {
 	for i, c := range word {
 		if 'a' <= c && c <= 'z' {
 			c -= 'a' - 'A'
 		}
-		up[i] = c
+		if c != name[i] {
+			return false
+		}
 	}
-	return t.index[string(up[:len(word)])]
+	return true
 }
 
 // String returns the table as text, with a line for each verb and each state in which it may be sent. The line has the

@@ -15,14 +15,13 @@ import (
 // still at work. The goroutine of the connection starts and stops it, and has the connection to itself again when stop
 // returns. The server of net/http does the same.
 type backgroundRead struct {
-	c       *Conn
-	started bool
-	calls   uint64 // counts calls, in steps of nextCall
+	c     *Conn
+	calls uint32 // counts calls, in steps of nextCall
 
-	state atomic.Uint64 // calls, with idle, working or reading
+	state atomic.Uint32 // calls, with idle, working or reading
 	armed atomic.Bool   // the timer is running, or about to
+	seen  uint32        // the state when the timer was set
 	timer *time.Timer   // runs look; nil if there was no need for it
-	seen  uint64        // the state when the timer was set
 	mu    sync.Mutex    // held while look or stop sets a deadline
 	done  chan struct{} // read has returned
 
@@ -44,14 +43,18 @@ func (b *backgroundRead) init(c *Conn) {
 	b.c = c
 }
 
+// started reports whether start was called, and stop was not.
+func (b *backgroundRead) started() bool { return b.state.Load()%nextCall != idle }
+
 // rest gives up what start makes anew, unless that is in use.
 func (b *backgroundRead) rest() {
-	if b.started {
+	if b.started() {
 		return
 	}
-	if !b.armed.Load() {
-		b.timer, b.done = nil, nil
+	if b.timer != nil && b.timer.Stop() {
+		b.armed.Store(false)
 	}
+	b.timer, b.done = nil, nil // if look is about to run, it does not need them unless another call begins
 	if b.n == 0 {
 		b.buf = nil
 	}
@@ -59,10 +62,9 @@ func (b *backgroundRead) rest() {
 
 // start begins to read ahead after a while, until stop is called.
 func (b *backgroundRead) start() {
-	if b.started || b.err != nil || b.n == maxReadAhead || b.c.end.err != nil {
+	if b.started() || b.err != nil || b.n == maxReadAhead || b.c.end.err != nil {
 		return
 	}
-	b.started = true
 	b.calls += nextCall
 	b.state.Store(b.calls + working)
 	b.arm()
@@ -84,10 +86,9 @@ func (b *backgroundRead) arm() {
 
 // stop ends reading ahead. It may be called when that has not been started.
 func (b *backgroundRead) stop() {
-	if !b.started {
+	if !b.started() {
 		return
 	}
-	b.started = false
 	if b.state.CompareAndSwap(b.calls+working, b.calls+idle) {
 		return
 	}

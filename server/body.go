@@ -26,8 +26,8 @@ type body struct {
 
 	// The session.
 	active  bool        // it is at work
-	reply   proto.Reply // its answer to the message
 	decided bool        // reply is a refusal that the session has chosen, and goes before refused
+	reply   proto.Reply // its answer to the message
 
 	// What the content costs us.
 	drained  int64         // octets that nobody wanted, and that we skipped

@@ -13,6 +13,7 @@ type loan struct {
 	content  *[contentBuffer]byte // borrowed; nil if it is not
 	commands *[commandBuffer]byte // likewise; unused while there is content
 	resting  bool                 // the engine uses own, and nothing has arrived
+	flooded  bool                 // the last read filled the buffer, so that more has most likely arrived
 	own      [restBuffer]byte
 }
 

@@ -13,7 +13,6 @@ type pump struct {
 	c        *Conn
 	deadline time.Time // for the command line that is awaited; zero if none is
 	until    time.Time // the end of the session; zero if there is none
-	flooded  bool      // the last read filled the buffer, so that more has most likely arrived
 }
 
 // next returns the next event that is not NeedInput. The kind Over means that there will be no more; Conn.end says why.
@@ -37,7 +36,7 @@ func (p *pump) poll(content bool) proto.Event {
 	}
 	ev := c.rx.Next()
 	if ev.Kind == proto.NeedInput {
-		if p.flooded && (content || c.rx.Buffered() > 0) {
+		if c.loan.flooded && (content || c.rx.Buffered() > 0) {
 			return ev // in the middle of content, or of a line
 		}
 		if c.replies.flush(); c.end.err != nil {
@@ -80,18 +79,18 @@ func (p *pump) fill(content bool) {
 		c.replies.flush() // what was held
 		p.failed(err)
 	}
-	p.flooded = n == len(space)
+	c.loan.flooded = n == len(space)
 }
 
 // holdsReplies reports whether replies wait to be written until more has been read. A client that pipelines gets them
 // in fewer writes so. They must not wait for long: a client may send no more before it has some of them, even in the
 // middle of a chunk (RFC 2920 section 3.2).
-func (p *pump) holdsReplies() bool { return p.flooded && len(p.c.replies.out) > 0 }
+func (p *pump) holdsReplies() bool { return p.c.loan.flooded && len(p.c.replies.out) > 0 }
 
 // tire is called when nothing has come for as long as replies may wait, or for as long as the connection is kept ready.
 func (p *pump) tire() {
 	if p.holdsReplies() {
-		p.flooded = false // so that they are written before the next read
+		p.c.loan.flooded = false // so that they are written before the next read
 	} else {
 		p.c.rest()
 	}
