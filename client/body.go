@@ -109,8 +109,8 @@ type measure struct {
 // line. If lines is set, text ends with a CRLF.
 //
 // A long body is not read twice just to be measured, if the server takes octets above 127: if all is CRLF as far as
-// measure looks ahead, it takes the rest to be so too. The size may be an estimate then, which RFC 1870 section 6 permits
-// and wants to be rather too large.
+// measure looks ahead, it takes the rest to be so too. The size may be an estimate then, which RFC 1870 section 6
+// permits and wants to be rather too large.
 func (b *body) measure(binary, lines, takes8bit bool) (measure, error) {
 	var c counter
 	c.add(b.buf[:b.n])
@@ -144,9 +144,9 @@ func (b *body) measure(binary, lines, takes8bit bool) (measure, error) {
 	return m, nil
 }
 
-// scan counts what has not been read yet, and puts the reader back to where it was. If maySkip is set, it counts no more
-// than lookahead octets of content that needs no other line endings, and returns the size of the whole body. It returns
-// -1 if everything has been counted.
+// scan counts what has not been read yet, and puts the reader back to where it was. If maySkip is set, it counts no
+// more than lookahead octets of content that needs no other line endings, and returns the size of the whole body. It
+// returns -1 if everything has been counted.
 func (b *body) scan(c *counter, maySkip bool) (size int64, err error) {
 	s := b.r.(io.Seeker)
 	pos, err := s.Seek(0, io.SeekCurrent)

@@ -10,9 +10,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// An envelope is a message made ready for a session: its commands in the form in which they are sent. What is wrong with
-// a message is found when its envelope is made, before a byte of it is sent. Envelopes come from a pool, and go back when
-// the message has been sent.
+// An envelope is a message made ready for a session: its commands in the form in which they are sent. What is wrong
+// with a message is found when its envelope is made, before a byte of it is sent. Envelopes come from a pool, and go
+// back when the message has been sent.
 type envelope struct {
 	prepared ext.Envelope // the message, with what the extensions have added
 

@@ -16,8 +16,8 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// A sinkConn is the client's end of a connection to a server that accepts everything. The server allocates nothing for a
-// message. It counts what the client does.
+// A sinkConn is the client's end of a connection to a server that accepts everything. The server allocates nothing for
+// a message. It counts what the client does.
 type sinkConn struct {
 	net.Conn // nil
 

@@ -32,8 +32,8 @@ type Message struct {
 	// A CR or LF that is not part of a CRLF is sent as CRLF, unless the content is binary. Nothing else is changed, and no
 	// header field is added or removed.
 	//
-	// The goroutine that sends reads the Body, in blocks of 64 KiB, from where it stands. An io.Seeker is put back when the
-	// message has been sent. Up to 256 KiB of it are read twice, the first time to learn its size and whether it has
+	// The goroutine that sends reads the Body, in blocks of 64 KiB, from where it stands. An io.Seeker is put back when
+	// the message has been sent. Up to 256 KiB of it are read twice, the first time to learn its size and whether it has
 	// octets above 127. What is longer is read twice as a whole only if it has line endings other than CRLF, or if the
 	// server does not take octets above 127.
 	Body io.Reader
@@ -44,8 +44,8 @@ type Message struct {
 	// for content that is not lines of text.
 	//
 	// Octets above 127 need not be declared. What has not been looked at before the message is sent is taken to have them
-	// if the server takes them: a Body that is longer than a block and no io.Seeker, or one that is longer than 256 KiB. If
-	// the server does not take them, sending fails at the first one.
+	// if the server takes them: a Body that is longer than a block and no io.Seeker, or one that is longer than 256 KiB.
+	// If the server does not take them, sending fails at the first one.
 	Needs ext.Feature
 
 	used io.Reader // the Body that has been read and cannot be read again

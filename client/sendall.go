@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxAhead is how many octets may be on their way at once, whose outcome is not known. It is enough to keep a line busy
-	// that carries 40 MB in a second and has a round trip of 50 ms.
+	// maxAhead is how many octets may be on their way at once, whose outcome is not known. It is enough to keep a line
+	// busy that carries 40 MB in a second and has a round trip of 50 ms.
 	maxAhead = 2 << 20
 	// messageCost is how many octets a message counts for besides its own: a bound for the number of small messages.
 	messageCost = 512
@@ -23,9 +23,10 @@ const (
 // order of the messages. When each returns false, SendAll begins no further message.
 //
 // SendAll takes the next message from msgs before it knows the outcome of the one before, and before all of that one
-// has been sent. About 2 MiB of messages may be on their way, and no more than 4096 messages. If the connection is lost,
-// the outcome of all of these is in doubt. So msgs must not wait for outcomes. If msgs waits for something else, such
-// as messages that have yet to be written, the replies to those on their way, and the last of their octets, wait too.
+// has been sent. About 2 MiB of messages may be on their way, and no more than 4096 messages. If the connection is
+// lost, the outcome of all of these is in doubt. So msgs must not wait for outcomes. If msgs waits for something else,
+// such as messages that have yet to be written, the replies to those on their way, and the last of their octets, wait
+// too.
 //
 // The goroutine that calls SendAll calls msgs and each, and reads the bodies. None of these may use the client. A
 // recipient for whom a transaction had no room has a *proto.Error with the code 452: send the message to it again

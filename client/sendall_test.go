@@ -346,8 +346,8 @@ func testSendAllLMTP(t *testing.T) {
 	}
 }
 
-// TestSendAllAcceptedEarly has a server that accepts a message before it has read all of it, and hangs up. What it has made
-// of the message is not known, and a stream does not report it as sent.
+// TestSendAllAcceptedEarly has a server that accepts a message before it has read all of it, and hangs up. What it has
+// made of the message is not known, and a stream does not report it as sent.
 func TestSendAllAcceptedEarly(t *testing.T) {
 	here, there := net.Pipe()
 	done := make(chan struct{})

@@ -66,8 +66,8 @@ func newTransaction(c *conn, m *Message) *transaction {
 	return t
 }
 
-// sent lets go of what is needed only until the message has been sent, and puts the body back to its beginning if that is
-// possible.
+// sent lets go of what is needed only until the message has been sent, and puts the body back to its beginning if that
+// is possible.
 func (t *transaction) sent() {
 	t.body.close()
 	if !t.body.rewind() {
@@ -80,14 +80,14 @@ func (t *transaction) sent() {
 	}
 }
 
-// cost returns for how many octets t counts among the messages on their way. Of long content most has been answered, chunk
-// by chunk.
+// cost returns for how many octets t counts among the messages on their way. Of long content most has been answered,
+// chunk by chunk.
 func (t *transaction) cost() int {
 	return messageCost + t.commands + int(min(t.octets, maxAhead/2))
 }
 
-// finish returns what result does, and gives t back to the pool. Call it when t is done, or the connection is closed: no
-// reply is expected for t then.
+// finish returns what result does, and gives t back to the pool. Call it when t is done, or the connection is closed:
+// no reply is expected for t then.
 func (t *transaction) finish() (*Result, error) {
 	res, err := t.result()
 	if len(t.states) <= maxOffered {
@@ -257,8 +257,8 @@ func (t *transaction) endData(ctx context.Context) error {
 const maxChunksAhead = 16
 
 // sendChunks sends the content in chunks. The first one goes along with the envelope, so that a small message takes no
-// round trip of its own. So does a second one, if the content ends with it and the server has accepted a message before.
-// Other chunks follow when the replies to the recipients are known. The last one is appended, and not flushed.
+// round trip of its own. So does a second one, if the content ends with it and the server has accepted a message
+// before. Other chunks follow when the replies to the recipients are known. The last one is appended, and not flushed.
 func (t *transaction) sendChunks(ctx context.Context) error {
 	c := t.c
 	var enc proto.Encoder

@@ -109,8 +109,8 @@ func isCanonical(p []byte) bool {
 	return countPairs(p, crs, true) == crs || countPairs(p, crs, false) == crs
 }
 
-// countPairs counts CRLFs in p, up to most. With guess it takes it that a line is as long as the two before it if they have
-// the same length, as most lines of encoded data are, and misses those that lie between.
+// countPairs counts CRLFs in p, up to most. With guess it takes it that a line is as long as the two before it if they
+// have the same length, as most lines of encoded data are, and misses those that lie between.
 func countPairs(p []byte, most int, guess bool) int {
 	pairs, length, alike := 0, 0, false
 	for i := 0; pairs < most; pairs++ {

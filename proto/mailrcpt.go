@@ -105,8 +105,8 @@ func badPath(rcpt bool, f fault) *Error {
 	return e
 }
 
-// parsePath parses a reverse-path or forward-path at the beginning of s into a, which is zero. The rest of s is empty or
-// begins with a space. If there is a fault, a is of no use.
+// parsePath parses a reverse-path or forward-path at the beginning of s into a, which is zero. The rest of s is empty
+// or begins with a space. If there is a fault, a is of no use.
 func parsePath(a *Address, s string, rcpt, lax bool) (rest string, f fault) {
 	in, stop, routed := s, byte(' '), false
 	switch {
@@ -171,9 +171,9 @@ func skipRoute(s string, lax bool) (rest string, f fault) {
 	return rest, ""
 }
 
-// cutMailbox parses the mailbox at the beginning of s into a, which is zero. The mailbox ends before the octet stop, or at
-// the end of s if stop is zero or missing. If there is only a local part, a has that, and there is faultNoDomain. If there
-// is another fault, a is of no use.
+// cutMailbox parses the mailbox at the beginning of s into a, which is zero. The mailbox ends before the octet stop, or
+// at the end of s if stop is zero or missing. If there is only a local part, a has that, and there is faultNoDomain. If
+// there is another fault, a is of no use.
 func cutMailbox(a *Address, s string, stop byte, lax bool) (rest string, f fault) {
 	if strings.HasPrefix(s, `"`) {
 		a.Local, rest, f = scanQuoted(s)

@@ -214,8 +214,8 @@ func (rx *Receiver) exchange(ev *Event, line []byte, tooLong bool) {
 
 var space = []byte{' '}
 
-// command sets ev to the command in line. Framing comes first (law 4): it finds out what follows the line before it asks whether
-// the command is in sequence.
+// command sets ev to the command in line. Framing comes first (law 4): it finds out what follows the line before it
+// asks whether the command is in sequence.
 func (rx *Receiver) command(ev *Event, line []byte, length int) {
 	line = trimRight(line)
 	word, args, _ := bytes.Cut(line, space)

@@ -45,8 +45,8 @@ func TestEncoderSkip(t *testing.T) {
 	}
 }
 
-// TestRawReplyIntern checks that Intern returns what Reply does, whatever came before, and makes no copy of a reply of one
-// line that comes again.
+// TestRawReplyIntern checks that Intern returns what Reply does, whatever came before, and makes no copy of a reply of
+// one line that comes again.
 func TestRawReplyIntern(t *testing.T) {
 	var last Reply
 	lines := []string{"250 2.1.5 OK\r\n", "250 2.1.5 OK.\r\n", "250 2.1.6 OK\r\n", "251 2.1.5 OK\r\n", "250 OK\r\n", "250\r\n",
@@ -73,8 +73,8 @@ func TestRawReplyIntern(t *testing.T) {
 	}
 }
 
-// TestIsCanonical compares isCanonical with its definition, for text whose lines are alike in length but for some, so that
-// a guess where a line ends is right, or jumps over what is wrong.
+// TestIsCanonical compares isCanonical with its definition, for text whose lines are alike in length but for some, so
+// that a guess where a line ends is right, or jumps over what is wrong.
 func TestIsCanonical(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(8, 8))
 	good, bad := 0, 0

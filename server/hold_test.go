@@ -119,8 +119,8 @@ func TestNothingIsHeld(t *testing.T) {
 	}
 }
 
-// TestHeldReplies has a client that waits in the middle of a chunk for the replies to what came before, as Exim does. It
-// gets them after a moment, even if its octets have filled the server's buffer just so.
+// TestHeldReplies has a client that waits in the middle of a chunk for the replies to what came before, as Exim does.
+// It gets them after a moment, even if its octets have filled the server's buffer just so.
 func TestHeldReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPipeClient(t)
