@@ -153,3 +153,23 @@ func TestHeldRepliesAtTheEnd(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestHeldRepliesAtShutdown: a shutdown that begins while replies are held does not hold them for longer.
+func TestHeldRepliesAtShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipeClient(t)
+		defer p.close()
+		start := time.Now()
+		group := "MAIL FROM:<sender@b.example>\r\n"
+		group += strings.Repeat("RCPT TO:<c@d.example>\r\n", commandBuffer)[:commandBuffer-len(group)]
+		io.WriteString(p, group)
+		synctest.Wait()
+		go func() { _ = p.srv.Shutdown(t.Context()) }()
+		if got := p.read(t); !strings.HasPrefix(got, "250 ") {
+			t.Errorf("got %q", got)
+		}
+		if d := time.Since(start); d <= 0 || d > 20*time.Millisecond {
+			t.Errorf("the replies came after %v", d)
+		}
+	})
+}

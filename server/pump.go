@@ -57,7 +57,7 @@ func (p *pump) fill(content bool) {
 	if n == 0 && err == nil {
 		now := time.Now()
 		d, soft := p.readDeadline(now, content)
-		if !p.await(d, content) {
+		if !p.await(d, soft, content) {
 			c.close421(errShutdown)
 			return
 		}
@@ -155,8 +155,8 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // await prepares a read that has to be over at d. It reports false if the server is shutting down and the client has no
-// transaction open.
-func (p *pump) await(d time.Time, content bool) bool {
+// transaction open. Shutdown leaves a soft deadline in a transaction alone, which is near; see link.wake.
+func (p *pump) await(d time.Time, soft, content bool) bool {
 	c, l := p.c, &p.c.link
 	idle := c.rx.State()&proto.Transaction == 0
 	l.mu.Lock()
@@ -164,7 +164,7 @@ func (p *pump) await(d time.Time, content bool) bool {
 	if idle && c.srv.closing.Load() {
 		return false
 	}
-	l.idle, l.between = idle, !idle && !content && c.rx.State() != proto.Chunks
+	l.idle, l.between = idle, !idle && !soft && !content && c.rx.State() != proto.Chunks
 	if p.isShutdownGrace(content) {
 		d = earlier(d, c.srv.lastCommand) // the shutdown may have begun since d was computed
 	}
