@@ -77,7 +77,8 @@ func (rx *Receiver) Lend(buf []byte) []byte {
 
 // Next returns what comes next in the input. While a command waits for its reply, Next returns the payload of the
 // command, if there is one, and then NeedReply.
-func (rx *Receiver) Next() (ev Event) {
+func (rx *Receiver) Next() Event {
+	var ev Event
 	rx.next(&ev)
 	return ev
 }

@@ -68,7 +68,8 @@ func (tx *Sender) Buffered() int { return tx.in.w - tx.in.r }
 //
 // A 421 may come at any time. It answers the command that waits, if there is one, and closes the session. A refusal may
 // come in the middle of content; the server has given up then, and the session counts as closed.
-func (tx *Sender) Next() (ev Event) {
+func (tx *Sender) Next() Event {
+	var ev Event
 	tx.next(&ev)
 	return ev
 }
