@@ -37,6 +37,18 @@ func TestHangUp(t *testing.T) {
 			p.nc.Close()
 			<-p.done
 		}},
+		{"Mail, behind the deadlines of the command", func(t *testing.T, got *error) {
+			st := &store{mail: func(ctx context.Context, _ proto.Address, _ proto.Params) error {
+				*got = waiting(ctx)
+				return *got
+			}}
+			p := dial(t, newServer(t, st, server.Options{Timeouts: server.Timeouts{Command: 10 * time.Second}}))
+			p.hello()
+			p.send("MAIL FROM:<a@b.example>\r\n")
+			<-time.After(time.Minute)
+			p.nc.Close()
+			<-p.done
+		}},
 		{"NewSession", func(t *testing.T, got *error) {
 			st := &store{newSession: func(ctx context.Context, _ *server.Conn) error {
 				*got = waiting(ctx)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,6 +174,46 @@ func (l *patientListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return &patientConn{nc.(*net.TCPConn), l.waiting}, nil
+}
+
+// A sizedConn records how many octets are asked for.
+type sizedConn struct {
+	net.Conn
+	last atomic.Int64
+}
+
+func (c *sizedConn) Read(p []byte) (int, error) {
+	c.last.Store(int64(len(p)))
+	return c.Conn.Read(p)
+}
+
+// TestRestsAgain: a connection that is at work again reads into a large buffer, and rests again after that.
+func TestRestsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		nc := &sizedConn{Conn: there}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = discardServer(t).ServeConn(context.Background(), nc)
+		}()
+		go io.Copy(io.Discard, here)
+		const small = 32
+		for range 3 {
+			io.WriteString(here, "NOOP\r\n")
+			synctest.Wait()
+			if got := nc.last.Load(); got != commandBuffer {
+				t.Errorf("at work, the server reads %d octets at once, want %d", got, commandBuffer)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := nc.last.Load(); got != small {
+				t.Errorf("at rest, the server reads %d octets at once, want %d", got, small)
+			}
+		}
+		here.Close()
+		<-done
+	})
 }
 
 type patientConn struct {
