@@ -216,6 +216,28 @@ func TestRestsAgain(t *testing.T) {
 	})
 }
 
+// TestTimeoutBeforeRest: a timeout that comes before a rest would comes in time.
+func TestTimeoutBeforeRest(t *testing.T) {
+	for name, timeouts := range map[string]server.Timeouts{
+		"session": {Session: time.Second},
+		"command": {Command: 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := max(timeouts.Session, timeouts.Command)
+			inBubble(t, want, func(t *testing.T) {
+				p := dial(t, newServer(t, &store{}, server.Options{Timeouts: timeouts}))
+				p.hello()
+				if timeouts.Session > 0 {
+					time.Sleep(want - 50*time.Millisecond)
+					p.ask("NOOP", "250 ")
+				}
+				p.expect("421 ")
+				<-p.done
+			})
+		})
+	}
+}
+
 type patientConn struct {
 	*net.TCPConn
 	waiting chan<- struct{}
