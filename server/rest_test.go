@@ -216,7 +216,7 @@ func TestRestsAgain(t *testing.T) {
 	})
 }
 
-// TestTimeoutBeforeRest: a timeout that comes before a rest would comes in time.
+// TestTimeoutBeforeRest: a timeout that is due before a rest comes in time.
 func TestTimeoutBeforeRest(t *testing.T) {
 	for name, timeouts := range map[string]server.Timeouts{
 		"session": {Session: time.Second},
