@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -55,14 +56,10 @@ func TestIdleMemory(t *testing.T) {
 		strings.Repeat("0123456789012\r\n", 20) + ".\r\n"}
 	for name, turns := range map[string][]string{"after EHLO": message[:1], "after a message": message} {
 		d := monologue{turns: turns}
-		_ = d.cost(t, 1000, serveBarely) // the runtime keeps what it needs for so many goroutines
-		least := d.cost(t, 1000, serveBarely)
 		for _, n := range []int{200, 1000} {
-			got := d.cost(t, n, serveSMTP)
-			if got.heap > least.heap+1500 || got.stack > 3*least.stack {
-				t.Errorf("%s: one of %d connections costs %d octets of heap and %d of stack; %d and %d would do",
-					name, n, got.heap, got.stack, least.heap, least.stack)
-			}
+			d.check(t, fmt.Sprintf("%s, %d connections", name, n), &d, n, func(got, least cost) bool {
+				return got.heap <= least.heap+1500 && got.stack <= 3*least.stack
+			})
 		}
 	}
 }
@@ -75,14 +72,27 @@ func TestIdleMemoryTLS(t *testing.T) {
 	later := implicit
 	later.turns = []string{"EHLO client.example\r\n", startTLS, "EHLO client.example\r\n"}
 	const n = 500 // many more than the goroutines whose stacks the runtime keeps
-	least := implicit.cost(t, n, serveBarely)
 	for name, d := range map[string]monologue{"implicit": implicit, "STARTTLS": later} {
-		got := d.cost(t, n, serveSMTP)
-		if got.heap > least.heap+2000 || got.stack > least.stack*5/8 {
-			t.Errorf("%s: a connection costs %d octets of heap and %d of stack; %d and %d would do",
-				name, got.heap, got.stack, least.heap, least.stack)
+		d.check(t, name, &implicit, n, func(got, least cost) bool {
+			return got.heap <= least.heap+2000 && got.stack <= least.stack*5/8
+		})
+	}
+}
+
+// check fails the test unless a connection of serveSMTP costs little enough beside one of serveBarely with bare. What
+// earlier tests leave behind may be freed between two measurements, and a stack that the runtime kept be used again: it
+// takes three wrong ones in a row to fail.
+func (d *monologue) check(t *testing.T, name string, bare *monologue, n int, ok func(got, least cost) bool) {
+	t.Helper()
+	var got, least cost
+	for range 3 {
+		least, got = bare.cost(t, n, serveBarely), d.cost(t, n, serveSMTP)
+		if ok(got, least) {
+			return
 		}
 	}
+	t.Errorf("%s: a connection costs %d octets of heap and %d of stack; the least that one can be costs %d and %d",
+		name, got.heap, got.stack, least.heap, least.stack)
 }
 
 // A cost is octets that are in use.
