@@ -157,14 +157,14 @@ func TestV05_NextHost(t *testing.T) {
 // TestV04_Unverified checks that a client that does not verify certificates refuses to send a message that requires
 // TLS.
 func TestV04_Unverified(t *testing.T) {
-	session := &able{}
 	theirs, _ := ownTLS(t)
-	addr := listening(t, backend(session), server.Options{TLSConfig: theirs})
 	for name, opt := range map[string]*client.Options{
 		"not verified":   {TLS: ext.TLSOpportunistic},
 		"in clear":       {TLS: ext.TLSInsecureNone},
 		"keyword absent": {TLS: ext.TLSOpportunistic, Without: []string{"REQUIRETLS"}},
 	} {
+		session := &able{}
+		addr := listening(t, backend(session), server.Options{TLSConfig: theirs})
 		c, err := client.Dial(t.Context(), addr, opt)
 		if err != nil {
 			t.Fatal(err)
@@ -181,9 +181,9 @@ func TestV04_Unverified(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
-	}
-	if len(session.mail) != 0 {
-		t.Errorf("the server got %v", session.mail)
+		if len(session.mail) != 0 {
+			t.Errorf("%s: the server got %v", name, session.mail)
+		}
 	}
 }
 
