@@ -88,12 +88,8 @@
 //
 //	var failed *client.SendError
 //	if errors.As(err, &failed) {
-//		again := *m
-//		again.To = nil
-//		for i, r := range failed.Result.Recipients {
-//			if client.Temporary(r.Err) && client.SafeToRetry(r.Err) {
-//				again.To = append(again.To, m.To[i])
-//			}
+//		if again := failed.Retry(m); again != nil {
+//			… // send it later
 //		}
 //	}
 //
@@ -103,7 +99,8 @@
 // another attempt the message may be lost. Which risk to take is for you to decide.
 //
 // Temporary and SafeToRetry take the error of a whole Send too. Temporary is then true if it is for one recipient at
-// least, and SafeToRetry if it is for all.
+// least, and SafeToRetry if it is for all. Both are false for errors that do not come from this library. If the caller
+// cancelled the context, Temporary is false; if the deadline of the context passed, it is true.
 //
 // These are the types of errors:
 //

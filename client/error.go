@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -38,7 +39,7 @@ var (
 )
 
 // A LostError means that the connection could not be made, was lost, or was closed because the server took too long or
-// the context ended. It is temporary (RFC 5321 section 3.8).
+// the context ended. It is temporary (RFC 5321 section 3.8), unless the caller cancelled the context.
 type LostError struct {
 	Doing string // such as "waiting for the reply to MAIL"
 	Err   error  // for a timeout it wraps os.ErrDeadlineExceeded
@@ -180,25 +181,57 @@ func (e *SendError) Error() string {
 // Unwrap returns Err.
 func (e *SendError) Unwrap() error { return e.Err }
 
+// Retry returns the message for those recipients who may be tried again: for whose Err in Result both [Temporary] and
+// [SafeToRetry] are true. It returns nil if there is nobody. M is the message that was sent; it stays as it is.
+//
+// The new message differs from m in To alone, where the recipients are in the order of Result. It has the same Body. If
+// that was used up and cannot be read again, give the new message another Body before you send it: otherwise that fails
+// with a [MessageError]. Do not send both messages at the same time.
+func (e *SendError) Retry(m *Message) *Message {
+	var to []proto.Recipient
+	for i := range e.Result.Recipients {
+		if r := &e.Result.Recipients[i]; e.permits(r.Err) {
+			to = append(to, r.Recipient)
+		}
+	}
+	if to == nil {
+		return nil
+	}
+	again := *m
+	again.To = to
+	return &again
+}
+
+// permits reports whether another attempt may be made for a recipient with err.
+func (e *SendError) permits(err error) bool {
+	return Temporary(err) && SafeToRetry(err) && !(e.Unknown && isInDoubt(err))
+}
+
 // SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers it
 // once; see Message.Body for the content. Whether another attempt has better prospects is for [Temporary] to say.
 //
 // It can be asked of the error of a call, and of the error of one recipient in a Result: then it is certain that this
-// recipient has not got the message. It is false for nil, and for errors that do not come from this library.
+// recipient has not got the message. It is false for nil, and for errors that do not come from this library. The bare
+// error of a context is taken for the library's, which returns it for a call that was not begun.
 func SafeToRetry(err error) bool {
 	if err == nil {
 		return false
 	}
-	if e, ok := asType[*SendError](err); ok {
-		return !e.Unknown && e.Result.Sent() == 0
+	e, ok := asType[*SendError](err)
+	if !ok {
+		return isOurs(err) && !isMarked(err)
 	}
-	return isOurs(err) && !isMarked(err)
+	for i := range e.Result.Recipients {
+		if !SafeToRetry(e.Result.Recipients[i].Err) {
+			return false
+		}
+	}
+	return !e.Unknown && (len(e.Result.Recipients) > 0 || SafeToRetry(e.Err))
 }
 
 // isOurs reports whether err is one of the errors by which the library says that something was not sent.
 func isOurs(err error) bool {
-	if errors.Is(err, ErrClosed) || errors.Is(err, ErrBusy) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, ErrClosed) || errors.Is(err, ErrBusy) || err == context.Canceled || err == context.DeadlineExceeded {
 		return true
 	}
 	if _, ok := asType[*proto.Error](err); ok {
@@ -247,10 +280,13 @@ func isInDoubt(err error) bool {
 //   - if the connection could not be made, was lost, or the server took too long,
 //   - if the server did not follow the protocol (RFC 5321 section 3.8),
 //   - for a [LimitError], for [ErrClosed] and for [ErrBusy],
-//   - if the context ended, also if the caller has cancelled it: ask the context if that makes a difference.
+//   - if the deadline of the context passed: the server was too slow for this call, and may be faster the next time.
 //
-// For a [SendError] it is true if at least one recipient is worth another attempt. Send the message again only to the
-// recipients in its Result for whose Err both Temporary and [SafeToRetry] are true; see the example of SafeToRetry.
+// It is false if the caller cancelled the context. That says nothing of the recipients: do not give them up, and do not
+// send them a bounce. It is false too for nil, and for errors that do not come from this library.
+//
+// It can be asked of the error of one recipient in a Result. For a [SendError] it is true if at least one recipient is
+// worth another attempt; [SendError.Retry] returns the message for those.
 func Temporary(err error) bool {
 	if e, ok := asType[*SendError](err); ok {
 		for i := range e.Result.Recipients {
@@ -270,6 +306,9 @@ func temporary(err error) bool {
 	if _, ok := asType[*LimitError](err); ok {
 		return true // nobody has said anything about this recipient
 	}
+	if isCanceled(err) {
+		return false
+	}
 	if e, ok := asType[*proto.Error](err); ok {
 		return e.Temporary()
 	}
@@ -282,7 +321,23 @@ func temporary(err error) bool {
 	}](err); ok {
 		return e.Status().Class() == 4
 	}
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return err == context.DeadlineExceeded
+}
+
+// isCanceled reports whether the reason of err is that a context was cancelled. If err wraps several errors, it has to
+// be the reason of each: of several attempts to connect, some are cancelled once they are not needed any more.
+func isCanceled(err error) bool {
+	if is, ok := err.(interface{ Is(error) bool }); err == context.Canceled || ok && is.Is(context.Canceled) {
+		return true
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return isCanceled(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		all := e.Unwrap()
+		return len(all) > 0 && !slices.ContainsFunc(all, func(err error) bool { return !isCanceled(err) })
+	}
+	return false
 }
 
 // cause is the text of err as part of a longer one.

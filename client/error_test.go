@@ -73,7 +73,24 @@ func TestPredicates(t *testing.T) {
 		{&ext.AuthError{Err: &proto.Error{Code: 535}}, true, false},
 		{ErrClosed, true, true},
 		{&closedError{no}, true, true},
-		{context.Canceled, true, true},
+		{context.Canceled, true, false},
+		{context.DeadlineExceeded, true, true},
+		{fmt.Errorf("of somebody else: %w", context.Canceled), false, false},
+		{fmt.Errorf("of somebody else: %w", context.DeadlineExceeded), false, false},
+		{&LostError{Err: context.Canceled}, true, false},
+		{fmt.Errorf("wrapped: %w", &LostError{Err: context.Canceled}), true, false},
+		{&LostError{Err: context.DeadlineExceeded}, true, true},
+		{&LostError{Err: os.ErrDeadlineExceeded}, true, true},
+		{&LostError{Err: errors.Join(errors.New("refused"), context.Canceled)}, true, true},
+		{&LostError{Err: errors.Join(context.Canceled, context.Canceled)}, true, false},
+		{&ext.TLSError{Err: context.Canceled}, true, false},
+		{&closedError{&LostError{Err: context.Canceled}}, true, true},
+		{&LimitError{Err: &closedError{&LostError{Err: context.Canceled}}}, true, true},
+		{send(false, &LostError{Err: context.Canceled}, no), true, false},
+		{send(false, later, errors.New("of somebody else")), false, true},
+		{send(false, errors.New("of somebody else")), false, false},
+		{&SendError{Result: &Result{}, Err: errNoRecipients}, true, false},
+		{&SendError{Result: &Result{}, Err: errors.New("of somebody else")}, false, false},
 		{&MessageError{What: "x", Err: errors.New("y")}, true, false},
 		{&LimitError{Err: errNoDialer}, true, true},
 		{&ext.UnsupportedError{}, true, false},
@@ -83,12 +100,27 @@ func TestPredicates(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", inDoubt(&LostError{Err: net.ErrClosed})), false, true},
 		{fmt.Errorf("wrapped: %w", inDoubt(&ProtocolError{Err: proto.ErrOutOfStep})), false, true},
 		{inDoubt(ErrClosed), false, true},
-		{inDoubt(context.Canceled), false, true},
+		{inDoubt(context.Canceled), false, false},
+		{inDoubt(context.DeadlineExceeded), false, true},
 		{errors.New("of somebody else"), false, false},
 		{fmt.Errorf("flattened: %v", &LostError{Err: net.ErrClosed}), false, false},
 	} {
 		if SafeToRetry(tt.err) != tt.safe || Temporary(tt.err) != tt.temporary {
 			t.Errorf("%v: safe %v, temporary %v", tt.err, SafeToRetry(tt.err), Temporary(tt.err))
+		}
+	}
+}
+
+// TestTemporaryDial cancels connecting by the network, whose errors are not those of package context.
+func TestTemporaryDial(t *testing.T) {
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	for _, ctx := range []context.Context{canceled, late} {
+		_, err := Dial(ctx, "127.0.0.1:25", nil)
+		if want := ctx == late; !errors.Is(err, ctx.Err()) || Temporary(err) != want || !SafeToRetry(err) {
+			t.Errorf("%v: temporary %v, safe to retry %v", err, Temporary(err), SafeToRetry(err))
 		}
 	}
 }

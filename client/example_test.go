@@ -162,40 +162,6 @@ func ExampleClient_SendAll() {
 	}
 }
 
-// A message is sent again to those who may be served later, and who have certainly not got it.
-func ExampleSafeToRetry() {
-	ctx := context.Background()
-	var m *client.Message // made as in the example of Send
-	for attempt := range 5 {
-		err := client.Send(ctx, "mail.example.org:587", nil, m)
-		if err == nil {
-			return
-		}
-		log.Print(err)
-		var failed *client.SendError
-		switch {
-		case errors.As(err, &failed):
-			var again []proto.Recipient
-			for i, r := range failed.Result.Recipients {
-				if client.Temporary(r.Err) && client.SafeToRetry(r.Err) {
-					again = append(again, m.To[i])
-				}
-			}
-			m.To = again
-		case !client.Temporary(err): // no session came about, and none will
-			return
-		}
-		if len(m.To) == 0 {
-			return
-		}
-		select {
-		case <-time.After(5 * time.Minute << attempt):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // The dialogue is printed as it goes, without passwords and content.
 func ExampleTrace() {
 	ctx := context.Background()
