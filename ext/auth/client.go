@@ -11,7 +11,6 @@ import (
 	"github.com/emersion/go-sasl"
 
 	"smtpkit.example/smtp/ext"
-	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -32,26 +31,28 @@ func negotiate(ctx context.Context, conn ext.Negotiation) error {
 	offered := strings.Fields(strings.ToUpper(args))
 	var tried *ext.AuthError
 	var names []string
+	var refused refusedMechanisms
 	for _, m := range list {
+		m, lax := unwrap(m)
 		name, response, err := m.Start()
 		names = append(names, name)
 		switch {
 		case err != nil && name == "":
 			return &ext.AuthError{Err: err}
-		case !slices.Contains(offered, strings.ToUpper(name)):
+		case !slices.Contains(offered, strings.ToUpper(name)) || !refused.mayFollow(name):
 			continue
 		case err != nil: // the mechanism cannot carry this name or password
 			tried = &ext.AuthError{Mechanism: name, Err: err}
 			continue
 		}
-		x := &clientExchange{conn: conn, mechanism: m, name: name, response: response}
+		x := &clientExchange{conn: conn, mechanism: m, name: name, response: response, lax: lax}
 		err = x.run(ctx)
 		if err == nil {
 			conn.Authenticated(x.identity())
 			return nil
 		}
 		tried = &ext.AuthError{Mechanism: name, Err: err}
-		if !isUnsuitable(err) {
+		if !refused.note(name, err, x.responded) {
 			return tried
 		}
 	}
@@ -80,18 +81,14 @@ func checkSafe(conn ext.ClientConn, p ext.Policy) error {
 	return nil
 }
 
-// isUnsuitable reports whether the server rejected the mechanism but might accept another (RFC 4954 section 6).
-func isUnsuitable(err error) bool {
-	e, ok := grammar.AsType[*proto.Error](err)
-	return ok && (e.Code == 504 || e.Code == 534)
-}
-
 // A clientExchange is the client's side of the challenges and responses of one AUTH command.
 type clientExchange struct {
 	conn      ext.Negotiation
 	mechanism sasl.Client
 	name      string
 	response  []byte // the initial response until it has been sent, or nil if there is none
+	lax       bool   // a challenge that is not base64 counts as empty
+	responded bool   // a challenge has been answered: the server knows the mechanism
 }
 
 func (x *clientExchange) run(ctx context.Context) error {
@@ -108,6 +105,7 @@ func (x *clientExchange) run(ctx context.Context) error {
 		if bad != nil {
 			return x.cancel(ctx, bad)
 		}
+		x.responded = true
 		r, err = x.conn.Line(ctx, base64.StdEncoding.EncodeToString(response))
 	}
 	if err != nil {
@@ -143,8 +141,12 @@ func (x *clientExchange) args() string {
 // answer returns the response to a challenge: the initial response if it is still to be sent.
 func (x *clientExchange) answer(challenge string) ([]byte, error) {
 	b, err := decode64(challenge)
-	if err != nil {
-		return nil, fmt.Errorf("the server's challenge is not base64: %w", err)
+	switch {
+	case err != nil && x.lax:
+		b = []byte{}
+	case err != nil:
+		return nil, fmt.Errorf("the server's challenge is not base64: %w: if the server is known for that, wrap the "+
+			"credentials in auth.LaxChallenges", err)
 	}
 	if x.response != nil {
 		first := x.response

@@ -68,7 +68,7 @@ func TestAuthConnect(t *testing.T) {
 		{"P29 454 stops", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(454, "later")}, plain + "|", "", "454"},
 		{"P29 504 goes on", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(504, "no"), say(334, ""), say(334, ""), say(235, "")},
 			plain + "|AUTH LOGIN|" + b64("alice") + "|" + b64("secret") + "|", "alice", ""},
-		{"P29 534 goes on", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(534, "weak"), say(535, "no")}, plain + "|AUTH LOGIN|", "", "535"},
+		{"P29 534 stops where nothing stronger is left", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(534, "weak")}, plain + "|", "", "534"},
 		{"P29 504 to the last", "AUTH PLAIN", alice, []proto.Reply{say(504, "no")}, plain + "|", "", "504"},
 		{"421", "AUTH PLAIN LOGIN", alice, []proto.Reply{say(421, "bye")}, plain + "|", "", "421"},
 		{"250 is no 235", "AUTH PLAIN", alice, []proto.Reply{say(250, "ok")}, plain + "|", "", "250"},

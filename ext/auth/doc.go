@@ -101,8 +101,11 @@
 // If the session returns an error other than [ErrCredentials], the check itself failed. The server logs the error and
 // answers 454, try again later. Such a failure does not count. A session that returns a *proto.Error chooses the reply.
 //
-// A client does not try again. It tries another mechanism only if the server rejects the first as unsuitable (504,
-// 534).
+// A client does not try again: a server counts failures, and two for one attempt lock users out. If the server answers
+// AUTH with 504, it does not know the mechanism, and the client tries the next one. If the mechanism is too weak (534,
+// or 504 with the status 5.7.9), the client tries a stronger one, if the credentials have one and the server advertises
+// it. It does not take what it does not know for stronger. So after "534 5.7.9 Application-specific password required"
+// to PLAIN, the same password is not sent by LOGIN.
 //
 // # Plaintext connections
 //
@@ -124,7 +127,8 @@
 // # Add a mechanism
 //
 // On a client, write a function of the type [ext.Credentials] that returns any sasl.Client of
-// github.com/emersion/go-sasl, as above. On a server, implement [MechanismSession], which returns a sasl.Server.
+// github.com/emersion/go-sasl, as above. If the server's challenges are not base64, as with some NTLM servers, wrap the
+// function in [LaxChallenges]. On a server, implement [MechanismSession], which returns a sasl.Server.
 //
 // # Decisions
 //

@@ -14,6 +14,7 @@ import (
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/fake"
+	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
 
@@ -206,3 +207,29 @@ func Example_authorizationIdentity() {
 	fmt.Println(opt.Credentials != nil)
 	// Output: true
 }
+
+// Some servers answer AUTH NTLM with words in place of a challenge. The mechanism is one that you bring.
+func ExampleLaxChallenges() {
+	ntlm := func(context.Context, ext.ClientConn) ([]sasl.Client, error) {
+		return []sasl.Client{handshake{}}, nil
+	}
+	server := &fake.Client{
+		Conn: fake.ClientState{
+			Caps: fake.Caps("AUTH NTLM"), TLS: &tls.ConnectionState{}, Verified: true,
+			Policy: ext.Policy{Credentials: auth.LaxChallenges(ntlm)}, // that of client.Options
+		},
+		Replies: []proto.Reply{{Code: 334, Text: "ntlm supported"}, {Code: 235, Text: "Welcome"}},
+	}
+	fmt.Println(auth.Auth().Negotiate(context.Background(), server))
+	fmt.Println(server.Sent)
+	// Output:
+	// <nil>
+	// [AUTH NTLM TlRMTVNTUA==]
+}
+
+// A handshake is the beginning of NTLM.
+type handshake struct{}
+
+func (handshake) Start() (string, []byte, error) { return "NTLM", nil, nil }
+
+func (handshake) Next(challenge []byte) ([]byte, error) { return []byte("NTLMSSP"), nil }
