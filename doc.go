@@ -7,6 +7,7 @@
 //   - [smtpkit.example/smtp/ext/ehlo] sets parameters of a message, such as delivery notifications (DSN), and sends
 //     commands such as ETRN.
 //   - [smtpkit.example/smtp/ext] names the TLS modes of the client's options.
+//   - [smtpkit.example/smtp/client/netsmtp] lets programs that come from net/smtp keep what they have.
 //   - [smtpkit.example/smtp/ext/report] reads the bounces that come back.
 //
 // # Receive mail

@@ -238,7 +238,8 @@ func (o *outbox) Data(_ context.Context, r io.Reader) error {
 func TestNamesInPages(t *testing.T) {
 	packages := map[string]string{
 		"client": "client", "server": "server", "proto": "proto", "ext": "ext", "auth": "ext-auth", "ehlo": "ext-ehlo",
-		"report": "ext-report", "clienttest": "client-clienttest", "prototest": "proto-prototest", "fake": "ext-fake",
+		"report": "ext-report", "clienttest": "client-clienttest", "prototest": "proto-prototest",
+		"netsmtp": "client-netsmtp", "fake": "ext-fake",
 	}
 	for name, file := range packages {
 		text, err := os.ReadFile("../.ci/api/" + file + ".txt")

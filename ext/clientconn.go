@@ -95,6 +95,7 @@ const (
 //   - Identity() string returns the name to record for the connection. The default is the name of the mechanism.
 //   - Done() bool is called when the server reports success. If it returns false, the attempt has failed: a mechanism
 //     such as SCRAM has not yet verified the server.
+//   - Succeeded(proto.Reply) error is called after that, with the reply. If it returns an error, the attempt has failed.
 //   - Explain(error) error is called with the server's refusal. It returns the error with what the mechanism knows of
 //     the reason.
 type Credentials func(ctx context.Context, c ClientConn) ([]sasl.Client, error)

@@ -27,8 +27,10 @@ func negotiate(ctx context.Context, conn ext.Negotiation) error {
 	if err != nil {
 		return &ext.AuthError{Err: err}
 	}
-	args, _ := conn.Caps().Args("AUTH")
-	offered := strings.Fields(strings.ToUpper(args))
+	offered := Offered(conn.Caps())
+	for i, name := range offered {
+		offered[i] = strings.ToUpper(name)
+	}
 	var tried *ext.AuthError
 	var names []string
 	var refused refusedMechanisms
@@ -61,6 +63,16 @@ func negotiate(ctx context.Context, conn ext.Negotiation) error {
 	}
 	return &ext.AuthError{Err: fmt.Errorf("the server offers the mechanisms [%s], and the credentials are for [%s]: give "+
 		"credentials for one that it offers", strings.Join(offered, " "), strings.Join(names, " "))}
+}
+
+// Offered returns the names of the mechanisms that a server advertises, as it writes them: for those who choose one
+// themselves, or show what there is. A server may have none before TLS.
+func Offered(caps proto.Caps) []string {
+	args, ok := caps.Args("AUTH")
+	if !ok {
+		return nil
+	}
+	return strings.Fields(args)
 }
 
 // checkSafe returns an error if credentials must not be sent on the connection.
@@ -184,6 +196,9 @@ func (x *clientExchange) final(r proto.Reply) error {
 	if m, ok := x.mechanism.(interface{ Done() bool }); ok && !m.Done() {
 		return errors.New("the server reported success before the exchange was complete, so that it has not proved its own " +
 			"identity")
+	}
+	if m, ok := x.mechanism.(interface{ Succeeded(proto.Reply) error }); ok {
+		return m.Succeeded(r)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -33,6 +34,22 @@ type verifying struct {
 }
 
 func (v verifying) Done() bool { return v.ok }
+
+// judging is a mechanism that looks at the reply by which the server reports success.
+type judging struct {
+	client
+	judge func(proto.Reply) error
+}
+
+func (j judging) Succeeded(r proto.Reply) error { return j.judge(r) }
+
+// unlessForged is a judge.
+func unlessForged(r proto.Reply) error {
+	if r.Code == 235 && r.Text == "forged" {
+		return errDatabase
+	}
+	return nil
+}
 
 func echo(challenge []byte) ([]byte, error) { return challenge, nil }
 
@@ -105,6 +122,10 @@ func TestAuthConnect(t *testing.T) {
 			"AUTH SCRAM|", "", "not proved its own identity"},
 		{"91 server verified", "AUTH SCRAM", these(verifying{client{name: "SCRAM", next: echo}, true}), []proto.Reply{say(235, "")},
 			"AUTH SCRAM|", "SCRAM", ""},
+		{"a success that the mechanism takes", "AUTH J", these(judging{client{name: "J", next: echo}, unlessForged}),
+			[]proto.Reply{say(235, "welcome")}, "AUTH J|", "J", ""},
+		{"a success that the mechanism does not take", "AUTH J", these(judging{client{name: "J", next: echo}, unlessForged}),
+			[]proto.Reply{say(235, "forged")}, "AUTH J|", "", errDatabase.Error()},
 		{"hung up", "AUTH PLAIN", alice, nil, plain + "|", "", fake.ErrHungUp.Error()},
 		{"cannot start", "AUTH X", these(client{name: "X", start: errDatabase}), nil, "", "", errDatabase.Error()},
 		{"no token", "AUTH X", func(context.Context, ext.ClientConn) ([]sasl.Client, error) { return nil, errDatabase }, nil, "", "",
@@ -228,4 +249,16 @@ func FuzzExchangeClient(f *testing.F) {
 			t.Fatalf("%s: sent %q, %v", name, c.Sent, err)
 		}
 	})
+}
+
+// TestOffered reads the mechanisms as servers write them.
+func TestOffered(t *testing.T) {
+	for line, want := range map[string]string{
+		"AUTH PLAIN x-own": "[PLAIN x-own]", "auth  login": "[login]", "AUTH=LOGIN PLAIN": "[LOGIN PLAIN]", "SIZE": "[]", "AUTH": "[]",
+	} {
+		caps := proto.ParseCaps(proto.Reply{Code: 250, Text: "mail.example\n" + line})
+		if got := fmt.Sprint(Offered(caps)); got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
+	}
 }

@@ -127,8 +127,9 @@
 // # Add a mechanism
 //
 // On a client, write a function of the type [ext.Credentials] that returns any sasl.Client of
-// github.com/emersion/go-sasl, as above. If the server's challenges are not base64, as with some NTLM servers, wrap the
-// function in [LaxChallenges]. On a server, implement [MechanismSession], which returns a sasl.Server.
+// github.com/emersion/go-sasl, as above. An Auth of net/smtp becomes credentials by netsmtp.Credentials. If the server's
+// challenges are not base64, as with some NTLM servers, wrap the function in [LaxChallenges]. On a server, implement
+// [MechanismSession], which returns a sasl.Server.
 //
 // # Decisions
 //
