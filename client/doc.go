@@ -47,7 +47,8 @@
 //
 // With the first two the certificate is verified. If TLS cannot be had, Dial fails with an [ext.TLSError], and nothing
 // of the message or the credentials has been sent. TLSOpportunistic protects from listeners only: somebody in between
-// can pretend to be the server, or that it has no TLS (RFC 7435).
+// can pretend to be the server, or that it has no TLS (RFC 7435). If the handshake fails there, the error is temporary
+// and has Optional set: a program that delivers to mail exchangers may then make one attempt with TLSInsecureNone.
 //
 //	opt := &client.Options{TLS: ext.TLSImplicit}                           // for mail.example.org:465
 //	opt := &client.Options{TLSConfig: &tls.Config{RootCAs: pool}}          // a private certificate authority

@@ -49,9 +49,18 @@ func (e *UnsupportedError) Error() string {
 	return "smtp: the server does not offer " + e.Keyword + ", which " + e.What + " needs"
 }
 
-// A TLSError means that a client gave up a connection because it did not get TLS as its policy requires.
+// A TLSError means that a client gave up a connection because it did not get TLS as its policy requires. Nothing of the
+// message or the credentials has been sent.
 type TLSError struct {
 	Err error
+	// Optional means that the policy did not require TLS, and that TLS failed all the same: in TLSOpportunistic the server
+	// offered STARTTLS, and the handshake failed. A program that delivers to mail exchangers may then make one further
+	// attempt with TLSInsecureNone, since plaintext is no worse than what its policy permits (RFC 7435). It must not if
+	// another policy forbids plaintext: REQUIRETLS (RFC 8689), MTA-STS (RFC 8461), DANE (RFC 7672), or one of its own. The
+	// client makes no such attempt by itself.
+	//
+	// It is false if a function of the TLS configuration rejected the server, and if the context had ended.
+	Optional bool
 }
 
 func (e *TLSError) Error() string { return "smtp: TLS: " + grammar.Cause(e.Err) }
@@ -59,14 +68,24 @@ func (e *TLSError) Error() string { return "smtp: TLS: " + grammar.Cause(e.Err) 
 // Unwrap returns the cause: a *proto.Error if the server refused, or an error of crypto/tls or of the network.
 func (e *TLSError) Unwrap() error { return e.Err }
 
-// Status returns the status code to report to the sender of the message if no other server takes it: 5.7.10 (RFC 8689
-// section 4.2.1). It is 4.4.2 if the connection broke, and 4.7.10 if the server refused for now.
+// Status returns the status code to report to the sender of the message if no other server takes it. These are
+// temporary:
+//
+//   - 4.7.10 if the server refused STARTTLS for now, with 454 for instance;
+//   - 4.4.2 if the connection broke, or the handshake took too long;
+//   - 4.7.5, cryptographic failure (RFC 3463 section 3.8), if TLS was Optional.
+//
+// Otherwise it is 5.7.10 (RFC 8689 section 4.2.1): TLS is required, and the server does not offer it, refuses it for
+// good, or ended the handshake with an alert, or its certificate does not verify. That takes somebody to mend it.
 func (e *TLSError) Status() proto.Status {
-	if r, ok := grammar.AsType[*proto.Error](e.Err); ok && r.Temporary() {
+	r, refused := grammar.AsType[*proto.Error](e.Err)
+	switch {
+	case refused && r.Temporary():
 		return proto.Status{4, 7, 10}
-	}
-	if ofNetwork(e.Err) {
+	case ofNetwork(e.Err):
 		return proto.Status{4, 4, 2}
+	case e.Optional:
+		return proto.Status{4, 7, 5}
 	}
 	return proto.Status{5, 7, 10}
 }

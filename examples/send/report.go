@@ -41,6 +41,8 @@ func status(err error) int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &tlsError) && tlsError.Optional:
+		return exitTemporary
 	case errors.As(err, &tlsError), errors.As(err, &authError):
 		return exitSecurity
 	case errors.As(err, &messageError), errors.As(err, &needError), errors.As(err, &tooLarge):

@@ -96,6 +96,8 @@ func explain(err error, status proto.Status) string {
 		return "the server does not offer " + need.Keyword + ", which the message needs"
 	case errors.As(err, &need) && need.Keyword != "":
 		return "the server offers " + need.Keyword + ", but not as the message needs it"
+	case errors.As(err, &tls) && tls.Optional && status[1] == 7:
+		return "the server offers TLS, and it failed"
 	case errors.As(err, &tls) && status[1] == 7:
 		return "the server has no TLS that can be trusted, which is required"
 	}

@@ -43,6 +43,8 @@ func TestOutcomeOfErrors(t *testing.T) {
 		{"TLS refused for now", &ext.TLSError{Err: later}, "4.7.10", "no TLS that can be trusted", "454 later"},
 		{"lost in the handshake", &ext.TLSError{Err: io.EOF}, "4.4.2", "the connection to the server was lost", ""},
 		{"an alert", &ext.TLSError{Err: &net.OpError{Op: "remote error", Err: secret}}, "5.7.10", "no TLS that can be trusted", ""},
+		{"TLS that was optional", &ext.TLSError{Err: &net.OpError{Op: "remote error", Err: secret}, Optional: true}, "4.7.5",
+			"the server offers TLS, and it failed", ""},
 		{"no way to the source of credentials", &ext.AuthError{Err: &net.OpError{Op: "dial", Err: secret}}, "4.7.0", "the message could not be given", ""},
 		{"not let in", &ext.AuthError{Mechanism: "PLAIN", Err: no}, "5.7.0", "the message could not be given", "554 no"},
 		{"not let in, as it says", &ext.AuthError{Err: &proto.Error{Code: 535, Status: status(5, 7, 8)}}, "5.7.8", "the message could not be given", "535 5.7.8"},
