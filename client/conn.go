@@ -39,7 +39,10 @@ type conn struct {
 	dirty       bool          // chunks were sent, and are not known to be accepted (RFC 3030 section 2)
 	exchange    *proto.Verb   // the command whose exchange is under way
 
-	output // what is sent
+	output        // what is sent
+	intake intake // where messages come from while the conn waits
+
+	idle time.Time // since when nothing is outstanding; zero if something is, or has been since
 
 	// Replies.
 
@@ -64,6 +67,7 @@ type session struct {
 	pipelining bool       // the server takes pipelined commands
 	identity   string     // the name that the client has authenticated as
 	accepted   bool       // the server has accepted a message
+	inStep     int        // how many messages have ended
 
 	limits  ext.ServerLimits // those that the server has stated; they are those of a session (RFC 9422)
 	mails   int              // MAIL commands sent
@@ -278,6 +282,7 @@ func (c *conn) leave(ctx context.Context) {
 	if c.closed == nil && (c.writing || c.waiting.len() > 0 || len(c.out) > 0) {
 		c.fail(ctx, ErrClosed) // a function of the user's panicked in the middle of the call
 	}
+	c.idle = time.Now()
 	if c.writing {
 		return
 	}

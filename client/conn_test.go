@@ -40,6 +40,9 @@ func TestPanics(t *testing.T) {
 			c.Send(context.Background(), m)
 		}},
 		{"each", func(c *Client) {
+			if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
+				t.Error(err)
+			}
 			c.SendAll(context.Background(), numbered(3), func(*Message, *Result, error) bool { panic("each") })
 		}},
 	} {

@@ -62,6 +62,10 @@ func (t *transaction) load() error {
 	if len(m.To) == 0 {
 		return errNoRecipients
 	}
+	if !m.hold() {
+		return errAbandoned
+	}
+	defer m.release(&t.body)
 	if err := m.load(&t.body); err != nil {
 		return err
 	}

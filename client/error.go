@@ -48,11 +48,15 @@ type LostError struct {
 	InDoubt bool
 
 	unconnected bool // there was no connection
+	abandoned   bool // the connection goes on, and nobody waits for the outcome
 }
 
 func (e *LostError) Error() string {
-	if e.unconnected {
+	switch {
+	case e.unconnected:
 		return "smtp: " + e.Doing + ": " + cause(e.Err)
+	case e.abandoned:
+		return "smtp: given up while " + e.Doing + ": " + cause(e.Err)
 	}
 	return "smtp: connection lost while " + e.Doing + ": " + cause(e.Err)
 }

@@ -238,7 +238,8 @@ func TestTemporaryHandshake(t *testing.T) {
 // TestTold: after 421, messages that were sent behind the refused one are not in doubt.
 func TestTold(t *testing.T) {
 	m := "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\n"
-	c := dial(t, nil, hello("PIPELINING", "CHUNKING")+m+"C: RSET\n"+m+"S: 250 ok\nS: 250 ok\nS: 421 bye\nHANGUP\n")
+	c := dial(t, nil, hello("PIPELINING", "CHUNKING")+firstChunk+m+"C: RSET\n"+m+"S: 250 ok\nS: 250 ok\nS: 421 bye\nHANGUP\n")
+	sendFirst(t, c)
 	n := 0
 	c.SendAll(context.Background(), slices.Values([]*Message{
 		message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example"),

@@ -297,8 +297,10 @@ func TestAhead(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c, s := sinkClient(t, 0)
-			s.hold(true)
 			taken, reported := 0, 0
+			c.SendAll(t.Context(), repeated(sized(10, 1), maxMessagesAhead/growth, &taken), all) // which opens the window
+			s.hold(true)
+			taken = 0
 			done := make(chan error)
 			go func() {
 				done <- c.SendAll(t.Context(), repeated(sized(tt.size, tt.rcpts), 10_000, &taken),
@@ -322,6 +324,28 @@ func TestAhead(t *testing.T) {
 			c.Close()
 		})
 	}
+}
+
+func all(*Message, *Result, error) bool { return true }
+
+// TestWindow: nothing follows the first message of a session before its outcome is known, and not too much the next.
+func TestWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := sinkClient(t, 0)
+		s.hold(true)
+		taken := 0
+		done := make(chan error)
+		go func() { done <- c.SendAll(t.Context(), repeated(sized(10, 1), 1000, &taken), all) }()
+		synctest.Wait()
+		if taken != 1 {
+			t.Errorf("%d messages were begun before anything was answered", taken)
+		}
+		s.hold(false)
+		if err := <-done; err != nil || taken != 1000 {
+			t.Errorf("%d messages, %v", taken, err)
+		}
+		c.Close()
+	})
 }
 
 // TestSendAllOverALongLine counts round trips of 50 ms, by a clock that does not tick while anything is computed.

@@ -95,6 +95,20 @@ func hello(keywords ...string) string {
 	return b.String()
 }
 
+// firstData and firstChunk are the dialogue of sendFirst, with DATA and with chunks.
+const (
+	firstData  = "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go on\nC: hello\nC: .\nS: 250 ok\n"
+	firstChunk = "C: MAIL*\nC: RCPT*\nC: BDAT 7 LAST\nC: hello\nS: 250 ok\nS: 250 ok\nS: 250 ok\n"
+)
+
+// sendFirst sends the first message of a session, behind which SendAll sends no other before its outcome is known.
+func sendFirst(t *testing.T, c *Client) {
+	t.Helper()
+	if _, err := c.Send(context.Background(), message("hello\r\n", "c@d.example")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // moody is a server that refuses at random.
 type moody struct {
 	rnd  *rand.Rand

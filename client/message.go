@@ -48,7 +48,8 @@ type Message struct {
 	// If the server does not take them, sending fails at the first one.
 	Needs ext.Feature
 
-	used io.Reader // the Body that has been read and cannot be read again
+	used     io.Reader // the Body that has been read and cannot be read again
+	delivery *Delivery // whose Body may be taken back; nil if nobody can
 }
 
 // NewMessage returns a message from addresses as strings, in the form alice@example.org or <alice@example.org>. An

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"smtpkit.example/smtp/proto"
@@ -286,13 +287,40 @@ func (t *transaction) abandon(err error) {
 
 // retract takes back a success that the server reported before it had been sent all of the content. What the server has
 // made of the part that it got is unknown.
-func (t *transaction) retract() {
+func (t *transaction) retract() { t.doubt(errEarly) }
+
+// doubt takes back the success of the message, because of cause.
+func (t *transaction) doubt(cause error) {
 	t.unknown = true
-	err := &ProtocolError{Err: errEarly, InDoubt: true}
+	err := &ProtocolError{Err: cause, InDoubt: true}
 	for i := range t.res.Recipients {
 		if res := &t.res.Recipients[i]; t.took(i) && res.Err == nil {
 			res.Err, res.Reply = err, proto.Reply{}
 		}
+	}
+}
+
+// errSurplus is the cause of the error if a refusal comes after the last reply to a message.
+var errSurplus = fmt.Errorf("%w: it refused something after it had accepted the message", proto.ErrOutOfStep)
+
+// prove checks that the server has said no more than it owes, once t is done and nothing else is outstanding. If a
+// server answers content twice, each reply after that would be taken for that to something else, and a refused message
+// for one that was sent.
+func (t *transaction) prove(ctx context.Context) {
+	c := t.c
+	if !t.ended || c.closed != nil {
+		return
+	}
+	c.session.inStep++
+	if c.waiting.len() > 0 {
+		return
+	}
+	err := c.poll(ctx)
+	if err == nil {
+		return
+	}
+	if _, refused := asType[*proto.Error](c.fail(ctx, err)); refused {
+		t.doubt(errSurplus)
 	}
 }
 

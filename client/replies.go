@@ -87,6 +87,8 @@ func (c *conn) timeout() time.Duration {
 		return lingerTimeout // the server has said all it is going to say, or is about to say why it hung up
 	case c.leaving:
 		return t.Quit
+	case c.intake.queue != nil && !c.writing && c.waiting.len() == 0:
+		return -1
 	case c.writing || c.waiting.len() == 0:
 		return t.Block
 	}
@@ -132,7 +134,7 @@ func (c *conn) step(ctx context.Context) error {
 	return c.wait(ctx)
 }
 
-// wait is step with a limit to the time that it takes.
+// wait is step with a limit to the time that it takes, which may be a message that comes in too.
 func (c *conn) wait(ctx context.Context) error {
 	ending := c.readErr != nil || c.writeErr != nil
 	var late <-chan time.Time
@@ -160,6 +162,9 @@ func (c *conn) wait(ctx context.Context) error {
 				c.early = nil
 				return nil
 			}
+		case d, ok := <-c.intake.queue:
+			c.intake.got, c.intake.closed = d, !ok
+			return nil
 		case <-ctx.Done():
 			return c.lost(ctx.Err())
 		case <-late:

@@ -13,6 +13,8 @@ const (
 	maxAhead = 2 << 20
 	// messageCost is how many octets a message counts for besides its own: a bound for the number of small messages.
 	messageCost = 512
+	// growth is how many messages may follow one whose outcome is not known, for each that has ended.
+	growth = 64
 	// maxMessagesAhead is how many messages that follows from the two.
 	maxMessagesAhead = maxAhead / messageCost
 )
@@ -41,7 +43,9 @@ func (c *Client) SendAll(ctx context.Context, msgs iter.Seq[*Message], each func
 	defer c.leave(ctx)
 	s := &stream{c: c, each: each}
 	for m := range msgs {
-		if !s.add(ctx, m) {
+		s.add(ctx, m)
+		s.throttle(ctx)
+		if s.full || c.conn.closed != nil {
 			break
 		}
 	}
@@ -57,14 +61,15 @@ type stream struct {
 	full  bool                // each has returned false
 }
 
-// add begins to send m. It reports whether more messages are welcome.
-func (s *stream) add(ctx context.Context, m *Message) bool {
+// add begins to send m.
+func (s *stream) add(ctx context.Context, m *Message) {
 	if m == nil {
 		m = &Message{} // which has no recipients
 	}
 	c := s.c.conn
 	if !c.session.admits(m) {
-		return s.sendAlone(ctx, m)
+		s.sendAlone(ctx, m)
+		return
 	}
 	t := newTransaction(c, m)
 	s.list.push(t)
@@ -72,14 +77,11 @@ func (s *stream) add(ctx context.Context, m *Message) bool {
 		s.abandon(s.push(ctx, t))
 	}
 	s.ahead += t.cost()
-	s.abandon(s.throttle(ctx))
-	s.report()
-	return !s.full && c.closed == nil
 }
 
 // sendAlone sends a message that the server does not take behind the others: one that takes more than one transaction,
 // or another connection.
-func (s *stream) sendAlone(ctx context.Context, m *Message) bool {
+func (s *stream) sendAlone(ctx context.Context, m *Message) {
 	c := s.c
 	limits := c.conn.session.limits
 	s.drain(ctx)
@@ -94,7 +96,6 @@ func (s *stream) sendAlone(ctx context.Context, m *Message) bool {
 		res, err = c.send(ctx, m)
 	}
 	s.full = !s.each(m, res, err) || s.full
-	return !s.full && c.conn.closed == nil
 }
 
 // push sends t as far as that is possible without waiting for the replies to it.
@@ -119,27 +120,29 @@ func (s *stream) push(ctx context.Context, t *transaction) error {
 	return nil
 }
 
+// crowded reports whether too much is on its way for another message. Nothing follows the first message of a session
+// before its outcome is known, and the more messages have ended, the more may be on their way: if the server turns out
+// to send more replies than it owes, few messages are in doubt.
+func (s *stream) crowded() bool {
+	most := growth * s.c.conn.session.inStep
+	return s.list.len() > most || s.list.len() > 0 && s.ahead >= maxAhead
+}
+
 // throttle deals with the replies that have come in, and waits for more while too much is on its way.
-func (s *stream) throttle(ctx context.Context) error {
+func (s *stream) throttle(ctx context.Context) {
 	c := s.c.conn
-	if c.closed != nil {
-		return nil
-	}
-	if err := c.poll(ctx); err != nil {
-		return c.fail(ctx, err)
-	}
-	for s.ahead >= maxAhead && !(*s.list.first()).done() {
-		if err := c.flush(ctx); err != nil {
-			return err
-		}
-		if (*s.list.first()).done() {
-			break
-		}
-		if err := c.advance(ctx); err != nil {
-			return err
+	if c.closed == nil {
+		if err := c.poll(ctx); err != nil {
+			s.abandon(c.fail(ctx, err))
 		}
 	}
-	return nil
+	for s.report(ctx); s.crowded() && c.closed == nil; s.report(ctx) {
+		if len(c.out) > 0 {
+			s.abandon(c.flush(ctx))
+		} else {
+			s.abandon(c.advance(ctx))
+		}
+	}
 }
 
 // abandon resolves what is on its way if err says that the connection is closed.
@@ -153,11 +156,16 @@ func (s *stream) abandon(err error) {
 }
 
 // report calls each with the outcomes that are known, in the order of the messages.
-func (s *stream) report() {
+func (s *stream) report(ctx context.Context) {
 	for s.list.len() > 0 {
 		t := *s.list.first()
 		if !t.done() && t.c.closed == nil {
 			break
+		}
+		if t.c.closed == nil {
+			if t.prove(ctx); t.c.closed != nil {
+				s.abandon(t.c.closed)
+			}
 		}
 		s.list.pop()
 		s.ahead -= t.cost()
@@ -189,11 +197,11 @@ func (s *stream) drain(ctx context.Context) {
 			s.abandon(err)
 			break
 		}
-		s.report()
+		s.report(ctx)
 		if !c.writing && c.waiting.len() == 0 {
 			break
 		}
 		s.abandon(c.advance(ctx))
 	}
-	s.report()
+	s.report(ctx)
 }

@@ -97,7 +97,7 @@ func numbered(n int) iter.Seq[*Message] {
 // TestSendAllData checks that the content of a message and the envelope of the next one leave in one write, and that
 // what happens to one message does not happen to another.
 func TestSendAllData(t *testing.T) {
-	srv := clienttest.New(t, hello("PIPELINING")+`
+	srv := clienttest.New(t, hello("PIPELINING")+firstData+`
 C: MAIL FROM:<a@b.example>
 C: RCPT TO:<c0@d.example>
 C: DATA
@@ -146,6 +146,8 @@ S: 250 ok`)
 	if err != nil {
 		t.Fatal(err)
 	}
+	sendFirst(t, c)
+	conn.writes = nil
 	var got outcomes
 	if err := c.SendAll(context.Background(), numbered(4), got.each); err != nil {
 		t.Error(err)
@@ -153,8 +155,8 @@ S: 250 ok`)
 	if want := "0, 550, 554, 0"; got.String() != want {
 		t.Errorf("the messages got %s, want %s", got, want)
 	}
-	if want := "0\r\n.\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c1@d.example>\r\nDATA\r\n"; conn.writes[2] != want {
-		t.Errorf("the third write is %q, want %q", conn.writes[2], want)
+	if want := "0\r\n.\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c1@d.example>\r\nDATA\r\n"; conn.writes[1] != want {
+		t.Errorf("the second write is %q, want %q", conn.writes[1], want)
 	}
 	if err := c.Noop(context.Background()); err != nil {
 		t.Error(err)
@@ -172,7 +174,7 @@ func TestSendAllChunks(t *testing.T) {
 		}
 		three += fmt.Sprintf("C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c%d@d.example>\nC: BDAT 3 LAST\nC: %d\n", i, i)
 	}
-	c := dial(t, nil, hello("PIPELINING", "CHUNKING")+three+`
+	c := dial(t, nil, hello("PIPELINING", "CHUNKING")+firstChunk+three+`
 S: 250 ok
 S: 250 ok
 S: 250 queued 0
@@ -186,6 +188,7 @@ S: 250 ok
 S: 250 queued 2
 C: NOOP
 S: 250 ok`)
+	sendFirst(t, c)
 	var got outcomes
 	if err := c.SendAll(context.Background(), numbered(3), got.each); err != nil {
 		t.Error(err)
@@ -195,6 +198,41 @@ S: 250 ok`)
 	}
 	if err := c.Noop(context.Background()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSurplusReply: a server that answers content twice is out of step. A message that it refuses is not taken for
+// sent.
+func TestSurplusReply(t *testing.T) {
+	chunk := strings.TrimSuffix(firstChunk, "S: 250 ok\n")
+	data := strings.TrimSuffix(firstData, "S: 250 ok\n")
+	for _, tt := range []struct {
+		name, script, want string
+		unknown            bool
+	}{
+		{"a chunk, and then the message", hello("PIPELINING", "CHUNKING") + chunk + "S: 250 chunk\nS: 250 ok\n", "0", false},
+		{"the dot twice", hello("PIPELINING") + data + "S: 250 ok\nS: 250 ok\n", "0", false},
+	} {
+		msgs := []*Message{message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example")}
+		var got outcomes
+		unknown := false
+		c := dial(t, nil, tt.script)
+		err := c.SendAll(context.Background(), slices.Values(msgs), func(m *Message, res *Result, err error) bool {
+			e, ok := asType[*SendError](err)
+			unknown = unknown || ok && e.Unknown
+			return got.each(m, res, err)
+		})
+		if got.String() != tt.want || unknown != tt.unknown || err == nil {
+			t.Errorf("%s: SendAll: the messages got %s, want %s; %v", tt.name, got, tt.want, err)
+		}
+		c = dial(t, nil, tt.script)
+		res, err := c.Send(context.Background(), msgs[0])
+		if codes(res) != tt.want || (err != nil) != tt.unknown || SafeToRetry(err) {
+			t.Errorf("%s: Send: %s, %v", tt.name, codes(res), err)
+		}
+		if res, err = c.Send(context.Background(), msgs[1]); !SafeToRetry(err) || codes(res) == "0" {
+			t.Errorf("%s: the second message got %s, %v", tt.name, codes(res), err)
+		}
 	}
 }
 

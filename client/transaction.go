@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -70,8 +71,11 @@ func newTransaction(c *conn, m *Message) *transaction {
 // is possible.
 func (t *transaction) sent() {
 	t.body.close()
-	if !t.body.rewind() {
-		t.m.used = t.m.Body
+	if t.m.hold() {
+		if !t.body.rewind() {
+			t.m.used = t.m.Body
+		}
+		t.m.release(nil)
 	}
 	if e := t.envelope; e != nil {
 		t.commands = len(e.mail) + len(e.rcpts)
@@ -112,6 +116,7 @@ func (t *transaction) run(ctx context.Context) {
 		t.abandon(err)
 		return
 	}
+	t.prove(ctx)
 	if c.unready() && c.reset(ctx) == nil {
 		_ = c.drain(ctx) // the message is done; if this fails, the connection is closed, and the next call returns the reason
 	}
@@ -131,7 +136,7 @@ func (t *transaction) transmit(ctx context.Context) error {
 	if err := t.sendEnvelope(ctx); err != nil {
 		return err
 	}
-	if !c.session.pipelining {
+	if !c.session.pipelining || t.afterSilence() {
 		if err := c.drain(ctx); err != nil {
 			return err
 		}
@@ -143,6 +148,18 @@ func (t *transaction) transmit(ctx context.Context) error {
 		return t.sendChunks(ctx)
 	}
 	return t.sendData(ctx)
+}
+
+// maxSilence is for how long a connection may have had nothing to do and still be trusted to be there.
+const maxSilence = 5 * time.Second
+
+// afterSilence reports whether the connection had nothing to do for so long that the server, or something in between,
+// may have dropped it. Content is not sent over it then before the server has given a sign of life: if it gives none,
+// it is certain that the message was not accepted.
+func (t *transaction) afterSilence() bool {
+	since := t.c.idle
+	t.c.idle = time.Time{}
+	return !since.IsZero() && time.Since(since) > maxSilence
 }
 
 // command appends a command of the transaction.
@@ -218,16 +235,22 @@ func (t *transaction) sendData(ctx context.Context) error {
 		c.out = out
 		t.octets += int64(len(c.out) - before)
 		if t.body.last() {
+			if !t.m.commit() {
+				return t.abort(ctx, errAbandoned)
+			}
 			return t.endData(ctx)
 		}
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
-		if err := t.body.next(); err != nil {
-			return t.abort(ctx, &MessageError{What: "reading the body", Err: err})
+		if !t.nextBlock() {
+			return c.fail(ctx, t.stopped)
 		}
 	}
 }
+
+// errAbandoned means that the message was a Delivery for whose outcome nobody waits any longer. Nobody sees the error.
+var errAbandoned = errors.New("smtp: nobody waits for the outcome")
 
 var errSenderRefused = errors.New("smtp: it asks for the content of a message whose sender it refused")
 
@@ -268,6 +291,10 @@ func (t *transaction) sendChunks(ctx context.Context) error {
 			return nil
 		}
 		last := t.body.last()
+		if last && !t.m.commit() {
+			t.fail(errAbandoned)
+			return nil
+		}
 		if err := t.sendChunk(ctx, &enc, last); err != nil || last {
 			return err
 		}
@@ -299,7 +326,12 @@ func (t *transaction) sendChunks(ctx context.Context) error {
 
 // nextBlock goes on to the next block of the body. It reports false if that has failed.
 func (t *transaction) nextBlock() bool {
+	if !t.m.hold() {
+		t.fail(errAbandoned)
+		return false
+	}
 	err := t.body.next()
+	t.m.release(&t.body)
 	if err != nil {
 		t.fail(&MessageError{What: "reading the body", Err: err})
 	}

@@ -364,7 +364,8 @@ func TestSplitInParts(t *testing.T) {
 
 // TestUnwantedStaysUnwanted: SendAll sends nothing more once the function that it reports to has returned false.
 func TestUnwantedStaysUnwanted(t *testing.T) {
-	c := dial(t, nil, limited("MAILMAX=1")+taken("c@d.example")+bye)
+	c := dial(t, nil, limited("MAILMAX=2")+firstData+taken("c@d.example")+bye)
+	sendFirst(t, c)
 	n := 0
 	err := c.SendAll(context.Background(), slices.Values([]*Message{
 		message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example"),

@@ -1,0 +1,134 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// A Delivery is a message that one goroutine has sent by another, which runs [Client.SendFrom]. It has a context of its
+// own. [NewDelivery] makes one. It is for one use.
+type Delivery struct {
+	ctx    context.Context
+	origin *Message
+	m      Message // what is sent: a copy of origin, with the same Body
+
+	done chan struct{} // closed when the message has come to its end
+
+	mu        sync.Mutex // held while the Body is being read
+	reading   *body      // has begun to read the Body
+	committed bool       // the end of the content has been sent, or is about to be
+	gone      bool       // nobody waits any longer
+	res       *Result
+	err       error
+}
+
+// NewDelivery returns a delivery of m. Ctx bounds [Delivery.Wait]. The message must not be changed, nor its Body used,
+// before Wait has returned.
+func NewDelivery(ctx context.Context, m *Message) *Delivery {
+	if m == nil {
+		m = &Message{} // which has no recipients
+	}
+	d := &Delivery{ctx: ctx, origin: m, m: *m, done: make(chan struct{})}
+	d.m.To = slices.Clone(m.To)
+	d.m.delivery = d
+	return d
+}
+
+// Message returns the message that NewDelivery was given.
+func (d *Delivery) Message() *Message { return d.origin }
+
+// Done returns a channel that is closed when the message has come to its end: when SendFrom is done with it, or Fail
+// was called. That can be after Wait has returned.
+func (d *Delivery) Done() <-chan struct{} { return d.done }
+
+// Wait waits for the outcome, and returns what [Client.Send] would have returned. If the context ends first, Wait
+// returns at once, and the connection stays open for other messages: its error wraps that of the context. If the end of
+// the content was on its way then, the recipients are in doubt; see [LostError]. Otherwise the message has not been
+// sent, and will not be. Wait waits longer only for a Read of the Body that is under way.
+func (d *Delivery) Wait() (*Result, error) {
+	select {
+	case <-d.done:
+	case <-d.ctx.Done():
+		d.leave()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.res, d.err
+}
+
+// Fail gives the message the outcome err for all recipients: it has not been sent. Call it in place of handing the
+// delivery to SendFrom, or never.
+func (d *Delivery) Fail(err error) { d.finish(unsent(&d.m, err)) }
+
+// finish records the outcome, unless nobody waits any longer.
+func (d *Delivery) finish(res *Result, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.gone {
+		d.res, d.err = res, err
+		d.origin.used = d.m.used
+	}
+	close(d.done)
+}
+
+// leave gives up waiting, unless the outcome is known by now.
+func (d *Delivery) leave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.gone || d.res != nil {
+		return
+	}
+	d.gone = true
+	if d.reading != nil {
+		if !d.reading.rewind() {
+			d.m.used = d.m.Body
+		}
+		d.reading = nil
+	}
+	d.origin.used = d.m.used
+	cause := context.Cause(d.ctx)
+	if !d.committed {
+		d.res, d.err = unsent(d.origin, cause)
+		return
+	}
+	lost := &LostError{Doing: "waiting for the reply to " + contentName, Err: cause, InDoubt: true, abandoned: true}
+	d.res, d.err = unsent(d.origin, lost)
+	d.err.(*SendError).Unknown = true
+}
+
+// hold begins to use the Body of m, until release. It reports false if nobody waits for the outcome any longer: then
+// the Body belongs to somebody else.
+func (m *Message) hold() bool {
+	d := m.delivery
+	if d == nil {
+		return true
+	}
+	d.mu.Lock()
+	if d.gone {
+		d.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// release ends what hold has begun. If b is not nil, it has begun to read the Body.
+func (m *Message) release(b *body) {
+	if d := m.delivery; d != nil {
+		d.reading = b
+		d.mu.Unlock()
+	}
+}
+
+// commit records that the end of the content is about to be sent. It reports false if nobody waits for the outcome any
+// longer: then it must not be sent.
+func (m *Message) commit() bool {
+	if !m.hold() {
+		return false
+	}
+	if d := m.delivery; d != nil {
+		d.committed = true
+		d.mu.Unlock()
+	}
+	return true
+}

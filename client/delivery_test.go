@@ -1,0 +1,214 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+)
+
+// TestSendFrom: messages of several goroutines share one connection. Each gets its own outcome.
+func TestSendFrom(t *testing.T) {
+	for _, keywords := range [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}} {
+		c, srv := pipe(t, keywords...)
+		queue, done := make(chan *Delivery), make(chan error, 1)
+		go func() { done <- c.SendFrom(context.Background(), queue, nil) }()
+		var senders sync.WaitGroup
+		const each = 20
+		for range 8 {
+			senders.Go(func() {
+				for range each {
+					d := NewDelivery(context.Background(), message("hello\r\n", "c@d.example", "e@d.example"))
+					queue <- d
+					if res, err := d.Wait(); err != nil || codes(res) != "0 0" {
+						t.Errorf("%v: %v", codes(res), err)
+					}
+				}
+			})
+		}
+		senders.Wait()
+		close(queue)
+		if err := <-done; err != nil {
+			t.Errorf("%v: SendFrom: %v", keywords, err)
+		}
+		if err := c.Noop(context.Background()); err != nil {
+			t.Errorf("%v: Noop after SendFrom: %v", keywords, err)
+		}
+		c.Close()
+		srv.wait()
+		if n := strings.Count(srv.content.String(), "hello"); n != 8*each {
+			t.Errorf("%v: the server got %d messages, want %d", keywords, n, 8*each)
+		}
+	}
+}
+
+// TestSendFromAnswers: replies are dealt with while no message comes, as many as leave in one flight.
+func TestSendFromAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := sinkClient(t, 50*time.Millisecond)
+		sendFirst(t, c)
+		queue, done := make(chan *Delivery), make(chan error, 1)
+		welcome := 0
+		go func() { done <- c.SendFrom(t.Context(), queue, func() { welcome++ }) }()
+		start := time.Now()
+		var list []*Delivery
+		for range 10 {
+			d := NewDelivery(t.Context(), sized(100, 1))
+			queue <- d
+			list = append(list, d)
+		}
+		for _, d := range list {
+			if _, err := d.Wait(); err != nil {
+				t.Error(err)
+			}
+		}
+		if trips := time.Since(start) / s.delay; trips > 2 {
+			t.Errorf("10 messages took %d round trips", trips)
+		}
+		close(queue)
+		if err := <-done; err != nil || welcome != 11 {
+			t.Errorf("%v; 11 messages were waited for, and more was called %d times", err, welcome)
+		}
+		c.Close()
+	})
+}
+
+// TestSendFromHangup: a server that hangs up while nothing is on its way is noticed at once.
+func TestSendFromHangup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dial(t, nil, hello("PIPELINING")+"S: 421 bye\nHANGUP\n")
+		start := time.Now()
+		err := c.SendFrom(t.Context(), make(chan *Delivery), nil)
+		if err == nil || time.Since(start) > 0 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// TestLeaveBody: once Wait has returned, the Body belongs to the caller, and has been put back.
+func TestLeaveBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := sinkClient(t, 0)
+		sendFirst(t, c)
+		s.hold(true)
+		queue, done := make(chan *Delivery), make(chan error, 1)
+		go func() { done <- c.SendFrom(t.Context(), queue, nil) }()
+		long := strings.Repeat("0123456789\r\n", blockSize) // which takes chunks whose replies are awaited
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		m := message(long, "c@d.example")
+		d := NewDelivery(ctx, m)
+		queue <- d
+		res, err := d.Wait()
+		if e, ok := asType[*SendError](err); !ok || e.Unknown || !SafeToRetry(err) || !errors.Is(err, context.DeadlineExceeded) ||
+			len(res.Recipients) != 1 {
+			t.Errorf("the content was not on its way, and the outcome is %v", err)
+		}
+		if all, err := io.ReadAll(m.Body); err != nil || string(all) != long {
+			t.Errorf("the Body has %d octets; %v", len(all), err)
+		}
+		select {
+		case <-d.Done():
+			t.Error("the message has come to its end")
+		default:
+		}
+		s.hold(false)
+		<-d.Done()
+		next := NewDelivery(t.Context(), message("hello\r\n", "c@d.example"))
+		queue <- next
+		if _, err := next.Wait(); err != nil {
+			t.Errorf("the next message: %v", err)
+		}
+		close(queue)
+		if err := <-done; err != nil || s.counts().messages != 2 {
+			t.Errorf("%v, and %d messages", err, s.counts().messages)
+		}
+		c.Close()
+	})
+}
+
+// TestLeaveInDoubt: if the end of the content is on its way, the outcome is unknown. The connection goes on.
+func TestLeaveInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := sinkClient(t, 0)
+		sendFirst(t, c)
+		s.hold(true)
+		queue, done := make(chan *Delivery), make(chan error, 1)
+		go func() { done <- c.SendFrom(t.Context(), queue, nil) }()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		d := NewDelivery(ctx, message("hello\r\n", "c@d.example", "e@d.example"))
+		queue <- d
+		synctest.Wait()
+		why := errors.New("the user went home")
+		cancel(why)
+		res, err := d.Wait()
+		again, errAgain := d.Wait()
+		e, ok := asType[*SendError](err)
+		if !ok || !e.Unknown || SafeToRetry(err) || !errors.Is(err, why) || codes(res) != "-1 -1" {
+			t.Errorf("%v, %v", codes(res), err)
+		}
+		if again != res || errAgain != err {
+			t.Errorf("Wait says something else the second time: %v", errAgain)
+		}
+		s.hold(false)
+		<-d.Done()
+		close(queue)
+		if err := <-done; err != nil || s.counts().messages != 2 {
+			t.Errorf("%v, and %d messages", err, s.counts().messages)
+		}
+		if after, _ := d.Wait(); after != res {
+			t.Error("the outcome has changed")
+		}
+		c.Close()
+	})
+}
+
+// TestLeaveUsed: a Body that cannot be put back is used up when Wait returns early.
+func TestLeaveUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := sinkClient(t, 0)
+		sendFirst(t, c)
+		s.hold(true)
+		queue, done := make(chan *Delivery), make(chan error, 1)
+		go func() { done <- c.SendFrom(t.Context(), queue, nil) }()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		m := message("", "c@d.example")
+		m.Body = iotest.OneByteReader(strings.NewReader("hello\r\n"))
+		d := NewDelivery(ctx, m)
+		queue <- d
+		_, _ = d.Wait()
+		s.hold(false)
+		close(queue)
+		<-done
+		if _, err := c.Send(t.Context(), m); !errors.Is(err, errUsed) {
+			t.Errorf("%v, want that the Body was used up", err)
+		}
+		c.Close()
+	})
+}
+
+// TestSilence: after a silence, content waits for a sign of life. A connection that turns out to be dead leaves no
+// doubt.
+func TestSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, silence := range []time.Duration{maxSilence / 2, 2 * maxSilence} {
+			c, s := sinkClient(t, 0)
+			sendFirst(t, c)
+			time.Sleep(silence)
+			s.hold(true)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := c.Send(ctx, message("hello\r\n", "c@d.example"))
+			cancel()
+			if got, want := SafeToRetry(err), silence > maxSilence; err == nil || got != want {
+				t.Errorf("after %v: SafeToRetry is %v, want %v; %v", silence, got, want, err)
+			}
+			c.Close()
+		}
+	})
+}

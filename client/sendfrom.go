@@ -1,0 +1,94 @@
+package client
+
+import "context"
+
+// SendFrom sends messages that come in while others are on their way, until queue is closed. It is [Client.SendAll] for
+// messages that are not there yet, such as those of other goroutines:
+//
+//	queue := make(chan *client.Delivery)
+//	go c.SendFrom(ctx, queue, nil)
+//	…
+//	d := client.NewDelivery(ctx, m)
+//	queue <- d
+//	result, err := d.Wait()
+//
+// Unlike SendAll it deals with replies while it waits for a message. It takes no message from queue while as many are
+// on their way as SendAll permits. If more is not nil, SendFrom calls it each time it is ready for another message,
+// once for each: then a send to queue will not have to wait for long. Package pool sends over several connections in
+// this way.
+//
+// Every message taken from queue gets its outcome, whatever happens. A client whose server falls silent between
+// messages asks for a sign of life before it sends content; see [Client.Send]. Ctx bounds the whole: when it ends, the
+// connection is closed. The context of a Delivery bounds only the wait for its outcome.
+//
+// SendFrom returns nil when queue was closed and all outcomes are known; the client can be used again then. It returns
+// an error when the connection was closed or could not be used. A server that hangs up while nothing is on its way is
+// noticed at once.
+func (c *Client) SendFrom(ctx context.Context, queue <-chan *Delivery, more func()) error {
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	defer c.leave(ctx)
+	f := &feeder{stream: stream{c: c, each: settle}, queue: queue, more: more}
+	for f.step(ctx) {
+	}
+	return f.finish(ctx)
+}
+
+// settle hands an outcome to the goroutine that waits for it.
+func settle(m *Message, res *Result, err error) bool {
+	m.delivery.finish(res, err)
+	return true
+}
+
+// A feeder is a stream of messages from a channel.
+type feeder struct {
+	stream
+	queue <-chan *Delivery // nil when it has been closed
+	more  func()           // tells that a message is welcome
+	told  bool             // more was called, and no message has come since
+}
+
+// An intake is where a conn that waits for replies gets messages from.
+type intake struct {
+	queue  <-chan *Delivery // nil: none are welcome
+	got    *Delivery        // one that has come in
+	closed bool             // there will not be another one
+}
+
+// step waits for one thing to happen, a message that comes in included, and deals with it. It reports false at
+// the end: of the messages, or of the connection.
+func (f *feeder) step(ctx context.Context) bool {
+	c := f.c.conn
+	if c.writeErr == nil && !c.writing {
+		f.abandon(c.flush(ctx))
+	}
+	f.report(ctx)
+	if c.closed != nil || f.queue == nil && f.list.len() == 0 {
+		return false
+	}
+	if f.queue != nil && !f.crowded() {
+		if !f.told && f.more != nil {
+			f.more()
+		}
+		f.told = true
+		c.intake = intake{queue: f.queue}
+	}
+	err := c.advance(ctx)
+	in := c.intake
+	c.intake = intake{}
+	f.abandon(err)
+	f.report(ctx)
+	switch {
+	case in.closed:
+		f.queue = nil
+	case in.got != nil:
+		f.told = false
+		if err != nil {
+			in.got.Fail(err)
+			return false
+		}
+		f.add(ctx, &in.got.m)
+	}
+	return f.c.conn.closed == nil
+}
