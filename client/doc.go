@@ -85,7 +85,12 @@
 // [Client.Send] returns a [Result] with the outcome for each recipient, in the order of Message.To, whatever happened.
 // If the Err of an outcome is nil, the server has taken responsibility for the message to this recipient. Send returns
 // nil if that is so for all recipients, and a [SendError] otherwise. The accepted recipients get the message even if
-// the server refuses others. So do not send the whole message again; send it to those for whom it makes sense:
+// the server refuses others. So do not send the whole message again. A [Retry] sends it again, after a wait, to those
+// for whom that makes sense:
+//
+//	result, err := client.Retry{}.Send(ctx, client.DialSender("mail.example.org:587", opt), m)
+//
+// A mail queue does that by itself, with the message that is left:
 //
 //	var failed *client.SendError
 //	if errors.As(err, &failed) {

@@ -175,7 +175,7 @@ func (e *SendError) Error() string {
 		fmt.Fprintf(&b, "not sent to any of %d recipients: ", n)
 	case n > 1 && failed > 1:
 		fmt.Fprintf(&b, "not sent to %d of %d recipients (%s, …): ", failed, n, first)
-	case n > 1:
+	case n > 1 && failed == 1:
 		fmt.Fprintf(&b, "not sent to 1 of %d recipients (%s): ", n, first)
 	}
 	b.WriteString(cause(e.Err))
@@ -191,6 +191,8 @@ func (e *SendError) Unwrap() error { return e.Err }
 // The new message differs from m in To alone, where the recipients are in the order of Result. It has the same Body. If
 // that was used up and cannot be read again, give the new message another Body before you send it: otherwise that fails
 // with a [MessageError]. Do not send both messages at the same time.
+//
+// To try several times, with waits in between, use a [Retry].
 func (e *SendError) Retry(m *Message) *Message {
 	var to []proto.Recipient
 	for i := range e.Result.Recipients {
@@ -202,7 +204,7 @@ func (e *SendError) Retry(m *Message) *Message {
 		return nil
 	}
 	again := *m
-	again.To = to
+	again.To, again.delivery = to, nil
 	return &again
 }
 

@@ -119,7 +119,7 @@ func parseAddress(s string) (proto.Address, error) {
 // load reads the first block of the body into b. It returns an error if the body has been read before, and cannot be
 // read again.
 func (m *Message) load(b *body) error {
-	if m.used != nil && sameReader(m.used, m.Body) {
+	if m.spent() {
 		return errUsed
 	}
 	err := b.load(m.Body)
@@ -131,6 +131,9 @@ func (m *Message) load(b *body) error {
 	}
 	return nil
 }
+
+// spent reports whether the body has been read before, and cannot be read again.
+func (m *Message) spent() bool { return m.used != nil && sameReader(m.used, m.Body) }
 
 var errUsed = &MessageError{
 	What: "the body",
