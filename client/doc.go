@@ -36,6 +36,20 @@
 //
 // To let the library find the port of a submission server, use [DialSubmission].
 //
+// # Configuration by URL
+//
+// [ParseURL] takes the server, the credentials and the options from a URL, for instance one in an environment variable.
+// [Endpoint.Verify] tells which step fails if no mail can be sent. It is for health pages and installers:
+//
+//	server, err := client.ParseURL(os.Getenv("MAIL_URL")) // such as smtps://alice:secret@mail.example.org
+//	if err != nil {
+//		return err // it says what to write, and does not show the password
+//	}
+//	if err := server.Verify(ctx); err != nil {
+//		log.Print(err)
+//	}
+//	result, err := server.Send(ctx, m)
+//
 // # TLS
 //
 // TLS is required by default. Options.TLS says otherwise:
