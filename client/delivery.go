@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 )
@@ -87,14 +88,16 @@ func (d *Delivery) leave() {
 		d.reading = nil
 	}
 	d.origin.used = d.m.used
-	cause := context.Cause(d.ctx)
-	if !d.committed {
-		d.res, d.err = unsent(d.origin, cause)
-		return
+	cause := d.ctx.Err()
+	if why := context.Cause(d.ctx); why != cause {
+		cause = fmt.Errorf("%w: %w", cause, why)
 	}
-	lost := &LostError{Doing: "waiting for the reply to " + contentName, Err: cause, InDoubt: true, abandoned: true}
+	lost := &LostError{Doing: "waiting for the connection", Err: cause, InDoubt: d.committed, abandoned: true}
+	if d.committed {
+		lost.Doing = "waiting for the reply to " + contentName
+	}
 	d.res, d.err = unsent(d.origin, lost)
-	d.err.(*SendError).Unknown = true
+	d.err.(*SendError).Unknown = d.committed
 }
 
 // hold begins to use the Body of m, until release. It reports false if nobody waits for the outcome any longer: then

@@ -278,7 +278,9 @@ func (t *transaction) abandon(err error) {
 	if t.open == 0 {
 		return
 	}
-	if _, told := asType[*proto.Error](err); t.ended && !told {
+	_, refused := asType[*proto.Error](err)
+	_, broken := asType[*ProtocolError](err)
+	if told := refused && !broken; t.ended && !told { // with 421 the server says that it does not take what follows
 		t.unknown = true
 		err = inDoubt(err)
 	}

@@ -207,10 +207,10 @@ func (a *attempts) merge(res *Result, err error) {
 // notBegun returns err if it says that an attempt was not begun.
 func notBegun(err error) error {
 	switch err {
-	case ErrClosed, ErrBusy, context.Canceled, context.DeadlineExceeded:
+	case ErrBusy, context.Canceled, context.DeadlineExceeded:
 		return err
 	}
-	if _, ok := err.(*closedError); ok {
+	if errors.Is(err, ErrClosed) { // also that of a pool
 		return err
 	}
 	return nil
@@ -221,8 +221,8 @@ func (a *attempts) obstacle(ctx context.Context, s Sender) error {
 	if a.m.spent() {
 		return errUsed
 	}
-	if a.idle == ErrClosed {
-		return ErrClosed // somebody has called Close
+	if _, other := a.idle.(*closedError); !other && errors.Is(a.idle, ErrClosed) {
+		return a.idle // somebody has called Close
 	}
 	c, ok := s.(*Client)
 	if !ok {

@@ -1,6 +1,9 @@
 package client
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // SendFrom sends messages that come in while others are on their way, until queue is closed. It is [Client.SendAll] for
 // messages that are not there yet, such as those of other goroutines:
@@ -66,6 +69,9 @@ func (f *feeder) step(ctx context.Context) bool {
 	f.report(ctx)
 	if c.closed != nil || f.queue == nil && f.list.len() == 0 {
 		return false
+	}
+	if f.list.len() == 0 && c.idle.IsZero() {
+		c.idle = time.Now()
 	}
 	if f.queue != nil && !f.crowded() {
 		if !f.told && f.more != nil {

@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"ext/internal/testkit": {"proto", "ext"},
 
 	"client/clienttest": {"proto", "proto/prototest", "ext"},
+	"client/pool":       {"proto", "ext", "client"},
 	"client/netsmtp":    {"proto", "ext", "ext/auth", "client"},
 
 	// A test of extensions at work, which no package of ours imports.

@@ -1,0 +1,185 @@
+package pool
+
+import (
+	"time"
+
+	"smtpkit.example/smtp/client"
+)
+
+// A worker is a connection, and the goroutine that sends over it. The mutex of the group guards the fields.
+type worker struct {
+	host  *host
+	inbox chan *client.Delivery // closed when the worker is to end
+
+	born    time.Time // when the connection was made
+	hungry  bool      // ready for a message
+	retired bool      // gets no more messages
+	load    int       // how many messages it has got whose outcome is not known
+	taken   int       // how many messages it has got
+	since   time.Time // when it last got a message while it had none, or an outcome
+	given   *ticket   // the last one that it got
+	timer   *time.Timer
+}
+
+// idle reports whether w has a connection and nothing to do.
+func (w *worker) idle() bool { return w.hungry && w.load == 0 }
+
+// run sends messages until the connection ends, or w is retired.
+func (w *worker) run() {
+	h, g := w.host, w.host.group
+	c, err := client.Dial(g.dial, h.key.addr, h.opt)
+	g.opt.Trace.opened(h.key.addr, c, err)
+	if !w.opened(err) {
+		return
+	}
+	err = c.SendFrom(g.ctx, w.inbox, w.ready)
+	w.ended(err)
+	if err == nil {
+		c.Close()
+	}
+	g.mu.Lock()
+	h.remove(w)
+	h.grow()
+	h.dispatch()
+	h.forget()
+	g.mu.Unlock()
+	g.opt.Trace.closed(h.key.addr, err)
+}
+
+// opened is called when the connection was made or could not be made. It reports whether there is one.
+func (w *worker) opened(err error) bool {
+	h, g := w.host, w.host.group
+	g.mu.Lock()
+	h.opening--
+	if err == nil {
+		w.born = time.Now()
+		w.since = w.born
+		w.timer = time.AfterFunc(time.Hour, w.expire)
+		w.timer.Stop()
+		h.stats.Opened++
+		g.mu.Unlock()
+		return true
+	}
+	h.stats.Failed++
+	h.remove(w)
+	conns := len(h.workers)
+	switch {
+	case conns == 0:
+		h.fail(err)
+	case h.opening < conns:
+		conns = h.restrict(conns, err)
+	}
+	h.forget()
+	g.mu.Unlock()
+	if conns > 0 {
+		g.opt.Trace.limited(h.key.addr, conns, err)
+	}
+	return false
+}
+
+// turn is how many messages a connection sends if another server waits for its place.
+const turn = 20
+
+// ready is called when the client is ready for a message.
+func (w *worker) ready() {
+	h, g := w.host, w.host.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w.retired {
+		return
+	}
+	if w.isOld() || len(g.wanting) > 0 && (h.waiting.Len() == 0 || len(h.workers) > 1 || w.taken >= turn) {
+		w.retire()
+		return
+	}
+	w.hungry = true
+	h.dispatch()
+	w.rest()
+}
+
+// isOld reports whether w has done its work.
+func (w *worker) isOld() bool {
+	opt := &w.host.group.opt
+	return opt.MaxMessages > 0 && w.taken >= opt.MaxMessages || opt.MaxAge > 0 && time.Since(w.born) > opt.MaxAge
+}
+
+// hand gives t to w, which is hungry.
+func (w *worker) hand(t *ticket) {
+	if w.load == 0 {
+		w.since = time.Now()
+	}
+	w.timer.Stop()
+	t.worker, t.used = w, w.taken > 0
+	w.hungry, w.given = false, t
+	w.load++
+	w.taken++
+	w.inbox <- t.delivery
+	t.freeSlot()
+}
+
+// done is called when the outcome of a message of w is known.
+func (w *worker) done() {
+	w.load--
+	w.since = time.Now()
+	w.host.stats.Sent++
+	w.host.dispatch()
+	w.host.grow()
+	w.rest()
+}
+
+// rest begins to wait for the end of w if it has nothing to do.
+func (w *worker) rest() {
+	if !w.idle() {
+		return
+	}
+	if w.isOld() || len(w.host.group.wanting) > 0 {
+		w.retire()
+	} else if idle := w.host.group.opt.IdleTimeout; idle > 0 {
+		w.timer.Reset(idle)
+	}
+}
+
+// expire ends w if it has nothing to do.
+func (w *worker) expire() {
+	g := w.host.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w.idle() && time.Since(w.since) >= g.opt.IdleTimeout {
+		w.retire()
+	}
+}
+
+// retire has w end when it has sent what it has got.
+func (w *worker) retire() {
+	if !w.retired {
+		w.retired, w.hungry = true, false
+		close(w.inbox)
+	}
+}
+
+// ended is called when the client sends no more: because of err, or because w is retired.
+func (w *worker) ended(err error) {
+	h, g := w.host, w.host.group
+	g.mu.Lock()
+	w.timer.Stop()
+	w.retire()
+	if d, ok := <-w.inbox; ok {
+		w.load--
+		if t := w.given; t.worker == w {
+			h.enqueue(t, true)
+		} else {
+			d.Fail(ErrClosed) // nobody waits for it
+		}
+	}
+	conns := 0
+	if err != nil {
+		h.stats.Lost++
+		if isBusy(err) {
+			conns = h.restrict(len(h.workers)-1, err)
+		}
+	}
+	g.mu.Unlock()
+	if conns > 0 {
+		g.opt.Trace.limited(h.key.addr, conns, err)
+	}
+}
