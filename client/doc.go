@@ -30,6 +30,8 @@
 //		return true
 //	})
 //
+// Messages that come from many goroutines share the connections of a pool, package [smtpkit.example/smtp/client/pool].
+//
 // Send a single command:
 //
 //	reply, err := c.Do(ctx, "VRFY", "alice")
@@ -140,7 +142,7 @@
 // # Goroutines, contexts and timeouts
 //
 // A [Client] does one thing at a time. A call while another one runs returns [ErrBusy]. To send from several
-// goroutines, use a client in each. Close may be called at any time.
+// goroutines, use a client in each, or a pool. Close may be called at any time.
 //
 // A timeout bounds each wait, and the context bounds the whole call. The timeouts are those of RFC 5321: up to 5
 // minutes for most replies, 10 minutes for the reply to content; see [Timeouts]. That suits a mail queue. If a user
@@ -171,8 +173,8 @@
 // addresses, parameters, size and needed extensions before it sends any command of the message.
 //
 // If the server takes pipelined commands, MAIL, every RCPT and DATA leave in one write. If the server takes chunks too,
-// the first 64 KiB of the content take the place of DATA in that write. Reading does not wait for writing, so the two
-// sides cannot block each other.
+// the first 64 KiB of the content take the place of DATA in that write, unless the connection has been silent for five
+// seconds. Reading does not wait for writing, so the two sides cannot block each other.
 //
 // A connection is never used again after a timeout or a cancelled wait: a late reply would be taken for the answer to
 // the next command. Nor is it after a malformed reply or a 421. Later calls return an error that wraps [ErrClosed].
