@@ -21,23 +21,68 @@ type body struct {
 	n   int                  // how much of buf is in use
 	eof bool                 // r has no more
 
-	rewindable bool // the body can be read again, from start
-	start      int64
+	origin   origin
+	declared int64 // Message.Size
 }
+
+// An origin is what a body can be read from again: a place in a seeker, or a source. The zero value is none.
+type origin struct {
+	seeker io.Seeker
+	start  int64
+	source *source
+}
+
+// originOf returns the origin of r. The type does not tell: a pipe can be an *os.File.
+func originOf(r io.Reader) origin {
+	if s, ok := r.(*source); ok {
+		return origin{source: s}
+	}
+	if s, ok := r.(io.Seeker); ok {
+		if pos, err := s.Seek(0, io.SeekCurrent); err == nil {
+			return origin{seeker: s, start: pos}
+		}
+	}
+	return origin{}
+}
+
+// repeatable reports whether there is an origin.
+func (o *origin) repeatable() bool { return o.seeker != nil || o.source != nil }
+
+// nothing is what is read where Message.Body is nil.
+type nothing struct{}
+
+func (nothing) Read([]byte) (int, error)       { return 0, io.EOF }
+func (nothing) Seek(int64, int) (int64, error) { return 0, nil }
 
 // load reads the first block of r. Nil is empty content.
 func (b *body) load(r io.Reader) error {
 	b.buf = blocks.Get().(*[blockSize + 1]byte)
 	if r == nil {
-		b.eof = true
-		return nil
+		r = nothing{}
+	}
+	if b.origin = originOf(r); b.origin.source != nil {
+		return b.begin()
 	}
 	b.r = r
-	if s, ok := r.(io.Seeker); ok {
-		pos, err := s.Seek(0, io.SeekCurrent) // an *os.File can be a pipe, which fails here
-		b.start, b.rewindable = pos, err == nil
-	}
 	return b.fill()
+}
+
+// begin begins to read the source anew, whose reading before it ends.
+func (b *body) begin() error {
+	b.end()
+	r, err := b.origin.source.begin()
+	if err != nil {
+		return err
+	}
+	b.r, b.n, b.eof = r, 0, false
+	return b.fill()
+}
+
+// end ends the reading of a source that is under way.
+func (b *body) end() {
+	if r, ok := b.r.(*reading); ok {
+		r.Close()
+	}
 }
 
 // block returns the octets of the current block.
@@ -81,17 +126,20 @@ func (b *body) close() {
 	}
 }
 
-// rewind returns to the beginning of the body, once. It reports false if that has failed, or is not possible.
+// rewind ends the reading, and puts a seeker back to the beginning, once. It reports whether the body can be read
+// again.
 func (b *body) rewind() bool {
 	if b.r == nil {
 		return true // nothing was read, or it was done before
 	}
-	if b.rewindable {
-		_, err := b.r.(io.Seeker).Seek(b.start, io.SeekStart)
-		b.rewindable = err == nil
-	}
+	b.end()
 	b.r = nil
-	return b.rewindable
+	if s := b.origin.seeker; s != nil {
+		if _, err := s.Seek(b.origin.start, io.SeekStart); err != nil {
+			b.origin = origin{}
+		}
+	}
+	return b.origin.repeatable()
 }
 
 // lookahead is how much of a body is looked at before any of it is sent, besides the first block, if it can be read
@@ -114,17 +162,17 @@ type measure struct {
 func (b *body) measure(binary, lines, takes8bit bool) (measure, error) {
 	var c counter
 	c.add(b.buf[:b.n])
-	size := int64(-1) // unless all has been counted
+	m := measure{size: -1, whole: true}
 	if !b.eof {
-		if !b.rewindable {
+		if !b.origin.repeatable() {
 			return measure{size: -1, eight: c.eight}, nil
 		}
 		var err error
-		if size, err = b.scan(&c, takes8bit); err != nil {
+		if m.size, m.whole, err = b.scan(&c, takes8bit); err != nil {
 			return measure{}, err
 		}
 	}
-	m := measure{size: size, eight: c.eight, whole: size < 0}
+	m.eight = c.eight
 	if m.whole {
 		m.size = c.octets
 	}
@@ -144,34 +192,58 @@ func (b *body) measure(binary, lines, takes8bit bool) (measure, error) {
 	return m, nil
 }
 
-// scan counts what has not been read yet, and puts the reader back to where it was. If maySkip is set, it counts no
-// more than lookahead octets of content that needs no other line endings, and returns the size of the whole body. It
-// returns -1 if everything has been counted.
-func (b *body) scan(c *counter, maySkip bool) (size int64, err error) {
-	s := b.r.(io.Seeker)
+// scan counts what has not been read yet, and goes back to where the body was. If maySkip is set and the size is known,
+// it counts no more than lookahead octets of content that needs no other line endings, and returns the size of a
+// seeker. Whole is set if everything has been counted.
+//
+// A source begins anew, twice: its readings need not be the same to the octet, and must not be under way at once.
+func (b *body) scan(c *counter, maySkip bool) (size int64, whole bool, err error) {
+	s := b.origin.seeker
+	if s == nil {
+		*c = counter{eight: c.eight}
+		if err := b.begin(); err != nil {
+			return -1, false, err
+		}
+		c.add(b.buf[:b.n])
+		if whole, err = b.count(c, maySkip && b.declared > 0); err != nil {
+			return -1, false, err
+		}
+		return -1, whole, b.begin()
+	}
 	pos, err := s.Seek(0, io.SeekCurrent)
 	if err != nil {
-		return -1, err
+		return -1, false, err
 	}
 	rest := body{r: b.r, buf: blocks.Get().(*[blockSize + 1]byte)}
-	defer rest.close()
-	for size = -1; !rest.eof; {
-		if maySkip && c.octets > lookahead && c.crs == c.lfs {
-			end, err := s.Seek(0, io.SeekEnd)
-			if err != nil {
-				return -1, err
-			}
-			size = end - b.start
-			break
+	defer blocks.Put(rest.buf)
+	if whole, err = rest.count(c, maySkip); err != nil {
+		return -1, false, err
+	}
+	size = -1
+	if !whole {
+		end, err := s.Seek(0, io.SeekEnd)
+		if err != nil {
+			return -1, false, err
 		}
-		rest.n = 0
-		if err := rest.fill(); err != nil {
-			return -1, err
-		}
-		c.add(rest.buf[:rest.n])
+		size = end - b.origin.start
 	}
 	_, err = s.Seek(pos, io.SeekStart)
-	return size, err
+	return size, whole, err
+}
+
+// count counts what is left of b, or enough of it if maySkip is set; see scan. It reports whether that was all.
+func (b *body) count(c *counter, maySkip bool) (whole bool, err error) {
+	for !b.eof {
+		if maySkip && c.octets > lookahead && c.crs == c.lfs {
+			return false, nil
+		}
+		b.n = 0
+		if err := b.fill(); err != nil {
+			return false, err
+		}
+		c.add(b.buf[:b.n])
+	}
+	return true, nil
 }
 
 // A counter counts the octets of content.

@@ -181,6 +181,9 @@ func TestF19_Content(t *testing.T) {
 		}{
 			{"seeker", func() io.Reader { return strings.NewReader(tt.body) }, fmt.Sprintf(" SIZE=%d", len(dotted))},
 			{"stream", func() io.Reader { return oddPieces{strings.NewReader(tt.body)} }, ""},
+			{"writer", func() io.Reader { return new(writes).body(tt.body, 997) }, fmt.Sprintf(" SIZE=%d", len(dotted))},
+			{"one write", func() io.Reader { return new(writes).body(tt.body, 1<<20) }, fmt.Sprintf(" SIZE=%d", len(dotted))},
+			{"opened", func() io.Reader { return new(opens).body(tt.body) }, fmt.Sprintf(" SIZE=%d", len(dotted))},
 		} {
 			t.Run(tt.name+"/"+r.name, func(t *testing.T) {
 				if r.size == "" && len(tt.body) <= blockSize {

@@ -82,7 +82,7 @@ func (d *Delivery) leave() {
 	}
 	d.gone = true
 	if d.reading != nil {
-		if !d.reading.rewind() {
+		if !apart(d.reading.rewind) {
 			d.m.used = d.m.Body
 		}
 		d.reading = nil
@@ -98,6 +98,23 @@ func (d *Delivery) leave() {
 	}
 	d.res, d.err = unsent(d.origin, lost)
 	d.err.(*SendError).Unknown = d.committed
+}
+
+// apart calls f on a goroutine of its own, waits for it, and hands on its panic. The body may be a coroutine, which a
+// goroutine that is locked to a thread cannot end if another one has begun it.
+func apart(f func() bool) (ok bool) {
+	var panicked any
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { panicked = recover() }()
+		ok = f()
+	}()
+	<-done
+	if panicked != nil {
+		panic(panicked)
+	}
+	return ok
 }
 
 // hold begins to use the Body of m, until release. It reports false if nobody waits for the outcome any longer: then

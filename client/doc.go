@@ -93,8 +93,14 @@
 // lack them.
 //
 // Give Message.Body an io.Seeker if you want to send the message again: a strings.Reader, a bytes.Reader or an
-// *os.File. Send puts it back to where it stood. Any other reader is used up by the first attempt, and a second attempt
-// fails with a [MessageError].
+// *os.File. Send puts it back to where it stood. What a program writes is a body too, and can be sent again: a message
+// built by another package, or a template. So is what can be opened again. Neither is held in memory:
+//
+//	m.Body = client.WriterBody(msg)                      // msg has WriteTo, such as a *mail.Msg of go-mail
+//	m.Body = client.WriterBody(client.WriterFunc(write)) // write is a func(io.Writer) error
+//	m.Body = client.OpenBody(open)                       // open is a func() (io.ReadCloser, error)
+//
+// Any other reader is used up by the first attempt, and a second attempt fails with a [MessageError].
 //
 // # Errors and retries
 //

@@ -133,8 +133,8 @@ func (t *transaction) measure() error {
 	switch {
 	case m.eight, !m.whole && takes8bit:
 		e.prepared.Needs |= ext.EightBit
-	case !m.whole && !e.binary:
-		e.sevenBit = true
+	case !takes8bit && !e.binary:
+		e.sevenBit = true // even if there are none: the content can be another when it is read again
 	}
 	return nil
 }

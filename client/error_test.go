@@ -173,7 +173,8 @@ func TestErrors(t *testing.T) {
 		{&LimitError{ext.ServerLimits{RcptMax: 2, MailMax: 3}, errNoDialer},
 			"smtp: the server takes 3 messages over a connection, 2 recipients in a transaction, and this was not offered " +
 				"to it: " + errNoDialer.Error()},
-		{&LimitError{ext.ServerLimits{}, errNoSeeker}, "smtp: this was not offered to the server: " + errNoSeeker.Error()},
+		{&LimitError{ext.ServerLimits{}, errNotRepeatable},
+			"smtp: this was not offered to the server: " + errNotRepeatable.Error()},
 		{&MessageError{What: `the recipient "x"`, Err: errors.New("smtp: it is none")},
 			`smtp: the recipient "x": it is none`},
 		{&SendError{Result: some, Err: refused}, "smtp: not sent to 1 of 2 recipients (c@d.example): RCPT: 550 5.1.1 no"},

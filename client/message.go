@@ -14,8 +14,8 @@ import (
 
 // A Message is a message to be sent: an envelope and the content. [NewMessage] makes one from strings.
 //
-// A message may be sent several times, to one server or to several, if its Body is an io.Seeker. It must not be sent by
-// two goroutines at once, since both would read the Body.
+// A message may be sent several times, to one server or to several, if its Body can be read again; see Body. It must
+// not be sent by two goroutines at once, since both would read the Body.
 type Message struct {
 	// From is the reverse-path: the address to which bounces go. The zero value is the null reverse-path <>, for messages
 	// that must not cause a bounce, such as bounces.
@@ -25,9 +25,10 @@ type Message struct {
 	// To are the recipients, at least one, with the parameters of each RCPT command. Nobody else gets the message,
 	// whatever its header says.
 	To []proto.Recipient
-	// Body is the content: header, an empty line, and text. Nil is empty content. Give an io.Seeker (strings.Reader,
-	// bytes.Reader, os.File) if the message may be sent again. Any other Body is used up by the first attempt, even if
-	// that fails before much is sent. Another attempt with the same Body fails with a MessageError.
+	// Body is the content: header, an empty line, and text. Nil is empty content. If the message may be sent again, give
+	// an io.Seeker (strings.Reader, bytes.Reader, os.File), or what WriterBody or OpenBody returns. Any other Body is used
+	// up by the first attempt, even if that fails before much is sent. Another attempt with the same Body fails with a
+	// MessageError.
 	//
 	// A CR or LF that is not part of a CRLF is sent as CRLF, unless the content is binary. Nothing else is changed, and no
 	// header field is added or removed.
@@ -35,7 +36,8 @@ type Message struct {
 	// The goroutine that sends reads the Body, in blocks of 64 KiB, from where it stands. An io.Seeker is put back when
 	// the message has been sent. Up to 256 KiB of it are read twice, the first time to learn its size and whether it has
 	// octets above 127. What is longer is read twice as a whole only if it has line endings other than CRLF, or if the
-	// server does not take octets above 127.
+	// server does not take octets above 127. What WriterBody or OpenBody returns is read twice as a whole also if Size is
+	// not set, since there is no other way to learn its size.
 	Body io.Reader
 	// Size is the number of octets of Body, with a CRLF at each end of line. Zero means unknown. It is used when the size
 	// cannot be learned from Body.
@@ -44,7 +46,8 @@ type Message struct {
 	// for content that is not lines of text.
 	//
 	// Octets above 127 need not be declared. What has not been looked at before the message is sent is taken to have them
-	// if the server takes them: a Body that is longer than a block and no io.Seeker, or one that is longer than 256 KiB.
+	// if the server takes them: a Body that is longer than a block and cannot be read again, or one that is longer than
+	// 256 KiB.
 	// If the server does not take them, sending fails at the first one.
 	Needs ext.Feature
 
@@ -122,8 +125,9 @@ func (m *Message) load(b *body) error {
 	if m.spent() {
 		return errUsed
 	}
+	b.declared = m.Size
 	err := b.load(m.Body)
-	if !b.rewindable {
+	if !b.origin.repeatable() {
 		m.used = m.Body
 	}
 	if err != nil {
@@ -138,7 +142,7 @@ func (m *Message) spent() bool { return m.used != nil && sameReader(m.used, m.Bo
 var errUsed = &MessageError{
 	What: "the body",
 	Err: errors.New("it was read when the message was sent before, and cannot be read again: give the message a new Body, " +
-		"or one that is an io.Seeker"),
+		"or one that can be read again: an io.Seeker, or that of WriterBody or OpenBody"),
 }
 
 // sameReader reports whether a and b are the same reader, as far as that can be told.

@@ -25,8 +25,9 @@ func Send(ctx context.Context, addr string, opt *Options, m *Message) error {
 // it refuses others.
 //
 // A message may have more recipients than a server takes in one transaction. If the server says so when it is offered
-// them, and Body is an io.Seeker, the others are sent the message in further transactions (RFC 5321 section 4.5.3.1.8).
-// With such a Body no transaction has more than 1000 recipients, unless the server has said that it takes them.
+// them, and Body can be read again, the others are sent the message in further transactions (RFC 5321 section
+// 4.5.3.1.8). With such a Body no transaction has more than 1000 recipients, unless the server has said that it takes
+// them.
 //
 // The client keeps to the limits that a server states (RFC 9422). If the server takes no more over this connection, the
 // client says QUIT and makes a new connection with the same Options. It does so only if Dial made the connection and

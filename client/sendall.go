@@ -104,7 +104,6 @@ func (s *stream) push(ctx context.Context, t *transaction) error {
 	if err := t.transmit(ctx); err != nil {
 		return err
 	}
-	t.sent()
 	if t.chunk != nil && !c.writing || len(c.out) >= blockSize {
 		// While one write is under way, messages gather for the next. Content after DATA waits for the next message in any
 		// case, whose envelope follows it in the same flight.

@@ -60,10 +60,17 @@ func newTransaction(c *conn, m *Message) *transaction {
 	n := len(m.To)
 	*t = transaction{c: c, m: m, res: newResult(m), states: slices.Grow(t.states[:0], n)[:n], pending: n, open: n}
 	clear(t.states)
+	loaded := false
+	defer func() { // also if a function of the user's panics
+		if !loaded {
+			t.sent()
+		}
+	}()
 	if err := t.load(); err != nil {
 		t.fail(err)
-		t.sent()
+		return t
 	}
+	loaded = true
 	return t
 }
 
@@ -71,16 +78,16 @@ func newTransaction(c *conn, m *Message) *transaction {
 // is possible.
 func (t *transaction) sent() {
 	t.body.close()
-	if t.m.hold() {
-		if !t.body.rewind() {
-			t.m.used = t.m.Body
-		}
-		t.m.release(nil)
-	}
 	if e := t.envelope; e != nil {
 		t.commands = len(e.mail) + len(e.rcpts)
 		e.release()
 		t.envelope = nil
+	}
+	if t.m.hold() {
+		defer t.m.release(nil)
+		if !t.body.rewind() {
+			t.m.used = t.m.Body
+		}
 	}
 }
 
@@ -108,7 +115,6 @@ func (t *transaction) run(ctx context.Context) {
 	}
 	c := t.c
 	err := t.transmit(ctx)
-	t.sent()
 	if err == nil {
 		err = c.drain(ctx)
 	}
@@ -125,6 +131,7 @@ func (t *transaction) run(ctx context.Context) {
 // transmit sends the message as far as that is possible without knowing the replies to come. What has been appended
 // last may not have been sent: the caller flushes. If there is an error, the connection is closed.
 func (t *transaction) transmit(ctx context.Context) error {
+	defer t.sent() // also if a function of the user's panics
 	c := t.c
 	c.waiting.grow(len(t.m.To) + 4)
 	c.reserve(len(t.envelope.mail) + len(t.envelope.rcpts) + len(t.body.block()))
@@ -326,16 +333,22 @@ func (t *transaction) sendChunks(ctx context.Context) error {
 
 // nextBlock goes on to the next block of the body. It reports false if that has failed.
 func (t *transaction) nextBlock() bool {
-	if !t.m.hold() {
-		t.fail(errAbandoned)
-		return false
-	}
-	err := t.body.next()
-	t.m.release(&t.body)
+	err := t.readBlock()
 	if err != nil {
-		t.fail(&MessageError{What: "reading the body", Err: err})
+		t.fail(err)
 	}
 	return err == nil
+}
+
+func (t *transaction) readBlock() error {
+	if !t.m.hold() {
+		return errAbandoned
+	}
+	defer t.m.release(&t.body) // also if the body panics
+	if err := t.body.next(); err != nil {
+		return &MessageError{What: "reading the body", Err: err}
+	}
+	return nil
 }
 
 // sendChunk appends the current block as a chunk.

@@ -12,7 +12,8 @@ import (
 
 // Why there is no other transaction; see also errNoDialer and errAltered.
 var (
-	errNoSeeker = errors.New("the content cannot be read again for another transaction: make Body an io.Seeker")
+	errNotRepeatable = errors.New("the content cannot be read again for another transaction: make Body an io.Seeker, or use " +
+		"WriterBody or OpenBody")
 	errUnwanted = errors.New("no further messages were wanted")
 )
 
@@ -29,7 +30,7 @@ const (
 func (s *session) admits(m *Message) bool {
 	to, l := m.To, &s.limits
 	switch {
-	case len(to) > maxOffered && l.RcptMax == 0 && seekable(m.Body):
+	case len(to) > maxOffered && l.RcptMax == 0 && repeatable(m.Body):
 		return false
 	case *l == ext.ServerLimits{}:
 		return true
@@ -129,20 +130,19 @@ func (c *Client) sendParts(ctx context.Context, m *Message) (*Result, error) {
 		return unsent(m, err)
 	}
 	p := &parts{c: c, m: m, res: newResult(m), left: everyone(m)}
-	if c.conn.session.limits.RcptMax == 0 && seekable(m.Body) {
+	if c.conn.session.limits.RcptMax == 0 && repeatable(m.Body) {
 		p.most = maxOffered
 	}
 	return p.send(ctx)
 }
 
-// seekable reports whether the content can be read again. The type does not tell: a pipe can be an *os.File.
-func seekable(r io.Reader) bool {
-	s, ok := r.(io.Seeker)
-	if ok {
-		_, err := s.Seek(0, io.SeekCurrent)
-		ok = err == nil
+// repeatable reports whether the content can be read again.
+func repeatable(r io.Reader) bool {
+	if r == nil {
+		return true
 	}
-	return ok || r == nil
+	o := originOf(r)
+	return o.repeatable()
 }
 
 // everyone returns the places of all recipients.
@@ -225,8 +225,8 @@ func (p *parts) merge(t *transaction, some, rest []int32) {
 		for _, i := range rest {
 			p.res.Recipients[i].Reply, p.res.Recipients[i].Err = whole.Reply, whole.Err
 		}
-	case !t.body.rewindable:
-		p.skip(rest, &LimitError{limits, errNoSeeker})
+	case !t.body.origin.repeatable():
+		p.skip(rest, &LimitError{limits, errNotRepeatable})
 	default:
 		return
 	}
