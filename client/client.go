@@ -19,7 +19,7 @@ import (
 type Client struct {
 	cfg    *config
 	policy ext.Policy
-	redial func(context.Context) (net.Conn, error) // nil: the connection was not made by Dial
+	route  *route // to the server; nil: the connection was not made by Dial
 
 	busy atomic.Bool // a call is running
 	stop interrupter

@@ -34,6 +34,7 @@ type conn struct {
 	tx          *proto.Sender // the engine
 	hello       string        // the argument of EHLO
 	session     session       // what is forgotten when the session begins anew
+	greeted     bool          // the server has greeted, and takes mail
 	introducing bool          // EHLO and what follows it are under way
 	altered     bool          // the session is no longer as Dial made it, which a new one would be
 	dirty       bool          // chunks were sent, and are not known to be accepted (RFC 3030 section 2)

@@ -16,6 +16,11 @@ import (
 // Addr is "host:port", or "unix:" and a path. The server's certificate has to be for that host. The context bounds Dial
 // and has no effect on the client afterwards.
 //
+// If the host has several addresses, Dial tries them until a server greets with 220, at most 8: IPv6 and IPv4 in turns,
+// the next one once the one before has failed or has taken 250 ms (RFC 8305). It goes on to the next after a refusal in
+// place of the greeting, and if the greeting does not come within Timeouts.Greeting. The error then names all that were
+// tried. It is temporary if one of them may greet later.
+//
 // An error is a *LostError, a *ProtocolError, an *ext.TLSError, an *ext.AuthError, or the *proto.Error with which the
 // server refused. Other errors are mistakes in addr or opt. [Temporary] tells whether to try again.
 func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
@@ -30,12 +35,7 @@ func Dial(ctx context.Context, addr string, opt *Options) (*Client, error) {
 	if cfg.unix = network == "unix"; cfg.unix && cfg.TLS == ext.TLSRequired {
 		cfg.TLS = ext.TLSInsecureNone
 	}
-	connect := cfg.connector(network, addr)
-	raw, err := connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return newClient(ctx, raw, host, cfg, connect)
+	return newClient(host, cfg, cfg.route(network, addr)).dial(ctx)
 }
 
 // NewClient is [Dial] over a connection that exists already. The server's certificate has to be for host. The
@@ -47,39 +47,30 @@ func NewClient(ctx context.Context, conn net.Conn, host string, opt *Options) (*
 		conn.Close()
 		return nil, err
 	}
-	return newClient(ctx, conn, host, cfg, nil)
-}
-
-// newClient returns a client that is ready to send over raw. Redial makes other connections; nil means that there are
-// none.
-func newClient(ctx context.Context, raw net.Conn, host string, cfg *config,
-	redial func(context.Context) (net.Conn, error)) (*Client, error) {
-	c := &Client{cfg: cfg, redial: redial}
-	c.policy = ext.Policy{
-		TLS: cfg.TLS, TLSConfig: cfg.tlsConfig(host),
-		Credentials: cfg.Credentials, AllowInsecureAuth: cfg.AllowInsecureAuth,
-	}
-	if err := c.connect(ctx, raw); err != nil {
+	c := newClient(host, cfg, nil)
+	if err := c.open(ctx, conn); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// connector returns a function that makes connections to addr.
-func (cfg *config) connector(network, addr string) func(context.Context) (net.Conn, error) {
-	dial := cfg.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
+// newClient returns a client of host that has no connection yet. The route leads to others; nil means that there are
+// none.
+func newClient(host string, cfg *config, r *route) *Client {
+	c := &Client{cfg: cfg, route: r}
+	c.policy = ext.Policy{
+		TLS: cfg.TLS, TLSConfig: cfg.tlsConfig(host),
+		Credentials: cfg.Credentials, AllowInsecureAuth: cfg.AllowInsecureAuth,
 	}
-	return func(ctx context.Context) (net.Conn, error) {
-		ctx, cancel := withTimeout(ctx, cfg.Timeouts.Connect)
-		defer cancel()
-		raw, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, &LostError{Doing: "connecting to " + addr, Err: err, unconnected: true}
-		}
-		return raw, nil
+	return c
+}
+
+// dial makes the first connection.
+func (c *Client) dial(ctx context.Context) (*Client, error) {
+	if err := c.connect(ctx, &approach{route: c.route}); err != nil {
+		return nil, err
 	}
+	return c, nil
 }
 
 // target takes addr apart: into the network and address to dial, and the host.

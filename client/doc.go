@@ -161,6 +161,13 @@
 //
 //	err := client.Send(ctx, "unix:/run/dovecot/lmtp", &client.Options{Protocol: proto.LMTP}, m)
 //
+// # Ways out
+//
+// Dial tries all addresses of a host, IPv6 and IPv4 in turns, until a server greets. To send from one of several
+// addresses of this machine, set Options.LocalAddr.
+//
+//	opt := &client.Options{LocalAddr: netip.MustParseAddr("192.0.2.9")}
+//
 // # The dialogue
 //
 // To print the dialogue or to count what happens, set Options.Trace. Neither passwords nor content pass through it:
@@ -190,6 +197,10 @@
 // The client keeps to the limits that a server states (RFC 9422), since a server may count refusals against its client.
 // It sends the recipients in several transactions. If the server takes no more over this connection, a client made by
 // Dial says QUIT, dials again, and calls the Credentials again.
+//
+// A refusal for good in place of the greeting, such as 554, sends Dial to the next address too: addresses of a host can
+// be different machines, and RFC 5321 section 5.1 wants each to be tried. Once a server has greeted, there is no next
+// address. Nor is there one after a certificate that is not valid, of which somebody should hear.
 //
 // The client sends HELO only if EHLO was answered with 500 or 502, command not recognised (RFC 5321 section 3.2). 501,
 // 504 and 550 are about the argument, which HELO has too. Where TLS or authentication is required, there is no HELO,

@@ -19,6 +19,7 @@ func (c *conn) greet(ctx context.Context) error {
 	if c.reply.Code >= 400 {
 		return refusal(c.reply, "greeting")
 	}
+	c.greeted = true
 	return c.introduce(ctx)
 }
 

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -53,9 +54,14 @@ type Options struct {
 	// what they offer.
 	Without []string
 
-	// DialContext makes the connections, for instance through a proxy. The network is "tcp" or "unix". Default: that of a
-	// net.Dialer.
+	// DialContext makes the connections, for instance through a proxy. The network is "tcp" or "unix". It is given the
+	// host as it is, so which of several addresses is tried is its affair. Default: [Dial] tries the addresses one after
+	// the other.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// LocalAddr is the address that connections come from, for a machine with several. Only addresses of its family are
+	// tried. It has no effect on unix sockets. With DialContext it is an error: that function chooses. Default: the system
+	// chooses.
+	LocalAddr netip.Addr
 	// Timeouts bound each wait for the server.
 	Timeouts Timeouts
 	// Limits bound the length of replies.
@@ -71,7 +77,7 @@ type Options struct {
 // or a message: the context of the call does that. After a timeout the connection is closed, since a late reply would
 // be taken for the answer to the next command.
 type Timeouts struct {
-	Connect  time.Duration // to make a connection, the look-up of the name included. Default 1 minute
+	Connect  time.Duration // to connect to one of the addresses, the look-up included. Default 1 minute
 	Greeting time.Duration // for the greeting. Default 5 minutes
 	Command  time.Duration // for replies not listed here, and for handshakes. Default 5 minutes
 	Mail     time.Duration // for the reply to MAIL. Default 5 minutes
@@ -131,15 +137,22 @@ type config struct {
 	trace Trace
 	unix  bool // the server is at the other end of a unix socket
 	verbs verbs
+
+	lookup resolver
+	dial   dialFunc // nil: that of a net.Dialer
 }
 
 // verbs are rows of the table that every transaction needs.
 type verbs struct{ mail, rcpt, data, rset, quit *proto.Verb }
 
 func newConfig(opt *Options) (*config, error) {
-	cfg := &config{}
+	cfg := &config{lookup: net.DefaultResolver.LookupNetIP}
 	if opt != nil {
 		cfg.Options = *opt
+	}
+	if cfg.dial = cfg.DialContext; cfg.dial != nil && cfg.LocalAddr.IsValid() {
+		return nil, errors.New("smtp: Options.LocalAddr has no effect with Options.DialContext: leave it out, and bind to " +
+			"the address in that function")
 	}
 	cfg.Extensions = slices.Clone(cfg.Extensions)
 	cfg.Without = slices.Clone(cfg.Without)

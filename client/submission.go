@@ -74,7 +74,7 @@ func bothFailed(first, second error) error {
 	}
 }
 
-// submit dials a port. It reports whether nothing listens there, as far as the error tells.
+// submit dials a port. It reports whether nothing listens there, at any address of the host, as far as the error tells.
 func (cfg *config) submit(
 	ctx context.Context, host, port string, mode ext.TLSMode,
 ) (c *Client, absent bool, err error) {
@@ -84,12 +84,11 @@ func (cfg *config) submit(
 	}
 	with := *cfg
 	with.TLS = mode
-	connect := with.connector(network, addr)
-	conn, err := connect(ctx)
-	if err != nil {
+	c = newClient(host, &with, with.route(network, addr))
+	a := &approach{route: c.route}
+	if err := c.connect(ctx, a); err != nil {
 		_, unknown := asType[*net.DNSError](err)
-		return nil, !unknown, err
+		return nil, !a.reached && len(a.failed) > 0 && !unknown, err
 	}
-	c, err = newClient(ctx, conn, host, &with, connect)
-	return c, false, err
+	return c, false, nil
 }
