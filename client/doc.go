@@ -170,12 +170,13 @@
 //
 // # The dialogue
 //
-// To print the dialogue or to count what happens, set Options.Trace. Neither passwords nor content pass through it:
+// Print the dialogue, or log it without addresses:
 //
-//	opt.Trace = &client.Trace{
-//		Command: func(_ context.Context, _ *client.Client, verb, args string) { fmt.Println("C:", verb, args) },
-//		Reply:   func(_ context.Context, _ *client.Client, _ string, r proto.Reply) { fmt.Println("S:", r.Code, r.Text) },
-//	}
+//	opt.Trace = client.DebugTrace(os.Stderr)
+//	opt.Trace = client.LogTrace(slog.Default(), nil)
+//
+// Neither passwords nor content pass through a [Trace]. Write functions of your own to count what happens, and use
+// [JoinTraces] to have several.
 //
 // # What it promises
 //

@@ -16,9 +16,11 @@ import (
 // function may call its accessors ([Client.Caps], [Client.TLS], [Client.Verified], [Client.Identity],
 // [Client.LocalAddr], [Client.RemoteAddr]), and no other method of it.
 //
-// A Trace gets neither secrets nor the content of messages. What follows the verb of a command that begins an exchange,
-// such as AUTH, is replaced by "***". So are the lines of the exchange, the text of the replies that carry it on, and
-// what follows a verb that is Secret.
+// A Trace gets neither secrets nor the content of messages; "***" stands for them. Of a command that begins an exchange,
+// such as AUTH, only the mechanism is shown: "PLAIN ***". Hidden are the lines of the exchange, the text of the replies
+// that carry it on, and what follows a verb that is Secret.
+//
+// [DebugTrace] prints the dialogue, [LogTrace] hands it to a slog.Logger, and [JoinTraces] makes one Trace of several.
 type Trace struct {
 	// Connected is called when a connection was made, before anything is sent or received. A client may make several, one
 	// after the other; see [Client.Send].
@@ -63,8 +65,8 @@ func (t *tracer) command(ctx context.Context, v *proto.Verb, args []byte) {
 	if t.Command == nil {
 		return
 	}
-	text := string(args)
-	if text != "" && (t.secret || v.Secret || v.More == proto.Exchange) {
+	text := v.Redact(args)
+	if text != "" && t.secret && v.More != proto.Exchange {
 		text = redacted
 	}
 	t.Command(ctx, t.client, v.Name, text)

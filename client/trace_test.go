@@ -78,7 +78,7 @@ TLS with mail.example, true
 S: 220 mail.example ()
 C: EHLO client.example
 S: 250 mail.example/PIPELINING/AUTH LOGIN (EHLO)
-C: AUTH ***
+C: AUTH LOGIN
 S: 334 *** (AUTH)
 C: ***
 S: 334 *** (AUTH)

@@ -51,7 +51,8 @@ type ClientConn interface {
 // authenticated.
 type Negotiation interface {
 	ClientConn
-	// Secret hides from the trace the arguments and lines that are sent until the reply that ends the exchange.
+	// Secret hides from the trace the arguments and lines that are sent until the reply that ends the exchange. Of a
+	// command that begins an exchange the mechanism is shown; see [proto.Verb.Redact].
 	Secret()
 	// Authenticated records identity as the name under which the client has authenticated.
 	Authenticated(identity string)

@@ -20,7 +20,7 @@ type Verb struct {
 	// BeforeAuth says that the command may be sent before the authentication or encryption on which a server insists
 	// (RFC 4954 section 6, RFC 3207 section 4).
 	BeforeAuth bool
-	// Secret says that logs must not show the arguments.
+	// Secret says that logs must not show the arguments; see [Verb.Redact].
 	Secret bool
 
 	// OK, More and Fail are the states after a reply of 2yz, of 3yz, and of 4yz or 5yz. In OK and Fail, zero means that
@@ -53,6 +53,41 @@ type Verb struct {
 	Split func(args []byte) bool
 
 	noStatus bool // its replies never carry an enhanced status code (RFC 2034 section 4)
+}
+
+// Redact returns the arguments of the command as a log may show them: "***" in place of what can be a secret. That is
+// all of them if the verb is Secret. If the command begins an exchange, as AUTH does, the name of a SASL mechanism in
+// front stays: "PLAIN ***" stands for a mechanism with an initial response (RFC 4954 section 4). A first word that is
+// not in the form of such a name, in upper case (RFC 4422 section 3.1), is not shown.
+func (v *Verb) Redact(args []byte) string {
+	const redacted = "***"
+	switch {
+	case len(args) == 0:
+		return ""
+	case v.Secret:
+		return redacted
+	case v.More != Exchange:
+		return string(args)
+	}
+	n := 0
+	for n < len(args) && isMechanismChar(args[n]) {
+		n++
+	}
+	switch {
+	case n == 0 || n > maxMechanism:
+	case n == len(args):
+		return string(args)
+	case args[n] == ' ':
+		return string(args[:n+1]) + redacted
+	}
+	return redacted
+}
+
+// maxMechanism is how many characters the name of a SASL mechanism may have (RFC 4422 section 3.1).
+const maxMechanism = 20
+
+func isMechanismChar(c byte) bool {
+	return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
 // Ends reports whether the success of v ends the mail transaction, as that of the last chunk does.

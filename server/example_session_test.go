@@ -227,7 +227,7 @@ func ExampleTrace() {
 	<-done
 	// Output:
 	// level=DEBUG msg=command remote=pipe verb=EHLO args=client.example.com
-	// level=DEBUG msg=command remote=pipe verb=AUTH args=***
+	// level=DEBUG msg=command remote=pipe verb=AUTH args="PLAIN ***"
 	// level=INFO msg=refused remote=pipe verb=AUTH code=502 text="Nobody can authenticate here"
 	// level=DEBUG msg=command remote=pipe verb=MAIL args=FROM:<jane@example.com>
 	// level=DEBUG msg=command remote=pipe verb=RCPT args=TO:<joe@example.org>

@@ -13,9 +13,10 @@ import (
 //
 // The context is that of the connection. Its values are those of the context that ServeConn was given.
 //
-// Neither passwords nor messages pass through a Trace: "***" stands for the arguments of a command that begins an
-// exchange such as authentication, for each line of the exchange, and for the text of each reply that carries it on. It
-// stands for a whole line that names no command, too: that may be a password which missed its exchange.
+// Neither passwords nor messages pass through a Trace; "***" stands for them. Of a command that begins an exchange, such
+// as AUTH, only the mechanism is shown: "PLAIN ***". Hidden are each line of the exchange, the text of each reply that
+// carries it on, and what follows a verb that is Secret. A line that names no command is hidden as a whole: it may be a
+// password which missed its exchange.
 type Trace struct {
 	// Connected is called when a connection has been accepted, before a TLS handshake and the greeting. It is not called
 	// for a connection that is over a limit; the server logs those.
@@ -70,8 +71,8 @@ func (t *tracer) command(ev *proto.Event) {
 		return
 	}
 	args := redacted
-	if v := ev.Verb; v != nil && (len(ev.Args) == 0 || v.More != proto.Exchange && !v.Secret) {
-		args = string(ev.Args)
+	if ev.Verb != nil {
+		args = ev.Verb.Redact(ev.Args)
 	}
 	t.t.Command(t.c.ctx, t.c, t.verb, args)
 }

@@ -68,9 +68,9 @@ const traced = `connected
 <  220
 > EHLO client.example
 < EHLO 250
-> AUTH ***
+> AUTH PLAIN ***
 < AUTH 535
-> AUTH ***
+> AUTH PLAIN
 < AUTH 334
 >  ***
 < AUTH 535
@@ -78,7 +78,7 @@ const traced = `connected
 <  500
 >  ***
 <  500
-> AUTH ***
+> AUTH PLAIN ***
 < AUTH 235
 > MAIL FROM:<a@b.example>
 < MAIL 250
