@@ -106,6 +106,13 @@ func (n *hostNet) dial(ctx context.Context, network, addr string) (net.Conn, err
 	return &countedConn{Conn: conn, n: n}, err
 }
 
+// open returns how many connections are open.
+func (n *hostNet) open() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.left
+}
+
 // A countedConn is an open connection.
 type countedConn struct {
 	net.Conn
@@ -169,8 +176,8 @@ func TestHappyEyeballs(t *testing.T) {
 					t.Errorf("dialled %s, want %s", got, tt.dialled)
 				}
 				<-time.After(time.Second) // no time in the bubble
-				if n.left != 0 {
-					t.Errorf("%d connections are left open", n.left)
+				if left := n.open(); left != 0 {
+					t.Errorf("%d connections are left open", left)
 				}
 			})
 		})
@@ -230,8 +237,8 @@ func TestNextAddress(t *testing.T) {
 				if err == nil {
 					c.Close()
 				}
-				if len(n.dialled) != tt.dialled || n.left != 0 || !slices.Equal(n.asked, []string{"ip"}) {
-					t.Errorf("dialled %v after looking up %v, and left %d open", n.dialled, n.asked, n.left)
+				if len(n.dialled) != tt.dialled || n.open() != 0 || !slices.Equal(n.asked, []string{"ip"}) {
+					t.Errorf("dialled %v after looking up %v, and left %d open", n.dialled, n.asked, n.open())
 				}
 				if !sameKind(err, tt.want) || Temporary(err) != tt.temporary || SafeToRetry(err) != (tt.want != nil) {
 					t.Errorf("%v, temporary: %v, safe: %v", err, Temporary(err), SafeToRetry(err))
@@ -377,27 +384,21 @@ func TestRenewalTriesAll(t *testing.T) {
 
 // TestSubmissionTriesAll: port 587 is tried only if nothing listens on port 465 at any address.
 func TestSubmissionTriesAll(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		second error
-		want   string
-	}{
-		{"one listens", nil, "192.0.2.1:465 192.0.2.2:465"},
-		{"none listens", errRefused, "192.0.2.1:465 192.0.2.2:465"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
+	for name, second := range map[string]error{"one listens": nil, "none listens": errRefused} {
+		t.Run(name, func(t *testing.T) {
 			n := &hostNet{t: t, machines: []machine{{at: four}, {at: iv}}}
 			cfg := n.config(func(o *Options) { o.TLS = ext.TLSRequired })
 			var dialled []string
 			cfg.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				dialled = append(dialled, addr)
-				if addr == "192.0.2.2:465" && tt.second == nil {
+				if addr == "192.0.2.2:465" && second == nil {
 					return clienttest.New(t, breaks).Dial(ctx, network, addr)
 				}
 				return nil, errRefused
 			}
 			_, absent, err := cfg.submit(t.Context(), "mail.example", "465", ext.TLSImplicit)
-			if got := strings.Join(dialled, " "); got != tt.want || absent != (tt.second != nil) || err == nil {
+			if got := strings.Join(dialled, " "); got != "192.0.2.1:465 192.0.2.2:465" || absent != (second != nil) ||
+				err == nil {
 				t.Errorf("dialled %s; absent %v, %v", got, absent, err)
 			}
 		})
