@@ -130,12 +130,23 @@
 // least, and SafeToRetry if it is for all. Both are false for errors that do not come from this library. If the caller
 // cancelled the context, Temporary is false; if the deadline of the context passed, it is true.
 //
-// These are the types of errors:
+// # All or none
+//
+// Set Message.AllOrNone for a message that nobody is to get unless the server takes all of its recipients:
+//
+//	m.AllOrNone = true
+//
+// The content then waits for the replies to the recipients. If one is refused, nobody gets the message, and the whole
+// of it can be sent again; [Temporary] says whether that has prospects. What is written for net/smtp often expects
+// this. It costs a round trip for each message with more than one recipient.
+//
+// # Types of errors
 //
 //	*proto.Error            the server refused; Verb names the command, Code and Status say why
 //	*SendError              a message did not get to all of its recipients; it wraps one of the others
 //	*LostError              the connection could not be made, was lost, or took too long
 //	*ProtocolError          the server does not follow the protocol
+//	*AllOrNoneError         another recipient was refused, and the message goes to all or to none
 //	*LimitError             the server takes no more recipients or messages now; this one was not offered to it
 //	*MessageError           the message cannot be sent: an address, a parameter or the Body is wrong
 //	*ext.UnsupportedError   the message cannot be sent to this server: it needs an extension that is not offered

@@ -47,7 +47,7 @@ func newEnvelope(c *conn, m *Message) *envelope {
 	e := envelopes.Get().(*envelope)
 	e.prepared = ext.Envelope{
 		From: m.From, Mail: slices.Clone(m.Mail), To: append(e.prepared.To[:0], m.To...), Size: -1, Needs: m.Needs,
-		Verified: c.verified,
+		Verified: c.verified, AllOrNone: m.AllOrNone,
 	}
 	for i := range e.prepared.To {
 		r := &e.prepared.To[i]

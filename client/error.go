@@ -118,23 +118,29 @@ type LimitError struct {
 }
 
 func (e *LimitError) Error() string {
+	what := describeLimits(e.Limits)
+	if what == "" {
+		return "smtp: this was not offered to the server: " + cause(e.Err)
+	}
+	return "smtp: the server takes " + what + ", and this was not offered to it: " + cause(e.Err)
+}
+
+// describeLimits says what a server with the limits takes. It returns "" if there are none.
+func describeLimits(limits ext.ServerLimits) string {
 	var what []string
 	for _, l := range []struct {
 		n    int
 		what string
 	}{
-		{e.Limits.MailMax, "%d messages over a connection"},
-		{e.Limits.RcptMax, "%d recipients in a transaction"},
-		{e.Limits.RcptDomainMax, "recipients of %d domains over a connection"},
+		{limits.MailMax, "%d messages over a connection"},
+		{limits.RcptMax, "%d recipients in a transaction"},
+		{limits.RcptDomainMax, "recipients of %d domains over a connection"},
 	} {
 		if l.n > 0 {
 			what = append(what, fmt.Sprintf(l.what, l.n))
 		}
 	}
-	if what == nil {
-		return "smtp: this was not offered to the server: " + cause(e.Err)
-	}
-	return "smtp: the server takes " + strings.Join(what, ", ") + ", and this was not offered to it: " + cause(e.Err)
+	return strings.Join(what, ", ")
 }
 
 // Unwrap returns the cause.
@@ -151,14 +157,15 @@ type SendError struct {
 	// accepted the message or not; to send it again may deliver it twice (RFC 1047). The recipients in doubt are those for
 	// whose Err in Result [SafeToRetry] is false. The others were refused, or not offered to the server.
 	Unknown bool
-	// Err is the error of the first recipient that the message did not get to; with Unknown, of the first in doubt.
+	// Err is the error of the first recipient that the message did not get to; with Unknown, of the first in doubt. If the
+	// others went without the message because of it (Message.AllOrNone), it is the refusal of the recipient to blame.
 	Err error
 }
 
 func (e *SendError) Error() string {
 	var b strings.Builder
 	b.WriteString("smtp: ")
-	failed, first := 0, ""
+	failed, first, blamed := 0, "", ""
 	for i := range e.Result.Recipients {
 		r := &e.Result.Recipients[i]
 		if r.Err != nil {
@@ -167,10 +174,15 @@ func (e *SendError) Error() string {
 		if first == "" && r.Err != nil {
 			first = r.Address.String()
 		}
+		if none, ok := r.Err.(*AllOrNoneError); ok {
+			blamed = none.Refused.String()
+		}
 	}
 	switch n := len(e.Result.Recipients); {
 	case e.Unknown:
 		b.WriteString("whether the message was accepted is unknown: ")
+	case n > 1 && failed == n && blamed != "":
+		fmt.Fprintf(&b, "not sent to any of %d recipients, since %s was refused: ", n, blamed)
 	case n > 1 && failed == n:
 		fmt.Fprintf(&b, "not sent to any of %d recipients: ", n)
 	case n > 1 && failed > 1:

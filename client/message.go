@@ -50,6 +50,18 @@ type Message struct {
 	// 256 KiB.
 	// If the server does not take them, sending fails at the first one.
 	Needs ext.Feature
+	// AllOrNone says that nobody gets the message unless the server takes all of its recipients. The content waits for the
+	// replies to all RCPT commands, which costs a round trip. If one is refused, the transaction ends with RSET. Nobody has
+	// got the message then, and the whole of it may be sent again. The recipients that were not refused have an
+	// [AllOrNoneError]. Without AllOrNone those whom the server takes get the message.
+	//
+	// Such a message goes in one transaction. With more recipients than the server takes in one, it is a [MessageError],
+	// and nothing of it is sent. A server that has stated no number is offered 1000 at most.
+	//
+	// In LMTP, and with the parameter PRDR, a server answers the content for each recipient. Then AllOrNone says only that
+	// the content is not sent unless all are taken: some may get the message that others refuse for its content. So the
+	// client does not ask for PRDR with such a message.
+	AllOrNone bool
 
 	used     io.Reader // the Body that has been read and cannot be read again
 	delivery *Delivery // whose Body may be taken back; nil if nobody can

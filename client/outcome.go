@@ -71,6 +71,9 @@ func (t rcptReply) answered(_ context.Context, raw proto.RawReply, due int) erro
 		// 552 once was the code for too many recipients, and counts as 452 (RFC 5321 section 4.5.3.1.10).
 		res.Err = &proto.Error{Code: 452, Status: proto.Status{4, 5, 3}, Verb: verb, Err: err}
 	}
+	if t.m.AllOrNone {
+		return nil
+	}
 	if r.Code == 552 || r.Code == 452 && (r.Status.IsZero() || r.Status[1] == 5 && r.Status[2] == 3) {
 		t.deferred = append(t.deferred, int32(i))
 	}
@@ -356,7 +359,11 @@ func (t *transaction) refusedWhole() (proto.Outcome, bool) {
 // result returns the result, with a *SendError unless every recipient got the message.
 func (t *transaction) result() (*Result, error) {
 	t.sent()
+	refused := t.withhold()
 	err := summary(t.res, t.unknown)
+	if refused != nil {
+		err = &SendError{Result: t.res, Err: refused}
+	}
 	if err == nil && t.stopped != nil { // for want of recipients
 		err = &SendError{Result: t.res, Unknown: t.unknown, Err: t.stopped}
 	}

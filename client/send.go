@@ -22,7 +22,7 @@ func Send(ctx context.Context, addr string, opt *Options, m *Message) error {
 
 // Send sends a message. The result tells the outcome for each recipient, whatever happened. The error is nil if all
 // recipients were accepted, and a *SendError otherwise. The recipients that the server accepts get the message even if
-// it refuses others.
+// it refuses others, unless the message has AllOrNone.
 //
 // A message may have more recipients than a server takes in one transaction. If the server says so when it is offered
 // them, and Body can be read again, the others are sent the message in further transactions (RFC 5321 section

@@ -143,12 +143,13 @@ func (t *transaction) transmit(ctx context.Context) error {
 	if err := t.sendEnvelope(ctx); err != nil {
 		return err
 	}
-	if !c.session.pipelining || t.afterSilence() {
+	wait := t.m.AllOrNone && len(t.m.To) > 1
+	if silent := t.afterSilence(); wait || silent || !c.session.pipelining {
 		if err := c.drain(ctx); err != nil {
 			return err
 		}
 	}
-	if t.hopeless() {
+	if wait && t.withhold() != nil || t.hopeless() {
 		return nil
 	}
 	if t.chunk != nil {

@@ -14,6 +14,7 @@ import (
 var (
 	errNotRepeatable = errors.New("the content cannot be read again for another transaction: make Body an io.Seeker, or use " +
 		"WriterBody or OpenBody")
+	errDivided  = errors.New("with AllOrNone they have to go in one transaction")
 	errUnwanted = errors.New("no further messages were wanted")
 )
 
@@ -30,7 +31,7 @@ const (
 func (s *session) admits(m *Message) bool {
 	to, l := m.To, &s.limits
 	switch {
-	case len(to) > maxOffered && l.RcptMax == 0 && repeatable(m.Body):
+	case len(to) > maxOffered && l.RcptMax == 0 && (m.AllOrNone || repeatable(m.Body)):
 		return false
 	case *l == ext.ServerLimits{}:
 		return true
@@ -129,6 +130,11 @@ func (c *Client) sendParts(ctx context.Context, m *Message) (*Result, error) {
 	if err := validate(c.conn, m); err != nil {
 		return unsent(m, err)
 	}
+	if m.AllOrNone {
+		if err := c.conn.session.divided(m); err != nil {
+			return unsent(m, err)
+		}
+	}
 	p := &parts{c: c, m: m, res: newResult(m), left: everyone(m)}
 	if c.conn.session.limits.RcptMax == 0 && repeatable(m.Body) {
 		p.most = maxOffered
@@ -179,17 +185,18 @@ func (p *parts) send(ctx context.Context) (*Result, error) {
 // next returns the recipients to be offered next, and the rest. There are none if the rest cannot be offered.
 func (p *parts) next(ctx context.Context) (some, rest []int32) {
 	c := p.c
-	if some, rest = c.conn.session.choose(p.m.To, p.left, p.most); len(some) > 0 {
+	if some, rest = c.conn.session.choose(p.m.To, p.left, p.most); p.suits(some, rest) {
 		return some, rest
 	}
 	limits := c.conn.session.limits
 	err := c.renew(ctx)
 	if err == nil {
-		if some, rest = c.conn.session.choose(p.m.To, p.left, p.most); len(some) > 0 {
+		if some, rest = c.conn.session.choose(p.m.To, p.left, p.most); p.suits(some, rest) {
 			return some, rest
 		}
+		limits, err = c.conn.session.limits, errDivided
 	}
-	p.skip(rest, &LimitError{limits, err})
+	p.skip(p.left, &LimitError{limits, err})
 	return nil, nil
 }
 

@@ -30,6 +30,9 @@ type Envelope struct {
 	Needs Feature
 	// Verified says that the connection has TLS and that the server's certificate was verified.
 	Verified bool
+	// AllOrNone says that nobody is to get the message unless all of To do. An extension then must not ask the server for
+	// what may give it to some.
+	AllOrNone bool
 }
 
 // NonASCII names an address of e that cannot be written in ASCII, or returns "". A domain always can (RFC 5891).

@@ -12,8 +12,9 @@ import (
 // A server offers it if the session has the method DataEach (server.RecipientData). It calls DataEach for the messages
 // of clients that ask for outcomes. The extension has no part in LMTP.
 //
-// A client asks with each message for more than one recipient, and puts the outcomes into the Result. If the last
-// reply, which is for all, refuses, then no recipient has got the message.
+// A client asks with each message for more than one recipient, and puts the outcomes into the Result. It does not ask
+// with a message that goes to all or to none (AllOrNone of client.Message). If the last reply, which is for all,
+// refuses, then no recipient has got the message.
 //
 // The extension is not in [Default].
 func PRDR() ext.Extension {
@@ -25,7 +26,7 @@ func PRDR() ext.Extension {
 			return "", ok && x.Protocol() == proto.SMTP
 		},
 		Prepare: func(_ proto.Caps, e *ext.Envelope) error {
-			if len(e.To) > 1 && !e.Mail.Has("PRDR") {
+			if len(e.To) > 1 && !e.AllOrNone && !e.Mail.Has("PRDR") {
 				e.Mail = e.Mail.SetFlag("PRDR")
 			}
 			return nil

@@ -77,6 +77,10 @@ func TestPrdrPrepare(t *testing.T) {
 			if got := e.Mail.Has("PRDR"); got != (want && offered) {
 				t.Errorf("%d recipients, offered %t: asked for is %t", n, offered, got)
 			}
+			whole := &ext.Envelope{From: a, To: e.To, Size: -1, AllOrNone: true}
+			if err := set.Prepare(set.Offered(caps), caps, whole); err != nil || whole.Mail.Has("PRDR") {
+				t.Errorf("%d recipients, all or none: %v, %v", n, whole.Mail, err)
+			}
 		}
 	}
 }
