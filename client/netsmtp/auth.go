@@ -1,5 +1,3 @@
-// Package netsmtp is for programs that send mail with net/smtp of the standard library: it lets the Auth values of that
-// package work with package client.
 package netsmtp
 
 import (
@@ -81,7 +79,8 @@ func (m *mechanism) Start() (name string, response []byte, err error) {
 	info := m.server // which the Auth may keep and change
 	name, response, err = m.auth.Start(&info)
 	if err != nil {
-		return "", nil, fmt.Errorf("%w (asked for the server %q, with verified TLS: %t)", err, m.server.Name, m.server.TLS)
+		return "", nil, fmt.Errorf("%w (asked for the server %q, with verified TLS: %t)", err, m.server.Name,
+			m.server.TLS)
 	}
 	if len(response) == 0 {
 		response = nil
