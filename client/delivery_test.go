@@ -10,6 +10,8 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"smtpkit.example/smtp/proto"
 )
 
 // TestSendFrom: messages of several goroutines share one connection. Each gets its own outcome.
@@ -43,6 +45,45 @@ func TestSendFrom(t *testing.T) {
 		srv.wait()
 		if n := strings.Count(srv.content.String(), "hello"); n != 8*each {
 			t.Errorf("%v: the server got %d messages, want %d", keywords, n, 8*each)
+		}
+	}
+}
+
+// TestSendFromValues: what a Trace is told of a message comes with the values of the message's context.
+func TestSendFromValues(t *testing.T) {
+	type key struct{}
+	var mu sync.Mutex
+	seen := map[string]int{}
+	note := func(ctx context.Context, what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if v, ok := ctx.Value(key{}).(string); ok {
+			seen[what+" "+v]++
+		}
+	}
+	c := dial(t, func(o *Options) {
+		o.Trace = &Trace{
+			Command: func(ctx context.Context, _ *Client, verb, _ string) { note(ctx, "C: "+verb) },
+			Reply:   func(ctx context.Context, _ *Client, verb string, _ proto.Reply) { note(ctx, "S: "+verb) },
+			Content: func(ctx context.Context, _ *Client, _ int64, _ proto.Reply) { note(ctx, "content") },
+		}
+	}, hello("PIPELINING", "CHUNKING")+firstChunk+firstChunk)
+	queue, done := make(chan *Delivery), make(chan error, 1)
+	go func() { done <- c.SendFrom(context.Background(), queue, nil) }()
+	for _, name := range []string{"one", "two"} {
+		d := NewDelivery(context.WithValue(context.Background(), key{}, name), message("hello\r\n", "c@d.example"))
+		queue <- d
+		if _, err := d.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	close(queue)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for _, what := range []string{"C: MAIL", "C: RCPT", "C: BDAT", "S: MAIL", "S: RCPT", "S: BDAT", "content"} {
+		if seen[what+" one"] != 1 || seen[what+" two"] != 1 {
+			t.Errorf("%s: %v", what, seen)
 		}
 	}
 }
@@ -81,10 +122,17 @@ func TestSendFromAnswers(t *testing.T) {
 // TestSendFromHangup: a server that hangs up while nothing is on its way is noticed at once.
 func TestSendFromHangup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := dial(t, nil, hello("PIPELINING")+"S: 421 bye\nHANGUP\n")
+		c, s := sinkClient(t, 0)
+		done := make(chan error)
+		go func() { done <- c.SendFrom(t.Context(), make(chan *Delivery), nil) }()
+		synctest.Wait()
 		start := time.Now()
-		err := c.SendFrom(t.Context(), make(chan *Delivery), nil)
-		if err == nil || time.Since(start) > 0 {
+		s.mu.Lock()
+		s.reply("421 bye\r\n")
+		s.fly(0)
+		s.mu.Unlock()
+		err := <-done
+		if e, ok := asType[*proto.Error](err); !ok || e.Code != 421 || time.Since(start) > 0 {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})

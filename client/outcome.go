@@ -123,7 +123,7 @@ func (t contentReply) answered(ctx context.Context, raw proto.RawReply, due int)
 	r := raw.Intern(&t.c.last.content)
 	if t.ended && !t.answeredOnce {
 		t.answeredOnce = true
-		t.c.trace.content(ctx, t.octets, r)
+		t.c.trace.content(ctx, t.transaction, r)
 	}
 	t.contentAnswered(r, due)
 	if r.Code/100 == 2 {

@@ -257,7 +257,7 @@ func (c *conn) answered(ctx context.Context, ev *proto.Event) error {
 		return c.unsolicited(ctx, ev.Reply)
 	}
 	e := *c.waiting.first()
-	c.trace.reply(ctx, e.verb, ev.Reply, state)
+	c.trace.answer(ctx, &e, ev.Reply, state)
 	if state == proto.Exchange {
 		c.exchange = e.verb
 	}

@@ -22,7 +22,8 @@ import (
 //
 // Every message taken from queue gets its outcome, whatever happens. A client whose server falls silent between
 // messages asks for a sign of life before it sends content; see [Client.Send]. Ctx bounds the whole: when it ends, the
-// connection is closed. The context of a Delivery bounds only the wait for its outcome.
+// connection is closed. The context of a Delivery bounds only the wait for its outcome; its values reach the functions
+// of a [Trace].
 //
 // SendFrom returns nil when queue was closed and all outcomes are known; the client can be used again then. It returns
 // an error when the connection was closed or could not be used. A server that hangs up while nothing is on its way is
@@ -94,7 +95,32 @@ func (f *feeder) step(ctx context.Context) bool {
 			in.got.Fail(err)
 			return false
 		}
-		f.add(ctx, &in.got.m)
+		f.add(in.got.in(ctx), &in.got.m)
 	}
 	return f.c.conn.closed == nil
+}
+
+// A messageContext is the context in which a message is sent: that of SendFrom, with the values of the message's own, for
+// traces.
+type messageContext struct {
+	context.Context
+	values context.Context
+}
+
+// in returns ctx with the values of the context of d.
+func (d *Delivery) in(ctx context.Context) context.Context { return messageContext{ctx, d.ctx} }
+
+// in returns ctx with the values of the message's own context.
+func (t *transaction) in(ctx context.Context) context.Context {
+	if t.m.delivery == nil {
+		return ctx
+	}
+	return t.m.delivery.in(ctx)
+}
+
+func (m messageContext) Value(key any) any {
+	if v := m.values.Value(key); v != nil {
+		return v
+	}
+	return m.Context.Value(key)
 }

@@ -97,9 +97,19 @@ func (t *tracer) reply(ctx context.Context, v *proto.Verb, raw proto.RawReply, s
 	t.Reply(ctx, t.client, verb, r)
 }
 
-func (t *tracer) content(ctx context.Context, octets int64, r proto.Reply) {
+// answer is reply for what e is about.
+func (t *tracer) answer(ctx context.Context, e *expectation, raw proto.RawReply, state proto.State) {
+	if of, ok := e.answerer.(interface {
+		in(context.Context) context.Context
+	}); ok && t.Reply != nil {
+		ctx = of.in(ctx)
+	}
+	t.reply(ctx, e.verb, raw, state)
+}
+
+func (t *tracer) content(ctx context.Context, of *transaction, r proto.Reply) {
 	if t.Content != nil {
-		t.Content(ctx, t.client, octets, r)
+		t.Content(of.in(ctx), t.client, of.octets, r)
 	}
 }
 
