@@ -106,6 +106,7 @@ type ticket struct {
 	m        *client.Message
 	delivery *client.Delivery // of this attempt
 	slot     chan struct{}    // gets its element back when the ticket no longer waits; nil if it counts nowhere
+	batch    bool             // it may take long until its outcome is asked for
 	first    *outcome         // of the first attempt, if there were several
 	replaced int              // how many attempts were before this one
 
@@ -120,6 +121,7 @@ type ticket struct {
 // submit hands over a message. The ticket has an outcome, sooner or later.
 func (g *Group) submit(ctx context.Context, p *Pool, m *client.Message, slot chan struct{}) *ticket {
 	t := &ticket{group: g, key: p.key, opt: p.opt, ctx: ctx, m: m, slot: slot, delivery: client.NewDelivery(ctx, m)}
+	t.batch = slot != nil
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {

@@ -30,20 +30,26 @@ const stale = time.Second
 
 // enqueue hands t to a worker that is ready for it, or has it wait.
 func (h *host) enqueue(t *ticket, first bool) {
-	t.worker, t.used = nil, false
-	if h.group.ctx.Err() != nil {
-		t.delivery.Fail(ErrClosed)
-		t.freeSlot()
-		return
-	}
-	if w := h.ready(); w != nil && h.waiting.Len() == 0 {
+	if w := h.ready(); w != nil && h.waiting.Len() == 0 && h.group.ctx.Err() == nil {
 		w.hand(t)
-	} else if first {
-		t.place = h.waiting.PushFront(t)
 	} else {
-		t.place = h.waiting.PushBack(t)
+		h.queue(t, first)
 	}
 	h.grow()
+}
+
+// queue has t wait, unless the connections are to end at once.
+func (h *host) queue(t *ticket, first bool) {
+	t.worker, t.used = nil, false
+	switch {
+	case h.group.ctx.Err() != nil:
+		t.delivery.Fail(ErrClosed)
+		t.freeSlot()
+	case first:
+		t.place = h.waiting.PushFront(t)
+	default:
+		t.place = h.waiting.PushBack(t)
+	}
 }
 
 // ready returns the worker that should get the next message: the one that has become idle last, so that connections
@@ -91,7 +97,7 @@ func (h *host) grow() {
 		}
 	}
 	for most := h.most(); len(h.workers) < most && active < demand && g.dial.Err() == nil && g.mayOpen(h); active++ {
-		w := &worker{host: h, inbox: make(chan *client.Delivery, 1)}
+		w := &worker{host: h, inbox: make(chan *client.Delivery, 1), end: make(chan struct{})}
 		h.workers = append(h.workers, w)
 		h.opening++
 		g.conns++
@@ -117,8 +123,25 @@ func (h *host) remove(w *worker) {
 	h.group.freed()
 }
 
-// restrict keeps h to conns connections, since the server has refused more with err. It returns their number.
+// lacks is called when a connection, which h has no longer, could not be made, or was of no use, because of err. If
+// there is no other, all that waits has the outcome err. Lacks returns what restrict does, or 0.
+func (h *host) lacks(err error) int {
+	conns := len(h.workers)
+	switch {
+	case conns == 0:
+		h.fail(err)
+	case h.opening < conns:
+		return h.restrict(conns, err)
+	}
+	return 0
+}
+
+// restrict keeps h to conns connections, since the server has refused more with err. It returns their number, or 0 if
+// it was not the server who ended the connection: the group is being closed.
 func (h *host) restrict(conns int, err error) int {
+	if h.group.dial.Err() != nil {
+		return 0
+	}
 	h.limit, h.refusal = max(1, conns), err
 	h.resume.Reset(max(h.group.opt.Pause, 0))
 	return h.limit

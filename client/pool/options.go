@@ -24,6 +24,7 @@ type Options struct {
 	// for 5 minutes (RFC 5321 section 4.5.3.2.7), and many do not.
 	IdleTimeout time.Duration
 	// Pause is for how long no more connections than there are made to a server that has refused one. Default 30 seconds.
+	// A negative value means no pause.
 	Pause time.Duration
 	// Trace has functions that are called when something happens in the pool. That which happens on a connection is told
 	// by the Trace of client.Options.

@@ -3,10 +3,12 @@ package pool
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +31,8 @@ type peer struct {
 	harm     func(step string) harm // what happens at a step: "greeting", a verb, or "content"; nil: nothing ever
 	dialed   func(n int) error      // an error for the n-th connection; nil: none
 	loopback bool                   // over TCP, not in memory
+	farewell string                 // said to a client that has said nothing for so long as patience; "": never
+	patience time.Duration
 
 	mu       sync.Mutex
 	accepted map[string]int // how often each message was accepted, by its first line
@@ -207,7 +211,7 @@ func (s *dialogue) run() {
 		return
 	}
 	for {
-		line, err := s.in.ReadString('\n')
+		line, err := s.command()
 		if err != nil {
 			return
 		}
@@ -244,6 +248,19 @@ func (s *dialogue) run() {
 			return
 		}
 	}
+}
+
+// command reads a command, or says farewell.
+func (s *dialogue) command() (string, error) {
+	if s.farewell != "" {
+		_ = s.conn.SetReadDeadline(time.Now().Add(s.patience))
+	}
+	line, err := s.in.ReadString('\n')
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.out.WriteString(s.farewell + "\r\n")
+		s.flush()
+	}
+	return line, err
 }
 
 func (s *dialogue) rcpt() bool {

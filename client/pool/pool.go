@@ -102,11 +102,18 @@ const maxReplacements = 3
 
 // outcome waits for the outcome of t.
 func (t *ticket) outcome() (*client.Result, error) {
+	known := false
+	defer func() {
+		if !known { // a function of the user's panicked
+			t.group.release(t, false)
+		}
+	}()
 	for {
 		res, err := t.delivery.Wait()
 		dead := err != nil && t.replaced < maxReplacements && fromConn(err) && t.ctx.Err() == nil
 		if !t.group.release(t, dead) {
-			if t.first != nil && isUsed(err) {
+			known = true
+			if t.first != nil && isUsed(err) && client.SafeToRetry(err) {
 				return t.first.res, t.first.err // there was no second attempt
 			}
 			return res, err

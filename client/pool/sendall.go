@@ -28,8 +28,10 @@ func (p *Pool) SendAll(
 	ctx context.Context, msgs iter.Seq[*client.Message], each func(*client.Message, *client.Result, error) bool,
 ) error {
 	b := &batch{pool: p, each: each, slots: make(chan struct{}, maxWaiting)}
+	all, cancel := context.WithCancel(ctx)
+	defer b.drop(cancel)
 	for m := range msgs {
-		b.add(ctx, m)
+		b.add(all, m)
 		if b.full || ctx.Err() != nil || p.group.isClosed() {
 			break
 		}
@@ -93,6 +95,17 @@ func (b *batch) report() {
 	res, err := t.outcome()
 	if !b.each(t.m, res, err) {
 		b.full = true
+	}
+}
+
+// drop gives up what is left if a function of the user's has panicked.
+func (b *batch) drop(cancel context.CancelFunc) {
+	cancel()
+	for _, t := range b.tickets {
+		func() {
+			defer func() { _ = recover() }() // the first panic is the one to be told
+			_, _ = t.outcome()
+		}()
 	}
 }
 

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"time"
 
 	"smtpkit.example/smtp/client"
@@ -19,6 +20,15 @@ type worker struct {
 	since   time.Time // when it last got a message while it had none, or an outcome
 	given   *ticket   // the last one that it got
 	timer   *time.Timer
+
+	followed []handed      // messages of batches, in the order in which they come to their end
+	end      chan struct{} // closed when the connection has ended
+}
+
+// A handed is a ticket that a worker has got, with the delivery that it was then.
+type handed struct {
+	*ticket
+	delivery *client.Delivery
 }
 
 // idle reports whether w has a connection and nothing to do.
@@ -33,17 +43,24 @@ func (w *worker) run() {
 		return
 	}
 	err = c.SendFrom(g.ctx, w.inbox, w.ready)
-	w.ended(err)
 	if err == nil {
-		c.Close()
+		g.quit(c)
 	}
-	g.mu.Lock()
-	h.remove(w)
-	h.grow()
-	h.dispatch()
-	h.forget()
-	g.mu.Unlock()
+	w.ended(err)
 	g.opt.Trace.closed(h.key.addr, err)
+}
+
+// quit says QUIT, and does not wait for the reply any longer when the connections of the group are to end at once.
+func (g *Group) quit(c *client.Client) {
+	cut := make(chan struct{})
+	stop := context.AfterFunc(g.ctx, func() {
+		defer close(cut)
+		c.Close()
+	})
+	c.Close()
+	if !stop() {
+		<-cut
+	}
 }
 
 // opened is called when the connection was made or could not be made. It reports whether there is one.
@@ -62,13 +79,7 @@ func (w *worker) opened(err error) bool {
 	}
 	h.stats.Failed++
 	h.remove(w)
-	conns := len(h.workers)
-	switch {
-	case conns == 0:
-		h.fail(err)
-	case h.opening < conns:
-		conns = h.restrict(conns, err)
-	}
+	conns := h.lacks(err)
 	h.forget()
 	g.mu.Unlock()
 	if conns > 0 {
@@ -109,12 +120,51 @@ func (w *worker) hand(t *ticket) {
 		w.since = time.Now()
 	}
 	w.timer.Stop()
-	t.worker, t.used = w, w.taken > 0
+	t.worker, t.used = w, w.taken > 0 || time.Since(w.born) >= stale
 	w.hungry, w.given = false, t
 	w.load++
 	w.taken++
 	w.inbox <- t.delivery
 	t.freeSlot()
+	if t.batch {
+		w.follow(t)
+	}
+}
+
+// follow has w learn of the end of t as soon as it comes. The batch may ask for its outcome much later.
+func (w *worker) follow(t *ticket) {
+	w.followed = append(w.followed, handed{t, t.delivery})
+	if len(w.followed) == 1 {
+		w.host.group.workers.Go(w.learn)
+	}
+}
+
+// learn waits for the ends of the messages that w follows.
+func (w *worker) learn() {
+	g := w.host.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(w.followed) > 0 {
+		first := w.followed[0]
+		g.mu.Unlock()
+		select {
+		case <-first.delivery.Done():
+		case <-w.end:
+		}
+		g.mu.Lock()
+		if len(w.followed) > 0 {
+			w.followed = w.followed[1:]
+			w.learned(first)
+		}
+	}
+}
+
+// learned is called at the end of a message that w follows, unless the ticket has left.
+func (w *worker) learned(of handed) {
+	if of.worker == w && of.ticket.delivery == of.delivery {
+		of.worker = nil
+		w.done()
+	}
 }
 
 // done is called when the outcome of a message of w is known.
@@ -157,27 +207,42 @@ func (w *worker) retire() {
 	}
 }
 
-// ended is called when the client sends no more: because of err, or because w is retired.
+// ended is called when the connection has ended: because of err, or because w is retired.
 func (w *worker) ended(err error) {
 	h, g := w.host, w.host.group
 	g.mu.Lock()
 	w.timer.Stop()
 	w.retire()
+	sent := w.taken
 	if d, ok := <-w.inbox; ok {
+		sent--
 		w.load--
 		if t := w.given; t.worker == w {
-			h.enqueue(t, true)
+			h.queue(t, true)
 		} else {
 			d.Fail(ErrClosed) // nobody waits for it
 		}
 	}
+	for _, of := range w.followed {
+		w.learned(of)
+	}
+	w.followed = nil
+	close(w.end)
+	h.remove(w)
 	conns := 0
 	if err != nil {
 		h.stats.Lost++
-		if isBusy(err) {
-			conns = h.restrict(len(h.workers)-1, err)
-		}
 	}
+	if err != nil && sent == 0 && time.Since(w.born) < stale {
+		conns = h.lacks(err) // the server has hung up at once
+	} else {
+		if isBusy(err) {
+			conns = h.restrict(len(h.workers), err)
+		}
+		h.grow()
+	}
+	h.dispatch()
+	h.forget()
 	g.mu.Unlock()
 	if conns > 0 {
 		g.opt.Trace.limited(h.key.addr, conns, err)
