@@ -40,6 +40,18 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// Err returns why the client can send no more, or nil if it can as far as is known. An error wraps [ErrClosed], and the
+// reason. Err sends nothing, and does not wait: it looks at what has come in, so that it knows of a server that has
+// hung up or said 421 while the client had nothing to do. [Client.Noop] asks the server. While another call runs, Err
+// returns nil.
+func (c *Client) Err() error {
+	if !c.busy.CompareAndSwap(false, true) {
+		return nil
+	}
+	defer c.busy.Store(false)
+	return c.conn.check(context.Background())
+}
+
 // enter is called at the beginning of each call, and leave at its end. If enter returns an error, the call must do
 // nothing.
 func (c *Client) enter(ctx context.Context) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"strings"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -51,8 +50,8 @@ type Message struct {
 	// If the server does not take them, sending fails at the first one.
 	Needs ext.Feature
 	// AllOrNone says that nobody gets the message unless the server takes all of its recipients. The content waits for the
-	// replies to all RCPT commands, which costs a round trip. If one is refused, the transaction ends with RSET. Nobody has
-	// got the message then, and the whole of it may be sent again. The recipients that were not refused have an
+	// replies to all RCPT commands, which costs a round trip. If one is refused, the transaction ends with RSET. Nobody
+	// has got the message then, and the whole of it may be sent again. The recipients that were not refused have an
 	// [AllOrNoneError]. Without AllOrNone those whom the server takes get the message.
 	//
 	// Such a message goes in one transaction. With more recipients than the server takes in one, it is a [MessageError],
@@ -67,10 +66,10 @@ type Message struct {
 	delivery *Delivery // whose Body may be taken back; nil if nobody can
 }
 
-// NewMessage returns a message from addresses as strings, in the form alice@example.org or <alice@example.org>. An
-// empty from is the null reverse-path. The error is a *MessageError: an address that is malformed, which the error
-// names, or no recipients. Body is the content; see Message.Body. A *bytes.Buffer stays as it is: the message reads
-// what the buffer has when the message is sent first, and can be sent again.
+// NewMessage returns a message from addresses as strings, in the form alice@example.org or <alice@example.org>; for a
+// [mail.Address] see [Addresses]. An empty from is the null reverse-path. The error is a *MessageError: an address that
+// is malformed, which the error names, or no recipients. Body is the content; see Message.Body. A *bytes.Buffer stays
+// as it is: the message reads what the buffer has when the message is sent first, and can be sent again.
 func NewMessage(from string, to []string, body io.Reader) (*Message, error) {
 	if b, ok := body.(*bytes.Buffer); ok && b != nil {
 		body = &bufferReader{buffer: b}
@@ -115,20 +114,6 @@ func (b *bufferReader) Read(p []byte) (int, error) {
 func (b *bufferReader) Seek(offset int64, whence int) (int64, error) {
 	b.begin()
 	return b.Reader.Seek(offset, whence)
-}
-
-// parseAddress parses an address, which may be in angle brackets.
-func parseAddress(s string) (proto.Address, error) {
-	if inner, ok := strings.CutPrefix(s, "<"); ok {
-		if inner, ok = strings.CutSuffix(inner, ">"); ok {
-			return proto.ParseAddress(inner)
-		}
-	}
-	a, err := proto.ParseAddress(s)
-	if err != nil && strings.HasSuffix(s, ">") && strings.Contains(s, " <") {
-		err = errors.New("write the address alone, without a name")
-	}
-	return a, err
 }
 
 // load reads the first block of the body into b. It returns an error if the body has been read before, and cannot be

@@ -148,6 +148,8 @@ func TestNewMessage(t *testing.T) {
 			`smtp: the recipient "Carol <c@d.example>": write the address alone, without a name`},
 		{"Alice B <a@b.example>", []string{"c@d.example"},
 			`smtp: the sender "Alice B <a@b.example>": write the address alone`},
+		{"user..name@example.net", []string{"<.x@d.example>"}, `"user..name"@example.net ".x"@d.example`},
+		{"a..(@b.example", []string{"c@d.example"}, `smtp: the sender "a..(@b.example": `},
 		{"a@b.example", []string{"<>"}, `smtp: the recipient "<>": `},
 		{"a@b.example", []string{"<c@d.example"}, `smtp: the recipient "<c@d.example": `},
 	} {

@@ -145,6 +145,13 @@ type config struct {
 // verbs are rows of the table that every transaction needs.
 type verbs struct{ mail, rcpt, data, rset, quit *proto.Verb }
 
+// Check returns what is wrong with the options, as [Dial] would, or nil. Call it when a program starts, so that a
+// mistake in its configuration is found before there is mail. It makes no connection; see [Verify] for that.
+func (o *Options) Check() error {
+	_, err := newConfig(o)
+	return err
+}
+
 func newConfig(opt *Options) (*config, error) {
 	cfg := &config{lookup: net.DefaultResolver.LookupNetIP}
 	if opt != nil {
@@ -169,7 +176,7 @@ func newConfig(opt *Options) (*config, error) {
 	if cfg.Hostname != "" {
 		d, err := proto.ParseDomain(cfg.Hostname)
 		if err != nil {
-			return nil, fmt.Errorf("smtp: Options.Hostname has to be a domain name or an address literal: %w", err)
+			return nil, fmt.Errorf("smtp: Options.Hostname has to be a domain name or an address literal: %s", cause(err))
 		}
 		cfg.Hostname = d.ASCII()
 	}

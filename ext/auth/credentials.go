@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"encoding/base64"
@@ -30,17 +31,16 @@ import (
 // The user and the password must not be empty, and must be valid UTF-8 without control characters. Otherwise, or if
 // mechanisms has an unknown name, connecting fails with an [ext.AuthError].
 //
-// Password sends no authorization identity. To act for another user, see the package documentation.
+// To act for another user, use [PasswordAs].
 func Password(user, password string, mechanisms ...string) ext.Credentials {
 	return func(_ context.Context, conn ext.ClientConn) ([]sasl.Client, error) {
-		if !isCredential(user) || !isCredential(password) {
-			return nil, errors.New("smtp: a user name and a password cannot be empty and have to be UTF-8 " +
-				"without control characters")
-		}
-		if err := checkNames(mechanisms, passwordMechanisms...); err != nil {
+		if err := checkPassword(user, password); err != nil {
 			return nil, err
 		}
-		list := scramClients(conn, user, password, mechanisms)
+		if err := checkNames(mechanisms, append(actingMechanisms, cramMD5, sasl.Login)...); err != nil {
+			return nil, err
+		}
+		list := scramClients(conn, "", user, password, mechanisms)
 		if isAllowed(mechanisms, cramMD5) {
 			list = append(list, &cramClient{user: user, password: password})
 		}
@@ -54,9 +54,42 @@ func Password(user, password string, mechanisms ...string) ext.Credentials {
 	}
 }
 
-var passwordMechanisms = []string{
+// PasswordAs returns credentials for a user with a password who acts for another one: identity is the authorization
+// identity (RFC 4422 section 3.4.1), such as the name of a shared mailbox. The server decides whether user may do that.
+// If identity is empty, the server derives it from user, as with [Password].
+//
+// The mechanisms are the SCRAM ones and PLAIN, in the order of [Password]: the others cannot tell for whom the user
+// acts. The rules for identity are those for user.
+func PasswordAs(identity, user, password string, mechanisms ...string) ext.Credentials {
+	return func(_ context.Context, conn ext.ClientConn) ([]sasl.Client, error) {
+		if err := checkPassword(user, password); err != nil {
+			return nil, err
+		}
+		if identity != "" && !isCredential(identity) {
+			return nil, errors.New("smtp: an authorization identity has to be UTF-8 without control characters")
+		}
+		if err := checkNames(mechanisms, actingMechanisms...); err != nil {
+			return nil, err
+		}
+		list := scramClients(conn, identity, user, password, mechanisms)
+		if isAllowed(mechanisms, sasl.Plain) {
+			list = append(list, identified{sasl.NewPlainClient(identity, user, password), cmp.Or(identity, user)})
+		}
+		return list, nil
+	}
+}
+
+func checkPassword(user, password string) error {
+	if !isCredential(user) || !isCredential(password) {
+		return errors.New("smtp: a user name and a password cannot be empty and have to be UTF-8 without control characters")
+	}
+	return nil
+}
+
+// actingMechanisms are those with a password in which a user can act for another one.
+var actingMechanisms = []string{
 	scramName(crypto.SHA256, true), scramName(crypto.SHA1, true), scramName(crypto.SHA256, false),
-	scramName(crypto.SHA1, false), cramMD5, sasl.Plain, sasl.Login,
+	scramName(crypto.SHA1, false), sasl.Plain,
 }
 
 // checkNames returns an error if one of the mechanisms is not in known.

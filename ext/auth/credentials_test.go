@@ -1,11 +1,15 @@
 package auth
 
 import (
+	"cmp"
+	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"strings"
 	"testing"
 
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/fake"
 	"smtpkit.example/smtp/ext/internal/grammar"
 )
 
@@ -57,3 +61,40 @@ func FuzzBase64(f *testing.F) {
 		}
 	})
 }
+
+// TestPasswordAs: the authorization identity is in the first message of each mechanism that has one (RFC 4616 section 2,
+// RFC 5802 section 7), and both ends record it.
+func TestPasswordAs(t *testing.T) {
+	for _, tt := range []struct {
+		mechanism, identity, want string
+	}{
+		{"SCRAM-SHA-256", "sha=red,", "n,a=sha=3Dred=2C,n=user,r="},
+		{"SCRAM-SHA-1-PLUS", "shared", "p=tls-exporter,a=shared,n=user,r="},
+		{"SCRAM-SHA-256", "", "n,,n=user,r="},
+		{"PLAIN", "shared", "shared\x00user\x00pencil"},
+		{"PLAIN", "", "\x00user\x00pencil"},
+	} {
+		m := ends(t, tls.VersionTLS13, acting{newBoth()}, PasswordAs(tt.identity, "user", "pencil", tt.mechanism))
+		want := cmp.Or(tt.identity, "user")
+		err := Auth().Negotiate(t.Context(), m)
+		if err != nil || m.Conn.Identity != want || m.x.Conn.Identity != want {
+			t.Errorf("%s as %q: %v; client: %q, server: %q", tt.mechanism, tt.identity, err, m.Conn.Identity, m.x.Conn.Identity)
+		}
+		_, first, _ := strings.Cut(m.x.Conn.Args, " ")
+		if message, err := decode64(first); err != nil || !strings.HasPrefix(string(message), tt.want) {
+			t.Errorf("%s as %q: %q, want %q", tt.mechanism, tt.identity, message, tt.want)
+		}
+	}
+	for _, creds := range []ext.Credentials{
+		PasswordAs("a\nb", "user", "pencil"), PasswordAs("shared", "", "pencil"), PasswordAs("shared", "user", "pencil", "LOGIN"),
+	} {
+		if list, err := creds(t.Context(), &fake.Client{}); err == nil {
+			t.Errorf("%d mechanisms, want an error", len(list))
+		}
+	}
+}
+
+// An acting session lets everybody act for everybody.
+type acting struct{ both }
+
+func (acting) Authorize(context.Context, string, string) error { return nil }

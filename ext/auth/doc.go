@@ -117,17 +117,15 @@
 // # Authorization identity
 //
 // SASL lets a client authenticate as one user and act for another, the authorization identity. On a server that works
-// if the session is an [AuthorizeSession]; otherwise it fails with 535. [Password] sends no authorization identity,
-// [External] sends one. For PLAIN with one, return go-sasl's client:
+// if the session is an [AuthorizeSession]; otherwise it fails with 535. A client sends one with [PasswordAs] or
+// [External]:
 //
-//	creds := func(context.Context, ext.ClientConn) ([]sasl.Client, error) {
-//		return []sasl.Client{sasl.NewPlainClient("shared", "alice", "secret")}, nil
-//	}
+//	opt.Credentials = auth.PasswordAs("shared", "alice", "secret")
 //
 // # Add a mechanism
 //
 // On a client, write a function of the type [ext.Credentials] that returns any sasl.Client of
-// github.com/emersion/go-sasl, as above. An Auth of net/smtp becomes credentials by netsmtp.Credentials. If the server's
+// github.com/emersion/go-sasl. An Auth of net/smtp becomes credentials by netsmtp.Credentials. If the server's
 // challenges are not base64, as with some NTLM servers, wrap the function in [LaxChallenges]. On a server, implement
 // [MechanismSession], which returns a sasl.Server.
 //

@@ -198,14 +198,20 @@ func ExampleFilterSession() {
 	// Output: SCRAM-SHA-256 PLAIN true
 }
 
-// A client acts for another user by PLAIN with an authorization identity.
-func Example_authorizationIdentity() {
-	creds := func(context.Context, ext.ClientConn) ([]sasl.Client, error) {
-		return []sasl.Client{sasl.NewPlainClient("shared", "tim", "tanstaaf")}, nil
+// A user sends in the name of a shared mailbox: its name is the authorization identity.
+func ExamplePasswordAs() {
+	server := &fake.Client{
+		Conn: fake.ClientState{
+			Caps: fake.Caps("AUTH PLAIN LOGIN"), TLS: &tls.ConnectionState{}, Verified: true,
+			Policy: ext.Policy{Credentials: auth.PasswordAs("shared", "tim", "tanstaaf")}, // that of client.Options
+		},
+		Replies: []proto.Reply{{Code: 235, Text: "Welcome"}},
 	}
-	opt := &client.Options{Credentials: creds}
-	fmt.Println(opt.Credentials != nil)
-	// Output: true
+	fmt.Println(auth.Auth().Negotiate(context.Background(), server))
+	fmt.Println(server.Sent)
+	// Output:
+	// <nil>
+	// [AUTH PLAIN c2hhcmVkAHRpbQB0YW5zdGFhZg==]
 }
 
 // Some servers answer AUTH NTLM with words in place of a challenge. The mechanism is one that you bring.

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/hmac"
 	"crypto/rand"
@@ -20,6 +21,7 @@ import (
 type scramClient struct {
 	hash           crypto.Hash
 	plus           bool
+	identity       string // the authorization identity, or ""
 	user, password string
 	flag           string // gs2-cbind-flag
 	binding        []byte // the data of the channel binding, if plus
@@ -36,7 +38,7 @@ type scramClient struct {
 // client could, and believes that the server cannot. The server refuses that if it did advertise PLUS, and so detects
 // an attacker who removed PLUS from the list or answered it with 504 (RFC 5802 section 6). "n" means that the client
 // cannot bind, or that the caller's list forbids it.
-func scramClients(conn ext.ClientConn, user, password string, mechanisms []string) []sasl.Client {
+func scramClients(conn ext.ClientConn, identity, user, password string, mechanisms []string) []sasl.Client {
 	kind, data := clientBinding(conn.TLS())
 	flag := "n"
 	var list []sasl.Client
@@ -45,7 +47,9 @@ func scramClients(conn ext.ClientConn, user, password string, mechanisms []strin
 			if plus && kind == "" || !isAllowed(mechanisms, scramName(hash, plus)) {
 				continue
 			}
-			c := &scramClient{hash: hash, plus: plus, user: user, password: password, flag: flag, nonce: rand.Text()}
+			c := &scramClient{
+				hash: hash, plus: plus, identity: identity, user: user, password: password, flag: flag, nonce: rand.Text(),
+			}
 			if plus {
 				flag = "y"
 				c.flag, c.binding = "p="+kind, data
@@ -60,15 +64,25 @@ func (c *scramClient) Start() (string, []byte, error) {
 	name := scramName(c.hash, c.plus)
 	user, err1 := saslPrep(c.user)
 	_, err2 := saslPrep(c.password)
-	if err := errors.Join(err1, err2); err != nil {
+	var err3 error
+	if c.identity != "" {
+		_, err3 = saslPrep(c.identity)
+	}
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return name, nil, err
 	}
 	c.bare = "n=" + quoteName(user) + ",r=" + c.nonce
 	return name, []byte(c.header() + c.bare), nil
 }
 
-// header returns the gs2-header. It has no authorization identity.
-func (c *scramClient) header() string { return c.flag + ",," }
+// header returns the gs2-header (RFC 5802 section 7).
+func (c *scramClient) header() string {
+	if c.identity == "" {
+		return c.flag + ",,"
+	}
+	identity, _ := saslPrep(c.identity) // Start has checked it
+	return c.flag + ",a=" + quoteName(identity) + ","
+}
 
 func (c *scramClient) Next(challenge []byte) ([]byte, error) {
 	if reason, ok := bytes.CutPrefix(challenge, []byte("e=")); ok && !c.done {
@@ -137,4 +151,4 @@ func (c *scramClient) verify(final string) error {
 // Done reports whether the server has proved that it knows the user.
 func (c *scramClient) Done() bool { return c.done }
 
-func (c *scramClient) Identity() string { return c.user }
+func (c *scramClient) Identity() string { return cmp.Or(c.identity, c.user) }
