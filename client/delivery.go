@@ -22,6 +22,7 @@ type Delivery struct {
 	gone      bool       // nobody waits any longer
 	res       *Result
 	err       error
+	panicked  any // what the Body panicked with
 }
 
 // NewDelivery returns a delivery of m. Ctx bounds [Delivery.Wait]. The message must not be changed, nor its Body used,
@@ -44,9 +45,12 @@ func (d *Delivery) Message() *Message { return d.origin }
 func (d *Delivery) Done() <-chan struct{} { return d.done }
 
 // Wait waits for the outcome, and returns what [Client.Send] would have returned. If the context ends first, Wait
-// returns at once, and the connection stays open for other messages: its error wraps that of the context. If the end of
-// the content was on its way then, the recipients are in doubt; see [LostError]. Otherwise the message has not been
-// sent, and will not be. Wait waits longer only for a Read of the Body that is under way.
+// returns at once, and its error wraps that of the context. If the end of the content was on its way then, the
+// recipients are in doubt; see [LostError]. Otherwise the message has not been sent, and will not be. Wait waits longer
+// only for a Read of the Body that is under way. The connection stays open for other messages, unless the server was
+// told that content follows DATA: there is no other way then not to send the rest of it.
+//
+// If the Body panicked, so does Wait, with the same value. SendFrom goes on.
 func (d *Delivery) Wait() (*Result, error) {
 	select {
 	case <-d.done:
@@ -55,6 +59,9 @@ func (d *Delivery) Wait() (*Result, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.panicked != nil {
+		panic(d.panicked)
+	}
 	return d.res, d.err
 }
 
@@ -132,11 +139,21 @@ func (m *Message) hold() bool {
 	return true
 }
 
-// release ends what hold has begun. If b is not nil, it has begun to read the Body.
-func (m *Message) release(b *body) {
-	if d := m.delivery; d != nil {
-		d.reading = b
-		d.mu.Unlock()
+// release ends what hold has begun. If b is not nil, it has begun to read the Body. Defer release: a panic of the Body
+// is kept for Wait, and err is set, unless the panic is one of the goroutine that waits.
+func (m *Message) release(b *body, err *error) {
+	d := m.delivery
+	if d == nil {
+		return
+	}
+	defer d.mu.Unlock()
+	if p := recover(); p != nil {
+		d.panicked = p
+		*err = &MessageError{What: "reading the body", Err: fmt.Errorf("it panicked: %v", p)}
+	}
+	d.reading = b
+	if m.used != nil {
+		d.m.used = m.used // m is a part of the message
 	}
 }
 

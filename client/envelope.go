@@ -57,7 +57,7 @@ func newEnvelope(c *conn, m *Message) *envelope {
 }
 
 // load makes the envelope of t.m for the session of t.c, and reads the first block of the body.
-func (t *transaction) load() error {
+func (t *transaction) load() (err error) {
 	m, c := t.m, t.c
 	if len(m.To) == 0 {
 		return errNoRecipients
@@ -65,7 +65,7 @@ func (t *transaction) load() error {
 	if !m.hold() {
 		return errAbandoned
 	}
-	defer m.release(&t.body)
+	defer m.release(&t.body, &err)
 	if err := m.load(&t.body); err != nil {
 		return err
 	}

@@ -84,7 +84,8 @@ func (t *transaction) sent() {
 		t.envelope = nil
 	}
 	if t.m.hold() {
-		defer t.m.release(nil)
+		var panicked error // which Wait tells
+		defer t.m.release(nil, &panicked)
 		if !t.body.rewind() {
 			t.m.used = t.m.Body
 		}
@@ -341,11 +342,11 @@ func (t *transaction) nextBlock() bool {
 	return err == nil
 }
 
-func (t *transaction) readBlock() error {
+func (t *transaction) readBlock() (err error) {
 	if !t.m.hold() {
 		return errAbandoned
 	}
-	defer t.m.release(&t.body) // also if the body panics
+	defer t.m.release(&t.body, &err) // also if the body panics
 	if err := t.body.next(); err != nil {
 		return &MessageError{What: "reading the body", Err: err}
 	}

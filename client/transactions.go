@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"io"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -31,7 +30,7 @@ const (
 func (s *session) admits(m *Message) bool {
 	to, l := m.To, &s.limits
 	switch {
-	case len(to) > maxOffered && l.RcptMax == 0 && (m.AllOrNone || repeatable(m.Body)):
+	case len(to) > maxOffered && l.RcptMax == 0 && (m.AllOrNone || m.repeatable()):
 		return false
 	case *l == ext.ServerLimits{}:
 		return true
@@ -136,19 +135,34 @@ func (c *Client) sendParts(ctx context.Context, m *Message) (*Result, error) {
 		}
 	}
 	p := &parts{c: c, m: m, res: newResult(m), left: everyone(m)}
-	if c.conn.session.limits.RcptMax == 0 && repeatable(m.Body) {
+	if c.conn.session.limits.RcptMax == 0 && m.repeatable() {
 		p.most = maxOffered
 	}
 	return p.send(ctx)
 }
 
-// repeatable reports whether the content can be read again.
-func repeatable(r io.Reader) bool {
-	if r == nil {
+// repeatable reports whether the content can be read again, as far as the Body may be asked.
+func (m *Message) repeatable() (ok bool) {
+	if m.Body == nil {
 		return true
 	}
-	o := originOf(r)
+	if !m.hold() {
+		return false
+	}
+	var panicked error
+	defer m.release(nil, &panicked)
+	o := originOf(m.Body)
 	return o.repeatable()
+}
+
+// repeatable reports whether the content can be read again for another transaction.
+func (t *transaction) repeatable() bool {
+	if !t.m.hold() {
+		return false
+	}
+	var panicked error
+	defer t.m.release(nil, &panicked)
+	return t.body.origin.repeatable()
 }
 
 // everyone returns the places of all recipients.
@@ -175,7 +189,7 @@ func (p *parts) send(ctx context.Context) (*Result, error) {
 		t := newTransaction(p.c.conn, &part)
 		t.run(ctx)
 		p.merge(t, some, rest)
-		if part.used != nil {
+		if part.used != nil && p.m.delivery == nil {
 			p.m.used = part.used
 		}
 	}
@@ -232,7 +246,7 @@ func (p *parts) merge(t *transaction, some, rest []int32) {
 		for _, i := range rest {
 			p.res.Recipients[i].Reply, p.res.Recipients[i].Err = whole.Reply, whole.Err
 		}
-	case !t.body.origin.repeatable():
+	case !t.repeatable():
 		p.skip(rest, &LimitError{limits, errNotRepeatable})
 	default:
 		return

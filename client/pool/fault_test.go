@@ -226,3 +226,59 @@ func TestHalfReplaced(t *testing.T) {
 		closePool(t, pool, p)
 	})
 }
+
+// TestBodyPanics: a panic of a Body reaches the caller of Send, and nobody else.
+func TestBodyPanics(t *testing.T) {
+	for _, keywords := range features {
+		synctest.Test(t, func(t *testing.T) {
+			p := &peer{keywords: keywords, delay: time.Millisecond}
+			pool := newPool(t, p, nil)
+			for _, size := range []int{0, 200_000} {
+				m := named("m")
+				m.Body = io.MultiReader(strings.NewReader(strings.Repeat("x\r\n", size)), panicking{})
+				func() {
+					defer func() {
+						if r := recover(); r != "unreadable" {
+							t.Errorf("recovered %v", r)
+						}
+					}()
+					_, err := pool.Send(t.Context(), m)
+					t.Errorf("Send: %v", err)
+				}()
+				if _, err := pool.Send(t.Context(), named("another")); err != nil {
+					t.Error(err)
+				}
+			}
+			if n := p.count("x"); n > 0 {
+				t.Error("half a message was accepted")
+			}
+			closePool(t, pool, p)
+		})
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("unreadable") }
+
+// TestIdleDropped: a server that says 421 to a connection that has nothing to do wants no fewer connections, even if a
+// message comes in at the same time.
+func TestIdleDropped(t *testing.T) {
+	for range 30 {
+		synctest.Test(t, func(t *testing.T) {
+			p := &peer{keywords: features[2], farewell: "421 4.4.2 idle for too long", patience: 20 * time.Second}
+			limited := 0
+			pool := newPool(t, p, &Options{Trace: &Trace{Limited: func(string, int, error) { limited++ }}})
+			for range 2 {
+				if _, err := pool.Send(t.Context(), named("m")); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(20 * time.Second) // the farewell comes at the same time as the next message
+			}
+			closePool(t, pool, p)
+			if limited > 0 {
+				t.Error("an idle connection that was dropped counts as a refusal")
+			}
+		})
+	}
+}
