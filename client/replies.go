@@ -257,11 +257,14 @@ func (c *conn) answered(ctx context.Context, ev *proto.Event) error {
 		return c.unsolicited(ctx, ev.Reply)
 	}
 	e := *c.waiting.first()
+	closed := state == proto.Closed
+	if begins := e.verb == c.cfg.verbs.mail || e.verb == c.cfg.verbs.rset; closed && begins && c.sent == 0 {
+		return c.unsolicited(ctx, ev.Reply) // said to an idle client, while a message was on its way to the conn
+	}
 	c.trace.answer(ctx, &e, ev.Reply, state)
 	if state == proto.Exchange {
 		c.exchange = e.verb
 	}
-	closed := state == proto.Closed
 	if c.sent == 0 && !closed {
 		return &ProtocolError{Err: errEarly}
 	}
