@@ -260,3 +260,68 @@ func TestSilence(t *testing.T) {
 		}
 	})
 }
+
+// TestFarewell: what a server says to an idle client is no reply to a command that has not been sent yet.
+func TestFarewell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := sinkClient(t, 0)
+		sendFirst(t, c)
+		m := message("", "c@d.example")
+		m.Body = readerFunc(func([]byte) (int, error) {
+			s.mu.Lock()
+			s.reply("421 bye\r\n")
+			s.fly(0)
+			s.mu.Unlock()
+			time.Sleep(time.Second) // meanwhile it comes in
+			return 0, io.EOF
+		})
+		_, err := c.Send(t.Context(), m)
+		if e, ok := asType[*proto.Error](err); !ok || e.Code != 421 || e.Verb != "" || !SafeToRetry(err) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// TestBodyPanicsInSendFrom: a panic of a Body reaches the caller of Wait, also one of Seek once the message was sent.
+func TestBodyPanicsInSendFrom(t *testing.T) {
+	c, _ := pipe(t, "PIPELINING", "CHUNKING")
+	queue, done := make(chan *Delivery), make(chan error, 1)
+	go func() { done <- c.SendFrom(context.Background(), queue, nil) }()
+	for _, body := range []io.Reader{
+		readerFunc(func([]byte) (int, error) { panic("no content") }),
+		&fragileSeeker{Reader: strings.NewReader("hello\r\n")},
+	} {
+		m := message("", "c@d.example")
+		m.Body = body
+		d := NewDelivery(context.Background(), m)
+		queue <- d
+		func() {
+			defer func() {
+				if r := recover(); r != "no content" {
+					t.Errorf("recovered %v", r)
+				}
+			}()
+			_, err := d.Wait()
+			t.Errorf("Wait: %v", err)
+		}()
+	}
+	d := NewDelivery(context.Background(), message("hello\r\n", "c@d.example"))
+	queue <- d
+	if _, err := d.Wait(); err != nil {
+		t.Error(err)
+	}
+	close(queue)
+	if err := <-done; err != nil {
+		t.Errorf("SendFrom: %v", err)
+	}
+}
+
+// A fragileSeeker panics when it is put back.
+type fragileSeeker struct{ *strings.Reader }
+
+func (f *fragileSeeker) Seek(offset int64, whence int) (int64, error) {
+	if whence == io.SeekStart {
+		panic("no content")
+	}
+	return f.Reader.Seek(offset, whence)
+}

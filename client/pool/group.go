@@ -150,7 +150,8 @@ func (g *Group) release(t *ticket, dead bool) (again bool) {
 		h.withdraw(t)
 		h.forget()
 	}
-	if t.worker != nil {
+	if w := t.worker; w != nil {
+		w.rested = w.rested && dead
 		g.leave(t)
 	}
 	if dead && t.used && g.ctx.Err() == nil {

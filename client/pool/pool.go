@@ -164,7 +164,7 @@ func isClosing(err error) bool {
 	return errors.As(err, &refused) && refused.Code == 421
 }
 
-// isBusy reports whether err says that the server wants fewer connections: it was not idle when it was closed.
+// isBusy reports whether err says that the server wants fewer connections: it was a reply to something.
 func isBusy(err error) bool {
 	var refused *proto.Error
 	return isClosing(err) && errors.As(err, &refused) && refused.Verb != ""

@@ -19,6 +19,7 @@ type worker struct {
 	taken   int       // how many messages it has got
 	since   time.Time // when it last got a message while it had none, or an outcome
 	given   *ticket   // the last one that it got
+	rested  bool      // it had nothing to do for a while, and has had no outcome from the server since
 	timer   *time.Timer
 
 	followed []handed      // messages of batches, in the order in which they come to their end
@@ -117,6 +118,7 @@ func (w *worker) isOld() bool {
 // hand gives t to w, which is hungry.
 func (w *worker) hand(t *ticket) {
 	if w.load == 0 {
+		w.rested = time.Since(w.since) >= stale
 		w.since = time.Now()
 	}
 	w.timer.Stop()
@@ -236,7 +238,7 @@ func (w *worker) ended(err error) {
 	if err != nil && sent == 0 && time.Since(w.born) < stale {
 		conns = h.lacks(err) // the server has hung up at once
 	} else {
-		if isBusy(err) {
+		if isBusy(err) && !w.rested { // else it said so when it had not seen the message yet
 			conns = h.restrict(len(h.workers), err)
 		}
 		h.grow()
