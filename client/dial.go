@@ -60,7 +60,8 @@ func newClient(host string, cfg *config, r *route) *Client {
 	c := &Client{cfg: cfg, route: r}
 	c.policy = ext.Policy{
 		TLS: cfg.TLS, TLSConfig: cfg.tlsConfig(host),
-		Credentials: cfg.Credentials, AllowInsecureAuth: cfg.AllowInsecureAuth,
+		Credentials: cfg.Credentials, AllowPlaintextAuth: cfg.AllowPlaintextAuth,
+		AllowUnverifiedAuth: cfg.AllowUnverifiedAuth,
 	}
 	return c
 }

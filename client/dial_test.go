@@ -115,9 +115,9 @@ func TestUnixPolicy(t *testing.T) {
 			func(o *Options) { o.TLS = ext.TLSOpportunistic }, ""},
 		{"implicit", "TLS\n" + script + "S: 250 SIZE\n", func(o *Options) { o.TLS = ext.TLSImplicit }, ""},
 		{"credentials", script + "S: 250 AUTH PLAIN\n", func(o *Options) { o.Credentials = auth.Password("u", "p") },
-			"on a unix socket, which others cannot read, AllowInsecureAuth does no harm"},
+			"on a unix socket, which others cannot read, AllowPlaintextAuth does no harm"},
 		{"credentials, permitted", script + "S: 250 AUTH PLAIN\nC: AUTH PLAIN AHUAcA==\nS: 235 fine\n", func(o *Options) {
-			o.Credentials, o.AllowInsecureAuth = auth.Password("u", "p"), true
+			o.Credentials, o.AllowPlaintextAuth = auth.Password("u", "p"), true
 		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -60,7 +60,7 @@ S: 221 bye
 	t.Run("without authentication afterwards", func(t *testing.T) {
 		c := dial(t, func(o *Options) {
 			anew(o)
-			o.Credentials, o.AllowInsecureAuth = auth.Password("alice", "secret"), true
+			o.Credentials, o.AllowPlaintextAuth = auth.Password("alice", "secret"), true
 		}, hello("XANEW", "AUTH PLAIN")+"C: AUTH *\nS: 235 ok\nC: XANEW x\nS: 220 hello\nC: EHLO client.example\n"+
 			"S: 250 mail.example\n"+
 			"C: QUIT\nS: 221 bye\n")

@@ -60,6 +60,7 @@
 //	ext.TLSImplicit       TLS from the first octet: for port 465, which is called smtps or submissions
 //	ext.TLSOpportunistic  TLS if the server offers it, whatever its certificate: for delivery to mail exchangers
 //	ext.TLSInsecureNone   no TLS
+//	ext.TLSIfOffered      TLS if the server offers it, and then with a certificate that verifies
 //
 // With the first two the certificate is verified. If TLS cannot be had, Dial fails with an [ext.TLSError], and nothing
 // of the message or the credentials has been sent. TLSOpportunistic protects from listeners only: somebody in between
@@ -77,7 +78,8 @@
 // OAuth 2.0, auth.External for a client certificate. If Options.Credentials is set, Dial authenticates or fails.
 //
 // Credentials are sent only over TLS, to a server whose certificate was verified. They are never sent in plaintext,
-// over a unix socket, or with TLSOpportunistic, unless Options.AllowInsecureAuth is set.
+// over a unix socket, unless Options.AllowPlaintextAuth is set, and not with TLSOpportunistic, unless
+// Options.AllowUnverifiedAuth is set.
 //
 // # The name in EHLO
 //

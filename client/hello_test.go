@@ -81,7 +81,7 @@ func TestA05_WaitsForGreeting(t *testing.T) {
 
 // TestHelo checks when HELO follows a refused EHLO.
 func TestHelo(t *testing.T) {
-	credentials := func(o *Options) { o.Credentials, o.AllowInsecureAuth = auth.Password("u", "p"), true }
+	credentials := func(o *Options) { o.Credentials, o.AllowPlaintextAuth = auth.Password("u", "p"), true }
 	for _, tt := range []struct {
 		name   string
 		code   string
@@ -146,10 +146,10 @@ func TestPolicy(t *testing.T) {
 		{"P24 in plaintext", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
 			func(o *Options) { o.Credentials = auth.Password("u", "p") }, false},
 		{"in plaintext, as asked", hello("AUTH PLAIN") + "C: AUTH PLAIN AHUAcA==\nS: 235 fine\nC: QUIT\nS: 221 bye",
-			func(o *Options) { o.Credentials, o.AllowInsecureAuth = auth.Password("u", "p"), true }, true},
+			func(o *Options) { o.Credentials, o.AllowPlaintextAuth = auth.Password("u", "p"), true }, true},
 		{"TLS required and not offered", hello("AUTH PLAIN") + "C: QUIT\nS: 221 bye",
 			func(o *Options) {
-				o.TLS, o.Credentials, o.AllowInsecureAuth = ext.TLSRequired, auth.Password("u", "p"), true
+				o.TLS, o.Credentials, o.AllowPlaintextAuth = ext.TLSRequired, auth.Password("u", "p"), true
 			}, false},
 		{"P24 not verified", secured + "S: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 			func(o *Options) { implicit(o); o.TLSConfig.InsecureSkipVerify = true }, false},

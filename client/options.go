@@ -32,8 +32,8 @@ type Options struct {
 	Protocol proto.Protocol
 
 	// TLS says when TLS is used. The default, ext.TLSRequired, starts TLS with STARTTLS, and Dial fails if that is not
-	// possible. Use ext.TLSImplicit for port 465. If addr is a unix socket, where nobody is in between, the default means
-	// no TLS; the other modes mean the same there as elsewhere.
+	// possible. Use ext.TLSImplicit for port 465, and ext.TLSIfOffered for servers of which some have no TLS. If addr is a
+	// unix socket, where nobody is in between, the default means no TLS; the other modes mean the same there as elsewhere.
 	TLS ext.TLSMode
 	// TLSConfig is the configuration for TLS. Default: that of crypto/tls, with the roots of the system. If it has no
 	// ServerName, the certificate has to be for the host that was dialled. For a server with a certificate of a private
@@ -42,10 +42,13 @@ type Options struct {
 	// Credentials are what the client authenticates with; see auth.Password and auth.Token. If they are set, Dial fails if
 	// the server does not offer authentication, or refuses it. Default: none.
 	Credentials ext.Credentials
-	// AllowInsecureAuth permits the client to send credentials without TLS, or to a server whose certificate was not
-	// verified. Anybody who listens, or poses as the server, can then read a password. It is needed with TLSOpportunistic,
-	// and for credentials on a unix socket.
-	AllowInsecureAuth bool
+	// AllowPlaintextAuth permits the client to send credentials without TLS. Anybody who listens can then read a password,
+	// or try many against what was sent. It is needed for credentials on a unix socket, where nobody listens.
+	AllowPlaintextAuth bool
+	// AllowUnverifiedAuth permits the client to send credentials over TLS to a server whose certificate was not verified,
+	// as with TLSOpportunistic, or with InsecureSkipVerify in TLSConfig. Anybody who poses as the server can then read a
+	// password. It does not permit to send credentials without TLS.
+	AllowUnverifiedAuth bool
 
 	// Extensions are those that the client can use if the server offers them. Default: ehlo.Default(), or ehlo.LMTP() for
 	// LMTP. An empty list that is not nil makes a client that uses none.
@@ -167,7 +170,7 @@ func newConfig(opt *Options) (*config, error) {
 	if cfg.Trace != nil {
 		cfg.trace = *cfg.Trace
 	}
-	if cfg.TLS > ext.TLSInsecureNone {
+	if cfg.TLS > ext.TLSIfOffered {
 		return nil, fmt.Errorf("smtp: Options.TLS is %d, which is none of the modes of package ext", cfg.TLS)
 	}
 	if cfg.Protocol > proto.LMTP {

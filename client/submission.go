@@ -20,7 +20,7 @@ const (
 // DialSubmission is [Dial] for the submission server on host, which is given without a port. It tries port 465, where
 // TLS comes first (RFC 8314 section 3.3). If no connection can be made to that, it tries port 587, where STARTTLS has
 // to lead to TLS. It never tries port 25, which is for relay. On both ports credentials are sent only once the server's
-// certificate has been verified, unless Options.AllowInsecureAuth is set.
+// certificate has been verified, unless Options.AllowUnverifiedAuth is set.
 //
 // Port 587 is tried only if nothing listens on port 465. If something goes wrong on a connection to port 465, that is
 // the error: a failed handshake or a wrong password is no better on another port. It is the error too if there is no

@@ -63,13 +63,12 @@ func (c *conn) explainNegotiation(err error) error {
 		return err
 	}
 	e, ok := asType[*ext.AuthError](err)
-	if !ok || c.policy.AllowInsecureAuth || c.verified {
-		return err
-	}
+	p := &c.policy
 	switch {
-	case c.cfg.unix && c.tls == nil:
-		e.Err = fmt.Errorf("%w; on a unix socket, which others cannot read, AllowInsecureAuth does no harm", e.Err)
-	case c.tls != nil && c.policy.TLS != ext.TLSOpportunistic && c.policy.TLSConfig.InsecureSkipVerify:
+	case !ok:
+	case c.cfg.unix && c.tls == nil && !p.AllowPlaintextAuth:
+		e.Err = fmt.Errorf("%w; on a unix socket, which others cannot read, AllowPlaintextAuth does no harm", e.Err)
+	case c.tls != nil && !c.verified && !p.AllowUnverifiedAuth && p.TLS != ext.TLSOpportunistic:
 		e.Err = fmt.Errorf("%w; Options.TLSConfig has InsecureSkipVerify: to have the certificate verified, "+
 			"leave that out and set RootCAs", e.Err)
 	}

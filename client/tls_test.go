@@ -228,6 +228,7 @@ func TestStartTLS(t *testing.T) {
 	)
 	trust := func(o *Options) { o.TLSConfig = clienttest.TLSConfig() }
 	required := func(o *Options) { trust(o); o.TLS = ext.TLSRequired }
+	ifOffered := func(o *Options) { trust(o); o.TLS = ext.TLSIfOffered }
 	opportunistic := func(o *Options) { o.TLS = ext.TLSOpportunistic }
 	for _, tt := range []struct {
 		name, script string
@@ -251,6 +252,13 @@ func TestStartTLS(t *testing.T) {
 		{"O09 opportunistic and refused", offer + "C: STARTTLS\nS: 454 no\n" + send, opportunistic, true},
 		{"opportunistic and not offered", hello("SIZE") + send, opportunistic, true},
 		{"O13 opportunistic and failed", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", opportunistic, false},
+		{"if offered", offer + "C: STARTTLS\nS: 220 go\n" + secret + send, ifOffered, true},
+		{"if offered, and not", hello("SIZE") + send, ifOffered, true},
+		{"if offered, and refused", offer + "C: STARTTLS\nS: 454 no\n", ifOffered, false},
+		{"if offered, and failed", offer + "C: STARTTLS\nS: 220 go\nS: 554 no\nCLOSE", ifOffered, false},
+		{"if offered, and an unknown root", offer + "C: STARTTLS\nS: 220 go\nTLS", func(o *Options) {
+			o.TLS, o.TLSConfig = ext.TLSIfOffered, &tls.Config{RootCAs: x509.NewCertPool()}
+		}, false},
 		{"none", offer + send, func(o *Options) {}, true},
 		{"O11 implicit", "TLS\nS: 220 mail.example\nC: EHLO client.example\nS: 250-mail.example\nS: 250 STARTTLS\n" + send,
 			func(o *Options) { trust(o); o.TLS = ext.TLSImplicit }, true},

@@ -81,9 +81,9 @@ func TestParseURL(t *testing.T) {
 			Rcpt: 30 * time.Second, Data: 30 * time.Second, Block: 30 * time.Second, Content: 30 * time.Second,
 			Quit: 30 * time.Second,
 		}}, "smtp://h:587?timeout=30s&timeout.connect=5s"},
-		{"smtp://h?allow-insecure-auth=true&tls=opportunistic&hostname=a.example", "h:587",
-			Options{TLS: maybe, AllowInsecureAuth: true, Hostname: "a.example"},
-			"smtp://h:587?tls=opportunistic&hostname=a.example&allow-insecure-auth=true"},
+		{"smtp://h?allow-unverified-auth=true&tls=opportunistic&hostname=a.example", "h:587",
+			Options{TLS: maybe, AllowUnverifiedAuth: true, Hostname: "a.example"},
+			"smtp://h:587?tls=opportunistic&hostname=a.example&allow-unverified-auth=true"},
 
 		// The forms of others.
 		{"submission://h", "h:587", Options{}, "smtp://h:587"},
@@ -168,7 +168,7 @@ func TestParseURL_Errors(t *testing.T) {
 		"smtp://h?tls=%zz": "%25", "smtp://h?%zz": "%25", "smtp://h?hostname=a_b": "hostname=a_b has to be",
 		"smtp://h?hostname=":  "hostname= has to be",
 		"smtp://h?timeout=30": "unit", "smtp://h?timeout=-1s": "unit", "smtp://h?timeout.quit=0s": "timeout.quit=0s",
-		"smtp://h?allow-insecure-auth=sure": "true or false", "smtp://h?auth=PLAIN": "user:password",
+		"smtp://h?allow-unverified-auth=sure": "true or false", "smtp://h?auth=PLAIN": "user:password",
 		"smtp://a:b@h?auth=": "with commas", "smtp://a:b@h?auth=PLAIN,NTLM": "with commas",
 		"smtp://a:b@h?auth=xoauth2": "auth.Token", "smtp://a:b@h?auth=external": "no password",
 
@@ -285,7 +285,7 @@ func FuzzParseURL(f *testing.F) {
 	for _, s := range [][2]string{
 		{"smtp://alice", "@mail.example.org:587/?tls=none&timeout=30s&timeout.quit=none"},
 		{"smtps://a%40b", "x:/?#@[fe80::1%25eth0]?auth=PLAIN,login&hostname=%5B192.0.2.1%5D"},
-		{"lmtp+unix://alice", "@/run/a%20b%40c?allow-insecure-auth=true&tls=none"},
+		{"lmtp+unix://alice", "@/run/a%20b%40c?allow-unverified-auth=true&tls=none"},
 		{"lmtp:///run/lmtp", "?tls=opportunistic"}, {"smtp+unix:////a", "b"},
 		{"smtp+starttls://münchen.example:465?tls=required&timeout=1s&timeout.mail=2s&name=", "@"},
 	} {

@@ -33,12 +33,14 @@ import (
 //	tls=required               TLS by STARTTLS, or Dial fails: the default of smtp:// and lmtp://
 //	tls=implicit               TLS from the first octet: the default of smtps:// and for port 465
 //	tls=opportunistic          TLS if the server offers it, whatever its certificate
+//	tls=if-offered             TLS if the server offers it, and then with a certificate that verifies
 //	tls=none                   no TLS
 //	hostname=app.example.org   Options.Hostname, the name in EHLO
 //	auth=SCRAM-SHA-256,PLAIN   the mechanisms for the password that are allowed; default: all of auth.Password
 //	timeout=30s                each of Options.Timeouts, in the notation of time.ParseDuration; "none" for no timeout
 //	timeout.connect=5s         one of them: connect, greeting, command, mail, rcpt, data, block, content or quit
-//	allow-insecure-auth=true   Options.AllowInsecureAuth
+//	allow-plaintext-auth=true  Options.AllowPlaintextAuth
+//	allow-unverified-auth=true Options.AllowUnverifiedAuth
 //
 // A short timeout is also one for the reply to the content. If that comes late, it is unknown whether the message was
 // accepted, and sending it again may deliver it twice (RFC 5321 section 4.5.3.2.6). Leave it long: timeout.content=10m.
@@ -181,6 +183,7 @@ var urlModes = []struct {
 	{"required", ext.TLSRequired},
 	{"implicit", ext.TLSImplicit},
 	{"opportunistic", ext.TLSOpportunistic},
+	{"if-offered", ext.TLSIfOffered},
 	{"none", ext.TLSInsecureNone},
 }
 
@@ -198,7 +201,8 @@ var urlParams = slices.Concat([]urlParam{
 	{"auth", setMechanisms, func(e *Endpoint) string { return strings.Join(e.Mechanisms, ",") }},
 	{"timeout", setTimeout, getTimeout},
 }, timeoutParams(), []urlParam{
-	permission("allow-insecure-auth", func(o *Options) *bool { return &o.AllowInsecureAuth }),
+	permission("allow-plaintext-auth", func(o *Options) *bool { return &o.AllowPlaintextAuth }),
+	permission("allow-unverified-auth", func(o *Options) *bool { return &o.AllowUnverifiedAuth }),
 })
 
 func setTLS(e *Endpoint, value string) error {

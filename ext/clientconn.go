@@ -65,8 +65,10 @@ type Policy struct {
 	// Credentials returns the mechanisms to authenticate with. Nil means not to authenticate. Package auth has ready ones,
 	// such as auth.Password.
 	Credentials Credentials
-	// AllowInsecureAuth permits credentials on a connection that is in plaintext or whose server is not verified.
-	AllowInsecureAuth bool
+	// AllowPlaintextAuth permits credentials on a connection that has no TLS.
+	AllowPlaintextAuth bool
+	// AllowUnverifiedAuth permits credentials over TLS to a server whose certificate was not verified.
+	AllowUnverifiedAuth bool
 }
 
 // A TLSMode says when a client uses TLS.
@@ -85,6 +87,10 @@ const (
 	TLSOpportunistic
 	// TLSInsecureNone sends everything in plaintext.
 	TLSInsecureNone
+	// TLSIfOffered starts TLS if the server advertises STARTTLS, and fails then if the handshake does or the certificate
+	// does not verify. If the server does not advertise it, everything is sent in plaintext. Somebody in between can
+	// pretend that the server has no TLS. It is for servers of one's own network, of which some have TLS.
+	TLSIfOffered
 )
 
 // Credentials returns the SASL mechanisms to authenticate with, in order of preference. A client calls it once for each
@@ -96,7 +102,8 @@ const (
 //   - Identity() string returns the name to record for the connection. The default is the name of the mechanism.
 //   - Done() bool is called when the server reports success. If it returns false, the attempt has failed: a mechanism
 //     such as SCRAM has not yet verified the server.
-//   - Succeeded(proto.Reply) error is called after that, with the reply. If it returns an error, the attempt has failed.
+//   - Succeeded(proto.Reply) error is called after that, with the reply. If it returns an error, the attempt has
+//     failed.
 //   - Explain(error) error is called with the server's refusal. It returns the error with what the mechanism knows of
 //     the reason.
 type Credentials func(ctx context.Context, c ClientConn) ([]sasl.Client, error)

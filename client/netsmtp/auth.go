@@ -47,7 +47,7 @@ func CRAMMD5Auth(username, secret string) Auth { return smtp.CRAMMD5Auth(usernam
 // reply too, with more being false, if that is success; the attempt fails if Next returns an error then. If the server
 // does not offer the mechanism that Start names, the attempt fails.
 //
-// PlainAuth wants Options.AllowInsecureAuth for localhost without TLS, in addition to what it demands itself.
+// PlainAuth wants Options.AllowPlaintextAuth for localhost without TLS, in addition to what it demands itself.
 //
 // A client calls the Auth anew for each connection. Clients that are used at the same time may share an Auth only if
 // it keeps nothing between Start and Next. Those of net/smtp keep nothing.

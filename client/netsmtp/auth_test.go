@@ -205,7 +205,7 @@ func TestServerInfo(t *testing.T) {
 	}
 }
 
-func permit(o *client.Options) { o.AllowInsecureAuth = true }
+func permit(o *client.Options) { o.AllowPlaintextAuth, o.AllowUnverifiedAuth = true, true }
 
 func inPlaintext(o *client.Options) { o.TLS = ext.TLSInsecureNone }
 

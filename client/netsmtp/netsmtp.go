@@ -82,10 +82,7 @@ func send(
 	}
 	opt.Credentials = credentials(a, host)
 	opt.TLS = tlsMode(ctx, a, host, port)
-	if opt.TLS == ext.TLSOpportunistic {
-		opt.Extensions = verifying()
-	}
-	opt.AllowInsecureAuth = isLocalhost(host)
+	opt.AllowPlaintextAuth = isLocalhost(host)
 	c, err := client.Dial(ctx, addr, &opt)
 	if err != nil {
 		return asNetSMTP(err)
@@ -111,7 +108,7 @@ func tlsMode(ctx context.Context, a smtp.Auth, host, port string) ext.TLSMode {
 	case a != nil && !isLocalhost(host):
 		return ext.TLSRequired
 	}
-	return ext.TLSOpportunistic
+	return ext.TLSIfOffered
 }
 
 // isLocalhost is the rule of net/smtp for hosts to which PlainAuth sends a password in plaintext.

@@ -43,6 +43,7 @@ type config struct {
 var modes = map[string]ext.TLSMode{
 	"required":      ext.TLSRequired,
 	"opportunistic": ext.TLSOpportunistic,
+	"if-offered":    ext.TLSIfOffered,
 	"implicit":      ext.TLSImplicit,
 	"none":          ext.TLSInsecureNone,
 }

@@ -33,7 +33,7 @@ import (
 // uses the first mechanism of the credentials that the server advertises. It tries another one only if the server does
 // not know the mechanism (504), or a stronger one if the mechanism is too weak (534). The client fails with an
 // [ext.AuthError] if it cannot authenticate. It sends no credentials in plaintext, or to a server whose certificate it
-// has not verified, unless AllowInsecureAuth is set.
+// has not verified, unless AllowPlaintextAuth or AllowUnverifiedAuth is set.
 //
 // [ReadSubmitter] and [AddSubmitter] are for the AUTH parameter of the MAIL command (RFC 4954 section 5).
 func Auth() ext.Extension {

@@ -194,7 +194,7 @@ func TestLongChallenge(t *testing.T) {
 	defer func() { <-ended }()
 	source := func(context.Context) (string, error) { return "vF9d", nil }
 	_, err = client.NewClient(t.Context(), near, "mail.example", &client.Options{
-		TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Credentials: auth.Token("alice", source),
+		TLS: ext.TLSInsecureNone, AllowPlaintextAuth: true, Credentials: auth.Token("alice", source),
 	})
 	if e, ok := grammar.AsType[*auth.TokenError](err); !ok || e.Scope != scope {
 		t.Errorf("%.200s", err)

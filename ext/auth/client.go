@@ -79,16 +79,18 @@ func Offered(caps proto.Caps) []string {
 func checkSafe(conn ext.ClientConn, p ext.Policy) error {
 	switch {
 	case conn.TLS() == nil && p.TLS == ext.TLSRequired:
-		// AllowInsecureAuth does not help an attacker who removes STARTTLS from the reply to EHLO.
+		// AllowPlaintextAuth does not help an attacker who removes STARTTLS from the reply to EHLO.
 		return errors.New("TLS is required and has not been started; the server does not offer it, or STARTTLS does not " +
 			"come before AUTH in the list of extensions")
-	case p.AllowInsecureAuth:
-		return nil
-	case conn.TLS() == nil:
-		return errors.New("credentials are not sent on a connection in clear: use TLS, or set AllowInsecureAuth")
-	case !conn.Verified():
-		return errors.New("credentials are not sent to a server whose certificate has not been verified: use " +
-			"TLSRequired, or set AllowInsecureAuth")
+	case conn.TLS() == nil && !p.AllowPlaintextAuth:
+		return errors.New("credentials are not sent on a connection in clear: use TLS, or set AllowPlaintextAuth")
+	case conn.TLS() != nil && !conn.Verified() && !p.AllowUnverifiedAuth:
+		if p.TLS == ext.TLSOpportunistic {
+			return errors.New("credentials are not sent to a server whose certificate has not been verified, as with " +
+				"TLSOpportunistic: use TLSRequired or TLSIfOffered, or set AllowUnverifiedAuth")
+		}
+		return errors.New("credentials are not sent to a server whose certificate has not been verified: have it " +
+			"verified, or set AllowUnverifiedAuth")
 	}
 	return nil
 }

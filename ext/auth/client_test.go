@@ -181,24 +181,28 @@ func endless(code, n int) []proto.Reply {
 func TestAuthConnectFit(t *testing.T) {
 	active := &tls.ConnectionState{}
 	for _, tt := range []struct {
-		name     string
-		mode     ext.TLSMode
-		tls      *tls.ConnectionState
-		verified bool
-		insecure bool
-		ok       bool
+		name                  string
+		mode                  ext.TLSMode
+		tls                   *tls.ConnectionState
+		verified              bool
+		plaintext, unverified bool // the permissions
+		ok                    bool
 	}{
-		{"P24 verified", ext.TLSRequired, active, true, false, true},
-		{"implicit", ext.TLSImplicit, active, true, false, true},
-		{"P24 not verified", ext.TLSRequired, active, false, false, false},
-		{"not verified, permitted", ext.TLSRequired, active, false, true, true},
-		{"P24 opportunistic", ext.TLSOpportunistic, active, false, false, false},
-		{"P24 opportunistic in clear", ext.TLSOpportunistic, nil, false, false, false},
-		{"P24 in clear", ext.TLSInsecureNone, nil, false, false, false},
-		{"in clear, permitted", ext.TLSInsecureNone, nil, false, true, true},
-		{"opportunistic in clear, permitted", ext.TLSOpportunistic, nil, false, true, true},
-		{"O12 STARTTLS stripped", ext.TLSRequired, nil, false, false, false},
-		{"O12 STARTTLS stripped, permitted in general", ext.TLSRequired, nil, false, true, false},
+		{"P24 verified", ext.TLSRequired, active, true, false, false, true},
+		{"implicit", ext.TLSImplicit, active, true, false, false, true},
+		{"P24 not verified", ext.TLSRequired, active, false, false, false, false},
+		{"not verified, permitted", ext.TLSRequired, active, false, false, true, true},
+		{"not verified, plaintext permitted", ext.TLSRequired, active, false, true, false, false},
+		{"P24 opportunistic", ext.TLSOpportunistic, active, false, true, false, false},
+		{"P24 opportunistic in clear", ext.TLSOpportunistic, nil, false, false, true, false},
+		{"if offered", ext.TLSIfOffered, active, true, false, false, true},
+		{"if offered, and it is not", ext.TLSIfOffered, nil, false, false, true, false},
+		{"if offered, and it is not, permitted", ext.TLSIfOffered, nil, false, true, false, true},
+		{"P24 in clear", ext.TLSInsecureNone, nil, false, false, true, false},
+		{"in clear, permitted", ext.TLSInsecureNone, nil, false, true, false, true},
+		{"opportunistic in clear, permitted", ext.TLSOpportunistic, nil, false, true, false, true},
+		{"O12 STARTTLS stripped", ext.TLSRequired, nil, false, false, false, false},
+		{"O12 STARTTLS stripped, permitted in general", ext.TLSRequired, nil, false, true, true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			called := false
@@ -206,7 +210,8 @@ func TestAuthConnectFit(t *testing.T) {
 				called = true
 				return Password("alice", "secret")(ctx, c)
 			}, say(235, ""))
-			c.Conn.TLS, c.Conn.Verified, c.Conn.Policy.TLS, c.Conn.Policy.AllowInsecureAuth = tt.tls, tt.verified, tt.mode, tt.insecure
+			c.Conn.TLS, c.Conn.Verified, c.Conn.Policy.TLS = tt.tls, tt.verified, tt.mode
+			c.Conn.Policy.AllowPlaintextAuth, c.Conn.Policy.AllowUnverifiedAuth = tt.plaintext, tt.unverified
 			err := Auth().Negotiate(t.Context(), c)
 			if (err == nil) != tt.ok || called != tt.ok || (len(c.Sent) == 1) != tt.ok {
 				t.Errorf("%v; credentials fetched: %v; sent %q", err, called, c.Sent)

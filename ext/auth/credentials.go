@@ -25,7 +25,7 @@ import (
 //
 // With SCRAM the server does not learn the password, and has to prove that it knows the user. The mechanisms with PLUS
 // also detect a man in the middle of the TLS connection. The server chooses what it advertises, and with
-// AllowInsecureAuth so can an attacker. For a server that is known to have SCRAM, name the SCRAM mechanisms, so that
+// AllowUnverifiedAuth so can an attacker. For a server that is known to have SCRAM, name the SCRAM mechanisms, so that
 // nobody can force PLAIN.
 //
 // The user and the password must not be empty, and must be valid UTF-8 without control characters. Otherwise, or if

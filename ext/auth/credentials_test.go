@@ -62,8 +62,8 @@ func FuzzBase64(f *testing.F) {
 	})
 }
 
-// TestPasswordAs: the authorization identity is in the first message of each mechanism that has one (RFC 4616 section 2,
-// RFC 5802 section 7), and both ends record it.
+// TestPasswordAs: the authorization identity is in the first message of each mechanism that has one (RFC 4616 section
+// 2, RFC 5802 section 7), and both ends record it.
 func TestPasswordAs(t *testing.T) {
 	for _, tt := range []struct {
 		mechanism, identity, want string

@@ -110,9 +110,9 @@
 // # Plaintext connections
 //
 // Without TLS, a server advertises no mechanism, and a client sends no credentials. A client also sends none to a
-// server whose certificate it has not verified. AllowInsecureAuth, an option on both sides, changes that. It does so
-// for every mechanism: an eavesdropper on SCRAM can try passwords offline, and take over the session once it is
-// authenticated.
+// server whose certificate it has not verified. AllowInsecureAuth of the server, and AllowPlaintextAuth and
+// AllowUnverifiedAuth of the client, change that. They do so for every mechanism: an eavesdropper on SCRAM can try
+// passwords offline, and take over the session once it is authenticated.
 //
 // # Authorization identity
 //

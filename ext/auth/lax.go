@@ -9,8 +9,8 @@ import (
 )
 
 // LaxChallenges returns the credentials c for a server whose challenges are not all base64, as RFC 4954 section 4
-// demands. Exchange and others answer AUTH NTLM with "334 ntlm supported". The mechanism then gets an empty challenge in
-// place of such a text.
+// demands. Exchange and others answer AUTH NTLM with "334 ntlm supported". The mechanism then gets an empty challenge
+// in place of such a text.
 //
 // Use it for a server that is known to do so. Without it, the client cancels the attempt with "*", and the error is an
 // [ext.AuthError]. What the mechanism demands of a challenge stays as it is: SCRAM fails if one is empty. Several

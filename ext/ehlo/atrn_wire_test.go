@@ -170,7 +170,7 @@ func TestODMR(t *testing.T) {
 				t.Fatal(err)
 			}
 			c, err := client.Dial(t.Context(), addr, &client.Options{
-				Extensions: extensions, TLS: mode, TLSConfig: ours, AllowInsecureAuth: !tt.secure,
+				Extensions: extensions, TLS: mode, TLSConfig: ours, AllowPlaintextAuth: !tt.secure,
 				Credentials: auth.Password(tt.user, "secret of "+tt.user, "PLAIN"),
 			})
 			if err != nil {

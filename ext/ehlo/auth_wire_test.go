@@ -37,7 +37,7 @@ S: 235 ok`, auth.Password("alice", "secret"), false},
 		t.Run(tt.name, func(t *testing.T) {
 			srv := clienttest.New(t, tt.script)
 			c, err := client.Dial(t.Context(), clienttest.Hostname+":587", &client.Options{
-				Hostname: "client.example", TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Credentials: tt.creds, DialContext: srv.Dial,
+				Hostname: "client.example", TLS: ext.TLSInsecureNone, AllowPlaintextAuth: true, Credentials: tt.creds, DialContext: srv.Dial,
 			})
 			if tt.refused {
 				if e, ok := grammar.AsType[*ext.AuthError](err); !ok || e.Mechanism != "" {

@@ -172,7 +172,7 @@ func dialogue(s server.Session, list []ext.Extension, f func(context.Context, *c
 			return err
 		}
 		go func() { _ = srv.Serve(l) }()
-		opt := &client.Options{TLS: ext.TLSInsecureNone, AllowInsecureAuth: true, Extensions: list}
+		opt := &client.Options{TLS: ext.TLSInsecureNone, AllowPlaintextAuth: true, Extensions: list}
 		if _, ok := s.(auth.PasswordSession); ok {
 			opt.Credentials = auth.Password("tim", "tanstaaf")
 		}

@@ -18,10 +18,11 @@ import (
 // again, and the server has forgotten all that the client said before. A command injected behind STARTTLS becomes part
 // of the handshake, which fails.
 //
-// A client uses it as the mode in its policy demands. In TLSRequired, any reply but 220 ends the session with an
-// [ext.TLSError]. In TLSOpportunistic, the client goes on in plaintext if the server refuses. A failed handshake ends
-// the session in both modes, since neither side can tell where plaintext would begin again. In TLSOpportunistic the
-// error is temporary then, and [ext.TLSError] has Optional set. The client uses TLS 1.2 or later (RFC 8314 section 4).
+// A client uses it as the mode in its policy demands. In TLSRequired and TLSIfOffered, any reply but 220 ends the
+// session with an [ext.TLSError]. In TLSOpportunistic, the client goes on in plaintext if the server refuses. A failed
+// handshake ends the session in all modes, since neither side can tell where plaintext would begin again. In
+// TLSOpportunistic the error is temporary then, and [ext.TLSError] has Optional set. The client uses TLS 1.2 or later
+// (RFC 8314 section 4).
 //
 // The extension is in [Default].
 func StartTLS() ext.Extension {
@@ -54,7 +55,7 @@ func serveStartTLS(ctx context.Context, x ext.Command) (proto.Reply, error) {
 
 func negotiateStartTLS(ctx context.Context, c ext.Negotiation) error {
 	p := c.Policy()
-	if c.TLS() != nil || p.TLS != ext.TLSRequired && p.TLS != ext.TLSOpportunistic {
+	if c.TLS() != nil || p.TLS != ext.TLSRequired && p.TLS != ext.TLSOpportunistic && p.TLS != ext.TLSIfOffered {
 		return nil
 	}
 	r, err := c.Do(ctx, "STARTTLS", "")
