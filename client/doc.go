@@ -204,7 +204,8 @@
 // seconds. Reading does not wait for writing, so the two sides cannot block each other.
 //
 // A connection is never used again after a timeout or a cancelled wait: a late reply would be taken for the answer to
-// the next command. Nor is it after a malformed reply or a 421. Later calls return an error that wraps [ErrClosed].
+// the next command. Nor is it after a malformed reply or a 421, or after another refusal that answers nothing, by which
+// servers give up an idle connection. Later calls return an error that wraps [ErrClosed], and has what the server said.
 //
 // # Decisions
 //

@@ -327,6 +327,9 @@ func temporary(err error) bool {
 	if isCanceled(err) {
 		return false
 	}
+	if _, ok := asType[*LostError](err); ok {
+		return true // what the server said when it ended the session is not about a message
+	}
 	if e, ok := asType[*proto.Error](err); ok {
 		return e.Temporary()
 	}

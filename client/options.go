@@ -67,7 +67,8 @@ type Options struct {
 	LocalAddr netip.Addr
 	// Timeouts bound each wait for the server.
 	Timeouts Timeouts
-	// Limits bound the length of replies.
+	// Limits bound the length of replies. Their LaxReplies tolerates replies that end with LF alone, or have a TAB behind
+	// the code. Set it for a server that is known to send them.
 	Limits proto.Limits
 	// Trace has functions that are called when something happens on a connection.
 	Trace *Trace

@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -185,9 +186,17 @@ func (c *conn) next(ctx context.Context) (ok bool, err error) {
 	case proto.Answer:
 		return true, c.answered(ctx, &ev)
 	case proto.Fatal:
-		return false, &ProtocolError{Err: ev.Err.Err}
+		return false, &ProtocolError{Err: explainReply(ev.Err.Err)}
 	}
 	return false, nil
+}
+
+// explainReply adds to the error for a malformed reply which option tolerates it.
+func explainReply(err error) error {
+	if errors.Is(err, proto.ErrLaxReply) {
+		return fmt.Errorf("%w: if the server is known for that, set Limits.LaxReplies of the Options", err)
+	}
+	return err
 }
 
 // receive hands input to the engine.
@@ -253,7 +262,7 @@ var errEarly = fmt.Errorf("%w: it came before what it answers had been sent", pr
 // answered hands a reply to what it answers.
 func (c *conn) answered(ctx context.Context, ev *proto.Event) error {
 	state := c.tx.State()
-	if c.waiting.len() == 0 {
+	if c.waiting.len() == 0 || c.sent == 0 && ev.Reply.Code >= 400 {
 		return c.unsolicited(ctx, ev.Reply)
 	}
 	e := *c.waiting.first()
@@ -281,15 +290,26 @@ func (c *conn) answered(ctx context.Context, ev *proto.Event) error {
 	return nil
 }
 
-// unsolicited deals with a reply while none is outstanding. The engine lets two pass: a refusal in the middle of
-// content, and 421. Either way the server has ended the session, and that is the error.
+// unsolicited deals with a reply while none is due: nothing has been sent that waits for one, whatever has been
+// appended. Those that pass are a refusal in the middle of content, and one between commands: 421, or what servers say
+// in place of it to a client that was silent for too long. The server has ended the session, and that is the error.
+// Nothing is in doubt.
 func (c *conn) unsolicited(ctx context.Context, r proto.RawReply) error {
 	e := c.uploading
+	if c.waiting.len() > 0 && c.waiting.first().name == contentName {
+		e = *c.waiting.first() // the end of the content has been appended, and a part of the content sent
+	}
 	c.trace.reply(ctx, e.verb, r, c.tx.State())
+	refused := refusal(r.Reply(), e.name)
 	if e.answerer != nil {
 		if err := e.answered(ctx, r, 0); err != nil {
 			return err
 		}
+		return refused
 	}
-	return refusal(r.Reply(), e.name)
+	if !refused.Temporary() {
+		// It is not about the message whose turn it would have been.
+		return &LostError{Doing: c.doing(), Err: refused}
+	}
+	return refused
 }

@@ -145,7 +145,8 @@
 // Sender.AppendCommand (sender.go) sends no control character. FuzzMailArgs, FuzzRcptArgs, TestSenderArguments.
 //
 // Response splitting: text that a server passes on in a reply begins a reply of its own. AppendReply in reply.go gives
-// every line the code, and replaces control characters. FuzzAppendReply.
+// every line the code, and replaces control characters. At the other end, an LF within a line is an error for a Sender.
+// With Limits.LaxReplies it is one from the first CRLF on. FuzzAppendReply, TestRFC5321Section42_Lax.
 //
 // Chunks taken for commands: a server that refuses BDAT without reading its octets executes them. The Receiver
 // (receiver.go) consumes them whatever becomes of the command (law 4). It closes the connection if it cannot know how

@@ -21,6 +21,14 @@ type Limits struct {
 	ReplyLines int
 	// Reply is how many octets a Sender accepts in one reply, over all of its lines. The default is 64 KiB.
 	Reply int
+	// LaxReplies makes a Sender tolerate replies that are malformed in two common ways. A line may end with LF alone, as
+	// long as no line of the connection has ended with CRLF. And a TAB may follow the code in place of a space.
+	//
+	// It is off by default, since only CRLF ends a line (RFC 5321 section 2.3.8), and a server that repeats in its replies
+	// what strangers have sent can have an LF in them: what follows it would pass for another reply. That is why a server
+	// that sends CRLF has to go on with it. A CR alone never ends a line, and what follows the reply to STARTTLS belongs to
+	// TLS, whatever ended that reply.
+	LaxReplies bool
 }
 
 func (l Limits) exchangeLine() int { return orDefault(l.ExchangeLine, 12290) }

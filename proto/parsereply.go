@@ -10,6 +10,14 @@ import (
 // of the [Limits]. The beginning of the next reply is unknown then, so the connection must not be used again.
 var ErrReply = errors.New("smtp: bad reply")
 
+// ErrLaxReply is wrapped too by the error for a reply that [Limits].LaxReplies would have accepted so far.
+var ErrLaxReply = errors.New("smtp: bad reply, which LaxReplies accepts")
+
+// A strictError is an error for a reply that LaxReplies would have accepted.
+type strictError struct{ error }
+
+func (e strictError) Unwrap() []error { return []error{e.error, ErrLaxReply} }
+
 // ParseReply parses the reply at the beginning of buf and returns its length. If n is 0 and err is nil, the reply is
 // not complete yet: call again with more.
 //
@@ -30,6 +38,10 @@ type replyParser struct {
 	count  int // complete lines
 	code   int // of the first line
 	status Status
+	begin  int // where the first line begins that is told: what is before it, a greeting has taken back
+
+	greeting bool // the reply is a greeting, which may become a refusal
+	crlf     bool // a line has ended with CRLF; kept from reply to reply
 }
 
 // parse is given all that has been received of the reply so far, and returns what ParseReply does.
@@ -47,8 +59,8 @@ func (p *replyParser) parse(buf []byte, status bool, lim Limits) (RawReply, int,
 		if !last {
 			continue
 		}
-		r := RawReply{Code: p.code, Status: p.status, raw: buf[:end:end], strip: !p.status.IsZero()}
-		*p = replyParser{}
+		r := RawReply{Code: p.code, Status: p.status, raw: buf[p.begin:end:end], strip: !p.status.IsZero()}
+		*p = replyParser{crlf: p.crlf}
 		return r, end, nil
 	}
 }
@@ -61,7 +73,7 @@ func (p *replyParser) parseLine(buf []byte, lim Limits) (end int, last bool, err
 	}
 	room := min(lim.replyLine(), lim.reply()-p.line)
 	window := buf[p.line:min(len(buf), p.line+room)]
-	if err := p.checkCode(window); err != nil {
+	if err := p.checkCode(window, lim.LaxReplies); err != nil {
 		return 0, false, err
 	}
 	i := lineEnd(window[p.seen-p.line:])
@@ -77,12 +89,26 @@ func (p *replyParser) parseLine(buf []byte, lim Limits) (end int, last bool, err
 	}
 	i += p.seen
 	if buf[i] == '\n' {
-		return 0, false, fmt.Errorf("%w: line %d has an LF without CR", ErrReply, p.count+1)
+		if lim.LaxReplies && !p.crlf {
+			return i + 1, buf[p.line+3] != '-', nil
+		}
+		return 0, false, p.lineFeed()
 	}
 	if buf[i+1] != '\n' {
 		return 0, false, fmt.Errorf("%w: line %d has a CR without LF", ErrReply, p.count+1)
 	}
+	p.crlf = true
 	return i + 2, buf[p.line+3] != '-', nil
+}
+
+// lineFeed returns the error for an LF without CR. Where lines have ended with CRLF before, LaxReplies does not take it
+// for an end either.
+func (p *replyParser) lineFeed() error {
+	err := fmt.Errorf("%w: line %d has an LF without CR", ErrReply, p.count+1)
+	if p.crlf {
+		return err
+	}
+	return strictError{err}
 }
 
 // lineEnd returns the index of the first CR or LF in p, or -1.
@@ -98,7 +124,7 @@ func lineEnd(p []byte) int {
 }
 
 // checkCode checks as much as there is of the code and of the octet that follows it.
-func (p *replyParser) checkCode(line []byte) error {
+func (p *replyParser) checkCode(line []byte, lax bool) error {
 	code := 0
 	for i, c := range line[:min(3, len(line))] {
 		if c < '0' || c > '9' || i == 0 && (c < '2' || c > '5') {
@@ -112,14 +138,30 @@ func (p *replyParser) checkCode(line []byte) error {
 	if p.count == 0 {
 		p.code = code
 	}
+	if p.greeting && p.code < 300 && code >= 400 {
+		// A server that has begun to greet, to see whether the client waits, has found that it does not want it.
+		p.code, p.status, p.begin = code, Status{}, p.line
+	}
 	if code != p.code {
-		return fmt.Errorf("%w: line %d has the code %d, line 1 has %d", ErrReply, p.count+1, code, p.code)
+		return fmt.Errorf("%w: line %d has the code %d, line %d has %d", ErrReply, p.count+1, code, p.count, p.code)
 	}
-	if len(line) > 3 && line[3] != ' ' && line[3] != '-' && line[3] != '\r' && line[3] != '\n' {
-		return fmt.Errorf("%w: line %d has %q after the code: a space, a hyphen or CRLF must follow it",
-			ErrReply, p.count+1, line[3:4])
+	if len(line) == 3 {
+		return nil
 	}
-	return nil
+	switch line[3] {
+	case ' ', '-', '\r', '\n':
+		return nil
+	case '\t':
+		if lax {
+			return nil
+		}
+	}
+	err := fmt.Errorf("%w: line %d has %q after the code: a space, a hyphen or CRLF must follow it",
+		ErrReply, p.count+1, line[3:4])
+	if line[3] == '\t' {
+		return strictError{err}
+	}
+	return err
 }
 
 // findStatus looks for a status code in a complete line. One whose class is not that of the reply is part of the text.

@@ -161,7 +161,7 @@ func measure(s string, unicode bool) (size, width int, ok bool) {
 type RawReply struct {
 	Code   int
 	Status Status
-	raw    []byte // all lines as received, with CRLF
+	raw    []byte // all lines as received, with their ends
 	strip  bool   // status codes were recognised and are not part of the text
 }
 
@@ -230,7 +230,10 @@ func (r RawReply) stripped(line []byte) []byte {
 // cutRaw cuts the first line from raw, which is well-formed, and returns its text.
 func cutRaw(raw []byte) (text, rest []byte) {
 	end := 3 + bytes.IndexByte(raw[3:], '\n')
-	text, rest = raw[3:end-1], raw[end+1:]
+	text, rest = raw[3:end], raw[end+1:]
+	if n := len(text); n > 0 && text[n-1] == '\r' {
+		text = text[:n-1]
+	}
 	if len(text) > 0 {
 		text = text[1:]
 	}

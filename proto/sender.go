@@ -67,7 +67,14 @@ func (tx *Sender) Buffered() int { return tx.in.w - tx.in.r }
 // was handed over. After Fatal the connection must not be used again; Err wraps [ErrOutOfStep] or [ErrReply].
 //
 // A 421 may come at any time. It answers the command that waits, if there is one, and closes the session. A refusal may
-// come in the middle of content; the server has given up then, and the session counts as closed.
+// come while nothing waits for a reply: in the middle of content, or between commands, such as a 451 after a time in
+// which nothing was sent. The server has given up then, and the session counts as closed. Verb is nil, or that of the
+// content.
+//
+// All lines of a reply have the same code (RFC 5321 section 4.2.1), with one exception. A greeting that begins with 2yz
+// may end with 4yz or 5yz: postscreen of Postfix, for one, sends the first line early, to see whether the client waits.
+// The refusal then is the reply, and the lines before it are dropped. Nothing has been sent that a wrong reading could
+// concern. In other replies a change of the code is an error, since the lines belong to two replies.
 func (tx *Sender) Next() Event {
 	var ev Event
 	tx.next(&ev)
@@ -90,6 +97,7 @@ func (tx *Sender) next(ev *Event) {
 	if v := tx.machine.Waiting(); v != nil && v.More == Exchange {
 		lim = lim.inExchange()
 	}
+	tx.replies.greeting = tx.machine.Now() == Greeting
 	reply, n, err := tx.replies.parse(tx.in.pending(), tx.status, lim)
 	if err != nil {
 		tx.fatal(ev, err, "")
@@ -102,8 +110,11 @@ func (tx *Sender) next(ev *Event) {
 // answer records a reply.
 func (tx *Sender) answer(ev *Event, reply *RawReply) {
 	m := tx.machine
-	verb := m.table.end
-	if m.Outstanding() == 0 && m.Now() == Content && reply.Code >= 400 {
+	var verb *Verb
+	if m.Outstanding() == 0 && reply.Code >= 400 {
+		if m.Now() == Content {
+			verb = m.table.end
+		}
 		m.Reset(Closed)
 	} else {
 		if tx.owed > 0 && m.Outstanding() == 1 && reply.Code < 400 {
@@ -248,5 +259,6 @@ func (tx *Sender) Leftover() []byte {
 // Pipelining and status codes are off until they are set again.
 func (tx *Sender) Restart(s State) {
 	tx.machine.Reset(s)
-	*tx = Sender{machine: tx.machine, lim: tx.lim, in: tx.in, failed: tx.failed}
+	replies := replyParser{crlf: tx.replies.crlf}
+	*tx = Sender{machine: tx.machine, lim: tx.lim, in: tx.in, failed: tx.failed, replies: replies}
 }

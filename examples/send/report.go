@@ -49,7 +49,7 @@ func status(err error) int {
 		return exitData
 	case errors.As(err, &protocolError):
 		return exitProtocol
-	case errors.As(err, &refused) && !refused.Temporary():
+	case errors.As(err, &refused) && !client.Temporary(err):
 		return exitUnavailable
 	case client.Temporary(err):
 		return exitTemporary
