@@ -13,11 +13,12 @@ import (
 func (c *conn) greet(ctx context.Context) error {
 	c.waiting.push(expectation{answerer: greetingReply{plainReply{c}}, name: "the greeting"})
 	c.sent = 1
-	if err := c.drain(ctx); err != nil {
-		return c.cfg.explainNoGreeting(err)
+	err := c.drain(ctx)
+	if _, lost := asType[*LostError](err); c.reply.Code >= 400 && (lost || err == nil) {
+		return refusal(c.reply, "greeting") // and the server may have hung up by now
 	}
-	if c.reply.Code >= 400 {
-		return refusal(c.reply, "greeting")
+	if err != nil {
+		return c.cfg.explainNoGreeting(err)
 	}
 	c.greeted = true
 	return c.introduce(ctx)
