@@ -93,7 +93,7 @@ func TestSurplusSuccessIsNotTold(t *testing.T) {
 func TestRefusalBeforeTheEndIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
-		large := strings.Repeat(strings.Repeat("x", 70)+"\r\n", 3*blockSize/72)
+		now := make(chan struct{})
 		go func() {
 			defer here.Close()
 			in := &lineReader{r: here}
@@ -102,19 +102,36 @@ func TestRefusalBeforeTheEndIsSent(t *testing.T) {
 				in.line()
 				io.WriteString(here, reply+"\r\n")
 			}
-			io.CopyN(io.Discard, here, 2*blockSize)
-			io.WriteString(here, "552 5.3.4 too large\r\n")
+			go func() {
+				<-now
+				io.WriteString(here, "552 5.3.4 too large\r\n")
+			}()
 			io.Copy(io.Discard, here)
 		}()
 		c, err := NewClient(t.Context(), there, "mail.example", &Options{TLS: ext.TLSInsecureNone})
 		if err != nil {
 			t.Fatal(err)
 		}
-		res, err := c.Send(t.Context(), message(large, "c@d.example"))
-		if e, ok := asReply(res.Recipients[0].Err); !ok || e.Code != 552 || Temporary(err) || !SafeToRetry(err) {
+		defer c.Close()
+		large := strings.NewReader(strings.Repeat(strings.Repeat("x", 70)+"\r\n", 5*blockSize/2/72))
+		m := message("", "c@d.example")
+		m.Body = io.MultiReader(large, atEnd(func() {
+			close(now)
+			synctest.Wait()
+		}))
+		res, err := c.Send(t.Context(), m)
+		if e, ok := asReply(res.Recipients[0].Err); !ok || e.Code != 552 || e.Verb != contentName || Temporary(err) || !SafeToRetry(err) {
 			t.Errorf("%v, want the refusal of the content", err)
 		}
 	})
+}
+
+// atEnd is a reader without content that calls a function.
+type atEnd func()
+
+func (f atEnd) Read([]byte) (int, error) {
+	f()
+	return 0, io.EOF
 }
 
 // TestGreetingThatBecomesARefusal: the reason that postscreen gives behind its teaser is told.
