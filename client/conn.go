@@ -69,6 +69,7 @@ type session struct {
 	identity   string     // the name that the client has authenticated as
 	accepted   bool       // the server has accepted a message
 	inStep     int        // how many messages have ended
+	resets     resetState // what the server makes of RSET
 
 	limits  ext.ServerLimits // those that the server has stated; they are those of a session (RFC 9422)
 	mails   int              // MAIL commands sent
@@ -175,18 +176,6 @@ func (c *conn) line(ctx context.Context, line string) (proto.Reply, error) {
 		return proto.Reply{}, err
 	}
 	return c.reply, nil
-}
-
-// unready reports whether RSET is needed before another message.
-func (c *conn) unready() bool { return c.dirty || c.tx.Ahead() != proto.Ready }
-
-// reset appends RSET.
-func (c *conn) reset(ctx context.Context) error {
-	c.dirty = false
-	if err := c.command(ctx, c.cfg.verbs.rset, nil, resetReply{plainReply{c}}); err != nil {
-		return c.fail(ctx, err)
-	}
-	return nil
 }
 
 // flushed waits until nothing is being written.

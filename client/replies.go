@@ -61,16 +61,6 @@ type quitReply struct{ plainReply }
 
 func (q quitReply) timeout(t *Timeouts) time.Duration { return t.Quit }
 
-// A resetReply checks the reply to RSET, which cannot be refused (RFC 5321 section 4.1.1.5).
-type resetReply struct{ plainReply }
-
-func (p resetReply) answered(_ context.Context, r proto.RawReply, _ int) error {
-	if r.Code >= 400 && p.c.tx.State() != proto.Closed {
-		return &ProtocolError{Err: refusal(r.Reply(), p.c.cfg.verbs.rset.Name)}
-	}
-	return nil
-}
-
 // A retractor is something that was accepted too early, if the write in hand fails.
 type retractor interface {
 	retract()

@@ -171,12 +171,14 @@ HANGUP`, true, "-1", ""},
 S: 250 ok
 S: 354 go on
 HANGUP`, true, "-1", ""},
-		{"RSET refused", 1, `
+		{"RSET and EHLO refused", 1, `
 S: 250 ok
 S: 550 no
 S: 503 no recipients
 C: RSET
 S: 500 what
+C: EHLO client.example
+S: 550 what
 HANGUP`, true, "550", "RCPT"},
 	}
 	for _, tt := range tests {

@@ -180,11 +180,7 @@ func (s *stream) report(ctx context.Context) {
 func (s *stream) finish(ctx context.Context) error {
 	s.drain(ctx)
 	c := s.c.conn
-	if c.closed == nil && c.unready() {
-		if c.reset(ctx) == nil {
-			_ = c.drain(ctx)
-		}
-	}
+	endTransaction(ctx, c)
 	return c.closed
 }
 

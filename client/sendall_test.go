@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -114,10 +115,10 @@ S: 250 ok
 S: 550 no
 S: 503 no
 C: RSET
+S: 250 ok
 C: MAIL FROM:<a@b.example>
 C: RCPT TO:<c2@d.example>
 C: DATA
-S: 250 ok
 S: 250 ok
 S: 250 ok
 S: 354 go on
@@ -201,39 +202,83 @@ S: 250 ok`)
 	}
 }
 
-// TestSurplusReply: a server that answers content twice is out of step. A message that it refuses is not taken for
-// sent.
+// TestSurplusReply: a server that answers content twice is out of step. A message that it refuses is not taken for sent.
 func TestSurplusReply(t *testing.T) {
-	chunk := strings.TrimSuffix(firstChunk, "S: 250 ok\n")
-	data := strings.TrimSuffix(firstData, "S: 250 ok\n")
 	for _, tt := range []struct {
-		name, script, want string
-		unknown            bool
+		name, replies string
+		keywords      []string
+		want          string
+		unknown       bool
 	}{
-		{"a chunk, and then the message", hello("PIPELINING", "CHUNKING") + chunk + "S: 250 chunk\nS: 250 ok\n", "0", false},
-		{"the dot twice", hello("PIPELINING") + data + "S: 250 ok\nS: 250 ok\n", "0", false},
+		{"a chunk, and then the message", "250 chunk\r\n250 ok\r\n", []string{"PIPELINING", "CHUNKING"}, "0", false},
+		{"a chunk, and a refusal", "250 chunk\r\n550 no\r\n", []string{"PIPELINING", "CHUNKING"}, "-1", true},
+		{"the dot twice", "250 ok\r\n250 ok\r\n", []string{"PIPELINING"}, "0", false},
+		{"the dot, and a refusal", "250 ok\r\n554 no\r\n", nil, "-1", true},
 	} {
-		msgs := []*Message{message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example")}
-		var got outcomes
-		unknown := false
-		c := dial(t, nil, tt.script)
-		err := c.SendAll(context.Background(), slices.Values(msgs), func(m *Message, res *Result, err error) bool {
-			e, ok := asType[*SendError](err)
-			unknown = unknown || ok && e.Unknown
-			return got.each(m, res, err)
+		t.Run(tt.name, func(t *testing.T) {
+			msgs := []*Message{message("hello\r\n", "c@d.example"), message("hello\r\n", "c@d.example")}
+			var got outcomes
+			unknown := false
+			c := twofold(t, tt.keywords, tt.replies)
+			err := c.SendAll(context.Background(), slices.Values(msgs), func(m *Message, res *Result, err error) bool {
+				e, ok := asType[*SendError](err)
+				unknown = unknown || ok && e.Unknown
+				return got.each(m, res, err)
+			})
+			if got.String() != tt.want || unknown != tt.unknown || err == nil {
+				t.Errorf("SendAll: the messages got %s, want %s; %v", got, tt.want, err)
+			}
+			c = twofold(t, tt.keywords, tt.replies)
+			res, err := c.Send(context.Background(), msgs[0])
+			if codes(res) != tt.want || (err != nil) != tt.unknown || SafeToRetry(err) {
+				t.Errorf("Send: %s, %v", codes(res), err)
+			}
+			if res, err = c.Send(context.Background(), msgs[1]); !SafeToRetry(err) || codes(res) == "0" {
+				t.Errorf("the second message got %s, %v", codes(res), err)
+			}
 		})
-		if got.String() != tt.want || unknown != tt.unknown || err == nil {
-			t.Errorf("%s: SendAll: the messages got %s, want %s; %v", tt.name, got, tt.want, err)
-		}
-		c = dial(t, nil, tt.script)
-		res, err := c.Send(context.Background(), msgs[0])
-		if codes(res) != tt.want || (err != nil) != tt.unknown || SafeToRetry(err) {
-			t.Errorf("%s: Send: %s, %v", tt.name, codes(res), err)
-		}
-		if res, err = c.Send(context.Background(), msgs[1]); !SafeToRetry(err) || codes(res) == "0" {
-			t.Errorf("%s: the second message got %s, %v", tt.name, codes(res), err)
-		}
 	}
+}
+
+// twofold returns a client of a server that answers content by replies, in one write.
+func twofold(t *testing.T, keywords []string, replies string) *Client {
+	here, there := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer there.Close()
+		in := bufio.NewReader(there)
+		say := func(text string) { _, _ = io.WriteString(there, text) }
+		say("220 mail.example\r\n")
+		for {
+			line, err := in.ReadString('\n')
+			switch verb, _, _ := strings.Cut(strings.TrimSuffix(line, "\r\n"), " "); {
+			case err != nil:
+				return
+			case verb == "EHLO":
+				say("250-mail.example\r\n250-" + strings.Join(append(keywords, "HELP"), "\r\n250-") + "\r\n250 SIZE\r\n")
+			case verb == "DATA":
+				say("354 go on\r\n")
+			case verb == ".":
+				say(replies)
+			case verb == "BDAT":
+				_, _ = in.ReadString('\n')
+				say(replies)
+			case verb != "hello":
+				say("250 ok\r\n")
+			}
+		}
+	}()
+	c, err := NewClient(context.Background(), here, "mail.example", &Options{TLS: ext.TLSInsecureNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		here.Close()
+		<-done
+	})
+	return c
 }
 
 // TestSendAllLocal checks that a message that cannot be sent is reported in its turn and stops no other.

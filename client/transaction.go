@@ -124,9 +124,7 @@ func (t *transaction) run(ctx context.Context) {
 		return
 	}
 	t.prove(ctx)
-	if c.unready() && c.reset(ctx) == nil {
-		_ = c.drain(ctx) // the message is done; if this fails, the connection is closed, and the next call returns the reason
-	}
+	endTransaction(ctx, c) // the message is done; if this fails, the connection is closed, and the next call returns the reason
 }
 
 // transmit sends the message as far as that is possible without knowing the replies to come. What has been appended
