@@ -151,13 +151,14 @@ const encodeBlock = 16 << 10
 
 // Append appends the encoding of p to dst.
 func (e *Encoder) Append(dst, p []byte) []byte {
-	if e.cr && len(p) > 0 {
-		e.cr = false
-		if p[0] == '\n' {
-			p = p[1:]
-		}
-	}
 	for len(p) > 0 {
+		if e.cr { // at the end of the block before, too
+			e.cr = false
+			if p[0] == '\n' {
+				p = p[1:]
+				continue
+			}
+		}
 		block := p[:min(len(p), encodeBlock)]
 		if len(block) < len(p) && block[len(block)-1] == '\r' && len(block) > 1 {
 			block = block[:len(block)-1] // keep a CR with what follows it
