@@ -28,18 +28,20 @@ import (
 
 // A role is what a child does. It travels as JSON in the arguments of the child.
 type role struct {
-	Is      string // server, load, client or sink
-	By      string // the library; raw for none
-	Kind    string // how a message is transferred: data, bdat, new (data over a new connection) or idle
-	TLS     bool
-	Size    int // octets of content
-	Rcpts   int
-	Conns   int           // of a load
-	Batch   int           // messages in a call of a client; 0: one, by the function for one
-	Addr    string        // of the other end, for a load and a client
-	Delay   time.Duration // of the replies of a sink
-	Core    int           // where the process runs, if it can be pinned
-	Profile string        // a file for a CPU profile
+	Is         string // server, load, client, pool or sink
+	By         string // the library; raw for none
+	Kind       string // how a message is transferred: data, bdat, new (data over a new connection) or idle
+	TLS        bool
+	Size       int // octets of content
+	Rcpts      int
+	Conns      int           // of a load or a pool
+	Callers    int           // goroutines that send over a pool
+	Batch      int           // messages in a call of a client; 0: one, by the function for one
+	Addr       string        // of the other end, for a load and a client
+	Delay      time.Duration // of the replies of a sink
+	NoChunking bool          // a sink does not advertise CHUNKING
+	Core       int           // where the process runs, if it can be pinned
+	Profile    string        // a file for a CPU profile
 }
 
 // A usage is what a process has used so far, and what it has got.
@@ -117,8 +119,10 @@ func (r *role) start() (worker, error) {
 		return r.startLoad()
 	case "client":
 		return r.startClient()
+	case "pool":
+		return r.startPool()
 	case "sink":
-		s, err := startSink(sinkOptions{delay: r.Delay})
+		s, err := startSink(sinkOptions{delay: r.Delay, noChunking: r.NoChunking})
 		return sinkWorker{s}, err
 	}
 	return nil, fmt.Errorf("no role %q", r.Is)
@@ -154,8 +158,18 @@ func spawn(r role) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(self, "-child", string(arg))}
+	p, err := startProcess(exec.Command(self, "-child", string(arg)))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", r.By, r.Is, err)
+	}
+	return p, nil
+}
+
+// startProcess starts a program that takes commands.
+func startProcess(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd}
 	p.cmd.Stderr = os.Stderr
+	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -169,7 +183,7 @@ func spawn(r role) (*process, error) {
 	}
 	u, err := p.answer()
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", r.By, r.Is, errors.Join(err, p.stop()))
+		return nil, errors.Join(err, p.stop())
 	}
 	p.addr = u.Addr
 	return p, nil

@@ -42,7 +42,7 @@ func (x *pair) start() error {
 		x.peer, err = spawn(l)
 		return err
 	}
-	if x.peer, err = spawn(role{Is: "sink", Core: 1, Delay: r.Delay}); err != nil {
+	if x.peer, err = spawn(role{Is: "sink", Core: 1, Delay: r.Delay, NoChunking: r.NoChunking}); err != nil {
 		return err
 	}
 	x.role.Addr = x.peer.addr
@@ -51,7 +51,11 @@ func (x *pair) start() error {
 		_, err = findProgram(r.By)
 		return err
 	}
-	x.test, err = spawn(x.role)
+	if r.By == nodemailer {
+		x.test, err = spawnNode(x.role)
+	} else {
+		x.test, err = spawn(x.role)
+	}
 	return err
 }
 
@@ -63,7 +67,7 @@ func (x *pair) stop() {
 
 // do transfers n messages. It returns what that took of the process under test, and checks that all have arrived.
 func (x *pair) do(n int) (usage, error) {
-	if x.role.Is == "client" {
+	if x.role.Is != "server" {
 		return x.doClient(n)
 	}
 	before, err := x.test.do("usage")

@@ -15,6 +15,15 @@ type mailSender struct {
 }
 
 func dialMail(addr string, load workload) (sender, error) {
+	s, err := newMail(addr, load)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.client.DialWithContext(context.Background())
+}
+
+// newMail returns a client that is not connected.
+func newMail(addr string, load workload, opt ...gomail.Option) (*mailSender, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -23,7 +32,7 @@ func dialMail(addr string, load workload) (sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := gomail.NewClient(host, gomail.WithPort(n), gomail.WithTLSPolicy(gomail.NoTLS))
+	c, err := gomail.NewClient(host, append(opt, gomail.WithPort(n), gomail.WithTLSPolicy(gomail.NoTLS))...)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +47,7 @@ func dialMail(addr string, load workload) (sender, error) {
 		m.SetBodyString(gomail.TypeTextPlain, text)
 		s.batch = append(s.batch, m)
 	}
-	return s, c.DialWithContext(context.Background())
+	return s, nil
 }
 
 func (s *mailSender) Send(n int) error {

@@ -23,6 +23,12 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "pool" {
+		if err := comparePools(os.Args[2:]); err != nil {
+			exit(err)
+		}
+		return
+	}
 	var p plan
 	flag.IntVar(&p.rounds, "rounds", 5, "how many `rounds` of each measurement")
 	flag.DurationVar(&p.time, "time", 150*time.Millisecond, "time for each library in each round")

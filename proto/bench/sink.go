@@ -20,6 +20,8 @@ type sink struct {
 	mutex    sync.Mutex
 	conns    []net.Conn
 	closed   bool
+	open     int // connections
+	most     int // connections that were open at once
 
 	offer string // the reply to EHLO
 
@@ -110,10 +112,16 @@ func (s *sink) Close() error {
 
 func (s *sink) serve(conn net.Conn) {
 	defer conn.Close()
+	p := sinkParser{sink: s, out: make([]byte, 0, 64<<10)}
+	s.count(1)
+	defer func() {
+		if !p.done {
+			s.count(-1)
+		}
+	}()
 	if _, err := conn.Write([]byte(sinkGreeting)); err != nil {
 		return
 	}
-	p := sinkParser{sink: s, out: make([]byte, 0, 64<<10)}
 	buf, n := make([]byte, sinkBuffer), 0
 	for !p.done {
 		got, err := s.read(conn, buf[n:], len(p.out) > 0)
@@ -122,6 +130,9 @@ func (s *sink) serve(conn net.Conn) {
 		}
 		n += got
 		n = copy(buf, buf[p.parse(buf[:n]):n])
+		if p.done {
+			s.count(-1) // before the client knows, and makes another connection
+		}
 		if n == len(buf) {
 			return // a command line that is longer than the buffer
 		}
@@ -135,6 +146,14 @@ func (s *sink) serve(conn net.Conn) {
 		p.out = p.out[:0]
 	}
 	_, _ = conn.Write(p.out)
+}
+
+// count counts connections that are open.
+func (s *sink) count(n int) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.open += n
+	s.most = max(s.most, s.open)
 }
 
 // read reads from a client. If replies are withheld it returns 0 when the client has been quiet.
