@@ -94,6 +94,10 @@
 // Bcc do not. Write a header with From, To, Date, Subject and Message-ID: many servers refuse or filter messages that
 // lack them.
 //
+// Where there is no envelope, as in sendmail -t, [ReadMessage] takes the addresses from the header, and Bcc out of it:
+//
+//	m, err := client.ReadMessage(os.Stdin)
+//
 // Give Message.Body an io.Seeker if you want to send the message again: a strings.Reader, a bytes.Reader or an
 // *os.File. Send puts it back to where it stood. What a program writes is a body too, and can be sent again: a message
 // built by another package, or a template. So is what can be opened again. Neither is held in memory:
