@@ -48,6 +48,7 @@ type conn struct {
 	// Replies.
 
 	waiting   queue[expectation] // the replies outstanding
+	heard     int                // how many replies there have been
 	sent      int                // how many of waiting answer what has been sent, or is being written
 	reply     proto.Reply        // the last reply to a command that is not part of a transaction
 	last      lastReplies        // so that the same reply again takes no memory

@@ -325,3 +325,36 @@ func (f *fragileSeeker) Seek(offset int64, whence int) (int64, error) {
 	}
 	return f.Reader.Seek(offset, whence)
 }
+
+// TestSilenceInSendFrom: messages that come in do not prolong the wait for a reply.
+func TestSilenceInSendFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := sinkClient(t, 0)
+		c.cfg.Timeouts = AllTimeouts(time.Minute)
+		sendFirst(t, c)
+		queue, done := make(chan *Delivery), make(chan error, 1)
+		go func() { done <- c.SendFrom(t.Context(), queue, nil) }()
+		time.Sleep(time.Hour) // in which nothing is owed
+		for range 2 {
+			d := NewDelivery(t.Context(), message("hello\r\n", "c@d.example"))
+			queue <- d
+			if _, err := d.Wait(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.hold(true)
+		start := time.Now()
+		for range 10 {
+			select {
+			case queue <- NewDelivery(t.Context(), message("hello\r\n", "c@d.example")):
+				time.Sleep(40 * time.Second)
+			case err := <-done:
+				if waited := time.Since(start); err == nil || waited > 100*time.Second {
+					t.Errorf("%v after %v", err, waited)
+				}
+				return
+			}
+		}
+		t.Error("there was no end")
+	})
+}

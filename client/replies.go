@@ -130,7 +130,7 @@ func (c *conn) wait(ctx context.Context) error {
 	ending := c.readErr != nil || c.writeErr != nil
 	var late <-chan time.Time
 	if d := c.timeout(); d >= 0 {
-		c.timer.Reset(d)
+		c.timer.Reset(max(0, d-c.intake.spent))
 		defer c.timer.Stop()
 		late = c.timer.C
 	}
@@ -251,15 +251,13 @@ var errEarly = fmt.Errorf("%w: it came before what it answers had been sent", pr
 
 // answered hands a reply to what it answers.
 func (c *conn) answered(ctx context.Context, ev *proto.Event) error {
+	c.heard++
 	state := c.tx.State()
 	if c.waiting.len() == 0 || c.sent == 0 && ev.Reply.Code >= 400 {
 		return c.unsolicited(ctx, ev.Reply)
 	}
 	e := *c.waiting.first()
 	closed := state == proto.Closed
-	if begins := e.verb == c.cfg.verbs.mail || e.verb == c.cfg.verbs.rset; closed && begins && c.sent == 0 {
-		return c.unsolicited(ctx, ev.Reply) // said to an idle client, while a message was on its way to the conn
-	}
 	c.trace.answer(ctx, &e, ev.Reply, state)
 	if state == proto.Exchange {
 		c.exchange = e.verb

@@ -51,11 +51,14 @@ type feeder struct {
 	queue <-chan *Delivery // nil when it has been closed
 	more  func()           // tells that a message is welcome
 	told  bool             // more was called, and no message has come since
+	heard int              // conn.heard, when it was looked at last
+	spent time.Duration    // how long messages that came in have had the next reply waited for
 }
 
 // An intake is where a conn that waits for replies gets messages from.
 type intake struct {
 	queue  <-chan *Delivery // nil: none are welcome
+	spent  time.Duration    // how much of the timeout has passed already
 	got    *Delivery        // one that has come in
 	closed bool             // there will not be another one
 }
@@ -79,8 +82,12 @@ func (f *feeder) step(ctx context.Context) bool {
 			f.more()
 		}
 		f.told = true
-		c.intake = intake{queue: f.queue}
+		if c.sent == 0 || c.heard != f.heard {
+			f.heard, f.spent = c.heard, 0
+		}
+		c.intake = intake{queue: f.queue, spent: f.spent}
 	}
+	begun := time.Now()
 	err := c.advance(ctx)
 	in := c.intake
 	c.intake = intake{}
@@ -91,6 +98,7 @@ func (f *feeder) step(ctx context.Context) bool {
 		f.queue = nil
 	case in.got != nil:
 		f.told = false
+		f.spent += time.Since(begun)
 		if err != nil {
 			in.got.Fail(err)
 			return false
