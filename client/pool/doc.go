@@ -39,7 +39,7 @@
 //
 // # Which messages share a connection
 //
-// All messages of a Pool do. Two Pools of a Group do if they have the same address and the same Options: the same pointer,
-// or equal values of Hostname, Protocol, TLS and TLSConfig where nothing else is set. So a connection is never used under
-// another TLS policy, identity, name or local address than its own.
+// All messages of a Pool do. Two Pools of a Group do if they have the same address and the same Options: the same
+// pointer, or equal values of Hostname, Protocol, TLS and TLSConfig where nothing else is set. So a connection is never
+// used under another TLS policy, identity, name or local address than its own.
 package pool

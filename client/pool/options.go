@@ -15,7 +15,9 @@ type Options struct {
 	// MaxConnsPerHost is how many connections there are at once to one server. Default 4. Many servers allow a client ten
 	// or fewer.
 	MaxConnsPerHost int
-	// MaxMessages is how many messages are sent over a connection. Default 100. Many servers close it after so many.
+	// MaxMessages is how many messages are sent over a connection. Default 1000, after which Exim closes one
+	// (smtp_accept_max_per_connection). A server that has another bound says 421; what it refuses so is sent over another
+	// connection.
 	MaxMessages int
 	// MaxAge is for how long a connection gets messages. Default 10 minutes. The credentials are asked for again with each
 	// new connection.
