@@ -80,6 +80,10 @@ func (c *Client) TLS() *tls.ConnectionState { return c.conn.tls }
 // Options.TLSConfig if that has InsecureSkipVerify.
 func (c *Client) Verified() bool { return c.conn.verified }
 
+// ServerName returns the name that the server's certificate has to be for: the host that was dialled, unless
+// Options.TLSConfig names another one. It is "" for a unix socket.
+func (c *Client) ServerName() string { return c.policy.TLSConfig.ServerName }
+
 // Identity returns the name that the client has authenticated as, or "".
 func (c *Client) Identity() string { return c.conn.session.identity }
 

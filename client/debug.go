@@ -33,8 +33,8 @@ import (
 // lines of a reply are separated by \n. Octets that do not print are escaped as in Go, so the server cannot make up
 // lines or move the cursor of a terminal. There are no times.
 //
-// Secrets and content are not printed, as with any [Trace]; addresses are. Each line is one Write, and there is one at a
-// time, also if several clients share the Trace. Errors of w are ignored. For a log that outlives the debugging use
+// Secrets and content are not printed, as with any [Trace]; addresses are. Each line is one Write, and there is one at
+// a time, also if several clients share the Trace. Errors of w are ignored. For a log that outlives the debugging use
 // [LogTrace].
 func DebugTrace(w io.Writer) *Trace {
 	p := &printer{w: w}
@@ -164,9 +164,29 @@ func JoinTraces(traces ...*Trace) *Trace {
 		joined.Command = then3(joined.Command, t.Command)
 		joined.Reply = then3(joined.Reply, t.Reply)
 		joined.Content = then3(joined.Content, t.Content)
+		joined.Message = thenMessage(joined.Message, t.Message)
 		joined.Closed = then2(joined.Closed, t.Closed)
 	}
 	return joined
+}
+
+type onMessage = func(context.Context, *Client, *Message) func(*Result, error)
+
+// thenMessage is then1 for the function Message.
+func thenMessage(f, g onMessage) onMessage {
+	if f == nil || g == nil {
+		return either(f == nil, g, f)
+	}
+	return func(ctx context.Context, c *Client, m *Message) func(*Result, error) {
+		first, second := f(ctx, c, m), g(ctx, c, m)
+		if first == nil || second == nil {
+			return either(first == nil, second, first)
+		}
+		return func(res *Result, err error) {
+			first(res, err)
+			second(res, err)
+		}
+	}
 }
 
 // The functions then1, then2 and then3 return a function that calls f and then g, or the one of them that is not nil.

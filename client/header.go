@@ -18,8 +18,8 @@ import (
 // maxHeader is how long a header may be that ReadMessage reads.
 const maxHeader = 1 << 20
 
-// ReadMessage makes a message of one that r has, by the addresses in its header. It is for programs such as sendmail -t,
-// which are given a message and no envelope. Where there is an envelope, use [NewMessage].
+// ReadMessage makes a message of one that r has, by the addresses in its header. It is for programs such as sendmail
+// -t, which are given a message and no envelope. Where there is an envelope, use [NewMessage].
 //
 // From is the address in Sender, or that in From if there is no Sender. To are those in To, Cc and Bcc, each mailbox
 // once; the members of a group are among them. If the message has been resent, the fields of the last resending count
@@ -332,8 +332,8 @@ func fieldError(name, value, what string) error {
 	return &MessageError{What: where, Err: errors.New(what)}
 }
 
-// uncomment returns s with a space in place of each comment, which net/mail does not take everywhere. Nor does it take a
-// space in front of @ or >.
+// uncomment returns s with a space in place of each comment, which net/mail does not take everywhere. Nor does it take
+// a space in front of @ or >.
 func uncomment(s string) string {
 	if !strings.Contains(s, "(") {
 		return s

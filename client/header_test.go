@@ -23,8 +23,8 @@ func envelopeOf(m *Message) string {
 	return s
 }
 
-// TestReadMessage checks the addresses that are found, and the octets that are left. Several of the headers are those of
-// RFC 5322 appendix A.
+// TestReadMessage checks the addresses that are found, and the octets that are left. Several of the headers are those
+// of RFC 5322 appendix A.
 func TestReadMessage(t *testing.T) {
 	for _, tt := range []struct{ name, header, want, without string }{
 		{"A.1.1", "From: John Doe <jdoe@machine.example>\nSender: Michael Jones <mjones@machine.example>\n" +
@@ -137,8 +137,8 @@ func collectMessage(t *testing.T, m *Message) (content, mail string) {
 	return srv.content.String(), srv.mail
 }
 
-// TestReadMessageKeepsOctets: but for the fields that are removed, not an octet is another, whatever ends the lines, and
-// wherever the header ends.
+// TestReadMessageKeepsOctets: but for the fields that are removed, not an octet is another, whatever ends the lines,
+// and wherever the header ends.
 func TestReadMessageKeepsOctets(t *testing.T) {
 	for _, end := range []string{"\r\n", "\n"} {
 		for _, text := range []string{"", end, end + "hello\rthere\n\r\n", end + end} {

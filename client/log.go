@@ -29,10 +29,10 @@ type LogOptions struct {
 //
 // Each has conn, the number of the connection among those that the Trace has seen, and remote, the server's address.
 //
-// Secrets and content are not logged, as with any [Trace]. By default addresses are not either: hidden are the arguments
-// of MAIL, RCPT and the commands of extensions, and whatever has the form of an address in the text of a reply or an
-// error. Shown are the mechanism of AUTH and the lengths of chunks. A server may write of a mailbox in another form,
-// such as its local part alone.
+// Secrets and content are not logged, as with any [Trace]. By default addresses are not either: hidden are the
+// arguments of MAIL, RCPT and the commands of extensions, and whatever has the form of an address in the text of a
+// reply or an error. Shown are the mechanism of AUTH and the lengths of chunks. A server may write of a mailbox in
+// another form, such as its local part alone.
 func LogTrace(l *slog.Logger, opt *LogOptions) *Trace {
 	t := &logger{l: l}
 	if opt != nil {

@@ -156,6 +156,9 @@ type Result struct {
 	// Reply is the reply to the content, or zero if there was none. Its text often has the server's identifier for the
 	// message. In LMTP it is the reply for the last recipient. It is that of the last transaction, if there were several.
 	Reply proto.Reply
+	// Octets is the size of the content as it was transmitted, in all transactions together: as far as it was sent, or
+	// about to be, when the sending ended.
+	Octets int64
 }
 
 // Sent returns the number of recipients for whom the server has accepted the message.

@@ -359,6 +359,7 @@ func (t *transaction) refusedWhole() (proto.Outcome, bool) {
 // result returns the result, with a *SendError unless every recipient got the message.
 func (t *transaction) result() (*Result, error) {
 	t.sent()
+	t.res.Octets = t.octets
 	refused := t.withhold()
 	err := summary(t.res, t.unknown)
 	if refused != nil {

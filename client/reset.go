@@ -38,8 +38,8 @@ func (p resetReply) answered(_ context.Context, r proto.RawReply, _ int) error {
 func (c *conn) unready() bool { return c.dirty || c.tx.Ahead() != proto.Ready }
 
 // reset ends a transaction. It appends RSET. Other commands may follow at once if the server is known to take it, or if
-// something is outstanding, so that nobody waits for that. Otherwise reset waits for the reply. If that is a refusal, and
-// from then on, EHLO takes the place of RSET: it does the same (RFC 5321 section 4.1.4).
+// something is outstanding, so that nobody waits for that. Otherwise reset waits for the reply. If that is a refusal,
+// and from then on, EHLO takes the place of RSET: it does the same (RFC 5321 section 4.1.4).
 func (c *conn) reset(ctx context.Context) error {
 	if c.session.resets != resetRefused {
 		alone := c.waiting.len() == 0
@@ -64,8 +64,8 @@ func (c *conn) reset(ctx context.Context) error {
 	return nil
 }
 
-// breach returns a refusal that the protocol does not permit as a ProtocolError, and other errors as they are. The error
-// does not wrap the refusal, which would pass for one of the message in hand.
+// breach returns a refusal that the protocol does not permit as a ProtocolError, and other errors as they are. The
+// error does not wrap the refusal, which would pass for one of the message in hand.
 func breach(err error) error {
 	if e, ok := err.(*proto.Error); ok {
 		return &ProtocolError{Err: errors.New(e.Error())}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestResetRefused: a server that does not know RSET gets EHLO in its place (RFC 5321 section 4.1.4), and the rest of the
-// messages.
+// TestResetRefused: a server that does not know RSET gets EHLO in its place (RFC 5321 section 4.1.4), and the rest of
+// the messages.
 func TestResetRefused(t *testing.T) {
 	const (
 		refused = "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 550 no\nS: 503 no\n"
@@ -37,8 +37,8 @@ func TestResetRefused(t *testing.T) {
 	c.Close()
 }
 
-// TestResetRefusedBehind: what has been sent behind a RSET that is refused is in doubt: the server may have taken it for a
-// part of the transaction before.
+// TestResetRefusedBehind: what has been sent behind a RSET that is refused is in doubt: the server may have taken it
+// for a part of the transaction before.
 func TestResetRefusedBehind(t *testing.T) {
 	c := dial(t, nil, hello("PIPELINING", "CHUNKING")+firstChunk+`
 C: MAIL*

@@ -52,6 +52,16 @@ func (c *Client) Send(ctx context.Context, m *Message) (*Result, error) {
 }
 
 func (c *Client) send(ctx context.Context, m *Message) (*Result, error) {
+	told := c.conn.trace.message(ctx, m)
+	res, err := c.transact(ctx, m)
+	if told != nil {
+		told(res, err)
+	}
+	return res, err
+}
+
+// transact is send without the trace of the outcome.
+func (c *Client) transact(ctx context.Context, m *Message) (*Result, error) {
 	if !c.conn.session.admits(m) {
 		return c.sendParts(ctx, m)
 	}

@@ -71,7 +71,9 @@ func (s *stream) add(ctx context.Context, m *Message) {
 		s.sendAlone(ctx, m)
 		return
 	}
+	told := c.trace.message(ctx, m)
 	t := newTransaction(c, m)
+	t.told = told
 	s.list.push(t)
 	if t.stopped == nil {
 		s.abandon(s.push(ctx, t))
@@ -168,8 +170,11 @@ func (s *stream) report(ctx context.Context) {
 		}
 		s.list.pop()
 		s.ahead -= t.cost()
-		m := t.m
+		m, told := t.m, t.told
 		res, err := t.finish()
+		if told != nil {
+			told(res, err)
+		}
 		if !s.each(m, res, err) {
 			s.full = true
 		}

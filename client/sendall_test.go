@@ -202,7 +202,8 @@ S: 250 ok`)
 	}
 }
 
-// TestSurplusReply: a server that answers content twice is out of step. A message that it refuses is not taken for sent.
+// TestSurplusReply: a server that answers content twice is out of step. A message that it refuses is not taken for
+// sent.
 func TestSurplusReply(t *testing.T) {
 	for _, tt := range []struct {
 		name, replies string

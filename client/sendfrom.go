@@ -108,8 +108,8 @@ func (f *feeder) step(ctx context.Context) bool {
 	return f.c.conn.closed == nil
 }
 
-// A messageContext is the context in which a message is sent: that of SendFrom, with the values of the message's own, for
-// traces.
+// A messageContext is the context in which a message is sent: that of SendFrom, with the values of the message's own,
+// for traces.
 type messageContext struct {
 	context.Context
 	values context.Context

@@ -16,9 +16,9 @@ import (
 // function may call its accessors ([Client.Caps], [Client.TLS], [Client.Verified], [Client.Identity],
 // [Client.LocalAddr], [Client.RemoteAddr]), and no other method of it.
 //
-// A Trace gets neither secrets nor the content of messages; "***" stands for them. Of a command that begins an exchange,
-// such as AUTH, only the mechanism is shown: "PLAIN ***". Hidden are the lines of the exchange, the text of the replies
-// that carry it on, and what follows a verb that is Secret.
+// A Trace gets neither secrets nor the content of messages; "***" stands for them. Of a command that begins an
+// exchange, such as AUTH, only the mechanism is shown: "PLAIN ***". Hidden are the lines of the exchange, the text of
+// the replies that carry it on, and what follows a verb that is Secret.
 //
 // [DebugTrace] prints the dialogue, [LogTrace] hands it to a slog.Logger, and [JoinTraces] makes one Trace of several.
 type Trace struct {
@@ -36,6 +36,11 @@ type Trace struct {
 	// Content is called when the server has answered a message that was sent to its end: with the octets of the content as
 	// they were transmitted, and the first reply to it.
 	Content func(ctx context.Context, c *Client, octets int64, r proto.Reply)
+	// Message is called when the client begins to send a message, with the context of the call; for a [Delivery] m is the
+	// copy that is sent, and the context is that of NewDelivery. Message returns a function, or nil. That is called with
+	// the outcome, once it is known, which can be after Closed. Outcomes come in the order of the messages. It must not
+	// modify m or the result.
+	Message func(ctx context.Context, c *Client, m *Message) func(*Result, error)
 	// Closed is called when a connection has ended. The error is nil if the client ended it.
 	Closed func(ctx context.Context, c *Client, err error)
 }
@@ -111,6 +116,17 @@ func (t *tracer) content(ctx context.Context, of *transaction, r proto.Reply) {
 	if t.Content != nil {
 		t.Content(of.in(ctx), t.client, of.octets, r)
 	}
+}
+
+// message returns what is to be called with the outcome, or nil.
+func (t *tracer) message(ctx context.Context, m *Message) func(*Result, error) {
+	if t.Message == nil {
+		return nil
+	}
+	if m.delivery != nil {
+		ctx = m.delivery.ctx
+	}
+	return t.Message(ctx, t.client, m)
 }
 
 func (t *tracer) closed(ctx context.Context, err error) {

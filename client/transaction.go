@@ -18,6 +18,8 @@ type transaction struct {
 	m   *Message
 	res *Result // grows with the replies
 
+	told func(*Result, error) // the trace's, to be called with the outcome; nil if there is none
+
 	// What is sent.
 
 	envelope *envelope // nil once the message has been sent, or could not be

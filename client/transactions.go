@@ -222,6 +222,9 @@ func (p *parts) merge(t *transaction, some, rest []int32) {
 		p.res.Recipients[at] = part.Recipients[i]
 	}
 	p.res.Reply = part.Reply
+	if part != p.res {
+		p.res.Octets += part.Octets
+	}
 	p.unknown = p.unknown || t.unknown
 	var again []int32
 	for _, i := range t.deferred {

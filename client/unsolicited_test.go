@@ -89,7 +89,8 @@ func TestSurplusSuccessIsNotTold(t *testing.T) {
 	}
 }
 
-// TestRefusalBeforeTheEndIsSent: a refusal of the content that comes when only its end has not been sent is the outcome.
+// TestRefusalBeforeTheEndIsSent: a refusal of the content that comes when only its end has not been sent is the
+// outcome.
 func TestRefusalBeforeTheEndIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
@@ -155,8 +156,8 @@ func TestGreetingThatBecomesARefusal(t *testing.T) {
 	}
 }
 
-// TestLaxReplies sends a message to a server whose lines end with LF, and to one that has a TAB behind the code. Without
-// LaxReplies the error names the option.
+// TestLaxReplies sends a message to a server whose lines end with LF, and to one that has a TAB behind the code.
+// Without LaxReplies the error names the option.
 func TestLaxReplies(t *testing.T) {
 	for _, replies := range [][]string{
 		{"220 mail.example.org\n", "250-mail.example.org\n250 SIZE 1000\n", "250 ok\n", "250\n", "354 go\n", "250 queued\n", "221 bye\n"},
