@@ -45,7 +45,7 @@ func Example() {
 			fmt.Println(s.Name, s.SpanKind, s.Parent.SpanID() == request.SpanContext().SpanID())
 			for _, a := range s.Attributes {
 				if strings.HasPrefix(string(a.Key), "smtp.") {
-					fmt.Println(a.Key, "=", a.Value.Emit())
+					fmt.Println(a.Key, "=", a.Value.String())
 				}
 			}
 		}

@@ -141,7 +141,7 @@ func points(data metricdata.Aggregation) string {
 		var words []string
 		for _, a := range attrs.ToSlice() {
 			if a.Key != "server.address" {
-				words = append(words, a.Value.Emit())
+				words = append(words, a.Value.String())
 			}
 		}
 		all = append(all, strings.TrimSpace(fmt.Sprint(strings.Join(words, " "), " ", n)))
@@ -183,7 +183,7 @@ func describe(spans tracetest.SpanStubs, name string) string {
 		}
 		values := make(map[attribute.Key]string)
 		for _, a := range s.Attributes {
-			values[a.Key] = a.Value.Emit()
+			values[a.Key] = a.Value.String()
 		}
 		text := fmt.Sprintf("%s %s/%s %s", values["smtp.outcome"], values["smtp.recipients.accepted"],
 			values["smtp.recipients"], values["smtp.size"])
@@ -265,7 +265,7 @@ func TestOneMessage(t *testing.T) {
 func attributes(s tracetest.SpanStub) string {
 	var all []string
 	for _, a := range s.Attributes {
-		all = append(all, string(a.Key)+"="+a.Value.Emit())
+		all = append(all, string(a.Key)+"="+a.Value.String())
 	}
 	slices.Sort(all)
 	return strings.Join(all, " ")
