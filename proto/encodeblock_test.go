@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestEncoderBlocks has all short texts lie where what Append examines at once comes to its end. To append them octet by
-// octet has to make the same of them.
+// TestEncoderBlocks has all short texts lie where what Append examines at once comes to its end. To append them octet
+// by octet has to make the same of them.
 func TestEncoderBlocks(t *testing.T) {
 	const length = 5
 	texts := []string{""}

@@ -26,8 +26,8 @@ type Limits struct {
 	//
 	// It is off by default, since only CRLF ends a line (RFC 5321 section 2.3.8), and a server that repeats in its replies
 	// what strangers have sent can have an LF in them: what follows it would pass for another reply. That is why a server
-	// that sends CRLF has to go on with it. A CR alone never ends a line, and what follows the reply to STARTTLS belongs to
-	// TLS, whatever ended that reply.
+	// that sends CRLF has to go on with it. A CR alone never ends a line, and what follows the reply to STARTTLS belongs
+	// to TLS, whatever ended that reply.
 	LaxReplies bool
 }
 

@@ -13,10 +13,10 @@ import (
 //
 // The context is that of the connection. Its values are those of the context that ServeConn was given.
 //
-// Neither passwords nor messages pass through a Trace; "***" stands for them. Of a command that begins an exchange, such
-// as AUTH, only the mechanism is shown: "PLAIN ***". Hidden are each line of the exchange, the text of each reply that
-// carries it on, and what follows a verb that is Secret. A line that names no command is hidden as a whole: it may be a
-// password which missed its exchange.
+// Neither passwords nor messages pass through a Trace; "***" stands for them. Of a command that begins an exchange,
+// such as AUTH, only the mechanism is shown: "PLAIN ***". Hidden are each line of the exchange, the text of each reply
+// that carries it on, and what follows a verb that is Secret. A line that names no command is hidden as a whole: it may
+// be a password which missed its exchange.
 type Trace struct {
 	// Connected is called when a connection has been accepted, before a TLS handshake and the greeting. It is not called
 	// for a connection that is over a limit; the server logs those.

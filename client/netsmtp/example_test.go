@@ -42,14 +42,15 @@ func ExampleSendMail_refused() {
 	var failed *client.SendError
 	if errors.As(err, &failed) {
 		for _, r := range failed.Result.Recipients {
-			fmt.Println(r.Address, r.Err)
+			var other *client.AllOrNoneError
+			fmt.Println(r.Address, "was refused itself:", !errors.As(r.Err, &other))
 		}
 	}
 	fmt.Println("try again later:", client.Temporary(err))
 	// Output:
 	// refused: 550 5.1.1 No such mailbox
-	// carol@example.com smtp: the message goes to all recipients or to none, and bob@example.net was refused: RCPT: 550 5.1.1 No such mailbox
-	// bob@example.net smtp: RCPT: 550 5.1.1 No such mailbox
+	// carol@example.com was refused itself: false
+	// bob@example.net was refused itself: true
 	// try again later: false
 }
 
