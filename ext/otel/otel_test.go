@@ -30,8 +30,8 @@ import (
 // TestMain fails if a test leaves a goroutine behind.
 func TestMain(m *testing.M) { prototest.Main(m) }
 
-// A session takes all mail, but refuses by the local part: "code.N@…" with the code N at RCPT. Content that begins with
-// "content N" it refuses with N.
+// A session takes all mail, but refuses by the local part: "code.N@…" with the code N at RCPT. Content that begins
+// with "content N" it refuses with N.
 type session struct{}
 
 func refusal(text string) error {
