@@ -78,7 +78,7 @@
 // OAuth 2.0, auth.External for a client certificate. If Options.Credentials is set, Dial authenticates or fails.
 //
 // Credentials are sent only over TLS, to a server whose certificate was verified. They are never sent in plaintext,
-// over a unix socket, unless Options.AllowPlaintextAuth is set, and not with TLSOpportunistic, unless
+// which a unix socket is too, unless Options.AllowPlaintextAuth is set, and not with TLSOpportunistic, unless
 // Options.AllowUnverifiedAuth is set.
 //
 // # The name in EHLO
