@@ -5,12 +5,24 @@ import (
 	"crypto/tls"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-sasl"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
 )
+
+// TestDefaults compares the defaults with what the documentation of Options says.
+func TestDefaults(t *testing.T) {
+	want := Options{MaxConns: 100, MaxConnsPerHost: 4, MaxMessages: 1000, MaxAge: 10 * time.Minute,
+		IdleTimeout: 30 * time.Second, Pause: 30 * time.Second}
+	got := (*Options)(nil).withDefaults()
+	got.Trace = nil
+	if got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
 
 // TestK14_Key: connections are shared where the options cannot tell them apart, and never otherwise.
 func TestK14_Key(t *testing.T) {

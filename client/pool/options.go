@@ -55,7 +55,7 @@ func (o *Options) withDefaults() Options {
 	}
 	with.MaxConns = cmp.Or(with.MaxConns, 100)
 	with.MaxConnsPerHost = cmp.Or(with.MaxConnsPerHost, 4)
-	with.MaxMessages = cmp.Or(with.MaxMessages, 100)
+	with.MaxMessages = cmp.Or(with.MaxMessages, 1000)
 	with.MaxAge = cmp.Or(with.MaxAge, 10*time.Minute)
 	with.IdleTimeout = cmp.Or(with.IdleTimeout, 30*time.Second)
 	with.Pause = cmp.Or(with.Pause, 30*time.Second)

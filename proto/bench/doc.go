@@ -83,7 +83,7 @@
 // before they have the next. They cannot send more than 32 messages in a round trip: 640 a second at 50 ms.
 //
 //   - smtpkit: pool.New with its defaults but for the number of connections. Pool.Send is for 32 callers, Pool.SendAll
-//     for one who has all the messages. A connection ends after 100 messages; the row MaxMessages has no such bound.
+//     for one who has all the messages. A connection ends after 1000 messages; the row MaxMessages has no such bound.
 //   - nodemailer, for Node.js: a transport with pool: true. A connection ends after 100 messages by default, too. The
 //     content is finished (raw). Node.js is looked for in /usr/bin and in PATH. Debian has the package node-nodemailer.
 //     If one of them is missing, the row says so, and the command fails in the end.
