@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"io"
 	"net/mail"
 	"slices"
 	"strings"
@@ -79,4 +80,15 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %q", name, text)
 		}
 	}
+}
+
+// TestErrHangup: a client knows of a server that has hung up without a word.
+func TestErrHangup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dial(t, nil, hello()+"CLOSE")
+		synctest.Wait()
+		if err := c.Err(); !errors.Is(err, ErrClosed) || !errors.Is(err, io.EOF) || !SafeToRetry(err) {
+			t.Errorf("a client whose server has hung up: %v", err)
+		}
+	})
 }

@@ -335,3 +335,23 @@ func TestAllOrNoneRandom(t *testing.T) {
 		}
 	}
 }
+
+// TestAllOrNoneRetry checks that another attempt is for all recipients or for none.
+func TestAllOrNoneRetry(t *testing.T) {
+	const group = "C: MAIL*\nC: RCPT TO:<a@x.example>\nC: RCPT TO:<b@y.example>\nC: RCPT TO:<c@z.example>\nS: 250 ok\n"
+	const reset = "C: RSET\nS: 250 ok\n"
+	for _, tt := range []struct{ name, script, want string }{
+		{"temporary", group + "S: 250 ok\nS: 450 later\nS: 250 ok\n" + reset + group + "S: 250 ok\nS: 250 ok\nS: 250 ok\n" +
+			"C: DATA\nS: 354 go on\nC: hello\nC: .\nS: 250 ok\n", "ok ok ok"},
+		{"permanent", group + "S: 450 later\nS: 550 no\nS: 250 ok\n" + reset, "none5:b 550 none5:b"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, nil, hello("PIPELINING")+tt.script)
+			m := whole("hello\r\n", "a@x.example", "b@y.example", "c@z.example")
+			res, err := Retry{First: -1}.Send(t.Context(), c, m)
+			if kinds(res) != tt.want {
+				t.Errorf("the outcomes are %s, want %s: %v", kinds(res), tt.want, err)
+			}
+		})
+	}
+}

@@ -43,7 +43,7 @@ func (c *Client) Close() error {
 // Err returns why the client can send no more, or nil if it can as far as is known. An error wraps [ErrClosed], and the
 // reason. Err sends nothing, and does not wait: it looks at what has come in, so that it knows of a server that has
 // hung up or said 421 while the client had nothing to do. [Client.Noop] asks the server. While another call runs, Err
-// returns nil.
+// returns nil. Err is a call too: one that begins while Err runs returns [ErrBusy].
 func (c *Client) Err() error {
 	if !c.busy.CompareAndSwap(false, true) {
 		return nil

@@ -59,13 +59,16 @@
 //	ext.TLSRequired       TLS is started with STARTTLS, or Dial fails: the default, for the ports 587 and 25
 //	ext.TLSImplicit       TLS from the first octet: for port 465, which is called smtps or submissions
 //	ext.TLSOpportunistic  TLS if the server offers it, whatever its certificate: for delivery to mail exchangers
-//	ext.TLSInsecureNone   no TLS
 //	ext.TLSIfOffered      TLS if the server offers it, and then with a certificate that verifies
+//	ext.TLSInsecureNone   no TLS
 //
 // With the first two the certificate is verified. If TLS cannot be had, Dial fails with an [ext.TLSError], and nothing
-// of the message or the credentials has been sent. TLSOpportunistic protects from listeners only: somebody in between
-// can pretend to be the server, or that it has no TLS (RFC 7435). If the handshake fails there, the error is temporary
-// and has Optional set: a program that delivers to mail exchangers may then make one attempt with TLSInsecureNone.
+// of the message or the credentials has been sent. With TLSIfOffered that is so if the server offers TLS. Somebody in
+// between can hide the offer, and then the message travels in plaintext.
+//
+// TLSOpportunistic protects from listeners only: somebody in between can pretend to be the server, or that it has no
+// TLS (RFC 7435). If the handshake fails there, the error is temporary and has Optional set: a program that delivers to
+// mail exchangers may then make one attempt with TLSInsecureNone.
 //
 //	opt := &client.Options{TLS: ext.TLSImplicit}                           // for mail.example.org:465
 //	opt := &client.Options{TLSConfig: &tls.Config{RootCAs: pool}}          // a private certificate authority
@@ -80,6 +83,14 @@
 // Credentials are sent only over TLS, to a server whose certificate was verified. They are never sent in plaintext,
 // which a unix socket is too, unless Options.AllowPlaintextAuth is set, and not with TLSOpportunistic, unless
 // Options.AllowUnverifiedAuth is set.
+//
+// A user who sends in the name of another one, such as a shared mailbox, has auth.PasswordAs.
+//
+// # When a program starts, and while it runs
+//
+// Options.Check finds mistakes in the options without a connection, and [Verify] tries them on the server. [Client.Err]
+// tells whether a client that is kept for later can still be used: it knows of a server that has hung up meanwhile, and
+// asks nothing of it.
 //
 // # The name in EHLO
 //

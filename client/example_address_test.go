@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
 )
 
 // The addresses of a header become recipients.
@@ -22,9 +23,11 @@ func ExampleAddresses() {
 
 // A mistake in the configuration is found when the program starts.
 func ExampleOptions_Check() {
-	opt := &client.Options{Hostname: "my host"}
-	if err := opt.Check(); err != nil {
-		fmt.Println("wrong options")
-	}
-	// Output: wrong options
+	opt := &client.Options{Hostname: "mail.example.org", TLS: 99}
+	fmt.Println(opt.Check())
+	opt.TLS = ext.TLSImplicit
+	fmt.Println(opt.Check())
+	// Output:
+	// smtp: Options.TLS is 99, which is none of the modes of package ext
+	// <nil>
 }

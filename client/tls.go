@@ -100,6 +100,6 @@ func (c *Client) CertificateError() error {
 
 var (
 	errTLSNotOffered = errors.New("it is required and the server does not offer it, or somebody in between hides the " +
-		"offer: use TLSImplicit for a port where TLS comes first, or TLSOpportunistic if mail may travel in plaintext")
+		"offer: use TLSImplicit for a port where TLS comes first, or TLSIfOffered if mail may travel in plaintext")
 	errWeaker = errors.New("the connection before this one was better protected: somebody may be in between")
 )

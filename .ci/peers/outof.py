@@ -209,6 +209,10 @@ def security(report, bench):
     case("implicit", 0, "implicit", "implicit", check=secure)
     case("opportunistic-with-starttls", 0, "starttls", "opportunistic", check=secure)
     case("opportunistic-without-starttls", 0, "", "opportunistic")
+    case("if-offered-with-starttls", 0, "starttls", "if-offered", check=secure)
+    case("if-offered-without-starttls", 0, "", "if-offered")
+    case("if-offered-certificate-of-another-name", SECURITY, "starttls", "if-offered", "-server-name", "other.example")
+    case("if-offered-auth-not-in-clear", SECURITY, "", "if-offered", *auth, keywords=offer, check=secret)
     case("none-with-starttls", 0, "starttls", "none", check=lambda sink: not secure(sink))
     case("certificate-of-another-name", SECURITY, "starttls", "required", "-server-name", "other.example")
     case("certificate-of-another-authority", SECURITY, "starttls", "required", "-ca",

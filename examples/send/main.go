@@ -60,7 +60,7 @@ func parseFlags(args []string) (*config, error) {
 		c.to = append(c.to, s)
 		return nil
 	})
-	f.StringVar(&mode, "tls", "required", "required, opportunistic, implicit or none")
+	f.StringVar(&mode, "tls", "required", "required, if-offered, opportunistic, implicit or none")
 	f.StringVar(&ca, "ca", "", "`file` with the certificates to trust, PEM (default: those of the system)")
 	f.StringVar(&serverName, "server-name", "", "name that the certificate has to be for (default: the host)")
 	f.StringVar(&user, "user", "", "name to authenticate with")
@@ -75,7 +75,7 @@ func parseFlags(args []string) (*config, error) {
 	}
 	var ok bool
 	if c.options.TLS, ok = modes[mode]; !ok {
-		return nil, fmt.Errorf("-tls is %q: use required, opportunistic, implicit or none", mode)
+		return nil, fmt.Errorf("-tls is %q: use required, if-offered, opportunistic, implicit or none", mode)
 	}
 	if lmtp {
 		c.options.Protocol = proto.LMTP

@@ -83,6 +83,10 @@ func checkSafe(conn ext.ClientConn, p ext.Policy) error {
 		return errors.New("TLS is required and has not been started; the server does not offer it, or STARTTLS does not " +
 			"come before AUTH in the list of extensions")
 	case conn.TLS() == nil && !p.AllowPlaintextAuth:
+		if p.TLS == ext.TLSIfOffered || p.TLS == ext.TLSOpportunistic {
+			return errors.New("credentials are not sent on a connection in clear, and the server has no TLS to offer, or " +
+				"somebody in between hides the offer: use a port with TLS, or set AllowPlaintextAuth")
+		}
 		return errors.New("credentials are not sent on a connection in clear: use TLS, or set AllowPlaintextAuth")
 	case conn.TLS() != nil && !conn.Verified() && !p.AllowUnverifiedAuth:
 		if p.TLS == ext.TLSOpportunistic {

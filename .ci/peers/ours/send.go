@@ -66,7 +66,7 @@ func parseSend(args []string) (*job, error) {
 	j := new(job)
 	f := flag.NewFlagSet("send", flag.ContinueOnError)
 	f.StringVar(&j.server, "server", "", "`host:port` of the server")
-	f.StringVar(&j.tls, "tls", "required", "required, implicit, opportunistic or none")
+	f.StringVar(&j.tls, "tls", "required", "required, implicit, if-offered, opportunistic or none")
 	f.StringVar(&j.serverName, "server-name", "peer.example", "name that the certificate has to be for")
 	f.StringVar(&j.ca, "ca", "", "file with the certificate to trust")
 	f.StringVar(&j.maxTLS, "max-tls", "1.3", "highest version of TLS, 1.2 or 1.3")
@@ -127,7 +127,7 @@ func send(args []string) error {
 
 var modes = map[string]ext.TLSMode{
 	"required": ext.TLSRequired, "implicit": ext.TLSImplicit, "opportunistic": ext.TLSOpportunistic,
-	"none": ext.TLSInsecureNone,
+	"if-offered": ext.TLSIfOffered, "none": ext.TLSInsecureNone,
 }
 
 // prepare makes the options of the client.
