@@ -208,7 +208,7 @@
 //	opt.Trace = client.LogTrace(slog.Default(), nil)
 //
 // Neither passwords nor content pass through a [Trace]. Write functions of your own to count what happens, and use
-// [JoinTraces] to have several.
+// [JoinTraces] to have several. The module smtpkit.example/smtp/ext/otel makes spans and metrics of OpenTelemetry.
 //
 // # What it promises
 //

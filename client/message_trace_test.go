@@ -72,12 +72,20 @@ end two call: 0, 4 octets, false`
 // TestTraceMessageOfDelivery: the context is that of the goroutine that waits, and not that of SendFrom.
 func TestTraceMessageOfDelivery(t *testing.T) {
 	var log []string
-	c := dial(t, func(o *Options) { o.Trace = JoinTraces(follow(&log), &Trace{}, follow(&log)) },
+	type sendKey struct{} // a value that SendFrom's context alone has, as the span of a pool would be
+	others := &Trace{Message: func(ctx context.Context, _ *Client, _ *Message) func(*Result, error) {
+		if ctx.Value(sendKey{}) != nil {
+			t.Error("the context has a value of SendFrom's")
+		}
+		return nil
+	}}
+	c := dial(t, func(o *Options) { o.Trace = JoinTraces(follow(&log), &Trace{}, others, follow(&log)) },
 		hello("PIPELINING")+firstData+bye)
 	queue := make(chan *Delivery, 1)
 	queue <- NewDelivery(context.WithValue(t.Context(), callKey{}, "waits"), message("hello\r\n", "one@d.example"))
 	close(queue)
-	if err := c.SendFrom(context.WithValue(t.Context(), callKey{}, "sends"), queue, nil); err != nil {
+	ctx := context.WithValue(context.WithValue(t.Context(), callKey{}, "sends"), sendKey{}, true)
+	if err := c.SendFrom(ctx, queue, nil); err != nil {
 		t.Fatal(err)
 	}
 	const end = "end one waits: 0, 10 octets, false"

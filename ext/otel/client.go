@@ -139,12 +139,15 @@ func errorType(err error) string {
 		tooLarge    *ehlo.TooLargeError
 		noTLS       *ext.TLSError
 		noAuth      *ext.AuthError
+		allOrNone   *client.AllOrNoneError
 	)
 	switch {
 	case err == nil:
 		return ""
 	case errors.As(err, &refusal):
 		return strconv.Itoa(refusal.Code)
+	case errors.As(err, &allOrNone):
+		return errorType(allOrNone.Err) // which it does not wrap
 	case errors.Is(err, context.Canceled):
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &lost) && lost.Timeout():

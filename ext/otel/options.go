@@ -187,7 +187,8 @@ func (i *instruments) end(ctx context.Context, span trace.Span, start time.Time,
 
 	ctx = trace.ContextWithSpan(ctx, span) // for exemplars
 	for outcome, n := range r.recipients {
-		i.recipients.Add(ctx, int64(n), metric.WithAttributes(append(attrs, attribute.String("smtp.outcome", outcome))...))
+		with := metric.WithAttributes(append(attrs, attribute.String("smtp.outcome", outcome))...)
+		i.recipients.Add(ctx, int64(n), with)
 	}
 	attrs = append(attrs, attribute.String("smtp.outcome", r.outcome))
 	if r.octets > 0 {

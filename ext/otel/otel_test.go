@@ -3,7 +3,6 @@ package smtpotel
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -312,6 +311,7 @@ accepted 1/1 6 250 2.0.0`
 		"smtp.client.recipients":       "accepted 3, deferred 1, rejected 4",
 		"smtp.client.message.duration": "451 partial 1, 550 rejected 1, 553 rejected 1, 554 rejected 1, accepted 2",
 		"smtp.server.recipients":       "accepted 3, deferred 1, rejected 3",
+		"smtp.server.message.size":     "accepted 2x13, partial 1x3, rejected 1x10",
 	})
 }
 
@@ -414,45 +414,29 @@ func TestAborted(t *testing.T) {
 	}
 }
 
-// TestContentCodes: which of the replies are those for recipients.
-func TestContentCodes(t *testing.T) {
-	for _, tt := range []struct {
-		codes []int
-		n     int
-		p     proto.Protocol
-		want  string
-	}{
-		{[]int{354, 250}, 2, proto.SMTP, "[250 250]"},
-		{[]int{554}, 1, proto.SMTP, "[554]"},
-		{[]int{354, 250, 452}, 2, proto.LMTP, "[250 452]"},
-		{[]int{354, 353, 250, 550, 250}, 2, proto.SMTP, "[250 550]"},
-		{[]int{354, 353, 250, 550, 451}, 2, proto.SMTP, "[451 451]"},
-		{nil, 2, proto.SMTP, "[]"},
-	} {
-		if got := fmt.Sprint(contentCodes(tt.codes, tt.n, tt.p)); got != tt.want {
-			t.Errorf("of %v: %s, want %s", tt.codes, got, tt.want)
+// TestNothingIsKept: while a connection lasts, no message is kept that is over, nor replies to former commands.
+func TestNothingIsKept(t *testing.T) {
+	for _, end := range []string{"RSET", "EHLO x"} {
+		l := newLab(t, ext.TLSInsecureNone)
+		here, there := net.Pipe()
+		l.serving.Go(func() { l.srv.ServeConn(context.Background(), there) })
+		p := prototest.NewPeer(t, here)
+		p.Expect("220 ")
+		p.Ask("EHLO x", "250-", "MAIL FROM:<alice@d.example>", "250 ", "RCPT TO:<bob@d.example>", "250 ")
+		for range 100 {
+			p.Ask("NOOP", "250 ")
 		}
-	}
-}
-
-// TestErrorType: there are few types, and a wrapped error has that of what it wraps.
-func TestErrorType(t *testing.T) {
-	for want, err := range map[string]error{
-		"":            nil,
-		"550":         fmt.Errorf("x: %w", &proto.Error{Code: 550}),
-		"canceled":    &client.LostError{Err: context.Canceled},
-		"timeout":     &client.LostError{Err: context.DeadlineExceeded},
-		"connection":  &client.LostError{Err: io.EOF},
-		"protocol":    &client.ProtocolError{Err: io.EOF},
-		"limit":       &client.LimitError{},
-		"message":     &client.MessageError{Err: io.EOF},
-		"unsupported": &ext.UnsupportedError{},
-		"tls":         &ext.TLSError{Err: io.EOF},
-		"auth":        &ext.AuthError{Err: io.EOF},
-		"_OTHER":      errors.New("x"),
-	} {
-		if got := errorType(err); got != want {
-			t.Errorf("%v has the type %q, want %q", err, got, want)
+		p.Ask(end, "250")
+		for _, conn := range l.server.conns {
+			if conn.message.span != nil {
+				t.Errorf("the message goes on after %s", end)
+			}
+			if len(conn.codes) != 1 {
+				t.Errorf("%d replies are kept, want that to %s", len(conn.codes), end)
+			}
 		}
+		p.Ask("QUIT", "221 ")
+		here.Close()
+		l.end()
 	}
 }
