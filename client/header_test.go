@@ -161,28 +161,30 @@ func TestReadMessageKeepsOctets(t *testing.T) {
 	}
 }
 
-// TestReadMessageFile: a file is read from where it stands, as often as the message is sent.
+// TestReadMessageFile: a file is read from where it stands, as often as the message is sent, with Bcc and without.
 func TestReadMessageFile(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "message")
-	kept := "From: a@b.example\r\nSubject: x\r\n\r\n" + strings.Repeat("0123456\r\n", 50_000)
-	if err := os.WriteFile(name, []byte("queue data\nBcc: c@d.example\r\n"+kept), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Seek(int64(len("queue data\n")), io.SeekStart); err != nil {
-		t.Fatal(err)
-	}
-	m, err := ReadMessage(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if got, _ := collectMessage(t, m); got != kept {
-			t.Errorf("sent %q", abbreviate(got))
+	kept := "From: a@b.example\r\nTo: c@d.example\r\n\r\n" + strings.Repeat("0123456\r\n", 50_000)
+	for _, bcc := range []string{"", "Bcc: c@d.example\r\n"} {
+		name := filepath.Join(t.TempDir(), "message")
+		if err := os.WriteFile(name, []byte("queue data\n"+bcc+kept), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Seek(int64(len("queue data\n")), io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		m, err := ReadMessage(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if got, _ := collectMessage(t, m); got != kept {
+				t.Errorf("sent %q", abbreviate(got))
+			}
 		}
 	}
 }
@@ -241,6 +243,8 @@ func TestReadMessageFails(t *testing.T) {
 		{": x\n" + from, `smtp: the line ": x" in the header`},
 		{"é: x\n" + from, `smtp: the line "é: x" in the header`},
 		{from + strings.Repeat("X: "+strings.Repeat("x", 1000)+"\n", 1100), "smtp: the header: it has more than 1048576 octets"},
+		{from + "X: " + strings.Repeat("x", maxHeader-len(from)-len("X: \n")+1) + "\n\n",
+			"smtp: the header: it has more than 1048576 octets"},
 		{"X: " + strings.Repeat("x", 3<<20), "smtp: the header: it has more than 1048576 octets"},
 	} {
 		for _, r := range []io.Reader{strings.NewReader(tt.header), oddPieces{strings.NewReader(tt.header)}} {
@@ -269,7 +273,19 @@ func TestReadMessageFails(t *testing.T) {
 			io.Copy(io.Discard, m.Body)
 		}
 	}
-	if o.opened != 5 || o.closed != 5 {
+	texts := []string{from + "Bcc: c@d.example\n", "this is no header\n"}
+	m, err := ReadMessage(o.from(func() io.Reader {
+		r := strings.NewReader(texts[0])
+		texts = texts[1:]
+		return r
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, m.Body); err == nil {
+		t.Error("what is no message any longer can be read again")
+	}
+	if o.opened != 7 || o.closed != 7 {
 		t.Errorf("%+v", o)
 	}
 }
