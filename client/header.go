@@ -30,8 +30,8 @@ const maxHeader = 1 << 20
 // Body is the message without the fields Bcc and Resent-Bcc, whose recipients nobody is to know (RFC 5322 section
 // 3.6.3, RFC 5321 section 7.2). The rest is sent octet for octet, as Message.Body says. If r can be read again, so can
 // Body: if it is an io.Seeker, which counts from where it stands, a *bytes.Buffer, or what [WriterBody] or [OpenBody]
-// returns. Only the header is held in memory. It may have 1 MiB at most. Needs has ext.UTF8 if the header is in UTF-8
-// beyond ASCII.
+// returns. Builders of messages leave Bcc out: use NewMessage for those. Only the header is held in memory. It may have
+// 1 MiB at most. Needs has ext.UTF8 if the header is in UTF-8 beyond ASCII.
 //
 // The error is a [MessageError], which names the field: an address that is malformed or has no domain, no sender or
 // more than one, no recipients, or a line that is no header field. The first line must not be the "From " line of a

@@ -279,6 +279,7 @@ func (t *transaction) resolve(s rcptState, r proto.Reply, err error) {
 // 4.2).
 func (t *transaction) abandon(err error) {
 	if t.open == 0 {
+		t.surplus(err)
 		return
 	}
 	_, refused := asType[*proto.Error](err)
@@ -320,11 +321,17 @@ func (t *transaction) prove(ctx context.Context) {
 	if c.waiting.len() > 0 {
 		return
 	}
-	err := c.poll(ctx)
-	if err == nil {
-		return
+	if err := c.poll(ctx); err != nil {
+		t.surplus(c.fail(ctx, err))
 	}
-	if _, refused := asType[*proto.Error](c.fail(ctx, err)); refused {
+}
+
+// surplus takes back the success of the message if err, with which the connection has ended, is a refusal that came
+// behind it. 421 is a farewell, and no refusal of the message.
+func (t *transaction) surplus(err error) {
+	refused, _ := asType[*proto.Error](err)
+	_, broken := asType[*ProtocolError](err)
+	if t.ended && refused != nil && !broken && refused.Code != 421 {
 		t.doubt(errSurplus)
 	}
 }

@@ -151,8 +151,11 @@ func (s *stream) abandon(err error) {
 	if err == nil {
 		return
 	}
-	for i := range s.list.len() {
-		(*s.list.at(i)).abandon(err)
+	last := s.list.len() - 1
+	for i := range last + 1 {
+		if t := *s.list.at(i); i == last || t.open > 0 { // a refusal that nobody waits for is about the last one
+			t.abandon(err)
+		}
 	}
 }
 

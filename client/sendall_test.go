@@ -214,6 +214,7 @@ func TestSurplusReply(t *testing.T) {
 		{"a chunk, and then the message", "250 chunk\r\n250 ok\r\n", []string{"PIPELINING", "CHUNKING"}, "0", false},
 		{"a chunk, and a refusal", "250 chunk\r\n550 no\r\n", []string{"PIPELINING", "CHUNKING"}, "-1", true},
 		{"the dot twice", "250 ok\r\n250 ok\r\n", []string{"PIPELINING"}, "0", false},
+		{"the dot, and a farewell", "250 ok\r\n421 bye\r\n", nil, "0", false},
 		{"the dot, and a refusal", "250 ok\r\n554 no\r\n", nil, "-1", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -70,6 +70,9 @@ func SendMailContext(ctx context.Context, addr string, a smtp.Auth, from string,
 func send(
 	ctx context.Context, opt client.Options, addr string, a smtp.Auth, from string, to []string, msg []byte,
 ) error {
+	if !bytes.HasSuffix(msg, []byte("\n")) {
+		msg = append(bytes.Clone(msg), "\r\n"...) // as net/smtp does; in chunks nothing else would
+	}
 	m, err := client.NewMessage(from, to, bytes.NewReader(msg))
 	if err != nil {
 		return err

@@ -3,9 +3,10 @@ package pool
 import (
 	"container/list"
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ type Group struct {
 	idle context.CancelFunc
 
 	workers sync.WaitGroup
+
+	alone bool // there is one pool, whose figures are kept
 
 	mu      sync.Mutex
 	hosts   map[key]*host
@@ -41,10 +44,15 @@ func NewGroup(opt *Options) *Group {
 }
 
 // Pool returns a pool for the server at addr, which shares connections with others of the group where that is possible.
-// Addr and opt are those of [client.Dial]. Opt must not be changed afterwards.
+// Addr and opt are those of [client.Dial]. Opt must not be changed afterwards. The error is a mistake in one of the
+// two.
 func (g *Group) Pool(addr string, opt *client.Options) (*Pool, error) {
-	if addr == "" {
-		return nil, errors.New("smtp: the pool has no address: use host:port, or unix: and a path")
+	host, port, err := net.SplitHostPort(addr)
+	if !strings.HasPrefix(addr, "unix:") && (err != nil || host == "" || port == "") {
+		return nil, fmt.Errorf("smtp: %q is not the address of a server: use host:port, or unix: and a path", addr)
+	}
+	if err := opt.Check(); err != nil {
+		return nil, err
 	}
 	return &Pool{group: g, key: newKey(addr, opt), opt: opt}, nil
 }

@@ -167,7 +167,7 @@ func (h *host) fail(err error) {
 
 // forget removes h from its group if there is nothing to know of it.
 func (h *host) forget() {
-	if len(h.workers) == 0 && h.waiting.Len() == 0 && h.limit == 0 && h.group.hosts[h.key] == h {
+	if !h.group.alone && len(h.workers) == 0 && h.waiting.Len() == 0 && h.limit == 0 && h.group.hosts[h.key] == h {
 		delete(h.group.hosts, h.key)
 	}
 }

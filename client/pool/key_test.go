@@ -24,6 +24,31 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestMistakes: what Dial would refuse without a connection is an error of New.
+func TestMistakes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		addr string
+		opt  *client.Options
+	}{
+		"no address": {"", nil}, "no port": {"mail.example", nil}, "no host": {":25", nil},
+		"a bad name": {"mail.example:25", &client.Options{Hostname: "my_pod"}},
+	} {
+		if p, err := New(tt.addr, tt.opt, nil); err == nil {
+			t.Errorf("%s: no error", name)
+			_ = p.Close(t.Context())
+		}
+	}
+	for _, addr := range []string{"mail.example:25", "[2001:db8::1]:587", "unix:/run/lmtp"} {
+		p, err := New(addr, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestK14_Key: connections are shared where the options cannot tell them apart, and never otherwise.
 func TestK14_Key(t *testing.T) {
 	a := &client.Options{Hostname: "a.example"}

@@ -15,7 +15,6 @@ type Pool struct {
 	group *Group
 	key   key
 	opt   *client.Options
-	alone bool // the group has no other pool
 }
 
 var _ client.Sender = (*Pool)(nil)
@@ -26,12 +25,11 @@ var ErrClosed = fmt.Errorf("smtp: the pool is closed: %w", client.ErrClosed)
 
 // New returns a pool for the server at addr. Addr and opt are those of [client.Dial], for each connection; the pool
 // makes its connections when there are messages. Opt must not be changed afterwards. Call [Pool.Close] in the end.
+// The error is a mistake in addr or opt.
 func New(addr string, opt *client.Options, with *Options) (*Pool, error) {
-	p, err := NewGroup(with).Pool(addr, opt)
-	if err == nil {
-		p.alone = true
-	}
-	return p, err
+	g := NewGroup(with)
+	g.alone = true
+	return g.Pool(addr, opt)
 }
 
 // Send sends a message over one of the connections. Result and error are those of [client.Client.Send]. If there is no
@@ -50,7 +48,7 @@ func (p *Pool) Send(ctx context.Context, m *client.Message) (*client.Result, err
 //
 // The Close of a pool that [Group.Pool] has made does nothing: its connections belong to the group.
 func (p *Pool) Close(ctx context.Context) error {
-	if !p.alone {
+	if !p.group.alone {
 		return nil
 	}
 	return p.group.Close(ctx)

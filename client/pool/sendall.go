@@ -15,8 +15,8 @@ const (
 )
 
 // SendAll sends messages over all connections of the pool, and calls each with the outcome of every message, as Send
-// would have returned it, in the order of the messages. When each returns false, SendAll begins no further message. In
-// what order the server gets the messages is not determined.
+// would have returned it, in the order of the messages. When each returns false, SendAll begins no further message, and
+// calls each for those on their way. In what order the server gets the messages is not determined.
 //
 // The goroutine that calls SendAll calls msgs and each. SendAll takes messages from msgs as connections are ready for
 // them, and before it knows the outcomes of those before. So msgs must not wait for outcomes. The bodies are read by

@@ -12,7 +12,9 @@ type longLine struct {
 	delay time.Duration
 	queue chan parcel
 	done  chan struct{}
-	once  sync.Once
+
+	mu     sync.Mutex
+	closed bool
 }
 
 // A parcel is what one Write wrote.
@@ -39,13 +41,23 @@ func newLongLine(conn net.Conn, delay time.Duration) *longLine {
 }
 
 func (l *longLine) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return 0, net.ErrClosed
+	}
 	l.queue <- parcel{time.Now().Add(l.delay), append([]byte(nil), p...)}
 	return len(p), nil
 }
 
 // Close closes the connection once everything has arrived.
 func (l *longLine) Close() error {
-	l.once.Do(func() { close(l.queue) })
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.queue)
+	}
+	l.mu.Unlock()
 	<-l.done
 	return l.Conn.Close()
 }
