@@ -42,12 +42,12 @@ class Servers:
 
 def logged_in(record, mechanism, tls="TLS 1.3", user=USER):
     check(record, identity=user, tls=tls)
-    has(record["dialogue"], f"\nAUTH {mechanism}\n", "C: AUTH\nS: 235 2.7.0 ")
+    has(record["dialogue"], f"\nAUTH {mechanism}\n", f"C: AUTH {mechanism}\nS: 235 2.7.0 ")
 
 
 def kept_out(record, mechanism, told="\nS: 535 5.7.8 "):
     check(record, identity="", messages=None)
-    has(record["dialogue"], f"\nAUTH {mechanism}\n", "C: AUTH" + told)
+    has(record["dialogue"], f"\nAUTH {mechanism}\n", f"C: AUTH {mechanism}" + told)
 
 
 # Clients. Each returns a function of server, mechanism and secret, which returns the status and what was said.
@@ -292,7 +292,7 @@ def by_system_wrong(system, server, mechanism, deferred):
     until(lambda: "the log to tell of it:\n" + system.log.tail(), lambda: re.search(deferred, system.log.text()[known:]))
     record = server.take()
     check(record, identity="", messages=None)
-    has(record["dialogue"], "C: AUTH\nS: 535 5.7.8 ")
+    has(record["dialogue"], f"C: AUTH {mechanism}\nS: 535 5.7.8 ")
 
 
 # Servers.

@@ -284,7 +284,7 @@ def atrn(bench, ends):
     ends.wary.mark()
     record = fetched(bench, ends, 0, PASSWORD)
     check(record, identity=USER)
-    has(record["dialogue"], "C: AUTH\nS: 235 ", "C: ATRN receive.example\nS: 250 ")
+    has(record["dialogue"], "C: AUTH CRAM-MD5\nS: 235 ", "C: ATRN receive.example\nS: 250 ")
     message, _ = ends.wary.message()
     check(message, **{"from": FROM, "to": only(TO[0])})
     same(message["content"], b"Subject: on demand\r\n\r\nThis waited.\r\n")
@@ -293,7 +293,7 @@ def atrn(bench, ends):
 def atrn_refused(bench, ends):
     record = fetched(bench, ends, 128, "wrong")
     check(record, identity="")
-    has(record["dialogue"], "C: AUTH\nS: 535 5.7.8 ")
+    has(record["dialogue"], "C: AUTH CRAM-MD5\nS: 535 5.7.8 ")
 
 
 def etrn(bench, ends, domain, reply):
