@@ -21,7 +21,6 @@ import (
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/clienttest"
 	"smtpkit.example/smtp/ext"
-	"smtpkit.example/smtp/ext/auth"
 )
 
 // The connection goes through a SOCKS5 proxy, by a dialer of golang.org/x/net/proxy.
@@ -189,21 +188,6 @@ func secured(cert tls.Certificate) func(context.Context, string, string) (net.Co
 		}()
 		return here, nil
 	}
-}
-
-// The client shows a certificate, and authenticates by it (RFC 4422 appendix A).
-func ExampleOptions_clientCertificate() {
-	opt := &client.Options{
-		TLSConfig: &tls.Config{
-			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-				cert, err := tls.LoadX509KeyPair("/etc/ssl/client.pem", "/etc/ssl/client.key") // read anew each time
-				return &cert, err
-			},
-		},
-		Credentials: auth.External(""),
-	}
-	fmt.Println(opt.Check())
-	// Output: <nil>
 }
 
 // What the certificate has to be, beyond what crypto/tls verifies.
