@@ -74,7 +74,8 @@ const (
 )
 
 // Send sends m by s. After a wait it sends m again to those recipients for whose error both [Temporary] and
-// [SafeToRetry] are true, and so on. If no connection could be made, these are all. A recipient who was served, was
+// [SafeToRetry] are true, and so on. If no connection could be made, these are all. If a message with AllOrNone is
+// refused for good, there are no further attempts. A recipient who was served, was
 // refused with 5yz, or may have got the message, is not tried again.
 //
 // The result tells the last outcome for each recipient, in the order of m.To. The error is nil if all recipients were

@@ -24,6 +24,9 @@ func Send(ctx context.Context, addr string, opt *Options, m *Message) error {
 // recipients were accepted, and a *SendError otherwise. The recipients that the server accepts get the message even if
 // it refuses others, unless the message has AllOrNone.
 //
+// If the connection has had nothing to do for five seconds, the content is not sent before the server has answered the
+// envelope, which may cost a round trip: a connection that turns out to be dead leaves no message in doubt.
+//
 // A message may have more recipients than a server takes in one transaction. If the server says so when it is offered
 // them, and Body can be read again, the others are sent the message in further transactions (RFC 5321 section
 // 4.5.3.1.8). With such a Body no transaction has more than 1000 recipients, unless the server has said that it takes

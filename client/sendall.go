@@ -21,8 +21,9 @@ const (
 
 // SendAll sends messages one after the other, without waiting for the replies to one before it begins the next, as far
 // as the protocol allows. A message costs one round trip if the server takes pipelined commands, and none if it takes
-// content in chunks too. SendAll calls each with the outcome of every message, as Send would have returned it, in the
-// order of the messages. When each returns false, SendAll begins no further message.
+// content in chunks too. Nothing follows the first message of a session before its outcome is known. SendAll calls each
+// with the outcome of every message, as Send would have returned it, in the order of the messages. When each returns
+// false, SendAll begins no further message, and goes on to call each for those on their way.
 //
 // SendAll takes the next message from msgs before it knows the outcome of the one before, and before all of that one
 // has been sent. About 2 MiB of messages may be on their way, and no more than 4096 messages. If the connection is

@@ -20,10 +20,9 @@ import (
 // once for each: then a send to queue will not have to wait for long. Package pool sends over several connections in
 // this way.
 //
-// Every message taken from queue gets its outcome, whatever happens. A client whose server falls silent between
-// messages asks for a sign of life before it sends content; see [Client.Send]. Ctx bounds the whole: when it ends, the
-// connection is closed. The context of a Delivery bounds only the wait for its outcome; its values reach the functions
-// of a [Trace].
+// Every message taken from queue gets its outcome, whatever happens. After a silence content waits for the server, as
+// in [Client.Send]. Ctx bounds the whole: when it ends, the connection is closed. The context of a Delivery bounds only
+// the wait for its outcome; its values reach the functions of a [Trace].
 //
 // SendFrom returns nil when queue was closed and all outcomes are known; the client can be used again then. It returns
 // an error when the connection was closed or could not be used. A server that hangs up while nothing is on its way is

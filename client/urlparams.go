@@ -24,9 +24,9 @@ import (
 //	smtp+unix:/run/smtp                               SMTP over a unix socket
 //	smtp://[fe80::1%25eth0]:2525?tls=none             an IPv6 address with a zone, and no TLS
 //
-// On port 465 TLS comes first, so smtp://mail.example.org:465 is smtps://. In a user name, a password, a path or a
-// value, characters with a meaning in URLs are percent-encoded, such as %2F for a slash, %3F for a question mark, %23
-// for a number sign and %25 for a percent sign. A name of a host in another script may be written as it is.
+// On port 465 TLS comes first, so smtp://mail.example.org:465 is smtps://. Characters with a meaning in URLs are
+// percent-encoded in a user name, a password, a path or a value: %2F for a slash, %3F for a question mark, %23 for a
+// number sign, %25 for a percent sign. A name of a host in another script may be written as it is.
 //
 // These are the parameters. A parameter that is unknown, or given twice, is an error.
 //

@@ -66,7 +66,8 @@ type Stats struct {
 	Limit   int
 	Refusal error
 
-	// What has happened since the first message. It begins anew when a Group had no use for the server for a while.
+	// What has happened since the first message. In a Group it begins anew when there was no use for the server for a
+	// while.
 
 	Opened   int64 // connections that were made
 	Failed   int64 // connections that could not be made

@@ -18,6 +18,10 @@
 // message: from MAIL to the reply to its content, or to what ended the transaction otherwise. Spans of the session's
 // own calls are no children of these.
 //
+// What happens before there is a session is told by the error of Dial, or of the pool, and not by a span. A message for
+// which no connection could be made has none. A session that the client gives up, for want of TLS or because of a wrong
+// password, has a span without an error.
+//
 // The status of a span is Error if a recipient did not get the message, or if something other than QUIT ended the
 // connection. On the server it is Error for replies of 4yz alone: a 5yz tells the client of a mistake.
 //
@@ -43,9 +47,9 @@
 // The names that begin with smtp are this package's own: there are no semantic conventions for SMTP. There is never an
 // address of a mailbox, a subject, the text of a reply, or the name of a user in an attribute.
 //
-// The outcome is "accepted", "deferred" (4yz, or another attempt makes sense), "rejected" (5yz), "unknown" (the
-// connection was lost between the content and the reply to it), "failed" (anything else) or, on the server, "aborted"
-// (the transaction ended without content). Of a message with different outcomes it is "partial".
+// The outcome is "accepted", "deferred" (4yz, or another attempt makes sense), "rejected" (5yz) or "failed" (anything
+// else). It is "unknown" if the connection was lost between the content and the reply to it. On the server it is
+// "aborted" if the transaction ended without content. Of a message with different outcomes it is "partial".
 //
 // The error type is the code of the reply, such as "550". On the client it can be "canceled", "timeout", "connection",
 // "protocol", "limit", "message", "unsupported", "tls" or "auth", for the types of errors in package client, and
