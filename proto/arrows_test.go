@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"ext/auth":             {"proto", "ext"},
 	"ext/ehlo":             {"proto", "ext", "ext/auth"},
 	"ext/report":           {"proto", "ext", "ext/ehlo"},
+	"ext/dns":              {"proto", "ext"},
 	"ext/fake":             {"proto", "ext"},
 	"ext/internal/grammar": {"proto"},
 	"ext/internal/testkit": {"proto", "ext"},
