@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,13 +32,18 @@ type route struct {
 	dial          dialFunc
 	lookup        resolver // nil: dial takes addr as it is
 	local         netip.Addr
+	ordered       bool          // lookup returns the addresses in the order in which they are tried
 	timeout       time.Duration // that of connecting
+	delay         time.Duration // how long an attempt may take before the next begins; negative: as long as it likes
 }
 
 // route returns the way to addr.
 func (cfg *config) route(network, addr string) *route {
-	r := &route{network: network, addr: addr, dial: cfg.dial, timeout: cfg.Timeouts.Connect}
-	if network != "unix" && cfg.DialContext == nil {
+	r := &route{
+		network: network, addr: addr, dial: cfg.dial, ordered: cfg.LookupNetIP != nil,
+		timeout: cfg.Timeouts.Connect, delay: cmp.Or(cfg.AttemptDelay, attemptDelay),
+	}
+	if network != "unix" && (cfg.DialContext == nil || cfg.LookupNetIP != nil) {
 		r.lookup, r.local = cfg.lookup, cfg.LocalAddr.Unmap()
 	}
 	if r.dial != nil {
@@ -82,7 +88,9 @@ func (r *route) addresses(ctx context.Context) ([]string, error) {
 	case len(usable) == 0:
 		return nil, errors.New("the host has no address")
 	}
-	usable = interleave(usable)
+	if !r.ordered {
+		usable = interleave(usable)
+	}
 	list := make([]string, min(len(usable), maxAddresses))
 	for i := range list {
 		list[i] = net.JoinHostPort(usable[i].String(), port)
@@ -173,8 +181,11 @@ func (a *approach) race(ctx context.Context) net.Conn {
 	}
 	ended := make(chan attempt, len(a.rest))
 	var running []string
-	delay := time.NewTimer(attemptDelay)
+	delay := time.NewTimer(max(a.delay, 0))
 	defer delay.Stop()
+	if a.delay < 0 {
+		delay.Stop()
+	}
 	for {
 		if len(a.rest) > 0 && ctx.Err() == nil {
 			addr := a.rest[0]
@@ -183,7 +194,9 @@ func (a *approach) race(ctx context.Context) net.Conn {
 				conn, err := a.dial(ctx, a.network, addr)
 				ended <- attempt{addr, conn, err}
 			}()
-			delay.Reset(attemptDelay)
+			if a.delay > 0 {
+				delay.Reset(a.delay)
+			}
 		}
 		if len(running) == 0 {
 			return nil

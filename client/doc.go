@@ -196,6 +196,8 @@
 //
 //	opt := &client.Options{LocalAddr: netip.MustParseAddr("192.0.2.9")}
 //
+// Options.LookupNetIP finds the addresses in another way than the resolver of package net.
+//
 // Options.DialContext makes the connections in another way: through a SOCKS5 proxy with golang.org/x/net/proxy, through
 // an HTTP proxy with [HTTPProxy], or with a header of the PROXY protocol in front, by [ProxyHeader]. For client
 // certificates, pinned keys and checks of one's own see the examples of [Options].

@@ -58,9 +58,16 @@ type Options struct {
 	Without []string
 
 	// DialContext makes the connections, for instance through a proxy. The network is "tcp" or "unix". It is given the
-	// host as it is, so which of several addresses is tried is its affair. Default: [Dial] tries the addresses one after
-	// the other.
+	// host as it is, so which of several addresses is tried is its affair; with LookupNetIP it is given each address.
+	// Default: [Dial] tries the addresses one after the other.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// LookupNetIP finds the addresses of a host, as the method of [net.Resolver] with this name does. The network is "ip",
+	// or with LocalAddr "ip4" or "ip6". The addresses are tried in the order in which they are returned, at most 8. It is
+	// not called for a host that is an address. Default: [net.DefaultResolver], the families in turns.
+	LookupNetIP func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// AttemptDelay is how long a connection to one address may take before the next address is tried too. Default 250 ms
+	// (RFC 8305 section 5). If it is negative, the next one is tried only after the one before has failed.
+	AttemptDelay time.Duration
 	// LocalAddr is the address that connections come from, for a machine with several. Only addresses of its family are
 	// tried. It has no effect on unix sockets. With DialContext it is an error: that function chooses. Default: the system
 	// chooses.
@@ -160,6 +167,9 @@ func newConfig(opt *Options) (*config, error) {
 	cfg := &config{lookup: net.DefaultResolver.LookupNetIP}
 	if opt != nil {
 		cfg.Options = *opt
+	}
+	if cfg.LookupNetIP != nil {
+		cfg.lookup = cfg.LookupNetIP
 	}
 	if cfg.dial = cfg.DialContext; cfg.dial != nil && cfg.LocalAddr.IsValid() {
 		return nil, errors.New("smtp: Options.LocalAddr has no effect with Options.DialContext: leave it out, and bind to " +
