@@ -28,6 +28,7 @@
 // # Test a program
 //
 //   - [smtpkit.example/smtp/client/clienttest] is a server that follows a script, to test a client against.
+//   - [smtpkit.example/smtp/ext/dns/dnstest] answers questions about the DNS from a text.
 //
 // # Extend the protocol
 //
