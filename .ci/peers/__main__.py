@@ -1,6 +1,7 @@
 """Real mail software talks to the examples, and to a program with every extension, both ways and on loopback only.
 
-    /usr/bin/python3 .ci/peers --receive BINARY --send BINARY --ours BINARY --exim BINARY [--only REGEXP]
+    /usr/bin/python3 .ci/peers --receive BINARY --send BINARY --ours BINARY --exim BINARY --nsd BINARY \
+        --unbound BINARY [--only REGEXP]
 
 Needs root, since Postfix does, and the packages that .ci/run installs. It exits with 0 only if at least one case ran
 and all passed.
@@ -18,7 +19,7 @@ from bench import Bench, Report, die  # noqa: E402
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for program in ("receive", "send", "ours", "exim"):
+    for program in ("receive", "send", "ours", "exim", "nsd", "unbound"):
         args.add_argument("--" + program, required=True, type=os.path.abspath, metavar="BINARY")
     args.add_argument("--only", default="", metavar="REGEXP", help="run the cases whose names match")
     args = args.parse_args()
@@ -32,6 +33,7 @@ def main():
     import extended
     import extensions
     import into
+    import mxroutes
     import outof
 
     report = Report(os.path.join(os.path.dirname(os.path.abspath(__file__)), "exemptions"), args.only)
@@ -46,6 +48,7 @@ def main():
         auth.all_peers(report, bench, mta, servers, relays)
         extensions.all_peers(report, bench, mta, ours)
         extended.all_peers(report, bench, mta, ours)
+        mxroutes.all_peers(report, bench, args)
     finally:
         clean = bench.close()
     sys.exit(0 if report.close() and clean else 1)

@@ -273,14 +273,14 @@ def until(what, fn, seconds=WAIT, trouble=lambda: ""):
         time.sleep(0.01)
 
 
-def await_listener(p, alive=lambda: True, log=lambda: ""):
+def await_listener(p, alive=lambda: True, log=lambda: "", host="127.0.0.1"):
     """Wait until something accepts connections on a port."""
 
     def connects():
         if not alive():
             raise SystemExit(f"the server for port {p} did not start:\n{log()}")
         try:
-            socket.create_connection(("127.0.0.1", p), 5).close()
+            socket.create_connection((host, p), 5).close()
             return True
         except OSError:
             return False

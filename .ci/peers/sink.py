@@ -16,20 +16,21 @@ import gsasl
 
 
 class Sink:
-    """Listens on a loopback port.
+    """Listens on a loopback port, or at another address and port.
 
     keywords are the lines of its EHLO reply; tls is "starttls", "implicit" or empty; users maps names to passwords;
     replies maps the beginning of a command to the reply it gets in place of the usual one, with "CONNECT" for the
     greeting and "." for the end of the content, and an empty reply hangs up. sasl makes the server side of a mechanism
-    from its name and the connection, as gsasl.server does; without it, the users log in by PLAIN and LOGIN.
+    from its name and the connection, as gsasl.server does; without it, the users log in by PLAIN and LOGIN. handshake is
+    what the server says behind its 220 to STARTTLS in place of TLS, before it hangs up.
     """
 
-    def __init__(self, bench, keywords=(), tls="", users=None, replies=None, sasl=None):
+    def __init__(self, bench, keywords=(), tls="", users=None, replies=None, sasl=None, at=None, handshake=b""):
         self.bench, self.keywords, self.tls = bench, keywords, tls
         self.users, self.replies, self.sasl = users or {}, replies or {}, sasl
-        self.sessions = []
-        self.port = port()
-        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.handshake, self.sessions = handshake, []
+        host, self.port = at or ("127.0.0.1", port())
+        self.listener = socket.create_server((host, self.port))
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(bench.cert, bench.key)
         bench.closers.append(self.listener.close)
@@ -142,6 +143,10 @@ class Session:
         if ok:
             if self.buffer:
                 raise ValueError(f"octets behind STARTTLS: {self.buffer[:60]!r}")
+            if self.sink.handshake:
+                self.more()
+                self.conn.sendall(self.sink.handshake)
+                return False
             self.wrap()
             self.forget()
         return on
