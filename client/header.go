@@ -70,7 +70,10 @@ func ReadMessage(r io.Reader) (*Message, error) {
 			_, err = o.seeker.Seek(o.start, io.SeekStart)
 		}
 	default:
-		m.Body = OpenBody(func() (io.ReadCloser, error) { return withoutBcc(again) })
+		m.Body = &source{
+			open:    func() (io.ReadCloser, error) { return withoutBcc(again) },
+			several: o.source != nil && o.source.several,
+		}
 	}
 	if err != nil {
 		return nil, &MessageError{What: "reading the message", Err: err}

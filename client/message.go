@@ -14,7 +14,7 @@ import (
 // A Message is a message to be sent: an envelope and the content. [NewMessage] makes one from strings.
 //
 // A message may be sent several times, to one server or to several, if its Body can be read again; see Body. It must
-// not be sent by two goroutines at once, since both would read the Body.
+// not be sent by two goroutines at once, since both would read the Body; [Share] makes copies for that.
 type Message struct {
 	// From is the reverse-path: the address to which bounces go. The zero value is the null reverse-path <>, for messages
 	// that must not cause a bounce, such as bounces.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"iter"
@@ -73,12 +74,13 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 // Each attempt to send the message calls open anew, so the message can be sent again. Open has to return a reader at
 // the beginning of the content each time. Content of more than 64 KiB is opened three times for an attempt, as that of
 // [WriterBody] is begun. What open returns is closed once, before open is called again, and before Send returns: at
-// its end, after an error, or when no more of it is wanted. An error of open or Read, or one of Close at the end of the
+// its end, after an error, or when no more of it is wanted. Only if the message is sent in parts at the same time, as
+// [Share] says, several goroutines call open at once. An error of open or Read, or one of Close at the end of the
 // content, ends the attempt with a [MessageError].
 //
 // The value can be put into other readers, and closed, as that of WriterBody.
 func OpenBody(open func() (io.ReadCloser, error)) io.Reader {
-	return &source{open: func() (io.ReadCloser, error) {
+	return &source{several: true, open: func() (io.ReadCloser, error) {
 		if open == nil {
 			return nil, errors.New("OpenBody was given nil")
 		}
@@ -93,9 +95,14 @@ func OpenBody(open func() (io.ReadCloser, error)) io.Reader {
 // A source is a Body that can be begun any number of times.
 type source struct {
 	open    func() (io.ReadCloser, error)
+	several bool        // several readings may be under way at once
+	first   *source     // of which it is a copy; nil if it is none
 	filled  atomic.Bool // some reading has had octets
 	reading *reading    // that of Read; nil if there is none
 }
+
+// root returns the source of which s is a copy, or s.
+func (s *source) root() *source { return cmp.Or(s.first, s) }
 
 // begin returns a reading from the beginning.
 func (s *source) begin() (*reading, error) {
@@ -103,7 +110,7 @@ func (s *source) begin() (*reading, error) {
 	if err != nil {
 		return nil, notEOF(err)
 	}
-	return &reading{r: r, source: s}, nil
+	return &reading{r: r, source: s.root()}, nil
 }
 
 // Read reads the content once, for those who take the source for an ordinary reader.
@@ -131,10 +138,10 @@ func (s *source) Close() error {
 // A reading reads a source from its beginning to its end.
 type reading struct {
 	r      io.ReadCloser
-	source *source
-	some   bool  // it has had octets
-	closed bool  // r has been closed
-	err    error // why there is no more
+	source *source // the first one, which knows whether any reading has had octets
+	some   bool    // it has had octets
+	closed bool    // r has been closed
+	err    error   // why there is no more
 }
 
 // Read closes what it reads from when that ends. There may be no other chance to learn that it was not all.
