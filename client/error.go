@@ -207,8 +207,9 @@ func (e *SendError) Unwrap() error { return e.Err }
 // To try several times, with waits in between, use a [Retry].
 func (e *SendError) Retry(m *Message) *Message {
 	var to []proto.Recipient
+	vague := e.vague()
 	for i := range e.Result.Recipients {
-		if r := &e.Result.Recipients[i]; e.permits(r.Err) {
+		if r := &e.Result.Recipients[i]; permits(r.Err, vague) {
 			to = append(to, r.Recipient)
 		}
 	}
@@ -220,9 +221,18 @@ func (e *SendError) Retry(m *Message) *Message {
 	return &again
 }
 
-// permits reports whether another attempt may be made for a recipient with err.
-func (e *SendError) permits(err error) bool {
-	return Temporary(err) && SafeToRetry(err) && !(e.Unknown && isInDoubt(err))
+// vague reports whether e does not tell which recipients are in doubt, though the outcome is unknown: none of their
+// errors has the mark. The library's own errors do tell.
+func (e *SendError) vague() bool {
+	if !e.Unknown || e.Result == nil {
+		return e.Unknown
+	}
+	return !slices.ContainsFunc(e.Result.Recipients, func(o proto.Outcome) bool { return isMarked(o.Err) })
+}
+
+// permits reports whether another attempt may be made for a recipient with err. Vague is that of the SendError.
+func permits(err error, vague bool) bool {
+	return Temporary(err) && SafeToRetry(err) && !(vague && isInDoubt(err))
 }
 
 // SafeToRetry reports whether it is certain that no recipient has got the message, so that sending it again delivers it
@@ -230,7 +240,9 @@ func (e *SendError) permits(err error) bool {
 //
 // It can be asked of the error of a call, and of the error of one recipient in a Result: then it is certain that this
 // recipient has not got the message. It is false for nil, and for errors that do not come from this library. The bare
-// error of a context is taken for the library's, which returns it for a call that was not begun.
+// error of a context is taken for the library's, which returns it for a call that was not begun. So is an error of your
+// own [Sender] that has a method Status() proto.Status. If it has a method InDoubt() bool too, and that returns true,
+// SafeToRetry is false.
 func SafeToRetry(err error) bool {
 	if err == nil {
 		return false
@@ -269,7 +281,11 @@ func isOurs(err error) bool {
 func isMarked(err error) bool {
 	lost, _ := asType[*LostError](err)
 	protocol, _ := asType[*ProtocolError](err)
-	return lost != nil && lost.InDoubt || protocol != nil && protocol.InDoubt
+	other, _ := asType[interface {
+		error
+		InDoubt() bool
+	}](err)
+	return lost != nil && lost.InDoubt || protocol != nil && protocol.InDoubt || other != nil && other.InDoubt()
 }
 
 // inDoubt returns err with the mark that the outcome for a recipient is in doubt.

@@ -191,6 +191,7 @@ func (a *attempts) merge(res *Result, err error) {
 	if known && res.Reply.Code != 0 {
 		a.res.Reply = res.Reply
 	}
+	vague := failed.vague()
 	for i, at := range tried {
 		o := proto.Outcome{Err: err} // if the Sender does not tell
 		if known {
@@ -199,7 +200,7 @@ func (a *attempts) merge(res *Result, err error) {
 		o.Recipient = a.m.To[at]
 		a.res.Recipients[at] = o
 		a.unknown = a.unknown || isMarked(o.Err)
-		if failed.permits(o.Err) {
+		if permits(o.Err, vague) {
 			a.left = append(a.left, at)
 		}
 	}
