@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"client/clienttest": {"proto", "proto/prototest", "ext"},
 	"client/pool":       {"proto", "ext", "client"},
 	"client/netsmtp":    {"proto", "ext", "ext/auth", "client"},
+	"client/mx/mtasts":  {"ext/dns"},
 
 	// A test of extensions at work, which no package of ours imports.
 	"ext/exttest": {"proto", "proto/prototest", "ext", "ext/ehlo", "server", "client", "client/clienttest"},

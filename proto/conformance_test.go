@@ -19,9 +19,9 @@ import (
 var (
 	ruleRow    = regexp.MustCompile(`^\| ([A-Z]\d\d) \| (\S.*\S) \| (\S.*\S) \|$`)
 	ruleGroup  = regexp.MustCompile(`^## ([A-Z]): `)
-	ruleNames  = regexp.MustCompile(`^(?:[A-W]\d\d[, ]+)*[A-W]\d\d\b`)
-	ruleFunc   = regexp.MustCompile(`^(?:Test|Fuzz|Example)_?((?:[A-W]\d\d)+)(?:_|$)`)
-	singleRule = regexp.MustCompile(`[A-W]\d\d`)
+	ruleNames  = regexp.MustCompile(`^(?:[A-X]\d\d[, ]+)*[A-X]\d\d\b`)
+	ruleFunc   = regexp.MustCompile(`^(?:Test|Fuzz|Example)_?((?:[A-X]\d\d)+)(?:_|$)`)
+	singleRule = regexp.MustCompile(`[A-X]\d\d`)
 )
 
 // TestConformance compares the rules that CONFORMANCE.md lists with those that the names of tests have in them, in both

@@ -1,0 +1,193 @@
+package mtasts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"smtpkit.example/smtp/ext/dns"
+)
+
+// TestBackOff: a host whose policy could not be fetched is left alone for five minutes, then ten, up to an hour, by
+// however many messages (RFC 8461 section 3.3).
+func TestBackOff(t *testing.T) {
+	for _, cached := range []bool{false, true} {
+		t.Run(fmt.Sprintf("cached=%v", cached), func(t *testing.T) {
+			inBubble(t, nil, func(b *bench) {
+				mode := "-"
+				if cached {
+					mode = "enforce"
+					b.expect("example.org", "enforce - 1")
+					b.record(`"v=STSv1; id=2"`)
+				}
+				b.web.remove(host)
+				b.expect("example.org", mode+" sts-policy-fetch-error 1")
+				for _, minutes := range []time.Duration{5, 10, 20, 40, 60, 60} {
+					time.Sleep(minutes*time.Minute - time.Second)
+					b.expect("example.org", mode+" sts-policy-fetch-error 0")
+					b.refresh("example.org", mode+" sts-policy-fetch-error 0")
+					time.Sleep(time.Second)
+					b.expect("example.org", mode+" sts-policy-fetch-error 1")
+				}
+				// Another id is another policy, but no reason to ask more than each five minutes.
+				b.record(`"v=STSv1; id=3"`)
+				b.expect("example.org", mode+" sts-policy-fetch-error 0")
+				time.Sleep(5 * time.Minute)
+				b.expect("example.org", mode+" sts-policy-fetch-error 1")
+				b.web.set(host, text("testing", 86400))
+				time.Sleep(5 * time.Minute)
+				b.expect("example.org", "testing - 1")
+				b.web.remove(host)
+				b.record(`"v=STSv1; id=4"`)
+				b.expect("example.org", "testing sts-policy-fetch-error 1") // a success forgets the failures
+			})
+		})
+	}
+}
+
+// TestFailureOfAnotherID: a failure counts for nothing once the domain is back at the policy that is known.
+func TestFailureOfAnotherID(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		b.expect("example.org", "enforce - 1")
+		b.web.remove(host)
+		b.record(`"v=STSv1; id=2"`)
+		b.expect("example.org", "enforce sts-policy-fetch-error 1")
+		b.record(`"v=STSv1; id=1"`)
+		b.expect("example.org", "enforce - 0")
+	})
+}
+
+// TestSilentDNS: where the DNS fails not every message waits for it, and the pause is short.
+func TestSilentDNS(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		b.record("TIMEOUT")
+		start := time.Now()
+		for range 100 {
+			b.expect("example.org", "- unreported 0")
+		}
+		if took := time.Since(start); took != 10*time.Second || b.dns.Asked("_mta-sts.example.org", dns.TXT) != 1 {
+			t.Errorf("it took %v", took)
+		}
+		b.record(`"v=STSv1; id=1"`)
+		time.Sleep(30 * time.Second)
+		b.expect("example.org", "enforce - 1")
+	})
+}
+
+// TestWait: who has a policy waits for news five seconds, and all messages of a burst together no longer than that.
+func TestWait(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		b.expect("example.org", "enforce - 1")
+		b.web.set(host, "hang")
+		b.record(`"v=STSv1; id=2"`)
+		start := time.Now()
+		b.expect("example.org", "enforce - 1")
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("the first waited for %v", took)
+		}
+		for range 10 {
+			b.expect("example.org", "enforce - 0")
+		}
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("all waited for %v", took)
+		}
+	})
+	inBubble(t, func(o *Options) { o.Wait = -1 }, func(b *bench) {
+		b.expect("example.org", "enforce - 1")
+		b.web.set(host, text("testing", 86400))
+		b.web.took = time.Second
+		b.record(`"v=STSv1; id=2"`)
+		start := time.Now()
+		lookup(b.T, b.Cache, "example.org")
+		if took := time.Since(start); took != 0 {
+			t.Errorf("it waited for %v", took)
+		}
+		time.Sleep(2 * time.Second)
+		if f := lookup(b.T, b.Cache, "example.org"); f.Policy.Mode != Testing {
+			t.Error("the new policy was not fetched in the background")
+		}
+	})
+}
+
+// TestSingleFlight: one fetch serves all who wait, and goes on when they have left.
+func TestSingleFlight(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		b.web.took = 20 * time.Second
+		ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+		defer cancel()
+		if f, err := b.Lookup(ctx, "example.org"); f != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v", f, err)
+		}
+		if f, err := b.Lookup(ctx, "example.org"); f != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v", f, err)
+		}
+		start := time.Now()
+		var all sync.WaitGroup
+		for _, domain := range []string{"example.org", "EXAMPLE.ORG", "example.org."} {
+			all.Go(func() {
+				if f := lookup(b.T, b.Cache, domain); f.Policy == nil {
+					t.Errorf("%s: %v", domain, f.Problem)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(start); took != 19*time.Second || b.web.fetches() != 1 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestMaxFetches: so many hosts are asked at once, the others wait, and those with a policy do not.
+func TestMaxFetches(t *testing.T) {
+	inBubble(t, func(o *Options) { o.MaxFetches = 2 }, func(b *bench) {
+		b.expect("example.org", "enforce - 1")
+		b.web.took = time.Second
+		start := time.Now()
+		var all sync.WaitGroup
+		for _, domain := range []string{"a.example", "b.example", "c.example", "d.example", "e.example"} {
+			b.dns.Set("_mta-sts." + domain + ` TXT "v=STSv1; id=1"`)
+			b.web.set("mta-sts."+domain, text("testing", 86400))
+			all.Go(func() {
+				if f := lookup(b.T, b.Cache, domain); f.Policy == nil {
+					t.Errorf("%s: %v", domain, f.Problem)
+				}
+			})
+		}
+		synctest.Wait()
+		if f := lookup(b.T, b.Cache, "example.org"); f.Policy == nil || time.Since(start) != 0 {
+			t.Errorf("%s after %v", describe(f.Policy), time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(b.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := b.Lookup(ctx, "f.example"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a caller waits for his turn with %v", err)
+		}
+		all.Wait()
+		if took := time.Since(start); took != 3*time.Second || b.web.most != 2 {
+			t.Errorf("it took %v, %d at once", took, b.web.most)
+		}
+	})
+}
+
+// TestMaxDomains: what is remembered is bounded.
+func TestMaxDomains(t *testing.T) {
+	inBubble(t, func(o *Options) { o.MaxDomains = 10 }, func(b *bench) {
+		for i := range 100 {
+			domain := fmt.Sprintf("d%d.example", i)
+			b.dns.Set("_mta-sts." + domain + ` TXT "v=STSv1; id=1"`)
+			b.expect(domain, "- sts-policy-fetch-error 1")
+		}
+		if n := len(b.memos); n != 10 || b.order.Len() != 10 {
+			t.Errorf("%d domains are remembered", n)
+		}
+		b.expect("d99.example", "- sts-policy-fetch-error 0")
+		b.expect("none.example", "- - 0")
+		if b.memos["none.example"] != nil {
+			t.Error("a domain without MTA-STS is remembered")
+		}
+	})
+}
