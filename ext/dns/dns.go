@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -115,18 +116,8 @@ func Normal(name string) (string, bool) {
 	if name == "." {
 		return name, true
 	}
-	name = strings.TrimSuffix(name, ".")
-	for i := range len(name) {
-		if name[i] >= 0x80 {
-			ascii, err := idna.Lookup.ToASCII(name)
-			if err != nil {
-				return "", false
-			}
-			name = ascii
-			break
-		}
-	}
-	if name == "" || len(name) > 253 {
+	name, ok := toASCII(strings.TrimSuffix(name, "."))
+	if !ok || name == "" || len(name) > 253 {
 		return "", false
 	}
 	for label := range strings.SplitSeq(name, ".") {
@@ -135,4 +126,28 @@ func Normal(name string) (string, bool) {
 		}
 	}
 	return strings.ToLower(name), true
+}
+
+// dots has the other characters that end a label (RFC 3490 section 3.1).
+var dots = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".")
+
+// toASCII turns U-labels into A-labels. The others stay as they are, since "_25" and "*" are no labels of IDNA.
+func toASCII(name string) (string, bool) {
+	if !strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
+		return name, true
+	}
+	if len(name) > 4*253 || !utf8.ValidString(name) {
+		return "", false
+	}
+	labels := strings.Split(dots.Replace(name), ".")
+	for i, label := range labels {
+		if strings.ContainsFunc(label, func(r rune) bool { return r >= 0x80 }) {
+			ascii, err := idna.Lookup.ToASCII(label)
+			if err != nil || strings.Contains(ascii, ".") {
+				return "", false
+			}
+			labels[i] = ascii
+		}
+	}
+	return strings.Join(labels, "."), true
 }

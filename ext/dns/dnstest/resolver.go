@@ -124,7 +124,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string, t dns.Type) (*dns.An
 	if !ok {
 		return nil, &dns.Error{Name: name, Type: t, Err: dns.ErrName}
 	}
-	answer, fault := r.find(found, t)
+	chain, secure, fault := r.ask(found, t)
 	wait := max(r.Latency, 0)
 	if fault == timeout {
 		if wait = r.Timeout; wait == 0 {
@@ -134,10 +134,10 @@ func (r *Resolver) Lookup(ctx context.Context, name string, t dns.Type) (*dns.An
 	if err := sleep(ctx, wait); err != nil {
 		return nil, &dns.Error{Name: name, Type: t, Err: err}
 	}
-	if fault != none {
+	if fault != none && fault != noName {
 		return nil, &dns.Error{Name: name, Type: t, Bogus: fault == bogus, Err: causes[fault]}
 	}
-	return answer, nil
+	return r.answer(chain, secure, fault), nil
 }
 
 // sleep waits for d, which has no end if it is negative, or for the end of ctx.
@@ -157,23 +157,28 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// find counts a question, and answers it from the zone.
-func (r *Resolver) find(name string, t dns.Type) (*dns.Answer, fault) {
+// ask counts a question, and returns what the zone has for it, and whether all of that is marked by Secure.
+func (r *Resolver) ask(name string, t dns.Type) (chain []link, secure bool, f fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.total++
 	if q := (question{name, t}); r.asked[q] > 0 || len(r.asked) < maxQuestions {
 		r.asked[q]++
 	}
-	chain, fault := r.zone.chain(name, t)
-	if fault != none && fault != noName {
-		return nil, fault
+	chain, f = r.zone.chain(name, t)
+	secure = true
+	for _, link := range chain {
+		secure = secure && r.isSecure(link.name)
 	}
+	return chain, secure, f
+}
+
+// answer makes an answer of a chain.
+func (r *Resolver) answer(chain []link, secure bool, f fault) *dns.Answer {
 	last := chain[len(chain)-1]
-	a := &dns.Answer{Name: last.name, NoName: fault == noName, Authentic: true}
+	a := &dns.Answer{Name: last.name, NoName: f == noName, Authentic: secure}
 	var ttls []time.Duration
 	for _, link := range chain {
-		a.Authentic = a.Authentic && r.isSecure(link.name)
 		for _, rec := range link.records {
 			ttls = append(ttls, r.ttl(rec.ttl))
 		}
@@ -185,7 +190,7 @@ func (r *Resolver) find(name string, t dns.Type) (*dns.Answer, fault) {
 	for _, rec := range last.records {
 		rec.addTo(a)
 	}
-	return a, none
+	return a
 }
 
 // unset is the TTL of a line that has none.

@@ -1,0 +1,235 @@
+package dns
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Options configures a [Stub]. All fields may be left at their zero values. A negative value is an error, where the
+// comment does not give it a meaning.
+type Options struct {
+	// Servers are the name servers to ask, each an IP address with or without a port (default 53). They are recursive
+	// ones. The first that answers is enough; one that does not answer is asked last for the next 30 seconds. At most 8.
+	// Default: those in /etc/resolv.conf, which New reads once, with its options timeout, attempts and trust-ad.
+	Servers []string
+
+	// TrustAD says that Servers validate, and that nobody can change their answers on the way, so that what they call
+	// authentic is (RFC 4035 section 4.9.3). Servers on loopback addresses are trusted without it.
+	TrustAD bool
+
+	// Timeout is how long one server has to answer, over UDP and once more over TCP. Default: 5 seconds.
+	Timeout time.Duration
+
+	// Attempts is how often each server is asked before a question fails. One that has answered, with a failure, is not
+	// asked again. Default: 2. At most 5.
+	Attempts int
+
+	// CacheSize is about how many octets of memory the cache may take. Negative: it keeps only failures, in 64 KiB.
+	// Default: 16 MiB, which is some 30,000 answers.
+	CacheSize int
+
+	// MaxTTL is the longest time for which an answer may be used, whatever its TTL. Answers without records may be used
+	// for an hour at most. Negative: no limit. Default: 1 hour.
+	MaxTTL time.Duration
+
+	// DialContext makes the connections. The network is "udp" or "tcp". Default: that of a zero net.Dialer.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+const (
+	maxAttempts = 5
+	maxFlights  = 512 // questions under way at the same time
+)
+
+// A Stub is a [Resolver] that asks recursive name servers, and keeps what they say in a cache. Its methods may be
+// called by several goroutines at once. It needs no closing.
+//
+// Several that ask the same at the same time share one query. It goes on if one of them gives up. Failures are kept
+// too, for 5 seconds to 1 minute, so that one dead zone does not make each caller wait.
+type Stub struct {
+	opt   Options // with the defaults filled in
+	slots chan struct{}
+
+	mu      sync.Mutex
+	servers []*server
+	flights map[question]*flight
+	cache   cache
+}
+
+// A flight is a question under way.
+type flight struct {
+	done    chan struct{} // closed when the rest is set
+	answer  *Answer
+	failure *Error
+}
+
+// New returns a Stub. The error says which option is wrong, or that the file with the system's servers cannot be read.
+func New(opt *Options) (*Stub, error) {
+	s := &Stub{slots: make(chan struct{}, maxFlights), flights: map[question]*flight{}}
+	if opt != nil {
+		s.opt = *opt
+	}
+	if err := s.configure(); err != nil {
+		return nil, err
+	}
+	s.cache = cache{size: s.opt.CacheSize, entries: map[question]*list.Element{}}
+	return s, nil
+}
+
+func (s *Stub) configure() error {
+	o := &s.opt
+	if o.Timeout < 0 || o.Attempts < 0 || o.Attempts > maxAttempts || len(o.Servers) > maxServers {
+		return fmt.Errorf("smtp: dns.Options: want a Timeout that is not negative, at most %d Attempts and %d Servers",
+			maxAttempts, maxServers)
+	}
+	names := o.Servers
+	if len(names) == 0 {
+		c, err := readConf(systemConf)
+		if err != nil {
+			return err
+		}
+		names = c.servers
+		o.TrustAD = o.TrustAD || c.trustAD
+		o.Timeout = or(o.Timeout, c.timeout)
+		o.Attempts = or(o.Attempts, c.attempts)
+	}
+	for _, name := range names {
+		addr, err := parseServer(name)
+		if err != nil {
+			return err
+		}
+		trusted := o.TrustAD || addr.Addr().Unmap().IsLoopback()
+		s.servers = append(s.servers, &server{addr: addr, trusted: trusted})
+	}
+	o.Servers = nil
+	o.Timeout = or(o.Timeout, 5*time.Second)
+	o.Attempts = or(o.Attempts, 2)
+	o.CacheSize = or(o.CacheSize, 16<<20)
+	o.MaxTTL = or(o.MaxTTL, time.Hour)
+	if o.DialContext == nil {
+		o.DialContext = new(net.Dialer).DialContext
+	}
+	return nil
+}
+
+func or[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+var errType = errors.New("smtp: package dns does not look up this type")
+
+// Lookup is described at [Resolver]. It waits until ctx ends, or for Attempts × Timeout for each server, twice if the
+// server wants TCP. What is in the cache is there at once, and its TTL is what is left of it.
+func (s *Stub) Lookup(ctx context.Context, name string, t Type) (*Answer, error) {
+	normal, ok := Normal(name)
+	if !ok {
+		return nil, &Error{Name: name, Type: t, Err: ErrName}
+	}
+	switch t {
+	case A, AAAA, CNAME, MX, PTR, TLSA, TXT:
+	default:
+		return nil, &Error{Name: name, Type: t, Err: errType}
+	}
+	q := question{normal, t}
+	f, answer, failure := s.join(ctx, q)
+	if f != nil {
+		select {
+		case <-f.done:
+			answer, failure = f.answer, f.failure
+		case <-ctx.Done():
+			failure = &Error{Name: normal, Type: t, Err: ctx.Err()}
+		}
+	}
+	if failure != nil {
+		return nil, failure
+	}
+	own := *answer
+	return &own, nil
+}
+
+// join returns what is known of q, or the flight that finds it out, which it starts if there is none.
+func (s *Stub) join(ctx context.Context, q question) (*flight, *Answer, *Error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, &Error{Name: q.name, Type: q.t, Err: err}
+	}
+	slot := false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		answer, failure := s.cache.get(q, time.Now())
+		f := s.flights[q]
+		if answer != nil || failure != nil || f != nil {
+			if slot {
+				<-s.slots
+			}
+			return f, answer, failure
+		}
+		if slot {
+			f = &flight{done: make(chan struct{})}
+			s.flights[q] = f
+			go s.fly(q, f)
+			return f, nil, nil
+		}
+		s.mu.Unlock()
+		select {
+		case s.slots <- struct{}{}:
+			slot = true
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		if !slot {
+			return nil, nil, &Error{Name: q.name, Type: q.t, Err: ctx.Err()}
+		}
+	}
+}
+
+// fly finds out about q, whoever still waits for it.
+func (s *Stub) fly(q question, f *flight) {
+	most := 2 * time.Duration(s.opt.Attempts*len(s.servers)) * s.opt.Timeout
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	f.answer, f.failure = s.resolve(ctx, q)
+	s.mu.Lock()
+	s.cache.put(q, time.Now(), f.answer, f.failure)
+	delete(s.flights, q)
+	s.mu.Unlock()
+	close(f.done)
+	<-s.slots
+}
+
+// resolve asks for q, and again where a server leaves an alias open.
+func (s *Stub) resolve(ctx context.Context, q question) (*Answer, *Error) {
+	authentic, aliases := true, 0
+	next := q
+	ttl := s.opt.MaxTTL
+	for {
+		r, err := s.ask(ctx, next)
+		if err != nil {
+			return nil, err
+		}
+		authentic = authentic && r.authentic
+		aliases += r.aliases
+		if ttl < 0 || r.answer.TTL < ttl {
+			ttl = r.answer.TTL
+		}
+		if r.next == "" {
+			a := r.answer
+			a.Authentic, a.TTL = authentic, ttl
+			return &a, nil
+		}
+		if aliases >= maxAliases {
+			return nil, &Error{Name: q.name, Type: q.t, Err: errors.New(
+				"smtp: the chain of aliases (CNAME) is too long or has no end")}
+		}
+		next.name = r.next
+	}
+}
