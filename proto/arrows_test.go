@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"client/pool":       {"proto", "ext", "client"},
 	"client/netsmtp":    {"proto", "ext", "ext/auth", "client"},
 	"client/mx/mtasts":  {"ext/dns"},
+	"client/mx/dane":    {"proto", "ext/dns"},
 
 	// A test of extensions at work, which no package of ours imports.
 	"ext/exttest": {"proto", "proto/prototest", "ext", "ext/ehlo", "server", "client", "client/clienttest"},

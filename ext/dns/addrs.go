@@ -15,7 +15,11 @@ type Addrs struct {
 	NoName bool // Name does not exist (NXDOMAIN)
 	// Authentic says that DNSSEC proves all that was answered: the addresses, and that a family has none.
 	Authentic bool
-	TTL       time.Duration // the shorter one of the two answers
+	// AuthenticIPv4 and AuthenticIPv6 say it of one family each: there are servers that prove the addresses of one, and
+	// cannot prove that the other has none.
+	AuthenticIPv4, AuthenticIPv6 bool
+
+	TTL time.Duration // the shorter one of the two answers
 	// Err is why one family could not be looked up, where the other has addresses. Authentic and TTL are of the other.
 	Err error
 }
@@ -41,9 +45,13 @@ func LookupAddrs(ctx context.Context, r Resolver, host string) (*Addrs, error) {
 	case err6 != nil && len(v4.Addrs) == 0:
 		return nil, err6
 	case err4 != nil:
-		return &Addrs{Name: v6.Name, IPv6: v6.Addrs, Authentic: v6.Authentic, TTL: v6.TTL, Err: err4}, nil
+		return &Addrs{
+			Name: v6.Name, IPv6: v6.Addrs, Authentic: v6.Authentic, AuthenticIPv6: v6.Authentic, TTL: v6.TTL, Err: err4,
+		}, nil
 	case err6 != nil:
-		return &Addrs{Name: v4.Name, IPv4: v4.Addrs, Authentic: v4.Authentic, TTL: v4.TTL, Err: err6}, nil
+		return &Addrs{
+			Name: v4.Name, IPv4: v4.Addrs, Authentic: v4.Authentic, AuthenticIPv4: v4.Authentic, TTL: v4.TTL, Err: err6,
+		}, nil
 	}
 	name := v4.Name
 	if len(v4.Addrs) == 0 {
@@ -53,6 +61,6 @@ func LookupAddrs(ctx context.Context, r Resolver, host string) (*Addrs, error) {
 		Name: name, IPv4: v4.Addrs, IPv6: v6.Addrs, TTL: min(v4.TTL, v6.TTL),
 		// Some servers deny the name when it is only the type that it lacks (RFC 4074 section 4.2).
 		NoName:    v4.NoName && v6.NoName,
-		Authentic: v4.Authentic && v6.Authentic,
+		Authentic: v4.Authentic && v6.Authentic, AuthenticIPv4: v4.Authentic, AuthenticIPv6: v6.Authentic,
 	}, nil
 }
