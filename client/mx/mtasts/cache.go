@@ -129,7 +129,7 @@ func (c *Cache) find(ctx context.Context, domain string, fresh bool) (*Found, er
 	}
 	entry := c.load(ctx, name)
 	known := entry.valid(time.Now()) && !fresh
-	f, problem, err := c.join(ctx, name, entry, known, fresh)
+	f, problem, err := c.join(ctx, name, known, fresh)
 	if err != nil {
 		return nil, err
 	}
@@ -156,9 +156,9 @@ func (c *Cache) find(ctx context.Context, domain string, fresh bool) (*Found, er
 // join returns the flight for a domain, and starts it if there is none. It returns no flight if what is known has to
 // do: the domain is left alone for now, or a policy is known and all slots are taken. Problem is that of the last
 // flight.
-func (c *Cache) join(ctx context.Context, name string, entry *Entry, known, fresh bool) (*flight, *Error, error) {
+func (c *Cache) join(ctx context.Context, name string, known, fresh bool) (*flight, *Error, error) {
 	for slot := false; ; slot = true {
-		f, problem, full := c.tryJoin(name, entry, known, fresh, slot)
+		f, problem, full := c.tryJoin(name, known, fresh, slot)
 		if !full {
 			return f, problem, nil
 		}
@@ -174,7 +174,7 @@ func (c *Cache) join(ctx context.Context, name string, entry *Entry, known, fres
 
 // tryJoin is join for a caller who has a slot, or who has none. It returns full if he has to wait for one. A slot that
 // he has is used, or given back.
-func (c *Cache) tryJoin(name string, entry *Entry, known, fresh, slot bool) (f *flight, problem *Error, full bool) {
+func (c *Cache) tryJoin(name string, known, fresh, slot bool) (f *flight, problem *Error, full bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer func() {
@@ -189,9 +189,6 @@ func (c *Cache) tryJoin(name string, entry *Entry, known, fresh, slot bool) (f *
 	m := c.memo(name)
 	defer c.tidy(m, now)
 	m.used = now
-	if known && m.due.IsZero() {
-		m.due = refreshTime(entry)
-	}
 	problem = m.problem(now)
 	quiet := !fresh && now.Before(m.silence.until)
 	if m.flight != nil || quiet {

@@ -243,6 +243,11 @@ func TestX06_GivenUp(t *testing.T) {
 		b.web.remove(host)
 		b.dns.Delete("_mta-sts.example.org")
 		b.expect("example.org", "- - 0")
+		b.record(`"v=STSv1; id=2"`)
+		b.expect("example.org", "- sts-policy-fetch-error 1")
+		if text := b.logged(); text != "" {
+			t.Errorf("the log has %q", text)
+		}
 		b.record("SERVFAIL")
 		b.expect("example.org", "- unreported 0")
 	})
@@ -316,6 +321,7 @@ func TestX09_Refresh(t *testing.T) {
 		b.record(`"v=STSv1; id=2"`)
 		b.expect("example.org", "enforce sts-policy-fetch-error 0") // the DNS is left alone for a while
 		b.refresh("example.org", "testing - 1")                     // but not before a message is given up
+		b.expect("example.org", "testing - 0")
 
 		b.web.set(host, "hang")
 		b.record(`"v=STSv1; id=3"`)

@@ -67,3 +67,29 @@ func TestDial(t *testing.T) {
 		})
 	}
 }
+
+// TestDialLate: a connection that comes too late is closed.
+func TestDialLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		d := &dialer{dnstest.New("a.example A 192.0.2.1\na.example A 192.0.2.2"), func(_ context.Context, _, addr string) (net.Conn, error) {
+			if addr == "192.0.2.1:443" {
+				time.Sleep(400 * time.Millisecond)
+				return here, nil
+			}
+			time.Sleep(100 * time.Millisecond)
+			return nil, nil
+		}}
+		start := time.Now()
+		if conn, err := d.DialContext(t.Context(), "tcp", "a.example:443"); conn != nil || err != nil {
+			t.Errorf("%v, %v; want that of the second address", conn, err)
+		}
+		if took := time.Since(start); took != 350*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		time.Sleep(time.Second)
+		if _, err := there.Write([]byte("x")); err == nil {
+			t.Error("the connection to the first address is open")
+		}
+	})
+}

@@ -23,6 +23,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/dns"
 	"smtpkit.example/smtp/ext/dns/dnstest"
 	"smtpkit.example/smtp/proto/prototest"
 )
@@ -43,6 +44,18 @@ type testHost struct {
 	dialed []string // addresses
 	names  []string // of SNI
 	asked  []string // requests
+	open   int      // connections that the Cache has not closed
+}
+
+// A testConn tells its host when it is closed.
+type testConn struct {
+	net.Conn
+	closed func()
+}
+
+func (c testConn) Close() error {
+	c.closed()
+	return c.Conn.Close()
 }
 
 // serve starts an HTTPS server, and returns options of a Cache that trusts roots.
@@ -80,8 +93,14 @@ func (h *testHost) serve(t *testing.T, cfg *tls.Config, roots *x509.CertPool, ha
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			h.mu.Lock()
 			h.dialed = append(h.dialed, addr)
+			h.open++
 			h.mu.Unlock()
-			return new(net.Dialer).DialContext(ctx, network, listener.Addr().String())
+			conn, err := new(net.Dialer).DialContext(ctx, network, listener.Addr().String())
+			return testConn{conn, sync.OnceFunc(func() {
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				h.open--
+			})}, err
 		},
 	}
 }
@@ -204,6 +223,9 @@ func TestX03_Response(t *testing.T) {
 			}
 			if got := strings.Join(h.dialed, " "); got != "192.0.2.1:443" {
 				t.Errorf("dialed %q", got)
+			}
+			if h.open != 0 {
+				t.Error("the connection is still open")
 			}
 			if got := strings.Join(h.asked, " "); got != "GET mta-sts.example.org/.well-known/mta-sts.txt" {
 				t.Errorf("asked for %q", got)
@@ -402,19 +424,18 @@ func TestPlainHTTP(t *testing.T) {
 	}
 }
 
-func TestNewErrors(t *testing.T) {
-	tests := []struct {
-		opt  *Options
-		want string
-	}{
-		{nil, "smtp: mtasts.Options has no Resolver"},
-		{&Options{}, "smtp: mtasts.Options has no Resolver"},
-		{&Options{Resolver: dnstest.New(""), TLSConfig: &tls.Config{InsecureSkipVerify: true}}, "InsecureSkipVerify"},
+func TestNew(t *testing.T) {
+	_, want := dns.New(nil)
+	c, err := New(nil)
+	if fmt.Sprint(err) != fmt.Sprint(want) {
+		t.Errorf("%v without options, want %v", err, want)
 	}
-	for _, test := range tests {
-		if c, err := New(test.opt); c != nil || err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%v, want %q", err, test.want)
-		}
+	if c != nil {
+		c.Close()
+	}
+	c, err = New(&Options{Resolver: dnstest.New(""), TLSConfig: &tls.Config{InsecureSkipVerify: true}})
+	if c != nil || err == nil || !strings.HasPrefix(err.Error(), "smtp: ") || !strings.Contains(err.Error(), "InsecureSkipVerify") {
+		t.Errorf("%v with InsecureSkipVerify", err)
 	}
 }
 

@@ -41,6 +41,7 @@ func TestBackOff(t *testing.T) {
 				b.web.set(host, text("testing", 86400))
 				time.Sleep(5 * time.Minute)
 				b.expect("example.org", "testing - 1")
+				b.expect("example.org", "testing - 0")
 				b.web.remove(host)
 				b.record(`"v=STSv1; id=4"`)
 				b.expect("example.org", "testing sts-policy-fetch-error 1") // a success forgets the failures
@@ -75,6 +76,15 @@ func TestSilentDNS(t *testing.T) {
 		b.record(`"v=STSv1; id=1"`)
 		time.Sleep(30 * time.Second)
 		b.expect("example.org", "enforce - 1")
+	})
+	inBubble(t, nil, func(b *bench) {
+		b.dns.Timeout = -1 // a resolver that has no time-out
+		b.record("TIMEOUT")
+		start := time.Now()
+		b.expect("example.org", "- unreported 0")
+		if took := time.Since(start); took != 30*time.Second {
+			t.Errorf("it took %v", took)
+		}
 	})
 }
 

@@ -13,10 +13,10 @@ import (
 	"smtpkit.example/smtp/ext/dns"
 )
 
-// Options are the options of a [Cache]. All but the Resolver have defaults.
+// Options are the options of a [Cache]. The zero value is ready to use, and nil stands for it.
 type Options struct {
-	// Resolver looks up the TXT records of domains, and the addresses of the hosts that serve policies. It must be set.
-	// It should have a cache, as [dns.Stub] has: Lookup asks it each time.
+	// Resolver looks up the TXT records of domains, and the addresses of the hosts that serve policies. It should have a
+	// cache: Lookup asks it each time. Default: dns.New(nil), which asks the system's name servers.
 	Resolver dns.Resolver
 	// Store keeps the policies. Default: MemoryStore(0), which forgets them when the program ends. A program that does
 	// not run for ever should have a [DirStore], since a policy protects only those who remember it.
@@ -58,7 +58,11 @@ func (o *Options) withDefaults() (Options, error) {
 		with = *o
 	}
 	if with.Resolver == nil {
-		return with, errors.New("smtp: mtasts.Options has no Resolver")
+		stub, err := dns.New(nil)
+		if err != nil {
+			return with, err
+		}
+		with.Resolver = stub
 	}
 	if with.Store == nil {
 		with.Store = MemoryStore(0)

@@ -48,6 +48,11 @@ func TestRefreshAhead(t *testing.T) {
 					t.Errorf("%d fetches in ten times", n)
 				}
 				b.expect("example.org", "enforce "+test.problem+" 0") // its first life is over
+				if test.problem != "-" {
+					b.record(`"v=STSv1; id=1"`)
+					time.Sleep(time.Minute)
+					b.expect("example.org", "enforce - 0") // the id that is known, though it was hidden
+				}
 			})
 		})
 	}
@@ -65,7 +70,11 @@ func TestRefreshFails(t *testing.T) {
 			!strings.Contains(line, "expires=2000-01-08") || !strings.Contains(line, "connection refused") {
 			t.Errorf("the log has %q", line)
 		}
+		asked := b.dns.Total()
 		time.Sleep(day)
+		if n := b.dns.Total() - asked; n > 28 {
+			t.Errorf("%d questions in a day", n)
+		}
 		if n := b.web.fetches(); n < 24 || n > 28 { // 5, 15, 35, 75 minutes, then each hour
 			t.Errorf("%d fetches in a day", n)
 		}
@@ -140,6 +149,9 @@ func TestRestart(t *testing.T) {
 	inBubble(t, func(o *Options) { o.Store = store }, func(b *bench) {
 		b.expect("example.org", "enforce - 1")
 		b.Close()
+		unused := entry("unused.example", "1")
+		unused.Fetched, unused.Used = time.Now(), time.Now().Add(-31*day)
+		save(b.T, store, unused)
 		again, err := New(&Options{Resolver: b.dns, RoundTripper: b.web, Store: store})
 		if err != nil {
 			t.Fatal(err)

@@ -70,6 +70,17 @@ func TestStores(t *testing.T) {
 	}
 }
 
+// TestEntryValid: whatever a Store says, no policy lives longer than a year.
+func TestEntryValid(t *testing.T) {
+	e := entry("example.org", "1")
+	e.Policy.MaxAge = 10 * 365 * day
+	for age, want := range map[time.Duration]bool{-day: true, 0: true, 31557600 * time.Second: true, 31557601 * time.Second: false} {
+		if got := e.valid(e.Fetched.Add(age)); got != want {
+			t.Errorf("at the age of %v: %v", age, got)
+		}
+	}
+}
+
 func TestMemoryStoreBound(t *testing.T) {
 	s := MemoryStore(10)
 	for i := range 100 {
@@ -201,6 +212,17 @@ func TestDirStoreBound(t *testing.T) {
 		if domains, _ = s.Domains(t.Context()); len(domains) > 20 {
 			t.Fatalf("%d files", len(domains))
 		}
+	}
+	// Another process adds files too.
+	other := dirStoreIn(t, dir, 1000)
+	for i := range 30 {
+		save(t, other, entry(fmt.Sprintf("f%d.example", i), "1"))
+	}
+	for range 256 {
+		save(t, s, entry("e0.example", "1"))
+	}
+	if domains, _ = s.Domains(t.Context()); len(domains) > 20 {
+		t.Errorf("%d files of two processes", len(domains))
 	}
 	// A process that starts with a smaller bound keeps to it at once.
 	if domains, _ = dirStoreIn(t, dir, 5).Domains(t.Context()); len(domains) != 5 {
