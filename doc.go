@@ -25,6 +25,7 @@
 //     parameters of MAIL and RCPT.
 //   - [smtpkit.example/smtp/ext/report] makes the bounces and other delivery status notifications that a relay or queue
 //     has to send.
+//   - [smtpkit.example/smtp/ext/tracefield] adds Received and Return-Path, and finds messages that go round in circles.
 //   - [smtpkit.example/smtp/server/proxyproto] reads the header that a proxy in front of the server sends.
 //
 // # Test a program

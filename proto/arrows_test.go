@@ -17,15 +17,16 @@ var arrows = map[string][]string{
 	"":         {},
 	"proto":    {},
 	"ext":      {"proto"},
-	"server":   {"proto", "ext", "ext/auth", "ext/ehlo"},
+	"server":   {"proto", "ext", "ext/auth", "ext/ehlo", "ext/tracefield"},
 	"client":   {"proto", "ext", "ext/auth", "ext/ehlo"},
-	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "server", "client"},
+	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "ext/tracefield", "server", "client"},
 
 	"ext/auth":             {"proto", "ext"},
 	"ext/ehlo":             {"proto", "ext", "ext/auth"},
 	"ext/report":           {"proto", "ext", "ext/ehlo"},
 	"ext/dns":              {"proto", "ext"},
 	"ext/fake":             {"proto", "ext"},
+	"ext/tracefield":       {"proto", "ext"},
 	"ext/internal/grammar": {"proto"},
 	"ext/internal/testkit": {"proto", "ext"},
 
