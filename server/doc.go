@@ -71,6 +71,24 @@
 // Authenticate of auth.PasswordSession, and the connection has TLS. After that [Conn.Identity] is the user. [Complete]
 // adds the Date and Message-ID that a user's program left out.
 //
+// # Trace fields
+//
+// A server that passes messages on, or delivers them, adds a Received field on top. [Received] fills it from what is
+// known of the connection, and package tracefield writes it and refuses messages that go round in circles:
+//
+//	func (s *session) Data(ctx context.Context, r io.Reader) error {
+//		field := server.Received(s.conn)
+//		r = tracefield.Prepend(tracefield.CheckLoop(r, nil), field.String())
+//		if err := s.queue.Add(field.ID, s.from, s.to, r); err != nil {
+//			return err
+//		}
+//		s.conn.Accept("queued as " + field.ID)
+//		return nil
+//	}
+//
+// The server adds no field by itself. The program that puts messages into mailboxes adds Return-Path, see
+// tracefield.ReturnPath.
+//
 // # LMTP
 //
 // An LMTP server (RFC 2033) delivers to mailboxes, and tells the outcome for each recipient:

@@ -5,10 +5,11 @@ import "smtpkit.example/smtp/proto"
 // A transaction is what is known of the message that is being sent. It is zero unless a MAIL was accepted, and becomes
 // zero again when the message is done with, by RSET, EHLO, and with the connection (RFC 5321 section 4.1.1.5).
 type transaction struct {
-	open   bool         // the session has accepted MAIL, and its Reset is due
-	params proto.Params // of MAIL
-	utf8   bool         // MAIL permits addresses in UTF-8, and replies that have them (RFC 6531 section 3.4)
-	binary bool         // MAIL declares content that is not lines of text (RFC 3030 section 3)
+	open   bool          // the session has accepted MAIL, and its Reset is due
+	params proto.Params  // of MAIL
+	utf8   bool          // MAIL permits addresses in UTF-8, and replies that have them (RFC 6531 section 3.4)
+	binary bool          // MAIL declares content that is not lines of text (RFC 3030 section 3)
+	rcpt   proto.Address // the recipient accepted last
 }
 
 // finish forgets the transaction, and tells the session that it is over, if one is open.
@@ -77,5 +78,9 @@ func (m *commands) rcpt(args []byte) proto.Reply {
 		}
 	}
 	m.choice = proto.Reply{} // that of success is for the session
-	return m.called("Rcpt", c.session.Rcpt(c.ctx, addr, params), okRcpt)
+	r := m.called("Rcpt", c.session.Rcpt(c.ctx, addr, params), okRcpt)
+	if r.Code/100 == 2 {
+		c.transaction.rcpt = addr
+	}
+	return r
 }
