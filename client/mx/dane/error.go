@@ -65,8 +65,8 @@ var (
 	errCertificate = errors.New("it has shown no certificate")
 	errNoMatch     = errors.New("its certificate matches none of its TLSA records: somebody may be in between, or its " +
 		"operator has changed the one without the other")
-	errNoAnchor = errors.New("none of the certificates that it sends matches any of its TLSA records: somebody may be in " +
-		"between, or the server does not send the certificate of its trust anchor (RFC 7672 section 3.1.2)")
+	errNoAnchor = errors.New("none of the certificates that it sends matches any of its TLSA records: somebody may be " +
+		"in between, or the server does not send the certificate of its trust anchor (RFC 7672 section 3.1.2)")
 )
 
 // abridge returns records for an error message: the first few, with the beginning of their data.
@@ -81,7 +81,8 @@ func abridge(records []dns.Association) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%d %d %d %s", r.Usage, r.Selector, r.Matching, hex.EncodeToString(r.Data[:min(len(r.Data), octets)]))
+		start := hex.EncodeToString(r.Data[:min(len(r.Data), octets)])
+		fmt.Fprintf(&b, "%d %d %d %s", r.Usage, r.Selector, r.Matching, start)
 		if len(r.Data) > octets {
 			b.WriteString("…")
 		}

@@ -142,8 +142,9 @@ var lookupTests = []struct {
 		target: Target{Domain: "example.org", Authentic: true, Host: "example.org"},
 		base:   "example.org", names: []string{"example.org"}, tlsa: []string{"example.org"},
 	}, {
-		name:   "a domain without MX records that is an alias",
-		zone:   "example.org CNAME host.example.net\nhost.example.net A 192.0.2.1\n_25._tcp.host.example.net TLSA 2 0 1 " + digest,
+		name: "a domain without MX records that is an alias",
+		zone: "example.org CNAME host.example.net\nhost.example.net A 192.0.2.1\n" +
+			"_25._tcp.host.example.net TLSA 2 0 1 " + digest,
 		secure: []string{"example.org", "example.net"},
 		target: Target{Domain: "Example.ORG.", Expanded: "host.example.net", Authentic: true, Host: "example.org"},
 		base:   "host.example.net", names: []string{"host.example.net", "example.org"}, tlsa: []string{"host.example.net"},

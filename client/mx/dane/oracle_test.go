@@ -117,10 +117,11 @@ func lead(path, known, sent []*x509.Certificate, records []dns.Association, name
 	}
 	for i, cert := range known {
 		// A certificate that stands in a record only is an anchor and no link.
-		if !bytes.Equal(cert.RawSubject, last.RawIssuer) || !signed(last, cert.PublicKey) || slices.ContainsFunc(path, cert.Equal) {
+		if !bytes.Equal(cert.RawSubject, last.RawIssuer) || !signed(last, cert.PublicKey) {
 			continue
 		}
-		if i >= len(sent)-1 && !slices.ContainsFunc(records, func(r dns.Association) bool { return r.Usage == 2 && fits(r, cert) }) {
+		anchor := func(r dns.Association) bool { return r.Usage == 2 && fits(r, cert) }
+		if slices.ContainsFunc(path, cert.Equal) || i >= len(sent)-1 && !slices.ContainsFunc(records, anchor) {
 			continue
 		}
 		if lead(append(slices.Clone(path), cert), known, sent, records, names) {

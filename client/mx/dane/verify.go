@@ -19,8 +19,8 @@ import (
 //   - A record of usage 3 (DANE-EE) matches the server's own certificate or its public key. Names, dates, extensions,
 //     and who issued it do not matter (RFC 7672 section 3.1.1).
 //   - A record of usage 2 (DANE-TA) matches the certificate of an issuer, or its public key. There must be a chain from
-//     the server's own certificate to that one, in which all signatures, dates, constraints and purposes are in order,
-//     and the server's certificate must be for one of Names (section 3.1.2). The system's roots do not count.
+//     the server's own certificate to that one, in which all signatures, dates, constraints and purposes are in order.
+//     The server's certificate must be for one of Names (section 3.1.2). The system's roots do not count.
 //
 // The issuer is one whose certificate the server sends, wherever in the list, or whose certificate or public key is in
 // a record of matching type 0. Up to 16 certificates that the server sends are considered. The server's own certificate
