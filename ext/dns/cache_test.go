@@ -91,7 +91,7 @@ func TestFailures(t *testing.T) {
 				}
 			}}
 			s := n.stub(t, dns.Options{CacheSize: size})
-			for _, want := range []time.Duration{5, 10, 20, 40, 60, 60} {
+			for _, want := range []time.Duration{5, 10, 20, 40, 60, 60, 60, 60} {
 				for range 5 {
 					_, err := s.Lookup(t.Context(), "a.example", dns.TLSA)
 					var e *dns.Error
@@ -196,6 +196,25 @@ func TestFlights(t *testing.T) {
 		lookup(t.Context(), s, "later.example", dns.A) // waits until one of those ends
 		if took := time.Since(start); took != 9*time.Second {
 			t.Errorf("took %v", took)
+		}
+
+		// Of those that wait for a place, all but the first find the question under way, and leave their places free.
+		for range 2 {
+			n.asked()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			for i := range 1000 {
+				if i == 512 {
+					synctest.Wait() // all places are taken
+				}
+				all.Go(func() { lookup(ctx, s, fmt.Sprintf("m%d.example", min(i, 512)), dns.A) })
+			}
+			synctest.Wait()
+			if got := len(n.asked()); got != 512 {
+				t.Errorf("%d questions under way", got)
+			}
+			all.Wait()
+			<-time.After(2 * time.Minute) // the failures are forgotten
 		}
 	})
 }

@@ -55,9 +55,7 @@ func (s system) lookup(ctx context.Context, a *Answer, t Type) error {
 		network := map[Type]string{A: "ip4", AAAA: "ip6"}[t]
 		addrs, err := s.r.LookupNetIP(ctx, network, absolute)
 		for _, addr := range addrs {
-			if addr = addr.Unmap(); addr.Is4() == (t == A) {
-				a.Addrs = append(a.Addrs, addr)
-			}
+			a.Addrs = append(a.Addrs, addr.Unmap())
 		}
 		return err
 	case MX:

@@ -18,6 +18,9 @@ import (
 func TestFromNet(t *testing.T) {
 	fake := dnstest.New(zone + `
 		2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR six.example.org.
+		odd.example.   MX 10 mx!.example.org.
+		mixed.example. MX 10 mx!.example.org.
+		mixed.example. MX 20 mx.example.org.
 	`)
 	fake.Secure(".")
 	addr := fake.Serve(t)
@@ -69,6 +72,8 @@ func TestFromNet(t *testing.T) {
 		{"1.2.ip6.arpa", dns.PTR, "in-addr.arpa"},
 		{"x.2.0.192.in-addr.arpa", dns.PTR, "in-addr.arpa"},
 		{strings.Repeat("1.", 31) + "ip6.arpa", dns.PTR, "in-addr.arpa"},
+		{strings.Repeat("1.", 33) + "ip6.arpa", dns.PTR, "in-addr.arpa"},
+		{"odd.example", dns.MX, "contain invalid names"},
 		{strings.Repeat("11.", 31) + "1.ip6.arpa", dns.PTR, "in-addr.arpa"},
 		{strings.Repeat("1.", 7) + "1.ip6.arpa", dns.PTR, "in-addr.arpa"},
 	} {
@@ -77,6 +82,10 @@ func TestFromNet(t *testing.T) {
 		if a != nil || !errors.As(err, &e) || !strings.Contains(err.Error(), q.want) {
 			t.Errorf("%s %s: got %+v, %v", q.name, q.t, a, err)
 		}
+	}
+	got := lookup(t.Context(), r, "mixed.example", dns.MX)
+	if got != "mixed.example 0s [] [{20 mx.example.org}] [] [] []" {
+		t.Errorf("records of which one is malformed: %s", got)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()

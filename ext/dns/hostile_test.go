@@ -114,6 +114,18 @@ func TestHostile(t *testing.T) {
 			}
 			q.reply(q.answer(a("example.org.", 60, 9)), func(m *dnsmessage.Message) { m.Truncated = true })
 		}, want},
+		{"truncated in a record", func(q *query) {
+			if q.network == "tcp" {
+				q.reply(good(q))
+				return
+			}
+			raw, err := good(q).Pack()
+			if err != nil {
+				panic(err)
+			}
+			raw[2] |= 2 // TC
+			q.send(raw[:len(raw)-3])
+		}, want},
 		{"truncated even over TCP", func(q *query) {
 			q.reply(good(q), func(m *dnsmessage.Message) { m.Truncated = true })
 		}, "cut short even over TCP"},
@@ -167,6 +179,14 @@ func TestHostile(t *testing.T) {
 				q.reply(q.answer(cname("example.org.", 40, "b.example.")))
 			case "b.example":
 				q.reply(q.answer(a("b.example.", 50, 1)), func(m *dnsmessage.Message) { m.AuthenticData = false })
+			}
+		}, "b.example 40s [192.0.2.1] [] [] [] []"},
+		{"the first link is not authentic, the rest is", func(q *query) {
+			switch q.name() {
+			case "example.org":
+				q.reply(q.answer(cname("example.org.", 40, "b.example.")), func(m *dnsmessage.Message) { m.AuthenticData = false })
+			case "b.example":
+				q.reply(q.answer(a("b.example.", 50, 1)))
 			}
 		}, "b.example 40s [192.0.2.1] [] [] [] []"},
 		{"an alias of a name without such records", func(q *query) {
@@ -230,6 +250,10 @@ func TestHostile(t *testing.T) {
 		{"words of the server for a terminal", func(q *query) {
 			q.rcode(dnsmessage.RCodeServerFailure, dnsmessage.Option{Code: 15, Data: []byte("\x00\x16a\x1b[2J\r\nb\xff")})
 		}, "(SERVFAIL): extended error 22, a?[2J??b?"},
+		{"many words of the server", func(q *query) {
+			text := strings.Repeat("x", 120) + "y"
+			q.rcode(dnsmessage.RCodeServerFailure, dnsmessage.Option{Code: 15, Data: []byte("\x00\x16" + text)})
+		}, "22, " + strings.Repeat("x", 120) + "$"},
 		{"an extended error without text or code", func(q *query) {
 			q.rcode(dnsmessage.RCodeServerFailure, dnsmessage.Option{Code: 15, Data: []byte{0}})
 		}, "(SERVFAIL)"},
@@ -238,7 +262,7 @@ func TestHostile(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := &network{serve: tt.serve}
 				got := lookup(t.Context(), n.stub(t, dns.Options{}), "example.org", dns.A)
-				if got != tt.want && !(strings.HasPrefix(got, "error: ") && strings.Contains(got, tt.want)) {
+				if got != tt.want && !(strings.HasPrefix(got, "error: ") && strings.Contains(got+"$", tt.want)) {
 					t.Errorf("got %s, want %s", got, tt.want)
 				}
 				if asked := n.asked(); len(asked) > 13 {
@@ -261,6 +285,7 @@ func TestRecords(t *testing.T) {
 		{dns.MX, &dnsmessage.MXResource{Pref: 10, MX: odd}, `[{10 mail\013\010\034x.example.org}]`},
 		{dns.MX, &dnsmessage.MXResource{MX: dnsmessage.MustNewName(".")}, "[{0 .}]"},
 		{dns.PTR, &dnsmessage.PTRResource{PTR: odd}, `[mail\013\010\034x.example.org]`},
+		{dns.PTR, &dnsmessage.PTRResource{PTR: dnsmessage.MustNewName("\xff\x7f\\.example.")}, `[\255\127\092.example]`},
 		{dns.CNAME, &dnsmessage.CNAMEResource{CNAME: odd}, `[mail\013\010\034x.example.org]`},
 		{dns.TLSA, &dnsmessage.UnknownResource{Type: 52, Data: []byte{3, 1, 1, 9}}, "[{3 1 1 [9]}]"},
 		{dns.TLSA, &dnsmessage.UnknownResource{Type: 52, Data: []byte{3, 1, 1}}, "[{3 1 1 []}]"},

@@ -103,7 +103,7 @@ func (s *Stub) configure() error {
 		if err != nil {
 			return err
 		}
-		trusted := o.TrustAD || addr.Addr().Unmap().IsLoopback()
+		trusted := o.TrustAD || addr.Addr().IsLoopback()
 		s.servers = append(s.servers, &server{addr: addr, trusted: trusted})
 	}
 	o.Servers = nil

@@ -177,6 +177,8 @@ func TestSet(t *testing.T) {
 	r.Delete("host.example.net", dns.A)
 	r.Delete("dead.example.org", dnstest.Any)
 	r.Delete("unknown.example")
+	r.Set("a.only.example. A 192.0.2.7")
+	r.Delete("a.only.example")
 	r.Insecure("fail.example.org")
 	for _, tt := range []struct {
 		name string
@@ -192,6 +194,7 @@ func TestSet(t *testing.T) {
 		{"host.example.net", dns.A, "host.example.net NXDOMAIN 5m0s"},
 		{"example.net", dns.A, "example.net 5m0s"}, // in.example.net is left
 		{"dead.example.org", dns.A, "dead.example.org NXDOMAIN secure 5m0s"},
+		{"only.example", dns.A, "only.example NXDOMAIN 5m0s"},
 	} {
 		if got := ask(tt.name, tt.of); got != tt.want {
 			t.Errorf("%s %s: got %s, want %s", tt.name, tt.of, got, tt.want)
@@ -206,7 +209,7 @@ func TestSet(t *testing.T) {
 	if got := r.Asked("in.example.net", dnstest.Any); got != 0 {
 		t.Errorf("in.example.net asked %d times", got)
 	}
-	if got := r.Total(); got != 9 {
+	if got := r.Total(); got != 10 {
 		t.Errorf("%d questions in all", got)
 	}
 }
@@ -326,9 +329,28 @@ func TestLookupAddrs(t *testing.T) {
 	if r.Asked("mx.example.org", dns.A) != 1 || r.Asked("mx.example.org", dns.AAAA) != 1 {
 		t.Error("a question was asked twice, or not at all")
 	}
+	for _, authentic := range []dns.Type{dns.A, dns.AAAA} {
+		if a, err := dns.LookupAddrs(t.Context(), half{r, authentic}, "mx.example.org"); err != nil || a.Authentic {
+			t.Errorf("only %v is authentic: got %+v, %v", authentic, a, err)
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := dns.LookupAddrs(ctx, r, "mx.example.org"); !errors.Is(err, context.Canceled) {
 		t.Errorf("after cancellation: %v", err)
 	}
+}
+
+// half has authentic answers of one type only.
+type half struct {
+	dns.Resolver
+	authentic dns.Type
+}
+
+func (h half) Lookup(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	a, err := h.Resolver.Lookup(ctx, name, t)
+	if err == nil {
+		a.Authentic = t == h.authentic
+	}
+	return a, err
 }
