@@ -12,6 +12,7 @@
 //   - [smtpkit.example/smtp/ext] names the TLS modes of the client's options.
 //   - [smtpkit.example/smtp/client/netsmtp] lets programs that come from net/smtp keep what they have.
 //   - [smtpkit.example/smtp/ext/report] reads the bounces that come back.
+//   - smtpkit.example/smtp/client/dkim, a module of its own, signs messages with DKIM.
 //   - smtpkit.example/smtp/ext/otel, a module of its own, makes spans and metrics of OpenTelemetry, for servers too.
 //
 // # Receive mail
