@@ -99,7 +99,16 @@ func (c *Client) CertificateError() error {
 }
 
 var (
-	errTLSNotOffered = errors.New("it is required and the server does not offer it, or somebody in between hides the " +
+	errTLSNotOffered = notOffered("it is required and the server does not offer it, or somebody in between hides the " +
 		"offer: use TLSImplicit for a port where TLS comes first, or TLSIfOffered if mail may travel in plaintext")
 	errWeaker = errors.New("the connection before this one was better protected: somebody may be in between")
 )
+
+// A notOffered is an error for something that the server does not offer. Reports on TLS have a word of their own for it
+// (RFC 8460 section 4.3.1).
+type notOffered string
+
+func (e notOffered) Error() string { return string(e) }
+
+// Is reports whether target is errors.ErrUnsupported, as it is with an ext.UnsupportedError.
+func (e notOffered) Is(target error) bool { return target == errors.ErrUnsupported }

@@ -281,6 +281,9 @@ func TestStartTLS(t *testing.T) {
 			if _, ok := asType[*ext.TLSError](err); !tt.ok && !ok {
 				t.Errorf("%v, want a TLSError", err)
 			}
+			if none := strings.HasPrefix(tt.name, "O12"); errors.Is(err, errors.ErrUnsupported) != none {
+				t.Errorf("%v, want one that says that TLS is not offered: %v", err, none)
+			}
 			if failed := strings.Contains(rec.failed, "handshake"); failed != strings.HasSuffix(tt.script, "TLS") ||
 				!failed && rec.failed != "" {
 				t.Errorf("the server says %q", rec.failed)

@@ -50,7 +50,8 @@ func (e *UnsupportedError) Error() string {
 }
 
 // A TLSError means that a client gave up a connection because it did not get TLS as its policy requires. Nothing of the
-// message or the credentials has been sent.
+// message or the credentials has been sent. If the server did not offer STARTTLS, errors.Is reports it as an
+// errors.ErrUnsupported.
 type TLSError struct {
 	Err error
 	// Optional means that the policy did not require TLS, and that TLS failed all the same: in TLSOpportunistic the server

@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"client/clienttest": {"proto", "proto/prototest", "ext"},
 	"client/pool":       {"proto", "ext", "client"},
 	"client/netsmtp":    {"proto", "ext", "ext/auth", "client"},
+	"client/mx/tlsrpt":  {"proto", "ext", "ext/dns", "client"},
 	"client/mx/mtasts":  {"ext/dns"},
 	"client/mx/dane":    {"proto", "ext/dns"},
 
