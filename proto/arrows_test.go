@@ -34,8 +34,10 @@ var arrows = map[string][]string{
 	"client/pool":       {"proto", "ext", "client"},
 	"client/netsmtp":    {"proto", "ext", "ext/auth", "client"},
 	"client/mx/tlsrpt":  {"proto", "ext", "ext/dns", "client"},
-	"client/mx/mtasts":  {"ext/dns"},
-	"client/mx/dane":    {"proto", "ext/dns"},
+	"client/mx": {"proto", "ext", "ext/ehlo", "ext/dns", "client", "client/pool", "client/mx/mtasts",
+		"client/mx/dane", "client/mx/tlsrpt"},
+	"client/mx/mtasts": {"ext/dns"},
+	"client/mx/dane":   {"proto", "ext/dns"},
 
 	// A test of extensions at work, which no package of ours imports.
 	"ext/exttest": {"proto", "proto/prototest", "ext", "ext/ehlo", "server", "client", "client/clienttest"},
