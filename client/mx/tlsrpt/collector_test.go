@@ -98,7 +98,8 @@ func TestX34_Rest(t *testing.T) {
 	p := c.Reports(now)[0].Policies
 	last := p[len(p)-2:]
 	if len(p) != maxPolicies+2 || last[0].Summary.Successful+last[1].Summary.Successful != 200-maxPolicies ||
-		last[0].Policy.Strings != nil || last[0].Policy.Domain != "example.net" || last[0].Policy.Type == last[1].Policy.Type {
+		last[0].Policy.Strings != nil || last[0].Policy.Domain != "example.net" ||
+		last[0].Policy.Type == last[1].Policy.Type {
 		t.Errorf("%d policies, and at the end %+v", len(p), last)
 	}
 }
@@ -107,7 +108,8 @@ func TestX34_Rest(t *testing.T) {
 func TestRecordAllocates(t *testing.T) {
 	c := collector(t, nil)
 	good := Event{Domain: "company-y.example", Policy: stsPolicy}
-	bad := Event{Domain: "company-y.example", Policy: stsPolicy, Result: CertificateExpired, MXHost: "mx.company-y.example",
+	bad := Event{Domain: "company-y.example", Policy: stsPolicy, Result: CertificateExpired,
+		MXHost:    "mx.company-y.example",
 		SendingIP: ip("192.0.2.1"), Code: "x"}
 	if n := testing.AllocsPerRun(100, func() { c.Record(good); c.Record(bad) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -124,16 +126,20 @@ func TestWhatIsReported(t *testing.T) {
 		failure Failure // zero for a success
 	}{
 		{"X33 no policy", Event{}, ReportedPolicy{Type: TypeNone, Domain: "example.org"}, Failure{}},
-		{"X33 unknown type", Event{Policy: Policy{Type: "x"}}, ReportedPolicy{Type: TypeNone, Domain: "example.org"}, Failure{}},
+		{"X33 unknown type", Event{Policy: Policy{Type: "x"}},
+			ReportedPolicy{Type: TypeNone, Domain: "example.org"}, Failure{}},
 		{"X33 STS", Event{Policy: Policy{Type: TypeSTS}, MXHost: "mx.example.net"},
 			ReportedPolicy{Type: TypeSTS, Domain: "example.org"}, Failure{}},
-		{"X33 DANE", Event{Policy: Policy{Type: TypeTLSA, Strings: []string{"3 1 1 AB", "2 0 1 CD"}}, MXHost: "mx.example.net"},
+		{"X33 DANE",
+			Event{Policy: Policy{Type: TypeTLSA, Strings: []string{"3 1 1 AB", "2 0 1 CD"}}, MXHost: "mx.example.net"},
 			ReportedPolicy{Type: TypeTLSA, Domain: "mx.example.net", Strings: []string{"3 1 1 AB", "2 0 1 CD"}}, Failure{}},
-		{"X33 DANE with a base domain", Event{Policy: Policy{Type: TypeTLSA, Domain: "Base.example."}, MXHost: "mx.example.net"},
+		{"X33 DANE with a base domain",
+			Event{Policy: Policy{Type: TypeTLSA, Domain: "Base.example."}, MXHost: "mx.example.net"},
 			ReportedPolicy{Type: TypeTLSA, Domain: "base.example"}, Failure{}},
 		{"X33 a domain that is none", Event{Policy: Policy{Type: TypeSTS, Domain: "a\r\nb"}},
 			ReportedPolicy{Type: TypeSTS, Domain: "example.org"}, Failure{}},
-		{"X35 A-labels", Event{Domain: "Bücher.example.", Policy: Policy{Type: TypeSTS, MXHosts: []string{"*.bücher.example", "mx.例え.example"}},
+		{"X35 A-labels", Event{Domain: "Bücher.example.",
+			Policy: Policy{Type: TypeSTS, MXHosts: []string{"*.bücher.example", "mx.例え.example"}},
 			Result: CertificateExpired, MXHost: "MX.Bücher.example"},
 			ReportedPolicy{Type: TypeSTS, Domain: "xn--bcher-kva.example",
 				MXHosts: []string{"*.xn--bcher-kva.example", "mx.xn--r8jz45g.example"}},
@@ -145,7 +151,8 @@ func TestWhatIsReported(t *testing.T) {
 			ReportedPolicy{Type: TypeNone, Domain: "example.org"},
 			Failure{Result: DANERequired, MXHost: "mx.example.org", MXHello: "hello\uFFFD\uFFFD", Code: sharp[:256], Sessions: 1,
 				SendingIP: "fe80::1", ReceivingIP: "192.0.2.1", Info: "https://a.example/?b&c"}},
-		{"a policy too long", Event{Policy: Policy{Type: TypeSTS, Strings: []string{"mode: enforce", strings.Repeat("x", 1<<16)}}},
+		{"a policy too long",
+			Event{Policy: Policy{Type: TypeSTS, Strings: []string{"mode: enforce", strings.Repeat("x", 1<<16)}}},
 			ReportedPolicy{Type: TypeSTS, Domain: "example.org", Strings: []string{"mode: enforce"}}, Failure{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,7 +181,8 @@ func TestWhatIsReported(t *testing.T) {
 // TestX22_NoDomains checks that what cannot ask for reports is not counted.
 func TestX22_NoDomains(t *testing.T) {
 	c := collector(t, nil)
-	for _, d := range []string{"", ".", "[192.0.2.1]", "a b", "a\r\nX: y", `"x".example`, "a..b", strings.Repeat("a", 64)} {
+	for _, d := range []string{"", ".", "[192.0.2.1]", "a b", "a\r\nX: y", `"x".example`,
+		"a..b", strings.Repeat("a", 64)} {
 		c.Record(Event{Domain: d})
 	}
 	if s := c.Stats(); s.Domains != 0 || s.Dropped != 8 {

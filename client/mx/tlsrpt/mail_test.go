@@ -55,7 +55,8 @@ func TestX23X28X30_Mail(t *testing.T) {
 		if d, err := m.Header.Date(); err != nil || d.Before(midnight) || d.After(time.Now()) {
 			t.Errorf("Date: %v, %v", d, err)
 		}
-		subject := regexp.MustCompile(`^Report Domain: company-y\.example Submitter: company-x\.example Report-ID: (<[^<>@ ]+@[^<>@ ]+>)$`)
+		subject := regexp.MustCompile(`^Report Domain: company-y\.example Submitter: company-x\.example ` +
+			`Report-ID: (<[^<>@ ]+@[^<>@ ]+>)$`)
 		parts := subject.FindStringSubmatch(m.Header.Get("Subject"))
 		if parts == nil || parts[1] != m.Header.Get("Message-ID") {
 			t.Fatalf("Subject: %q, Message-ID: %q", m.Header.Get("Subject"), m.Header.Get("Message-ID"))
@@ -65,7 +66,7 @@ func TestX23X28X30_Mail(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		if !IsReport(v.contexts[0]) || IsReport(context.Background()) {
-			t.Error("X23: the context does not tell that this is a report")
+			t.Error("the context does not tell that this is a report")
 		}
 	})
 }
@@ -106,7 +107,7 @@ func readMail(t *testing.T, m *mail.Message) *Report {
 	name := regexp.MustCompile(`^company-x\.example!company-y\.example!946684800!946771199![0-9a-f]{16}\.json\.gz$`)
 	if second.Header.Get("Content-Type") != "application/tlsrpt+gzip" ||
 		second.Header.Get("Content-Transfer-Encoding") != "base64" || !name.MatchString(second.FileName()) {
-		t.Errorf("X28: %v, %q", second.Header, second.FileName())
+		t.Errorf("%v, %q", second.Header, second.FileName())
 	}
 	content, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, second))
 	if err != nil {

@@ -63,6 +63,9 @@ func (c *Collector) post(ctx context.Context, u *url.URL, body io.Reader) error 
 	req.Header.Set("Content-Type", MediaType)
 	resp, err := c.RoundTripper.RoundTrip(req)
 	if err != nil {
+		if ctx.Err() != nil { // or the error is that of the connection, which was closed for this reason
+			err = ctx.Err()
+		}
 		code := temporary
 		if errors.Is(err, errPrivate) {
 			code = permanent

@@ -83,9 +83,9 @@ func recordAppendixB(c *Collector, at time.Time) {
 		MXHost: "MX-Backup.mail.company-y.example.", Code: "X509_V_ERR_PROXY_PATH_LENGTH_EXCEEDED"})
 }
 
-// TestX26_AppendixB counts what the example of the RFC is about, and compares the JSON with that, both read without our
-// types.
-func TestX26_AppendixB(t *testing.T) {
+// TestX26X27_AppendixB counts what the example of the RFC is about, and compares the JSON with that, both read
+// without our types.
+func TestX26X27_AppendixB(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := collector(t, nil)
 		recordAppendixB(c, time.Now())
@@ -205,7 +205,8 @@ func TestReadReportBounds(t *testing.T) {
 func FuzzReadReport(f *testing.F) {
 	f.Add([]byte(appendixB))
 	f.Add([]byte(`{"policies":[{"policy":{"policy-string":"x","mx-host":["a","b"]}},null]}`))
-	f.Add([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\xaa\xae\x05\x04\x00\x00\xff\xff\x43\xbf\xa6\xa3\x02\x00\x00\x00"))
+	f.Add([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\xaa\xae\x05\x04\x00\x00" +
+		"\xff\xff\x43\xbf\xa6\xa3\x02\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := ReadReport(bytes.NewReader(text))
 		if err != nil {

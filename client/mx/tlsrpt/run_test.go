@@ -42,7 +42,8 @@ var midnight = time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC)
 func TestX22X24_Run(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &receiver{}
-		zone := "_smtp._tls.two.example. TXT \"v=TLSRPTv1;rua=mailto:a@b.example\"\n_smtp._tls.two.example. TXT \"v=TLSRPTv1;rua=mailto:c@b.example\"\n"
+		zone := "_smtp._tls.two.example. TXT \"v=TLSRPTv1;rua=mailto:a@b.example\"\n" +
+			"_smtp._tls.two.example. TXT \"v=TLSRPTv1;rua=mailto:c@b.example\"\n"
 		for i := range 200 {
 			zone += fmt.Sprintf("_smtp._tls.d%d.example. TXT \"v=TLSRPTv1; rua=https://r.example/%d\"\n", i, i)
 		}
@@ -70,7 +71,8 @@ func TestX22X24_Run(t *testing.T) {
 			t.Errorf("%d posts, %d mails", len(v.posts), len(v.mails))
 		}
 		slices.Sort(dropped)
-		if want := []string{"example <nil>", "none.example <nil>", "sub.d1.example <nil>", "two.example <nil>"}; !slices.Equal(dropped, want) {
+		want := []string{"example <nil>", "none.example <nil>", "sub.d1.example <nil>", "two.example <nil>"}
+		if !slices.Equal(dropped, want) {
 			t.Errorf("dropped %q", dropped)
 		}
 		early, late := 0, 0

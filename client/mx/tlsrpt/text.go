@@ -14,7 +14,7 @@ const (
 	maxHost       = 255      // a name: RFC 1035 section 2.3.4; EHLO may have as much, RFC 5321 section 4.5.3.1.2
 	maxCode       = 256      // failure-reason-code: a short text, RFC 8460 section 4.3.3
 	maxInfo       = 1024     // additional-information: a URI
-	maxPolicyText = 16 << 10 // policy-string and mx-host together; a policy of MTA-STS may have 64 KiB, RFC 8461 section 3.3
+	maxPolicyText = 16 << 10 // policy-string and mx-host; that of MTA-STS may have 64 KiB, RFC 8461 section 3.3
 )
 
 // clean returns s as it can stand in a report: at most limit octets, and nothing in it but printable characters.
