@@ -234,8 +234,11 @@ func TestX24_Days(t *testing.T) {
 	})
 }
 
-// synctestUntil lets time pass in a bubble.
-func synctestUntil(t time.Time) { <-time.After(time.Until(t)) }
+// synctestUntil lets time pass in a bubble. What has happened by then can be read.
+func synctestUntil(t time.Time) {
+	<-time.After(time.Until(t))
+	synctest.Wait()
+}
 
 func TestConcurrency(t *testing.T) {
 	c := collector(t, nil)

@@ -75,7 +75,9 @@ func TestRestart(t *testing.T) {
 		if c.Stats().Waiting != 2 || attempts < 4 || len(after) != len(before) {
 			t.Fatalf("%+v after %d attempts:\n%s, before:\n%s", c.Stats(), attempts, after, before)
 		}
+		v.mu.Lock()
 		refusing = false
+		v.mu.Unlock()
 		synctestUntil(midnight.Add(20 * time.Hour))
 		stop()
 		stop = start()
