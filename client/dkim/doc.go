@@ -29,6 +29,8 @@
 // Give each domain an RSA key of 2048 bits, which everybody can verify, and if you like an Ed25519 key (RFC 8463). All
 // keys of a domain sign each of its messages, and a receiver needs one of the signatures.
 //
+// The program examples/signed prints records, and sends files with signatures.
+//
 // # What is signed
 //
 // The domain of the address in From decides which keys sign; see [Signer.Prepare]. Signed are the whole body, and the
