@@ -105,7 +105,8 @@ func lead(path, known, sent []*x509.Certificate, records []dns.Association, name
 			return true
 		}
 		// A key in full, whose certificate need not be there: only for certificates that the server sends.
-		if r.Selector == 1 && r.Matching == 0 && slices.ContainsFunc(sent, last.Equal) {
+		held := func(c *x509.Certificate) bool { return fits(r, c) } // its certificate is there, with constraints
+		if r.Selector == 1 && r.Matching == 0 && slices.ContainsFunc(sent, last.Equal) && !slices.ContainsFunc(sent[1:], held) {
 			key, err := x509.ParsePKIXPublicKey(r.Data)
 			if err == nil && signed(last, key) && valid(path, names) {
 				return true

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"smtpkit.example/smtp/ext/dns"
@@ -106,7 +107,7 @@ func (p *Policy) verifyChain(records []dns.Association, sent []*x509.Certificate
 			if cert, err := x509.ParseCertificate(r.Data); err == nil && modest(cert.PublicKey) && !cert.Equal(leaf) {
 				trust(cert)
 			}
-		case keys < maxKeys:
+		case keys < maxKeys && !slices.ContainsFunc(sent, func(c *x509.Certificate) bool { return matches(r, c) }):
 			keys++
 			signedBy(r.Data, leaf, sent, trust)
 		}
@@ -134,8 +135,8 @@ func matchesAny(records []dns.Association, cert *x509.Certificate) bool {
 	return false
 }
 
-// signedBy calls trust for those certificates that are signed with a public key given in full, whose own certificate is
-// not there (RFC 7671 section 5.2.3). One that is not the server's own has to be that of an authority.
+// signedBy calls trust for those certificates that are signed with a public key given in full (RFC 7671 section 5.2.3).
+// It is for a key whose own certificate is not sent, since the constraints of that one would have to be kept. One that is not the server's own has to be that of an authority.
 func signedBy(data []byte, leaf *x509.Certificate, sent []*x509.Certificate, trust func(*x509.Certificate)) {
 	key, err := x509.ParsePKIXPublicKey(data)
 	if err != nil || !modest(key) {
