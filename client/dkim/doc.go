@@ -45,7 +45,9 @@
 // # Signing for each attempt
 //
 // A [Signer] around a Sender signs once for each call of its Send. What makes several attempts by itself can call
-// [Signer.Prepare] for each of them: a signature that expires is fresh then.
+// [Signer.Prepare] for each of them: a signature that expires is fresh then. Package client/mx does so:
+//
+//	d, err := mx.New(&mx.Options{Prepare: signer.Prepare})
 //
 // # Errors
 //

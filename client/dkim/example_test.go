@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"os"
 	"strings"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/dkim"
+	"smtpkit.example/smtp/client/mx"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -74,6 +76,35 @@ func ExampleKey_Record() {
 	fmt.Println(record)
 	// Output:
 	// brisbane._domainkey.football.example.com. IN TXT ( "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" )
+}
+
+// What delivers to mail exchangers signs for each attempt at a host.
+func ExampleSigner_Prepare_mailExchangers() {
+	text, err := os.ReadFile("rsa.pem")
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := dkim.ParsePrivateKey(text)
+	if err != nil {
+		log.Fatal(err)
+	}
+	signer, err := dkim.New(&dkim.Options{Keys: []dkim.Key{{Domain: "example.org", Selector: "2026a", Signer: key}}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	d, err := mx.New(&mx.Options{Prepare: signer.Prepare})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close(context.Background())
+	body := strings.NewReader("From: alice@example.org\r\nSubject: Hello\r\n\r\nHow are you?\r\n")
+	m, err := client.NewMessage("alice@example.org", []string{"bob@example.net"}, body)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := d.Send(context.Background(), m); err != nil {
+		log.Print(err)
+	}
 }
 
 // A program that makes its own attempts signs for each of them.
