@@ -369,6 +369,25 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// A keyError is an error of Prepare that may pass.
+type keyError struct{}
+
+func (keyError) Error() string        { return "the key server does not answer" }
+func (keyError) Status() proto.Status { return proto.Status{4, 7, 5} }
+
+// TestPrepareLater checks that an error of Prepare that may pass is no refusal for good.
+func TestPrepareLater(t *testing.T) {
+	for _, failed := range []error{keyError{}, fmt.Errorf("signing: %w", context.DeadlineExceeded)} {
+		prepare := func(context.Context, *client.Message) (*client.Message, error) { return nil, failed }
+		lay(t, twoHosts, func(o *Options) { o.Prepare = prepare }, func(t *testing.T, b *bed) {
+			_, err := b.Send(t.Context(), message(t, "a@d.example"))
+			if !errors.Is(err, failed) || !client.Temporary(err) || !client.SafeToRetry(err) || b.order() != "" {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
 // TestNobody checks messages without recipients, and without a domain.
 func TestNobody(t *testing.T) {
 	lay(t, oneHost, nil, func(t *testing.T, b *bed) {

@@ -46,6 +46,9 @@ func kinds(cert *tls.Certificate) []kind {
 		{"lame DNS", "D MX TIMEOUT\n", nil, "4.4.3", time.Minute},
 		{"SERVFAIL", "D MX SERVFAIL\n", nil, "4.4.3", soon},
 		{"lame host", "D MX 10 mx.D\nmx.D A TIMEOUT\nmx.D AAAA TIMEOUT\n", nil, "4.4.3", time.Minute},
+		{"lame TLSA", plain + "_25._tcp.mx.D TLSA TIMEOUT\n", func() *host { return &host{cert: cert} }, "4.4.3", time.Minute},
+		{"bogus TLSA", plain + "_25._tcp.mx.D TLSA BOGUS\n", func() *host { return &host{cert: cert} }, "4.4.3", soon},
+		{"TLS that stalls", plain, func() *host { return &host{stalls: true} }, "ok", 6 * time.Minute},
 		{"no policy to be had", plain + "_mta-sts.D TXT \"v=STSv1; id=1;\"\n", func() *host { return &host{} }, "ok", soon},
 		{"a policy", plain + "_mta-sts.D TXT \"v=STSv1; id=1;\"\n", func() *host { return &host{} }, "4.7.5", soon},
 	}
@@ -81,6 +84,7 @@ func TestThousandDomains(t *testing.T) {
 	}, func(t *testing.T, b *bed) {
 		defer cache.Close()
 		b.dns.Latency = 30 * time.Millisecond
+		b.dns.Secure(".")
 		hosts := make([]*host, domains)
 		var to []string
 		for i := range domains {

@@ -41,6 +41,7 @@ type host struct {
 	secured  []string      // likewise, under TLS
 	cert     *tls.Certificate
 	broken   bool // STARTTLS is offered and the handshake fails
+	stalls   bool // STARTTLS is offered and nothing follows the reply to it
 	mail     string
 	rcpt     func(to string) string // the reply; nil or "" for 250
 	data     string                 // the reply to the content
@@ -176,7 +177,7 @@ func (t *talk) obey(verb, args string) bool {
 	switch verb {
 	case "EHLO":
 		keywords := slices.Clone(h.keywords)
-		if h.cert != nil && !t.tls || h.broken {
+		if h.cert != nil && !t.tls || h.broken || h.stalls {
 			keywords = append(keywords, "STARTTLS")
 		}
 		if t.tls {
@@ -192,6 +193,10 @@ func (t *talk) obey(verb, args string) bool {
 			return false
 		}
 		if h.broken {
+			return false
+		}
+		if h.stalls {
+			io.Copy(io.Discard, t.conn)
 			return false
 		}
 		note := func(c *tls.ClientHelloInfo) (*tls.Config, error) {

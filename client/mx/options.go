@@ -60,7 +60,7 @@ type Options struct {
 
 	// Prepare is called for each attempt at a host. It returns the message that is sent in place of m, with the same
 	// recipients: with a signature in front, for instance. It must not change m. An error is the outcome for all
-	// recipients. Default: m itself.
+	// recipients. It is for good, unless it has a method Status that returns a code of class 4. Default: m itself.
 	Prepare func(ctx context.Context, m *client.Message) (*client.Message, error)
 	// Reports is told of each attempt to use TLS, for reports to the domains (RFC 8460). Default: nobody is told.
 	Reports interface{ Record(tlsrpt.Event) }

@@ -146,7 +146,7 @@ func (j *job) over(ctx context.Context, v *visit, plain bool) (*client.Result, e
 	}
 	if prepare := j.d.opt.Prepare; prepare != nil {
 		if m, err = prepare(ctx, m); err != nil {
-			return j.unsent(asMessageError(err))
+			return j.unsent(asOutcome(err))
 		}
 		if len(m.To) != len(to) {
 			return j.unsent(&client.MessageError{What: "the message", Err: errors.New("Options.Prepare of mx has changed the " +
@@ -161,10 +161,14 @@ func (j *job) over(ctx context.Context, v *visit, plain bool) (*client.Result, e
 // isTested reports whether the certificate is looked at for reports alone.
 func (v *visit) isTested() bool { return v.facts.STS == STSTesting || v.facts.STS == STSTestingOther }
 
-func asMessageError(err error) error {
-	var message *client.MessageError
-	if errors.As(err, &message) {
+// asOutcome returns an error of Options.Prepare as the outcome for a recipient, so that it tells whether it may pass.
+func asOutcome(err error) error {
+	var status statusError
+	switch {
+	case errors.As(err, &status):
 		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &client.LostError{Doing: "preparing the message", Err: err}
 	}
 	return &client.MessageError{What: "preparing the message", Err: err}
 }
