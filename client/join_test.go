@@ -64,8 +64,8 @@ func TestJoin(t *testing.T) {
 		{"an error and nobody has one", []Part{partOf([]int{0}, nil), contradictory}, "ok again again", later},
 		{"an error that is not ours", []Part{partOf([]int{0}, nil), {To: []int{1, 2}, Err: bare}}, "ok never never", bare},
 		{"in no part", []Part{partOf([]int{1, 5, -1}, nil, nil, nil)}, "again ok again", errInNoPart},
-		{"the last one counts", []Part{partOf([]int{0, 1, 2}, later, refused, nil), partOf([]int{0, 1}, nil, nil)}, "ok ok ok",
-			nil},
+		{"the last one counts", []Part{partOf([]int{0, 1, 2}, later, refused, nil), partOf([]int{0, 1}, nil, nil)},
+			"ok ok ok", nil},
 	} {
 		m := message("", "a@x.example", "b@x.example", "c@x.example")
 		res, err := Join(m, c.parts)

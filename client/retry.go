@@ -28,18 +28,24 @@ func (f SenderFunc) Send(ctx context.Context, m *Message) (*Result, error) { ret
 // DialSender returns a [Sender] that makes a connection for each message, as the function [Send] does. Addr and opt are
 // those of [Dial]. If no session came about, each recipient has the error of Dial. Several goroutines may use the
 // Sender at once: each call has a connection of its own.
-func DialSender(addr string, opt *Options) Sender {
-	return SenderFunc(func(ctx context.Context, m *Message) (*Result, error) {
-		if m == nil {
-			m = &Message{} // which has no recipients
-		}
-		c, err := Dial(ctx, addr, opt)
-		if err != nil {
-			return unsent(m, err)
-		}
-		defer func() { c.conn.quit(ctx) }() // the connection that the client has then: renew replaces it
-		return c.Send(ctx, m)
-	})
+func DialSender(addr string, opt *Options) Sender { return &dialSender{addr, opt} }
+
+// A dialSender is a pointer, so that a table of routes can tell whether two of its Senders are the same one.
+type dialSender struct {
+	addr string
+	opt  *Options
+}
+
+func (s *dialSender) Send(ctx context.Context, m *Message) (*Result, error) {
+	if m == nil {
+		m = &Message{} // which has no recipients
+	}
+	c, err := Dial(ctx, s.addr, s.opt)
+	if err != nil {
+		return unsent(m, err)
+	}
+	defer func() { c.conn.quit(ctx) }() // the connection that the client has then: renew replaces it
+	return c.Send(ctx, m)
 }
 
 // Retry is how often and when a message is sent again, to those recipients for whom that makes sense. The zero value is

@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 
 	"client/clienttest": {"proto", "proto/prototest", "ext"},
 	"client/pool":       {"proto", "ext", "client"},
+	"client/deliver":    {"proto", "ext", "ext/tracefield", "client"},
 	"client/netsmtp":    {"proto", "ext", "ext/auth", "client"},
 	"client/mx/tlsrpt":  {"proto", "ext", "ext/dns", "client"},
 	"client/mx": {"proto", "ext", "ext/ehlo", "ext/dns", "client", "client/pool", "client/mx/mtasts",
