@@ -73,9 +73,11 @@ func ExampleKey_Record() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(record)
+	fmt.Println(strings.ReplaceAll(record.String(), "; ", ";\n"))
 	// Output:
-	// brisbane._domainkey.football.example.com. IN TXT ( "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" )
+	// brisbane._domainkey.football.example.com. IN TXT ( "v=DKIM1;
+	// k=ed25519;
+	// p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" )
 }
 
 // What delivers to mail exchangers signs for each attempt at a host.

@@ -136,7 +136,8 @@ func matchesAny(records []dns.Association, cert *x509.Certificate) bool {
 }
 
 // signedBy calls trust for those certificates that are signed with a public key given in full (RFC 7671 section 5.2.3).
-// It is for a key whose own certificate is not sent, since the constraints of that one would have to be kept. One that is not the server's own has to be that of an authority.
+// It is for a key whose own certificate is not sent, since the constraints of that one would have to be kept. One that
+// is not the server's own has to be that of an authority.
 func signedBy(data []byte, leaf *x509.Certificate, sent []*x509.Certificate, trust func(*x509.Certificate)) {
 	key, err := x509.ParsePKIXPublicKey(data)
 	if err != nil || !modest(key) {
