@@ -9,7 +9,9 @@ import (
 
 // Addrs has the addresses of a host, of both families. The slices must not be changed: see [Answer].
 type Addrs struct {
-	Name   string       // the host itself, or the name at the end of the chain of aliases (CNAME), as Normal returns it
+	// Name is the host itself, or the name at the end of the chain of aliases (CNAME), as Normal returns it. If the two
+	// answers differ, it is that of a family with addresses that DNSSEC proves, otherwise of one with addresses.
+	Name   string
 	IPv4   []netip.Addr // in the order of the answer
 	IPv6   []netip.Addr
 	NoName bool // Name does not exist (NXDOMAIN)
@@ -53,14 +55,28 @@ func LookupAddrs(ctx context.Context, r Resolver, host string) (*Addrs, error) {
 			Name: v4.Name, IPv4: v4.Addrs, Authentic: v4.Authentic, AuthenticIPv4: v4.Authentic, TTL: v4.TTL, Err: err6,
 		}, nil
 	}
-	name := v4.Name
-	if len(v4.Addrs) == 0 {
-		name = v6.Name
-	}
 	return &Addrs{
-		Name: name, IPv4: v4.Addrs, IPv6: v6.Addrs, TTL: min(v4.TTL, v6.TTL),
+		Name: better(v4, v6).Name, IPv4: v4.Addrs, IPv6: v6.Addrs, TTL: min(v4.TTL, v6.TTL),
 		// Some servers deny the name when it is only the type that it lacks (RFC 4074 section 4.2).
 		NoName:    v4.NoName && v6.NoName,
 		Authentic: v4.Authentic && v6.Authentic, AuthenticIPv4: v4.Authentic, AuthenticIPv6: v6.Authentic,
 	}, nil
+}
+
+// better returns the answer that tells more about the name of a host. Nothing is said of the name that has the
+// addresses by an answer that has none, or that somebody else may have written.
+func better(a, b *Answer) *Answer {
+	worth := func(a *Answer) int {
+		switch {
+		case len(a.Addrs) == 0:
+			return 0
+		case !a.Authentic:
+			return 1
+		}
+		return 2
+	}
+	if worth(b) > worth(a) {
+		return b
+	}
+	return a
 }

@@ -309,6 +309,49 @@ func TestX10_OneFamilyProved(t *testing.T) {
 	}
 }
 
+// byFamily answers questions for A records by one resolver, and all others by another.
+type byFamily struct{ ipv4, others dns.Resolver }
+
+func (b byFamily) Lookup(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	if t == dns.A {
+		return b.ipv4.Lookup(ctx, name, t)
+	}
+	return b.others.Lookup(ctx, name, t)
+}
+
+// swapped answers questions for the addresses of one family with those of the other.
+type swapped struct{ dns.Resolver }
+
+func (s swapped) Lookup(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	switch t {
+	case dns.A:
+		t = dns.AAAA
+	case dns.AAAA:
+		t = dns.A
+	}
+	return s.Resolver.Lookup(ctx, name, t)
+}
+
+// The name at the end of aliases that are not proved is no base domain, although the other family is proved.
+func TestX10_NameOfOneFamily(t *testing.T) {
+	const zone = "mx.example.org AAAA 2001:db8::1\n_25._tcp.mx.example.org TLSA 3 1 1 " + digest + "\n" +
+		"_25._tcp.mx.example.net TLSA 3 1 1 " + digest2
+	proved := dnstest.New(zone)
+	proved.Secure("example.org", "example.net")
+	forged := dnstest.New("mx.example.org CNAME mx.example.net\nmx.example.net A 192.0.2.1")
+	forged.Secure("example.net")
+	both := byFamily{forged, proved}
+	for _, r := range []dns.Resolver{both, swapped{both}} {
+		p, err := Lookup(t.Context(), r, Target{Domain: "example.org", Authentic: true, Host: "mx.example.org"})
+		if err != nil || p == nil || p.Base != "mx.example.org" {
+			t.Errorf("%T: got %+v, %v", r, p, err)
+		}
+		if n := proved.Asked("_25._tcp.mx.example.net", dns.TLSA); n > 0 {
+			t.Errorf("%T: TLSA records were asked for below the name that is not proved", r)
+		}
+	}
+}
+
 // A caller that has the addresses does not have them asked for again.
 func TestLookupAddresses(t *testing.T) {
 	r := dnstest.New("mx.example.org A 192.0.2.1\n_25._tcp.mx.example.org TLSA 3 1 1 " + digest)
