@@ -31,8 +31,8 @@ type Shared struct {
 //
 // What the parts read depends on the Body of m:
 //   - Nothing is copied if Body is an [io.ReaderAt] and an [io.Seeker]: a bytes.Reader, a strings.Reader, an os.File,
-//     or an io.SectionReader. Each part reads it from where it stands to its end, by ReadAt. The end is where it is when
-//     Share is called: nobody may write to a file meanwhile. The same goes for the *bytes.Buffer of [NewMessage].
+//     or an io.SectionReader. Each part reads it from where it stands to its end, by ReadAt. The end is where it is
+//     when Share is called: nobody may write to a file meanwhile. The same goes for the *bytes.Buffer of [NewMessage].
 //   - What [OpenBody] returns is opened by each part, so several may be open at the same time.
 //   - Any other Body is read once, by Share: what WriterBody returns, since two calls of WriteTo might disturb each
 //     other, an io.Seeker without ReadAt, and a plain reader. Up to 1 MiB is kept in memory. What is longer goes into a
