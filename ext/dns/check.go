@@ -8,8 +8,9 @@ import (
 // CheckDNSSEC reports why answers are not authentic, or nil if they can be. A program that relies on DANE calls it at
 // its start, and logs what it says. It asks each server, once, about the root of the DNS, which is signed.
 //
-// All servers have to be trusted and to validate: if one does not, an attacker could silence the others. A server
-// that does not answer is passed over, unless none does.
+// All servers that are asked have to be trusted and to validate: if one does not, an attacker could silence the
+// others. A server that does not answer is passed over, unless none does. So are those of /etc/resolv.conf that are never
+// asked, since others are trusted: see [Options].
 func (s *Stub) CheckDNSSEC(ctx context.Context) error {
 	const soa Type = 6
 	var silent error

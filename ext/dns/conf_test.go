@@ -1,11 +1,15 @@
 package dns
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +62,40 @@ func TestConf(t *testing.T) {
 	s, err = New(&Options{Servers: []string{"192.0.2.1"}})
 	if err != nil || s.servers[0].trusted || s.opt.Timeout != 5*time.Second {
 		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// TestConfMixed asks no server that is not trusted where one is: neither after a failure, nor while others rest.
+func TestConfMixed(t *testing.T) {
+	defer func(was string) { systemConf = was }(systemConf)
+	systemConf = filepath.Join(t.TempDir(), "resolv.conf")
+	for _, tt := range []struct{ servers, options, want string }{
+		{"127.0.0.1 192.0.2.53", "", "127.0.0.1:53"},
+		{"192.0.2.53 127.0.0.1 2001:db8::53 ::1", "", "127.0.0.1:53 [::1]:53"},
+		{"192.0.2.53 2001:db8::53", "", "192.0.2.53:53 [2001:db8::53]:53"},
+		{"127.0.0.1 192.0.2.53", "trust-ad", "127.0.0.1:53 192.0.2.53:53"},
+	} {
+		text := "nameserver " + strings.ReplaceAll(tt.servers, " ", "\nnameserver ") + "\noptions " + tt.options
+		if err := os.WriteFile(systemConf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		asked := map[string]bool{}
+		s, err := New(&Options{CacheSize: -1, DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+			asked[addr] = true
+			return nil, errors.New("connection refused")
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"a.example", "b.example", "c.example", "d.example"} {
+			if a, err := s.Lookup(t.Context(), name, A); err == nil {
+				t.Errorf("got %v", a)
+			}
+		}
+		got := strings.Join(slices.Sorted(maps.Keys(asked)), " ")
+		if got != tt.want {
+			t.Errorf("of %s, %s were asked, want %s", tt.servers, got, tt.want)
+		}
 	}
 }
 

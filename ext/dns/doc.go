@@ -34,6 +34,11 @@
 // A server elsewhere is believed with Options.TrustAD, or with "options trust-ad" in resolv.conf. Set it only if that
 // server validates, and the way to it is safe, such as a private network of your own.
 //
+// Trusted servers and others are not mixed. Where resolv.conf has a server on a loopback address and one elsewhere,
+// only the first is asked: if it fails, the look-up fails, and mail waits. Otherwise whoever can make that one fail, by
+// a slow zone or a bogus answer, would have the question put to one whose answers prove nothing. To have a second
+// server, take one that validates, and trust it. Options.Servers with such a mix is an error.
+//
 // [Stub.CheckDNSSEC] tells whether it works, and what is wrong if it does not. Call it when the program starts:
 // without it, DANE is silently off, since no answer is authentic. To learn of a failure that DNSSEC is the cause, the
 // server has to send extended errors (RFC 8914): "ede: yes" in Unbound.
@@ -44,7 +49,7 @@
 //     seconds to 1 minute (RFC 9520).
 //   - Those who ask the same at the same time share one query.
 //   - An answer that is cut short is asked for again over TCP.
-//   - A server that is silent is asked last for a while.
+//   - A server that is silent about several domains, one after the other, is asked last for a while.
 //   - An answer must have the id, the port and the question of the query. Records that the question does not lead to
 //     are not believed, and not kept.
 //   - Octets that no host name has are written as \DDD, so that names can go into logs and replies. TXT records are as

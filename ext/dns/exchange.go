@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -19,15 +21,39 @@ const (
 	// maxStrangers is how many UDP messages that answer something else are passed over, before TCP is used, where
 	// guessing the id is no use (RFC 5452 section 9.2).
 	maxStrangers = 16
-	// restFor is for how long a server that did not answer is asked after the others.
-	restFor = 30 * time.Second
+	// A server that has left restAfter domains without an answer, one after the other, is asked after the others for
+	// restFor. One domain, whose own servers may be slow, does not count twice.
+	restAfter = 3
+	restFor   = 30 * time.Second
 )
 
 // A server is one that is asked.
 type server struct {
 	addr    netip.AddrPort
 	trusted bool // its AD bit is believed
+	silence      // the zero value once it answers
+}
+
+// A silence is what a server did not answer, one question after the other.
+type silence struct {
+	domains []string // restAfter at most
 	rest    time.Time
+}
+
+// miss notes a question without an answer.
+func (s *silence) miss(q question, now time.Time) {
+	if d := upper(q.name); len(s.domains) < restAfter && !slices.Contains(s.domains, d) {
+		s.domains = append(s.domains, d)
+	}
+	if len(s.domains) == restAfter {
+		s.rest = now.Add(restFor)
+	}
+}
+
+// upper returns the last two labels of a name. Names that have them in common may depend on the same zone.
+func upper(name string) string {
+	dot := strings.LastIndexByte(name, '.')
+	return name[1+strings.LastIndexByte(name[:max(dot, 0)], '.'):]
 }
 
 // A refusal is an error of a server that has answered: there is no use in asking it again.
@@ -47,7 +73,7 @@ func (s *Stub) ask(ctx context.Context, q question) (*response, *Error) {
 		for _, srv := range servers {
 			r, err := s.try(ctx, srv, q)
 			if err == nil {
-				s.answered(srv, true)
+				s.heard(srv)
 				return r, nil
 			}
 			e := &Error{Name: q.name, Type: q.t, Server: srv.addr.String(), Err: err}
@@ -59,7 +85,11 @@ func (s *Stub) ask(ctx context.Context, q question) (*response, *Error) {
 			if e.Timeout() {
 				again = append(again, srv)
 			}
-			s.answered(srv, refused != nil)
+			if refused != nil {
+				s.heard(srv)
+			} else {
+				s.missed(srv, q)
+			}
 			// Another server, which may not validate, must not have the last word about what is bogus.
 			if e.Bogus {
 				return nil, e
@@ -90,13 +120,18 @@ func (s *Stub) order() []*server {
 	return append(well, ill...)
 }
 
-func (s *Stub) answered(srv *server, yes bool) {
+// heard notes that a server has answered, if only with a failure.
+func (s *Stub) heard(srv *server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	srv.rest = time.Time{}
-	if !yes {
-		srv.rest = time.Now().Add(restFor)
-	}
+	srv.silence = silence{}
+}
+
+// missed notes that a server has not answered q.
+func (s *Stub) missed(srv *server, q question) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	srv.miss(q, time.Now())
 }
 
 // try asks one server once: over UDP, and over TCP if the answer does not fit or strangers interfere.

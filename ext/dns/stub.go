@@ -14,8 +14,10 @@ import (
 // comment does not give it a meaning.
 type Options struct {
 	// Servers are the name servers to ask, each an IP address with or without a port (default 53). They are recursive
-	// ones. The first that answers is enough; one that does not answer is asked last for the next 30 seconds. At most 8.
-	// Default: those in /etc/resolv.conf, which New reads once, with its options timeout, attempts and trust-ad.
+	// ones. The first that answers is enough; one that leaves several domains without an answer, and answers nothing in
+	// between, is asked last for the next 30 seconds. At most 8. It is an error if some are trusted and others are not.
+	// Default: those in /etc/resolv.conf, which New reads once, with its options timeout, attempts and trust-ad. If some
+	// of those are trusted the others are never asked, so that nobody can switch DNSSEC off by making the first ones fail.
 	Servers []string
 
 	// TrustAD says that Servers validate, and that nobody can change their answers on the way, so that what they call
@@ -106,6 +108,9 @@ func (s *Stub) configure() error {
 		trusted := o.TrustAD || addr.Addr().IsLoopback()
 		s.servers = append(s.servers, &server{addr: addr, trusted: trusted})
 	}
+	if err := s.separate(len(o.Servers) > 0); err != nil {
+		return err
+	}
 	o.Servers = nil
 	o.Timeout = or(o.Timeout, 5*time.Second)
 	o.Attempts = or(o.Attempts, 2)
@@ -114,6 +119,30 @@ func (s *Stub) configure() error {
 	if o.DialContext == nil {
 		o.DialContext = new(net.Dialer).DialContext
 	}
+	return nil
+}
+
+// separate leaves the servers that are trusted, if there are any. Where the operator has listed them for this program,
+// it is an error to have others. Whoever can make a trusted server fail would otherwise choose who answers.
+func (s *Stub) separate(listed bool) error {
+	var trusted []*server
+	var other *server
+	for _, srv := range s.servers {
+		if srv.trusted {
+			trusted = append(trusted, srv)
+		} else {
+			other = srv
+		}
+	}
+	switch {
+	case len(trusted) == 0 || other == nil:
+		return nil
+	case listed:
+		return fmt.Errorf("smtp: dns.Options.Servers: %v is not trusted and %v is, so that a failure of the one would "+
+			"switch DNSSEC off: leave one of them out, or set TrustAD if all of them validate and the way to them is safe",
+			other.addr, trusted[0].addr)
+	}
+	s.servers = trusted
 	return nil
 }
 
