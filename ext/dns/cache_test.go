@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,10 +178,11 @@ func TestFlights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{serve: func(*query) {}}
 		s := n.stub(t, dns.Options{Attempts: 1})
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second-1)
 		defer cancel()
 		var all sync.WaitGroup
-		for i := range 600 {
+		for i := range 2500 {
 			all.Go(func() {
 				_, err := s.Lookup(ctx, fmt.Sprintf("n%d.example", i), dns.A)
 				if !errors.Is(err, context.DeadlineExceeded) {
@@ -189,32 +191,107 @@ func TestFlights(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if got := len(n.asked()); got != 512 {
+		if got := len(n.asked()); got != 2048 {
 			t.Errorf("%d questions under way", got)
 		}
-		start := time.Now()
-		lookup(t.Context(), s, "later.example", dns.A) // waits until one of those ends
-		if took := time.Since(start); took != 9*time.Second {
-			t.Errorf("took %v", took)
+		_, err := s.Lookup(t.Context(), "later.example", dns.A) // takes the place of one of those
+		if took := time.Since(start); took != 6*time.Second || strings.Contains(err.Error(), "needed") {
+			t.Errorf("took %v: %v", took, err)
 		}
+		<-time.After(2 * time.Minute) // the failures are forgotten
 
 		// Of those that wait for a place, all but the first find the question under way, and leave their places free.
 		for range 2 {
 			n.asked()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			for i := range 1000 {
-				if i == 512 {
+			for i := range 3000 {
+				if i == 2048 {
 					synctest.Wait() // all places are taken
 				}
-				all.Go(func() { lookup(ctx, s, fmt.Sprintf("m%d.example", min(i, 512)), dns.A) })
+				all.Go(func() { lookup(ctx, s, fmt.Sprintf("m%d.example", min(i, 2048)), dns.A) })
 			}
 			synctest.Wait()
-			if got := len(n.asked()); got != 512 {
+			if got := len(n.asked()); got != 2048 {
 				t.Errorf("%d questions under way", got)
 			}
 			all.Wait()
+			if got := len(n.asked()); got != 1 {
+				t.Errorf("%d questions for the place of one", got)
+			}
 			<-time.After(2 * time.Minute) // the failures are forgotten
+		}
+	})
+}
+
+// TestDeadZones has zones without an answer, more than there are places, before some whose answers take half a second.
+func TestDeadZones(t *testing.T) {
+	for _, tt := range []struct {
+		dead int
+		most time.Duration // for how long they hold up others
+	}{{2000, time.Second}, {5000, 2 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{serve: func(q *query) {
+				if strings.HasPrefix(q.name(), "good") {
+					<-time.After(500 * time.Millisecond)
+					q.reply(q.answer(a(q.name()+".", 60, 1)))
+				}
+			}}
+			s := n.stub(t, dns.Options{})
+			var (
+				all  sync.WaitGroup
+				gave atomic.Int32 // their place to another
+			)
+			for i := range tt.dead {
+				all.Go(func() {
+					_, err := s.Lookup(t.Context(), fmt.Sprintf("dead.n%d.example", i), dns.A)
+					var e *dns.Error
+					if !errors.As(err, &e) || !e.Timeout() {
+						t.Errorf("got %v", err)
+					}
+					if strings.Contains(err.Error(), "the place was needed") {
+						gave.Add(1)
+					}
+				})
+			}
+			synctest.Wait()
+			start := time.Now()
+			for i := range 100 {
+				all.Go(func() {
+					_, err := s.Lookup(t.Context(), fmt.Sprintf("good.n%d.example", i), dns.A)
+					if took := time.Since(start); err != nil || took > tt.most+500*time.Millisecond {
+						t.Errorf("behind %d zones: %v after %v", tt.dead, err, took)
+					}
+				})
+			}
+			all.Wait()
+			if got, least := int(gave.Load()), tt.dead-2048; got < least || got > max(least+100, 0) {
+				t.Errorf("%d of %d gave their places to others, want %d at least", got, tt.dead, least)
+			}
+		})
+	}
+}
+
+// TestFreed has those who wait for a place take each that becomes free, at once.
+func TestFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{serve: func(q *query) {
+			<-time.After(300 * time.Millisecond)
+			q.reply(q.answer(a(q.name()+".", 60, 1)))
+		}}
+		s := n.stub(t, dns.Options{})
+		start := time.Now()
+		var all sync.WaitGroup
+		for i := range 6 * 2048 { // two for each question
+			all.Go(func() {
+				if _, err := s.Lookup(t.Context(), fmt.Sprintf("n%d.example", i/2), dns.A); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(start); took != 900*time.Millisecond {
+			t.Errorf("took %v", took)
 		}
 	})
 }

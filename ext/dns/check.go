@@ -9,8 +9,8 @@ import (
 // its start, and logs what it says. It asks each server, once, about the root of the DNS, which is signed.
 //
 // All servers that are asked have to be trusted and to validate: if one does not, an attacker could silence the
-// others. A server that does not answer is passed over, unless none does. So are those of /etc/resolv.conf that are never
-// asked, since others are trusted: see [Options].
+// others. A server that does not answer is passed over, unless none does. So are those of /etc/resolv.conf that are
+// never asked, since others are trusted: see [Options].
 func (s *Stub) CheckDNSSEC(ctx context.Context) error {
 	const soa Type = 6
 	var silent error

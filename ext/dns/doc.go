@@ -48,6 +48,7 @@
 //   - Answers go into a cache for as long as their TTL says, the absence of records by RFC 2308, failures for 5
 //     seconds to 1 minute (RFC 9520).
 //   - Those who ask the same at the same time share one query.
+//   - A question that has waited for a second or more gives way to others if 2048 are under way.
 //   - An answer that is cut short is asked for again over TCP.
 //   - A server that is silent about several domains, one after the other, is asked last for a while.
 //   - An answer must have the id, the port and the question of the query. Records that the question does not lead to

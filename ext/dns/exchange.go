@@ -180,9 +180,9 @@ func rcode(r *response) string {
 }
 
 // A slow error says that a server did not answer in time.
-type slow struct{ after time.Duration }
+type slow string
 
-func (e slow) Error() string   { return fmt.Sprintf("smtp: no answer within %v", e.after) }
+func (e slow) Error() string   { return string(e) }
 func (e slow) Timeout() bool   { return true }
 func (e slow) Temporary() bool { return true }
 
@@ -211,7 +211,7 @@ func (s *Stub) exchange(ctx context.Context, srv *server, q question, edns, tcp 
 	case parent.Err() != nil:
 		return nil, parent.Err()
 	case errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil || errors.As(err, &t) && t.Timeout():
-		return nil, slow{s.opt.Timeout}
+		return nil, slow(fmt.Sprintf("smtp: no answer within %v", s.opt.Timeout))
 	case errors.Is(err, errMalformed):
 		return nil, &refusal{text: err.Error()}
 	}

@@ -45,7 +45,7 @@ type Options struct {
 
 const (
 	maxAttempts = 5
-	maxFlights  = 512 // questions under way at the same time
+	maxFlights  = 2048 // questions under way at the same time, each with a socket and some 10 KiB
 )
 
 // A Stub is a [Resolver] that asks recursive name servers, and keeps what they say in a cache. Its methods may be
@@ -53,9 +53,12 @@ const (
 //
 // Several that ask the same at the same time share one query. It goes on if one of them gives up. Failures are kept
 // too, for 5 seconds to 1 minute, so that one dead zone does not make each caller wait.
+//
+// At most 2048 questions are under way. Another one takes the place of the one that has waited for its answer longest,
+// and for a second at least, which fails. So zones without an answer, however many, do not hold up the others for long.
 type Stub struct {
-	opt   Options // with the defaults filled in
-	slots chan struct{}
+	opt    Options // with the defaults filled in
+	places *places // one for each flight
 
 	mu      sync.Mutex
 	servers []*server
@@ -72,7 +75,7 @@ type flight struct {
 
 // New returns a Stub. The error says which option is wrong, or that the file with the system's servers cannot be read.
 func New(opt *Options) (*Stub, error) {
-	s := &Stub{slots: make(chan struct{}, maxFlights), flights: map[question]*flight{}}
+	s := &Stub{places: newPlaces(maxFlights), flights: map[question]*flight{}}
 	if opt != nil {
 		s.opt = *opt
 	}
@@ -190,49 +193,63 @@ func (s *Stub) join(ctx context.Context, q question) (*flight, *Answer, *Error) 
 	if err := ctx.Err(); err != nil {
 		return nil, nil, &Error{Name: q.name, Type: q.t, Err: err}
 	}
-	slot := false
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for {
-		answer, failure := s.cache.get(q, time.Now())
-		f := s.flights[q]
-		if answer != nil || failure != nil || f != nil {
-			if slot {
-				<-s.slots
-			}
+	for first := true; ; first = false {
+		f, answer, failure, wait := s.tryJoin(q)
+		if wait == 0 {
 			return f, answer, failure
 		}
-		if slot {
-			f = &flight{done: make(chan struct{})}
-			s.flights[q] = f
-			go s.fly(q, f)
-			return f, nil, nil
+		if first {
+			defer s.places.pass()
 		}
-		s.mu.Unlock()
-		select {
-		case s.slots <- struct{}{}:
-			slot = true
-		case <-ctx.Done():
-		}
-		s.mu.Lock()
-		if !slot {
-			return nil, nil, &Error{Name: q.name, Type: q.t, Err: ctx.Err()}
+		if err := s.places.await(ctx, wait); err != nil {
+			return nil, nil, &Error{Name: q.name, Type: q.t, Err: err}
 		}
 	}
 }
 
+// tryJoin is join for once. It returns for how long to wait if there is no place.
+func (s *Stub) tryJoin(q question) (*flight, *Answer, *Error, time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	answer, failure := s.cache.get(q, time.Now())
+	f := s.flights[q]
+	if answer != nil || failure != nil || f != nil {
+		return f, answer, failure, 0
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	own, wait := s.places.take(func() { cancel(errCrowded) })
+	if own == nil {
+		cancel(nil)
+		return nil, nil, nil, wait
+	}
+	f = &flight{done: make(chan struct{})}
+	s.flights[q] = f
+	go func() {
+		defer cancel(nil)
+		s.fly(ctx, q, f)
+		s.places.give(own)
+		close(f.done)
+	}()
+	return f, nil, nil, 0
+}
+
+// errCrowded is the cause of a failure that others have brought about.
+var errCrowded error = slow(fmt.Sprintf("smtp: no answer within %v, and the place was needed, since %d questions were "+
+	"under way: send less at once, or look for name servers that do not answer", patience, maxFlights))
+
 // fly finds out about q, whoever still waits for it.
-func (s *Stub) fly(q question, f *flight) {
+func (s *Stub) fly(ctx context.Context, q question, f *flight) {
 	most := 2 * time.Duration(s.opt.Attempts*len(s.servers)) * s.opt.Timeout
-	ctx, cancel := context.WithTimeout(context.Background(), most)
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	f.answer, f.failure = s.resolve(ctx, q)
+	if f.failure != nil && context.Cause(ctx) == errCrowded {
+		f.failure.Err = errCrowded
+	}
 	s.mu.Lock()
 	s.cache.put(q, time.Now(), f.answer, f.failure)
 	delete(s.flights, q)
 	s.mu.Unlock()
-	close(f.done)
-	<-s.slots
 }
 
 // resolve asks for q, and again where a server leaves an alias open.
