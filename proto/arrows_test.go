@@ -14,12 +14,13 @@ const module = "smtpkit.example/smtp"
 // changed to fix a build. A package without an entry has that of the nearest one above it in the tree, and may import
 // the packages between that one and itself too.
 var arrows = map[string][]string{
-	"":         {},
-	"proto":    {},
-	"ext":      {"proto"},
-	"server":   {"proto", "ext", "ext/auth", "ext/ehlo", "ext/tracefield"},
-	"client":   {"proto", "ext", "ext/auth", "ext/ehlo"},
-	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "ext/tracefield", "server", "client"},
+	"":       {},
+	"proto":  {},
+	"ext":    {"proto"},
+	"server": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/tracefield"},
+	"client": {"proto", "ext", "ext/auth", "ext/ehlo"},
+	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "ext/tracefield", "ext/dns", "server", "client",
+		"client/mx", "client/mx/mtasts"},
 
 	"ext/auth":             {"proto", "ext"},
 	"ext/ehlo":             {"proto", "ext", "ext/auth"},

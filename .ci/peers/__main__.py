@@ -1,7 +1,7 @@
 """Real mail software talks to the examples, and to a program with every extension, both ways and on loopback only.
 
-    /usr/bin/python3 .ci/peers --receive BINARY --send BINARY --ours BINARY --exim BINARY --nsd BINARY \
-        --unbound BINARY --signed BINARY [--only REGEXP]
+    /usr/bin/python3 .ci/peers --receive BINARY --send BINARY --direct BINARY --ours BINARY --signed BINARY \
+        --exim BINARY --nsd BINARY --unbound BINARY [--only REGEXP]
 
 Needs root, since Postfix does, and the packages that .ci/run installs. It exits with 0 only if at least one case ran
 and all passed.
@@ -19,7 +19,7 @@ from bench import Bench, Report, die  # noqa: E402
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for program in ("receive", "send", "ours", "exim", "nsd", "unbound", "signed"):
+    for program in ("receive", "send", "direct", "ours", "signed", "exim", "nsd", "unbound"):
         args.add_argument("--" + program, required=True, type=os.path.abspath, metavar="BINARY")
     args.add_argument("--only", default="", metavar="REGEXP", help="run the cases whose names match")
     args = args.parse_args()

@@ -4,7 +4,8 @@ from mxhosts import association
 from mxsts import Served, policy
 
 # Names that the good certificates are for, beside those of their hosts. DANE-TA has to find one of them.
-CERTIFIED = ["h.ta.example", "h.ta-exim.example", "next-hop.example", "good.wild.plain.example"]
+CERTIFIED = ["h.ta.example", "h.ta-exim.example", "next-hop.example", "good.wild.plain.example",
+             "mx.xn--bcher-kva.plain.example"]
 
 
 def dane(hosts):
@@ -42,6 +43,7 @@ def dane(hosts):
         ("nodata", "self", []),
         ("expired-tlsa", "good", []),
         ("lame-tlsa", "good", []),
+        ("requiretls", "requiretls", [ee("requiretls")]),
     ]
 
 
@@ -110,8 +112,6 @@ alias CNAME implicit
 aliased-host MX 10 to-mx
 to-mx CNAME mx
 null MX 0 .
-null-and-more MX 0 .
-null-and-more MX 10 mx
 nothing TXT "neither MX nor address"
 no-host MX 10 not-there
 literal-host MX 10 127.0.0.1.
@@ -125,7 +125,11 @@ first-missing MX 10 not-there
 first-missing MX 20 mx
 all-dead MX 10 dead
 all-dead MX 20 dead
+requiretls-unproved MX 10 requiretls
 xn--bcher-kva MX 10 self
+mx.xn--bcher-kva A {good}
+stuck A {stuck}
+stuck-host MX 10 stuck
 """
 
 
@@ -137,19 +141,23 @@ def sts(hosts):
     foreign = hosts.stranger.issue(["mta-sts.https-stranger.plain.example"])
     rows = [(f"{mode}-{mx}", [mx], Served(policy(mode, mx + ".plain.example")))
             for mode in ("enforce", "testing", "none")
-            for mx in ("mx", "exim", "self", "late", "other", "clear", "broken", "refusing")]
+            for mx in ("mx", "exim", "self", "late", "other", "clear", "broken", "refusing", "requiretls")]
     mx = clear = policy("enforce", "mx.plain.example")
     rows += [(f"{mode}-mismatch", ["mx"], Served(policy(mode, "exim.plain.example")))
              for mode in ("enforce", "testing", "none")]
     rows += [
         ("enforce-second", ["self", "exim"], Served(policy("enforce", "*.plain.example"))),
+        ("enforce-stuck", ["stuck", "exim"], Served(policy("enforce", "*.plain.example"))),
         ("enforce-unlisted-first", ["self", "mx"], Served(policy("enforce", "mx.plain.example"))),
         ("wildcard", ["good.wild"], Served(policy("enforce", "*.wild.plain.example"))),
         ("wildcard-two-labels", ["good.wild"], Served(policy("enforce", "*.plain.example"))),
+        ("idn", ["mx.xn--bcher-kva"], Served(policy("enforce", "mx.xn--bcher-kva.plain.example"))),
+        ("idn-u-label", ["mx.xn--bcher-kva"], Served(policy("enforce", "mx.b\u00fccher.plain.example"))),
         ("unix-lines", ["clear"], Served(mx.replace("\r\n", "\n"))),
         ("first-mode-wins", ["clear"], Served(mx + "mode: none\r\n")),
         ("unknown-key", ["clear"], Served("version: STSv1\r\nfuture: a: b\r\n" + mx[len("version: STSv1\r\n"):])),
         ("with-charset", ["clear"], Served(mx, kind="text/plain; charset=utf-8")),
+        ("long-max-age", ["clear"], Served(mx.replace("86400", "31557601"))),
         ("share-strict", ["self"], Served(policy("enforce", "self.plain.example"))),
         ("share-testing", ["self"], Served(policy("testing", "self.plain.example"))),
         # From here on there is no policy, whatever would be in it, so the mail goes to a host without TLS.
@@ -173,7 +181,6 @@ def sts(hosts):
         ("other-mode", ["clear"], Served(clear.replace("enforce", "strict"))),
         ("no-mx", ["clear"], Served(policy("enforce"))),
         ("no-max-age", ["clear"], Served(clear.replace("max_age: 86400\r\n", ""))),
-        ("long-max-age", ["clear"], Served(clear.replace("86400", "31557601"))),
         ("text-none", ["clear"], Served(clear)),
         ("text-two", ["clear"], Served(clear)),
         ("text-other-version", ["clear"], Served(clear)),
@@ -185,6 +192,12 @@ def sts(hosts):
     ]
     return rows
 
+
+# The labels of those domains whose policies must not count.
+WITHOUT = ("https-expired", "https-name", "https-parent-name", "https-stranger", "https-404", "https-500", "https-204",
+           "https-redirect", "https-html", "https-no-type", "https-too-long", "https-hangs-up", "empty", "no-version",
+           "other-version", "no-mode", "other-mode", "no-mx", "no-max-age", "text-none", "text-two",
+           "text-other-version", "text-no-id", "text-bad-id", "text-lame", "host-missing")
 
 # The TXT records of those that have other than one good one.
 TEXTS = {

@@ -1,4 +1,4 @@
-"""Mail exchangers on loopback addresses, all at one port: Postfix and Exim with every kind of certificate, and sinks."""
+"""Mail exchangers on loopback, all at one port: Postfix and Exim with every kind of certificate, and sinks."""
 
 import hashlib
 import os
@@ -72,7 +72,7 @@ def association(usage, selector, matching, certificate):
 
 
 def network():
-    """Find a network on loopback that nobody else uses: its first address has to have the ports of DNS and HTTPS free."""
+    """Find a network on loopback that nobody else uses: the ports of DNS and HTTPS are free at its first address."""
     for n in range(1, 250):
         address = f"127.53.{(n + os.getpid()) % 250 + 1}.1"
         try:
@@ -110,8 +110,8 @@ virtual_mailbox_base = {dir}/mail
 virtual_mailbox_maps = static:inbox/
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
-smtpd_recipient_restrictions = check_recipient_access inline:{{ {{refused@ = 550 5.1.1 nobody here}} }} permit_mynetworks
-  reject
+smtpd_recipient_restrictions =
+  check_recipient_access inline:{{ {{refused@ = 550 5.1.1 nobody here}} }} permit_mynetworks reject
 smtpd_tls_received_header = yes
 """
 
@@ -140,7 +140,7 @@ postlog  unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    """A Postfix that takes mail for every domain, on an address for each of hosts: name, address, and certificate or none."""
+    """A Postfix that takes mail for every domain. hosts are where: name, address, and certificate or None."""
 
     def __init__(self, bench, smtp, hosts):
         self.dir = bench.mkdir("mx-postfix")
@@ -229,8 +229,21 @@ class Exim:
 
 
 # The last octets of the addresses, by what answers there.
-ADDRESSES = {"names": 1, "policies": 1, "lame": 2, "good": 11, "self": 12, "late": 13, "other": 14, "clear": 15, "exim": 21,
-             "exim-clear": 22, "broken": 31, "refusing": 32, "busy": 33, "requiretls": 35, "dead": 40}
+ADDRESSES = {"names": 1, "policies": 1, "lame": 2, "good": 11, "self": 12, "late": 13, "other": 14, "clear": 15,
+             "exim": 21, "exim-clear": 22, "broken": 31, "refusing": 32, "busy": 33, "stuck": 34, "requiretls": 35,
+             "dead": 40}
+
+
+def nonsense(conn):
+    """Answer the first octets of a client with what is no TLS."""
+    conn.recv(1 << 20)
+    conn.sendall(b"this is no TLS\r\n")
+
+
+def silence(conn):
+    """Say nothing until the client gives up."""
+    while conn.recv(1 << 20):
+        pass
 
 
 class Hosts:
@@ -248,17 +261,20 @@ class Hosts:
             "exim": self.authority.issue(["exim.example", "exim.plain.example", *names]),
             "late": self.authority.issue(["late.example", "late.plain.example"], expired=True),
             "other": self.authority.issue(["elsewhere.example"]),
+            "requiretls": self.authority.issue(["requiretls.plain.example"]),
             "self": bench.certificate("mx-self-", "self.plain.example"),
         }
         kinds = ("good", "self", "late", "other", "clear")
         self.postfix = Postfix(bench, self.smtp, [(k + ".postfix.example", at[k], self.certs.get(k)) for k in kinds])
         self.exim = Exim(bench, exim_binary, self.smtp, at["exim"], at["exim-clear"], self.certs["exim"])
         self.sinks = {
-            "broken": self.sink("broken", "starttls", {}, handshake=b"this is no TLS\r\n"),
+            "broken": self.sink("broken", "starttls", {}, handshake=nonsense),
+            "stuck": self.sink("stuck", "starttls", {}, handshake=silence),
             "refusing": self.sink("refusing", "starttls", {"STARTTLS": "454 4.7.0 no TLS now"}),
             "busy": self.sink("busy", "", {"CONNECT": "421 4.3.2 too busy"}),
+            "requiretls": self.sink("requiretls", "starttls", {}, "REQUIRETLS", pair=self.certs["requiretls"]),
         }
 
-    def sink(self, name, tls, replies, **kw):
-        return Sink(self.bench, ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"), tls, replies=replies,
+    def sink(self, name, tls, replies, *keywords, **kw):
+        return Sink(self.bench, ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", *keywords), tls, replies=replies,
                     at=(self.addresses[name], self.smtp), **kw)

@@ -1,4 +1,4 @@
-"""An HTTPS server for the policies of MTA-STS (RFC 8461), which gets every part of it wrong where a case wants it to."""
+"""An HTTPS server for the policies of MTA-STS (RFC 8461), which gets each part of it wrong where a case wants that."""
 
 import http.server
 import ssl

@@ -39,7 +39,7 @@ server:
   directory: "{dir}"
   chroot: ""
   username: ""
-  pidfile: "{dir}/unbound.pid"
+  pidfile: "{dir}/unbound-{port}.pid"
   interface: 127.0.0.1
   port: {port}
   outgoing-interface: 127.0.0.1
@@ -47,7 +47,7 @@ server:
   do-daemonize: no
   use-syslog: no
   do-not-query-localhost: no
-  module-config: "validator iterator"
+  module-config: "{modules}"
   trust-anchor-file: "{dir}/anchor"
   root-hints: "{dir}/hints"
   num-threads: 1
@@ -85,10 +85,16 @@ class Names:
         config += "".join(ZONE.format(name=zone, file=self.file(zone)) for zone in (".", *zones))
         nsd = bench.start("names/nsd", programs.nsd, "-d", "-c", bench.write("names/nsd.conf", config))
         await_listener(53, lambda: nsd.poll() is None, lambda: bench.log("names/nsd.log"), host=address)
-        unbound = bench.start("names/unbound", programs.unbound, "-d", "-c", bench.write(
-            "names/unbound.conf", UNBOUND.format(dir=self.dir, port=self.port)))
-        await_listener(self.port, lambda: unbound.poll() is None, lambda: bench.log("names/unbound.log"))
-        self.resolver = f"127.0.0.1:{self.port}"
+        self.resolver = self.unbound(programs, self.port, "validator iterator")
+        self.credulous = self.unbound(programs, port(), "iterator")  # does not validate
+
+    def unbound(self, programs, at, modules):
+        """Start a resolver and return its address."""
+        name = f"names/unbound-{at}"
+        proc = self.bench.start(name, programs.unbound, "-d", "-c", self.bench.write(
+            name + ".conf", UNBOUND.format(dir=self.dir, port=at, modules=modules)))
+        await_listener(at, lambda: proc.poll() is None, lambda: self.bench.log(name + ".log"))
+        return f"127.0.0.1:{at}"
 
     def file(self, zone):
         return self.bench.path("names", zone.rstrip(".") or "root")
@@ -132,8 +138,13 @@ class Names:
         if len(fields) < 5 or (fields[0], fields[3]) not in self.spoilt:
             return line
         self.spoilt.remove((fields[0], fields[3]))
-        fields[-1] = {"A": lambda a: a.rpartition(".")[0] + ".250", "MX": lambda host: "not." + host, "TXT": lambda id: id.replace("1", "2"),
-                      "TLSA": lambda hexa: hexa[:-1] + "0123456789abcdef"[int(hexa[-1], 16) ^ 1]}[fields[3]](fields[-1])
+        change = {
+            "A": lambda address: address.rpartition(".")[0] + ".250",
+            "MX": lambda host: "not." + host,
+            "TXT": lambda text: text.replace("1", "2"),
+            "TLSA": lambda data: data[:-1] + "0123456789abcdef"[int(data[-1], 16) ^ 1],
+        }[fields[3]]
+        fields[-1] = change(fields[-1])
         return "\t".join(fields) + "\n"
 
     def dig(self, name, kind):

@@ -21,18 +21,20 @@ class Sink:
     keywords are the lines of its EHLO reply; tls is "starttls", "implicit" or empty; users maps names to passwords;
     replies maps the beginning of a command to the reply it gets in place of the usual one, with "CONNECT" for the
     greeting and "." for the end of the content, and an empty reply hangs up. sasl makes the server side of a mechanism
-    from its name and the connection, as gsasl.server does; without it, the users log in by PLAIN and LOGIN. handshake is
-    what the server says behind its 220 to STARTTLS in place of TLS, before it hangs up.
+    from its name and the connection, as gsasl.server does; without it, the users log in by PLAIN and LOGIN. handshake
+    is what the server does with the connection behind its 220 to STARTTLS in place of TLS, before it hangs up. pair has
+    the files of its certificate and key, in place of the bench's.
     """
 
-    def __init__(self, bench, keywords=(), tls="", users=None, replies=None, sasl=None, at=None, handshake=b""):
+    def __init__(self, bench, keywords=(), tls="", users=None, replies=None, sasl=None, at=None, handshake=None,
+                 pair=None):
         self.bench, self.keywords, self.tls = bench, keywords, tls
         self.users, self.replies, self.sasl = users or {}, replies or {}, sasl
         self.handshake, self.sessions = handshake, []
         host, self.port = at or ("127.0.0.1", port())
         self.listener = socket.create_server((host, self.port))
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(bench.cert, bench.key)
+        self.context.load_cert_chain(*(pair or (bench.cert, bench.key)))
         bench.closers.append(self.listener.close)
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -144,8 +146,7 @@ class Session:
             if self.buffer:
                 raise ValueError(f"octets behind STARTTLS: {self.buffer[:60]!r}")
             if self.sink.handshake:
-                self.more()
-                self.conn.sendall(self.sink.handshake)
+                self.sink.handshake(self.conn)
                 return False
             self.wrap()
             self.forget()
