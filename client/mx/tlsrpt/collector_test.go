@@ -104,6 +104,22 @@ func TestX34_Rest(t *testing.T) {
 	}
 }
 
+// TestX33_PoliciesApart checks that policies are counted apart if they differ in anything.
+func TestX33_PoliciesApart(t *testing.T) {
+	c := collector(t, nil)
+	for _, p := range []Policy{
+		{}, {Type: TypeSTS}, {Type: TypeTLSA}, {Type: TypeSTS, Domain: "a.example"}, {Type: TypeSTS, Strings: []string{"a"}},
+		{Type: TypeSTS, MXHosts: []string{"a"}}, {Type: TypeSTS, Strings: []string{"a", "b"}},
+		{Type: TypeSTS, Strings: []string{"b", "a"}}, {Type: TypeSTS, Strings: []string{"a"}, MXHosts: []string{"b"}},
+	} {
+		c.Record(Event{Domain: "example.org", Policy: p})
+	}
+	c.Record(Event{Domain: "example.org", Policy: Policy{Type: TypeSTS, Domain: "Example.ORG."}}) // as the default is
+	if p := c.Reports(time.Now())[0].Policies; len(p) != 9 || p[1].Summary.Successful != 2 {
+		t.Errorf("%d policies: %+v", len(p), p)
+	}
+}
+
 // TestRecordAllocates holds the usual event to no allocations.
 func TestRecordAllocates(t *testing.T) {
 	c := collector(t, nil)
@@ -151,6 +167,9 @@ func TestWhatIsReported(t *testing.T) {
 			ReportedPolicy{Type: TypeNone, Domain: "example.org"},
 			Failure{Result: DANERequired, MXHost: "mx.example.org", MXHello: "hello\uFFFD\uFFFD", Code: sharp[:256], Sessions: 1,
 				SendingIP: "fe80::1", ReceivingIP: "192.0.2.1", Info: "https://a.example/?b&c"}},
+		{"a name of control characters", Event{Result: DANERequired, MXHello: strings.Repeat("\x00", 300)},
+			ReportedPolicy{Type: TypeNone, Domain: "example.org"},
+			Failure{Result: DANERequired, MXHello: strings.Repeat("\uFFFD", 85), Sessions: 1}},
 		{"a policy too long",
 			Event{Policy: Policy{Type: TypeSTS, Strings: []string{"mode: enforce", strings.Repeat("x", 1<<16)}}},
 			ReportedPolicy{Type: TypeSTS, Domain: "example.org", Strings: []string{"mode: enforce"}}, Failure{}},
@@ -175,6 +194,16 @@ func TestWhatIsReported(t *testing.T) {
 				t.Errorf("%+v, want %+v", p[0], want)
 			}
 		})
+	}
+}
+
+// TestX35_Contact checks that the address to ask has A-labels too.
+func TestX35_Contact(t *testing.T) {
+	c := collector(t, func(o *Options) { o.Contact = "tls@Bücher.example" })
+	c.Record(Event{Domain: "example.org"})
+	r := c.Reports(time.Now())[0]
+	if r.Contact != "tls@xn--bcher-kva.example" || !strings.HasSuffix(r.ID, "@xn--bcher-kva.example") {
+		t.Errorf("%q, %q", r.Contact, r.ID)
 	}
 }
 
@@ -241,7 +270,7 @@ func synctestUntil(t time.Time) {
 }
 
 func TestConcurrency(t *testing.T) {
-	c := collector(t, nil)
+	c := collector(t, func(o *Options) { o.Store = &brokenStore{text: header, limit: 1 << 30} })
 	var all sync.WaitGroup
 	for i := range 4 {
 		all.Go(func() {
@@ -251,6 +280,9 @@ func TestConcurrency(t *testing.T) {
 				if k%100 == 0 {
 					c.Stats()
 					c.Reports(time.Now())
+					if err := c.Save(); err != nil {
+						t.Error(err)
+					}
 				}
 			}
 		})

@@ -144,6 +144,7 @@ func TestMessage(t *testing.T) {
 		"X: y in the domain": func(r *Report) { r.Domain = "a\r\nX: y" },
 		"no domain":          func(r *Report) { r.Domain = "" },
 		"X: y in the ID":     func(r *Report) { r.ID = "a\r\nX: y@b.example" },
+		"X: y behind the ID": func(r *Report) { r.ID += "\r\nX: y" },
 		"no ID":              func(r *Report) { r.ID = "" },
 		"half an ID":         func(r *Report) { r.ID = "@b.example" },
 		"a long ID":          func(r *Report) { r.ID = strings.Repeat("a", 500) + "@b.example" },

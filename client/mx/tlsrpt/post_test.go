@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"smtpkit.example/smtp/client"
@@ -119,6 +120,32 @@ func TestX31_HTTPS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSilentHandshake checks that nothing is left of an attempt when its context ends, though TLS was being negotiated.
+func TestSilentHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			there.Read(make([]byte, 1))
+			cancel()
+			io.Copy(io.Discard, there)
+		}()
+		c := collector(t, func(o *Options) {
+			o.Resolver, o.AllowPrivate = dnstest.New(""), true
+			o.DialContext = func(context.Context, string, string) (net.Conn, error) { return here, nil }
+		})
+		begin := time.Now()
+		err := c.post(ctx, &url.URL{Scheme: "https", Host: "192.0.2.1"}, strings.NewReader("x"))
+		<-closed
+		if took := time.Since(begin); !errors.Is(err, context.Canceled) || took != 0 {
+			t.Errorf("%v, and closed after %v", err, took)
+		}
+	})
 }
 
 // TestPublicAddresses checks to which addresses of strangers nothing is sent.

@@ -183,9 +183,5 @@ func mailbox(u *url.URL) (proto.Address, error) {
 	if err != nil {
 		return proto.Address{}, err
 	}
-	a, err := proto.ParseAddress(text)
-	if err == nil && a.Domain.IsZero() {
-		err = errURI
-	}
-	return a, err
+	return proto.ParseAddress(text)
 }

@@ -53,6 +53,7 @@ func TestParseRecord(t *testing.T) {
 		{"X21 long name", "v=TLSRPTv1;" + strings.Repeat("x", 33) + "=y;rua=mailto:a@b.example", "!"},
 		{"other schemes", "v=TLSRPTv1;rua=ftp://a.example/,http://b.example/,MAILTO:a@b.example", "mailto:a@b.example"},
 		{"exclamation point", "v=TLSRPTv1;rua=mailto:a@b.example!10m", ""},
+		{"exclamation point by HTTPS", "v=TLSRPTv1;rua=https://b.example/x!10m", ""},
 		{"encoded address", "v=TLSRPTv1;rua=mailto:a%21b@c.example", "mailto:a%21b@c.example"},
 		{"header fields", "v=TLSRPTv1;rua=mailto:a@b.example?bcc=c@d.example", "mailto:a@b.example?bcc=c@d.example"},
 		{"two addresses in one", "v=TLSRPTv1;rua=mailto:a@b.example%2Cc@d.example", ""},

@@ -191,7 +191,7 @@ func TestReadReportBounds(t *testing.T) {
 		"plain":         {strings.Repeat(" ", 26<<20), errLarge},
 		"policies":      {bomb(`{"policies":[{}`, ",{}", 1<<20), errMany},
 		"lists":         {bomb(`{"policies":`, "[", 1<<20), errMany},
-		"quoted commas": {`{"organization-name":"` + strings.Repeat(`,\"[{`, 300000) + `"}`, nil},
+		"quoted commas": {`{"organization-name":"` + strings.Repeat(`,\"[{`, 400000) + `"}`, nil},
 		"behind quotes": {bomb(`{"organization-name":"\\","policies":[{}`, ",{}", 1<<20), errMany},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -62,7 +62,7 @@ func TestResultOf(t *testing.T) {
 			if got := ResultOf(tt.err); got != tt.result {
 				t.Errorf("%q, want %q", got, tt.result)
 			}
-			if got := CodeOf(tt.err); !strings.HasPrefix(got, tt.code) || (got == "") != (tt.code == "") {
+			if got := CodeOf(tt.err); got != tt.code {
 				t.Errorf("%q, want %q", got, tt.code)
 			}
 		})

@@ -144,6 +144,7 @@ func TestX32_Retry(t *testing.T) {
 		{"X32 later", both, after(2, refusal(451)), after(3, statusCode(503)), 3, 3, 1},
 		{"X32 never", both, always(refusal(451)), always(errors.New("no route")), 10, 10, 0},
 		{"X32 one refused for good", both, always(refusal(550)), after(2, statusCode(429)), 3, 3, 1},
+		{"X32 the other refused for good", both, after(2, refusal(451)), always(statusCode(404)), 3, 3, 1},
 		{"X32 both refused for good", both, always(refusal(550)), always(statusCode(404)), 1, 1, 0},
 		{"X31 redirect", both, always(refusal(550)), always(statusCode(307)), 1, 1, 0},
 		{"X31 200", both, always(refusal(550)), always(statusCode(200)), 1, 1, 1},

@@ -167,6 +167,7 @@ func TestBrokenStore(t *testing.T) {
 		"error":     {err: io.ErrClosedPipe},
 		"empty":     {text: ""},
 		"other":     {text: "something else altogether"},
+		"version":   {text: strings.Replace(header, "1", "2", 1) + line},
 		"cut":       {text: header + line[:20]},
 		"bad day":   {text: header + strings.Replace(line, "2026", "x", 1)},
 		"bad ID":    {text: header + strings.Replace(line, `"1"`, `"x"`, 1)},
