@@ -43,9 +43,10 @@ def main():
         servers = auth.Servers(bench)
         relays = auth.Relays(bench, servers)
         ours = extensions.Ends(bench)
-        mta = into.all_peers(report, bench, args.exim, dovecot.Dovecot(bench, into.USER, into.PASSWORD, auth.TOKEN),
+        mailboxes = dovecot.Dovecot(bench, into.USER, into.PASSWORD, auth.TOKEN)
+        mta = into.all_peers(report, bench, args.exim, mailboxes,
                              relays.transports() | ours.transports(), relays.routes() + ours.routes())
-        outof.all_peers(report, bench, mta)
+        outof.all_peers(report, bench, mta, mailboxes)
         auth.all_peers(report, bench, mta, servers, relays)
         extensions.all_peers(report, bench, mta, ours)
         extended.all_peers(report, bench, mta, ours)

@@ -1,18 +1,20 @@
-"""The authentication server of a Dovecot of our own, which a Postfix asks by its network protocol."""
+"""A Dovecot of our own: its authentication server, which a Postfix asks over the network, and its LMTP server."""
 
 import http.server
 import json
 import threading
 import urllib.parse
 
-from bench import await_listener, port
+from bench import Maildir, Maillog, await_listener, port
 
 CONFIG = """
 base_dir = {dir}/run
 state_dir = {dir}/lib
 log_path = {dir}/log
 ssl = no
-protocols =
+protocols = lmtp
+listen = 127.0.0.1
+mail_location = maildir:{dir}/mail/%n
 auth_mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256 oauthbearer xoauth2
 auth_failure_delay = 0
 passdb {{
@@ -26,8 +28,8 @@ passdb {{
   args = {dir}/oauth2
 }}
 userdb {{
-  driver = static
-  args = uid=65534 gid=65534 home=/nonexistent
+  driver = passwd-file
+  args = username_format=%n {dir}/users
 }}
 service anvil {{
   unix_listener anvil-auth-penalty {{
@@ -40,7 +42,19 @@ service auth {{
     port = {port}
   }}
 }}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {lmtp}
+  }}
+  unix_listener lmtp {{
+    mode = 0
+  }}
+}}
 """
+
+# What Dovecot puts on top of a message that comes by LMTP.
+DELIVERED = ("Return-Path", "Delivered-To", "Received")
 
 OAUTH2 = """
 introspection_mode = get
@@ -52,16 +66,20 @@ active_value = true
 
 
 class Dovecot:
-    """Knows one user, with a password and a token."""
+    """Knows one user, with a password and a token, and takes mail for him by LMTP, in any domain."""
 
     def __init__(self, bench, user, password, token):
         self.dir = bench.mkdir("dovecot")
-        self.port = port()
-        bench.write("dovecot/users", f"{user}:{{PLAIN}}{password}\n")
+        self.port, self.lmtp = port(), port()
+        bench.mkdir("dovecot/mail", user="nobody")
+        bench.write("dovecot/users", f"{user}:{{PLAIN}}{password}:65534:65534::/nonexistent\n")
         bench.write("dovecot/oauth2", OAUTH2.format(port=introspection(bench, user, token)))
-        config = bench.write("dovecot/conf", CONFIG.format(dir=self.dir, port=self.port))
+        config = bench.write("dovecot/conf", CONFIG.format(dir=self.dir, port=self.port, lmtp=self.lmtp))
         proc = bench.start("dovecot/out", "dovecot", "-F", "-c", config)
-        await_listener(self.port, lambda: proc.poll() is None, lambda: bench.log("dovecot/out.log"))
+        for p in (self.port, self.lmtp):
+            await_listener(p, lambda: proc.poll() is None, lambda: bench.log("dovecot/out.log"))
+        self.log = Maillog(self.dir + "/log", r"(?:Error|Fatal|Panic): ")
+        self.inbox = Maildir(f"{self.dir}/mail/{user}", self.log)
 
 
 def introspection(bench, user, token):

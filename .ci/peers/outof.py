@@ -13,6 +13,7 @@ from bench import Failure, port, same, same_after
 from into import FROM, PASSWORD, USER, Receive, logged
 from messages import MESSAGES, canonical
 from sink import Sink
+import dovecot
 import exim
 import postfix
 
@@ -299,8 +300,9 @@ def from_stdin(bench, receive):
     receive.expect(MESSAGES["leading-dots"], to=[TO])
 
 
-def all_peers(report, bench, mta):
+def all_peers(report, bench, mta, server):
     to_python(report, bench)
+    to_dovecot(report, bench, server)
     to_sinks(report, bench)
     to_receive(report, bench)
     for name, system in mta.items():
@@ -343,6 +345,27 @@ def to_sinks(report, bench):
              want=bytes if "CHUNKING" in keywords else canonical)
     sink = Sink(bench, replies={"EHLO": "502 5.5.1 not known here"})
     each(report, bench, "sink-helo", sink.port, latest(sink), messages=seven)
+
+
+def to_dovecot(report, bench, server):
+    """Deliver into Dovecot's mailboxes by LMTP, and be told of each recipient whether he has one."""
+    to = f"{USER}@receive.example"
+
+    def in_lines(message):  # Dovecot takes chunks, which carry a last line without an end as it is
+        return message.replace(b"\r\n", b"\n")
+
+    each(report, bench, "dovecot-lmtp", server.lmtp, server.inbox.next, "-lmtp", want=in_lines,
+         added=dovecot.DELIVERED, log=server.log, to=(to,))
+
+    def refused():
+        server.log.mark()
+        out, _ = send(bench, server.lmtp, "-lmtp", file=bench.path("plain.eml"), to=("nobody@receive.example", to),
+                      status=SOME_REFUSED)
+        same_after(dovecot.DELIVERED, server.inbox.next(), mailbox(MESSAGES["plain"]))
+        if not any("nobody@" in line and "550 5.1.1" in line for line in out):
+            raise Failure("send printed\n" + "\n".join(out))
+
+    report.case("out-of/dovecot-lmtp/one-refused", refused)
 
 
 def to_receive(report, bench):
