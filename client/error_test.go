@@ -212,6 +212,12 @@ func TestTemporaryNetwork(t *testing.T) {
 	}
 }
 
+// own is the error of a function that verifies a server, with a status code of its own.
+type own proto.Status
+
+func (own) Error() string          { return "not this server" }
+func (o own) Status() proto.Status { return proto.Status(o) }
+
 // TestTemporaryHandshake has handshakes end in all sorts of ways.
 func TestTemporaryHandshake(t *testing.T) {
 	for _, tt := range []struct {
@@ -226,6 +232,9 @@ func TestTemporaryHandshake(t *testing.T) {
 		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false},
 		{tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false},
 		{errors.New("the server does not offer it"), false},
+		{own{4, 7, 5}, true},
+		{fmt.Errorf("wrapped: %w", own{4, 7, 5}), true},
+		{own{5, 7, 5}, false},
 	} {
 		if got := Temporary(&ext.TLSError{Err: tt.err}); got != tt.want {
 			t.Errorf("%#v: %v", tt.err, got)

@@ -69,8 +69,8 @@ func (e *TLSError) Error() string { return "smtp: TLS: " + grammar.Cause(e.Err) 
 // Unwrap returns the cause: a *proto.Error if the server refused, or an error of crypto/tls or of the network.
 func (e *TLSError) Unwrap() error { return e.Err }
 
-// Status returns the status code to report to the sender of the message if no other server takes it. These are
-// temporary:
+// Status returns the status code to report to the sender of the message if no other server takes it. It is the code of
+// the cause if that has one, such as that of a function which verifies the server. Of the others these are temporary:
 //
 //   - 4.7.10 if the server refused STARTTLS for now, with 454 for instance;
 //   - 4.4.2 if the connection broke, or the handshake took too long;
@@ -80,9 +80,15 @@ func (e *TLSError) Unwrap() error { return e.Err }
 // good, or ended the handshake with an alert, or its certificate does not verify. That takes somebody to mend it.
 func (e *TLSError) Status() proto.Status {
 	r, refused := grammar.AsType[*proto.Error](e.Err)
+	verifier, own := grammar.AsType[interface {
+		error
+		Status() proto.Status
+	}](e.Err)
 	switch {
 	case refused && r.Temporary():
 		return proto.Status{4, 7, 10}
+	case own && !refused:
+		return verifier.Status()
 	case ofNetwork(e.Err):
 		return proto.Status{4, 4, 2}
 	case e.Optional:

@@ -255,7 +255,8 @@ func (v *visit) explain(err error) error {
 			return err
 		}
 		code := d.Code
-		if d.Verdict == Refuse && client.Temporary(err) {
+		var mismatch *dane.Error // of the certificate, which stays what it is
+		if d.Verdict == Refuse && client.Temporary(err) && !errors.As(err, &mismatch) {
 			code[0] = 4 // the next time there may be TLS
 		}
 		return &PolicyError{Host: v.host.Name, Policy: d.Policy, Code: code, Err: err}

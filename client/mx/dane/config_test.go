@@ -224,7 +224,7 @@ func TestX12_Client(t *testing.T) {
 			c, err := client.Dial(t.Context(), addr, &client.Options{TLS: ext.TLSRequired, TLSConfig: config})
 			if test.fails {
 				e, ok := asType[*Error](err)
-				if !ok || !client.Temporary(e) || !slices.EqualFunc(e.Records, records(test.record), sameRecord) {
+				if !ok || !client.Temporary(err) || !slices.EqualFunc(e.Records, records(test.record), sameRecord) {
 					t.Errorf("got %v", err)
 				}
 				return

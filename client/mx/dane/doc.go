@@ -10,8 +10,10 @@
 //		options.TLSConfig = policy.Config(options.TLSConfig)
 //	}
 //
-// The resolver must tell what DNSSEC proves: see package dns. Deliver from client/mx does all of this by itself. This
-// package is for programs that choose their hosts in another way.
+// The resolver must tell what DNSSEC proves: see package dns. A [smtpkit.example/smtp/client/mx.Deliverer] does all of
+// this by itself. This package is for programs that choose their hosts in another way.
+//
+// If a certificate does not match, the error of the client wraps an [*Error], and is temporary.
 //
 // # What is looked up, and what it means
 //

@@ -1,6 +1,8 @@
 package dane
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -87,7 +89,7 @@ func lookup(ctx context.Context, r dns.Resolver, t *Target) (*Policy, error) {
 			return nil, lookupError(base, err)
 		}
 		if answer.Authentic && len(answer.TLSA) > 0 {
-			return &Policy{Base: base, Names: t.names(base, host, domain), Records: answer.TLSA}, nil
+			return &Policy{Base: base, Names: t.names(base, host, domain), Records: ordered(answer.TLSA)}, nil
 		}
 	}
 	return nil, nil
@@ -141,6 +143,14 @@ func (t *Target) names(base, host, domain string) []string {
 		add(expanded)
 	}
 	return names
+}
+
+// ordered returns records in an order that does not depend on that of the answer, which changes from one to the next.
+func ordered(records []dns.Association) []dns.Association {
+	return slices.SortedFunc(slices.Values(records), func(a, b dns.Association) int {
+		return cmp.Or(cmp.Compare(a.Usage, b.Usage), cmp.Compare(a.Selector, b.Selector),
+			cmp.Compare(a.Matching, b.Matching), bytes.Compare(a.Data, b.Data))
+	})
 }
 
 // isLiteral reports whether s is an IP address or an address literal, to which DANE does not apply.

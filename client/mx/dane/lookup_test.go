@@ -423,3 +423,23 @@ func TestLookupRequired(t *testing.T) {
 		})
 	}
 }
+
+// The order of the records does not depend on that of the answer, so that policies can be compared.
+func TestLookupOrder(t *testing.T) {
+	lines := []string{"2 0 1 " + digest, "3 0 1 " + digest, "3 1 0 " + digest, "3 1 1 " + digest2, "3 1 1 " + digest}
+	for i := range lines {
+		text := "mx.example.org A 192.0.2.1"
+		for _, line := range append(slices.Clone(lines[i:]), lines[:i]...) {
+			text += "\n_25._tcp.mx.example.org TLSA " + line
+		}
+		r := dnstest.New(text)
+		r.Secure("example.org")
+		p, err := Lookup(t.Context(), r, Target{Domain: "example.org", Authentic: true, Host: "mx.example.org"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.ToLower(strings.Join(p.Strings(), "\n")); got != strings.Join(lines, "\n") {
+			t.Errorf("got\n%s", got)
+		}
+	}
+}

@@ -106,7 +106,8 @@ func lead(path, known, sent []*x509.Certificate, records []dns.Association, name
 		}
 		// A key in full, whose certificate need not be there: only for certificates that the server sends.
 		held := func(c *x509.Certificate) bool { return fits(r, c) } // its certificate is there, with constraints
-		if r.Selector == 1 && r.Matching == 0 && slices.ContainsFunc(sent, last.Equal) && !slices.ContainsFunc(sent[1:], held) {
+		if r.Selector == 1 && r.Matching == 0 && !slices.ContainsFunc(sent[1:], held) &&
+			slices.ContainsFunc(sent, last.Equal) {
 			key, err := x509.ParsePKIXPublicKey(r.Data)
 			if err == nil && signed(last, key) && valid(path, names) {
 				return true

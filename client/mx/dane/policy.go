@@ -41,7 +41,8 @@ type Policy struct {
 	// Names are those that a certificate may be for, if it is issued by a trust anchor in the records (usage 2). Base is
 	// always one of them.
 	Names []string
-	// Records are the TLSA records as they were looked up.
+	// Records are the TLSA records that were looked up, usable or not. Lookup puts them in an order that is
+	// always the same.
 	Records []dns.Association
 	// Time returns the time at which certificates have to be valid. Nil is time.Now.
 	Time func() time.Time
