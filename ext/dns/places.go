@@ -80,8 +80,8 @@ func (p *places) tell() {
 	}
 }
 
-// await waits for a while, or until a place may be free. It returns the error of ctx. The caller calls pass once he has a
-// place or needs none.
+// await waits for a while, or until a place may be free. It returns the error of ctx. The caller calls pass once he has
+// a place or needs none.
 func (p *places) await(ctx context.Context, wait time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
