@@ -143,12 +143,21 @@ func (j *job) mayHaveChanged(ctx context.Context) bool {
 	return true
 }
 
-// lacksTLS reports whether all who are left were not given the message because of REQUIRETLS.
+// lacksTLS reports whether all who are left were not given the message because of REQUIRETLS, and will not be later.
+// A host that has answered for a recipient has fulfilled REQUIRETLS: it may take the message the next time.
 func (j *job) lacksTLS() bool {
 	if len(j.left) == 0 || len(j.left) < len(j.outcomes) && j.m.AllOrNone {
 		return false
 	}
-	return !slices.ContainsFunc(j.round.failures, func(f failure) bool { return client.Temporary(f.err) })
+	lacking := func(f failure) bool {
+		var policy *PolicyError
+		return errors.As(f.err, &policy) && policy.Policy == PolicySender
+	}
+	mayPass := func(f failure) bool { return client.Temporary(f.err) }
+	answered := func(i int) bool { return j.outcomes[i].Err != errUntried }
+	failures := j.round.failures
+	return slices.ContainsFunc(failures, lacking) && !slices.ContainsFunc(failures, mayPass) &&
+		!slices.ContainsFunc(j.left, answered)
 }
 
 // close gives those who are left the reason: what a host has said of them, or why no host was of use.
@@ -231,10 +240,10 @@ func isSession(err error) bool {
 		return false
 	}
 	switch refused.Verb {
-	case "MAIL", "RCPT", "DATA", "BDAT", "content":
-		return refused.Code == 421
+	case "", "greeting", "EHLO", "HELO", "RSET":
+		return true
 	}
-	return true
+	return refused.Code == 421
 }
 
 // isElsewhere reports whether another host may take the message for a recipient who has got err.

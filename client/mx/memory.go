@@ -23,6 +23,9 @@ const (
 	// greylistedFor is for how long an address that has said 4yz is tried before the others. Greylisting asks for another
 	// attempt after some minutes, and within a day or so (RFC 6647 section 5).
 	greylistedFor = 24 * time.Hour
+	// greylisting is how long an address may go on to say 4yz. Greylisting is over by then: there is a fault, and the
+	// address comes after the others for greylistedFor.
+	greylisting = 4 * time.Hour
 	// maxDead bounds the addresses of a host that are remembered as dead.
 	maxDead = 16
 )
@@ -38,13 +41,11 @@ type memory struct {
 // A site is what is known of a host.
 type site struct {
 	name string
-	// addrs are the addresses at which the host is, as the last route had them.
-	addrs []netip.Addr
 	// dead are addresses that could not be reached, and until when that counts.
 	dead map[netip.Addr]time.Time
-	// greylisted is the address that has said 4yz, and until when that counts.
-	greylisted netip.Addr
-	until      time.Time
+	// greylisted is the address that has said 4yz, since when it has said nothing else, and until when that counts.
+	greylisted   netip.Addr
+	since, until time.Time
 	// refused says until when the addresses of a family come last: of IPv4, and of IPv6.
 	refused [2]time.Time
 }
@@ -134,18 +135,23 @@ func (m *memory) dialled(name string, a netip.Addr, ok bool) {
 			delete(s.dead, a)
 			return
 		}
-		for old, until := range s.dead {
-			if !now.Before(until) {
-				delete(s.dead, old)
-			}
-		}
-		if s.dead == nil {
-			s.dead = make(map[netip.Addr]time.Time)
-		}
-		if len(s.dead) < maxDead {
-			s.dead[a] = now.Add(deadFor)
-		}
+		s.last(a, now, deadFor)
 	})
+}
+
+// last has a come after the other addresses for a while.
+func (s *site) last(a netip.Addr, now time.Time, while time.Duration) {
+	for old, until := range s.dead {
+		if !now.Before(until) {
+			delete(s.dead, old)
+		}
+	}
+	if s.dead == nil {
+		s.dead = make(map[netip.Addr]time.Time)
+	}
+	if len(s.dead) < maxDead {
+		s.dead[a] = now.Add(while)
+	}
 }
 
 // answered records what a host has said to a message at an address: the error for a recipient, or nil.
@@ -165,7 +171,14 @@ func (m *memory) answered(name string, a netip.Addr, err error) {
 		case isAboutAddress(refused):
 			s.refused[family(a)] = now.Add(refusedFor)
 		case refused.Temporary() && refused.Code != 421:
+			if s.greylisted != a || !now.Before(s.until) {
+				s.since = now
+			}
 			s.greylisted, s.until = a, now.Add(greylistedFor)
+			if now.Sub(s.since) > greylisting {
+				s.greylisted = netip.Addr{}
+				s.last(a, now, greylistedFor)
+			}
 		}
 	})
 }

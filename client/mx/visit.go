@@ -30,7 +30,8 @@ func (j *job) visit(ctx context.Context, h *Host) {
 	v := &visit{host: h, began: time.Now()}
 	j.gather(ctx, v)
 	channel, decision, ok := v.facts.weakest()
-	if (!ok || channel != Clear) && v.facts.Sender == SenderSilent && j.waives() {
+	// The parameter REQUIRETLS has the field ignored, also where the message goes without it (RFC 8689 section 4.1).
+	if (!ok || channel != Clear) && j.sender() == SenderSilent && j.waives() {
 		v.facts.Sender = SenderWaivesTLS
 		channel, decision, ok = v.facts.weakest()
 	}
@@ -40,7 +41,6 @@ func (j *job) visit(ctx context.Context, h *Host) {
 	}
 	v.channel = channel
 	j.round.addresses -= min(len(h.Addrs), max(2, j.d.opt.MaxAddresses/2))
-	j.d.memory.site(h.Name, func(s *site) { s.addrs = slices.Clone(h.Addrs) })
 	res, err := j.over(ctx, v, false)
 	if isOptional(err) && channel == Clear {
 		j.ended(ctx, v, res, err)
@@ -148,7 +148,8 @@ func (j *job) over(ctx context.Context, v *visit, plain bool) (*client.Result, e
 		if m, err = prepare(ctx, m); err != nil {
 			return j.unsent(asOutcome(err))
 		}
-		if len(m.To) != len(to) {
+		same := func(a, b proto.Recipient) bool { return a.Address == b.Address }
+		if m == nil || !slices.EqualFunc(m.To, to, same) {
 			return j.unsent(&client.MessageError{What: "the message", Err: errors.New("Options.Prepare of mx has changed the " +
 				"recipients: it must leave them as they are")})
 		}
@@ -260,7 +261,7 @@ func (v *visit) explain(err error) error {
 			code[0] = 4 // the next time there may be TLS
 		}
 		return &PolicyError{Host: v.host.Name, Policy: d.Policy, Code: code, Err: err}
-	case v.facts.Sender == SenderRequireTLS && errors.As(err, &lacking) && lacking.Keyword == "REQUIRETLS":
+	case v.facts.Sender == SenderRequireTLS && errors.As(err, &lacking) && lacking.Keyword == ehlo.RequireTLS().Keyword:
 		return &PolicyError{Host: v.host.Name, Policy: PolicySender, Code: lacking.Status(), Err: err}
 	}
 	return err

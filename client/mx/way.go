@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"smtpkit.example/smtp/client"
@@ -26,8 +27,9 @@ const maxWays = 10000
 // A way is how a host is reached under one demand. All messages to the host under this demand share its connections,
 // whatever their domain. Those under another demand do not: what is good enough for one domain is not for every other.
 type way struct {
-	key  wayKey
-	pool *pool.Pool
+	key   wayKey
+	pool  *pool.Pool
+	addrs atomic.Pointer[[]netip.Addr] // of the host, as the last route had them
 }
 
 // A wayKey tells ways apart.
@@ -76,10 +78,18 @@ func (d *Deliverer) way(h *Host, channel Channel, records *dane.Policy, plain bo
 	if records != nil && (channel == Matched || channel == Encrypted) {
 		k.dane = fingerprint(records)
 	}
-	return d.ways.get(k, func() (*way, error) {
-		p, err := d.group.Pool(net.JoinHostPort(target(h), strconv.Itoa(int(d.opt.Port))), d.options(k, h, records))
-		return &way{key: k, pool: p}, err
+	w, err := d.ways.get(k, func() (*way, error) {
+		w := &way{key: k}
+		var err error
+		w.pool, err = d.group.Pool(net.JoinHostPort(target(h), strconv.Itoa(int(d.opt.Port))), d.options(w, h, records))
+		return w, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	addrs := slices.Clone(h.Addrs)
+	w.addrs.Store(&addrs)
+	return w, nil
 }
 
 // target is the host as the client dials it.
@@ -101,8 +111,8 @@ func fingerprint(p *dane.Policy) string {
 }
 
 // options returns the options of the connections of a way.
-func (d *Deliverer) options(k wayKey, h *Host, records *dane.Policy) *client.Options {
-	opt := *d.opt.Client
+func (d *Deliverer) options(w *way, h *Host, records *dane.Policy) *client.Options {
+	k, opt := w.key, *d.opt.Client
 	config := opt.TLSConfig.Clone()
 	if config == nil {
 		config = &tls.Config{}
@@ -118,7 +128,7 @@ func (d *Deliverer) options(k wayKey, h *Host, records *dane.Policy) *client.Opt
 	opt.TLSConfig = config
 	name := h.Name
 	opt.LookupNetIP = func(context.Context, string, string) ([]netip.Addr, error) {
-		return d.addresses(name, k.family), nil
+		return d.addresses(name, *w.addrs.Load(), k.family), nil
 	}
 	opt.DialContext = d.dial(name)
 	opt.Trace = client.JoinTraces(opt.Trace, &client.Trace{Message: observe})
@@ -126,9 +136,7 @@ func (d *Deliverer) options(k wayKey, h *Host, records *dane.Policy) *client.Opt
 }
 
 // addresses returns those of a host in the order in which they are tried now.
-func (d *Deliverer) addresses(name string, f Family) []netip.Addr {
-	var known []netip.Addr
-	d.memory.site(name, func(s *site) { known = s.addrs })
+func (d *Deliverer) addresses(name string, known []netip.Addr, f Family) []netip.Addr {
 	if f != PreferIPv6 {
 		known = f.arrange(known)
 	}
