@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/mx/mtasts"
@@ -21,6 +22,7 @@ type Deliverer struct {
 	group  *pool.Group
 	sts    *mtasts.Cache // nil: there is no MTA-STS
 	ownSTS bool          // it is to be closed
+	closed atomic.Bool   // Close was called
 	memory memory
 	ways   ways
 }
@@ -54,6 +56,7 @@ func New(opt *Options) (*Deliverer, error) {
 // Close waits until the messages on their way have their outcomes, and closes the connections. New messages get
 // [pool.ErrClosed]. When ctx ends, Close closes the connections at once, and returns the error of ctx.
 func (d *Deliverer) Close(ctx context.Context) error {
+	d.closed.Store(true)
 	err := d.group.Close(ctx)
 	if d.ownSTS {
 		err = errors.Join(err, d.sts.Close())
@@ -89,6 +92,8 @@ func (d *Deliverer) Send(ctx context.Context, m *client.Message) (*client.Result
 	switch {
 	case len(m.To) == 0:
 		return fail(m, &client.MessageError{What: "the message", Err: errors.New("it has no recipients")})
+	case d.closed.Load():
+		return fail(m, pool.ErrClosed)
 	case m.AllOrNone && len(jobs) > 1:
 		return fail(m, &client.MessageError{What: "the message", Err: errAllOrNone})
 	}

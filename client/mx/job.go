@@ -10,6 +10,7 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/mx/mtasts"
+	"smtpkit.example/smtp/client/pool"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
@@ -78,7 +79,10 @@ func (j *job) locate(ctx context.Context) bool {
 	if f := j.d.opt.Trace.Routed; f != nil {
 		f(ctx, j.domain.Key(), route, err)
 	}
-	if err == nil && unknown != nil {
+	switch {
+	case err == nil && unknown != nil && j.d.closed.Load():
+		err = pool.ErrClosed
+	case err == nil && unknown != nil:
 		err = &client.LostError{Doing: "looking up the policies of " + route.Domain, Err: unknown}
 	}
 	if err != nil {

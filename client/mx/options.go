@@ -31,10 +31,12 @@ type Options struct {
 	Names  []string
 	Addrs  []netip.Addr
 	Family Family
-	// Port is the port of the mail exchangers. Default 25.
+	// Port is the port of the mail exchangers. Default 25. TLSA records are looked up for this port, at
+	// _2525._tcp.mx.example.org for instance.
 	Port uint16
 
-	// Client are the options of the connections: Hostname, TLSConfig with its RootCAs, LocalAddr, DialContext, Timeouts,
+	// Client are the options of the connections. Set Hostname to the name that the address of this host has in the DNS:
+	// many receivers refuse mail otherwise. Others are TLSConfig with its RootCAs, LocalAddr, DialContext, Timeouts,
 	// Trace and so on. DialContext is given an IP address and a port. What the policies decide must not be set: Protocol,
 	// TLS, Credentials, LookupNetIP, and ServerName and InsecureSkipVerify of TLSConfig. The default of Timeouts.Connect
 	// is 30 seconds here, and that of AttemptDelay 2 seconds: one address should do if it answers.
@@ -46,7 +48,8 @@ type Options struct {
 	// matches its TLSA records. Many mail exchangers have no such certificate.
 	RequireTLS bool
 	// STS finds the MTA-STS policies of domains. Give one with a store of files, so that policies are known after a
-	// restart. Default: a cache in memory, closed with the Deliverer.
+	// restart. It needs the same Resolver, and is closed by its owner, after the Deliverer. Default: a cache in memory,
+	// which uses Resolver, and TLSConfig and DialContext of Client, the latter with port 443.
 	STS *mtasts.Cache
 	// DisableSTS and DisableDANE leave out the one or the other. Mail that they would protect goes with opportunistic TLS.
 	DisableSTS, DisableDANE bool
