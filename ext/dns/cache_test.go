@@ -227,9 +227,9 @@ func TestFlights(t *testing.T) {
 // TestDeadZones has zones without an answer, more than there are places, before some whose answers take half a second.
 func TestDeadZones(t *testing.T) {
 	for _, tt := range []struct {
-		dead int
-		most time.Duration // for how long they hold up others
-	}{{2000, time.Second}, {5000, 2 * time.Second}} {
+		places, dead int
+		most         time.Duration // for how long they hold up others
+	}{{2048, 2000, time.Second}, {500, 1200, 2 * time.Second}} {
 		synctest.Test(t, func(t *testing.T) {
 			n := &network{serve: func(q *query) {
 				if strings.HasPrefix(q.name(), "good") {
@@ -238,6 +238,9 @@ func TestDeadZones(t *testing.T) {
 				}
 			}}
 			s := n.stub(t, dns.Options{})
+			if tt.places != 2048 {
+				s.SetPlaces(tt.places)
+			}
 			var (
 				all  sync.WaitGroup
 				gave atomic.Int32 // their place to another
@@ -265,7 +268,7 @@ func TestDeadZones(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if got, least := int(gave.Load()), tt.dead-2048; got < least || got > max(least+100, 0) {
+			if got, least := int(gave.Load()), tt.dead-tt.places; got < least || got > max(least+100, 0) {
 				t.Errorf("%d of %d gave their places to others, want %d at least", got, tt.dead, least)
 			}
 		})
@@ -280,9 +283,10 @@ func TestFreed(t *testing.T) {
 			q.reply(q.answer(a(q.name()+".", 60, 1)))
 		}}
 		s := n.stub(t, dns.Options{})
+		s.SetPlaces(100)
 		start := time.Now()
 		var all sync.WaitGroup
-		for i := range 6 * 2048 { // two for each question
+		for i := range 6 * 100 { // two for each question
 			all.Go(func() {
 				if _, err := s.Lookup(t.Context(), fmt.Sprintf("n%d.example", i/2), dns.A); err != nil {
 					t.Error(err)
