@@ -19,7 +19,8 @@ type Cache struct {
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
 	running sync.WaitGroup // of refreshAhead and the flights
-	slots   chan struct{}  // one for each flight that a caller waits for
+	flights *places        // one for each flight that a caller waits for
+	fetches *places        // one for each fetch of these
 	ahead   chan struct{}  // one for each flight that refreshes ahead
 
 	ended *flight // what callers get after Close
@@ -63,11 +64,12 @@ func New(opt *Options) (*Cache, error) {
 		return nil, err
 	}
 	c := &Cache{
-		opt:   with,
-		slots: make(chan struct{}, with.MaxFetches),
-		ahead: make(chan struct{}, max(with.MaxRefreshes, 0)),
-		ended: &flight{done: make(chan struct{}), err: errClosed},
-		memos: make(map[string]*list.Element),
+		opt:     with,
+		flights: newPlaces(maxFlights, patience),
+		fetches: newPlaces(with.MaxFetches, fetchPatience),
+		ahead:   make(chan struct{}, max(with.MaxRefreshes, 0)),
+		ended:   &flight{done: make(chan struct{}), err: errClosed},
+		memos:   make(map[string]*list.Element),
 	}
 	close(c.ended.done)
 	c.ctx, c.stop = context.WithCancel(context.Background())
@@ -154,36 +156,29 @@ func (c *Cache) find(ctx context.Context, domain string, fresh bool) (*Found, er
 }
 
 // join returns the flight for a domain, and starts it if there is none. It returns no flight if what is known has to
-// do: the domain is left alone for now, or a policy is known and all slots are taken. Problem is that of the last
+// do: the domain is left alone for now, or a policy is known and all places are taken. Problem is that of the last
 // flight.
 func (c *Cache) join(ctx context.Context, name string, known, fresh bool) (*flight, *Error, error) {
-	for slot := false; ; slot = true {
-		f, problem, full := c.tryJoin(name, known, fresh, slot)
-		if !full {
+	for first := true; ; first = false {
+		f, problem, wait := c.tryJoin(name, known, fresh)
+		if wait == 0 {
 			return f, problem, nil
 		}
-		select {
-		case c.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil, nil, ctx.Err()
-		case <-c.ctx.Done():
-			return c.ended, nil, nil
+		if first {
+			defer c.flights.pass()
+		}
+		if err := c.flights.await(ctx, wait); err != nil {
+			return nil, nil, err
 		}
 	}
 }
 
-// tryJoin is join for a caller who has a slot, or who has none. It returns full if he has to wait for one. A slot that
-// he has is used, or given back.
-func (c *Cache) tryJoin(name string, known, fresh, slot bool) (f *flight, problem *Error, full bool) {
+// tryJoin is join for once. It returns for how long to wait if there is no place.
+func (c *Cache) tryJoin(name string, known, fresh bool) (f *flight, problem *Error, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer func() {
-		if slot {
-			<-c.slots
-		}
-	}()
 	if c.closed {
-		return c.ended, nil, false
+		return c.ended, nil, 0
 	}
 	now := time.Now()
 	m := c.memo(name)
@@ -192,19 +187,20 @@ func (c *Cache) tryJoin(name string, known, fresh, slot bool) (f *flight, proble
 	problem = m.problem(now)
 	quiet := !fresh && now.Before(m.silence.until)
 	if m.flight != nil || quiet {
-		return m.flight, problem, false
+		return m.flight, problem, 0
 	}
-	if !slot {
-		select {
-		case c.slots <- struct{}{}:
-			slot = true
-		default:
-			return nil, problem, !known
+	f = c.newFlight()
+	own, wait := c.flights.tryTake(func() { f.cancel(errCrowded) })
+	if own == nil {
+		f.cancel(nil)
+		if known {
+			wait = 0
 		}
+		return nil, problem, wait
 	}
-	f = c.start(m, false)
-	slot = false // the flight has it
-	return f, problem, false
+	f.leave = func() { c.flights.give(own) }
+	c.start(m, f)
+	return f, problem, 0
 }
 
 // load returns the entry of a domain, or nil.

@@ -19,7 +19,16 @@ const (
 	// a domain is without protection meanwhile. discovery bounds one look-up.
 	silence   = 30 * time.Second
 	discovery = 30 * time.Second
+	// So many domains are looked at on behalf of callers. One loses its place to another after patience, be it in the DNS
+	// or in the queue for a fetch, and after fetchPatience in a fetch: an honest host has answered by then.
+	maxFlights    = 4096
+	patience      = time.Second
+	fetchPatience = 5 * time.Second
 )
+
+// errCrowded is the cause of a failure that others have brought about.
+var errCrowded = errors.New("it has taken too long while too many other domains were looked up: send to less domains at " +
+	"once, or look for hosts that do not answer")
 
 // A memo is what a Cache remembers about a domain beside its policy.
 type memo struct {
@@ -79,6 +88,10 @@ func (m *memo) problem(now time.Time) *Error {
 // before done is closed.
 type flight struct {
 	started time.Time
+	ctx     context.Context // ends with Close, or when the flight loses its place
+	cancel  context.CancelCauseFunc
+	ahead   bool
+	leave   func() // gives its place back; it may be called several times
 	done    chan struct{}
 	found   *Found
 	err     error
@@ -118,16 +131,19 @@ func (c *Cache) tidy(m *memo, now time.Time) {
 	}
 }
 
-// start starts a flight, which has a slot. The caller has the lock.
-func (c *Cache) start(m *memo, ahead bool) *flight {
+// newFlight returns a flight that has no place yet.
+func (c *Cache) newFlight() *flight {
 	f := &flight{started: time.Now(), done: make(chan struct{})}
+	f.ctx, f.cancel = context.WithCancelCause(c.ctx)
+	return f
+}
+
+// start starts a flight, which has a place. The caller has the lock.
+func (c *Cache) start(m *memo, f *flight) {
 	m.flight = f
-	slots := c.slots
-	if ahead {
-		slots = c.ahead
-	}
 	c.running.Go(func() {
-		f.found = c.discover(m, ahead)
+		defer f.cancel(nil)
+		f.found = c.discover(m, f)
 		if c.ctx.Err() != nil {
 			f.found, f.err = nil, errClosed
 		}
@@ -135,34 +151,38 @@ func (c *Cache) start(m *memo, ahead bool) *flight {
 		m.flight = nil
 		c.tidy(m, time.Now())
 		c.mu.Unlock()
+		f.leave()
 		close(f.done)
-		<-slots
 	})
-	return f
 }
 
 // discover looks for the policy of a domain (RFC 8461 section 3). If it refreshes ahead it fetches the policy whatever
 // the DNS says: who can hide a TXT record must not be able to let the policy expire (RFC 8461 section 10.2).
-func (c *Cache) discover(m *memo, ahead bool) *Found {
+func (c *Cache) discover(m *memo, f *flight) *Found {
 	entry := c.load(c.ctx, m.domain)
 	valid := entry.valid(time.Now())
-	if ahead && valid && time.Now().Before(refreshTime(entry)) { // another process has refreshed it
+	if f.ahead && valid && time.Now().Before(refreshTime(entry)) { // another process has refreshed it
 		return c.settle(m, entry, c.lastProblem(m, entry.ID))
 	}
-	id, problem := c.lookupID(m)
+	id, problem := c.lookupID(m, f)
 	if problem != nil {
-		if !ahead || !valid {
+		if !f.ahead || !valid {
 			return c.settle(m, entry, problem)
 		}
 		id = entry.ID
-	} else if valid && !ahead && entry.ID == id {
+	} else if valid && !f.ahead && entry.ID == id {
 		return c.settle(m, entry, c.lastProblem(m, id))
 	}
 	if problem := c.paused(m, id); problem != nil {
 		return c.settle(m, entry, problem)
 	}
+	give, problem := c.turn(m, f)
+	if problem != nil {
+		return c.settle(m, entry, problem)
+	}
+	defer give()
 	started := time.Now().Round(0) // by the clock on the wall, which goes on when a machine sleeps
-	policy, err := c.fetch(m.domain)
+	policy, err := c.fetch(f, m.domain)
 	if err != nil {
 		return c.failed(m, entry, id, err)
 	}
@@ -170,15 +190,15 @@ func (c *Cache) discover(m *memo, ahead bool) *Found {
 }
 
 // lookupID returns the id in the TXT record of a domain.
-func (c *Cache) lookupID(m *memo) (string, *Error) {
-	ctx, cancel := context.WithTimeout(c.ctx, discovery)
+func (c *Cache) lookupID(m *memo, f *flight) (string, *Error) {
+	ctx, cancel := context.WithTimeout(f.ctx, discovery)
 	defer cancel()
 	answer, err := c.opt.Resolver.Lookup(ctx, "_mta-sts."+m.domain, dns.TXT)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m.silence = quiet{}
 	if err != nil {
-		problem := &Error{Domain: m.domain, Result: ResultFetchError, Err: err, discovery: true}
+		problem := &Error{Domain: m.domain, Result: ResultFetchError, Err: f.cause(err), discovery: true}
 		m.silence = quiet{problem, time.Now().Add(silence)}
 		return "", problem
 	}
@@ -213,10 +233,42 @@ func (c *Cache) lastProblem(m *memo, id string) *Error {
 	return m.failure.problem
 }
 
-func (c *Cache) fetch(domain string) (*Policy, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.opt.Timeout)
+// turn waits for a place for the fetch of a flight, which gives up the one that it has. The caller gives it back. That
+// a place does not come is not the fault of the host: it is asked again as soon as a DNS that has failed.
+func (c *Cache) turn(m *memo, f *flight) (give func(), problem *Error) {
+	if f.ahead {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(f.ctx, c.opt.Timeout)
 	defer cancel()
-	return fetch(ctx, c.opt.RoundTripper, domain)
+	own, err := c.fetches.take(ctx, func() { f.cancel(errCrowded) })
+	if err != nil {
+		problem := &Error{Domain: m.domain, Result: ResultFetchError, Err: errCrowded}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		m.silence = quiet{problem, time.Now().Add(silence)}
+		return nil, problem
+	}
+	f.leave()
+	return func() { c.fetches.give(own) }, nil
+}
+
+func (c *Cache) fetch(f *flight, domain string) (*Policy, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, c.opt.Timeout)
+	defer cancel()
+	policy, err := fetch(ctx, c.opt.RoundTripper, domain)
+	if err != nil {
+		return nil, f.cause(err)
+	}
+	return policy, nil
+}
+
+// cause returns why a step of a flight has failed: err, or that others needed its place.
+func (f *flight) cause(err error) error {
+	if context.Cause(f.ctx) == errCrowded {
+		return errCrowded
+	}
+	return err
 }
 
 // settle ends a flight with what was known before.

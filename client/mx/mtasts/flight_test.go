@@ -171,6 +171,10 @@ func TestMaxFetches(t *testing.T) {
 		if f := lookup(b.T, b.Cache, "example.org"); f.Policy == nil || time.Since(start) != 0 {
 			t.Errorf("%s after %v", describe(f.Policy), time.Since(start))
 		}
+		if f := lookup(b.T, b.Cache, "none.example"); f.Problem != nil || time.Since(start) != 0 {
+			t.Errorf("a domain without a policy: %v after %v", f.Problem, time.Since(start))
+		}
+		b.dns.Set(`_mta-sts.f.example TXT "v=STSv1; id=1"`)
 		ctx, cancel := context.WithTimeout(b.Context(), time.Millisecond)
 		defer cancel()
 		if _, err := b.Lookup(ctx, "f.example"); !errors.Is(err, context.DeadlineExceeded) {
@@ -180,6 +184,118 @@ func TestMaxFetches(t *testing.T) {
 		if took := time.Since(start); took != 3*time.Second || b.web.most != 2 {
 			t.Errorf("it took %v, %d at once", took, b.web.most)
 		}
+	})
+}
+
+// TestHeldUp: domains whose DNS or whose hosts hang do not hold up others for long, however many they are.
+func TestHeldUp(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		zones   int // without an answer
+		hosts   int // that hang
+		flights int // 0: as many as there are places
+		fetches int // MaxFetches
+		most    time.Duration
+	}{
+		{"zones", 2000, 0, 0, 0, 0},
+		{"many zones", 900, 0, 400, 0, 2 * time.Second},
+		{"hosts", 0, 1900, 0, 0, 0},
+		{"many hosts", 0, 400, 400, 200, 10 * time.Second},
+		{"many hosts, many fetches", 0, 500, 400, 600, 0},
+		{"many hosts, few fetches", 0, 500, 400, 50, 55 * time.Second}, // and those without a policy do not wait for them
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(o *Options) { o.MaxFetches = tt.fetches }, func(b *bench) {
+				if tt.flights > 0 {
+					b.flights = newPlaces(tt.flights, patience)
+				}
+				var all sync.WaitGroup
+				for i := range tt.zones + tt.hosts {
+					domain := fmt.Sprintf("bad%d.example", i)
+					record := `TXT "v=STSv1; id=1"`
+					if i < tt.zones {
+						record = "TXT TIMEOUT"
+					}
+					b.dns.Set("_mta-sts." + domain + " " + record)
+					b.web.set("mta-sts."+domain, "hang")
+					all.Go(func() {
+						if f := lookup(b.T, b.Cache, domain); f.Policy != nil || f.Problem == nil {
+							t.Errorf("%s: %s, %v", domain, describe(f.Policy), f.Problem)
+						}
+					})
+				}
+				synctest.Wait()
+				start := time.Now()
+				for i := range 100 {
+					domain := fmt.Sprintf("good%d.example", i)
+					b.dns.Set("_mta-sts." + domain + ` TXT "v=STSv1; id=1"`)
+					b.web.set("mta-sts."+domain, text("enforce", 86400))
+					all.Go(func() {
+						if f := lookup(b.T, b.Cache, domain); f.Policy == nil || time.Since(start) > tt.most {
+							t.Errorf("%s: %s, %v after %v", domain, describe(f.Policy), f.Problem, time.Since(start))
+						}
+					})
+					all.Go(func() {
+						f := lookup(b.T, b.Cache, fmt.Sprintf("none%d.example", i))
+						if f.Problem != nil || time.Since(start) > min(tt.most, 2*time.Second) {
+							t.Errorf("%s: %v after %v", f.Domain, f.Problem, time.Since(start))
+						}
+					})
+				}
+				all.Wait()
+			})
+		})
+	}
+}
+
+// TestFreed: those who wait for a place take each that becomes free, at once. Two may want it for the same domain.
+func TestFreed(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		b.dns.Timeout = 300 * time.Millisecond
+		b.dns.Set("*.example TXT TIMEOUT")
+		b.flights = newPlaces(100, patience)
+		start := time.Now()
+		var all sync.WaitGroup
+		for i := range 6 * 100 {
+			all.Go(func() {
+				if f := lookup(b.T, b.Cache, fmt.Sprintf("d%d.example", i/2)); f.Problem == nil {
+					t.Error(f)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(start); took != 900*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestLostPlace: a fetch that gives way to another has failed, and a policy that is known applies on.
+func TestLostPlace(t *testing.T) {
+	inBubble(t, func(o *Options) { o.MaxFetches = 1 }, func(b *bench) {
+		b.expect("example.org", "enforce - 1")
+		b.web.set(host, "hang")
+		b.record(`"v=STSv1; id=2"`)
+		b.dns.Set("_mta-sts.good.example TXT \"v=STSv1; id=1\"")
+		b.web.set("mta-sts.good.example", text("testing", 86400))
+		b.web.took = time.Second
+		start := time.Now()
+		var all sync.WaitGroup
+		all.Go(func() {
+			f, err := b.Refresh(b.Context(), "example.org")
+			if err != nil || f.Policy == nil || !errors.Is(f.Problem, errCrowded) || f.Result() != ResultFetchError {
+				t.Errorf("%+v, %v", f, err)
+			}
+			if took := time.Since(start); took != 5*time.Second {
+				t.Errorf("it gave way after %v", took)
+			}
+		})
+		synctest.Wait()
+		b.expect("good.example", "testing - 2")
+		if took := time.Since(start); took != 6*time.Second {
+			t.Errorf("the next one had to wait for %v", took)
+		}
+		all.Wait()
 	})
 }
 

@@ -37,8 +37,9 @@ type Options struct {
 	// Wait is for how long Lookup waits for news if it has a policy that applies. Default 5 seconds. A negative value
 	// means that it does not wait.
 	Wait time.Duration
-	// MaxFetches is how many domains are asked for a policy at once. Others wait for their turn. Default 512. A
-	// negative value means the default too.
+	// MaxFetches is how many hosts are asked for a policy at once. Others wait for their turn, and look in the DNS before
+	// that. Where all hosts hang, one that has been asked for five seconds gives way to the next: its fetch fails. Default
+	// 2048. A negative value means the default too.
 	MaxFetches int
 	// MaxRefreshes is how many domains beside those are asked at once to refresh a policy before it expires. Default 4.
 	// A negative value means that policies are not refreshed ahead.
@@ -69,7 +70,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	with.Timeout = positive(with.Timeout, time.Minute)
 	with.Wait = cmp.Or(with.Wait, 5*time.Second)
-	with.MaxFetches = positive(with.MaxFetches, 512)
+	with.MaxFetches = positive(with.MaxFetches, 2048)
 	with.MaxRefreshes = cmp.Or(with.MaxRefreshes, 4)
 	with.MaxDomains = positive(with.MaxDomains, 10000)
 	if with.Logger == nil {

@@ -2,6 +2,7 @@ package mtasts
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -93,7 +94,7 @@ func (c *Cache) allDue() []string {
 	return names
 }
 
-// refresh starts a flight for a domain whose policy is due. The caller has taken a slot.
+// refresh starts a flight for a domain whose policy is due. The caller has taken a place.
 func (c *Cache) refresh(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,5 +103,8 @@ func (c *Cache) refresh(name string) {
 		<-c.ahead
 		return
 	}
-	c.start(el.Value.(*memo), true)
+	f := c.newFlight()
+	f.ahead = true
+	f.leave = sync.OnceFunc(func() { <-c.ahead })
+	c.start(el.Value.(*memo), f)
 }

@@ -109,6 +109,7 @@ func TestRefreshUnused(t *testing.T) {
 			t.Errorf("%d fetches in 30 days", n)
 		}
 		time.Sleep(30 * day)
+		synctest.Wait()
 		if n := b.web.fetches(); n != 0 || len(b.memos) != 0 {
 			t.Errorf("%d fetches in the 30 days after, %d domains remembered", n, len(b.memos))
 		}
