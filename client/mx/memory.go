@@ -46,6 +46,8 @@ type site struct {
 	// greylisted is the address that has said 4yz, since when it has said nothing else, and until when that counts.
 	greylisted   netip.Addr
 	since, until time.Time
+	// last is the address to which a connection was made last.
+	last netip.Addr
 	// refused says until when the addresses of a family come last: of IPv4, and of IPv6.
 	refused [2]time.Time
 }
@@ -133,14 +135,21 @@ func (m *memory) dialled(name string, a netip.Addr, ok bool) {
 		now := time.Now()
 		if ok {
 			delete(s.dead, a)
+			s.last = a
 			return
 		}
-		s.last(a, now, deadFor)
+		s.demote(a, now, deadFor)
 	})
 }
 
-// last has a come after the other addresses for a while.
-func (s *site) last(a netip.Addr, now time.Time, while time.Duration) {
+// connected returns the address of a host to which a connection was made last.
+func (m *memory) connected(name string) (a netip.Addr) {
+	m.site(name, func(s *site) { a = s.last })
+	return a
+}
+
+// demote has a come after the other addresses for a while.
+func (s *site) demote(a netip.Addr, now time.Time, while time.Duration) {
 	for old, until := range s.dead {
 		if !now.Before(until) {
 			delete(s.dead, old)
@@ -177,7 +186,7 @@ func (m *memory) answered(name string, a netip.Addr, err error) {
 			s.greylisted, s.until = a, now.Add(greylistedFor)
 			if now.Sub(s.since) > greylisting {
 				s.greylisted = netip.Addr{}
-				s.last(a, now, greylistedFor)
+				s.demote(a, now, greylistedFor)
 			}
 		}
 	})

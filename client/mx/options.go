@@ -57,8 +57,8 @@ type Options struct {
 	// MaxAddresses is how many addresses are tried for a domain in one attempt. No host gets more than a half of them.
 	// Default 8, at least 2 (RFC 5321 section 5.1).
 	MaxAddresses int
-	// MaxSessions is with how many hosts of a domain there is a session in one attempt. Hosts that cannot be reached do
-	// not count. Default 2.
+	// MaxSessions is with how many hosts of a domain there is a session in one attempt. Hosts that cannot be reached, and
+	// those that do not fulfil a policy for TLS, do not count. Default 2.
 	MaxSessions int
 
 	// Prepare is called for each attempt at a host. It returns the message that is sent in place of m, with the same

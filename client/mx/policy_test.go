@@ -75,9 +75,9 @@ func TestPolicies(t *testing.T) {
 		{"TLS", "", false, "", &host{cert: valid}, nil, nil, "ok TLS none|no-policy-found success"},
 		{"TLS with any certificate", "", false, "", &host{cert: alien}, nil, nil, "ok TLS none|no-policy-found success"},
 		{"broken TLS", "", false, "", &host{broken: true}, nil, nil,
-			"ok clear none|no-policy-found validation-failure; no-policy-found starttls-not-supported"},
+			"ok clear none|no-policy-found validation-failure"},
 		{"TLS that stalls", "", false, "", &host{stalls: true}, nil, nil,
-			"ok clear none|no-policy-found validation-failure; no-policy-found starttls-not-supported"},
+			"ok clear none|no-policy-found validation-failure"},
 		{"X12 DANE, TLS that stalls", record(tlsa(valid)), true, "", &host{stalls: true}, nil, nil,
 			"4.7.5 - DANE|tlsa validation-failure"},
 		{"the program requires TLS", "", false, "", &host{}, local, nil, "4.7.5 - local|no-policy-found starttls-not-supported"},
@@ -119,7 +119,7 @@ func TestPolicies(t *testing.T) {
 			"ok TLS none|sts certificate-host-mismatch"},
 		{"testing, no TLS", sts("1"), false, testing, &host{}, nil, nil, "ok clear none|sts starttls-not-supported"},
 		{"testing, broken TLS", sts("1"), false, testing, &host{broken: true}, nil, nil,
-			"ok clear none|sts validation-failure; sts starttls-not-supported"},
+			"ok clear none|sts validation-failure"},
 		{"testing, in order", sts("1"), false, testing, &host{cert: valid}, nil, nil, "ok TLS none|sts success"},
 		{"mode none", sts("1"), false, strings.Replace(enforced, "enforce", "none", 1), &host{}, nil, nil,
 			"ok clear none|no-policy-found starttls-not-supported"},
@@ -155,6 +155,16 @@ func TestPolicies(t *testing.T) {
 
 		{"waived, no TLS", sts("1"), false, enforced, &host{}, nil, waive, "ok clear REQUIRETLS|sts starttls-not-supported"},
 		{"waived, DANE", record(tlsa(valid)), true, "", &host{cert: alien}, nil, waive, "ok TLS REQUIRETLS|tlsa success"},
+		{"waived, another host", sts("1"), false, elsewhere, &host{cert: valid}, nil, waive,
+			"ok TLS REQUIRETLS|sts validation-failure"},
+		{"waived in a folded field", sts("1"), false, enforced, &host{}, nil,
+			func(m *client.Message) {
+				m.Body = strings.NewReader("Subject: x\r\n y\r\nTLS-Required:\r\n\t\r\n No\r\n\r\n")
+			},
+			"ok clear REQUIRETLS|sts starttls-not-supported"},
+		{"not waived by another field", sts("1"), false, enforced, &host{}, nil,
+			func(m *client.Message) { m.Body = strings.NewReader("Subject: x\r\n TLS-Required: No\r\n\r\n") },
+			"4.7.5 - STS|sts starttls-not-supported"},
 		{"waived and required", "", true, "", &host{}, nil, func(m *client.Message) { waive(m); require(m) },
 			"5.7.10 - REQUIRETLS|no-policy-found starttls-not-supported"},
 	}

@@ -9,10 +9,10 @@ import (
 )
 
 // report tells who reports on TLS what came of an attempt. What says nothing of TLS, such as a host that cannot be
-// reached, is not told.
+// reached, is not told; nor is an attempt in clear behind a handshake that failed, which is told already.
 func (j *job) report(ctx context.Context, v *visit, a *Attempt) {
 	to := j.d.opt.Reports
-	if to == nil || tlsrpt.IsReport(ctx) || strings.HasPrefix(j.route.Domain, "[") {
+	if to == nil || v.again || tlsrpt.IsReport(ctx) || strings.HasPrefix(j.route.Domain, "[") {
 		return
 	}
 	result, ok := v.result(a)
@@ -57,7 +57,7 @@ func (v *visit) result(a *Attempt) (string, bool) {
 	switch {
 	case v.denied != nil:
 		return tlsrpt.ResultOf(v.denied), true
-	case v.facts.STS == STSEnforceOther && !f.addr.IsValid():
+	case v.facts.STS == STSEnforceOther && v.facts.DANE == DANENone:
 		return tlsrpt.ValidationFailure, true
 	case f.addr.IsValid() && f.tls == nil:
 		return tlsrpt.StartTLSNotSupported, true

@@ -2,6 +2,7 @@ package mx
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"smtpkit.example/smtp/proto"
@@ -111,7 +112,7 @@ const (
 
 // String returns the name of p: "none", "DANE", "STS", "REQUIRETLS" or "local".
 func (p Policy) String() string {
-	return [...]string{"none", "DANE", "STS", "REQUIRETLS", "local"}[p]
+	return words{"none", "DANE", "STS", "REQUIRETLS", "local"}.of(uint8(p))
 }
 
 // demand names p in an error.
@@ -233,25 +234,66 @@ func Table() string {
 	}
 	line("sender", "program", "MX", "TLSA", "MTA-STS", "channel", "decision")
 	for _, r := range rules {
-		decision := [...]string{"deliver", "defer", "refuse"}[r.decision.Verdict]
+		decision := r.decision.Verdict.String()
 		if !r.decision.Code.IsZero() {
 			decision += " " + r.decision.Code.String()
 		}
 		line(
-			names(r.sender, "-", "REQUIRETLS", "waives"), names(r.local, "-", "requires"),
-			names(r.mx, "insecure", "secure"), names(r.dane, "-", "unusable", "usable", "failed"),
-			names(r.sts, "-", "testing", "testing, another host", "enforce", "enforce, another host"),
-			names(r.channel, "clear", "encrypted", "verified", "matched"), decision)
+			senderWords.in(r.sender), localWords.in(r.local), mxWords.in(r.mx), daneWords.in(r.dane),
+			stsWords.in(r.sts), channelWords.in(r.channel), decision)
 	}
 	return b.String()
 }
 
-// names returns the names of the values in s, or "" for all.
-func names(s set, list ...string) string {
+// The words for the values of each column, in the table and in [fmt.Stringer].
+var (
+	senderWords  = words{"-", "REQUIRETLS", "waives"}
+	localWords   = words{"-", "requires"}
+	mxWords      = words{"insecure", "secure"}
+	daneWords    = words{"-", "unusable", "usable", "failed"}
+	stsWords     = words{"-", "testing", "testing, another host", "enforce", "enforce, another host"}
+	channelWords = words{"clear", "encrypted", "verified", "matched"}
+	verdictWords = words{"deliver", "defer", "refuse"}
+)
+
+// String returns the word for s in the table of decisions.
+func (s Sender) String() string { return senderWords.of(uint8(s)) }
+
+// String returns the word for l in the table of decisions.
+func (l Local) String() string { return localWords.of(uint8(l)) }
+
+// String returns the word for m in the table of decisions.
+func (m MX) String() string { return mxWords.of(uint8(m)) }
+
+// String returns the word for d in the table of decisions.
+func (d DANE) String() string { return daneWords.of(uint8(d)) }
+
+// String returns the word for s in the table of decisions.
+func (s STS) String() string { return stsWords.of(uint8(s)) }
+
+// String returns the word for c in the table of decisions.
+func (c Channel) String() string { return channelWords.of(uint8(c)) }
+
+// String returns the word for v in the table of decisions.
+func (v Verdict) String() string { return verdictWords.of(uint8(v)) }
+
+// words are the words for the values of a column.
+type words []string
+
+// of returns the word for a value, or the number of one that there is not.
+func (w words) of(value uint8) string {
+	if int(value) < len(w) {
+		return w[value]
+	}
+	return strconv.Itoa(int(value))
+}
+
+// in returns the words for the values in s, or "" for all.
+func (w words) in(s set) string {
 	var in []string
-	for i, name := range list {
+	for i, word := range w {
 		if s != 0 && s&(1<<i) != 0 {
-			in = append(in, name)
+			in = append(in, word)
 		}
 	}
 	return strings.Join(in, " or ")

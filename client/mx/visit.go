@@ -3,6 +3,7 @@ package mx
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -22,6 +23,7 @@ type visit struct {
 	denied  error        // why they could not be looked up
 	channel Channel      // the weakest that will do
 	link    link         // over which the message was sent last
+	again   bool         // in clear, since a handshake has failed that no policy demands
 	began   time.Time
 }
 
@@ -41,15 +43,16 @@ func (j *job) visit(ctx context.Context, h *Host) {
 	}
 	v.channel = channel
 	j.round.addresses -= min(len(h.Addrs), max(2, j.d.opt.MaxAddresses/2))
-	res, err := j.over(ctx, v, false)
+	res, err := j.over(ctx, v)
 	if isOptional(err) && channel == Clear {
 		j.ended(ctx, v, res, err)
-		res, err = j.over(ctx, v, true)
+		v.again = true
+		res, err = j.over(ctx, v)
 		j.remember(v, res)
 	} else if j.remember(v, res) {
 		// The refusal is about the address of this host: the other family may be welcome.
 		j.ended(ctx, v, res, err)
-		res, err = j.over(ctx, v, false)
+		res, err = j.over(ctx, v)
 		j.remember(v, res)
 	}
 	j.ended(ctx, v, res, err)
@@ -129,9 +132,9 @@ func (j *job) unsent(err error) (*client.Result, error) {
 }
 
 // over sends the message to those who are left, over a connection that fulfils what is demanded.
-func (j *job) over(ctx context.Context, v *visit, plain bool) (*client.Result, error) {
+func (j *job) over(ctx context.Context, v *visit) (*client.Result, error) {
 	v.link = link{}
-	w, err := j.d.way(v.host, v.channel, v.records, plain)
+	w, err := j.d.way(v.host, v.channel, v.records, v.again)
 	if err != nil {
 		return j.unsent(err)
 	}
@@ -205,7 +208,9 @@ func (j *job) merge(v *visit, res *client.Result, err error) {
 	if errors.As(err, &failed) && failed.Unknown {
 		j.unknown = true
 	}
-	if v.link.addr.IsValid() || !isUnconnected(err) {
+	var policy *PolicyError
+	byPolicy := errors.As(v.explain(err), &policy) // the next host is tried then (RFC 8461 section 5, RFC 8689 section 4.2.1)
+	if !byPolicy && (v.link.addr.IsValid() || !isUnconnected(err)) {
 		j.round.sessions--
 	}
 	j.octets += res.Octets
@@ -270,8 +275,12 @@ func (v *visit) explain(err error) error {
 // ended tells who asked for it what came of an attempt.
 func (j *job) ended(ctx context.Context, v *visit, res *client.Result, err error) {
 	v.facts.Channel = v.link.channel(v.channel, v.isTested())
+	addr := v.link.addr
+	if !addr.IsValid() && isTLS(err) {
+		addr = netip.AddrPortFrom(j.d.memory.connected(v.host.Name), j.d.opt.Port)
+	}
 	a := &Attempt{
-		Domain: j.route.Domain, Host: v.host.Name, Addr: v.link.addr, TLS: v.link.tls, Facts: v.facts,
+		Domain: j.route.Domain, Host: v.host.Name, Addr: addr, TLS: v.link.tls, Facts: v.facts,
 		Policy: Decide(v.facts).Policy, Result: res, Err: err, Began: v.began,
 	}
 	j.report(ctx, v, a)

@@ -2,6 +2,7 @@ package mx
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -24,16 +25,34 @@ func waivesTLS(shared *client.Shared) bool {
 	}
 	r := bufio.NewReaderSize(io.LimitReader(body, maxHeader), 4096)
 	for {
-		line, err := r.ReadSlice('\n')
-		name, value, ok := strings.Cut(string(line), ":")
-		if ok && strings.EqualFold(strings.TrimRight(name, " \t"), "TLS-Required") {
+		line, err := readField(r)
+		name, value, ok := strings.Cut(line, ":")
+		switch {
+		case ok && strings.EqualFold(strings.TrimRight(name, " \t"), "TLS-Required"):
 			return strings.EqualFold(strings.TrimSpace(value), "No")
+		case err != nil || line == "":
+			return false
+		}
+	}
+}
+
+// readField returns the next field of a header, unfolded, or "" at the end of the header. Of a long line it returns what
+// fits into the buffer of r.
+func readField(r *bufio.Reader) (string, error) {
+	var field strings.Builder
+	for {
+		line, err := r.ReadSlice('\n')
+		if field.Len() < r.Size() {
+			field.Write(bytes.TrimRight(line, "\r\n"))
 		}
 		for errors.Is(err, bufio.ErrBufferFull) {
 			_, err = r.ReadSlice('\n')
 		}
-		if err != nil || len(strings.TrimRight(string(line), "\r\n")) == 0 {
-			return false
+		if err != nil || field.Len() == 0 {
+			return field.String(), err
+		}
+		if next, err := r.Peek(1); err != nil || next[0] != ' ' && next[0] != '\t' {
+			return field.String(), nil
 		}
 	}
 }
