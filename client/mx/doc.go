@@ -17,7 +17,7 @@
 //	result, err := d.Send(ctx, m) // recipients of any domain
 //
 // Send makes one attempt for each domain. What fails for a while has to be tried again: [client.Retry] does so in a
-// program that waits, and a mail queue for days. Most receivers want mail from a host whose address has a name in the
+// program that waits, and a mail queue for days. The example of Deliverer.Send shows who is to be tried again. Most receivers want mail from a host whose address has a name in the
 // DNS that leads back to it, and from a network that is not for homes.
 //
 // # Routes
@@ -28,6 +28,16 @@
 //
 // Send tries the hosts in their order, and the addresses of each, until one takes the message. It remembers for each
 // host which addresses did not answer, which one asked to be tried again, and which family of addresses was refused.
+//
+// # Hosts on this machine and in private networks
+//
+// Send connects to whatever addresses the DNS has for a host, also to 127.0.0.1, and to those in literals such as
+// bob@[10.0.0.1]. There is no option against that. If servers trust this machine or its network, give
+// Options.Client.DialContext a function that refuses such addresses: see the example of Options with the suffix
+// PublicOnly. Its error stands for a host that does not answer: the next one is tried, and the failure is temporary.
+// The default of Options.STS uses the function too. A cache of your own needs it in its DialContext.
+//
+// Options.Addrs is not enough for this. It names single addresses, against loops.
 //
 // # Protection
 //
@@ -62,6 +72,26 @@
 // TLSA record. A sender waives with the header field "TLS-Required: No".
 //
 // A connection is shared by messages of several domains only if they ask for the same protection of the same host.
+//
+// # Which host, and which policy
+//
+// A refusal in a Result is the *proto.Error of [client.Client.Send], which does not name the host. Trace.Attempted is
+// told of each attempt at a host: Host and Addr, the Policy that held, the state of TLS, and with Result what the host
+// said of each recipient who was left. It is called before Send returns, from one goroutine for each domain. Log it,
+// or keep it with ctx to find out what belongs to one Send. If no connection was good enough, the recipients have a
+// [*PolicyError] with the name and the policy.
+//
+// # A policy that cannot be fetched
+//
+// A domain may announce an MTA-STS policy that cannot be fetched or is malformed. If no older one applies, its mail goes
+// as if there were none (RFC 8461 section 3.3): so Attempt.Policy is [PolicyNone], Facts.STS is [STSNone], and no
+// outcome tells. Options.Reports is told, by a further event for each attempt without DANE: its Result is
+// "sts-policy-fetch-error" or the like, and Code has the cause. A program that wants it in its log asks the cache that
+// it gave to Options.STS, in Trace.Routed for instance. Cache.Lookup makes no other attempt so soon, and the Problem of
+// what it returns says what failed. It also says that the DNS did not answer for the record, which is not reported.
+//
+// If a policy from an earlier fetch applies it is obeyed, and the Logger of the cache gets a warning when it cannot be
+// refreshed.
 //
 // # Reports
 //
