@@ -74,7 +74,9 @@ func TestMemoryForgets(t *testing.T) {
 		{"PTR in another refusal", func(m *memory, _ func(time.Duration)) {
 			say(m, 0, 550, proto.Status{5, 1, 1}, "no mailbox ptr")
 		}, as},
-		{"25 of another subject", func(m *memory, _ func(time.Duration)) { say(m, 0, 550, proto.Status{5, 1, 25}, "no") }, as},
+		{"25 of another subject", func(m *memory, _ func(time.Duration)) {
+			say(m, 0, 550, proto.Status{5, 1, 25}, "no")
+		}, as},
 		{"many that were dead", func(m *memory, pass func(time.Duration)) {
 			a := addrs("198.51.100.1")[0]
 			for range maxDead {
@@ -110,8 +112,8 @@ func TestMemoryForgets(t *testing.T) {
 	}
 }
 
-// TestOrderOfHosts checks which of two hosts of the same preference is tried first after what has happened at one. Their
-// order is random otherwise.
+// TestOrderOfHosts checks which of two hosts of the same preference is tried first after what has happened at one.
+// Their order is random otherwise.
 func TestOrderOfHosts(t *testing.T) {
 	const same = `
 		d.example MX   10 a.example
@@ -128,13 +130,19 @@ func TestOrderOfHosts(t *testing.T) {
 		want string // the hosts that come first; both if the order is random
 	}{
 		{"nothing", func(*memory) {}, "ab"},
-		{"all addresses dead", func(m *memory) { m.dialled("a.example", four, false); m.dialled("a.example", six, false) }, "b"},
+		{"all addresses dead", func(m *memory) {
+			m.dialled("a.example", four, false)
+			m.dialled("a.example", six, false)
+		}, "b"},
 		{"all were dead", func(m *memory) {
 			m.dialled("a.example", four, false)
 			m.dialled("a.example", six, false)
 			<-time.After(deadFor) // no time in the bubble
 		}, "ab"},
-		{"an address dead", func(m *memory) { m.dialled("a.example", four, false); m.dialled("b.example", six, false) }, "ab"},
+		{"an address dead", func(m *memory) {
+			m.dialled("a.example", four, false)
+			m.dialled("b.example", six, false)
+		}, "ab"},
 		{"greylisted", func(m *memory) { m.answered("a.example", four, wait) }, "a"},
 		{"was greylisted", func(m *memory) {
 			m.answered("a.example", four, wait)

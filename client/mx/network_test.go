@@ -40,8 +40,9 @@ type host struct {
 	keywords []string      // of EHLO
 	secured  []string      // likewise, under TLS
 	cert     *tls.Certificate
-	broken   bool // STARTTLS is offered and the handshake fails
-	stalls   bool // STARTTLS is offered and nothing follows the reply to it
+	broken   bool   // STARTTLS is offered and the handshake fails
+	stalls   bool   // STARTTLS is offered and nothing follows the reply to it
+	ehlo     string // the reply to EHLO and HELO
 	mail     string
 	rcpt     func(to string) string // the reply; nil or "" for 250
 	data     string                 // the reply to the content
@@ -174,6 +175,9 @@ func (t *talk) say(reply string) bool {
 
 func (t *talk) obey(verb, args string) bool {
 	h := t.host
+	if h.ehlo != "" && (verb == "EHLO" || verb == "HELO") {
+		return t.say(h.ehlo)
+	}
 	switch verb {
 	case "EHLO":
 		keywords := slices.Clone(h.keywords)
