@@ -39,8 +39,8 @@ func (f BackendFunc) NewSession(ctx context.Context, c *Conn) (Session, error) {
 // [ErrServerClosed].
 //
 // A session may have further methods. The server looks for them on the session, and on what its method Unwrap() any
-// returns. Those of this package are [Resetter], [RecipientData] and [io.Closer], whose Close is called once when the
-// session is over; extensions look for others.
+// returns. Those of this package are [Resetter], [RecipientData], [ContentFilter] and [io.Closer], whose Close is called
+// once when the session is over; extensions look for others. [Wrapper] helps to put a session around another.
 type Session interface {
 	// Mail begins a transaction. The address is zero for the null reverse-path <>. The parameters are well-formed and
 	// belong to extensions that the server offered. Do not modify them.
@@ -123,6 +123,7 @@ type userSession struct {
 	Session
 	resetter Resetter      // nil if the session has no Reset
 	each     RecipientData // nil if the session has no DataEach
+	filters  []ContentFilter
 }
 
 // makeSession calls the backend. It returns the refusal if there is no session.
@@ -147,6 +148,7 @@ func makeSession(c *Conn) (userSession, *proto.Error) {
 	s := userSession{Session: session}
 	s.resetter, _ = ext.As[Resetter](session)
 	s.each, _ = ext.As[RecipientData](session)
+	s.filters = filtersOf(session)
 	return s, nil
 }
 

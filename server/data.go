@@ -65,12 +65,18 @@ func (m *commands) deliver() bool {
 	c, b := m.c, &m.c.body
 	b.active = true
 	m.choice = proto.Reply{}
-	var err error
-	if c.session.each != nil && (c.srv.opt.Protocol == proto.LMTP || c.rx.Splits() && c.rx.Rcpts() > 1) {
-		err = c.recipients.ask(c.session.each)
-	} else {
+	each := c.session.each != nil && (c.srv.opt.Protocol == proto.LMTP || c.rx.Splits() && c.rx.Rcpts() > 1)
+	r, err := c.session.content(c.ctx, b)
+	each = each && err == nil
+	if !each {
 		c.recipients.begin(0, false)
-		err = c.session.Data(c.ctx, b)
+	}
+	switch {
+	case err != nil:
+	case each:
+		err = c.recipients.ask(c.session.each, r)
+	default:
+		err = c.session.Data(c.ctx, r)
 	}
 	c.background.stop()
 	b.active, b.data = false, nil

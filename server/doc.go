@@ -54,6 +54,17 @@
 //
 //	var _ auth.PasswordSession = (*session)(nil)
 //
+// # Middleware
+//
+// Middleware is a function that puts a backend around another one: to limit rates, to log, to look up who a client is.
+// Use puts several around yours, the outermost first:
+//
+//	backend = server.Use(backend, limit, lookUp)
+//
+// A session of middleware embeds a [Wrapper] and has only the methods that it is about. With FilterContent it sees the
+// content of messages. What it finds out it tells by Conn.Record, and the sessions inside of it read that by
+// Conn.Verdicts.
+//
 // # Submission
 //
 // A submission server takes mail from users. The extensions of ehlo.Submission bring its rules (RFC 6409): a client

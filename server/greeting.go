@@ -18,6 +18,7 @@ type greeting struct {
 	identity string       // the name that the client has authenticated as
 	origin   *ext.Origin  // what a proxy told about the client; nil if it told nothing
 	refusal  *proto.Error // of the backend, which made no session
+	verdicts []Verdict    // on the client
 	lines    *lineCache   // nil until a MAIL has come, and again after a rest
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io"
 	"slices"
 	"sync"
 
@@ -37,10 +38,10 @@ func (l *recipients) begin(n int, split bool) {
 }
 
 // ask has the session take the message, and takes outcomes from it until it returns, or panics.
-func (l *recipients) ask(each RecipientData) error {
+func (l *recipients) ask(each RecipientData, content io.Reader) error {
 	l.begin(l.c.rx.Rcpts(), l.c.srv.opt.Protocol == proto.SMTP)
 	defer l.finish()
-	return each.DataEach(l.c.ctx, &l.c.body, l.report)
+	return each.DataEach(l.c.ctx, content, l.report)
 }
 
 // rest forgets the outcomes of the last message.

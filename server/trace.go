@@ -32,6 +32,8 @@ type Trace struct {
 	// Content is called for each message that was received to its end, whether accepted or not, with its size in octets
 	// and the first reply to it.
 	Content func(ctx context.Context, c *Conn, octets int64, r proto.Reply)
+	// Verdict is called for what a check has found out about the client or the message; see [Conn.Record].
+	Verdict func(ctx context.Context, c *Conn, v Verdict)
 	// Closed is called when a connection has ended for which Connected was called. The error is that of
 	// [Server.ServeConn]: nil if the client said QUIT.
 	Closed func(ctx context.Context, c *Conn, err error)
@@ -99,6 +101,12 @@ func (t *tracer) answered() { t.verb = "" }
 func (t *tracer) content(octets int64, r proto.Reply) {
 	if t.t.Content != nil {
 		t.t.Content(t.c.ctx, t.c, octets, r)
+	}
+}
+
+func (t *tracer) verdict(v Verdict) {
+	if t.t.Verdict != nil {
+		t.t.Verdict(t.c.ctx, t.c, v)
 	}
 }
 

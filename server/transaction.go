@@ -10,6 +10,8 @@ type transaction struct {
 	utf8   bool          // MAIL permits addresses in UTF-8, and replies that have them (RFC 6531 section 3.4)
 	binary bool          // MAIL declares content that is not lines of text (RFC 3030 section 3)
 	rcpt   proto.Address // the recipient accepted last
+
+	verdicts []Verdict
 }
 
 // finish forgets the transaction, and tells the session that it is over, if one is open.
@@ -44,13 +46,17 @@ func (m *commands) mail(args []byte) proto.Reply {
 	m.calling()
 	for _, x := range c.srv.checkMail {
 		if err := x.CheckMail(c.ctx, c, addr, params); err != nil {
+			c.transaction = transaction{}
 			return m.called(x.Keyword, err, okMail)
 		}
 	}
 	m.choice = proto.Reply{} // that of success is for the session
 	r := m.called("Mail", c.session.Mail(c.ctx, addr, params), okMail)
 	if r.Code/100 == 2 {
-		c.transaction = transaction{open: true, params: params, utf8: utf8, binary: set.Binary(offer, params)}
+		c.transaction.open, c.transaction.params = true, params
+		c.transaction.utf8, c.transaction.binary = utf8, set.Binary(offer, params)
+	} else {
+		c.transaction = transaction{}
 	}
 	return r
 }
