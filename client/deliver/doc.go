@@ -16,6 +16,9 @@
 // own. Its Err is nil if the message is in the mailbox, on the disk. Otherwise it has a method Status, by which
 // [client.Temporary] says whether another attempt makes sense. So a [client.Retry] or a queue works over all of them.
 //
+// Mistakes in the settings are errors of NewRoutes: it calls the method Check of each Sender that has one. Without a
+// table, call Check when the program starts.
+//
 // # Which one to use
 //
 // [Maildir] is the first choice for mailboxes: it needs no locks, and a loss of power or a crash never leaves half a

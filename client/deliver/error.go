@@ -134,12 +134,12 @@ func unfit(m *client.Message) (*client.Result, error) {
 	return nil, nil
 }
 
-// misused returns the outcome of a message for a Sender whose field is nil or empty.
-func misused(m *client.Message, field string) (*client.Result, error) {
+// misused returns the outcome of a message for a Sender with wrong settings.
+func misused(m *client.Message, err *Error) (*client.Result, error) {
 	if res, err := unfit(m); err != nil {
 		return res, err
 	}
-	return all(m, &Error{Doing: field, Err: errors.New("it is not set"), status: statusConfig})
+	return all(m, err)
 }
 
 var (

@@ -90,10 +90,11 @@ func ExampleMbox() {
 	// >From here to there
 }
 
-// A program that gets each message on its standard input. The "--" keeps an address from being an option.
+// A program that gets each message on its standard input. After "--from=", or after "--", an address cannot be an
+// option.
 func ExamplePipe() {
 	tickets := deliver.Pipe{
-		Args: []string{"/usr/local/bin/new-ticket", "--from", deliver.SenderArg, "--", deliver.RecipientArg},
+		Args: []string{"/usr/local/bin/new-ticket", "--from={sender}", "--", deliver.RecipientArg},
 		Env:  []string{"LANG=C.UTF-8"},
 	}
 	m, err := client.NewMessage("alice@example.net", []string{"help@example.org"},

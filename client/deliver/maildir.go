@@ -109,8 +109,8 @@ func (system) SyncDir(name string) error             { return syncDir(name) }
 // Path has returned. A disk that is full is 4.3.1, a quota that is used up 4.2.2. Message.AllOrNone cannot be kept for
 // several recipients: it is a MessageError.
 func (d Maildir) Send(ctx context.Context, m *client.Message) (*client.Result, error) {
-	if d.Path == nil {
-		return misused(m, "Maildir.Path")
+	if err := d.settings(); err != nil {
+		return misused(m, err)
 	}
 	if d.files == nil {
 		d.files = system{}

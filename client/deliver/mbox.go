@@ -81,8 +81,8 @@ func openMailbox(name string) (mailbox, error) {
 // Send appends m to the mailboxes of its recipients, one after the other. When ctx ends, the delivery under way is
 // undone, and the rest is not begun. For the errors of outcomes, and AllOrNone, see [Maildir.Send].
 func (b Mbox) Send(ctx context.Context, m *client.Message) (*client.Result, error) {
-	if b.Path == nil {
-		return misused(m, "Mbox.Path")
+	if err := b.settings(); err != nil {
+		return misused(m, err)
 	}
 	if b.open == nil {
 		b.open = openMailbox

@@ -17,12 +17,12 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// Placeholders of [Pipe].Args. Each has to be a whole argument.
+// Placeholders in [Pipe].Args.
 const (
 	// SenderArg stands for the address of the sender. It is empty for the null reverse-path.
 	SenderArg = "{sender}"
-	// RecipientArg stands for the address of the recipient; with [Pipe].Together, for as many arguments as there are
-	// recipients.
+	// RecipientArg stands for the address of the recipient; with [Pipe].Together, an argument that has it is there once
+	// for each recipient.
 	RecipientArg = "{recipient}"
 )
 
@@ -34,12 +34,21 @@ const (
 // /usr/local/bin:/usr/bin:/bin, and HOME is Dir, or /. The rest of the environment of this process is kept from it.
 //
 // The exit status tells the outcome, as in sysexits.h: 0 is success, EX_TEMPFAIL (75) is 4.3.0, EX_NOUSER (67) is
-// 5.1.1, and so on; see [ExitStatus]. A program may exit with 0 without reading all of its input. If it is killed, the
-// outcome is temporary, and the recipient is in doubt; see [Error.InDoubt].
+// 5.1.1, and so on; see [ExitStatus]. The error says which: "exit status 67 (EX_NOUSER, 5.1.1)". A program may exit
+// with 0 without reading all of its input. If it is killed, the outcome is temporary, and the recipient is in doubt; see
+// [Error.InDoubt].
 type Pipe struct {
 	// Args are the program and its arguments, at least the program. A name without a "/" is looked for in the PATH of this
-	// process. An argument that is [SenderArg] or [RecipientArg] is replaced. Put "--" before: an address may begin with
-	// "-", and without a "--" in front such a recipient, or a message from such a sender, is refused with 5.1.3.
+	// process. [SenderArg] and [RecipientArg] are replaced in the arguments. They can be a whole argument, or a part of
+	// one, as in "--to={recipient}". Any other word in braces, such as {recpient}, is an error.
+	//
+	// An address may begin with "-". If that makes it an option, the recipient, or a message from such a sender, is
+	// refused with 5.1.3. To let these through, put the argument "--" before, if the program takes that for the end of its
+	// options. Within "--to={recipient}" such an address is harmless.
+	//
+	// A placeholder in a script for a shell is an error, since an address would be run: arguments with a placeholder have
+	// no white space and none of "'`\$&|;<>() in them. Pass the address as another argument, and write "$1" in the script.
+	// Braces in arguments with any of these characters are not looked at.
 	Args []string
 	// Dir is the directory that the program runs in. Default /, or that of this process on Windows.
 	Dir string
@@ -71,8 +80,8 @@ const (
 // Send runs the program for the recipients of m. The errors of outcomes are [*Error] or [*client.MessageError]. If the
 // program cannot be run, the status is 4.3.5. Message.AllOrNone can be kept if Together is set, or for one recipient.
 func (p Pipe) Send(ctx context.Context, m *client.Message) (*client.Result, error) {
-	if len(p.Args) == 0 || p.Args[0] == "" {
-		return misused(m, "Pipe.Args")
+	if err := p.settings(); err != nil {
+		return misused(m, err)
 	}
 	if !p.Together {
 		return each(ctx, m, func(m *client.Message) (int64, error) { return p.run(ctx, m) })
@@ -110,10 +119,7 @@ func (p Pipe) run(ctx context.Context, m *client.Message) (n int64, err error) {
 	doing := "running " + args[0]
 	out := &output{}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.Dir, p.environment(m), out, out
-	if p.Dir == "" && os.PathSeparator == '/' {
-		cmd.Dir = "/"
-	}
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir(), p.environment(m), out, out
 	cmd.WaitDelay = outputDelay
 	group(cmd)
 	stdin, err := cmd.StdinPipe()
@@ -164,37 +170,37 @@ func (p Pipe) feed(ctx context.Context, stdin io.Writer, m *client.Message) (int
 	return f.write(ctx, stdin, m)
 }
 
+// dir returns the directory that the program runs in, or "" for that of this process.
+func (p Pipe) dir() string {
+	if p.Dir == "" && os.PathSeparator == '/' {
+		return "/"
+	}
+	return p.Dir
+}
+
 // expand returns the arguments for m.
 func (p Pipe) expand(m *client.Message) ([]string, error) {
-	var args []string
+	args := []string{p.Args[0]}
+	from := m.From.String()
 	dashes := false
-	add := func(a proto.Address) error {
-		s := a.String()
-		if !dashes && strings.HasPrefix(s, "-") {
-			return &Error{Doing: "running " + p.Args[0], Err: fmt.Errorf("%q would be an option", s), status: statusBadAddress}
+	for _, arg := range p.Args[1:] {
+		dashes = dashes || arg == "--"
+		to := m.To
+		if !strings.Contains(arg, RecipientArg) {
+			to = []proto.Recipient{{}} // whoever they are, it is the same
 		}
-		args = append(args, s)
-		return nil
-	}
-	for i, arg := range p.Args {
-		switch {
-		case i > 0 && arg == SenderArg:
-			if err := add(m.From); err != nil {
-				return nil, err
+		for i := range to {
+			s := strings.NewReplacer(SenderArg, from, RecipientArg, to[i].Address.String()).Replace(arg)
+			if !dashes && arg[:min(1, len(arg))] == "{" && strings.HasPrefix(s, "-") {
+				return nil, &Error{Doing: "running " + p.Args[0], Err: fmt.Errorf(optionText, s, arg), status: statusBadAddress}
 			}
-		case i > 0 && arg == RecipientArg:
-			for _, to := range m.To {
-				if err := add(to.Address); err != nil {
-					return nil, err
-				}
-			}
-		default:
-			dashes = dashes || i > 0 && arg == "--"
-			args = append(args, arg)
+			args = append(args, s)
 		}
 	}
 	return args, nil
 }
+
+const optionText = `%q would be taken for an option: put "--" before %s in Pipe.Args if the program knows that`
 
 // environment returns the environment of the program.
 func (p Pipe) environment(m *client.Message) []string {
@@ -217,6 +223,11 @@ func (p Pipe) outcome(ctx context.Context, doing string, cmd *exec.Cmd, waited e
 		failed.Err = fmt.Errorf("it was killed: %w", context.Cause(ctx))
 	case state != nil && state.Exited():
 		failed.status, failed.inDoubt = ExitStatus(state.ExitCode()), false
+		name := exitStatuses[state.ExitCode()].name
+		if name != "" {
+			name += ", "
+		}
+		failed.Err = fmt.Errorf("%w (%s%v)", waited, name, failed.status)
 	}
 	if p.Output {
 		if text := out.String(); text != "" {
@@ -244,22 +255,25 @@ func (o *output) String() string {
 }
 
 // exitStatuses are those of sysexits.h.
-var exitStatuses = map[int]proto.Status{
-	64: {5, 3, 0},         // EX_USAGE
-	65: {5, 6, 0},         // EX_DATAERR
-	66: {5, 3, 0},         // EX_NOINPUT
-	67: statusNoUser,      // EX_NOUSER
-	68: {5, 1, 2},         // EX_NOHOST
-	69: {5, 3, 0},         // EX_UNAVAILABLE
-	70: {5, 3, 0},         // EX_SOFTWARE
-	71: {4, 3, 0},         // EX_OSERR
-	72: {5, 3, 5},         // EX_OSFILE
-	73: {5, 2, 0},         // EX_CANTCREAT
-	74: {4, 3, 0},         // EX_IOERR
-	75: {4, 3, 0},         // EX_TEMPFAIL
-	76: {5, 5, 0},         // EX_PROTOCOL
-	77: statusPermissions, // EX_NOPERM
-	78: {5, 3, 5},         // EX_CONFIG
+var exitStatuses = map[int]struct {
+	name   string
+	status proto.Status
+}{
+	64: {"EX_USAGE", proto.Status{5, 3, 0}},
+	65: {"EX_DATAERR", proto.Status{5, 6, 0}},
+	66: {"EX_NOINPUT", proto.Status{5, 3, 0}},
+	67: {"EX_NOUSER", statusNoUser},
+	68: {"EX_NOHOST", proto.Status{5, 1, 2}},
+	69: {"EX_UNAVAILABLE", proto.Status{5, 3, 0}},
+	70: {"EX_SOFTWARE", proto.Status{5, 3, 0}},
+	71: {"EX_OSERR", proto.Status{4, 3, 0}},
+	72: {"EX_OSFILE", proto.Status{5, 3, 5}},
+	73: {"EX_CANTCREAT", proto.Status{5, 2, 0}},
+	74: {"EX_IOERR", proto.Status{4, 3, 0}},
+	75: {"EX_TEMPFAIL", proto.Status{4, 3, 0}},
+	76: {"EX_PROTOCOL", proto.Status{5, 5, 0}},
+	77: {"EX_NOPERM", statusPermissions},
+	78: {"EX_CONFIG", proto.Status{5, 3, 5}},
 }
 
 // ExitStatus returns the status code for the exit status of a program, as in sysexits.h, which has 64 to 78. Others but
@@ -274,8 +288,8 @@ func ExitStatus(code int) proto.Status {
 	if code == 0 {
 		return proto.Status{2, 0, 0}
 	}
-	if s, ok := exitStatuses[code]; ok {
-		return s
+	if e, ok := exitStatuses[code]; ok {
+		return e.status
 	}
 	return statusSystem
 }

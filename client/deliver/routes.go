@@ -32,11 +32,13 @@ const defaultConcurrent = 10
 
 // NewRoutes returns a table of routes. The keys of table are:
 //   - a domain, such as "example.org", or an address literal, such as "[192.0.2.1]",
-//   - the subdomains of a domain, however deep, such as ".example.org",
+//   - the subdomains of a domain, however deep, such as ".example.org", which does not cover example.org itself,
 //   - "*" for all that is not in the table, and for the domainless postmaster.
 //
-// Case does not matter, nor whether labels are in ASCII. The longest key that fits counts. The error names a key that
-// is malformed, or is there twice, or one whose Sender is nil.
+// Case does not matter, nor whether labels are in ASCII. The longest key that fits counts.
+//
+// The error names a key that is malformed, or is there twice, or one whose Sender is nil or has wrong settings: a
+// Sender that has a method Check() error, as those of this package have, is asked.
 func NewRoutes(table map[string]client.Sender, opt *RoutesOptions) (*Routes, error) {
 	if opt == nil {
 		opt = &RoutesOptions{}
@@ -54,8 +56,8 @@ func NewRoutes(table map[string]client.Sender, opt *RoutesOptions) (*Routes, err
 		if err != nil {
 			return nil, fmt.Errorf("smtp: the route %q: %w", name, err)
 		}
-		if s == nil {
-			return nil, fmt.Errorf("smtp: the route %q: its Sender is nil", name)
+		if err := checkSender(s); err != nil {
+			return nil, fmt.Errorf("smtp: the route %q: %s", name, cause(err))
 		}
 		if _, ok := r.group[key]; ok {
 			return nil, fmt.Errorf("smtp: the route %q: it is there twice", name)
@@ -79,18 +81,29 @@ func NewRoutes(table map[string]client.Sender, opt *RoutesOptions) (*Routes, err
 
 // routeKey returns the key of the table for what a program has written.
 func routeKey(name string) (string, error) {
-	if name == "*" {
+	switch name {
+	case "*":
 		return name, nil
+	case "":
+		return "", errors.New(`write "*" for all that has no route of its own, and for the domainless postmaster`)
 	}
 	domain, below := strings.CutPrefix(name, ".")
 	d, err := proto.ParseDomain(domain)
 	if err != nil {
-		return "", errors.New(cause(err))
+		err = errors.New(cause(err))
 	}
-	if below && d.Name() == "" {
-		return "", errors.New("an address has no subdomains")
-	}
-	if below {
+	rest, star := strings.CutPrefix(name, "*.")
+	_, host, at := strings.Cut(name, "@")
+	switch {
+	case err != nil && star && rest != "":
+		return "", fmt.Errorf("write %q for the subdomains of %s, and %q for itself", "."+rest, rest, rest)
+	case err != nil && at && host != "":
+		return "", fmt.Errorf("an address has no route, its domain has one: write %q", host)
+	case err != nil:
+		return "", err
+	case below && d.Name() == "":
+		return "", errors.New("an address literal has no subdomains: leave the dot at its beginning out")
+	case below:
 		return "." + d.Key(), nil
 	}
 	return d.Key(), nil
@@ -227,11 +240,18 @@ func send(ctx context.Context, s client.Sender, shared *client.Shared, m *client
 // Refuse returns a Sender that refuses all recipients with the reply err, for a route of a domain that gets no mail:
 //
 //	".invalid": deliver.Refuse(proto.Refuse(550, proto.Status{5, 1, 2}, "no such domain")),
-func Refuse(err *proto.Error) client.Sender {
-	return client.SenderFunc(func(_ context.Context, m *client.Message) (*client.Result, error) {
-		if m == nil || len(m.To) == 0 {
-			return unfit(m)
-		}
-		return all(m, err)
-	})
+//
+// The code has to be 400 to 599.
+func Refuse(err *proto.Error) client.Sender { return refusal{err} }
+
+type refusal struct{ err *proto.Error }
+
+func (r refusal) Send(_ context.Context, m *client.Message) (*client.Result, error) {
+	if err := r.settings(); err != nil {
+		return misused(m, err)
+	}
+	if m == nil || len(m.To) == 0 {
+		return unfit(m)
+	}
+	return all(m, r.err)
 }

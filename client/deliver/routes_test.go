@@ -93,7 +93,20 @@ func TestNewRoutes(t *testing.T) {
 		{map[string]client.Sender{".": s}, `"."`}, {map[string]client.Sender{"..x": s}, `"..x"`},
 		{map[string]client.Sender{".[192.0.2.1]": s}, "subdomains"}, {map[string]client.Sender{"x.example": nil}, "nil"},
 		{map[string]client.Sender{"x.example": s, "X.example": s}, "twice"},
-		{map[string]client.Sender{"*.x.example": s}, `"*.x.example"`},
+		{map[string]client.Sender{"*.x.example": s},
+			`"*.x.example": write ".x.example" for the subdomains of x.example, and "x.example" for itself`},
+		{map[string]client.Sender{"": s}, `"": write "*" for all that has no route of its own`},
+		{map[string]client.Sender{"a@x.example": s}, `"a@x.example": an address has no route, its domain has one: write "x.example"`},
+		{map[string]client.Sender{"*.": s}, `"*."`}, {map[string]client.Sender{"a@": s}, `"a@"`},
+		{map[string]client.Sender{"x.example": (*fake)(nil)}, "x.example\": its Sender is a nil *deliver.fake"},
+		{map[string]client.Sender{"x.example": client.SenderFunc(nil)}, "its Sender is a nil client.SenderFunc"},
+		{map[string]client.Sender{"x.example": checked{errors.New("smtp: not set up")}}, `"x.example": not set up`},
+		{map[string]client.Sender{"x.example": Pipe{}}, "Pipe.Args: there is no program: set"},
+		{map[string]client.Sender{"x.example": &Pipe{}}, "Pipe.Args: there is no program: set"},
+		{map[string]client.Sender{"x.example": Maildir{}}, "Maildir.Path: it is nil: set"},
+		{map[string]client.Sender{"x.example": Mbox{}}, "Mbox.Path: it is nil: set"},
+		{map[string]client.Sender{"x.example": Refuse(nil)}, "Refuse: its reply is nil"},
+		{map[string]client.Sender{"x.example": Refuse(proto.Refuse(250, proto.Status{}, "yes"))}, "Refuse: the code 250"},
 	} {
 		_, err := NewRoutes(c.table, nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "smtp: the route ") {
@@ -102,6 +115,27 @@ func TestNewRoutes(t *testing.T) {
 	}
 	if r, err := NewRoutes(nil, nil); err != nil || codes2(r.Send(t.Context(), message(t, "", "a@x.example"))) != "5.4.4" {
 		t.Error(err)
+	}
+}
+
+// checked is a Sender of somebody else's that can tell what is wrong with it.
+type checked struct{ err error }
+
+func (c checked) Check() error { return c.err }
+
+func (c checked) Send(_ context.Context, m *client.Message) (*client.Result, error) {
+	return all(m, nil)
+}
+
+// TestNewRoutesChecked: what nothing is wrong with can have a route.
+func TestNewRoutesChecked(t *testing.T) {
+	where := Under(t.TempDir())
+	table(t, map[string]client.Sender{
+		"a.example": Maildir{Path: where}, "b.example": Mbox{Path: where}, "c.example": checked{},
+		"d.example": Refuse(proto.Refuse(550, proto.Status{}, "no")), "e.example": table(t, nil, nil),
+	}, nil)
+	if got := sendTo(t, Refuse(nil), message(t, "", "a@x.example")); got != "4.3.5" {
+		t.Errorf("a refusal without a reply: %s, want 4.3.5", got)
 	}
 }
 

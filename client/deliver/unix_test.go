@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -86,8 +87,18 @@ func TestPipe(t *testing.T) {
 			"2 a@b.example c@d.example\nx: y\n\nz\n2 a@b.example e@d.example\nx: y\n\nz\n", "ok ok"},
 		{"together", Pipe{Args: script(`echo "$# $2 $3 ${RECIPIENT-unset}"; cat`, SenderArg, RecipientArg), Together: true},
 			"", two, "3 c@d.example e@d.example unset\nx: y\n\nz\n", "ok ok"},
-		{"no shell", Pipe{Args: []string{"/bin/echo", "--", RecipientArg, "{recipient}x", "$HOME"}}, "",
-			[]string{`"$(id);|& >x"@d.example`}, "-- \"$(id);|& >x\"@d.example {recipient}x $HOME\n", "ok"},
+		{"no shell", Pipe{Args: []string{"/bin/echo", "--", RecipientArg, "$HOME"}}, "",
+			[]string{`"$(id);|& >x"@d.example`}, "-- \"$(id);|& >x\"@d.example $HOME\n", "ok"},
+		{"inside", Pipe{Args: script(`printf '%s\n' "$#" "$@"`, "--from={sender}", "--to={recipient}", "{sender}/{recipient}")},
+			"{recipient}@b.example", []string{"-{sender}@d.example"}, "3\n--from={recipient}@b.example\n" +
+				"--to=-{sender}@d.example\n{recipient}@b.example/-{sender}@d.example\n", "ok"},
+		{"inside, together", Pipe{Args: script(`echo "$@"`, "--to={recipient}", "--from={sender}"), Together: true}, "",
+			two, "--to=c@d.example --to=e@d.example --from=\n", "ok ok"},
+		{"an option by an empty sender", Pipe{Args: script("echo run", "{sender}{recipient}")}, "",
+			[]string{"-x@d.example"}, "", "5.1.3"},
+		{"braces that are no placeholders", Pipe{Args: script(`echo "$@"; awk '{print}'`, "{}", "x{1,2}", "{ print }",
+			"${print}", "{a b}")}, "", []string{"c@d.example"},
+			"{} x{1,2} { print } ${print} {a b}\nx: y\n\nz\n", "ok"},
 		{"dashes", Pipe{Args: script(`echo "$1 $2"`, "--", RecipientArg)}, "", []string{"-x@d.example"},
 			"-- -x@d.example\n", "ok"},
 		{"an option", Pipe{Args: script("echo run", RecipientArg)}, "", []string{"-x@d.example", "c@d.example"},
@@ -155,6 +166,21 @@ func TestPipeExit(t *testing.T) {
 		if got := sendTo(t, Pipe{Args: script(c.run)}, message(t, long, "c@d.example")); got != c.want {
 			t.Errorf("%s: %s, want %s", c.run, got, c.want)
 		}
+	}
+	for run, want := range map[string]string{
+		"exit 67": "smtp: running /bin/sh: exit status 67 (EX_NOUSER, 5.1.1)",
+		"exit 75": "smtp: running /bin/sh: exit status 75 (EX_TEMPFAIL, 4.3.0)",
+		"exit 1":  "smtp: running /bin/sh: exit status 1 (4.3.0)",
+	} {
+		res, _ := Pipe{Args: script(run)}.Send(t.Context(), message(t, text, "c@d.example"))
+		var exit *exec.ExitError
+		if err := res.Recipients[0].Err; fmt.Sprint(err) != want || !errors.As(err, &exit) {
+			t.Errorf("%s: %v, want %s", run, err, want)
+		}
+	}
+	_, err := Pipe{Args: script("exit 0", RecipientArg)}.Send(t.Context(), message(t, text, "-x@d.example"))
+	if !strings.Contains(fmt.Sprint(err), `put "--" before {recipient}`) {
+		t.Errorf("an option: %v", err)
 	}
 	for _, args := range [][]string{nil, {""}, {"/missing/program"}, {"/"}} {
 		if got := sendTo(t, Pipe{Args: args}, message(t, long, "c@d.example")); got != "4.3.5" {
