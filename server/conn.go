@@ -23,7 +23,8 @@ import (
 // as those that report outcomes for [RecipientData], has to be copied beforehand. Addresses, strings and the states of
 // TLS stay valid for ever.
 type Conn struct {
-	srv    *Server
+	srv    *Service
+	id     uint64
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
 
@@ -70,8 +71,8 @@ type ending struct {
 	linger bool  // the client may still be sending, and is to get our last reply nevertheless
 }
 
-func newConn(ctx context.Context, s *Server, nc net.Conn) *Conn {
-	c := &Conn{srv: s, rx: proto.NewReceiver(s.set.Table(), proto.Limits{})}
+func newConn(ctx context.Context, s *Service, nc net.Conn) *Conn {
+	c := &Conn{srv: s, id: connIDs.next(), rx: proto.NewReceiver(s.set.Table(), proto.Limits{})}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.link = link{raw: nc, nc: nc}
 	c.background.init(c)
@@ -150,6 +151,10 @@ func (e *ending) because(err error) {
 }
 
 var _ ext.ServerConn = (*Conn)(nil)
+
+// ID returns a name for the connection, of at most 20 letters, digits and hyphens. No other connection of this process
+// has it, and hardly one of another process. It is "conn" in each record of the log.
+func (c *Conn) ID() string { return connIDs.name(c.id) }
 
 // Session returns the session that the backend made, nil before it did.
 func (c *Conn) Session() any { return c.session.Session }

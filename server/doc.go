@@ -140,6 +140,19 @@
 // ListenAndServe takes a TCP address such as ":25", or "unix:" and the path of a socket. [Server.Serve] takes any
 // net.Listener. One Server may serve several at a time.
 //
+// Listeners whose clients are served in another way belong to a [Service], which has a backend and options of its own.
+// This is a relay and a submission server in one program:
+//
+//	srv, err := server.New(relay, &server.Options{Extensions: ehlo.Relay(), TLSConfig: config})
+//	users, err := srv.Service(submission, &server.Options{Extensions: ehlo.Submission(policy), TLSConfig: config})
+//	go users.ListenAndServe(":587")
+//	go users.ListenAndServeTLS(":465")
+//	err = srv.ListenAndServe(":25")
+//
+// Both count against the same Limits.Conns and ConnsPerHost, and Server.Shutdown ends both.
+//
+// Options.BaseContext and ConnContext give values to the contexts of sessions, as those of net/http do.
+//
 // # Traces and logs
 //
 // Options.Trace has functions that are called for each connection, command, reply and message, for logs and metrics:

@@ -15,16 +15,16 @@ import (
 // default, or "127.0.0.1:2525"; or "unix:" and the path of a Unix socket, such as "unix:/run/lmtp.sock". A socket file
 // that a program left behind, and on which nobody listens any more, is replaced. LMTP has no port of its own and needs
 // an address.
-func (s *Server) ListenAndServe(addr string) error {
+func (s *Service) ListenAndServe(addr string) error {
 	return s.listenAndServe(addr, ":25", s.Serve)
 }
 
 // ListenAndServeTLS listens on addr, as ListenAndServe does, and calls ServeTLS. The default is ":465".
-func (s *Server) ListenAndServeTLS(addr string) error {
+func (s *Service) ListenAndServeTLS(addr string) error {
 	return s.listenAndServe(addr, ":465", s.ServeTLS)
 }
 
-func (s *Server) listenAndServe(addr, byDefault string, serve func(net.Listener) error) error {
+func (s *Service) listenAndServe(addr, byDefault string, serve func(net.Listener) error) error {
 	if s.closing.Load() {
 		return ErrServerClosed
 	}

@@ -12,7 +12,7 @@ func (c *Conn) log(level slog.Level, msg string, args ...any) {
 		return
 	}
 	remote := addrText(c.RemoteAddr(), c.LocalAddr())
-	attrs := []any{"remote", remote}
+	attrs := []any{"conn", c.ID(), "remote", remote}
 	peer := c.link.socket()
 	if text := addrText(peer.RemoteAddr(), peer.LocalAddr()); text != remote {
 		attrs = append(attrs, "peer", text)

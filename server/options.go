@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -54,6 +55,15 @@ type Options struct {
 	// Timeouts bound how long a client may take.
 	Timeouts Timeouts
 
+	// BaseContext returns the context from which those of the connections of a listener are derived. Its values reach
+	// sessions and the Trace. When it ends, nothing happens to connections: that is for Shutdown and Close. Default:
+	// [context.Background].
+	BaseContext func(l net.Listener) context.Context
+	// ConnContext returns the context of a connection, which has to be ctx or derived from it. Its values reach sessions,
+	// extensions and the Trace. It is called once for each connection, before anything else; with XCLIENT and the PROXY
+	// protocol, c does not yet know the client. Default: ctx.
+	ConnContext func(ctx context.Context, c *Conn) context.Context
+
 	// Trace has functions that the server calls for what happens on connections. Default: none.
 	Trace *Trace
 	// Logger gets records of what goes wrong:
@@ -65,9 +75,9 @@ type Options struct {
 	//     outermost error; connections over a limit; TLS handshakes that failed, and other failures of what an extension
 	//     did with a connection.
 	//
-	// A plain *proto.Error is not logged: use Trace.Reply for that. Each record about a connection has the address of the
-	// client as "remote", and that of the proxy in between, if there is one, as "peer". Passwords and messages are never
-	// logged. Default: slog.Default().
+	// A plain *proto.Error is not logged: use Trace.Reply for that. Each record about a connection has Conn.ID as
+	// "conn", the address of the client as "remote", and that of the proxy in between, if there is one, as "peer".
+	// Passwords and messages are never logged. Default: slog.Default().
 	Logger *slog.Logger
 }
 

@@ -22,7 +22,10 @@ func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
 	if !c.pump.until.IsZero() {
 		defer c.setDeadline(c.pump.until)()
 	}
-	c.protect(func() { c.serve(implicitTLS) })
+	c.protect(func() {
+		c.enterContext()
+		c.serve(implicitTLS)
+	})
 	return nil
 }
 
@@ -39,6 +42,17 @@ func (c *Conn) leave() error {
 	c.protect(func() { c.trace.closed(err) })
 	c.cancel(io.ErrUnexpectedEOF)
 	return err
+}
+
+// enterContext has Options.ConnContext choose the context.
+func (c *Conn) enterContext() {
+	if f := c.srv.opt.ConnContext; f != nil {
+		ctx := f(c.ctx, c)
+		if ctx == nil {
+			panic("smtp: Options.ConnContext has returned nil: it has to return a context")
+		}
+		c.ctx = ctx
+	}
 }
 
 // setDeadline makes the context of the connection end at d. It returns a function to be called when the connection has
