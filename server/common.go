@@ -16,6 +16,7 @@ import (
 // end.
 type common struct {
 	limits Limits // those of the options that New was given
+	stats  stats
 
 	// The shutdown.
 	closing     atomic.Bool

@@ -124,5 +124,6 @@ func (m *commands) answerContent() {
 	if accepted {
 		c.budget.spent = spending{}
 	}
+	c.srv.stats.content(b.size, accepted)
 	c.trace.content(b.size, first)
 }

@@ -52,7 +52,9 @@ func (m *commands) dispatch(ev *proto.Event) {
 	case "MAIL":
 		m.answer(ev.Verb, m.mail(ev.Args))
 	case "RCPT":
-		m.answer(ev.Verb, m.rcpt(ev.Args))
+		r := m.rcpt(ev.Args)
+		m.countRcpt(r)
+		m.answer(ev.Verb, r)
 	case "DATA":
 		m.data(ev)
 	case "RSET", "NOOP":
@@ -62,6 +64,18 @@ func (m *commands) dispatch(ev *proto.Event) {
 		c.end.quit = true
 	default:
 		m.dispatchExtension(ev)
+	}
+}
+
+// countRcpt counts the reply to RCPT.
+func (m *commands) countRcpt(r proto.Reply) {
+	if r.Code/100 == 2 {
+		m.c.srv.stats.rcpts.Add(1)
+		return
+	}
+	m.c.srv.stats.rcptsRefused.Add(1)
+	if t := m.c.transaction.traced; t != nil {
+		t.RcptsRefused++
 	}
 }
 

@@ -162,6 +162,10 @@
 //		Reply:   func(ctx context.Context, c *server.Conn, verb string, r proto.Reply) { log.Print(r.Code, r.Text) },
 //	},
 //
+// Trace.Transaction is called once for each message, or attempt at one, with its envelope and outcome.
+//
+// [Server.Stats] has counters: of connections, of messages, and of what was refused.
+//
 // Options.Logger gets what goes wrong: errors of sessions that are no refusals, and panics. Passwords and messages pass
 // neither through the [Trace] nor through the log.
 //

@@ -37,6 +37,7 @@ func (x *extCommand) handoverFailed(err error) {
 	msg := "smtp: hand-over failed"
 	if x.startsTLS {
 		msg = "smtp: TLS handshake failed"
+		x.srv.stats.handshakesFailed.Add(1)
 	}
 	x.log(slog.LevelInfo, msg, "verb", x.verb.Name, "err", err)
 	x.disconnect(fmt.Errorf("smtp: %s: %w", x.verb.Name, err))

@@ -70,6 +70,7 @@ func (c *Conn) begin(implicitTLS bool) bool {
 	c.trace.accepted()
 	if err := c.handshake(implicitTLS); err != nil {
 		c.log(slog.LevelInfo, "smtp: TLS handshake failed", "err", err)
+		c.srv.stats.handshakesFailed.Add(1)
 		c.disconnect(err)
 		return false
 	}
@@ -83,6 +84,8 @@ func (c *Conn) begin(implicitTLS bool) bool {
 func (c *Conn) turnAway(e *proto.Error, implicitTLS bool) {
 	c.end.because(e)
 	c.log(slog.LevelInfo, "smtp: connection refused", "why", e.Text)
+	c.srv.stats.connsRefused.Add(1)
+	c.trace.refused(e)
 	if implicitTLS {
 		return
 	}
@@ -144,6 +147,7 @@ func (c *Conn) protect(f func()) {
 			v, stack = elsewhere.value, elsewhere.stack
 		}
 		c.background.stop()
+		c.srv.stats.panics.Add(1)
 		c.log(slog.LevelError, "smtp: panic, closing the connection", "panic", v, "stack", string(stack))
 		c.close421(errInternal)
 	}()

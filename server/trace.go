@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
+	"time"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -18,8 +20,10 @@ import (
 // that carries it on, and what follows a verb that is Secret. A line that names no command is hidden as a whole: it may
 // be a password which missed its exchange.
 type Trace struct {
-	// Connected is called when a connection has been accepted, before a TLS handshake and the greeting. It is not called
-	// for a connection that is over a limit; the server logs those.
+	// Refused is called for a connection that is over a limit, with the 421 that the client gets. Nothing else is called
+	// for it.
+	Refused func(ctx context.Context, c *Conn, e *proto.Error)
+	// Connected is called when a connection has been accepted, before a TLS handshake and the greeting.
 	Connected func(ctx context.Context, c *Conn)
 	// Secured is called after each TLS handshake that succeeded.
 	Secured func(ctx context.Context, c *Conn, state tls.ConnectionState)
@@ -32,11 +36,25 @@ type Trace struct {
 	// Content is called for each message that was received to its end, whether accepted or not, with its size in octets
 	// and the first reply to it.
 	Content func(ctx context.Context, c *Conn, octets int64, r proto.Reply)
+	// Transaction is called when a transaction is over, before Reset of the session.
+	Transaction func(ctx context.Context, c *Conn, t *Transaction)
 	// Verdict is called for what a check has found out about the client or the message; see [Conn.Record].
 	Verdict func(ctx context.Context, c *Conn, v Verdict)
 	// Closed is called when a connection has ended for which Connected was called. The error is that of
 	// [Server.ServeConn]: nil if the client said QUIT.
 	Closed func(ctx context.Context, c *Conn, err error)
+}
+
+// A Transaction is what the Trace is told of a transaction that is over.
+type Transaction struct {
+	From         proto.Address     // zero for the null reverse-path
+	Params       proto.Params      // of MAIL
+	To           []proto.Recipient // those accepted
+	RcptsRefused int               // how many RCPT commands were refused
+	Octets       int64             // of the content, if it arrived to its end
+	Reply        proto.Reply       // the first one to the content; zero if none arrived to its end
+	Began        time.Time         // when MAIL was accepted
+	Verdicts     []Verdict         // those of [Conn.Verdicts]
 }
 
 // redacted stands for what may be secret.
@@ -50,8 +68,16 @@ type tracer struct {
 	verb      string // of the command that is being answered; "" if none is
 }
 
+func (t *tracer) refused(e *proto.Error) {
+	if t.t.Refused != nil {
+		t.t.Refused(t.c.ctx, t.c, e)
+	}
+}
+
 func (t *tracer) accepted() {
 	t.connected = true
+	t.c.srv.stats.conns.Add(1)
+	t.c.log(slog.LevelDebug, "smtp: connected")
 	if t.t.Connected != nil {
 		t.t.Connected(t.c.ctx, t.c)
 	}
@@ -98,7 +124,27 @@ func (t *tracer) reply(r proto.Reply) {
 
 func (t *tracer) answered() { t.verb = "" }
 
+// begin returns what transaction fills in, nil if nobody wants it.
+func (t *tracer) begin(from proto.Address, params proto.Params) *Transaction {
+	if t.t.Transaction == nil && !t.c.srv.opt.Logger.Enabled(t.c.ctx, slog.LevelDebug) {
+		return nil
+	}
+	return &Transaction{From: from, Params: params, Began: time.Now()}
+}
+
+// transaction tells of a transaction that is over.
+func (t *tracer) transaction(a *Transaction) {
+	t.c.log(slog.LevelDebug, "smtp: transaction", "from", a.From.String(), "rcpts", len(a.To), "refused", a.RcptsRefused,
+		"octets", a.Octets, "code", a.Reply.Code, "text", a.Reply.Text, "took", time.Since(a.Began))
+	if t.t.Transaction != nil {
+		t.t.Transaction(t.c.ctx, t.c, a)
+	}
+}
+
 func (t *tracer) content(octets int64, r proto.Reply) {
+	if a := t.c.transaction.traced; a != nil {
+		a.Octets, a.Reply = octets, r
+	}
 	if t.t.Content != nil {
 		t.t.Content(t.c.ctx, t.c, octets, r)
 	}
@@ -111,6 +157,9 @@ func (t *tracer) verdict(v Verdict) {
 }
 
 func (t *tracer) closed(err error) {
+	if t.connected {
+		t.c.log(slog.LevelDebug, "smtp: closed", "err", err)
+	}
 	if t.connected && t.t.Closed != nil {
 		t.t.Closed(t.c.ctx, t.c, err)
 	}

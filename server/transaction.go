@@ -12,6 +12,7 @@ type transaction struct {
 	rcpt   proto.Address // the recipient accepted last
 
 	verdicts []Verdict
+	traced   *Transaction // for the Trace and the log; nil if neither wants it
 }
 
 // finish forgets the transaction, and tells the session that it is over, if one is open.
@@ -19,7 +20,14 @@ func (t *transaction) finish(c *Conn) {
 	if !t.open {
 		return
 	}
+	traced := t.traced
+	if traced != nil {
+		traced.Verdicts = c.Verdicts()
+	}
 	*t = transaction{}
+	if traced != nil {
+		c.trace.transaction(traced)
+	}
 	if c.session.resetter != nil {
 		c.background.start()
 		c.session.resetter.Reset(c.ctx)
@@ -55,6 +63,7 @@ func (m *commands) mail(args []byte) proto.Reply {
 	if r.Code/100 == 2 {
 		c.transaction.open, c.transaction.params = true, params
 		c.transaction.utf8, c.transaction.binary = utf8, set.Binary(offer, params)
+		c.transaction.traced = c.trace.begin(addr, params)
 	} else {
 		c.transaction = transaction{}
 	}
@@ -87,6 +96,9 @@ func (m *commands) rcpt(args []byte) proto.Reply {
 	r := m.called("Rcpt", c.session.Rcpt(c.ctx, addr, params), okRcpt)
 	if r.Code/100 == 2 {
 		c.transaction.rcpt = addr
+		if t := c.transaction.traced; t != nil {
+			t.To = append(t.To, proto.Recipient{Address: addr, Params: params})
+		}
 	}
 	return r
 }

@@ -1,0 +1,57 @@
+package server
+
+import "sync/atomic"
+
+// Stats are counters of a server, since it was made. To publish them with package expvar:
+//
+//	expvar.Publish("smtp", expvar.Func(func() any { return srv.Stats() }))
+type Stats struct {
+	Open             int64 // connections that are open now, without those turned away
+	Conns            int64 // connections that were taken
+	ConnsRefused     int64 // connections that were over a limit, and turned away
+	HandshakesFailed int64 // TLS handshakes that failed
+	Messages         int64 // messages accepted, at least for one recipient
+	MessagesRefused  int64 // messages that arrived to their end and were refused
+	Octets           int64 // of the content that arrived to its end
+	Rcpts            int64 // recipients accepted
+	RcptsRefused     int64 // RCPT commands refused
+	Panics           int64 // of sessions and extensions
+}
+
+// stats are the counters behind Stats.
+type stats struct {
+	conns, connsRefused, handshakesFailed     atomic.Int64
+	messages, messagesRefused, octets, panics atomic.Int64
+	rcpts, rcptsRefused                       atomic.Int64
+}
+
+// Stats returns the counters of all services of the server. It may be called at any time. The counters are read one
+// after the other, so they may differ by what happens meanwhile.
+func (s *Server) Stats() Stats {
+	c := &s.common.stats
+	s.common.mu.Lock()
+	open := int64(s.common.active)
+	s.common.mu.Unlock()
+	return Stats{
+		Open:             open,
+		Conns:            c.conns.Load(),
+		ConnsRefused:     c.connsRefused.Load(),
+		HandshakesFailed: c.handshakesFailed.Load(),
+		Messages:         c.messages.Load(),
+		MessagesRefused:  c.messagesRefused.Load(),
+		Octets:           c.octets.Load(),
+		Rcpts:            c.rcpts.Load(),
+		RcptsRefused:     c.rcptsRefused.Load(),
+		Panics:           c.panics.Load(),
+	}
+}
+
+// content counts a message that has arrived to its end.
+func (s *stats) content(octets int64, accepted bool) {
+	s.octets.Add(octets)
+	if accepted {
+		s.messages.Add(1)
+	} else {
+		s.messagesRefused.Add(1)
+	}
+}
