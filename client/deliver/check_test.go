@@ -25,7 +25,8 @@ func TestPipeCheck(t *testing.T) {
 		want string // in the error; "" for none
 		runs bool   // Send does not refuse it
 	}{
-		{Pipe{Args: []string{me, SenderArg, RecipientArg, "--to={recipient}", "-f{sender}", "{sender},{recipient}"}}, "", true},
+		{Pipe{Args: []string{me, SenderArg, RecipientArg, "--to={recipient}", "-f{sender}", "{sender},{recipient}"}},
+			"", true},
 		{Pipe{Args: []string{me, "{}", "x{1,2}", "{ print }", "${print}", "{print} it", "{", "}{"}}, "", true},
 		{Pipe{Args: []string{me}, Dir: dir, Env: []string{"A=", "B=c=d"}}, "", true},
 		{Pipe{}, "Pipe.Args: there is no program", false},

@@ -35,8 +35,8 @@ const (
 //
 // The exit status tells the outcome, as in sysexits.h: 0 is success, EX_TEMPFAIL (75) is 4.3.0, EX_NOUSER (67) is
 // 5.1.1, and so on; see [ExitStatus]. The error says which: "exit status 67 (EX_NOUSER, 5.1.1)". A program may exit
-// with 0 without reading all of its input. If it is killed, the outcome is temporary, and the recipient is in doubt; see
-// [Error.InDoubt].
+// with 0 without reading all of its input. If it is killed, the outcome is temporary, and the recipient is in doubt:
+// see [Error.InDoubt].
 type Pipe struct {
 	// Args are the program and its arguments, at least the program. A name without a "/" is looked for in the PATH of this
 	// process. [SenderArg] and [RecipientArg] are replaced in the arguments. They can be a whole argument, or a part of

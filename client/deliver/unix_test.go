@@ -89,8 +89,9 @@ func TestPipe(t *testing.T) {
 			"", two, "3 c@d.example e@d.example unset\nx: y\n\nz\n", "ok ok"},
 		{"no shell", Pipe{Args: []string{"/bin/echo", "--", RecipientArg, "$HOME"}}, "",
 			[]string{`"$(id);|& >x"@d.example`}, "-- \"$(id);|& >x\"@d.example $HOME\n", "ok"},
-		{"inside", Pipe{Args: script(`printf '%s\n' "$#" "$@"`, "--from={sender}", "--to={recipient}", "{sender}/{recipient}")},
-			"{recipient}@b.example", []string{"-{sender}@d.example"}, "3\n--from={recipient}@b.example\n" +
+		{"inside", Pipe{Args: script(`printf '%s\n' "$#" "$@"`, "--from={sender}", "--to={recipient}",
+			"{sender}/{recipient}")}, "{recipient}@b.example", []string{"-{sender}@d.example"},
+			"3\n--from={recipient}@b.example\n" +
 				"--to=-{sender}@d.example\n{recipient}@b.example/-{sender}@d.example\n", "ok"},
 		{"inside, together", Pipe{Args: script(`echo "$@"`, "--to={recipient}", "--from={sender}"), Together: true}, "",
 			two, "--to=c@d.example --to=e@d.example --from=\n", "ok ok"},
