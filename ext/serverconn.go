@@ -87,11 +87,12 @@ type Command interface {
 	// ends when the server is closed. After serve has returned, the server closes the connection without another reply,
 	// and logs the error.
 	Surrender(ctx context.Context, r proto.Reply, serve func(context.Context, net.Conn) error) error
-	// Authenticated records identity as the name under which the client has authenticated.
-	Authenticated(identity string)
-	// AuthFailed counts a failed attempt to authenticate. It returns the number of such attempts on this connection,
-	// including those before a hand-over.
-	AuthFailed() int
+	// AuthOutcome records how an attempt to authenticate ended: every attempt, and once, as soon as it is decided. If
+	// o.Err is nil, the client has the name o.Identity from now on, which must not be empty.
+	//
+	// It returns how many attempts of this connection were denied, including those before a hand-over. If last is true,
+	// they are too many, here or from the network of the client: then Serve has to return an error with the code 421.
+	AuthOutcome(o AuthOutcome) (denied int, last bool)
 	// PermitUTF8 lets the reply to this command carry UTF-8. It is for commands by which the client can ask for that (RFC
 	// 6531 section 3.7.4.2).
 	PermitUTF8()

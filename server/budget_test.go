@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"testing"
 
@@ -93,7 +94,8 @@ func TestAuthFailuresAreNotForgotten(t *testing.T) {
 		Keyword: "XFAIL",
 		Verbs:   []proto.Verb{{Name: "XFAIL", In: proto.Ready}},
 		Serve: func(_ context.Context, x ext.Command) (proto.Reply, error) {
-			return proto.Reply{Code: 250, Text: strconv.Itoa(x.AuthFailed())}, nil
+			denied, _ := x.AuthOutcome(ext.AuthOutcome{Denied: true, Err: errors.New("no")})
+			return proto.Reply{Code: 250, Text: strconv.Itoa(denied)}, nil
 		},
 	}
 	p := dial(t, newServer(t, &store{}, server.Options{Extensions: append(ehlo.Default(), x)}))

@@ -36,7 +36,7 @@ func (m *commands) extension(ev *proto.Event, e *ext.Extension) {
 		if err == nil {
 			r = c.replies.chosen(e.Keyword, r, okPlain)
 		} else {
-			r = c.replies.refused(e.Keyword, err)
+			r = c.replies.refused(e.Keyword, x.withoutOutcome(err))
 		}
 		c.rx.SetStatus(c.replies.status && !x.greets) // RFC 2034 section 4: not in a greeting
 		m.answer(x.verb, r)
@@ -53,6 +53,7 @@ type extCommand struct {
 	handedOver bool // the connection was handed over, and the session begins anew
 	startsTLS  bool // the extension has asked for the configuration of TLS
 	greets     bool // the reply is a greeting
+	told       bool // an outcome of an attempt to authenticate was logged, with the reason
 }
 
 var _ ext.Command = (*extCommand)(nil)
@@ -60,13 +61,6 @@ var _ ext.Command = (*extCommand)(nil)
 func (x *extCommand) Verb() *proto.Verb { return x.verb }
 
 func (x *extCommand) Args() string { return x.args }
-
-func (x *extCommand) Authenticated(identity string) { x.greeting.identity = identity }
-
-func (x *extCommand) AuthFailed() int {
-	x.budget.authFailures++
-	return x.budget.authFailures
-}
 
 func (x *extCommand) PermitUTF8() { x.replies.utf8 = true }
 

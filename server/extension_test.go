@@ -79,7 +79,7 @@ func serveGreeter(ctx context.Context, x ext.Command) (proto.Reply, error) {
 		if err != nil {
 			return proto.Reply{}, err
 		}
-		x.Authenticated(name)
+		x.AuthOutcome(ext.AuthOutcome{Identity: name})
 		return proto.Reply{Code: 250, Text: "hello " + name}, nil
 	case "XTAKE":
 		if x.Args() == "slowly" {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -27,6 +28,8 @@ type Trace struct {
 	Connected func(ctx context.Context, c *Conn)
 	// Secured is called after each TLS handshake that succeeded.
 	Secured func(ctx context.Context, c *Conn, state tls.ConnectionState)
+	// Authenticated is called when an attempt to authenticate has ended, in success or not, before the reply to it.
+	Authenticated func(ctx context.Context, c *Conn, o ext.AuthOutcome)
 	// Command is called for each command line, and for each line of an exchange. The verb is in upper case, or "" if the
 	// line is one of an exchange or names no command.
 	Command func(ctx context.Context, c *Conn, verb, args string)
@@ -86,6 +89,12 @@ func (t *tracer) accepted() {
 func (t *tracer) secured() {
 	if t.t.Secured != nil && t.c.link.tls != nil {
 		t.t.Secured(t.c.ctx, t.c, *t.c.link.tls)
+	}
+}
+
+func (t *tracer) authenticated(o ext.AuthOutcome) {
+	if t.t.Authenticated != nil {
+		t.t.Authenticated(t.c.ctx, t.c, o)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 //	PLAIN, LOGIN                               4616        PasswordSession
 //	ANONYMOUS                                  4505        AnonymousSession
 //
-// A session may also implement [FilterSession], [AuthorizeSession] and [PauseSession].
+// A session may also implement [FilterSession], [AuthorizeSession], [PauseSession] and [OutcomeSession].
 //
 // The server answers a failed attempt one second after the client's last line at the earliest, unless a PauseSession
 // chooses otherwise. The reply has the same text for every wrong name and every wrong password. The fourth failure on a

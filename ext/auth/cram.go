@@ -63,6 +63,9 @@ func (c *cramServer) Next(response []byte) (challenge []byte, done bool, err err
 func (c *cramServer) check(response []byte) error {
 	s, ok := ext.As[ClearPasswordSession](c.attempt.conn.Session())
 	i := bytes.LastIndexByte(response, ' ') // a name may contain spaces
+	if i >= 0 {
+		c.attempt.claimed.user = string(response[:i])
+	}
 	if !ok || i < 0 || !isCredential(string(response[:i])) {
 		return ErrCredentials
 	}

@@ -92,14 +92,28 @@
 // server.MessageFunc, it is m.Conn.Identity(). Which addresses the user may send from is another question: see
 // ehlo.SubmissionSession.
 //
+// # Hear of every attempt
+//
+// The server logs each attempt to authenticate, with the mechanism, the user and the reason if it failed. It also calls
+// the function Authenticated of its Trace. A session that is an [OutcomeSession] hears of them too, as one that writes
+// a log for fail2ban:
+//
+//	func (s *session) AuthOutcome(ctx context.Context, o ext.AuthOutcome) {
+//		if o.Denied {
+//			s.log.Warn("login failed", "user", o.User, "client", s.conn.RemoteAddr())
+//		}
+//	}
+//
+// No outcome has a password in it. The name of a user whose attempt failed is what the client claims.
+//
 // # After a failure
 //
 // The server answers a failed attempt one second after the client's last line at the earliest; a [PauseSession] changes
 // that. The reply is 535, with the same text for every wrong name and every wrong password. The fourth failure on a
 // connection closes it with 421.
 //
-// If the session returns an error other than [ErrCredentials], the check itself failed. The server logs the error and
-// answers 454, try again later. Such a failure does not count. A session that returns a *proto.Error chooses the reply.
+// If the session returns an error other than [ErrCredentials], the check itself failed. The server logs it as an error
+// and answers 454, try again later. Such a failure does not count. A session that returns a *proto.Error chooses the reply.
 //
 // A client does not try again: a server counts failures, and two for one attempt lock users out. If the server answers
 // AUTH with 504, it does not know the mechanism, and the client tries the next one. If the mechanism is too weak (534,

@@ -48,6 +48,7 @@ func directTLS(conn ext.ServerConn) *tls.ConnectionState {
 
 func newExternalServer(a *attempt) sasl.Server {
 	return sasl.NewExternalServer(func(authzid string) error {
+		a.claimed.as = authzid
 		s, ok := ext.As[CertificateSession](a.conn.Session())
 		if !ok {
 			return ErrCredentials
@@ -77,6 +78,7 @@ func Anonymous(trace string) ext.Credentials {
 
 func newAnonymousServer(a *attempt) sasl.Server {
 	return sasl.NewAnonymousServer(func(trace string) error {
+		a.claimed.user = trace
 		s, ok := ext.As[AnonymousSession](a.conn.Session())
 		if !ok || !isTrace(trace) {
 			return ErrCredentials

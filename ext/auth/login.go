@@ -28,12 +28,12 @@ func (l *loginClient) Identity() string { return l.user }
 // A loginServer is the server's side of LOGIN. The server begins, but many clients send the name at once, so an initial
 // response is accepted.
 type loginServer struct {
-	check func(authzid, user, password string) error
-	user  string
-	step  int
+	attempt *attempt
+	user    string
+	step    int
 }
 
-func newLoginServer(a *attempt) sasl.Server { return &loginServer{check: a.password} }
+func newLoginServer(a *attempt) sasl.Server { return &loginServer{attempt: a} }
 
 func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
 	if response != nil {
@@ -46,10 +46,11 @@ func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 	case 1:
 		l.step = 2
 		l.user = string(response)
+		l.attempt.claimed.user = l.user
 		return []byte("Password:"), false, nil
 	case 2:
 		l.step = 3
-		return nil, true, l.check("", l.user, string(response))
+		return nil, true, l.attempt.password("", l.user, string(response))
 	}
 	return nil, false, sasl.ErrUnexpectedClientResponse
 }

@@ -84,9 +84,10 @@ func isMechanism(name string) bool {
 // An attempt is one client's attempt to authenticate by a mechanism of this package. The methods that end it return nil
 // for success, an error that wraps ErrCredentials for bad credentials, and otherwise the reply.
 type attempt struct {
-	ctx  context.Context
-	conn ext.ServerConn
-	user string // the name to record after success
+	ctx     context.Context
+	conn    ext.ServerConn
+	user    string // the name to record after success
+	claimed claim
 }
 
 func (a *attempt) identity() string { return a.user }
@@ -101,6 +102,7 @@ func (a *attempt) sessionError(err error) error {
 
 // password ends the attempt of a client that has sent a password.
 func (a *attempt) password(authzid, user, password string) error {
+	a.claimed = claim{user, authzid}
 	s, ok := ext.As[PasswordSession](a.conn.Session())
 	if !ok || !a.mayActAs(user, authzid) || !isCredential(user) || !isCredential(password) {
 		return ErrCredentials
@@ -119,6 +121,7 @@ func (a *attempt) mayActAs(user, authzid string) bool {
 // authorize ends the attempt of a client that has proved to be user. The client is recorded as authzid, or as user if
 // authzid is empty.
 func (a *attempt) authorize(user, authzid string) error {
+	a.claimed = claim{user, authzid}
 	if user == "" {
 		return checkFailed(a.ctx, errNoName)
 	}

@@ -203,6 +203,7 @@ func (s *tokenServer) Refusal() error { return s.refusal }
 
 func (s *tokenServer) check(message []byte) error {
 	user, token, err := s.parse(message)
+	s.attempt.claimed.user = user
 	t, ok := ext.As[TokenSession](s.attempt.conn.Session())
 	if err != nil || !ok || user != "" && !isCredential(user) || !isToken(token) {
 		return fmt.Errorf("%w: %w", ErrCredentials, errMalformed)
@@ -242,7 +243,7 @@ func parseBearer(message []byte) (user, token string, err error) {
 		}
 		if key == "auth" {
 			if token, err = bearer(value); err != nil {
-				return "", "", err
+				return user, "", err
 			}
 		}
 	}

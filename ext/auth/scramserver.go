@@ -144,12 +144,13 @@ func (s *scramServer) answerFirst(message string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.attempt.claimed = claim{f.user, f.authzid}
 	kind, bound := strings.CutPrefix(f.flag, "p=")
 	switch {
 	case bound != s.plus || !bound && f.flag != "n" && f.flag != "y":
 		return nil, errSCRAM
 	case bound && len(s.bindings(kind)) == 0:
-		return nil, fmt.Errorf("smtp: the client wants a channel binding %q, which there is not on the connection", kind)
+		return nil, fmt.Errorf("smtp: the client wants a channel binding %.40q, which there is not on the connection", kind)
 	case f.flag == "y" && s.offersPlus():
 		return nil, errors.New("smtp: the client believes that there is no channel binding: somebody in between has " +
 			"changed the list of mechanisms")
@@ -184,7 +185,7 @@ func (s *scramServer) lookUp() error {
 	if err := session.SCRAMPolicy().withDefaults().check(); err != nil {
 		return checkFailed(s.attempt.ctx, err)
 	}
-	s.clientFirst.user = user
+	s.clientFirst.user, s.attempt.claimed.user = user, user
 	s.secret, err = session.SCRAMSecret(s.attempt.ctx, user, s.hash)
 	if err == nil && s.secret.isZero() {
 		err = ErrCredentials // the user has none for that hash function

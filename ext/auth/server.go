@@ -24,9 +24,6 @@ const (
 	// maxRounds bounds the challenges of an exchange, on both sides. No mechanism in use has more than three.
 	maxRounds = 10
 
-	// maxFailures is how many attempts may fail on a connection. RFC 4954 section 9 asks for at least three.
-	maxFailures = 3
-
 	// defaultPause is how long after the client's last line a failure is answered at the earliest. Postfix has the same.
 	defaultPause = time.Second
 )
@@ -36,21 +33,34 @@ func isSafe(conn ext.ServerConn) bool { return conn.TLS() != nil || conn.AllowIn
 
 // serve serves the AUTH command.
 func serve(ctx context.Context, cmd ext.Command) (proto.Reply, error) {
-	name, first, given := strings.Cut(cmd.Args(), " ")
-	name = strings.ToUpper(name)
-	names := mechanisms(cmd)
-	switch {
-	case cmd.Identity() != "":
+	if cmd.Identity() != "" {
 		return proto.Reply{}, proto.Refuse(503, proto.Status{5, 5, 1}, "The session has been authenticated already")
+	}
+	x := &serverExchange{cmd: cmd, attempt: attempt{ctx: ctx, conn: cmd}}
+	if err := x.serve(ctx); err != nil {
+		x.settle(ctx, err, false)
+		return proto.Reply{}, err
+	}
+	x.settle(ctx, nil, false)
+	return proto.Reply{Code: 235, Status: proto.Status{2, 7, 0}, Text: "Authenticated"}, nil
+}
+
+// serve returns nil once the client has authenticated. Any error is the reply.
+func (x *serverExchange) serve(ctx context.Context) error {
+	name, first, given := strings.Cut(x.cmd.Args(), " ")
+	name = strings.ToUpper(name)
+	x.name = name
+	names := mechanisms(x.cmd)
+	switch {
 	case len(names) == 0:
-		return proto.Reply{}, proto.Refuse(502, proto.Status{5, 5, 1}, "Nobody can authenticate here")
-	case !isSafe(cmd):
+		return proto.Refuse(502, proto.Status{5, 5, 1}, "Nobody can authenticate here")
+	case !isSafe(x.cmd):
 		// Valid and invalid credentials get the same answer (RFC 8314 section 4.1).
-		return proto.Reply{}, proto.Refuse(538, proto.Status{5, 7, 11}, "Encryption is required: use TLS")
+		return proto.Refuse(538, proto.Status{5, 7, 11}, "Encryption is required: use TLS")
 	case name == "":
-		return proto.Reply{}, grammar.BadArgs("AUTH needs the name of a mechanism")
+		return grammar.BadArgs("AUTH needs the name of a mechanism")
 	case !slices.Contains(names, name):
-		return proto.Reply{}, proto.Refuse(504, proto.Status{5, 5, 4}, "The mechanism is none of "+strings.Join(names, " "))
+		return proto.Refuse(504, proto.Status{5, 5, 4}, "The mechanism is none of "+strings.Join(names, " "))
 	}
 	var response []byte
 	if given {
@@ -58,51 +68,55 @@ func serve(ctx context.Context, cmd ext.Command) (proto.Reply, error) {
 		if first != "=" {
 			var err error
 			if response, err = decode64(first); err != nil || first == "" {
-				return proto.Reply{}, proto.Refuse(501, proto.Status{5, 5, 2}, "The initial response is not base64")
+				return proto.Refuse(501, proto.Status{5, 5, 2}, "The initial response is not base64")
 			}
 		}
 	}
-	mechanism, identity, err := startMechanism(ctx, cmd, name)
+	identity, err := x.start(ctx)
 	if err != nil {
-		return proto.Reply{}, checkFailed(ctx, err)
+		return checkFailed(ctx, err)
 	}
-	x := &serverExchange{cmd: cmd, mechanism: mechanism, since: time.Now()}
+	x.since = time.Now()
 	if err := x.run(ctx, response); err != nil {
-		return proto.Reply{}, err
+		return err
 	}
-	user := identity()
-	if user == "" {
-		return proto.Reply{}, checkFailed(ctx, errNoName)
+	if x.identity = identity(); x.identity == "" {
+		return checkFailed(ctx, errNoName)
 	}
-	cmd.Authenticated(user)
-	return proto.Reply{Code: 235, Status: proto.Status{2, 7, 0}, Text: "Authenticated"}, nil
+	return nil
 }
 
 var errNoName = errors.New("smtp: the session has authenticated a client without a name")
 
-// startMechanism returns the server's side of the mechanism: the session's own, or one of this package.
-func startMechanism(ctx context.Context, cmd ext.Command, name string) (sasl.Server, func() string, error) {
-	if s, ok := ext.As[MechanismSession](cmd.Session()); ok {
+// start begins the exchange by a mechanism: the session's own, or one of this package. After success, identity returns
+// the name of the user.
+func (x *serverExchange) start(ctx context.Context) (identity func() string, err error) {
+	if s, ok := ext.As[MechanismSession](x.cmd.Session()); ok {
 		for _, own := range s.SASLMechanisms() {
-			if grammar.EqualFold(own, name) {
-				return s.SASL(ctx, own)
+			if grammar.EqualFold(own, x.name) {
+				x.mechanism, identity, err = s.SASL(ctx, own)
+				return identity, err
 			}
 		}
 	}
-	a := &attempt{ctx: ctx, conn: cmd}
 	for i := range builtin {
-		if m := &builtin[i]; m.name == name && m.isReady(cmd) {
-			return m.start(a), a.identity, nil
+		if m := &builtin[i]; m.name == x.name && m.isReady(x.cmd) {
+			x.mechanism = m.start(&x.attempt)
+			return x.attempt.identity, nil
 		}
 	}
-	return nil, nil, fmt.Errorf("smtp: the session has put %s in the list of mechanisms, and has no such mechanism", name)
+	return nil, fmt.Errorf("smtp: the session has put %s in the list of mechanisms, and has no such mechanism", x.name)
 }
 
-// A serverExchange is the server's side of the challenges and responses of one AUTH command.
+// A serverExchange is the server's side of one AUTH command: of the challenges and responses.
 type serverExchange struct {
 	cmd       ext.Command
+	name      string // the mechanism, in upper case, as the client has written it
 	mechanism sasl.Server
+	attempt   attempt
+	identity  string    // of the client, once it has authenticated
 	since     time.Time // when the client's last line arrived
+	settled   bool      // the outcome has been told
 }
 
 // run returns nil once the client has authenticated. Any error is the reply.
@@ -161,22 +175,24 @@ func afterRefusal(refused error, line string) error {
 	return refused
 }
 
-// fail counts a failed attempt, waits, and returns the reply.
+// fail ends a failed attempt: it tells the outcome, waits, and returns the reply. An attempt counts if the client's
+// credentials are to blame, also when the client does not wait for the reply.
 func (x *serverExchange) fail(ctx context.Context, err error) error {
-	if e := replyIn(err); e != nil && e.Code < 500 || ctx.Err() != nil {
+	reply := replyIn(err)
+	if reply != nil && reply.Code < 500 || ctx.Err() != nil && !errors.Is(err, ErrCredentials) {
 		return err
 	}
-	failures := x.cmd.AuthFailed()
+	failures, last := x.settle(ctx, err, true)
 	pause := defaultPause
 	if s, ok := ext.As[PauseSession](x.cmd.Session()); ok {
 		pause = s.AuthPause(failures)
 	}
 	waitUntil(ctx, x.since.Add(pause))
 	switch {
-	case failures > maxFailures:
+	case last:
 		return &proto.Error{Code: 421, Status: proto.Status{4, 7, 0},
 			Text: "Too many attempts to authenticate have failed", Err: err}
-	case replyIn(err) != nil:
+	case reply != nil:
 		return err
 	}
 	return &proto.Error{Code: 535, Status: proto.Status{5, 7, 8},

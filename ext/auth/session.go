@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-sasl"
+
+	"smtpkit.example/smtp/ext"
 )
 
 // ErrCredentials means that the user does not exist or the password is wrong. It deliberately does not say which.
@@ -132,6 +134,22 @@ type PauseSession interface {
 	AuthPause(failures int) time.Duration
 }
 
+// An OutcomeSession is a session that hears how each attempt to authenticate ended, by whatever mechanism: to count the
+// failures of a user, or to write a log for a program such as fail2ban.
+type OutcomeSession interface {
+	// AuthOutcome is called once for each attempt, as soon as it is decided, and before the client gets the reply. The
+	// methods of the server's Conn, such as RemoteAddr, tell more about the client. They tell its new Identity after
+	// success.
+	//
+	// An attempt is an AUTH command that has come as far as this package: the client had greeted the server, was in no
+	// transaction, and had not authenticated before. That the server does not know the mechanism, that the connection has
+	// no TLS, that the client cancels by "*", sends what is not base64 or hangs up: all these are outcomes of attempts
+	// too. Only those with o.Denied set are about credentials.
+	//
+	// The context may have ended, if the client has hung up.
+	AuthOutcome(ctx context.Context, o ext.AuthOutcome)
+}
+
 // A MechanismSession is a session with SASL mechanisms of its own. They stand first in the list that the server
 // advertises, and replace those of the same name in this package.
 type MechanismSession interface {
@@ -146,5 +164,7 @@ type MechanismSession interface {
 	// response and the client sent one, Next returns sasl.ErrUnexpectedClientResponse. Any other error of Next means that
 	// the client failed to authenticate: a *proto.Error with a code from 400 to 599 is sent as it is, and for other errors
 	// the client gets 535.
+	//
+	// If server has a method User() string, that tells who the client says it is, for [ext.AuthOutcome].
 	SASL(ctx context.Context, mechanism string) (server sasl.Server, identity func() string, err error)
 }

@@ -243,7 +243,7 @@ func login(name string) ext.Extension {
 		Keyword: "XEXTTEST",
 		Verbs:   []proto.Verb{{Name: "XEXTTEST", In: proto.Ready, Last: true, BeforeAuth: true}},
 		Serve: func(_ context.Context, x ext.Command) (proto.Reply, error) {
-			x.Authenticated(name)
+			x.AuthOutcome(ext.AuthOutcome{Identity: name})
 			return proto.Reply{}, nil
 		},
 		Negotiate: func(ctx context.Context, d ext.Negotiation) error {

@@ -49,7 +49,7 @@ type ServerState struct {
 	TLSConfig *tls.Config
 	// AllowInsecureAuth is false by default.
 	AllowInsecureAuth bool
-	// Identity is "" by default. Authenticated sets it.
+	// Identity is "" by default. AuthOutcome sets it.
 	Identity string
 	// MaxSize is 0 by default, for no limit.
 	MaxSize int64
@@ -81,7 +81,8 @@ type Server struct {
 
 	// Sent has the replies that the extension sent before the final one: by Challenge, Handover and Surrender.
 	Sent []proto.Reply
-	// AuthFailures counts the calls of AuthFailed.
+	// Outcomes has what AuthOutcome was called with, and AuthFailures counts those that were denied.
+	Outcomes     []ext.AuthOutcome
 	AuthFailures int
 	// UTF8Permitted is true after PermitUTF8.
 	UTF8Permitted bool
@@ -192,13 +193,17 @@ func (s *Server) Table() *proto.Table { return s.Conn.Table }
 // Serves returns what Conn.Serves returns, and true if that is nil.
 func (s *Server) Serves(v *proto.Verb) bool { return s.Conn.Serves == nil || s.Conn.Serves(v) }
 
-// Authenticated sets Conn.Identity.
-func (s *Server) Authenticated(identity string) { s.Conn.Identity = identity }
-
-// AuthFailed increases AuthFailures by one and returns it.
-func (s *Server) AuthFailed() int {
-	s.AuthFailures++
-	return s.AuthFailures
+// AuthOutcome appends o to Outcomes. It sets Conn.Identity after success, and increases AuthFailures if o is denied. It
+// returns AuthFailures; the fourth is the last.
+func (s *Server) AuthOutcome(o ext.AuthOutcome) (denied int, last bool) {
+	s.Outcomes = append(s.Outcomes, o)
+	if o.Err == nil {
+		s.Conn.Identity = o.Identity
+	}
+	if o.Denied {
+		s.AuthFailures++
+	}
+	return s.AuthFailures, s.AuthFailures > 3
 }
 
 // PermitUTF8 sets UTF8Permitted.

@@ -70,11 +70,14 @@ func TestServerRecords(t *testing.T) {
 			t.Errorf("%q, %v, want %q", line, err, want)
 		}
 	}
-	if s.Authenticated("alice"); s.Identity() != "alice" {
-		t.Errorf("authenticated as %q", s.Identity())
+	if denied, last := s.AuthOutcome(ext.AuthOutcome{Identity: "alice"}); s.Identity() != "alice" || denied != 0 || last {
+		t.Errorf("authenticated as %q, %d denied", s.Identity(), denied)
 	}
-	if first, second := s.AuthFailed(), s.AuthFailed(); first != 1 || second != 2 || s.AuthFailures != 2 {
-		t.Errorf("%d, %d failures", first, second)
+	for i := 1; i <= 4; i++ {
+		denied, last := s.AuthOutcome(ext.AuthOutcome{Identity: "bob", Denied: true, Err: ErrHungUp})
+		if denied != i || last != (i == 4) || len(s.Outcomes) != i+1 || s.AuthFailures != i || s.Identity() != "alice" {
+			t.Errorf("%d denied, %v, %v", denied, last, s.Outcomes)
+		}
 	}
 	o := &ext.Origin{Name: "c.example"}
 	if r, err := s.Restart(t.Context(), o); r.Code != 220 || err != nil || !s.Restarted || s.Origin() != o {
