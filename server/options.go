@@ -33,10 +33,22 @@ type Options struct {
 	Extensions []ext.Extension
 
 	// TLSConfig turns TLS on: STARTTLS on connections in plaintext, and ServeTLS. It must have Certificates or
-	// GetCertificate. New copies it; to renew certificates while the server runs use GetCertificate, to rotate
-	// session-ticket keys GetConfigForClient. No version below TLS 1.2 is used (RFC 8314 section 4). Without NextProtos, a
-	// client that sends ALPN has to name "smtp", so that no browser can be led to the server (ALPACA). Default: no TLS.
+	// GetCertificate. New copies it; to renew certificates while the server runs use GetCertificate. No version below
+	// TLS 1.2 is used (RFC 8314 section 4), unless AllowObsoleteTLS is set. No session tickets are sent, unless
+	// SessionTickets is set. Without NextProtos, a client that sends ALPN has to name "smtp", so that no browser can be
+	// led to the server (ALPACA). What GetConfigForClient returns is treated in the same way. Default: no TLS.
 	TLSConfig *tls.Config
+	// SessionTickets lets clients resume their TLS sessions, which saves part of a handshake. To rotate the keys of the
+	// tickets, use GetConfigForClient of TLSConfig. A TLSConfig with WrapSession asks for tickets too.
+	//
+	// Default: no tickets. The servers of outlook.com were seen to hang up when a server in Go sent a ticket in TLS 1.3,
+	// and to deliver nothing (Go issue 70232). Set it on a server for users, who connect often.
+	SessionTickets bool
+	// AllowObsoleteTLS permits TLS 1.0 and TLS 1.1, down to TLSConfig.MinVersion. RFC 8996 forbids both. They are for
+	// printers and alarm panels that know nothing newer: give those a listener and a server of their own. Such a client
+	// may need a cipher suite that package crypto/tls has switched off; TLSConfig.CipherSuites switches it on. Default:
+	// TLS 1.2 or newer.
+	AllowObsoleteTLS bool
 	// RequireTLS refuses mail on connections in plaintext with 530. A server that receives mail from anywhere must not
 	// require TLS (RFC 3207 section 4).
 	RequireTLS bool
@@ -140,7 +152,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Extensions = ehlo.DefaultFor(o.Protocol)
 	}
 	if o.TLSConfig != nil {
-		o.TLSConfig = harden(o.TLSConfig)
+		o.TLSConfig = o.harden(o.TLSConfig)
 	}
 	if o.Trace == nil {
 		o.Trace = &Trace{}

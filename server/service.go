@@ -61,7 +61,7 @@ func newService(all *common, b Backend, opt *Options) (*Service, error) {
 	}
 	s := &Service{common: all, backend: b, opt: o, set: set, chunks: make(map[string]bool)}
 	if o.TLSConfig != nil {
-		s.tlsConfig = recordCertificate(o.TLSConfig)
+		s.tlsConfig = s.opt.recordCertificate(o.TLSConfig)
 	}
 	s.describe(set)
 	return s, nil

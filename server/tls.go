@@ -61,7 +61,7 @@ func (c *Conn) beginHandshake() (context.Context, func(), error) {
 
 // recordCertificate returns a copy of config that records on the link which certificate was presented. Package
 // crypto/tls does not tell, and channel binding by tls-server-end-point needs to know (RFC 5929 section 4).
-func recordCertificate(config *tls.Config) *tls.Config {
+func (o *Options) recordCertificate(config *tls.Config) *tls.Config {
 	//lint:ignore SA1019 it decides which certificate is used where there is one
 	if config.NameToCertificate != nil {
 		return config
@@ -81,16 +81,24 @@ func recordCertificate(config *tls.Config) *tls.Config {
 			if c == nil || err != nil {
 				return nil, err
 			}
-			return recordCertificate(harden(c)), nil
+			return o.recordCertificate(o.harden(c)), nil
 		}
 	}
 	return w
 }
 
-// harden returns a copy of config with what Options.TLSConfig promises of versions and of ALPN.
-func harden(config *tls.Config) *tls.Config {
+// harden returns a copy of config with what the options promise of versions, of session tickets and of ALPN.
+func (o *Options) harden(config *tls.Config) *tls.Config {
 	h := config.Clone()
-	h.MinVersion = max(h.MinVersion, tls.VersionTLS12)
+	switch {
+	case !o.AllowObsoleteTLS:
+		h.MinVersion = max(h.MinVersion, tls.VersionTLS12)
+	case h.MinVersion == 0:
+		h.MinVersion = tls.VersionTLS10
+	}
+	if !o.SessionTickets && h.WrapSession == nil {
+		h.SessionTicketsDisabled = true
+	}
 	if len(h.NextProtos) == 0 {
 		h.NextProtos = []string{"smtp"}
 	}
