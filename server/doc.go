@@ -135,6 +135,9 @@
 //
 //	TLSConfig: &tls.Config{GetCertificate: manager.GetCertificate},
 //
+// The server uses TLS 1.2 and newer, and sends no session tickets, because outlook.com was seen to hang up at them.
+// Options.SessionTickets lets users' programs resume their sessions; Options.AllowObsoleteTLS lets old printers in.
+//
 // # Listeners
 //
 // ListenAndServe takes a TCP address such as ":25", or "unix:" and the path of a socket. [Server.Serve] takes any

@@ -91,7 +91,8 @@ func newMailServer(t *testing.T, config *tls.Config) (*server.Server, chan strin
 		s, err := backend.NewSession(ctx, c)
 		return &account{s, secrets}, err
 	}), &server.Options{
-		Hostname: "mail.example", TLSConfig: config, RequireAuth: true, SessionTickets: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Hostname: "mail.example", TLSConfig: config, RequireAuth: true, SessionTickets: true,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
