@@ -17,8 +17,11 @@
 //	result, err := d.Send(ctx, m) // recipients of any domain
 //
 // Send makes one attempt for each domain. What fails for a while has to be tried again: [client.Retry] does so in a
-// program that waits, and a mail queue for days. The example of Deliverer.Send shows who is to be tried again. Most receivers want mail from a host whose address has a name in the
-// DNS that leads back to it, and from a network that is not for homes.
+// program that waits, and a mail queue for days. The example of Deliverer.Send shows who is to be tried again. Most
+// receivers want mail from a host whose address has a name in the DNS that leads back to it, and from a network that is
+// not for homes.
+//
+// The program examples/outbound joins a Deliverer with a resolver, DKIM, reports, Maildirs and a table of routes.
 //
 // # Routes
 //
@@ -83,7 +86,7 @@
 //
 // # A policy that cannot be fetched
 //
-// A domain may announce an MTA-STS policy that cannot be fetched or is malformed. If no older one applies, its mail goes
+// A domain may announce an MTA-STS policy that cannot be fetched or is malformed. If no older one applies, mail goes
 // as if there were none (RFC 8461 section 3.3): so Attempt.Policy is [PolicyNone], Facts.STS is [STSNone], and no
 // outcome tells. Options.Reports is told, by a further event for each attempt without DANE: its Result is
 // "sts-policy-fetch-error" or the like, and Code has the cause. A program that wants it in its log asks the cache that

@@ -57,7 +57,7 @@ func ExampleDeliverer_Send_queue() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for attempt := 1; m != nil; attempt++ {
+	for attempt := 0; m != nil && attempt < 2; attempt++ {
 		result, err := d.Send(ctx, m)
 		for _, r := range result.Recipients {
 			switch {
