@@ -35,12 +35,16 @@ func TestPort(t *testing.T) {
 	})
 }
 
+// anchor returns the line of a TLSA record that names the authority as the trust anchor of a host.
+func anchor(host string) string {
+	return fmt.Sprintf("_25._tcp.%s TLSA 2 0 1 %x\n", host, sha256.Sum256(theAuthority().cert.Raw))
+}
+
 // TestExpandedName checks that a certificate may be for the domain at the end of the aliases, if a TLSA record names
 // its authority (RFC 7672 section 3.2.2).
 func TestExpandedName(t *testing.T) {
 	authority := theAuthority()
-	text := "d.example CNAME real.example\nreal.example MX 10 mx.example\nmx.example A 192.0.2.1\n" +
-		fmt.Sprintf("_25._tcp.mx.example TLSA 2 0 1 %x\n", sha256.Sum256(authority.cert.Raw))
+	text := "d.example CNAME real.example\nreal.example MX 10 mx.example\nmx.example A 192.0.2.1\n" + anchor("mx.example")
 	for name, want := range map[string]string{
 		"mx.example": "ok", "d.example": "ok", "real.example": "ok", "other.example": "4.7.5",
 	} {
@@ -194,6 +198,16 @@ func TestRefusedFamilyOnce(t *testing.T) {
 			}
 		})
 	})
+	t.Run("another reason for one of three", func(t *testing.T) {
+		lay(t, twoFamilies, nil, func(t *testing.T, b *bed) {
+			b.add("2001:db8::1", &host{rcpt: replies(map[string]string{"a": no, "b": "550 5.1.1 nobody", "c": no})})
+			b.add("192.0.2.1", &host{})
+			res, err := b.Send(t.Context(), message(t, "a@d.example", "b@d.example", "c@d.example"))
+			if outcomes(res) != "550 550 550" || len(b.attempts) != 1 {
+				t.Errorf("%s in %d attempts: %v", outcomes(res), len(b.attempts), err)
+			}
+		})
+	})
 	t.Run("one recipient of two", func(t *testing.T) {
 		lay(t, twoFamilies, nil, func(t *testing.T, b *bed) {
 			six := b.add("2001:db8::1", &host{rcpt: replies(map[string]string{"b": no})})
@@ -221,6 +235,7 @@ func TestSessions(t *testing.T) {
 		{"554", func() *host { return &host{greeting: "554 5.7.1 no"} }, "0 1"},
 		{"no greeting", func() *host { return &host{greeting: "-"} }, "0 1"},
 		{"EHLO is refused", func() *host { return &host{ehlo: "550 5.7.1 no"} }, "0 1"},
+		{"HELO is refused", func() *host { return &host{ehlo: "502 5.5.1 what"} }, "0 1"},
 		{"lost at EHLO", func() *host { return &host{hangup: "EHLO"} }, "0 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -284,17 +299,19 @@ func TestAllOrNoneInPart(t *testing.T) {
 		for _, keywords := range [][]string{nil, {"PIPELINING"}} {
 			lay(t, twoHosts, nil, func(t *testing.T, b *bed) {
 				b.add("192.0.2.1", &host{rcpt: replies(by), keywords: keywords})
-				b.add("192.0.2.2", &host{rcpt: replies(by), keywords: keywords})
+				b.add("192.0.2.2", &host{keywords: keywords})
 				m := message(t, "a@d.example", "b@d.example")
 				m.AllOrNone = true
 				res, err := b.Send(t.Context(), m)
 				for _, h := range b.hosts {
-					if len(h.letters()) != 0 {
-						t.Errorf("%v %v: a part has got the message: %s: %v", by, keywords, outcomes(res), err)
+					for _, l := range h.letters() {
+						if len(l.to) != 2 || err != nil {
+							t.Errorf("%v %v: a part has got the message: %s: %v", by, keywords, outcomes(res), err)
+						}
 					}
 				}
 				for _, o := range res.Recipients {
-					if o.Err == nil || errors.Is(o.Err, errUntried) {
+					if (o.Err == nil) != (err == nil) || errors.Is(o.Err, errUntried) {
 						t.Errorf("%v %v: %v: %v", by, keywords, o.Address, o.Err)
 					}
 				}

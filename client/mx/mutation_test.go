@@ -234,6 +234,7 @@ func TestRouteOddities(t *testing.T) {
 		once.example   MX   30 A.example
 		a.example      A    192.0.2.1
 		a.example      AAAA ::ffff:192.0.2.1
+		mapped.example AAAA ::ffff:192.0.2.7
 		b.example      MX   10 224.example
 		224.example    A    224.0.0.1
 		odd.example    MX   10 [192.0.2.1]
@@ -250,6 +251,7 @@ func TestRouteOddities(t *testing.T) {
 		{"the lower preference of two", "once.example", "", "5 a.example 192.0.2.1"},
 		{"a group address", "b.example", "", "no address"},
 		{"names that no host has", "odd.example", "", "60 a.example 192.0.2.1"},
+		{"K06 an own address in a AAAA record", "mapped.example", "192.0.2.7", "loop"},
 		{"K06 an own address in the form of IPv6", "[IPv6:::ffff:192.0.2.7]", "192.0.2.7", "loop"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
