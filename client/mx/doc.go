@@ -96,6 +96,14 @@
 // If a policy from an earlier fetch applies it is obeyed, and the Logger of the cache gets a warning when it cannot be
 // refreshed.
 //
+// # Tests
+//
+// In a test, give Options.Resolver one of package dnstest, which answers from a text. Let its hosts have the address
+// 127.0.0.1, and give Options.Port that of your server there; or have Client.DialContext make connections in memory:
+//
+//	resolver := dnstest.New("example.org MX 10 mx.example.org\nmx.example.org A 127.0.0.1\nexample.net A 127.0.0.1")
+//	d, err := mx.New(&mx.Options{Resolver: resolver, Port: port})
+//
 // # Reports
 //
 // Options.Reports is told of each attempt to use TLS. Package tlsrpt makes daily reports of it for those domains that

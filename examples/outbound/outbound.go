@@ -114,7 +114,7 @@ func logAttempt(_ context.Context, a *mx.Attempt) {
 		if r.Err != nil {
 			log.Printf("%v by %s: %v", r.Address, where, r.Err)
 		} else {
-			log.Printf("%v by %s: %v", r.Address, where, r.Reply)
+			log.Printf("%v by %s: %d %s", r.Address, where, r.Reply.Code, r.Reply.Text)
 		}
 	}
 }

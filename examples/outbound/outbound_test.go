@@ -127,7 +127,7 @@ func TestOutbound(t *testing.T) {
 		t.Error("it takes mail after its end")
 	}
 	for _, want := range []string{
-		"carol@example.net by mx.example.net (127.0.0.1:", "policy DANE, TLS true", "policy.example: smtp: MTA-STS",
+		"carol@example.net by mx.example.net (127.0.0.1:", "policy DANE, TLS true: 250 ", "policy.example: smtp: MTA-STS",
 		"report on example.net sent to mailto:tls@example.net",
 	} {
 		if !strings.Contains(logged.String(), want) {
