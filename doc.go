@@ -35,6 +35,7 @@
 // # Test a program
 //
 //   - [smtpkit.example/smtp/client/clienttest] is a server that follows a script, to test a client against.
+//   - [smtpkit.example/smtp/server/servertest] is a server to test a program against that sends mail.
 //   - [smtpkit.example/smtp/ext/dns/dnstest] answers questions about the DNS from a text.
 //
 // # Extend the protocol

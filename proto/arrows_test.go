@@ -31,6 +31,8 @@ var arrows = map[string][]string{
 	"ext/internal/grammar": {"proto"},
 	"ext/internal/testkit": {"proto", "ext"},
 
+	"server/servertest": {"proto", "ext", "ext/auth", "ext/ehlo", "server"},
+
 	"client/clienttest": {"proto", "proto/prototest", "ext"},
 	"client/pool":       {"proto", "ext", "client"},
 	"client/deliver":    {"proto", "ext", "ext/tracefield", "client"},

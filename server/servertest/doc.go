@@ -1,0 +1,53 @@
+// Package servertest has a mail server for the tests of programs that send mail, as net/http/httptest has one for HTTP.
+//
+// A test of a program that sends a message:
+//
+//	func TestWelcome(t *testing.T) {
+//		srv := servertest.NewServer(t, nil)
+//		app := myapp.New(myapp.Config{SMTP: srv.Addr, TLS: srv.ClientTLS()})
+//		app.SignUp("joe@example.net")
+//
+//		m := srv.Inbox.Wait(servertest.To("joe@example.net"), servertest.Subject("Welcome"))
+//		if !strings.Contains(m.Text(), "Hello Joe") {
+//			t.Errorf("the text is %q", m.Text())
+//		}
+//	}
+//
+// The server listens on a port of the loopback interface, offers STARTTLS, accepts every message, and passes nothing
+// on. It is closed when the test ends. If the test fails, what was said on the connections is logged.
+//
+// # Authentication, TLS, LMTP
+//
+// Options choose the kind of server:
+//
+//	users := map[string]string{"alice": "secret"}
+//	servertest.NewServer(t, &servertest.Options{Users: users})                    // AUTH is offered
+//	servertest.NewServer(t, &servertest.Options{Users: users, Submission: true})  // AUTH is required
+//	servertest.NewServer(t, &servertest.Options{ImplicitTLS: true})               // as on port 465
+//	servertest.NewServer(t, &servertest.Options{Certificate: servertest.Expired}) // does the client notice?
+//	servertest.NewServer(t, &servertest.Options{NoTLS: true, Server: server.Options{Protocol: proto.LMTP}})
+//
+// Options.Server has all other options of a server, such as its limits and timeouts. Options.Backend is a backend of
+// your own: what its sessions accept is in the Inbox as well.
+//
+// # Without a network, and with a clock of its own
+//
+// With Options.Memory the connections are in memory, and the server works in a bubble of testing/synctest, where
+// minutes of waiting take no time. Give the client the function [Server.DialContext]:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		srv := servertest.NewServer(t, &servertest.Options{Memory: true})
+//		opt := &client.Options{DialContext: srv.DialContext, TLSConfig: srv.ClientTLS()}
+//		err := client.Send(t.Context(), srv.Addr, opt, message)
+//		…
+//	})
+//
+// [Listen] and [Pipe] are those connections without a server.
+//
+// # What a test can look at
+//
+// The [Inbox] has the messages in the order in which they were accepted. Wait waits for one that matches all conditions
+// given, such as [To] and [Subject], and says what arrived instead if none does. A [Message] has the envelope with its
+// parameters, the octets, the header as net/mail parses it, and how it came: TLS, user, address and time.
+// [Server.Transcripts] has what was said on each connection.
+package servertest
