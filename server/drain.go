@@ -35,14 +35,14 @@ func (b *body) drain() bool {
 }
 
 // isTooMuch reports whether the content, with what is left of the chunk in hand, is so much that the client is given
-// up.
+// up: more than twice as much as the largest message. Less is read and dropped, however large the chunk is, and the
+// session goes on (RFC 3030 section 2).
 func (b *body) isTooMuch() bool {
 	left := max(b.chunk.left, 0)
 	if limit := b.c.srv.opt.Limits.MessageSize; limit > 0 {
-		maxOctets := b.c.srv.opt.maxDrained()
-		return left > maxOctets || b.size-limit+left > maxOctets
+		return left > b.c.srv.opt.maxDrained()-(b.size-limit)
 	}
-	return left > maxDrain || b.drained+left > maxDrain
+	return left > maxDrain-b.drained
 }
 
 // abandon ends the connection in the middle of content that was refused.
@@ -61,11 +61,11 @@ func (b *body) abandon() {
 // skipPayload skips the payload of a command that is refused with e. It reports false if the connection is at its end.
 func (m *commands) skipPayload(n int64, e *proto.Error) bool {
 	c := m.c
-	maxOctets := c.srv.opt.maxDrained()
-	if c.body.drained += n; n > maxOctets || c.body.drained > maxOctets {
+	if n > c.srv.opt.maxSkipped()-c.body.drained {
 		c.closeWith(e.Reply(), 1)
 		return false
 	}
+	c.body.drained += n
 	for {
 		switch ev := c.pump.next(true); ev.Kind {
 		case proto.Body:
@@ -77,7 +77,11 @@ func (m *commands) skipPayload(n int64, e *proto.Error) bool {
 	}
 }
 
-// maxDrained returns how many octets beyond the largest message are skipped, and how many that belong to no message.
+// maxSkipped returns how many octets are skipped that belong to no message: as many as those of a message that is too
+// large. The client may have sent them behind a MAIL that was refused for its size.
+func (o *Options) maxSkipped() int64 { return max(o.Limits.MessageSize, 0) + o.maxDrained() }
+
+// maxDrained returns how many octets beyond the largest message are skipped.
 func (o *Options) maxDrained() int64 {
 	if o.Limits.MessageSize > 0 {
 		return max(o.Limits.MessageSize, minDrain)

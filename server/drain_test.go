@@ -79,3 +79,57 @@ func TestSkippedOctetsAddUp(t *testing.T) {
 	p.ask("BDAT 600000", "503") // without its octets, for which the server does not wait any more
 	_ = p.ended()
 }
+
+// TestN13_JustTooLarge: the octets of a chunk that is too large are read and dropped, and the session goes on, up to
+// twice the largest message (RFC 3030 section 2). The numbers of the first line are those of a report.
+func TestN13_JustTooLarge(t *testing.T) {
+	const limit = 4 << 20
+	for _, c := range []struct {
+		name string
+		size int
+		verb string
+	}{
+		{"of a report", 4195304, "BDAT 4195304 LAST"},
+		{"by one octet", limit + 1, "BDAT 4194305 LAST"},
+		{"not the last", limit + 1, "BDAT 4194305"},
+		{"twice as large", 2 * limit, "BDAT 8388608 LAST"},
+	} {
+		for _, data := range []func(context.Context, io.Reader) error{nil, readNothing} {
+			t.Run(c.name, func(t *testing.T) {
+				p, st := withData(t, server.Options{Limits: server.Limits{MessageSize: limit}}, data)
+				p.chunk(c.verb, strings.Repeat("QUIT\r\n", c.size/6+1)[:c.size], "552 5.3.4")
+				p.ask("RSET", "250 ")
+				p.begin()
+				p.chunk("BDAT 2 LAST", "\r\n", "250 ")
+				p.quit()
+				if data == nil && len(st.messages()) != 1 {
+					t.Errorf("%d messages, want the second", len(st.messages()))
+				}
+			})
+		}
+	}
+	t.Run("more than twice", func(t *testing.T) {
+		p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: limit}}, nil)
+		p.ask("BDAT 8388609 LAST", "552 5.3.4") // without its octets, for which nobody waits
+		if p.ended() == nil {
+			t.Error("ServeConn returned nil")
+		}
+	})
+	t.Run("behind a MAIL that was refused for its size", func(t *testing.T) {
+		p := dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{MessageSize: limit}}))
+		p.hello()
+		p.send("MAIL FROM:<a@b.example> SIZE=8388608\r\nRCPT TO:<c@d.example>\r\n")
+		p.chunk("BDAT 8388608 LAST", strings.Repeat("QUIT\r\n", 2*limit/6+1)[:2*limit], "552 5.3.4")
+		p.expect("503 ", "503 ")
+		p.begin()
+		p.quit()
+	})
+	t.Run("in two chunks", func(t *testing.T) {
+		p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: limit}}, nil)
+		half := strings.Repeat("x", limit)
+		p.chunk("BDAT 4194304", half, "250 ")
+		p.chunk("BDAT 4194304 LAST", half, "552 5.3.4")
+		p.begin()
+		p.quit()
+	})
+}

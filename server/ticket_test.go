@@ -102,8 +102,8 @@ func TestO26_NothingBehindTheHandshake(t *testing.T) {
 // record's header first, or as many records as there are; so it is given one record at a time.
 type recordCounter struct {
 	net.Conn
-	rest  int
-	n     atomic.Int64
+	rest int
+	n    atomic.Int64
 }
 
 func (c *recordCounter) Read(p []byte) (int, error) {
