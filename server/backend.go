@@ -47,9 +47,9 @@ type Session interface {
 	Mail(ctx context.Context, from proto.Address, p proto.Params) error
 	// Rcpt adds a recipient to the transaction, unless it returns an error.
 	Rcpt(ctx context.Context, to proto.Address, p proto.Params) error
-	// Data takes the message: exactly the octets that the client sent, without the dots that SMTP adds for transparency.
-	// When it returns nil, the server is responsible for the message (RFC 5321 section 6.1), so the message should be on
-	// disk by then.
+	// Data takes the message: exactly the octets that the client sent, without the dots that SMTP adds for transparency;
+	// [Options.NormalizeNewlines] makes all line endings CRLF. When it returns nil, the server is responsible for the
+	// message (RFC 5321 section 6.1), so the message should be on disk by then.
 	//
 	// The reader returns io.EOF at the true end of the message, and not before. Any other error means that the message
 	// must not be kept; Data may return such an error as it is. It is a *proto.Error if the message is larger than

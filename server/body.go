@@ -19,6 +19,8 @@ type body struct {
 	data []byte // octets that have arrived
 	err  error  // behind them
 
+	newlines newlines // makes line endings CRLF; unused unless Options.NormalizeNewlines is set
+
 	// The content so far.
 	size    int64        // in octets
 	refused *proto.Error // why it cannot be accepted, whatever the session says
@@ -96,17 +98,16 @@ func (b *body) more() {
 	case b.isBetweenChunks():
 		b.awaitChunk()
 		return
+	case b.newlines.isBusy():
+		b.give(b.newlines.next())
+		return
 	case b.chunk.fetched:
 		b.moreFetched()
 		return
 	}
 	switch ev := b.c.pump.next(true); ev.Kind {
 	case proto.Body:
-		if b.count(ev.Data) {
-			b.data = ev.Data
-		} else {
-			b.err = b.refused
-		}
+		b.take(ev.Data)
 	case proto.EndOfBody:
 		b.end()
 	default:
@@ -114,10 +115,9 @@ func (b *body) more() {
 	}
 }
 
-// count counts octets of content. It reports false if there are too many of them.
+// count counts octets of content for the session. It reports false if there are too many of them.
 func (b *body) count(p []byte) bool {
 	b.size += int64(len(p))
-	b.chunk.left -= int64(len(p))
 	if limit := b.c.srv.opt.Limits.MessageSize; limit > 0 && b.size > limit && b.refused == nil {
 		b.refused = errTooBig
 	}
@@ -130,6 +130,7 @@ func (b *body) end() {
 		b.answerChunk()
 		return
 	}
+	b.endText()
 	b.complete()
 	if b.err = io.EOF; b.refused != nil {
 		b.err = b.refused
@@ -142,8 +143,8 @@ func (b *body) end() {
 func (b *body) complete() {
 	b.c.recipients.mu.Lock()
 	defer b.c.recipients.mu.Unlock()
-	if b.refused == nil && !b.c.transaction.binary && b.c.rx.BareNewline() {
-		b.refused = errBare
+	if b.refused == nil {
+		b.refused = b.bareRefusal()
 	}
 	b.done = true
 }

@@ -196,7 +196,8 @@
 // disconnected besides.
 //
 // A message of text with a bare CR or LF is refused with 554: another server might take that for the end of the message
-// ("SMTP smuggling"). Binary content may have any octets. The client declares it with BODY=BINARYMIME and sends it in
+// ("SMTP smuggling"). For programs that know no better, such as scripts and printers, Options.NormalizeNewlines makes
+// each such line ending CRLF in place of refusing it; the end of a message stays CRLF, dot, CRLF. Binary content may have any octets. The client declares it with BODY=BINARYMIME and sends it in
 // chunks. To refuse binary content, leave ehlo.BinaryMIME out of Options.Extensions. To pass it on, set ext.Binary in
 // Needs of a client.Message.
 //

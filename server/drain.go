@@ -9,6 +9,7 @@ func (b *body) drain() bool {
 		b.skipFetched()
 		return true
 	}
+	b.dropRest()
 	if !b.done && b.isTooMuch() {
 		b.abandon()
 		return false
@@ -16,8 +17,7 @@ func (b *body) drain() bool {
 	for !b.done {
 		switch ev := b.c.pump.next(true); ev.Kind {
 		case proto.Body:
-			b.count(ev.Data)
-			b.drained += int64(len(ev.Data))
+			b.drop(ev.Data)
 			if b.isTooMuch() {
 				b.abandon()
 				return false
@@ -26,6 +26,7 @@ func (b *body) drain() bool {
 			if !b.isLast() {
 				return true
 			}
+			b.endText()
 			b.complete()
 		default:
 			return false

@@ -64,8 +64,8 @@ func (b *body) pull() []byte {
 func (b *body) moreFetched() {
 	p := b.pull()
 	switch {
-	case p != nil && b.count(p):
-		b.data = p
+	case p != nil:
+		b.take(p)
 	case b.refused != nil:
 		b.err = b.refused
 	default:
@@ -81,11 +81,12 @@ func (b *body) skipFetched() {
 		if p == nil {
 			break
 		}
-		b.count(p)
+		b.drop(p)
 	}
 	b.closeSource()
 	if b.isLast() {
 		b.endFetched()
+		b.endText()
 		b.complete()
 	}
 }

@@ -62,6 +62,12 @@ type Options struct {
 	// brackets, dots in odd places of a local part, underscores in domains. Default: the server refuses them with 501.
 	Lax bool
 
+	// NormalizeNewlines accepts text in which a line ends with LF alone, with CR alone, or with CR CR LF, as scripts and
+	// printers send it, and gives the session CRLF in place of each. Nothing but CRLF, dot, CRLF ends a message, so no
+	// message can be hidden in another ("SMTP smuggling"). A signature of DKIM may not match any more. Command lines have
+	// to end with CRLF, and binary content stays as it is. Default: text with a bare CR or LF is refused with 554.
+	NormalizeNewlines bool
+
 	// Limits bound what a client may send.
 	Limits Limits
 	// Timeouts bound how long a client may take.

@@ -51,7 +51,8 @@ var (
 // The refusals of content.
 var (
 	errTooBig = proto.Refuse(552, proto.Status{5, 3, 4}, "Message is larger than is accepted here")
-	errBare   = proto.Refuse(554, proto.Status{5, 6, 0}, "Message has a bare CR or LF in it: lines end with CRLF")
+	errBare   = proto.Refuse(554, proto.Status{5, 6, 0}, "A line of the message ends with LF or CR alone: send CRLF "+
+		"at the end of each line")
 	errChunks = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many small chunks, closing connection")
 )
 

@@ -22,5 +22,6 @@ func (c *Conn) rest() {
 	c.recipients.rest()
 	c.replies.out = nil
 	c.body.fetched = nil
+	c.body.newlines = newlines{}
 	c.greeting.lines = nil
 }
