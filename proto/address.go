@@ -43,6 +43,7 @@ const (
 	faultLiteral    fault = "not an address literal: [192.0.2.1] or [IPv6:2001:db8::1] expected"
 	faultPathLong   fault = "the address is longer than 254 octets"
 	faultBracket    fault = "it has to stand between < and >"
+	faultColonSpace fault = "no space may stand behind the colon"
 	faultUnclosed   fault = "the closing > is missing"
 	faultNull       fault = "<> is not a recipient"
 	faultRoute      fault = "malformed source route"

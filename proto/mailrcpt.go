@@ -77,8 +77,11 @@ func parseArgs(args []byte, rcpt, lax bool) (Address, Params, *Error) {
 		return Address{}, nil, Refuse(501, Status{5, 5, 2}, usage)
 	}
 	s = s[len(keyword):]
-	if lax {
+	switch {
+	case lax:
 		s = strings.TrimLeft(s, " ")
+	case strings.HasPrefix(s, " "):
+		return Address{}, nil, badPath(rcpt, faultColonSpace)
 	}
 	var a Address
 	rest, f := parsePath(&a, s, rcpt, lax)

@@ -250,14 +250,15 @@ func (rx *Receiver) command(ev *Event, line []byte, length int) {
 	rx.record(ev)
 }
 
-// checkOctets refuses a command whose line has control characters, or whose arguments are not UTF-8.
+// checkOctets refuses a command whose line has control characters, or whose arguments are not UTF-8. Those of EHLO and
+// HELO need not be: many machines send their names in a code page, and a server may put up with that.
 func checkOctets(ev *Event, line []byte) {
 	if c := badOctet(line); c != 0 && (ev.Err == nil || ev.Verb == nil) {
 		ev.Err = errControl
 		if c == '\n' {
 			ev.Err = errBareLF
 		}
-	} else if ev.Err == nil && !utf8.Valid(ev.Args) {
+	} else if ev.Err == nil && !ev.Verb.anyOctets && !utf8.Valid(ev.Args) {
 		ev.Err = errNotUTF8
 	}
 }

@@ -52,7 +52,8 @@ type Verb struct {
 	// for all. Nil means that they never ask.
 	Split func(args []byte) bool
 
-	noStatus bool // its replies never carry an enhanced status code (RFC 2034 section 4)
+	anyOctets bool // its arguments may have octets that are not UTF-8
+	noStatus  bool // its replies never carry an enhanced status code (RFC 2034 section 4)
 }
 
 // Redact returns the arguments of the command as a log may show them: "***" in place of what can be a secret. That is
@@ -173,7 +174,7 @@ type Table struct {
 // with LHLO in place of EHLO and HELO. VRFY, EXPN and HELP have EHLO keywords, so they are extensions in the sense of
 // section 2.2.2.
 func base(p Protocol) []Verb {
-	hello := Verb{In: Session, Last: true, BeforeAuth: true, OK: Ready, noStatus: true}
+	hello := Verb{In: Session, Last: true, BeforeAuth: true, OK: Ready, noStatus: true, anyOctets: true}
 	names := []string{"EHLO", "HELO"}
 	if p == LMTP {
 		names = []string{"LHLO"}

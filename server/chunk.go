@@ -73,7 +73,7 @@ func (m *commands) handleBetweenChunks(ev *proto.Event) {
 	c.trace.command(ev)
 	e := m.check(ev)
 	if e == nil && isHello(ev.Verb) {
-		_, e = helloName(ev.Args)
+		_, e = helloName(ev.Args, c.srv.opt.Lax)
 	}
 	owner, i := c.srv.set.Owner(ev.Verb)
 	var src io.ReadCloser

@@ -23,11 +23,28 @@ type greeting struct {
 }
 
 // parse parses the arguments of MAIL, or of RCPT, as lineCache.parse does.
-func (g *greeting) parse(args []byte, rcpt, lax bool) (*line, *proto.Error) {
+func (g *greeting) parse(args []byte, rcpt bool, o *Options) (*line, *proto.Error) {
 	if g.lines == nil {
 		g.lines = new(lineCache)
 	}
-	return g.lines.parse(args, rcpt, lax)
+	if !o.Strict {
+		args = withoutSpace(args)
+	}
+	return g.lines.parse(args, rcpt, o.Lax)
+}
+
+// withoutSpace returns args without the spaces behind the first colon. It changes args.
+func withoutSpace(args []byte) []byte {
+	end := bytes.IndexByte(args, ':') + 1
+	n := 0
+	for end+n < len(args) && args[end+n] == ' ' {
+		n++
+	}
+	if end == 0 || n == 0 {
+		return args
+	}
+	copy(args[n:], args[:end])
+	return args[n:]
 }
 
 // ofOrigin returns the greeting of a client that a proxy has described.
@@ -56,7 +73,7 @@ func (g *greeting) afterHandover() greeting {
 // ehlo answers EHLO and LHLO.
 func (m *commands) ehlo(ev *proto.Event) {
 	c := m.c
-	name, e := helloName(ev.Args)
+	name, e := helloName(ev.Args, c.srv.opt.Lax)
 	if e != nil {
 		m.answer(ev.Verb, e.Reply())
 		return
@@ -72,7 +89,7 @@ func (m *commands) ehlo(ev *proto.Event) {
 // helo answers HELO, after which no extension is available.
 func (m *commands) helo(ev *proto.Event) {
 	c := m.c
-	name, e := helloName(ev.Args)
+	name, e := helloName(ev.Args, c.srv.opt.Lax)
 	if e != nil {
 		m.answer(ev.Verb, e.Reply())
 		return
@@ -85,11 +102,32 @@ func (m *commands) helo(ev *proto.Event) {
 func isHello(v *proto.Verb) bool { return v.Name == "EHLO" || v.Name == "LHLO" || v.Name == "HELO" }
 
 // helloName returns the name in the arguments of EHLO. RFC 5321 section 4.1.4 forbids to refuse a client because the
-// name is not its own, and many clients send something else than a domain, so only what could do harm is refused.
-func helloName(args []byte) (string, *proto.Error) {
+// name is not its own, and many clients send something else than a domain, so only what could do harm is refused. With
+// lax, the name may be missing, and a name that is not ASCII is made so; it is shown in logs and in Received.
+func helloName(args []byte, lax bool) (string, *proto.Error) {
+	if lax {
+		args = bytes.TrimLeft(args, " ")
+	}
 	name, _, _ := bytes.Cut(args, []byte{' '})
-	if !isGreetable(name) {
+	switch {
+	case isGreetable(name):
+		return string(name), nil
+	case !lax || len(name) > maxHello:
 		return "", errBadHello
 	}
-	return string(name), nil
+	return asciiName(string(name)), nil
+}
+
+// asciiName returns name with A-labels, if it is a domain name in UTF-8. Else it returns it with a question mark in
+// place of each character that is not printable ASCII.
+func asciiName(name string) string {
+	if d, err := proto.ParseDomain(name); err == nil {
+		return d.ASCII()
+	}
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, name)
 }

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"io"
 	"strings"
 	"testing"
 
@@ -37,6 +38,66 @@ func TestHello(t *testing.T) {
 		}
 		p.quit()
 	}
+}
+
+// TestB12_LaxHello: a lax server takes a name that is missing or not ASCII. What it makes of it is harmless in replies,
+// logs and Received.
+func TestB12_LaxHello(t *testing.T) {
+	for _, c := range []struct{ say, want, hello string }{
+		{"HELO", "250 mail.example\r\n", ""},
+		{"EHLO", "250-", ""},
+		{"EHLO  ", "250-", ""},
+		{"HELO  ups-3", "250 ", "ups-3"},
+		{"EHLO M\xdcLLER-PC", "250-", "M?LLER-PC"},
+		{"EHLO MÜLLER-PC", "250-", "xn--mller-pc-65a"},
+		{"EHLO müller.example", "250-", "xn--mller-kva.example"},
+		{"EHLO café\u202e)(", "250-", "caf??)("},
+		{"HELO \xff\xfe\x80 x", "250 ", "???"},
+		{"EHLO a\x00b", "501 ", ""},
+		{"EHLO a\x1b[2Jb", "501 ", ""},
+		{"EHLO " + strings.Repeat("\xdc", 255), "250-", strings.Repeat("?", 255)},
+		{"EHLO " + strings.Repeat("\xdc", 256), "501 ", ""},
+	} {
+		for _, lax := range []bool{true, false} {
+			want, hello := c.want, c.hello
+			if !lax {
+				want, hello = "501 ", ""
+			}
+			var conn *server.Conn
+			var field string
+			st := &store{newSession: func(_ context.Context, c *server.Conn) error {
+				conn = c
+				return nil
+			}, data: func(context.Context, io.Reader) error {
+				r := server.Received(conn)
+				field = r.String()
+				return nil
+			}}
+			p := dial(t, newServer(t, st, server.Options{Lax: lax}))
+			p.expect("220 ")
+			p.send(c.say + "\r\n")
+			reply := p.reply()
+			if !strings.HasPrefix(reply, want) || !isPrintable(reply) {
+				t.Errorf("%q, lax %v: the server says %q, want %q", c.say, lax, reply, want)
+			}
+			p.ask("NOOP", "250 ")
+			if conn.Hello() != hello {
+				t.Errorf("%q, lax %v: Hello is %q, want %q", c.say, lax, conn.Hello(), hello)
+			}
+			if want != "501 " {
+				p.ask("MAIL FROM:<a@b.example>", "250 ", "RCPT TO:<c@d.example>", "250 ", "DATA", "354 ", ".", "250 ")
+				if !isPrintable(field) || !strings.HasPrefix(field, "Received: from ") {
+					t.Errorf("%q: the field is %q", c.say, field)
+				}
+			}
+			p.quit()
+		}
+	}
+}
+
+// isPrintable reports whether s is printable ASCII in lines.
+func isPrintable(s string) bool {
+	return strings.IndexFunc(strings.NewReplacer("\r\n", "", "\t", "").Replace(s), func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
 // TestQ01_StatusCodes: replies carry status codes before EHLO and after it, and not after HELO (RFC 2034 section 4).

@@ -58,9 +58,14 @@ type Options struct {
 	// AllowInsecureAuth permits clients to send passwords on connections in plaintext, where others can read them.
 	AllowInsecureAuth bool
 
-	// Lax tolerates mistakes in MAIL and RCPT that are common and harmless: a space behind the colon, missing angle
-	// brackets, dots in odd places of a local part, underscores in domains. Default: the server refuses them with 501.
+	// Lax tolerates mistakes that are common and harmless: in MAIL and RCPT, missing angle brackets, dots in odd places
+	// of a local part, and underscores in domains; HELO and EHLO without a name, or with one that is not ASCII. In
+	// [Conn.Hello], such a name has A-labels, or "?" in place of what is not ASCII. Default: the server refuses all this
+	// with 501. It always takes a space behind the colon in MAIL and RCPT, unless Strict is set.
 	Lax bool
+	// Strict refuses with 501 a space behind the colon in MAIL and RCPT, which RFC 5321 section 3.3 forbids and nearly
+	// every server takes. It is for servers against which clients are tested. It cannot be set together with Lax.
+	Strict bool
 
 	// NormalizeNewlines accepts text in which a line ends with LF alone, with CR alone, or with CR CR LF, as scripts and
 	// printers send it, and gives the session CRLF in place of each. Nothing but CRLF, dot, CRLF ends a message, so no
@@ -207,6 +212,8 @@ func (o *Options) check() error {
 	switch {
 	case o.Protocol > proto.LMTP:
 		return fmt.Errorf("smtp: Options.Protocol is %d: use proto.SMTP or proto.LMTP", o.Protocol)
+	case o.Lax && o.Strict:
+		return errors.New("smtp: Options.Lax and Strict contradict each other: set one of them")
 	case o.RequireTLS && o.TLSConfig == nil:
 		return errors.New("smtp: Options.RequireTLS is set and there is no TLSConfig: set TLSConfig")
 	case o.RequireTLS && o.AllowInsecureAuth:

@@ -80,7 +80,7 @@ func (scriptSession) AuthPause(int) time.Duration { return 0 }
 // scriptServer returns the server that a script asks for with its directives.
 func scriptServer(t *testing.T, s *prototest.Script, config *tls.Config) *server.Server {
 	t.Helper()
-	opt := server.Options{Limits: server.Limits{MessageSize: 10240}, TLSConfig: config}
+	opt := server.Options{Strict: true, Limits: server.Limits{MessageSize: 10240}, TLSConfig: config}
 	for key := range s.Directives {
 		switch key {
 		case "insecure-auth":

@@ -39,7 +39,7 @@ func (t *transaction) finish(c *Conn) {
 func (m *commands) mail(args []byte) proto.Reply {
 	c := m.c
 	set, offer := c.srv.set, c.greeting.offer
-	l, e := c.greeting.parse(args, false, c.srv.opt.Lax)
+	l, e := c.greeting.parse(args, false, &c.srv.opt)
 	if e == nil {
 		e = set.CheckMail(offer, l.params)
 	}
@@ -73,7 +73,7 @@ func (m *commands) mail(args []byte) proto.Reply {
 // rcpt asks the session about a recipient.
 func (m *commands) rcpt(args []byte) proto.Reply {
 	c := m.c
-	l, e := c.greeting.parse(args, true, c.srv.opt.Lax)
+	l, e := c.greeting.parse(args, true, &c.srv.opt)
 	if e == nil {
 		e = c.srv.set.CheckRcpt(c.greeting.offer, l.params)
 	}

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -54,16 +55,44 @@ func TestP15_Submitter(t *testing.T) {
 	}
 }
 
+// TestC14C15_Lax: a space behind the colon is taken unless the server is strict, and missing brackets if it is lax. The
+// refusal says what is wrong.
 func TestC14C15_Lax(t *testing.T) {
+	const space, bracket = "501 5.1.%d Bad %s address: no space may stand behind the colon\r\n", "501 5.1.%d Bad %s address: it has to stand"
 	for _, c := range []struct {
-		lax  bool
-		want string
-	}{{false, "501 "}, {true, "250 "}} {
-		p := dial(t, newServer(t, &store{}, server.Options{Lax: c.lax}))
+		opt      server.Options
+		from, to string
+		want     string // 250, or the refusal
+	}{
+		{server.Options{}, "FROM: <a@b.example>", "TO: <c@d.example>", "250 "},
+		{server.Options{}, "from:   <a@b.example> SIZE=1", "to:  <c@d.example>", "250 "},
+		{server.Options{}, "FROM:<a@b.example>", "TO:<c@d.example>", "250 "},
+		{server.Options{}, "FROM: a@b.example", "TO: c@d.example", bracket},
+		{server.Options{}, "FROM:a@b.example", "TO:c@d.example", bracket},
+		{server.Options{Lax: true}, "FROM: <a@b.example>", "TO: <c@d.example>", "250 "},
+		{server.Options{Lax: true}, "FROM: a@b.example", "TO: c@d.example", "250 "},
+		{server.Options{Strict: true}, "FROM: <a@b.example>", "TO: <c@d.example>", space},
+		{server.Options{Strict: true}, "FROM:<a@b.example>", "TO:<c@d.example>", "250 "},
+	} {
+		st := &store{}
+		p := dial(t, newServer(t, st, c.opt))
 		p.hello()
-		p.ask("MAIL FROM: <a@b.example>", c.want)
+		if c.want == "250 " {
+			p.ask("MAIL "+c.from, "250 ", "RCPT "+c.to, "250 ", "RSET", "250 ")
+			if got := st.calls(); !strings.HasPrefix(got, "new, mail a@b.example, rcpt c@d.example, ") {
+				t.Errorf("%s: the session is told %q", c.from, got)
+			}
+		} else {
+			p.ask("MAIL "+c.from, fmt.Sprintf(c.want, 7, "sender"), "MAIL FROM:<a@b.example>", "250 ")
+			p.ask("RCPT "+c.to, fmt.Sprintf(c.want, 3, "recipient"))
+		}
 		p.quit()
 	}
+	p := dial(t, newServer(t, &store{}, server.Options{}))
+	p.hello()
+	p.ask("MAIL FROM :<a@b.example>", "501 5.5.2 Syntax error: MAIL FROM:<address> expected", "MAIL FROM: <>", "250 ",
+		"RCPT TO: <>", "501 ", "RCPT TO: ", "501 ", "RCPT : ", "501 ", "RCPT  ", "501 ", "RCPT TO: <Postmaster>", "250 ")
+	p.quit()
 }
 
 // smallDisk is a session with room for 500 octets.
