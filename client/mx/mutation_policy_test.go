@@ -65,6 +65,10 @@ func TestEvents(t *testing.T) {
 		{"DANE cannot be looked up", record + "BOGUS\n", "", &host{cert: alien}, Clear, tlsrpt.TypeTLSA, "", nil, nil, true},
 		{"DANE before testing", sts + record + tlsa(alien) + "\n", trial, &host{cert: alien}, Matched,
 			tlsrpt.TypeTLSA, "mx.example", []string{tlsa(alien)}, nil, false},
+		{"DANE before testing, another host", sts + record + tlsa(alien) + "\n", elsewhere, &host{cert: alien}, Matched,
+			tlsrpt.TypeTLSA, "mx.example", []string{tlsa(alien)}, nil, false},
+		{"DANE, and no policy to be had", sts + record + tlsa(alien) + "\n", "", &host{cert: alien}, Matched,
+			tlsrpt.TypeTLSA, "mx.example", []string{tlsa(alien)}, nil, false},
 		{"enforce", sts, enforced, &host{cert: valid}, Verified, tlsrpt.TypeSTS, "", lines, []string{"mx.example"}, false},
 		{"testing", sts, trial, &host{cert: valid}, Verified,
 			tlsrpt.TypeSTS, "", strings.Split(strings.TrimSpace(trial), "\n"), []string{"mx.example"}, false},
@@ -119,6 +123,25 @@ func TestEvents(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPolicyNotToBeHad checks that a report says why a policy could not be fetched.
+func TestPolicyNotToBeHad(t *testing.T) {
+	var got events
+	var cache *mtasts.Cache
+	lay(t, oneHost+`_mta-sts.d.example TXT "v=STSv1; id=1;"`+"\n", func(o *Options) {
+		cache = withSTS(t, o, "")
+		o.Reports = &got
+	}, func(t *testing.T, b *bed) {
+		defer cache.Close()
+		b.add("192.0.2.1", &host{cert: aStranger().issue(t, "mx.example")})
+		if _, err := b.Send(t.Context(), message(t, "a@d.example")); err != nil {
+			t.Error(err)
+		}
+		if len(got) != 2 || got[0].Code != "" || got[1].Result != tlsrpt.STSPolicyFetchError || got[1].Code == "" {
+			t.Errorf("reported %+v", got)
+		}
+	})
 }
 
 // TestLiteralHasNoPolicy checks that nothing is looked up for an address literal, and nothing is reported.
@@ -283,7 +306,7 @@ func TestCacheOfPolicies(t *testing.T) {
 				t.Errorf("DisableSTS %v: %v", without, err)
 			}
 			b.Close(t.Context())
-			if found, err := cache.Lookup(t.Context(), "d.example"); err != nil || found.Policy == nil {
+			if found, err := cache.Lookup(t.Context(), "e.example"); err != nil || found.Policy != nil {
 				t.Errorf("the cache of the caller is closed: %v", err)
 			}
 		})
@@ -359,6 +382,35 @@ func TestFailsBefore(t *testing.T) {
 		cancel(bad)
 		if _, err = b.Send(ctx, message(t, "a@[192.0.2.1]")); !errors.Is(err, bad) || b.order() != "" {
 			t.Errorf("the error is %v", err)
+		}
+	})
+}
+
+// TestLiteral checks that mail goes to the address in an address literal.
+func TestLiteral(t *testing.T) {
+	for _, at := range []string{"192.0.2.1", "2001:db8::1"} {
+		lay(t, "", nil, func(t *testing.T, b *bed) {
+			b.add(at, &host{cert: aStranger().issue(t, "mx.example")})
+			to := "a@[" + strings.Replace(at, "2001", "IPv6:2001", 1) + "]"
+			if _, err := b.Send(t.Context(), message(t, to)); err != nil || b.order() != at {
+				t.Errorf("%s: %v", to, err)
+			}
+		})
+	}
+}
+
+// TestNotificationWaitsForHost checks that a notification keeps REQUIRETLS if one host lacks it, and another cannot be
+// reached now: that one may have it.
+func TestNotificationWaitsForHost(t *testing.T) {
+	lay(t, twoHosts, nil, func(t *testing.T, b *bed) {
+		b.dns.Secure(".")
+		h := b.add("192.0.2.1", &host{cert: theAuthority().issue(t, "mx.example")})
+		b.add("192.0.2.2", &host{refuses: true})
+		m := message(t, "a@d.example")
+		m.From, m.Mail = client.Message{}.From, ehlo.AddRequireTLS(m.Mail)
+		res, err := b.Send(t.Context(), m)
+		if outcomes(res) != "4.4.1" || len(h.letters()) != 0 {
+			t.Errorf("%s, %d messages: %v", outcomes(res), len(h.letters()), err)
 		}
 	})
 }

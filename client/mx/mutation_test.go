@@ -140,7 +140,7 @@ func TestOrderOfHosts(t *testing.T) {
 			<-time.After(deadFor) // no time in the bubble
 		}, "ab"},
 		{"an address dead", func(m *memory) {
-			m.dialled("a.example", four, false)
+			m.dialled("a.example", six, false)
 			m.dialled("b.example", six, false)
 		}, "ab"},
 		{"greylisted", func(m *memory) { m.answered("a.example", four, wait) }, "a"},
@@ -235,6 +235,9 @@ func TestRouteOddities(t *testing.T) {
 		a.example      A    192.0.2.1
 		a.example      AAAA ::ffff:192.0.2.1
 		mapped.example AAAA ::ffff:192.0.2.7
+		lame.example   MX   10 nowhere.example
+		lame.example   MX   20 broken.example
+		broken.example A    SERVFAIL
 		b.example      MX   10 224.example
 		224.example    A    224.0.0.1
 		odd.example    MX   10 [192.0.2.1]
@@ -249,6 +252,7 @@ func TestRouteOddities(t *testing.T) {
 		want         string // as describe writes it, or a word of the error
 	}{
 		{"the lower preference of two", "once.example", "", "5 a.example 192.0.2.1"},
+		{"K04 missing before unknown", "lame.example", "", "broken.example"},
 		{"a group address", "b.example", "", "no address"},
 		{"names that no host has", "odd.example", "", "60 a.example 192.0.2.1"},
 		{"K06 an own address in a AAAA record", "mapped.example", "192.0.2.7", "loop"},
