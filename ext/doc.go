@@ -62,8 +62,12 @@
 //
 // # Ask something of the session
 //
-// Define a small interface, such as Locator above, and find it with [As]. Let Advertise look for it too, so that the
-// server advertises only what the session can do:
+// Define a small interface, such as Locator above, and find it with [As]. Name it, so that a server can tell the author
+// of a session whose method Where has another signature:
+//
+//	Interfaces: []reflect.Type{reflect.TypeFor[Locator]()},
+//
+// Let Advertise look for the interface too, so that the server advertises only what the session can do.
 //
 // The string that Advertise returns has the arguments of the keyword, and the bool says whether to advertise:
 //

@@ -3,6 +3,7 @@ package ext
 import (
 	"context"
 	"io"
+	"reflect"
 	"time"
 
 	"smtpkit.example/smtp/proto"
@@ -20,6 +21,10 @@ type Extension struct {
 	// Invalid is the error that server.New, client.Dial and NewSet return for this extension. A constructor sets it if its
 	// arguments make no sense.
 	Invalid error
+	// Interfaces are those that the extension looks for in sessions by [As], such as reflect.TypeFor[Locator](). A server
+	// looks for sessions that have a method of such an interface with another signature, and logs an error: without that,
+	// the method would silently never be called.
+	Interfaces []reflect.Type
 	// Verbs are the commands that the extension adds.
 	Verbs []proto.Verb
 	// Mail and Rcpt are the parameters that the extension adds to the MAIL and RCPT commands.
@@ -57,6 +62,12 @@ type Extension struct {
 	// They are called for every such command, whether or not it has a parameter of the extension.
 	CheckMail func(ctx context.Context, x ServerConn, from proto.Address, p proto.Params) error
 	CheckRcpt func(ctx context.Context, x ServerConn, to proto.Address, p proto.Params) error
+	// RequiresAuth says that Guard refuses mail until the client has authenticated, whoever it is.
+	RequiresAuth bool
+	// Authenticates is for an extension whose Serve can authenticate clients. It returns nil if a client can authenticate
+	// to the session of x, now or after STARTTLS, and otherwise an error that says what is missing. A server that requires
+	// authentication needs an extension that returns nil; it logs the error for the first session of each type.
+	Authenticates func(x ServerConn) error
 	// Serve carries out one of Verbs on a server and returns the reply. The zero Reply stands for 250; any other has a
 	// code of 2yz. An error refuses the command: a *proto.Error is the reply, and the server logs any other error and
 	// answers 451.
@@ -102,4 +113,19 @@ func As[T any](session any) (T, bool) {
 	}
 	var zero T
 	return zero, false
+}
+
+// Implements reports whether As would find the interface t: whether session, or what it wraps, implements it.
+func Implements(session any, t reflect.Type) bool {
+	for session != nil {
+		if reflect.TypeOf(session).Implements(t) {
+			return true
+		}
+		u, ok := session.(interface{ Unwrap() any })
+		if !ok {
+			break
+		}
+		session = u.Unwrap()
+	}
+	return false
 }

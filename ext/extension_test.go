@@ -3,6 +3,7 @@ package ext_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 
 	"smtpkit.example/smtp/ext"
@@ -21,6 +22,18 @@ func TestAs(t *testing.T) {
 	}
 	for _, s := range []any{nil, 1, testkit.Wrap(nil)} {
 		if _, ok := ext.As[ehlo.SizeSession](s); ok {
+			t.Errorf("found in %v", s)
+		}
+	}
+}
+
+func TestImplements(t *testing.T) {
+	sized := reflect.TypeFor[ehlo.SizeSession]()
+	if !ext.Implements(inner{}, sized) || !ext.Implements(testkit.Wrap(testkit.Wrap(inner{})), sized) {
+		t.Error("not found")
+	}
+	for _, s := range []any{nil, 1, testkit.Wrap(nil)} {
+		if ext.Implements(s, sized) {
 			t.Errorf("found in %v", s)
 		}
 	}

@@ -2,6 +2,7 @@ package ext
 
 import (
 	"fmt"
+	"reflect"
 
 	"smtpkit.example/smtp/ext/internal/grammar"
 	"smtpkit.example/smtp/proto"
@@ -113,6 +114,12 @@ func (e *Extension) check() error {
 	case !grammar.IsKeyword(e.Keyword) && !e.onlyRefuses():
 		return fmt.Errorf("smtp: %q is not an EHLO keyword: use upper-case letters, digits and hyphens, with "+
 			"no hyphen at the beginning (RFC 5321 section 4.1.1.1)", e.Keyword)
+	}
+	for _, t := range e.Interfaces {
+		if t == nil || t.Kind() != reflect.Interface || t.NumMethod() == 0 {
+			return fmt.Errorf("smtp: %v in %s.Interfaces is no interface with methods: use reflect.TypeFor with the "+
+				"interface that the extension looks for", t, e.name())
+		}
 	}
 	return nil
 }

@@ -41,6 +41,11 @@ func (f BackendFunc) NewSession(ctx context.Context, c *Conn) (Session, error) {
 // A session may have further methods. The server looks for them on the session, and on what its method Unwrap() any
 // returns. Those of this package are [Resetter], [RecipientData], [ContentFilter] and [io.Closer], whose Close is called
 // once when the session is over; extensions look for others. [Wrapper] helps to put a session around another.
+//
+// A method with another signature than the one that is looked for is never called. The server logs such a method as an
+// error when it meets the first session of a type. An assertion tells as early as in the compiler:
+//
+//	var _ auth.PasswordSession = (*session)(nil)
 type Session interface {
 	// Mail begins a transaction. The address is zero for the null reverse-path <>. The parameters are well-formed and
 	// belong to extensions that the server offered. Do not modify them.
@@ -145,6 +150,7 @@ func makeSession(c *Conn) (userSession, *proto.Error) {
 		}
 		return userSession{}, e
 	}
+	c.srv.look(c, session)
 	s := userSession{Session: session}
 	s.resetter, _ = ext.As[Resetter](session)
 	s.each, _ = ext.As[RecipientData](session)

@@ -18,8 +18,10 @@ type Server struct {
 }
 
 // New returns a server whose mail goes to b. The options may be nil, and are copied. New returns an error if b is nil,
-// if an option is malformed, or if extensions contradict each other. It does not know what sessions can do: a server
-// that requires authentication needs sessions that implement an interface of package auth, and AUTH in its list.
+// if an option is malformed, or if extensions contradict each other.
+//
+// What sessions can do shows when the first of a type is made. Then the server logs, as errors, methods with the name
+// and not the signature of one that it looks for, and that nobody can authenticate where authentication is required.
 func New(b Backend, opt *Options) (*Server, error) {
 	all := newCommon()
 	first, err := newService(all, b, opt)

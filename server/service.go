@@ -28,6 +28,8 @@ type Service struct {
 	guards      []*ext.Extension // have a Guard
 	checkMail   []*ext.Extension // have a CheckMail
 	checkRcpt   []*ext.Extension // have a CheckRcpt
+
+	looked looked // at which types of sessions
 }
 
 // newService returns a service of the server whose services have all in common.
@@ -64,6 +66,9 @@ func newService(all *common, b Backend, opt *Options) (*Service, error) {
 		s.tlsConfig = s.opt.recordCertificate(o.TLSConfig)
 	}
 	s.describe(set)
+	if err := s.checkAuth(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

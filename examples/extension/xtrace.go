@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -16,9 +17,10 @@ import (
 // A server advertises the extension if its session is a Locator.
 func XTrace() ext.Extension {
 	return ext.Extension{
-		Keyword: "XTRACE",
-		Mail:    []ext.Param{{Key: "XTRACE", MaxLength: len(" XTRACE=") + maxID, Check: checkID}},
-		Verbs:   []proto.Verb{{Name: "XWHERE", In: proto.Session &^ proto.Hello, Last: true}},
+		Keyword:    "XTRACE",
+		Interfaces: []reflect.Type{reflect.TypeFor[Locator]()},
+		Mail:       []ext.Param{{Key: "XTRACE", MaxLength: len(" XTRACE=") + maxID, Check: checkID}},
+		Verbs:      []proto.Verb{{Name: "XWHERE", In: proto.Session &^ proto.Hello, Last: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[Locator](x.Session())
 			return fmt.Sprint(maxID), ok

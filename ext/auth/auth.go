@@ -1,6 +1,10 @@
 package auth
 
 import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -38,7 +42,9 @@ import (
 // [ReadSubmitter] and [AddSubmitter] are for the AUTH parameter of the MAIL command (RFC 4954 section 5).
 func Auth() ext.Extension {
 	return ext.Extension{
-		Keyword: "AUTH",
+		Keyword:       "AUTH",
+		Interfaces:    slices.Clone(interfaces),
+		Authenticates: authenticates,
 		Verbs: []proto.Verb{{
 			Name: "AUTH", In: proto.Ready, Last: true, BeforeAuth: true, More: proto.Exchange, Grow: maxResponse,
 		}},
@@ -53,4 +59,36 @@ func Auth() ext.Extension {
 		Serve:     serve,
 		Negotiate: negotiate,
 	}
+}
+
+// identities are the interfaces of sessions that can find out who a client is, and interfaces has all.
+var (
+	identities = []reflect.Type{
+		reflect.TypeFor[PasswordSession](), reflect.TypeFor[SCRAMSession](), reflect.TypeFor[ClearPasswordSession](),
+		reflect.TypeFor[TokenSession](), reflect.TypeFor[CertificateSession](), reflect.TypeFor[AnonymousSession](),
+		reflect.TypeFor[MechanismSession](),
+	}
+	interfaces = slices.Concat(identities, []reflect.Type{
+		reflect.TypeFor[AuthorizeSession](), reflect.TypeFor[FilterSession](), reflect.TypeFor[PauseSession](),
+		reflect.TypeFor[OutcomeSession](),
+	})
+)
+
+// authenticates returns why clients cannot authenticate to the session of x, or nil if they can.
+func authenticates(x ext.ServerConn) error {
+	var names []string
+	for _, t := range identities {
+		if !ext.Implements(x.Session(), t) {
+			names = append(names, t.String())
+		}
+	}
+	switch {
+	case len(names) == len(identities):
+		return fmt.Errorf("smtp: the session has none of the interfaces by which a client authenticates: "+
+			"implement one of %s", strings.Join(names, ", "))
+	case !isSafe(x) && x.TLSConfig() == nil:
+		return errors.New("smtp: the connection is in plaintext and there is no TLS to be started: set " +
+			"Options.TLSConfig, or AllowInsecureAuth")
+	}
+	return nil
 }

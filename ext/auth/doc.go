@@ -47,7 +47,8 @@
 //
 //	var _ auth.PasswordSession = (*session)(nil)
 //
-// Keep the last line. Without it, a method with a wrong signature compiles, and the server does not advertise AUTH.
+// Keep the last line. Without it, a method with a wrong signature compiles, and the server does not advertise AUTH. It
+// then logs an error for the first session, which has both signatures.
 //
 // Any password hash will do. A [SCRAMSecret] is one that this package brings, and its method Matches checks a password.
 //
@@ -76,15 +77,16 @@
 // # Why is AUTH not advertised?
 //
 //   - The connection has no TLS, and the server's option AllowInsecureAuth is not set.
-//   - The session implements none of the interfaces above. A compile-time assertion tells, as above. A session that
-//     wraps another one needs a method Unwrap, by which [ext.As] finds the inner session.
+//   - The session implements none of the interfaces above. A compile-time assertion tells, as above, and so does the
+//     server's log if a signature is wrong. A session that wraps another one needs a method Unwrap, by which [ext.As] finds the inner session.
 //   - The server's extensions lack [Auth], as ehlo.Relay does.
 //   - A FilterSession removed all mechanisms.
 //
 // # Require authentication
 //
 // Set the server's option RequireAuth, or use the extensions of ehlo.Submission. Until the client has authenticated,
-// its mail is then refused with 530.
+// its mail is then refused with 530. If nobody can authenticate, server.New returns an error, or the server logs one for
+// the first session.
 //
 // # Who is logged in
 //

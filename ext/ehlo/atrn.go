@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 func ATRN() ext.Extension {
 	return ext.Extension{
 		Keyword:    "ATRN",
+		Interfaces: []reflect.Type{reflect.TypeFor[ATRNSession]()},
 		Role:       ext.NeverSubmission, // RFC 6409 section 7
 		Verbs:      []proto.Verb{{Name: "ATRN", In: proto.Ready, Last: true, OK: proto.Handover}},
 		MinTimeout: 10 * time.Minute, // RFC 2645 section 5.2.1

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"reflect"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -44,8 +45,9 @@ func BURL(args ...string) ext.Extension {
 	}
 	all := strings.Join(args, " ")
 	return ext.Extension{
-		Keyword: "BURL",
-		Role:    ext.SubmissionOnly,
+		Keyword:    "BURL",
+		Interfaces: []reflect.Type{reflect.TypeFor[BURLSession]()},
+		Role:       ext.SubmissionOnly,
 		Verbs: []proto.Verb{{
 			// As with BDAT, a refused part spoils the message, whatever follows it in the group.
 			Name: "BURL", In: states, OK: proto.Chunks, Fail: proto.Broken, Secret: true,

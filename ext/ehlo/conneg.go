@@ -1,6 +1,7 @@
 package ehlo
 
 import (
+	"reflect"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -21,9 +22,10 @@ import (
 // The extension is not in [Default].
 func ConNeg() ext.Extension {
 	return ext.Extension{
-		Keyword:   "CONNEG",
-		Rcpt:      []ext.Param{{Key: "CONNEG", MaxLength: len(" CONNEG"), Flag: true}},
-		Advertise: advertiseIf(ConNegSession.NegotiatesContent),
+		Keyword:    "CONNEG",
+		Interfaces: []reflect.Type{reflect.TypeFor[ConNegSession]()},
+		Rcpt:       []ext.Param{{Key: "CONNEG", MaxLength: len(" CONNEG"), Flag: true}},
+		Advertise:  advertiseIf(ConNegSession.NegotiatesContent),
 	}
 }
 

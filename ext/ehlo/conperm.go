@@ -1,6 +1,7 @@
 package ehlo
 
 import (
+	"reflect"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -17,9 +18,10 @@ import (
 // The extension is not in [Default].
 func ConPerm() ext.Extension {
 	return ext.Extension{
-		Keyword:   "CONPERM",
-		Mail:      []ext.Param{{Key: "CONPERM", MaxLength: len(" CONPERM"), Flag: true}},
-		Advertise: advertiseIf(ConPermSession.Converts),
+		Keyword:    "CONPERM",
+		Interfaces: []reflect.Type{reflect.TypeFor[ConPermSession]()},
+		Mail:       []ext.Param{{Key: "CONPERM", MaxLength: len(" CONPERM"), Flag: true}},
+		Advertise:  advertiseIf(ConPermSession.Converts),
 	}
 }
 

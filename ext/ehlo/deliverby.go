@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -26,11 +27,12 @@ import (
 // The extension is in [Default], and not in [LMTP].
 func DeliverBy() ext.Extension {
 	return ext.Extension{
-		Keyword:   "DELIVERBY",
-		Mail:      []ext.Param{{Key: "BY", MaxLength: len(" BY=-999999999;RT"), Check: checkBy}},
-		Advertise: advertiseDeliverBy,
-		CheckMail: checkMailBy,
-		Prepare:   prepareBy,
+		Keyword:    "DELIVERBY",
+		Interfaces: []reflect.Type{reflect.TypeFor[DeliverBySession]()},
+		Mail:       []ext.Param{{Key: "BY", MaxLength: len(" BY=-999999999;RT"), Check: checkBy}},
+		Advertise:  advertiseDeliverBy,
+		CheckMail:  checkMailBy,
+		Prepare:    prepareBy,
 	}
 }
 

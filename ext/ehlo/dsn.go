@@ -3,6 +3,7 @@ package ehlo
 import (
 	"crypto/rand"
 	"errors"
+	"reflect"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -34,7 +35,8 @@ const maxOwnEnvID = 38
 // Package [smtpkit.example/smtp/ext/report] makes notifications and reads them. The extension is in [Default].
 func DSN() ext.Extension {
 	return ext.Extension{
-		Keyword: "DSN",
+		Keyword:    "DSN",
+		Interfaces: []reflect.Type{reflect.TypeFor[DSNSession]()},
 		Mail: []ext.Param{
 			{Key: "RET", MaxLength: len(" RET=FULL"), Values: []string{"FULL", "HDRS"}},
 			{Key: "ENVID", MaxLength: len(" ENVID=") + maxEnvID, Check: checkEnvID},

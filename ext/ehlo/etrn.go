@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -23,9 +24,10 @@ import (
 // The extension is not in [Default]: add it to the lists of both sides.
 func ETRN() ext.Extension {
 	return ext.Extension{
-		Keyword: "ETRN",
-		Role:    ext.NeverSubmission,
-		Verbs:   []proto.Verb{{Name: "ETRN", In: proto.Ready, Last: true}},
+		Keyword:    "ETRN",
+		Interfaces: []reflect.Type{reflect.TypeFor[ETRNSession]()},
+		Role:       ext.NeverSubmission,
+		Verbs:      []proto.Verb{{Name: "ETRN", In: proto.Ready, Last: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[ETRNSession](x.Session())
 			return "", ok && !forbidsETRN(x)

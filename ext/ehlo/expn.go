@@ -3,6 +3,7 @@ package ehlo
 import (
 	"context"
 	"errors"
+	"reflect"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -17,10 +18,11 @@ import (
 // The extension is in [Default], and neither in [LMTP] nor in the list of [Submission].
 func EXPN() ext.Extension {
 	return ext.Extension{
-		Keyword:   "EXPN",
-		Verbs:     []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: maxQueryGrow}},
-		Advertise: advertiseTo[EXPNSession](),
-		Serve:     serveEXPN,
+		Keyword:    "EXPN",
+		Interfaces: []reflect.Type{reflect.TypeFor[EXPNSession]()},
+		Verbs:      []proto.Verb{{Name: "EXPN", In: proto.Session, Last: true, Grow: maxQueryGrow}},
+		Advertise:  advertiseTo[EXPNSession](),
+		Serve:      serveEXPN,
 	}
 }
 

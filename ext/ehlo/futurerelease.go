@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -28,8 +29,9 @@ import (
 // The extension is not in [Default], but in the list of [Submission].
 func FutureRelease(limits HoldLimits) ext.Extension {
 	e := ext.Extension{
-		Keyword: "FUTURERELEASE",
-		Role:    ext.SubmissionOnly,
+		Keyword:    "FUTURERELEASE",
+		Interfaces: []reflect.Type{reflect.TypeFor[FutureReleaseSession]()},
+		Role:       ext.SubmissionOnly,
 		Mail: []ext.Param{
 			{Key: "HOLDFOR", MaxLength: len(" HOLDFOR=999999999"), Check: checkHold("HOLDFOR")},
 			{

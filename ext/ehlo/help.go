@@ -2,6 +2,7 @@ package ehlo
 
 import (
 	"context"
+	"reflect"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -18,9 +19,10 @@ import (
 // The extension is in [Default].
 func Help() ext.Extension {
 	return ext.Extension{
-		Keyword: "HELP",
-		Verbs:   []proto.Verb{{Name: "HELP", In: proto.Session, Last: true}},
-		Serve:   serveHelp,
+		Keyword:    "HELP",
+		Interfaces: []reflect.Type{reflect.TypeFor[HelpSession]()},
+		Verbs:      []proto.Verb{{Name: "HELP", In: proto.Session, Last: true}},
+		Serve:      serveHelp,
 	}
 }
 

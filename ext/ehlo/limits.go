@@ -3,6 +3,7 @@ package ehlo
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -25,8 +26,9 @@ import (
 // The extension is in [Default].
 func Limits() ext.Extension {
 	return ext.Extension{
-		Keyword:   "LIMITS",
-		Advertise: advertiseLimits,
+		Keyword:    "LIMITS",
+		Interfaces: []reflect.Type{reflect.TypeFor[LimitsSession]()},
+		Advertise:  advertiseLimits,
 		Limits: func(c ext.ClientConn) ext.ServerLimits {
 			if c.TLS() == nil && c.Caps().Has("STARTTLS") {
 				return ext.ServerLimits{}

@@ -3,6 +3,7 @@ package ehlo
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -24,10 +25,11 @@ import (
 // The extension is in [Default].
 func MTPriority() ext.Extension {
 	return ext.Extension{
-		Keyword:   "MT-PRIORITY",
-		Mail:      []ext.Param{{Key: "MT-PRIORITY", MaxLength: len(" MT-PRIORITY=-9"), Check: checkPriority}},
-		Advertise: advertisePriority,
-		CheckMail: checkMailPriority,
+		Keyword:    "MT-PRIORITY",
+		Interfaces: []reflect.Type{reflect.TypeFor[MTPrioritySession]()},
+		Mail:       []ext.Param{{Key: "MT-PRIORITY", MaxLength: len(" MT-PRIORITY=-9"), Check: checkPriority}},
+		Advertise:  advertisePriority,
+		CheckMail:  checkMailPriority,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"reflect"
 	"strings"
 	"time"
 
@@ -26,7 +27,8 @@ import (
 // The extension is not in [Default].
 func MTRK() ext.Extension {
 	return ext.Extension{
-		Keyword: "MTRK",
+		Keyword:    "MTRK",
+		Interfaces: []reflect.Type{reflect.TypeFor[MTRKSession]()},
 		// A parameter can have 43 octets, although RFC 3885 section 2 says 40.
 		Mail:      []ext.Param{{Key: "MTRK", MaxLength: 40, Check: checkTracking}},
 		Requires:  []string{"DSN"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -31,9 +32,10 @@ const maxSolicitation = 1000
 func NoSoliciting(classes ...string) ext.Extension {
 	unwanted := Solicitation(slices.Clone(classes))
 	e := ext.Extension{
-		Keyword:   "NO-SOLICITING",
-		Mail:      []ext.Param{{Key: "SOLICIT", MaxLength: 1007, Check: checkSolicitation}}, // RFC 3865 section 4.1
-		Advertise: func(ext.ServerConn) (string, bool) { return unwanted.String(), true },
+		Keyword:    "NO-SOLICITING",
+		Interfaces: []reflect.Type{reflect.TypeFor[NoSolicitingSession]()},
+		Mail:       []ext.Param{{Key: "SOLICIT", MaxLength: 1007, Check: checkSolicitation}}, // RFC 3865 section 4.1
+		Advertise:  func(ext.ServerConn) (string, bool) { return unwanted.String(), true },
 		CheckMail: func(_ context.Context, _ ext.ServerConn, _ proto.Address, p proto.Params) error {
 			s, _ := ReadSolicitation(p)
 			return refuseSolicitation(s.intersect(unwanted))

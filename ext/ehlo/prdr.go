@@ -1,6 +1,7 @@
 package ehlo
 
 import (
+	"reflect"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
@@ -19,8 +20,9 @@ import (
 // The extension is not in [Default].
 func PRDR() ext.Extension {
 	return ext.Extension{
-		Keyword: "PRDR",
-		Mail:    []ext.Param{{Key: "PRDR", MaxLength: len(" PRDR"), Flag: true, PerRecipient: true}},
+		Keyword:    "PRDR",
+		Interfaces: []reflect.Type{reflect.TypeFor[ext.RecipientData]()},
+		Mail:       []ext.Param{{Key: "PRDR", MaxLength: len(" PRDR"), Flag: true, PerRecipient: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[ext.RecipientData](x.Session())
 			return "", ok && x.Protocol() == proto.SMTP

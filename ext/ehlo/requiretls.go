@@ -2,6 +2,7 @@ package ehlo
 
 import (
 	"errors"
+	"reflect"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -25,9 +26,10 @@ import (
 // The extension is in [Default].
 func RequireTLS() ext.Extension {
 	return ext.Extension{
-		Keyword: "REQUIRETLS",
-		Missing: proto.Status{5, 7, 30}, // RFC 8689 section 4.2.1
-		Mail:    []ext.Param{{Key: "REQUIRETLS", MaxLength: len(" REQUIRETLS"), Flag: true}},
+		Keyword:    "REQUIRETLS",
+		Interfaces: []reflect.Type{reflect.TypeFor[RequireTLSSession]()},
+		Missing:    proto.Status{5, 7, 30}, // RFC 8689 section 4.2.1
+		Mail:       []ext.Param{{Key: "REQUIRETLS", MaxLength: len(" REQUIRETLS"), Flag: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			k, ok := ext.As[RequireTLSSession](x.Session())
 			return "", ok && x.TLS() != nil && k.KeepsTLS()

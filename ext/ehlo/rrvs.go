@@ -3,6 +3,7 @@ package ehlo
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"time"
 
@@ -25,10 +26,11 @@ import (
 // The extension is in [Default].
 func RRVS() ext.Extension {
 	return ext.Extension{
-		Keyword:   "RRVS",
-		Rcpt:      []ext.Param{{Key: "RRVS", MaxLength: len(" RRVS=2014-04-03T23:01:00+00:00;C"), Check: checkValidSince}},
-		Advertise: advertiseTo[RRVSSession](),
-		CheckRcpt: checkRcptValidSince,
+		Keyword:    "RRVS",
+		Interfaces: []reflect.Type{reflect.TypeFor[RRVSSession]()},
+		Rcpt:       []ext.Param{{Key: "RRVS", MaxLength: len(" RRVS=2014-04-03T23:01:00+00:00;C"), Check: checkValidSince}},
+		Advertise:  advertiseTo[RRVSSession](),
+		CheckRcpt:  checkRcptValidSince,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"strconv"
 
 	"smtpkit.example/smtp/ext"
@@ -23,11 +24,12 @@ import (
 // The extension is in [Default].
 func Size() ext.Extension {
 	return ext.Extension{
-		Keyword:   "SIZE",
-		Mail:      []ext.Param{{Key: "SIZE", MaxLength: len(" SIZE=") + maxSizeDigits, Check: checkSize}},
-		Advertise: advertiseSize,
-		CheckMail: checkMailSize,
-		Prepare:   prepareSize,
+		Keyword:    "SIZE",
+		Interfaces: []reflect.Type{reflect.TypeFor[SizeSession]()},
+		Mail:       []ext.Param{{Key: "SIZE", MaxLength: len(" SIZE=") + maxSizeDigits, Check: checkSize}},
+		Advertise:  advertiseSize,
+		CheckMail:  checkMailSize,
+		Prepare:    prepareSize,
 	}
 }
 

@@ -3,6 +3,7 @@ package ehlo
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -49,11 +50,13 @@ type SubmissionSession interface {
 // 6409 section 7).
 func (p SubmissionPolicy) Extension() ext.Extension {
 	return ext.Extension{
-		Role:      ext.MakesSubmission,
-		Requires:  []string{"AUTH"},
-		Guard:     p.guard,
-		CheckMail: p.checkMail,
-		CheckRcpt: p.checkRcpt,
+		Role:         ext.MakesSubmission,
+		Requires:     []string{"AUTH"},
+		Interfaces:   []reflect.Type{reflect.TypeFor[SubmissionSession]()},
+		RequiresAuth: p.Trusted == nil,
+		Guard:        p.guard,
+		CheckMail:    p.checkMail,
+		CheckRcpt:    p.checkRcpt,
 	}
 }
 

@@ -3,6 +3,7 @@ package ehlo
 import (
 	"context"
 	"errors"
+	"reflect"
 
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
@@ -21,10 +22,11 @@ import (
 // The extension is not in [Default].
 func Submitter() ext.Extension {
 	return ext.Extension{
-		Keyword:   "SUBMITTER",
-		Mail:      []ext.Param{{Key: "SUBMITTER", MaxLength: len(" SUBMITTER=") + maxSubmitter, Check: checkResponsible}},
-		Advertise: advertiseTo[SubmitterSession](),
-		CheckMail: checkMailResponsible,
+		Keyword:    "SUBMITTER",
+		Interfaces: []reflect.Type{reflect.TypeFor[SubmitterSession]()},
+		Mail:       []ext.Param{{Key: "SUBMITTER", MaxLength: len(" SUBMITTER=") + maxSubmitter, Check: checkResponsible}},
+		Advertise:  advertiseTo[SubmitterSession](),
+		CheckMail:  checkMailResponsible,
 	}
 }
 

@@ -3,6 +3,7 @@ package ehlo
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -23,9 +24,10 @@ const maxQueryGrow = len(" SMTPUTF8")
 // The extension is in [Default].
 func VRFY() ext.Extension {
 	return ext.Extension{
-		Keyword: "VRFY",
-		Verbs:   []proto.Verb{{Name: "VRFY", In: proto.Session, Last: true, Grow: maxQueryGrow}},
-		Serve:   serveVRFY,
+		Keyword:    "VRFY",
+		Interfaces: []reflect.Type{reflect.TypeFor[VRFYSession]()},
+		Verbs:      []proto.Verb{{Name: "VRFY", In: proto.Session, Last: true, Grow: maxQueryGrow}},
+		Serve:      serveVRFY,
 	}
 }
 

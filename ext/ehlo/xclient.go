@@ -30,7 +30,8 @@ import (
 func XCLIENT(trusted ...netip.Prefix) ext.Extension {
 	trusted = slices.Clone(trusted)
 	return ext.Extension{
-		Keyword: "XCLIENT",
+		Keyword:       "XCLIENT",
+		Authenticates: func(ext.ServerConn) error { return nil }, // the proxy names the user
 		Verbs: []proto.Verb{{
 			Name: "XCLIENT", In: proto.Hello | proto.Ready, Last: true, BeforeAuth: true, OK: proto.Hello,
 		}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"smtpkit.example/smtp/ext"
@@ -24,8 +25,9 @@ func XFORWARD(trusted ...netip.Prefix) ext.Extension {
 	trusted = slices.Clone(trusted)
 	permitted := func(x ext.ServerConn) bool { return isTrusted(trusted, x.PeerAddr()) && x.Origin() == nil }
 	return ext.Extension{
-		Keyword: "XFORWARD",
-		Verbs:   []proto.Verb{{Name: "XFORWARD", In: proto.Ready, Last: true}},
+		Keyword:    "XFORWARD",
+		Interfaces: []reflect.Type{reflect.TypeFor[XFORWARDSession]()},
+		Verbs:      []proto.Verb{{Name: "XFORWARD", In: proto.Ready, Last: true}},
 		Advertise: func(x ext.ServerConn) (string, bool) {
 			_, ok := ext.As[XFORWARDSession](x.Session())
 			return attributeNames(xforwardChecks), ok && permitted(x)

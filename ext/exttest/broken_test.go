@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,12 @@ var broken = []struct {
 		e.Verbs[0].Last = false
 	}, "set Last", "RFC 2920 section 3.1"},
 	{"verb not served", func(e *ext.Extension, _ *exttest.Sample) { e.Serve = nil }, "set Serve", "RFC 5321 section 4.2.4"},
+	{"interface not named", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Interfaces = []reflect.Type{reflect.TypeFor[error]()}
+	}, "exttest_test.answering, which implements none of Interfaces", "ext.Extension: Interfaces"},
+	{"interface that is none", func(e *ext.Extension, _ *exttest.Sample) {
+		e.Interfaces = []reflect.Type{reflect.TypeFor[answering]()}
+	}, "exttest_test.answering in XSOUND.Interfaces is no interface with methods", "RFC 5321 section 2.2.2"},
 	{"never advertised", func(_ *ext.Extension, sample *exttest.Sample) {
 		sample.Session = nil
 	}, "never advertised", "nothing of it can be tested"},

@@ -22,6 +22,7 @@
 //
 //   - The description is well-formed. The extension works beside every other extension of the library, at any place in
 //     the list.
+//   - If it depends on the session whether the extension is advertised, Interfaces names an interface of the session's.
 //   - Advertise works for every session, in SMTP and LMTP, with TLS and without, and the server can send what it
 //     returns. Clients that do not use the extension are served as if it did not exist. An extension without a keyword
 //     may refuse some of them.

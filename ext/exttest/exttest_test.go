@@ -3,6 +3,7 @@ package exttest_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -14,7 +15,8 @@ import (
 // sound returns an extension without mistakes. The cases of TestBroken add one each.
 func sound() ext.Extension {
 	return ext.Extension{
-		Keyword: "XSOUND",
+		Keyword:    "XSOUND",
+		Interfaces: []reflect.Type{reflect.TypeFor[asked]()},
 		Mail: []ext.Param{
 			{Key: "XID", MaxLength: len(" XID=") + 8, Check: func(v string) error {
 				if v == "" || len(v) > 8 || strings.Trim(v, "0123456789abcdef") != "" {

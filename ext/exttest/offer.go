@@ -3,6 +3,8 @@ package exttest
 import (
 	"cmp"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 
 	"smtpkit.example/smtp/ext"
@@ -20,6 +22,7 @@ func (s *suite) offer() {
 		var refusing, first *setting
 		var offering []*setting
 		var unserved error
+		var taken []string // where it is advertised to a session that takes part
 		for _, taking := range []bool{true, false} {
 			for _, p := range s.protocols() {
 				for _, secure := range []bool{false, true} {
@@ -39,6 +42,7 @@ func (s *suite) offer() {
 					if st.offered {
 						offering = append(offering, st)
 					}
+					s.checkInterfaces(st, &taken)
 					if st.offered && !s.settings[i].on() {
 						s.settings[i] = st
 					}
@@ -65,6 +69,27 @@ func (s *suite) offer() {
 			return
 		}
 		s.settings[i].refusing, s.settings[i].offering = refusing, offering
+	}
+}
+
+// checkInterfaces checks that the extension names the interface of the session's, if it is advertised to sessions that
+// take part and not to others. Taken has where it was advertised, and grows.
+func (s *suite) checkInterfaces(st *setting, taken *[]string) {
+	where := fmt.Sprint(st.protocol, st.tls)
+	if st.taking {
+		if st.offered && st.sample.Session != nil {
+			*taken = append(*taken, where)
+		}
+		return
+	}
+	if st.offered || !slices.Contains(*taken, where) {
+		return
+	}
+	part := st.sample.Session()
+	if !slices.ContainsFunc(s.e.Interfaces, func(t reflect.Type) bool { return ext.Implements(part, t) }) {
+		s.broken("ext.Extension: Interfaces", "whether it is advertised depends on the session, %T, which implements none "+
+			"of Interfaces: name the interface that is looked for there, so that a server can tell of methods with a "+
+			"wrong signature", part)
 	}
 }
 
