@@ -34,9 +34,10 @@ func (f BackendFunc) NewSession(ctx context.Context, c *Conn) (Session, error) {
 //   - a *proto.Error with a code of 4yz or 5yz, wrapped or not: that reply. The code 421 ends the connection, too.
 //   - any other error: 451 4.3.0. The error is logged, and its text is never sent.
 //
-// The context ends when the client hangs up, even if only in its own direction, when a timeout ends the connection, and
-// when the server is closed. [context.Cause] tells which: io.ErrUnexpectedEOF, os.ErrDeadlineExceeded or
-// [ErrServerClosed].
+// The context ends when the client hangs up, when a timeout ends the connection, and when the server is closed.
+// [context.Cause] tells which: io.ErrUnexpectedEOF, os.ErrDeadlineExceeded or [ErrServerClosed]. A client that shuts
+// down its own direction alone, as "nc -N" does, has not hung up: it waits for the reply. The context then ends if a
+// method takes longer than 10 minutes.
 //
 // A session may have further methods. The server looks for them on the session, and on what its method Unwrap() any
 // returns. Those of this package are [Resetter], [RecipientData], [ContentFilter] and [io.Closer], whose Close is called

@@ -28,7 +28,9 @@ type backgroundRead struct {
 	// These belong to the goroutine that has the connection to itself.
 	buf *[maxReadAhead]byte
 	n   int   // buf[:n] was read ahead
-	err error // why reading ahead ended, if the connection failed
+	err error // why reading ahead ended, if the connection failed or the client has shut its direction down
+
+	grace *time.Timer // ends the context of the connection; nil unless the client has shut its direction down
 }
 
 // The states, to which the number of calls is added.
@@ -62,6 +64,9 @@ func (b *backgroundRead) rest() {
 
 // start begins to read ahead after a while, until stop is called.
 func (b *backgroundRead) start() {
+	if b.grace != nil {
+		b.grace.Reset(halfCloseGrace) // for the reply to this command
+	}
 	if b.started() || b.err != nil || b.n == maxReadAhead || b.c.end.err != nil {
 		return
 	}
@@ -134,10 +139,27 @@ func (b *backgroundRead) read() {
 			return
 		}
 		if err != nil {
-			b.err = err
-			b.c.cancel(io.ErrUnexpectedEOF)
+			b.failed(err)
 			return
 		}
+	}
+}
+
+// failed records why nothing more can be read. If the client may still be there, it waits for a reply.
+func (b *backgroundRead) failed(err error) {
+	b.err = err
+	if err == io.EOF && b.c.link.halfCloses() {
+		b.grace = time.AfterFunc(halfCloseGrace, func() { b.c.cancel(io.ErrUnexpectedEOF) })
+		return
+	}
+	b.c.cancel(io.ErrUnexpectedEOF)
+}
+
+// end gives up what is left at the end of the connection.
+func (b *backgroundRead) end() {
+	b.stop()
+	if b.grace != nil {
+		b.grace.Stop()
 	}
 }
 
@@ -151,8 +173,9 @@ func (b *backgroundRead) readAhead(p []byte) (int, error) {
 	return n, nil
 }
 
-// leftover returns, and forgets, what was read ahead.
+// leftover returns, and forgets, what was read ahead. What comes behind it is for the new owner of the connection.
 func (b *backgroundRead) leftover() []byte {
+	b.err = nil
 	if b.n == 0 {
 		return nil
 	}

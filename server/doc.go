@@ -210,6 +210,10 @@
 // closed. A hang-up is noticed only in calls that take longer than 0.1 s. In Data it is noticed once the message has
 // been read to its end; before that, the reader returns io.ErrUnexpectedEOF.
 //
+// A client that shuts down its own direction and still reads has not hung up. It gets the replies to all that it has
+// sent, and the context ends only if one call takes 10 minutes. The server cannot tell it from a client that has closed its socket, until
+// the network says so.
+//
 // Reset is called once for each transaction that began, and Close once for each session, whatever happened.
 //
 // # What an operator can rely on

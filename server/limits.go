@@ -57,6 +57,10 @@ const (
 	// maxReadAhead is how many octets it reads ahead. If the client has sent more, a hang-up goes unnoticed.
 	maxReadAhead = 512
 
+	// halfCloseGrace is how long the work on each command may go on after the client has shut its direction down. No client
+	// waits longer for a reply (RFC 5321 section 4.5.3.2.6).
+	halfCloseGrace = 10 * time.Minute
+
 	// shutdownGrace is how long after the beginning of Shutdown content has to begin to arrive in an open transaction. It
 	// may then take as long as usual.
 	shutdownGrace = 30 * time.Second

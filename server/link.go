@@ -71,6 +71,17 @@ func (l *link) close(linger bool) {
 	l.raw.Close()
 }
 
+// halfCloses reports whether the client can shut down its own direction and still read, as over TCP and TLS. Over other
+// connections, such as a net.Pipe, the end of the input is the end of the connection.
+func (l *link) halfCloses() bool {
+	for _, nc := range []net.Conn{l.nc, l.socket()} {
+		if _, ok := nc.(interface{ CloseWrite() error }); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 

@@ -32,7 +32,7 @@ func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
 // leave ends the session and the connection, and returns why.
 func (c *Conn) leave() error {
 	defer c.srv.forget(c)
-	c.background.stop()
+	c.background.end()
 	c.protect(func() { c.transaction.finish(c) })
 	c.protect(func() { c.session.close(c) })
 	c.body.data = nil
