@@ -158,14 +158,18 @@ func (rx *Receiver) body(ev *Event) {
 // tlsHandshake is the first octet of a TLS record that carries a handshake. No command begins with it.
 const tlsHandshake = 0x16
 
+// sshBanner is how a client of SSH begins (RFC 4253 section 4.2). Its line may end with LF alone, so that nobody should
+// wait for the end. No command begins with it.
+const sshBanner = "SSH-"
+
 // nextLine sets ev to the next command, or the next line of an exchange, if all of it has arrived.
 func (rx *Receiver) nextLine(ev *Event) {
 	exchange := rx.machine.Now() == Exchange
 	limit := rx.machine.table.maxLine
 	if exchange {
 		limit = rx.lim.exchangeLine()
-	} else if rx.in.buf[rx.in.r] == tlsHandshake && rx.line.dropped == 0 {
-		rx.fatal(ev, errTLS)
+	} else if err := rx.foreign(); err != nil {
+		rx.fatal(ev, err)
 		return
 	}
 	fresh := rx.line.dropped == 0
@@ -195,6 +199,20 @@ func (rx *Receiver) nextLine(ev *Event) {
 	default:
 		rx.command(ev, line, length)
 	}
+}
+
+// foreign returns the refusal of a client that speaks another protocol, if the next line begins as one of that does.
+func (rx *Receiver) foreign() *Error {
+	p := rx.in.pending()
+	switch {
+	case rx.line.dropped > 0:
+		return nil
+	case p[0] == tlsHandshake:
+		return errTLS
+	case len(p) >= len(sshBanner) && string(p[:len(sshBanner)]) == sshBanner:
+		return errSSH
+	}
+	return nil
 }
 
 // hasPayload reports whether line begins with a verb that octets may follow.

@@ -10,6 +10,7 @@ var (
 	errNotUTF8         = Refuse(501, Status{5, 5, 2}, "Command is neither ASCII nor valid UTF-8")
 	errNoLineEnd       = Refuse(500, Status{5, 5, 2}, "Line far too long, closing connection")
 	errTLS             = Refuse(500, Status{5, 5, 2}, "TLS handshake where a command was expected, closing connection")
+	errSSH             = Refuse(500, Status{5, 5, 2}, "SSH where a command was expected, closing connection")
 	errPayloadSize     = Refuse(501, Status{5, 5, 4}, "Cannot tell how many octets follow, closing connection")
 
 	errNoHello       = Refuse(503, Status{5, 5, 1}, "Introduce yourself first: EHLO, or LHLO in LMTP")

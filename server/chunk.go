@@ -58,7 +58,7 @@ func (b *body) awaitChunk() {
 		case proto.Command:
 			c.commands.handleBetweenChunks(&ev)
 		case proto.Fatal:
-			c.closeWith(ev.Err.Reply(), 0)
+			c.giveUp(ev.Err)
 			b.breakOff()
 		default:
 			b.breakOff()

@@ -1,10 +1,6 @@
 package server
 
-import (
-	"bytes"
-
-	"smtpkit.example/smtp/proto"
-)
+import "smtpkit.example/smtp/proto"
 
 // A commands carries out what the client asks for, one command at a time: it checks a command, calls the handler that
 // bears the name of the verb, and charges the reply to the budget.
@@ -125,13 +121,6 @@ func (m *commands) check(ev *proto.Event) *proto.Error {
 	return m.checkGuards(ev)
 }
 
-// isHTTP reports whether args are those of an HTTP request. The client was led here, maybe by an attacker who controls
-// the rest of the request.
-func isHTTP(args []byte) bool {
-	last := args[bytes.LastIndexByte(args, ' ')+1:]
-	return bytes.HasPrefix(last, []byte("HTTP/"))
-}
-
 // checkGuards asks the extensions that may refuse any command.
 func (m *commands) checkGuards(ev *proto.Event) *proto.Error {
 	c := m.c
@@ -185,6 +174,7 @@ func (m *commands) refuse(ev *proto.Event, e *proto.Error) {
 	}
 	switch {
 	case e == errHTTP:
+		c.logForeign(e)
 		c.close421(e)
 	case !isConsequence(ev, c.rx.State()):
 		m.answer(ev.Verb, e.Reply())

@@ -255,8 +255,8 @@
 // Between the chunks of a message only NOOP, RSET, QUIT and EHLO are carried out; other commands get 503, since they
 // would call the session in the middle of its Data. After RSET, QUIT and EHLO the reader of Data returns [ErrReset].
 //
-// An HTTP request ends the connection at once, and so does a TLS handshake where a command was expected: the client did
-// not mean to speak SMTP, or was tricked into it (ALPACA).
+// An HTTP request ends the connection at once, and so do TLS and SSH where a command was expected: the client did not
+// mean to speak SMTP, or was tricked into it (ALPACA). It gets one reply, and is logged once.
 //
 // The text of the greeting cannot be changed, except for the name of the server.
 //

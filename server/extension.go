@@ -95,7 +95,7 @@ func (x *extCommand) Challenge(_ context.Context, r proto.Reply) (string, error)
 		}
 		return string(ev.Data), nil
 	case ev.Kind == proto.Fatal:
-		c.closeWith(ev.Err.Reply(), 0)
+		c.giveUp(ev.Err)
 	}
 	return "", x.lost()
 }

@@ -113,7 +113,7 @@ func (c *Conn) work() bool {
 		case proto.Command:
 			c.commands.handle(&ev)
 		case proto.Fatal:
-			c.closeWith(ev.Err.Reply(), 0)
+			c.giveUp(ev.Err)
 		case proto.End:
 			c.replies.flush()
 			return false
