@@ -30,6 +30,20 @@
 // Options.Server has all other options of a server, such as its limits and timeouts. Options.Backend is a backend of
 // your own: what its sessions accept is in the Inbox as well.
 //
+// # Faults
+//
+// Declare what goes wrong, for a verb, or for what is no command: [Greeting], [Content], [Handshake], [Any].
+//
+//	srv.Fail("RCPT", 450).For("joe@example.net").Times(2) // refuse the recipient twice, then accept it
+//	srv.Delay(servertest.Greeting, 10*time.Minute)        // greet late
+//	srv.Drop(servertest.Content).Times(1)                 // accept the message, and hang up in place of the reply
+//	srv.Truncate("EHLO", 20)                              // hang up in the middle of a reply
+//	srv.DropContent(1000)                                 // hang up in the middle of a message
+//	srv.Hide("STARTTLS")                                  // as a server that has no TLS
+//	srv.Chaos(0, 0.05)                                    // anything, now and then; the seed is logged
+//
+// Faults act on what is inside of TLS too.
+//
 // # Without a network, and with a clock of its own
 //
 // With Options.Memory the connections are in memory, and the server works in a bubble of testing/synctest, where

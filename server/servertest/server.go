@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -77,6 +76,9 @@ type Server struct {
 	implicit *tls.Config // nil if connections begin in plaintext
 	base     context.Context
 	serving  sync.WaitGroup
+	faults   faults
+	ending   context.Context // ends with Close
+	end      context.CancelFunc
 
 	mu    sync.Mutex
 	lines []*line // of the last maxKept connections
@@ -112,12 +114,13 @@ func NewServer(t testing.TB, opt *Options) *Server {
 }
 
 func newServer(t testing.TB, o Options) (*Server, error) {
-	s := &Server{t: t, Inbox: newInbox(t, o.Keep, o.Wait)}
+	s := &Server{t: t, Inbox: newInbox(t, o.Keep, o.Wait), faults: faults{t: t}}
 	so := o.Server
 	if so.Hostname == "" {
 		so.Hostname = Hostname
 	}
 	s.hostname = so.Hostname
+	s.ending, s.end = context.WithCancel(context.Background())
 	if err := setTLS(&so, &o); err != nil {
 		return nil, err
 	}
@@ -200,7 +203,9 @@ func (s *Server) setExtensions(so *server.Options, o *Options) error {
 		if so.Extensions[i].Keyword == "STARTTLS" {
 			so.Extensions[i] = startTLS(so.Extensions[i])
 		}
+		so.Extensions[i] = s.hideable(so.Extensions[i])
 	}
+	so.Extensions = append(so.Extensions, guard())
 	return nil
 }
 
@@ -214,37 +219,6 @@ func backendOf(o *Options) (server.Backend, error) {
 		return nil, errors.New("smtp: servertest.Options has Users and a Backend: its sessions authenticate users")
 	}
 	return o.Backend, nil
-}
-
-// A recorder is around each session, and keeps the content of messages.
-type recorder struct{ server.Wrapper }
-
-func record(next server.Backend) server.Backend {
-	return server.BackendFunc(func(ctx context.Context, c *server.Conn) (server.Session, error) {
-		session, err := next.NewSession(ctx, c)
-		if err != nil || session == nil {
-			return nil, err
-		}
-		return recorder{server.Wrapper{Session: session}}, nil
-	})
-}
-
-// FilterContent keeps what the session reads.
-func (recorder) FilterContent(ctx context.Context, r io.Reader) (io.Reader, error) {
-	l := lineOf(ctx)
-	l.mu.Lock()
-	l.kept = nil
-	l.mu.Unlock()
-	return io.TeeReader(r, keepWriter{l}), nil
-}
-
-type keepWriter struct{ *line }
-
-func (l keepWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.kept = append(l.kept, p...)
-	return len(p), nil
 }
 
 func (s *Server) listen(o *Options) (err error) {
@@ -283,7 +257,7 @@ func (s *Server) serve() {
 
 func (s *Server) serveConn(nc net.Conn) {
 	l := &line{srv: s, closed: make(chan struct{})}
-	l.bottom = &wire{Conn: nc, line: l}
+	l.bottom = newWire(nc, l)
 	s.mu.Lock()
 	s.conns++
 	l.number = s.conns
@@ -306,6 +280,7 @@ func (s *Server) serveConn(nc net.Conn) {
 func (s *Server) Close() {
 	s.listener.Close()
 	s.Server.Close()
+	s.end()
 	s.serving.Wait()
 }
 

@@ -140,3 +140,51 @@ func (s *userSink) FilterMechanisms(names []string) []string {
 
 // AuthPause is zero: a test does not guess passwords.
 func (s *userSink) AuthPause(int) time.Duration { return 0 }
+
+// A recorder is around each session, and keeps the content of messages.
+type recorder struct{ server.Wrapper }
+
+func record(next server.Backend) server.Backend {
+	return server.BackendFunc(func(ctx context.Context, c *server.Conn) (server.Session, error) {
+		l := lineOf(ctx)
+		if l.isFirst() {
+			if err := l.refusal(occasion{names: []string{Greeting}}); err != nil {
+				return nil, err
+			}
+		}
+		session, err := next.NewSession(ctx, c)
+		if err != nil || session == nil {
+			return nil, err
+		}
+		return recorder{server.Wrapper{Session: session}}, nil
+	})
+}
+
+// FilterContent keeps what the session reads, unless a fault refuses the message.
+func (recorder) FilterContent(ctx context.Context, r io.Reader) (io.Reader, error) {
+	l := lineOf(ctx)
+	l.mu.Lock()
+	l.kept = nil
+	envelope := l.envelope
+	l.mu.Unlock()
+	if err := l.refusal(occasion{names: []string{Content}, args: envelope}); err != nil {
+		return nil, err
+	}
+	return io.TeeReader(r, keepWriter{l}), nil
+}
+
+// isFirst reports whether the connection has not been greeted yet.
+func (l *line) isFirst() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.greeted
+}
+
+type keepWriter struct{ *line }
+
+func (l keepWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = append(l.kept, p...)
+	return len(p), nil
+}

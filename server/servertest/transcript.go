@@ -83,6 +83,23 @@ type clientText struct {
 	size    int64  // of the content, or of the chunk
 	first   string // its first line
 	content bool   // it is content, up to a dot
+	chunks  bool   // there is content in chunks, and its last chunk is not complete
+	last    bool   // the chunk is the last one
+	total   int64  // octets of content so far, of all chunks
+}
+
+// beginContent says that content follows, up to a dot.
+func (t *transcript) beginContent() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.in.total = 0
+}
+
+// content returns how much content of the message has arrived, and whether it comes in chunks.
+func (t *transcript) content() (octets int64, chunks bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.in.total, t.in.chunks
 }
 
 // client adds what the client has sent. With content, content may begin. It reports whether content has ended.
@@ -94,9 +111,11 @@ func (t *transcript) client(p []byte, content bool) (ended bool) {
 		if in.chunk > 0 {
 			n := min(in.chunk, int64(len(p)))
 			in.size += n
+			in.total += n
 			p = p[n:]
 			if in.chunk -= n; in.chunk == 0 {
 				t.put(fmt.Sprintf("C: (a chunk of %d octets)", in.size))
+				in.chunks = !in.last
 			}
 			continue
 		}
@@ -105,6 +124,9 @@ func (t *transcript) client(p []byte, content bool) (ended bool) {
 			n, whole = len(p), false
 		}
 		in.length += n
+		if content && !ended {
+			in.total += int64(n)
+		}
 		in.line = append(in.line, p[:min(n, maxColumns+2-min(len(in.line), maxColumns+2))]...)
 		p = p[n:]
 		if !whole {
@@ -123,9 +145,7 @@ func (t *transcript) endOfLine(content bool) bool {
 	in := &t.in
 	if !content {
 		t.put("C: " + printable(in.line))
-		if size, ok := chunkSize(string(in.line)); ok {
-			in.chunk, in.size = size, 0
-		}
+		in.begin(strings.Fields(string(in.line)))
 		return false
 	}
 	if !in.content {
@@ -143,12 +163,20 @@ func (t *transcript) endOfLine(content bool) bool {
 	return true
 }
 
-// chunkSize returns how many octets follow a line, if it is a BDAT command.
-func chunkSize(line string) (int64, bool) {
-	fields := strings.Fields(line)
-	if len(fields) < 2 || !strings.EqualFold(fields[0], "BDAT") {
-		return 0, false
+// begin notes what follows a command, if it is BDAT.
+func (in *clientText) begin(fields []string) {
+	switch {
+	case len(fields) > 0 && strings.EqualFold(fields[0], "MAIL"):
+		in.chunks = false
+	case len(fields) > 1 && strings.EqualFold(fields[0], "BDAT"):
+		n, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil || n < 0 {
+			return
+		}
+		if !in.chunks {
+			in.total = 0
+		}
+		in.chunk, in.size, in.last = n, 0, len(fields) > 2
+		in.chunks = n > 0 || !in.last
 	}
-	n, err := strconv.ParseInt(fields[1], 10, 64)
-	return n, err == nil && n > 0
 }
