@@ -195,6 +195,7 @@ func TestRequireAuthNobodyCan(t *testing.T) {
 		{"no TLS", authStore{&store{}}, server.Options{RequireAuth: true}, "", "set Options.TLSConfig"},
 		{"trusted", function, server.Options{Extensions: ehlo.Submission(trusting)}, "", ""},
 		{"proxy", function, server.Options{RequireAuth: true, Extensions: append(relay, ehlo.XCLIENT())}, "", ""},
+		{"proxy, and AUTH in vain", function, server.Options{RequireAuth: true, Extensions: append([]ext.Extension{ehlo.XCLIENT()}, ehlo.Default()...)}, "", ""},
 		{"one's own", &store{}, server.Options{RequireAuth: true, Extensions: append(relay, own)}, "", ""},
 		{"not required", function, server.Options{}, "", ""},
 		{"TLS", authStore{&store{}}, server.Options{RequireAuth: true, TLSConfig: config}, "", ""},
@@ -224,3 +225,24 @@ func TestRequireAuthNobodyCan(t *testing.T) {
 		})
 	}
 }
+
+// TestInterfacesOfOneName: a method that one interface has is no mistake in the eyes of another with a method of that
+// name.
+func TestInterfacesOfOneName(t *testing.T) {
+	var log bytes.Buffer
+	x := ext.Extension{Keyword: "XASK", Interfaces: []reflect.Type{
+		reflect.TypeFor[interface{ Ask(int) string }](), reflect.TypeFor[interface{ Ask() string }](),
+	}}
+	backend := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) { return asked{}, nil })
+	srv := newServer(t, backend, server.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Extensions: []ext.Extension{x}})
+	p := dial(t, srv)
+	p.hello()
+	p.quit()
+	if log.Len() > 0 {
+		t.Errorf("the log is %s", &log)
+	}
+}
+
+type asked struct{ discard }
+
+func (asked) Ask() string { return "" }

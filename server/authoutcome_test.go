@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-sasl"
+
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
@@ -31,6 +33,12 @@ func (s outcomeSession) Authenticate(ctx context.Context, user, password string)
 		return fmt.Errorf("listed: %w", proto.Refuse(535, proto.Status{5, 7, 8}, "no"))
 	}
 	return s.authSession.Authenticate(ctx, user, password)
+}
+
+func (s outcomeSession) SASLMechanisms() []string { return []string{"X-OWN"} }
+
+func (s outcomeSession) SASL(context.Context, string) (sasl.Server, func() string, error) {
+	return nil, nil, &proto.Error{Code: 534, Status: proto.Status{5, 7, 9}, Text: "no more", Err: errors.New("since May")}
 }
 
 func (s outcomeSession) AuthOutcome(_ context.Context, o ext.AuthOutcome) {
@@ -65,7 +73,7 @@ func TestP23_AuthOutcome(t *testing.T) {
 		p.hello()
 		p.ask(plain("bob\n", "hunter2"), "535 ", plain("mallory", "hunter2"), "535 ", plain("down", "hunter2"), "454 ",
 			"AUTH LOGIN", "334 ", base64.StdEncoding.EncodeToString([]byte("alice")), "334 ", "*", "501 ",
-			"AUTH GSSAPI", "504 ", plain("alice", "secret"), "235 ", plain("alice", "secret"), "503 ")
+			"AUTH GSSAPI", "504 ", "AUTH X-OWN", "534 ", plain("alice", "secret"), "235 ", plain("alice", "secret"), "503 ")
 		p.quit()
 	})
 	if got := strings.Join(seen, "\n"); got != outcomesTraced {
@@ -76,7 +84,7 @@ func TestP23_AuthOutcome(t *testing.T) {
 		t.Errorf("the log is\n%s\nwant\n%s", lines, outcomesLogged)
 	}
 	want := `outcome PLAIN "bob` + "\ufffd" + `", now "", outcome PLAIN "mallory", now "", outcome PLAIN "down", now "", ` +
-		`outcome LOGIN "alice", now "", outcome GSSAPI "", now "", authenticate alice, outcome PLAIN "alice", now "alice", close`
+		`outcome LOGIN "alice", now "", outcome GSSAPI "", now "", outcome X-OWN "", now "", authenticate alice, outcome PLAIN "alice", now "alice", close`
 	if got := st.calls(); got != want {
 		t.Errorf("called %s, want %s", got, want)
 	}
@@ -92,8 +100,10 @@ PLAIN "down" smtp: 454 4.7.0 The credentials cannot be checked now; try again la
 334
 LOGIN "alice" smtp: 501 5.7.0 Cancelled, now ""
 501
-GSSAPI "" smtp: 504 5.5.4 The mechanism is none of PLAIN LOGIN, now ""
+GSSAPI "" smtp: 504 5.5.4 The mechanism is none of X-OWN PLAIN LOGIN, now ""
 504
+X-OWN "" smtp: 534 5.7.9 no more: since May, now ""
+534
 PLAIN "alice" <nil>, now "alice"
 235
 503`
@@ -102,6 +112,7 @@ const outcomesLogged = `level=INFO msg="smtp: authentication failed" mechanism=P
 level=INFO msg="smtp: authentication failed" mechanism=PLAIN user=mallory err="listed: smtp: 535 5.7.8 no"
 level=ERROR msg="smtp: credentials could not be checked" mechanism=PLAIN user=down err="smtp: 454 4.7.0 The credentials cannot be checked now; try again later: the database is on fire"
 level=INFO msg="smtp: authentication failed" mechanism=LOGIN user=alice err="smtp: 501 5.7.0 Cancelled"
-level=INFO msg="smtp: authentication failed" mechanism=GSSAPI user="" err="smtp: 504 5.5.4 The mechanism is none of PLAIN LOGIN"
+level=INFO msg="smtp: authentication failed" mechanism=GSSAPI user="" err="smtp: 504 5.5.4 The mechanism is none of X-OWN PLAIN LOGIN"
+level=INFO msg="smtp: authentication failed" mechanism=X-OWN user="" err="smtp: 534 5.7.9 no more: since May"
 level=INFO msg="smtp: authenticated" mechanism=PLAIN user=alice identity=alice
 `
