@@ -131,9 +131,14 @@
 // all that the client has said, and has the backend make another session.
 //
 // New copies the TLSConfig. To renew certificates while the server runs, set its GetCertificate, which is called for
-// each handshake:
+// each handshake. [ReadCertificates] has one for certificates in files, such as those of certbot: it looks for new ones
+// once a minute, and keeps the old ones while the new ones are no pair:
 //
-//	TLSConfig: &tls.Config{GetCertificate: manager.GetCertificate},
+//	certs, err := server.ReadCertificates(nil, server.CertificateFile{Certificate: "cert.pem", Key: "key.pem"})
+//	...
+//	TLSConfig: &tls.Config{GetCertificate: certs.GetCertificate},
+//
+// The Manager of golang.org/x/crypto/acme/autocert, which gets certificates by itself, has a GetCertificate too.
 //
 // The server uses TLS 1.2 and newer, and sends no session tickets, because outlook.com was seen to hang up at them.
 // Options.SessionTickets lets users' programs resume their sessions; Options.AllowObsoleteTLS lets old printers in.
@@ -142,6 +147,9 @@
 //
 // ListenAndServe takes a TCP address such as ":25", or "unix:" and the path of a socket. [Server.Serve] takes any
 // net.Listener. One Server may serve several at a time.
+//
+// To listen on port 25 without being root, let systemd open the socket: put FileDescriptorName=mx into its unit, and
+// listen on "systemd:mx". [SystemdListeners] returns the listeners themselves.
 //
 // Listeners whose clients are served in another way belong to a [Service], which has a backend and options of its own.
 // This is a relay and a submission server in one program:

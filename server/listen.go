@@ -12,7 +12,8 @@ import (
 )
 
 // ListenAndServe listens on addr and calls Serve. Addr is the address of a TCP port, such as ":25", which is the
-// default, or "127.0.0.1:2525"; or "unix:" and the path of a Unix socket, such as "unix:/run/lmtp.sock". A socket file
+// default, or "127.0.0.1:2525"; or "unix:" and the path of a Unix socket, such as "unix:/run/lmtp.sock"; or "systemd:"
+// and the FileDescriptorName of a systemd socket unit, whose name can be left out if there is only one. A socket file
 // that a program left behind, and on which nobody listens any more, is replaced. LMTP has no port of its own and needs
 // an address.
 func (s *Service) ListenAndServe(addr string) error {
@@ -33,6 +34,13 @@ func (s *Service) listenAndServe(addr, byDefault string, serve func(net.Listener
 			return errors.New("smtp: LMTP has no port of its own: say which one to listen on")
 		}
 		addr = byDefault
+	}
+	if name, ok := strings.CutPrefix(addr, "systemd:"); ok {
+		list, err := takePassed(name)
+		if err != nil {
+			return err
+		}
+		return serveAll(list, serve)
 	}
 	l, err := listen(addr)
 	if err != nil {
