@@ -142,8 +142,9 @@ func lacks(t, of reflect.Type) string {
 	var list []string
 	for i := range of.NumMethod() {
 		want := of.Method(i)
-		if m, ok := t.MethodByName(want.Name); !ok || signature(m.Name, m.Type, 1) != signature(want.Name, want.Type, 0) {
-			list = append(list, signature(want.Name, want.Type, 0))
+		text := signature(want.Name, want.Type, 0)
+		if m, ok := t.MethodByName(want.Name); !ok || signature(m.Name, m.Type, 1) != text {
+			list = append(list, text)
 		}
 	}
 	return strings.Join(list, "; ")
@@ -186,8 +187,8 @@ func (s *Service) requiresAuth() bool {
 	return false
 }
 
-var errNoAuth = errors.New("smtp: none of the extensions can authenticate a client: add auth.Auth() to the list, or set " +
-	"Authenticates in the extension that can")
+var errNoAuth = errors.New("smtp: none of the extensions can authenticate a client: add auth.Auth() to the list, or " +
+	"set Authenticates in the extension that can")
 
 // cannotAuth returns why no client can authenticate to the session of c, or nil if an extension says that one can.
 func (s *Service) cannotAuth(c *Conn) error {
