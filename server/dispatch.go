@@ -14,6 +14,9 @@ type commands struct {
 func (m *commands) handle(ev *proto.Event) {
 	c := m.c
 	c.trace.command(ev)
+	if c.isEarly(ev) && !c.early(behindCommand, ev.Verb) {
+		return
+	}
 	e := m.check(ev)
 	if e != nil {
 		m.refuse(ev, e)

@@ -242,6 +242,9 @@
 //	Timeouts.Write       5 minutes          for the client to accept replies
 //	Timeouts.Handshake   1 minute           for a TLS handshake
 //
+// Clients that send before they may are noted in the log and as a [Verdict]; Options.EarlyTalkers can make them wait, or
+// refuse them. Options.GreetingDelay lets the server wait with the greeting, so that they show.
+//
 // An error of Accept is logged and does not stop the server. A slow TLS handshake delays no other connection. The
 // replies to a pipelined group leave in one write.
 //

@@ -12,14 +12,16 @@ import (
 // whole when the session begins anew: nothing that the client said in plaintext may be known inside TLS (RFC 3207
 // section 4.2), and nothing that one client said may be known of another that the same proxy speaks for.
 type greeting struct {
-	hello    string       // the argument of EHLO, HELO or LHLO
-	extended bool         // it was not HELO
-	offer    ext.Offer    // which extensions the reply to EHLO advertised
-	identity string       // the name that the client has authenticated as
-	origin   *ext.Origin  // what a proxy told about the client; nil if it told nothing
-	refusal  *proto.Error // of the backend, which made no session
-	verdicts []Verdict    // on the client
-	lines    *lineCache   // nil until a MAIL has come, and again after a rest
+	hello     string       // the argument of EHLO, HELO or LHLO
+	extended  bool         // it was not HELO
+	offer     ext.Offer    // which extensions the reply to EHLO advertised
+	pipelines bool         // PIPELINING is one of them
+	early     uint8        // the kinds of early talking that were noted
+	identity  string       // the name that the client has authenticated as
+	origin    *ext.Origin  // what a proxy told about the client; nil if it told nothing
+	refusal   *proto.Error // of the backend, which made no session
+	verdicts  []Verdict    // on the client
+	lines     *lineCache   // nil until a MAIL has come, and again after a rest
 }
 
 // parse parses the arguments of MAIL, or of RCPT, as lineCache.parse does.
@@ -80,7 +82,7 @@ func (m *commands) ehlo(ev *proto.Event) {
 	}
 	c.greeting.hello, c.greeting.extended = name, true
 	offer, lines := c.srv.set.Offer(c)
-	c.greeting.offer = offer
+	c.greeting.offer, c.greeting.pipelines = offer, c.srv.set.Pipelining(offer)
 	lines = append([]string{c.srv.opt.Hostname + " at your service"}, lines...)
 	c.replies.send(proto.Reply{Code: 250, Text: strings.Join(lines, "\n")})
 	c.replies.setStatus(c.srv.set.StatusCodes(offer))
@@ -94,7 +96,8 @@ func (m *commands) helo(ev *proto.Event) {
 		m.answer(ev.Verb, e.Reply())
 		return
 	}
-	c.greeting.hello, c.greeting.extended, c.greeting.offer = name, false, ext.Offer{}
+	c.greeting.hello, c.greeting.extended = name, false
+	c.greeting.offer, c.greeting.pipelines = ext.Offer{}, false
 	c.replies.setStatus(false)
 	c.replies.send(proto.Reply{Code: 250, Text: c.srv.opt.Hostname})
 }

@@ -61,6 +61,11 @@ const (
 	// waits longer for a reply (RFC 5321 section 4.5.3.2.6).
 	halfCloseGrace = 10 * time.Minute
 
+	// maxGreetingDelay is well below the 5 minutes for which clients wait for the greeting (RFC 5321 section 4.5.3.2.1).
+	maxGreetingDelay = time.Minute
+	// earlyDelay is how long a client that talks early waits with DelayEarly.
+	earlyDelay = 10 * time.Second
+
 	// shutdownGrace is how long after the beginning of Shutdown content has to begin to arrive in an open transaction. It
 	// may then take as long as usual.
 	shutdownGrace = 30 * time.Second

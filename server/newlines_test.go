@@ -105,7 +105,7 @@ func TestN15_NormalizedChunks(t *testing.T) {
 // TestNormalizedSize: the limit of the size holds for what the session gets, whether it reads or not.
 func TestNormalizedSize(t *testing.T) {
 	for _, data := range []func(context.Context, io.Reader) error{nil, readNothing, func(_ context.Context, r io.Reader) error {
-		_, err := io.ReadFull(r, make([]byte, 10))
+		_, err := io.ReadFull(r, make([]byte, 10_000))
 		return err
 	}} {
 		for size, want := range map[int]string{50_000: "250 ", 50_001: "552 5.3.4"} {

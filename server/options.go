@@ -74,6 +74,12 @@ type Options struct {
 	// to end with CRLF, and binary content stays as it is. Default: text with a bare CR or LF is refused with 554.
 	NormalizeNewlines bool
 
+	// EarlyTalkers says what happens to clients that send before they may. Default: it is noted.
+	EarlyTalkers EarlyTalkers
+	// GreetingDelay is how long the server waits before the greeting, so that clients which do not wait for it show. A few
+	// seconds are usual on port 25; at most 1 minute. The connection counts for Limits.Conns meanwhile. Default: no delay.
+	GreetingDelay time.Duration
+
 	// Limits bound what a client may send.
 	Limits Limits
 	// Timeouts bound how long a client may take.
@@ -215,6 +221,11 @@ func (o *Options) check() error {
 		return fmt.Errorf("smtp: Options.Protocol is %d: use proto.SMTP or proto.LMTP", o.Protocol)
 	case o.Lax && o.Strict:
 		return errors.New("smtp: Options.Lax and Strict contradict each other: set one of them")
+	case o.EarlyTalkers > RefuseEarly:
+		return fmt.Errorf("smtp: Options.EarlyTalkers is %d: use NoteEarly, DelayEarly or RefuseEarly", o.EarlyTalkers)
+	case o.GreetingDelay > maxGreetingDelay:
+		return fmt.Errorf("smtp: Options.GreetingDelay is %v, and clients do not wait for ever: use at most %v",
+			o.GreetingDelay, maxGreetingDelay)
 	case o.RequireTLS && o.TLSConfig == nil:
 		return errors.New("smtp: Options.RequireTLS is set and there is no TLSConfig: set TLSConfig")
 	case o.RequireTLS && o.AllowInsecureAuth:

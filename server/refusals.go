@@ -31,6 +31,12 @@ var (
 
 const notASCII = "Address is not ASCII and the transaction does not permit that"
 
+// The replies to clients that talk early. The first is a greeting.
+var (
+	errEarlyGreeting = proto.Refuse(554, proto.Status{5, 5, 0}, "Protocol error: wait for the greeting before you send")
+	errEarly         = proto.Refuse(554, proto.Status{5, 5, 0}, "Protocol error: wait for the reply before you send more")
+)
+
 // The replies with which the server itself refuses commands.
 var (
 	errNoArgs     = proto.Refuse(501, proto.Status{5, 5, 4}, "This command has no arguments")

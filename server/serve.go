@@ -75,7 +75,14 @@ func (c *Conn) begin(implicitTLS bool) bool {
 		return false
 	}
 	c.replies.setStatus(c.srv.statusCodes)
-	c.replies.send(c.greet())
+	if !c.awaitSilence() {
+		return false
+	}
+	r := c.greet()
+	if c.background.n > 0 && !c.early(beforeGreeting, nil) {
+		return false
+	}
+	c.replies.send(r)
 	c.checkShutdown()
 	return true
 }
