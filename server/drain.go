@@ -5,11 +5,11 @@ import "smtpkit.example/smtp/proto"
 // drain skips what is left of the content, or of the chunk in hand. It reports false if the connection is at its end: a
 // client that sends too much of what nobody wants is given up.
 func (b *body) drain() bool {
+	b.dropRest()
 	if b.chunk.fetched && b.chunk.open && !b.done {
 		b.skipFetched()
 		return true
 	}
-	b.dropRest()
 	if !b.done && b.isTooMuch() {
 		b.abandon()
 		return false

@@ -12,7 +12,8 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// A server on port 25 that lets nobody in who does not wait for the greeting, and takes the line endings of old programs.
+// A server on port 25 that lets nobody in who does not wait for the greeting, and takes the line endings of old
+// programs.
 func ExampleEarlyTalkers() {
 	backend := server.MessageFunc(func(_ context.Context, m *server.Message) error {
 		return nil // store it

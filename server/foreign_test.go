@@ -19,9 +19,11 @@ func TestC27_Foreign(t *testing.T) {
 	for _, c := range []struct{ name, say, reply, logged string }{
 		{"SSH", "SSH-2.0-" + evil + "\r\n\x00\x00\x05\xdc\x0a\x14", "500 5.5.2 SSH ", "SSH where a command was expected"},
 		{"SSH with LF", "SSH-1.99-" + evil + "\n", "500 5.5.2 SSH ", "SSH where a command was expected"},
-		{"HTTP", "GET /" + evil + " HTTP/1.1\r\nHost: " + evil + "\r\n\r\n", "421 4.7.0 This is not a web server", "This is not a web server"},
+		{"HTTP", "GET /" + evil + " HTTP/1.1\r\nHost: " + evil + "\r\n\r\n",
+			"421 4.7.0 This is not a web server", "This is not a web server"},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "421 4.7.0 This is not a web server", "This is not a web server"},
-		{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + evil + "\r\n", "500 5.5.2 TLS ", "TLS handshake where a command was expected"},
+		{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + evil + "\r\n",
+			"500 5.5.2 TLS ", "TLS handshake where a command was expected"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var log bytes.Buffer
@@ -48,7 +50,8 @@ func TestC27_NotForeign(t *testing.T) {
 	p := dial(t, newServer(t, &store{}, server.Options{}))
 	p.expect("220 ")
 	p.ask("SSH", "500 ", "SS", "500 ", "ssh-2.0", "500 ", "NOOP SSH-2.0", "250 ", "HELO SSH-2.0-x", "250 ")
-	p.ask("MAIL FROM:<SSH-2.0@b.example>", "250 ", "RCPT TO:<c@d.example>", "250 ", "DATA", "354 ", "SSH-2.0\r\nGET / HTTP/1.1\r\n\x16\x03\r\n.", "250 ")
+	p.ask("MAIL FROM:<SSH-2.0@b.example>", "250 ", "RCPT TO:<c@d.example>", "250 ",
+		"DATA", "354 ", "SSH-2.0\r\nGET / HTTP/1.1\r\n\x16\x03\r\n.", "250 ")
 	p.quit()
 }
 

@@ -97,7 +97,8 @@ func TestB12_LaxHello(t *testing.T) {
 
 // isPrintable reports whether s is printable ASCII in lines.
 func isPrintable(s string) bool {
-	return strings.IndexFunc(strings.NewReplacer("\r\n", "", "\t", "").Replace(s), func(r rune) bool { return r < ' ' || r > '~' }) < 0
+	text := strings.NewReplacer("\r\n", "", "\t", "").Replace(s)
+	return strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
 // TestQ01_StatusCodes: replies carry status codes before EHLO and after it, and not after HELO (RFC 2034 section 4).

@@ -104,7 +104,8 @@ func TestN15_NormalizedChunks(t *testing.T) {
 
 // TestNormalizedSize: the limit of the size holds for what the session gets, whether it reads or not.
 func TestNormalizedSize(t *testing.T) {
-	for _, data := range []func(context.Context, io.Reader) error{nil, readNothing, func(_ context.Context, r io.Reader) error {
+	type dataFunc = func(context.Context, io.Reader) error
+	for _, data := range []dataFunc{nil, readNothing, func(_ context.Context, r io.Reader) error {
 		_, err := io.ReadFull(r, make([]byte, 10_000))
 		return err
 	}} {
@@ -117,18 +118,59 @@ func TestNormalizedSize(t *testing.T) {
 	}
 }
 
+// TestNormalizedFetch: content that an extension fetches is treated as that of chunks.
+func TestNormalizedFetch(t *testing.T) {
+	readSome := func(_ context.Context, r io.Reader) error {
+		_, err := io.ReadFull(r, make([]byte, 10_000))
+		return err
+	}
+	for _, c := range []struct {
+		name, say string
+		data      func(context.Context, io.Reader) error
+		reply     string
+		want      string
+	}{
+		{"bare LF", "XFETCH bare LAST\r\n", nil, "250 ", "a\r\nb\r\n"},
+		{"CR at the end", "XFETCH cr LAST\r\n", nil, "250 ", "a\r\n"},
+		{"CR at the end, unread", "XFETCH cr LAST\r\n", readNothing, "250 ", ""},
+		{"CR and a chunk", "XFETCH cr\r\nBDAT 1 LAST\r\nb", nil, "250 ", "a\r\nb"},
+		{"as large as may be", "XFETCH feeds\r\nBDAT 0 LAST\r\n", readSome, "250 ", ""},
+		{"too large", "XFETCH feeds\r\nBDAT 1 LAST\r\nx", readSome, "552 ", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			shelf, st := newShelf(), &store{data: c.data}
+			shelf.goods["feeds"] = strings.Repeat("\n", 50_000)
+			p := fetchServer(t, shelf, st, server.Options{NormalizeNewlines: true, Limits: server.Limits{MessageSize: 100_000}})
+			p.hello()
+			p.begin()
+			p.send(c.say)
+			if !strings.Contains(c.say[:12], "LAST") && strings.Contains(c.say, "BDAT") {
+				p.expect("250 2.0.0")
+			}
+			p.expect(c.reply)
+			p.quit()
+			if got := strings.Join(st.messages(), ""); got != c.want {
+				t.Errorf("the session gets %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 // TestBareNewlineRefused: the refusal says what to do.
 func TestBareNewlineRefused(t *testing.T) {
 	p, _ := withData(t, server.Options{}, nil)
-	p.ask("DATA", "354 ", "a\nb\r\n.", "554 5.6.0 A line of the message ends with LF or CR alone: send CRLF at the end of each line")
+	p.ask("DATA", "354 ",
+		"a\nb\r\n.", "554 5.6.0 A line of the message ends with LF or CR alone: send CRLF at the end of each line")
 	p.quit()
 }
 
 // FuzzNormalize compares what sessions get with the second implementation, and then what a relay behind them would see
 // that takes any line ending for one: the end of the message, and no other.
 func FuzzNormalize(f *testing.F) {
-	for _, text := range []string{"", "a", "\n.\n", "\r\n.\n", "\n.\r\n", "\r.\r", "\r\r\n.\r\n", ".", "..", "\r\n.\r", "\r\n..\r\r",
-		"a\r\n.\r\nNOOP\r\n", strings.Repeat("\r", 9000), strings.Repeat("a\n", 9000)} {
+	for _, text := range []string{
+		"", "a", "\n.\n", "\r\n.\n", "\n.\r\n", "\r.\r", "\r\r\n.\r\n", ".", "..", "\r\n.\r", "\r\n..\r\r",
+		"a\r\n.\r\nNOOP\r\n", strings.Repeat("\r", 9000), strings.Repeat("a\n", 9000),
+	} {
 		f.Add(text, uint16(1), uint16(3))
 	}
 	f.Fuzz(func(t *testing.T, text string, cut, chunk uint16) {

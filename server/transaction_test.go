@@ -58,7 +58,8 @@ func TestP15_Submitter(t *testing.T) {
 // TestC14C15_Lax: a space behind the colon is taken unless the server is strict, and missing brackets if it is lax. The
 // refusal says what is wrong.
 func TestC14C15_Lax(t *testing.T) {
-	const space, bracket = "501 5.1.%d Bad %s address: no space may stand behind the colon\r\n", "501 5.1.%d Bad %s address: it has to stand"
+	const space = "501 5.1.%d Bad %s address: no space may stand behind the colon\r\n"
+	const bracket = "501 5.1.%d Bad %s address: it has to stand"
 	for _, c := range []struct {
 		opt      server.Options
 		from, to string
