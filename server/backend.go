@@ -40,8 +40,8 @@ func (f BackendFunc) NewSession(ctx context.Context, c *Conn) (Session, error) {
 // method takes longer than 10 minutes.
 //
 // A session may have further methods. The server looks for them on the session, and on what its method Unwrap() any
-// returns. Those of this package are [Resetter], [RecipientData], [ContentFilter] and [io.Closer], whose Close is called
-// once when the session is over; extensions look for others. [Wrapper] helps to put a session around another.
+// returns. Those of this package are [Resetter], [RecipientData], [ContentFilter] and [io.Closer], whose Close is
+// called once when the session is over; extensions look for others. [Wrapper] helps to put a session around another.
 //
 // A method with another signature than the one that is looked for is never called. The server logs such a method as an
 // error when it meets the first session of a type. An assertion tells as early as in the compiler:

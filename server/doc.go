@@ -205,9 +205,9 @@
 //
 // A message of text with a bare CR or LF is refused with 554: another server might take that for the end of the message
 // ("SMTP smuggling"). For programs that know no better, such as scripts and printers, Options.NormalizeNewlines makes
-// each such line ending CRLF in place of refusing it; the end of a message stays CRLF, dot, CRLF. Binary content may have any octets. The client declares it with BODY=BINARYMIME and sends it in
-// chunks. To refuse binary content, leave ehlo.BinaryMIME out of Options.Extensions. To pass it on, set ext.Binary in
-// Needs of a client.Message.
+// each such line ending CRLF in place of refusing it; the end of a message stays CRLF, dot, CRLF. Binary content may
+// have any octets. The client declares it with BODY=BINARYMIME and sends it in chunks. To refuse binary content, leave
+// ehlo.BinaryMIME out of Options.Extensions. To pass it on, set ext.Binary in Needs of a client.Message.
 //
 // A message in chunks (BDAT) comes through the same reader as one behind DATA. The reader asks for the next chunk
 // itself, so nothing is stored, and a session that reads slowly slows the client down.
@@ -219,8 +219,8 @@
 // been read to its end; before that, the reader returns io.ErrUnexpectedEOF.
 //
 // A client that shuts down its own direction and still reads has not hung up. It gets the replies to all that it has
-// sent, and the context ends only if one call takes 10 minutes. The server cannot tell it from a client that has closed its socket, until
-// the network says so.
+// sent, and the context ends only if one call takes 10 minutes. The server cannot tell it from a client that has closed
+// its socket, until the network says so.
 //
 // Reset is called once for each transaction that began, and Close once for each session, whatever happened.
 //
@@ -242,8 +242,8 @@
 //	Timeouts.Write       5 minutes          for the client to accept replies
 //	Timeouts.Handshake   1 minute           for a TLS handshake
 //
-// Clients that send before they may are noted in the log and as a [Verdict]; Options.EarlyTalkers can make them wait, or
-// refuse them. Options.GreetingDelay lets the server wait with the greeting, so that they show.
+// Clients that send before they may are noted in the log and as a [Verdict]; Options.EarlyTalkers can make them wait,
+// or refuse them. Options.GreetingDelay lets the server wait with the greeting, so that they show.
 //
 // An error of Accept is logged and does not stop the server. A slow TLS handshake delays no other connection. The
 // replies to a pipelined group leave in one write.

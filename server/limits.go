@@ -57,8 +57,8 @@ const (
 	// maxReadAhead is how many octets it reads ahead. If the client has sent more, a hang-up goes unnoticed.
 	maxReadAhead = 512
 
-	// halfCloseGrace is how long the work on each command may go on after the client has shut its direction down. No client
-	// waits longer for a reply (RFC 5321 section 4.5.3.2.6).
+	// halfCloseGrace is how long the work on each command may go on after the client has shut its direction down. No
+	// client waits longer for a reply (RFC 5321 section 4.5.3.2.6).
 	halfCloseGrace = 10 * time.Minute
 
 	// maxGreetingDelay is well below the 5 minutes for which clients wait for the greeting (RFC 5321 section 4.5.3.2.1).

@@ -69,8 +69,8 @@ func (w Wrapper) Close() error {
 // The server asks the sessions that Unwrap leads to, from the outermost to the innermost; each gets the reader that the
 // one before it has returned. The last reader is that of Data, or DataEach.
 type ContentFilter interface {
-	// FilterContent returns the reader of the content, or r as it is. It may read from r first, such as the header. What it
-	// returns has to return the errors of r, and io.EOF only where r does. An error refuses the message, as an error of
+	// FilterContent returns the reader of the content, or r as it is. It may read from r first, such as the header. What
+	// it returns has to return the errors of r, and io.EOF only where r does. An error refuses the message, as an error of
 	// [Session.Data] does.
 	FilterContent(ctx context.Context, r io.Reader) (io.Reader, error)
 }

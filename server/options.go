@@ -53,8 +53,9 @@ type Options struct {
 	// require TLS (RFC 3207 section 4).
 	RequireTLS bool
 	// RequireAuth refuses mail with 530 until the client has authenticated. It needs sessions that can authenticate
-	// clients, by an interface of package auth, and TLS unless AllowInsecureAuth is set. New returns an error if nobody can
-	// authenticate, or the server logs one for the first session. The extensions of ehlo.Submission require it already.
+	// clients, by an interface of package auth, and TLS unless AllowInsecureAuth is set. New returns an error if nobody
+	// can authenticate, or the server logs one for the first session. The extensions of ehlo.Submission require it
+	// already.
 	RequireAuth bool
 	// AllowInsecureAuth permits clients to send passwords on connections in plaintext, where others can read them.
 	AllowInsecureAuth bool

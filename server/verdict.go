@@ -3,7 +3,8 @@ package server
 // A Verdict is what a check has found out about a client or a message: SPF, DKIM, a block list, or one of your own. The
 // check calls [Conn.Record], and sessions, the log and the [Trace] have it from there.
 type Verdict struct {
-	// Method names the check, in the words of RFC 8601 where it is one of those, such as "spf", "dkim", "dmarc" or "iprev".
+	// Method names the check, in the words of RFC 8601 where it is one of those, such as "spf", "dkim", "dmarc" or
+	// "iprev".
 	Method string
 	// Result is what came of it. For the methods of RFC 8601 that is one of its words, such as "pass", "fail", "none" or
 	// "temperror".

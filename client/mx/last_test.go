@@ -9,8 +9,8 @@ import (
 	"smtpkit.example/smtp/ext/ehlo"
 )
 
-// TestHostsAgainstPolicy checks that hosts whose certificate does not fulfil the policy are no sessions: the next one is
-// tried after any number of them (RFC 8461 section 5), as after hosts without REQUIRETLS (RFC 8689 section 4.2.1).
+// TestHostsAgainstPolicy checks that hosts whose certificate does not fulfil the policy are no sessions: the next one
+// is tried after any number of them (RFC 8461 section 5), as after hosts without REQUIRETLS (RFC 8689 section 4.2.1).
 func TestHostsAgainstPolicy(t *testing.T) {
 	var text strings.Builder
 	for i := range 5 {

@@ -36,8 +36,8 @@ func waivesTLS(shared *client.Shared) bool {
 	}
 }
 
-// readField returns the next field of a header, unfolded, or "" at the end of the header. Of a long line it returns what
-// fits into the buffer of r.
+// readField returns the next field of a header, unfolded, or "" at the end of the header. Of a long line it returns
+// what fits into the buffer of r.
 func readField(r *bufio.Reader) (string, error) {
 	var field strings.Builder
 	for {

@@ -78,15 +78,16 @@
 //
 //   - The connection has no TLS, and the server's option AllowInsecureAuth is not set.
 //   - The session implements none of the interfaces above. A compile-time assertion tells, as above, and so does the
-//     server's log if a signature is wrong. A session that wraps another one needs a method Unwrap, by which [ext.As] finds the inner session.
+//     server's log if a signature is wrong. A session that wraps another one needs a method Unwrap, by which [ext.As]
+//     finds the inner session.
 //   - The server's extensions lack [Auth], as ehlo.Relay does.
 //   - A FilterSession removed all mechanisms.
 //
 // # Require authentication
 //
 // Set the server's option RequireAuth, or use the extensions of ehlo.Submission. Until the client has authenticated,
-// its mail is then refused with 530. If nobody can authenticate, server.New returns an error, or the server logs one for
-// the first session.
+// its mail is then refused with 530. If nobody can authenticate, server.New returns an error, or the server logs one
+// for the first session.
 //
 // # Who is logged in
 //
@@ -115,7 +116,8 @@
 // connection closes it with 421.
 //
 // If the session returns an error other than [ErrCredentials], the check itself failed. The server logs it as an error
-// and answers 454, try again later. Such a failure does not count. A session that returns a *proto.Error chooses the reply.
+// and answers 454, try again later. Such a failure does not count. A session that returns a *proto.Error chooses the
+// reply.
 //
 // A client does not try again: a server counts failures, and two for one attempt lock users out. If the server answers
 // AUTH with 504, it does not know the mechanism, and the client tries the next one. If the mechanism is too weak (534,
