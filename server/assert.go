@@ -22,9 +22,6 @@ type looked struct {
 // maxTypes is at how many types a service looks. A program has a few; only one that makes types as it runs has more.
 const maxTypes = 100
 
-// unwrapper is a session that wraps another.
-type unwrapper interface{ Unwrap() any }
-
 // ownInterfaces are those that the server itself looks for in sessions.
 var ownInterfaces = []reflect.Type{
 	reflect.TypeFor[Resetter](), reflect.TypeFor[RecipientData](), reflect.TypeFor[io.Closer](),
@@ -47,7 +44,7 @@ func (l *looked) isNew(t reflect.Type) bool {
 // is wrong is logged as an error.
 func (s *Service) look(c *Conn, session Session) {
 	fresh := false
-	for inner := any(session); inner != nil; {
+	for inner := range layers(session) {
 		if t := reflect.TypeOf(inner); s.looked.isNew(t) {
 			fresh = true
 			for _, m := range mistakes(t, s.interfaces()) {
@@ -55,11 +52,6 @@ func (s *Service) look(c *Conn, session Session) {
 					"want", m.want, "of", m.of)
 			}
 		}
-		u, ok := inner.(unwrapper)
-		if !ok {
-			break
-		}
-		inner = u.Unwrap()
 	}
 	if !s.requiresAuth() {
 		return

@@ -14,7 +14,7 @@ type commands struct {
 func (m *commands) handle(ev *proto.Event) {
 	c := m.c
 	c.trace.command(ev)
-	if c.isEarly(ev) && !c.early(behindCommand, ev.Verb) {
+	if t := (turns{c}); t.isEarly(ev) && !t.early(behindCommand, ev.Verb) {
 		return
 	}
 	e := m.check(ev)

@@ -10,9 +10,9 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// EarlyTalkers says what a server does to clients that send before they may: before the greeting, behind a command that
-// has to be the last of its group, such as EHLO and DATA, or behind any command while PIPELINING is not on offer
-// (RFC 2920 section 3.1). Programs that send spam do that, and few others.
+// EarlyTalkers says what a server does to clients that send before they may. Before the greeting nobody may. Nobody may
+// behind a command that has to be the last of its group, such as EHLO and DATA, nor behind any command while PIPELINING
+// is not on offer (RFC 2920 section 3.1). Programs that send spam do that, and few others.
 //
 // It is found out only where it is certain: octets were there before the greeting or the reply had been written. What
 // comes before the greeting is looked for while the greeting waits, for [Options.GreetingDelay] or for NewSession.
@@ -35,9 +35,12 @@ const (
 	behindCommand
 )
 
+// A turns watches whether a client waits for its turn to send.
+type turns struct{ *Conn }
+
 // awaitSilence waits for Options.GreetingDelay, and looks whether the client sends something meanwhile. It reports
 // false if the connection is at its end. A shutdown ends the wait.
-func (c *Conn) awaitSilence() bool {
+func (c turns) awaitSilence() bool {
 	d := c.srv.opt.GreetingDelay
 	if d <= 0 {
 		return true
@@ -62,14 +65,14 @@ func (c *Conn) awaitSilence() bool {
 
 // isEarly reports whether the client has sent something behind a command without waiting for the reply, and may not. A
 // payload belongs to its command, and nothing behind QUIT is read.
-func (c *Conn) isEarly(ev *proto.Event) bool {
+func (c turns) isEarly(ev *proto.Event) bool {
 	v := ev.Verb
 	return c.rx.Buffered() > 0 && ev.Payload < 0 && v != nil && v.Name != "QUIT" && (v.Last || !c.greeting.pipelines)
 }
 
 // early deals with a client that talks early, behind the command v if there is one. It reports false if the connection
 // is at its end.
-func (c *Conn) early(kind uint8, v *proto.Verb) bool {
+func (c turns) early(kind uint8, v *proto.Verb) bool {
 	reason, e := "octets came before the greeting", errEarlyGreeting
 	if v != nil {
 		reason, e = "octets came behind "+v.Name+", before the reply to it", errEarly
@@ -95,7 +98,7 @@ func (c *Conn) early(kind uint8, v *proto.Verb) bool {
 }
 
 // pause waits for d, unless the server shuts down or the connection ends.
-func (c *Conn) pause(d time.Duration) {
+func (c turns) pause(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

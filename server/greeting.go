@@ -9,8 +9,8 @@ import (
 )
 
 // A greeting is what the client has said of itself, by EHLO and AUTH, and what follows from that. It is replaced as a
-// whole when the session begins anew: nothing that the client said in plaintext may be known inside TLS (RFC 3207
-// section 4.2), and nothing that one client said may be known of another that the same proxy speaks for.
+// whole when the session begins anew. Nothing that the client said in plaintext may be known inside TLS (RFC 3207
+// section 4.2). Nothing that one client said may be known of another that the same proxy speaks for.
 type greeting struct {
 	hello     string       // the argument of EHLO, HELO or LHLO
 	extended  bool         // it was not HELO
@@ -105,8 +105,8 @@ func (m *commands) helo(ev *proto.Event) {
 func isHello(v *proto.Verb) bool { return v.Name == "EHLO" || v.Name == "LHLO" || v.Name == "HELO" }
 
 // helloName returns the name in the arguments of EHLO. RFC 5321 section 4.1.4 forbids to refuse a client because the
-// name is not its own, and many clients send something else than a domain, so only what could do harm is refused. With
-// lax, the name may be missing, and a name that is not ASCII is made so; it is shown in logs and in Received.
+// name is not its own. Many clients send something else than a domain, so only what could do harm is refused. With lax,
+// the name may be missing, and a name that is not ASCII is made so; it is shown in logs and in Received.
 func helloName(args []byte, lax bool) (string, *proto.Error) {
 	if lax {
 		args = bytes.TrimLeft(args, " ")

@@ -70,7 +70,7 @@ func (x *extCommand) Restart(_ context.Context, o *ext.Origin) (proto.Reply, err
 	c.greeting = ofOrigin(o)
 	c.replies.setStatus(c.srv.statusCodes)
 	x.greets = true
-	r := c.greet()
+	r := course{c}.greet()
 	if isRefusal(r.Code) {
 		return proto.Reply{}, r.Err()
 	}

@@ -3,12 +3,13 @@ package server
 import (
 	"context"
 	"io"
+	"iter"
 
 	"smtpkit.example/smtp/ext"
 )
 
 // Middleware returns a Backend that does something for each session, or before there is one, and leaves the rest to
-// next. Package policy has middleware for a server on the internet; [Use] puts several around a Backend.
+// next. [Use] puts several around a Backend.
 //
 // Middleware refuses a client by an error of NewSession, and wraps the session that next makes to see its commands; see
 // [Wrapper].
@@ -78,17 +79,28 @@ type ContentFilter interface {
 // filtersOf returns the filters among the session and those inside of it.
 func filtersOf(session any) []ContentFilter {
 	var filters []ContentFilter
-	for session != nil {
-		if f, ok := session.(ContentFilter); ok {
+	for s := range layers(session) {
+		if f, ok := s.(ContentFilter); ok {
 			filters = append(filters, f)
 		}
-		u, ok := session.(interface{ Unwrap() any })
-		if !ok {
-			break
-		}
-		session = u.Unwrap()
 	}
 	return filters
+}
+
+// unwrapper is a session that wraps another.
+type unwrapper interface{ Unwrap() any }
+
+// layers yields the session, and then each that Unwrap leads to.
+func layers(session any) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for session != nil && yield(session) {
+			u, ok := session.(unwrapper)
+			if !ok {
+				return
+			}
+			session = u.Unwrap()
+		}
+	}
 }
 
 // content returns the reader of the content of which r is the reader.

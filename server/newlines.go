@@ -11,7 +11,7 @@ import (
 // CR CR LF.
 //
 // It works on content that the engine has found: behind the dot that ends it, and with the dots of transparency taken
-// away, for which only CRLF ends a line. So a line that it makes neither ends a message nor loses a dot, and a client
+// away, for which only CRLF ends a line. So a line that it makes neither ends a message nor loses a dot. A client
 // that sends the message on doubles the dots that stand at the beginnings of lines now.
 type newlines struct {
 	in  []byte // to be dealt with

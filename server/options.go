@@ -45,7 +45,7 @@ type Options struct {
 	// and to deliver nothing (Go issue 70232). Set it on a server for users, who connect often.
 	SessionTickets bool
 	// AllowObsoleteTLS permits TLS 1.0 and TLS 1.1, down to TLSConfig.MinVersion. RFC 8996 forbids both. They are for
-	// printers and alarm panels that know nothing newer: give those a listener and a server of their own. Such a client
+	// printers and alarm panels that know nothing newer: give those a listener and a [Service] of their own. Such a client
 	// may need a cipher suite that package crypto/tls has switched off; TLSConfig.CipherSuites switches it on. Default:
 	// TLS 1.2 or newer.
 	AllowObsoleteTLS bool
@@ -69,8 +69,8 @@ type Options struct {
 	// every server takes. It is for servers against which clients are tested. It cannot be set together with Lax.
 	Strict bool
 
-	// NormalizeNewlines accepts text in which a line ends with LF alone, with CR alone, or with CR CR LF, as scripts and
-	// printers send it, and gives the session CRLF in place of each. Nothing but CRLF, dot, CRLF ends a message, so no
+	// NormalizeNewlines accepts text in which a line ends with LF alone, with CR alone, or with CR CR LF. Scripts and
+	// printers send such text. The session gets CRLF in place of each. Nothing but CRLF, dot, CRLF ends a message, so no
 	// message can be hidden in another ("SMTP smuggling"). A signature of DKIM may not match any more. Command lines have
 	// to end with CRLF, and binary content stays as it is. Default: text with a bare CR or LF is refused with 554.
 	NormalizeNewlines bool
@@ -91,8 +91,8 @@ type Options struct {
 	// [context.Background].
 	BaseContext func(l net.Listener) context.Context
 	// ConnContext returns the context of a connection, which has to be ctx or derived from it. Its values reach sessions,
-	// extensions and the Trace. It is called once for each connection, before anything else; with XCLIENT and the PROXY
-	// protocol, c does not yet know the client. Default: ctx.
+	// extensions and the Trace. It is called once for each connection that is not over a limit, before anything else; with
+	// XCLIENT and the PROXY protocol, c does not yet know the client. Default: ctx.
 	ConnContext func(ctx context.Context, c *Conn) context.Context
 
 	// Trace has functions that the server calls for what happens on connections. Default: none.

@@ -12,11 +12,14 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
+// A course is what happens on a connection, from its beginning to its end.
+type course struct{ *Conn }
+
 // run serves the connection to its end. It returns what ServeConn returns.
-func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
+func (c course) run(implicitTLS bool, refusal *proto.Error) (err error) {
 	defer func() { err = c.leave() }() // also if the session calls runtime.Goexit
 	if refusal != nil {
-		c.turnAway(refusal, implicitTLS)
+		c.protect(func() { c.turnAway(refusal, implicitTLS) })
 		return nil
 	}
 	if !c.pump.until.IsZero() {
@@ -30,11 +33,11 @@ func (c *Conn) run(implicitTLS bool, refusal *proto.Error) (err error) {
 }
 
 // leave ends the session and the connection, and returns why.
-func (c *Conn) leave() error {
-	defer c.srv.forget(c)
+func (c course) leave() error {
+	defer c.srv.forget(c.Conn)
 	c.background.end()
-	c.protect(func() { c.transaction.finish(c) })
-	c.protect(func() { c.session.close(c) })
+	c.protect(func() { c.transaction.finish(c.Conn) })
+	c.protect(func() { c.session.close(c.Conn) })
 	c.body.data = nil
 	c.loan.end()
 	c.link.close(c.end.linger)
@@ -45,9 +48,9 @@ func (c *Conn) leave() error {
 }
 
 // enterContext has Options.ConnContext choose the context.
-func (c *Conn) enterContext() {
+func (c course) enterContext() {
 	if f := c.srv.opt.ConnContext; f != nil {
-		ctx := f(c.ctx, c)
+		ctx := f(c.ctx, c.Conn)
 		if ctx == nil {
 			panic("smtp: Options.ConnContext has returned nil: it has to return a context")
 		}
@@ -57,14 +60,14 @@ func (c *Conn) enterContext() {
 
 // setDeadline makes the context of the connection end at d. It returns a function to be called when the connection has
 // ended.
-func (c *Conn) setDeadline(d time.Time) (stop context.CancelFunc) {
+func (c course) setDeadline(d time.Time) (stop context.CancelFunc) {
 	c.ctx, stop = context.WithDeadlineCause(c.ctx, d, os.ErrDeadlineExceeded)
 	return stop
 }
 
 // begin makes the TLS handshake, if there is to be one, and greets the client. It reports false if the connection is at
 // its end.
-func (c *Conn) begin(implicitTLS bool) bool {
+func (c course) begin(implicitTLS bool) bool {
 	_, handshakes := c.link.raw.(interface{ HandshakeContext(context.Context) error })
 	c.link.awaitsTLS = implicitTLS || handshakes
 	c.trace.accepted()
@@ -75,11 +78,12 @@ func (c *Conn) begin(implicitTLS bool) bool {
 		return false
 	}
 	c.replies.setStatus(c.srv.statusCodes)
-	if !c.awaitSilence() {
+	t := turns{c.Conn}
+	if !t.awaitSilence() {
 		return false
 	}
 	r := c.greet()
-	if c.background.n > 0 && !c.early(beforeGreeting, nil) {
+	if c.background.n > 0 && !t.early(beforeGreeting, nil) {
 		return false
 	}
 	c.replies.send(r)
@@ -88,7 +92,7 @@ func (c *Conn) begin(implicitTLS bool) bool {
 }
 
 // turnAway refuses a connection that is one too many, without a session.
-func (c *Conn) turnAway(e *proto.Error, implicitTLS bool) {
+func (c course) turnAway(e *proto.Error, implicitTLS bool) {
 	c.end.because(e)
 	c.log(slog.LevelInfo, "smtp: connection refused", "why", e.Text)
 	c.srv.stats.connsRefused.Add(1)
@@ -103,7 +107,7 @@ func (c *Conn) turnAway(e *proto.Error, implicitTLS bool) {
 }
 
 // serve deals with what the client sends, until the connection ends.
-func (c *Conn) serve(implicitTLS bool) {
+func (c course) serve(implicitTLS bool) {
 	for ok := c.begin(implicitTLS); ok && c.work(); {
 		c.pump.fill(false)
 	}
@@ -111,7 +115,7 @@ func (c *Conn) serve(implicitTLS bool) {
 
 // work deals with what has arrived. It reports false if the connection is at its end. Reading is left to serve, because
 // a goroutine that waits needs the less stack the fewer calls lead there.
-func (c *Conn) work() bool {
+func (c course) work() bool {
 	for {
 		ev := c.pump.poll(false)
 		switch ev.Kind {
@@ -135,7 +139,7 @@ func (c *Conn) work() bool {
 }
 
 // checkShutdown ends the connection if the server is shutting down and no transaction is open.
-func (c *Conn) checkShutdown() {
+func (c course) checkShutdown() {
 	if c.rx.State()&(proto.Transaction|proto.Closed) == 0 && c.end.err == nil && c.srv.closing.Load() {
 		c.close421(errShutdown)
 	}
@@ -143,7 +147,7 @@ func (c *Conn) checkShutdown() {
 
 // protect calls f. A panic in it, which may come from the session or an extension, ends the connection and nothing
 // else.
-func (c *Conn) protect(f func()) {
+func (c course) protect(f func()) {
 	defer func() {
 		v := recover()
 		if v == nil {
@@ -162,9 +166,9 @@ func (c *Conn) protect(f func()) {
 }
 
 // greet has the backend make a session, and returns the greeting.
-func (c *Conn) greet() proto.Reply {
+func (c course) greet() proto.Reply {
 	host := c.srv.opt.Hostname
-	if c.session, c.greeting.refusal = makeSession(c); c.greeting.refusal != nil {
+	if c.session, c.greeting.refusal = makeSession(c.Conn); c.greeting.refusal != nil {
 		r := c.greeting.refusal.Reply()
 		r.Text = host + " " + r.Text
 		return r

@@ -144,7 +144,7 @@ func (s *Service) serve(l net.Listener, implicit bool) error {
 			delay = 0
 			c := newConn(base, s, nc)
 			refusal := s.admit(c)
-			go c.run(implicit, refusal)
+			go course{c}.run(implicit, refusal)
 			continue
 		}
 		if s.closing.Load() {
@@ -172,5 +172,5 @@ func (s *Service) ServeConn(ctx context.Context, nc net.Conn) error {
 	refusal := s.admit(c)
 	stop := context.AfterFunc(ctx, func() { c.forceClose(context.Cause(ctx)) })
 	defer stop()
-	return c.run(false, refusal)
+	return course{c}.run(false, refusal)
 }

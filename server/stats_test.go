@@ -120,3 +120,18 @@ func TestStats(t *testing.T) {
 		t.Errorf("as JSON that is %s, %v", b, err)
 	}
 }
+
+// TestRefusedPanics checks that a panic in the Trace of a connection over the limit ends that connection, and no other.
+func TestRefusedPanics(t *testing.T) {
+	srv := newServer(t, &store{}, server.Options{
+		Limits: server.Limits{Conns: 1}, Logger: quiet,
+		Trace: &server.Trace{Refused: func(context.Context, *server.Conn, *proto.Error) { panic("on purpose") }},
+	})
+	p := dial(t, srv)
+	p.hello()
+	q := dial(t, srv)
+	for q.reply() != "" {
+	}
+	<-q.done
+	p.quit()
+}

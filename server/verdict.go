@@ -1,7 +1,7 @@
 package server
 
 // A Verdict is what a check has found out about a client or a message: SPF, DKIM, a block list, or one of your own. The
-// check calls [Conn.Record], and sessions, the log and the [Trace] have it from there.
+// check calls [Conn.Record], and sessions and the [Trace] have it from there.
 type Verdict struct {
 	// Method names the check, in the words of RFC 8601 where it is one of those, such as "spf", "dkim", "dmarc" or
 	// "iprev".

@@ -59,8 +59,8 @@ func TestExpandedName(t *testing.T) {
 	}
 }
 
-// TestNotificationParameters checks what is left of the parameters of a notification that is sent without REQUIRETLS,
-// to a host that has TLS and no REQUIRETLS, and that the message of the caller stays as it is.
+// TestNotificationParameters checks what is left of the parameters of a notification that is sent without REQUIRETLS.
+// The host has TLS and no REQUIRETLS. The message of the caller stays as it is.
 func TestNotificationParameters(t *testing.T) {
 	cert := theAuthority().issue(t, "mx.example")
 	lay(t, oneHost, nil, func(t *testing.T, b *bed) {

@@ -209,7 +209,8 @@ func (j *job) merge(v *visit, res *client.Result, err error) {
 		j.unknown = true
 	}
 	var policy *PolicyError
-	byPolicy := errors.As(v.explain(err), &policy) // the next host is tried then (RFC 8461 section 5, RFC 8689 section 4.2.1)
+	// The next host is tried then (RFC 8461 section 5, RFC 8689 section 4.2.1).
+	byPolicy := errors.As(v.explain(err), &policy)
 	if !byPolicy && (v.link.addr.IsValid() || !isUnconnected(err)) {
 		j.round.sessions--
 	}
