@@ -78,7 +78,7 @@ func (c course) begin(implicitTLS bool) bool {
 		return false
 	}
 	c.replies.setStatus(c.srv.statusCodes)
-	t := turns{c.Conn}
+	t := turns(c)
 	if !t.awaitSilence() {
 		return false
 	}
