@@ -115,6 +115,25 @@ func TestErrorIsLogged(t *testing.T) {
 	}
 }
 
+// TestVerdictIsLogged checks that a check which could not find something out is logged, and others are not.
+func TestVerdictIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	st := &store{}
+	st.newSession = func(_ context.Context, c *server.Conn) error {
+		c.Record(server.Verdict{Method: "spf", Result: "pass"})
+		c.Record(server.Verdict{Method: "iprev", Result: "temperror", Err: errors.New("no answer")})
+		return nil
+	}
+	p := dial(t, newServer(t, st, server.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
+	p.hello()
+	p.quit()
+	want := `msg="smtp: a check failed"`
+	if got := log.String(); strings.Contains(got, "spf") || !strings.Contains(got, want) ||
+		!strings.Contains(got, `level=INFO`) || !strings.Contains(got, `method=iprev result=temperror err="no answer"`) {
+		t.Errorf("the log is %q", got)
+	}
+}
+
 type nilConn struct{ net.Conn }
 
 func (nilConn) NetConn() net.Conn { return nil }

@@ -1,5 +1,7 @@
 package server
 
+import "log/slog"
+
 // A Verdict is what a check has found out about a client or a message: SPF, DKIM, a block list, or one of your own. The
 // check calls [Conn.Record], and sessions and the [Trace] have it from there.
 type Verdict struct {
@@ -11,7 +13,7 @@ type Verdict struct {
 	Result string
 	// Reason says more, for people. It may contain what the client has sent.
 	Reason string
-	// Err is why there is no result, if a look-up failed.
+	// Err is why there is no result, if a look-up failed. The server logs it at level Info.
 	Err error
 }
 
@@ -28,6 +30,9 @@ func (c *Conn) Record(v Verdict) {
 	}
 	if len(*kept) < maxVerdicts {
 		*kept = append(*kept, v)
+	}
+	if v.Err != nil {
+		c.log(slog.LevelInfo, "smtp: a check failed", "method", v.Method, "result", v.Result, "err", v.Err)
 	}
 	c.trace.verdict(v)
 }
