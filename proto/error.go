@@ -39,17 +39,8 @@ func (e *Error) Error() string {
 		b = append(b, ' ')
 		b = append(appendVisible(b, e.Verb), ':')
 	}
-	if e.Code != 0 {
-		b = append(b, ' ')
-		b = strconv.AppendInt(b, int64(e.Code), 10)
-	}
-	if !e.Status.IsZero() {
-		b = append(b, ' ')
-		b = e.Status.append(b)
-	}
-	if e.Text != "" {
-		b = append(b, ' ')
-		b = appendVisible(b, e.Text)
+	if reply := e.Reply(); reply != (Reply{}) {
+		b = reply.appendLine(append(b, ' '))
 	}
 	if e.Err != nil {
 		if b[len(b)-1] != ':' {

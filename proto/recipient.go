@@ -6,6 +6,9 @@ type Recipient struct {
 	Params  Params
 }
 
+// String returns the address, for people to read; see [Address.String]. Parameters are left out.
+func (r Recipient) String() string { return r.Address.String() }
+
 // An Outcome is what happened to a message for one recipient, as the sending end of a connection sees it.
 type Outcome struct {
 	Recipient
@@ -19,4 +22,19 @@ type Outcome struct {
 	// recipient with 552 because it has no room for more recipients, the code of the error is 452
 	// (RFC 5321 section 4.5.3.1.10).
 	Err error
+}
+
+// String returns what happened on one line, such as "joe@example.net: 250 2.0.0 Queued", or the error behind the
+// address. Characters of the server that are not printable are escaped.
+func (o Outcome) String() string {
+	b := append(appendVisible(nil, o.Address.String()), ": "...)
+	switch {
+	case o.Err != nil:
+		b = append(b, o.Err.Error()...)
+	case o.Reply.Code == 0:
+		b = append(b, "accepted"...)
+	default:
+		b = o.Reply.appendLine(b)
+	}
+	return string(b)
 }

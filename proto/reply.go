@@ -3,6 +3,7 @@ package proto
 import (
 	"bytes"
 	"iter"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,6 +18,22 @@ type Reply struct {
 // Err returns r as an error, whatever its code. The error of a 2yz reply is not nil either, and a server that gets it
 // from a session answers 451: look at the code first.
 func (r Reply) Err() *Error { return &Error{Code: r.Code, Status: r.Status, Text: r.Text} }
+
+// String returns r on one line for people to read, such as "550 5.1.1 No such user". The text may come from a stranger:
+// characters that are not printable are escaped as in a Go string, and " / " stands between lines. Use [AppendReply]
+// for the wire.
+func (r Reply) String() string { return string(r.appendLine(nil)) }
+
+func (r Reply) appendLine(b []byte) []byte {
+	b = strconv.AppendInt(b, int64(r.Code), 10)
+	if !r.Status.IsZero() {
+		b = r.Status.append(append(b, ' '))
+	}
+	if r.Text != "" {
+		b = appendVisible(append(b, ' '), r.Text)
+	}
+	return b
+}
 
 // maxReplyLine is the length of the longest reply line that every client accepts, with its CRLF
 // (RFC 5321 section 4.5.3.1.5).
