@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -107,6 +108,11 @@ type Association struct {
 	Selector uint8  // 0 the whole certificate, 1 its public key
 	Matching uint8  // 0 as it is, 1 SHA-256, 2 SHA-512
 	Data     []byte // what is compared
+}
+
+// String returns the record in the form of a zone file (RFC 6698 section 2.2), such as "3 1 1 8CB0FC6C…".
+func (a Association) String() string {
+	return fmt.Sprintf("%d %d %d %X", a.Usage, a.Selector, a.Matching, a.Data)
 }
 
 // Normal returns name in the form in which packages of this library have names: A-labels in lower case, without the dot

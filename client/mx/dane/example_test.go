@@ -3,6 +3,8 @@ package dane_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 
 	"smtpkit.example/smtp/client/mx/dane"
@@ -62,3 +64,36 @@ func ExamplePolicy_Config() {
 
 	// Output: mx.example.org true true
 }
+
+// The owner of a mail server publishes the record of its certificate, and signs the zone with DNSSEC. For this one,
+// OpenSSL makes the same digest:
+//
+//	openssl x509 -noout -pubkey -in cert.pem | openssl pkey -pubin -outform DER | openssl dgst -sha256
+func ExampleRecord() {
+	block, _ := pem.Decode(certificate) // what is in the file of the server
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	record, err := dane.Record(cert, 3, 1, 1)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("_25._tcp.mx.example.org. IN TLSA", record)
+	// Output: _25._tcp.mx.example.org. IN TLSA 3 1 1 29059E3A6ACF9DF6960BE59405CD1CA25A165A65C997FABB72D9A27B628C1C8C
+}
+
+var certificate = []byte(`-----BEGIN CERTIFICATE-----
+MIIBpDCCAUqgAwIBAgIUFDukzkQAmWpEp+506ihIrdLn3RQwCgYIKoZIzj0EAwIw
+GTEXMBUGA1UEAwwObXguZXhhbXBsZS5vcmcwIBcNMjYxMTI5MDcwNzU5WhgPMjEy
+NjExMDUwNzA3NTlaMBkxFzAVBgNVBAMMDm14LmV4YW1wbGUub3JnMFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAEqPQ92j/nbVYS9hqj7Gz87tC/IIJqGMHzLFUhY6dG
+3VY9sYKsvtY9xBV+1sH50+D36/5/7vhQTRpvh2qLaAm/gqNuMGwwHQYDVR0OBBYE
+FE1+5ZjTwdsBLEu4/tABp94QjIKFMB8GA1UdIwQYMBaAFE1+5ZjTwdsBLEu4/tAB
+p94QjIKFMA8GA1UdEwEB/wQFMAMBAf8wGQYDVR0RBBIwEIIObXguZXhhbXBsZS5v
+cmcwCgYIKoZIzj0EAwIDSAAwRQIhAOSgx8nmhrigd/dWidPfr2QuKwaC4giByQXF
+FMrjB3/nAiB08k4y8wAvfc0dhrdMtoqro0omayf/fdHydLZhitE2lA==
+-----END CERTIFICATE-----
+`)

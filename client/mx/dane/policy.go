@@ -87,7 +87,7 @@ func (p *Policy) Problem() error {
 func (p *Policy) Strings() []string {
 	lines := make([]string, len(p.Records))
 	for i, r := range p.Records {
-		lines[i] = fmt.Sprintf("%d %d %d %X", r.Usage, r.Selector, r.Matching, r.Data)
+		lines[i] = r.String()
 	}
 	return lines
 }

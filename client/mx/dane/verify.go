@@ -61,21 +61,27 @@ func (p *Policy) fail(err error, result string) error {
 
 // matches reports whether r is about cert (RFC 6698 sections 2.1.2, 2.1.3).
 func matches(r *dns.Association, cert *x509.Certificate) bool {
+	data := associationData(cert, r.Selector, r.Matching)
+	return data != nil && bytes.Equal(r.Data, data)
+}
+
+// associationData returns what the data of a record about cert is, or nil for a matching type that is unknown.
+func associationData(cert *x509.Certificate, selector, matching uint8) []byte {
 	selected := cert.Raw
-	if r.Selector == selectorKey {
+	if selector == selectorKey {
 		selected = cert.RawSubjectPublicKeyInfo
 	}
-	switch r.Matching {
+	switch matching {
 	case full:
-		return bytes.Equal(r.Data, selected)
+		return selected
 	case sha2_256:
 		digest := sha256.Sum256(selected)
-		return bytes.Equal(r.Data, digest[:])
+		return digest[:]
 	case sha2_512:
 		digest := sha512.Sum512(selected)
-		return bytes.Equal(r.Data, digest[:])
+		return digest[:]
 	}
-	return false
+	return nil
 }
 
 // verifyChain verifies sent by the records of usage 2.
