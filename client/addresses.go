@@ -137,7 +137,7 @@ func (a *approach) connect(ctx context.Context) (net.Conn, error) {
 		conn, err := a.dial(limited, a.network, a.addr)
 		if err != nil {
 			a.failed = append(a.failed, failure{addr: a.addr, err: err})
-			return nil, a.unconnected(err)
+			return nil, a.undialled(err)
 		}
 		a.reached, a.current = true, a.addr
 		return conn, nil
@@ -161,11 +161,35 @@ func (a *approach) connect(ctx context.Context) (net.Conn, error) {
 	case a.reached:
 		return nil, a.error(nil)
 	}
-	return nil, a.unconnected(a.failed)
+	return nil, a.undialled(a.failed)
 }
 
 func (a *approach) unconnected(err error) error {
 	return &LostError{Doing: "connecting to " + a.addr, Err: err, unconnected: true}
+}
+
+// undialled returns the error of dialling, with the code that DialContext gave to it.
+func (a *approach) undialled(err error) error {
+	return &LostError{Doing: "connecting to " + a.addr, Err: err, unconnected: true, status: dialStatus(err)}
+}
+
+// dialStatus returns the status code of an error of DialContext, or zero. Of several failures one that may pass
+// decides.
+func dialStatus(err error) proto.Status {
+	list, several := err.(failures)
+	for i := range list {
+		if s := dialStatus(list[i].err); s.Class() != 5 || i == len(list)-1 {
+			return s
+		}
+	}
+	e, ok := asType[interface {
+		error
+		Status() proto.Status
+	}](err)
+	if several || !ok || e.Status().Class() != 4 && e.Status().Class() != 5 {
+		return proto.Status{}
+	}
+	return e.Status()
 }
 
 // race tries the addresses that are left. An attempt begins when the one before has failed, or has taken a while. The
@@ -251,7 +275,7 @@ func (a *approach) error(decisive error) error {
 	for _, f := range a.failed {
 		err, w := f.err, 1
 		if !f.connected {
-			err = &LostError{Doing: "connecting to " + f.addr, Err: err, unconnected: true}
+			err = &LostError{Doing: "connecting to " + f.addr, Err: err, unconnected: true, status: dialStatus(err)}
 		}
 		if temporary(err) {
 			w = 2

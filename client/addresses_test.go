@@ -226,6 +226,16 @@ func TestNextAddress(t *testing.T) {
 			[]string{"192.0.2.1:25: connect: connection refused", "192.0.2.2:25: greeting: 554"}},
 		{"421, then a stranger", machine{script: breaks}, machine{script: "TLS"}, stranger, 2, &ext.TLSError{}, false,
 			[]string{"192.0.2.1:25: TLS: io: read/write on closed pipe", "unknown authority"}},
+		{"forbidden, then nobody", machine{err: forbidden{5, 7, 1}}, machine{err: errRefused}, nil, 2, &LostError{}, true,
+			[]string{"192.0.2.1:25: forbidden; 192.0.2.2:25: connect: connection refused"}},
+		{"nobody, then forbidden", machine{err: errRefused}, machine{err: forbidden{5, 7, 1}}, nil, 2, &LostError{}, true,
+			[]string{"192.0.2.2:25: forbidden"}},
+		{"forbidden twice", machine{err: forbidden{5, 7, 1}}, machine{err: forbidden{5, 4, 6}}, nil, 2, &LostError{}, false,
+			[]string{"192.0.2.1:25: forbidden; 192.0.2.2:25: forbidden"}},
+		{"forbidden, then 421", machine{err: forbidden{5, 7, 1}}, machine{script: isBusy}, nil, 2, &proto.Error{Code: 421},
+			true, []string{"192.0.2.1:25: forbidden"}},
+		{"forbidden, then 554", machine{err: forbidden{5, 7, 1}}, machine{script: refuses}, nil, 2, &LostError{}, false,
+			[]string{"192.0.2.1:25: forbidden"}},
 		{"nobody", machine{err: errRefused}, machine{takes: never}, nil, 2, &LostError{}, true, []string{
 			"smtp: connecting to mail.example:25: 192.0.2.1:25: connect: connection refused; 192.0.2.2:25: context deadline"}},
 	} {

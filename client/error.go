@@ -39,7 +39,8 @@ var (
 )
 
 // A LostError means that the connection could not be made, was lost, or was closed because the server took too long or
-// the context ended. It is temporary (RFC 5321 section 3.8), unless the caller cancelled the context.
+// the context ended. It is temporary (RFC 5321 section 3.8), unless the caller cancelled the context, or
+// Options.DialContext said otherwise.
 type LostError struct {
 	Doing string // such as "waiting for the reply to MAIL"
 	Err   error  // for a timeout it wraps os.ErrDeadlineExceeded
@@ -47,8 +48,9 @@ type LostError struct {
 	// It is set only in the errors of recipients; see SendError.Unknown.
 	InDoubt bool
 
-	unconnected bool // there was no connection
-	abandoned   bool // the connection goes on, and nobody waits for the outcome
+	unconnected bool         // there was no connection
+	status      proto.Status // what DialContext says of it, or zero
+	abandoned   bool         // the connection goes on, and nobody waits for the outcome
 }
 
 func (e *LostError) Error() string {
@@ -65,8 +67,11 @@ func (e *LostError) Error() string {
 func (e *LostError) Unwrap() error { return e.Err }
 
 // Status returns the status code for a delivery status notification: 4.4.1 if no connection could be made, otherwise
-// 4.4.2 (RFC 3463 section 3.5).
+// 4.4.2 (RFC 3463 section 3.5). An error of Options.DialContext may have another code.
 func (e *LostError) Status() proto.Status {
+	if !e.status.IsZero() {
+		return e.status
+	}
 	if op, ok := asType[*net.OpError](e.Err); e.unconnected || ok && op.Op == "dial" {
 		return noAnswer
 	}
@@ -311,7 +316,8 @@ func isInDoubt(err error) bool {
 
 // Temporary reports whether what failed may succeed later. It is true
 //   - for a refusal with a code of 4yz,
-//   - if the connection could not be made, was lost, or the server took too long,
+//   - if the connection could not be made, was lost, or the server took too long; an error of Options.DialContext that
+//     has a status code of class 5 is final,
 //   - if the server did not follow the protocol (RFC 5321 section 3.8),
 //   - for a [LimitError], for [ErrClosed] and for [ErrBusy],
 //   - if the deadline of the context passed: the server was too slow for this call, and may be faster the next time.
@@ -343,8 +349,8 @@ func temporary(err error) bool {
 	if isCanceled(err) {
 		return false
 	}
-	if _, ok := asType[*LostError](err); ok {
-		return true // what the server said when it ended the session is not about a message
+	if lost, ok := asType[*LostError](err); ok {
+		return lost.Status().Class() != 5 // what the server said when it ended the session is not about a message
 	}
 	if e, ok := asType[*proto.Error](err); ok {
 		return e.Temporary()

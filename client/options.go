@@ -59,7 +59,8 @@ type Options struct {
 
 	// DialContext makes the connections, for instance through a proxy. The network is "tcp" or "unix". It is given the
 	// host as it is, so which of several addresses is tried is its affair; with LookupNetIP it is given each address.
-	// Default: [Dial] tries the addresses one after the other.
+	// An error is temporary with the code 4.4.1, unless it has a method Status() proto.Status with a code of class 4 or 5.
+	// One of class 5 is final if every address has one. Default: [Dial] tries the addresses one after the other.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// LookupNetIP finds the addresses of a host, as the method of [net.Resolver] with this name does. The network is "ip",
 	// or with LocalAddr "ip4" or "ip6". The addresses are tried in the order in which they are returned, at most 8. It is
