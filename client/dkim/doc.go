@@ -1,5 +1,9 @@
 // Package dkim signs messages on their way out with DKIM (RFC 6376), so that receivers can tell that they come from the
-// domain in their From field. It is a module of its own, since it stands on github.com/emersion/go-msgauth.
+// domain in their From field. It is a module of its own, since it stands on github.com/emersion/go-msgauth:
+//
+//	go get smtpkit.example/smtp/client/dkim
+//
+// The module of the library does not require it, so programs that do not sign do not depend on it.
 //
 // Sign each message before a pool sends it:
 //

@@ -37,8 +37,9 @@
 // Send connects to whatever addresses the DNS has for a host, also to 127.0.0.1, and to those in literals such as
 // bob@[10.0.0.1]. There is no option against that. If servers trust this machine or its network, give
 // Options.Client.DialContext a function that refuses such addresses: see the example of Options with the suffix
-// PublicOnly. Its error stands for a host that does not answer: the next one is tried, and the failure is temporary.
-// The default of Options.STS uses the function too. A cache of your own needs it in its DialContext.
+// PublicOnly. Its error stands for a host that does not answer: the next one is tried, and the failure is temporary,
+// unless the error has a method Status that returns a code of class 5. The default of Options.STS uses the function
+// too. A cache of your own needs it in its DialContext.
 //
 // Options.Addrs is not enough for this. It names single addresses, against loops.
 //
@@ -88,21 +89,26 @@
 //
 // A domain may announce an MTA-STS policy that cannot be fetched or is malformed. If no older one applies, mail goes
 // as if there were none (RFC 8461 section 3.3): so Attempt.Policy is [PolicyNone], Facts.STS is [STSNone], and no
-// outcome tells. Options.Reports is told, by a further event for each attempt without DANE: its Result is
-// "sts-policy-fetch-error" or the like, and Code has the cause. A program that wants it in its log asks the cache that
-// it gave to Options.STS, in Trace.Routed for instance. Cache.Lookup makes no other attempt so soon, and the Problem of
-// what it returns says what failed. It also says that the DNS did not answer for the record, which is not reported.
+// outcome tells. Attempt.STSProblem says what failed: log it. It also says that the DNS did not answer for the record.
+// Options.Reports is told, by a further event for each attempt without DANE: its Result is "sts-policy-fetch-error" or
+// the like, and Code has the cause. A DNS that did not answer is not reported.
 //
 // If a policy from an earlier fetch applies it is obeyed, and the Logger of the cache gets a warning when it cannot be
 // refreshed.
 //
 // # Tests
 //
-// In a test, give Options.Resolver one of package dnstest, which answers from a text. Let its hosts have the address
-// 127.0.0.1, and give Options.Port that of your server there; or have Client.DialContext make connections in memory:
+// In a test, give Options.Resolver one of package dnstest, which answers from a text. Package servertest has the hosts:
 //
-//	resolver := dnstest.New("example.org MX 10 mx.example.org\nmx.example.org A 127.0.0.1\nexample.net A 127.0.0.1")
-//	d, err := mx.New(&mx.Options{Resolver: resolver, Port: port})
+//	srv := servertest.NewServer(t, &servertest.Options{Memory: true})
+//	d, err := mx.New(&mx.Options{
+//		Resolver: dnstest.New("example.org MX 10 mx.example.org\nmx.example.org A 192.0.2.1\nexample.net A 192.0.2.2"),
+//		Client:   &client.Options{DialContext: srv.DialContext},
+//	})
+//	…
+//	srv.Inbox.Wait(servertest.To("bob@example.org"))
+//
+// Or let the hosts have the address 127.0.0.1, and give Options.Port that of your server there.
 //
 // # Reports
 //

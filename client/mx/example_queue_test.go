@@ -16,6 +16,7 @@ import (
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/mx"
 	"smtpkit.example/smtp/ext/dns/dnstest"
+	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 )
 
@@ -96,7 +97,7 @@ func ExampleOptions_publicOnly() {
 			return nil, err
 		}
 		if a := at.Addr().Unmap(); !a.IsGlobalUnicast() || a.IsPrivate() || shared.Contains(a) {
-			return nil, fmt.Errorf("%v is not an address of the public Internet", a)
+			return nil, notPublic{a}
 		}
 		return pretend(ctx, network, addr) // in a program: new(net.Dialer).DialContext
 	}
@@ -127,10 +128,18 @@ func ExampleOptions_publicOnly() {
 	}
 	// Output:
 	// bob@example.org accepted: true again: false
-	// bob@evil.example accepted: false again: true
+	// bob@evil.example accepted: false again: false
 	// bob@mixed.example accepted: true again: false
-	// bob@[127.0.0.1] accepted: false again: true
+	// bob@[127.0.0.1] accepted: false again: false
 }
+
+// A notPublic is the error for an address that is not of the public Internet.
+type notPublic struct{ addr netip.Addr }
+
+func (e notPublic) Error() string {
+	return e.addr.String() + " is not an address of the public Internet"
+}
+func (e notPublic) Status() proto.Status { return proto.Status{5, 4, 4} } // for good
 
 // publicKey returns the public key of a certificate, as a TLSA record with selector 1 has it.
 func publicKey(cert tls.Certificate) []byte {

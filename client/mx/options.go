@@ -89,6 +89,10 @@ type Attempt struct {
 	// Facts are what decided, with the channel that there was. Policy is the policy that held.
 	Facts  Facts
 	Policy Policy
+	// STSProblem is why the MTA-STS policy of the domain could not be found or fetched lately, as an *mtasts.Error, or
+	// nil. Mail went as if there were none, unless Facts.STS has an older one. The DNS that did not answer is a problem
+	// too.
+	STSProblem error
 	// TLS is the state of TLS, or nil.
 	TLS *tls.ConnectionState
 	// Result has the outcomes for the recipients who were left, and Err is the error of Send; see [client.Client.Send].

@@ -198,6 +198,10 @@ func TestPolicies(t *testing.T) {
 				if got := outcomes(res) + " " + b.last(h); got != want {
 					t.Errorf("got %s, want %s: %v", got, want, err)
 				}
+				fails := tt.dns == sts("1") && tt.policy == "" || strings.Contains(tt.dns, "_mta-sts.d.example TXT SERVFAIL")
+				if problem := b.attempts[0].STSProblem; (problem != nil) != fails {
+					t.Errorf("the problem with MTA-STS is %v", problem)
+				}
 				if got := strings.ReplaceAll(strings.Join(reports, "; "), "d.example ", ""); got != reported {
 					t.Errorf("reported %s, want %s", got, reported)
 				}

@@ -19,6 +19,10 @@ import (
 // each costs look-ups.
 const maxHosts = 20
 
+// maxPeers is how many hosts are looked up to see whether one is this host: those that are considered, and others with
+// the same preference as the last of these.
+const maxPeers = 100
+
 // maxAddrs is how many addresses of a host are considered.
 const maxAddrs = 32
 
@@ -188,7 +192,7 @@ func (r *Router) usable(ctx context.Context, hosts []Host) ([]Host, error) {
 	if own >= 0 {
 		hosts = better(hosts, own)
 	}
-	hosts = hosts[:min(len(hosts), maxHosts)]
+	hosts = hosts[:r.looked(hosts)]
 	var wg sync.WaitGroup
 	for i := range hosts {
 		wg.Go(func() { r.locate(ctx, &hosts[i]) })
@@ -198,6 +202,7 @@ func (r *Router) usable(ctx context.Context, hosts []Host) ([]Host, error) {
 	if here >= 0 {
 		hosts = better(hosts, here)
 	}
+	hosts = hosts[:min(len(hosts), maxHosts)]
 	if len(hosts) == 0 {
 		return nil, &RouteError{Code: proto.Status{5, 4, 6}, Err: errLoop}
 	}
@@ -211,6 +216,16 @@ func (r *Router) usable(ctx context.Context, hosts []Host) ([]Host, error) {
 		}
 	}
 	return nil, failed
+}
+
+// looked returns how many of hosts are looked up. This host may be known by its address alone, behind others with the
+// same preference.
+func (r *Router) looked(hosts []Host) int {
+	n := min(len(hosts), maxHosts)
+	for len(r.Addrs) > 0 && n < min(len(hosts), maxPeers) && hosts[n].Preference == hosts[n-1].Preference {
+		n++
+	}
+	return n
 }
 
 // better returns the hosts that are preferred to the i-th.

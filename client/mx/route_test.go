@@ -218,6 +218,31 @@ func TestRouteLooksUpAtOnce(t *testing.T) {
 	})
 }
 
+// TestRouteKnowsItselfAmongMany checks that a host that is known by its address alone sends no mail to hosts with the
+// same preference as its own (K06), also where it is behind all hosts that are considered.
+func TestRouteKnowsItselfAmongMany(t *testing.T) {
+	var text strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&text, "d.example MX 10 h%d.example\nh%d.example A 192.0.2.1\n", i, i)
+	}
+	text.WriteString("d.example MX 10 own.example\nown.example A 192.0.2.9\nd.example MX 20 last.example\n" +
+		"last.example A 192.0.2.8\n")
+	for _, tt := range []struct{ more, want string }{
+		{"", "5.4.6"},
+		{"d.example MX 5 first.example\nfirst.example A 192.0.2.5\n", "5 first.example 192.0.2.5"},
+	} {
+		r := &Router{Resolver: dnstest.New(text.String() + tt.more), Addrs: addrs("192.0.2.9")}
+		for range 10 { // the order of the hosts is another one each time
+			got, err := r.Route(t.Context(), domain(t, "d.example"))
+			var e *RouteError
+			if errors.As(err, &e) && e.Status().String() == tt.want || err == nil && describe(got) == tt.want {
+				continue
+			}
+			t.Errorf("%v, %v, want %s", got, err, tt.want)
+		}
+	}
+}
+
 // TestRouteProof checks that the route tells what DNSSEC has proved.
 func TestRouteProof(t *testing.T) {
 	r := dnstest.New(routes)

@@ -248,7 +248,7 @@ func (j *job) merge(v *visit, res *client.Result, err error) {
 // isUnconnected reports whether err says that there was no connection.
 func isUnconnected(err error) bool {
 	var lost *client.LostError
-	return errors.As(err, &lost) && lost.Status() == proto.Status{4, 4, 1}
+	return errors.As(err, &lost) && lost.Status() != proto.Status{4, 4, 2} // it may have the code that DialContext gave
 }
 
 // explain returns err, or if it says that TLS failed, whose demand that was.
@@ -283,6 +283,9 @@ func (j *job) ended(ctx context.Context, v *visit, res *client.Result, err error
 	a := &Attempt{
 		Domain: j.route.Domain, Host: v.host.Name, Addr: addr, TLS: v.link.tls, Facts: v.facts,
 		Policy: Decide(v.facts).Policy, Result: res, Err: err, Began: v.began,
+	}
+	if j.sts != nil {
+		a.STSProblem = j.sts.Problem
 	}
 	j.report(ctx, v, a)
 	if f := j.d.opt.Trace.Attempted; f != nil {
