@@ -95,13 +95,10 @@ func (st *stages[C, T]) middleware() server.Middleware {
 func (s *session[C, T]) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
 	s.transaction = transaction[T]{skipped: s.skips(ctx)}
 	err := s.begin(ctx, from, p)
-	if err == nil {
-		err = s.Session.Mail(ctx, from, p)
-	}
 	if err != nil {
-		s.transaction = transaction[T]{} // there will be no Reset
+		return err
 	}
-	return err
+	return s.Session.Mail(ctx, from, p)
 }
 
 // begin asks the part about MAIL.
@@ -197,6 +194,9 @@ func (s *session[C, T]) ask(ctx context.Context, f func() error) error {
 	if refusal := (*proto.Error)(nil); errors.As(err, &refusal) {
 		return err
 	}
+	if f, ok := err.(failure); ok {
+		err = f.error
+	}
 	s.record("temperror", "", err)
 	if !s.stages.closed {
 		return nil
@@ -218,3 +218,6 @@ func protect(f func() error) (err error) {
 	}()
 	return f()
 }
+
+// A failure is the error of a function that was to find something out. It is no refusal, even if it is a *proto.Error.
+type failure struct{ error }

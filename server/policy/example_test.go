@@ -1,0 +1,68 @@
+package policy_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net"
+
+	"smtpkit.example/smtp/server"
+	"smtpkit.example/smtp/server/policy"
+	"smtpkit.example/smtp/server/servertest"
+)
+
+// store is a backend that takes all mail.
+var store = server.MessageFunc(func(context.Context, *server.Message) error { return nil })
+
+// try has a client at an address send commands to a server with parts, and prints the replies.
+func try(addr string, commands []string, parts ...policy.Part) {
+	mw, err := policy.Chain(parts...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv, err := server.New(server.Use(store, mw), &server.Options{Hostname: "mail.example.org"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	client, conn := servertest.Pipe(&net.TCPAddr{IP: net.ParseIP(addr), Port: 40000}, &net.TCPAddr{})
+	go srv.ServeConn(context.Background(), conn)
+	talk(client, commands)
+}
+
+// A server that takes mail for example.org from anybody, and for nobody else.
+func ExampleRelay() {
+	relay := policy.Relay{Domains: []string{"example.org"}}
+
+	try("192.0.2.7", []string{
+		"MAIL FROM:<ann@example.com>",
+		"RCPT TO:<joe@EXAMPLE.ORG>",
+		"RCPT TO:<joe@example.net>",
+		"RCPT TO:<joe%example.net@example.org>",
+		"RCPT TO:<postmaster>",
+	}, relay)
+	// Output:
+	// MAIL FROM:<ann@example.com>
+	// 250 2.1.0 Sender OK
+	// RCPT TO:<joe@EXAMPLE.ORG>
+	// 250 2.1.5 Recipient OK
+	// RCPT TO:<joe@example.net>
+	// 550 5.7.1 Relaying denied
+	// RCPT TO:<joe%example.net@example.org>
+	// 550 5.7.1 Relaying denied: no routes in local parts
+	// RCPT TO:<postmaster>
+	// 250 2.1.5 Recipient OK
+}
+
+// talk sends EHLO and then the commands, and prints these and the replies.
+func talk(client net.Conn, commands []string) {
+	replies := newReplies(client)
+	replies.next()
+	fmt.Fprint(client, "EHLO client.example\r\n")
+	replies.next()
+	for _, c := range commands {
+		fmt.Fprint(client, c+"\r\n")
+		fmt.Printf("%s\n%s\n", c, replies.next())
+	}
+	client.Close()
+}
