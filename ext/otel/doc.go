@@ -55,6 +55,18 @@
 // "protocol", "limit", "message", "unsupported", "tls" or "auth", for the types of errors in package client, and
 // otherwise "_OTHER". On the server it can be "timeout", "canceled" (the server was shut down) or "connection".
 //
+// # Events of spans
+//
+// These are on the server, and belong to the span of the message if one has begun, and otherwise to that of the
+// session:
+//
+//	event          attributes
+//	smtp.auth      smtp.auth.mechanism, smtp.outcome: an attempt to authenticate has ended
+//	smtp.verdict   smtp.verdict.method, smtp.verdict.result: a check has found something out, see server.Verdict
+//
+// The outcome of an attempt is "accepted", "rejected" if the credentials were not good, or "failed". The mechanism of
+// one that has failed is "_OTHER", since a client may have made it up.
+//
 // # Metrics
 //
 //	metric                             unit           attributes
@@ -68,6 +80,9 @@
 //	smtp.server.recipients             {recipient}    smtp.outcome
 //	smtp.server.open_connections       {connection}
 //	smtp.server.connection.duration    s              error.type
+//	smtp.server.refused_connections    {connection}   smtp.response.status_code
+//	smtp.server.authentications        {attempt}      smtp.auth.mechanism, smtp.outcome
+//	smtp.server.verdicts               {verdict}      smtp.verdict.method, smtp.verdict.result
 //
 // Durations and sizes are histograms; the count of the durations of messages is the number of messages. The size has no
 // value for a message of which no content was sent. A program that delivers to many hosts has many values of

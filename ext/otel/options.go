@@ -28,6 +28,7 @@ type Options struct {
 // The instruments are what one end records.
 type instruments struct {
 	tracer trace.Tracer
+	meter  metric.Meter
 
 	messageDuration, connDuration metric.Float64Histogram
 	messageSize                   metric.Int64Histogram
@@ -51,7 +52,7 @@ func newInstruments(opt *Options, end string) *instruments {
 	seconds := metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 	octets := metric.WithExplicitBucketBoundaries(1<<10, 1<<12, 1<<14, 1<<16, 1<<18, 1<<20, 1<<22, 1<<24, 1<<26)
 	prefix := "smtp." + end + "."
-	i := &instruments{tracer: o.TracerProvider.Tracer(scope)}
+	i := &instruments{tracer: o.TracerProvider.Tracer(scope), meter: meter}
 	var errs [5]error
 	i.messageDuration, errs[0] = meter.Float64Histogram(prefix+"message.duration", metric.WithUnit("s"), seconds,
 		metric.WithDescription("How long it took until the outcome of a message was known."))

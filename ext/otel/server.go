@@ -25,6 +25,7 @@ func ServerTrace(opt *Options) *server.Trace {
 
 type serverTrace struct {
 	*instruments
+	counters
 
 	mu    sync.Mutex
 	conns map[*server.Conn]*serverConn // those that are open
@@ -49,12 +50,14 @@ type received struct {
 }
 
 func newServerTrace(opt *Options) *serverTrace {
-	return &serverTrace{instruments: newInstruments(opt, "server"), conns: make(map[*server.Conn]*serverConn)}
+	i := newInstruments(opt, "server")
+	return &serverTrace{instruments: i, counters: newCounters(i.meter), conns: make(map[*server.Conn]*serverConn)}
 }
 
 func (t *serverTrace) trace() *server.Trace {
 	return &server.Trace{
-		Connected: t.connected, Secured: t.secured, Command: t.command, Reply: t.reply, Content: t.content, Closed: t.closed,
+		Refused: t.refusedConn, Connected: t.connected, Secured: t.secured, Authenticated: t.authenticated,
+		Command: t.command, Reply: t.reply, Content: t.content, Verdict: t.verdict, Closed: t.closed,
 	}
 }
 
