@@ -5,6 +5,7 @@
 //
 //	mw, err := policy.Chain(
 //		policy.Relay{Domains: []string{"example.org"}},
+//		policy.Recipients{Lookup: mailboxes.Exists},
 //	)
 //	if err != nil {
 //		return err // it says which option is wrong
@@ -32,9 +33,8 @@
 // that a part was given, is such a failure too: it becomes a temperror with the stack in its Err, and the connection
 // goes on.
 //
-// Two kinds of parts do not let mail pass that they know nothing about, since they say what the server takes at all.
-// [Relay] is one. They answer 451 for that recipient, and the client tries again later. Other recipients are not
-// affected. Some parts have an option to do the same.
+// [Relay] and [Recipients] do not let mail pass that they know nothing about, since they say what the server takes at
+// all. They answer 451 for that recipient, and the client tries again later. Other recipients are not affected.
 //
 // # When a refusal is sent
 //

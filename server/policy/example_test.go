@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"os"
+	"path/filepath"
 
 	"smtpkit.example/smtp/server"
 	"smtpkit.example/smtp/server/policy"
@@ -51,6 +53,41 @@ func ExampleRelay() {
 	// RCPT TO:<joe%example.net@example.org>
 	// 550 5.7.1 Relaying denied: no routes in local parts
 	// RCPT TO:<postmaster>
+	// 250 2.1.5 Recipient OK
+}
+
+// A server that knows its recipients from a file, and delivers mail for joe+lists to joe.
+func ExampleRecipients() {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "recipients")
+	if err := os.WriteFile(path, []byte("# Our mailboxes\njoe@example.org\n@lists.example.org\n"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+
+	file, err := policy.ReadRecipients(path, nil)
+	if err != nil {
+		log.Fatal(err) // it says which line is wrong
+	}
+	recipients := policy.Recipients{Lookup: file.Lookup, Delimiters: "+"}
+
+	try("192.0.2.7", []string{
+		"MAIL FROM:<ann@example.com>",
+		"RCPT TO:<Joe+Lists@example.org>",
+		"RCPT TO:<bob@example.org>",
+		"RCPT TO:<bob@lists.example.org>",
+	}, recipients)
+	// Output:
+	// MAIL FROM:<ann@example.com>
+	// 250 2.1.0 Sender OK
+	// RCPT TO:<Joe+Lists@example.org>
+	// 250 2.1.5 Recipient OK
+	// RCPT TO:<bob@example.org>
+	// 550 5.1.1 No such recipient here
+	// RCPT TO:<bob@lists.example.org>
 	// 250 2.1.5 Recipient OK
 }
 

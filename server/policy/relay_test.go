@@ -55,7 +55,8 @@ func TestRelay(t *testing.T) {
 		{"ends as one below", relay, stranger, "joe@xsub.example", "550", "relay=fail (xsub.example is not ours)"},
 		{"a literal", relay, stranger, "joe@[192.0.2.25]", "250", ""},
 		{"another literal", relay, stranger, "joe@[192.0.2.26]", "550", "relay=fail ([192.0.2.26] is not ours)"},
-		{"another", relay, stranger6, "joe@example.net", "550 5.7.1 Relaying denied", "relay=fail (example.net is not ours)"},
+		{"another", relay, stranger6, "joe@example.net", "550 5.7.1 Relaying denied",
+			"relay=fail (example.net is not ours)"},
 		{"D02 postmaster", relay, stranger, "PostMaster", "250", ""},
 		{"postmaster elsewhere", relay, stranger, "postmaster@example.net", "550", "relay=fail (example.net is not ours)"},
 
@@ -118,7 +119,8 @@ func TestRelayOptions(t *testing.T) {
 		relay Relay
 		want  string
 	}{
-		{Relay{Domains: []string{"example.org", "*.example.org"}}, `smtp: policy.Relay.Domains: "*.example.org" is no domain`},
+		{Relay{Domains: []string{"example.org", "*.example.org"}},
+			`smtp: policy.Relay.Domains: "*.example.org" is no domain`},
 		{Relay{Domains: []string{""}}, `"" is no domain`},
 		{Relay{Domains: []string{".[192.0.2.1]"}}, `".[192.0.2.1]" is no domain`},
 		{Relay{Domains: []string{"joe@example.org"}}, "is no domain; write"},

@@ -222,7 +222,8 @@ func TestStages(t *testing.T) {
 func TestChain(t *testing.T) {
 	var mu sync.Mutex
 	var calls []string
-	first := spy{mu: &mu, calls: &calls, fails: "rcpt", with: func() error { return proto.Refuse(550, proto.Status{}, "") }}
+	refuse := func() error { return proto.Refuse(550, proto.Status{}, "") }
+	first := spy{mu: &mu, calls: &calls, fails: "rcpt", with: refuse}
 	second := spy{mu: &mu, calls: &calls}
 	p := newWorld(t, nil, nil, first, second).dial("192.0.2.7")
 	p.ask("HELO client.example", "250", "MAIL FROM:<a@b.example>", "250", "RCPT TO:<c@d.example>", "550", "QUIT", "221")
