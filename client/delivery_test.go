@@ -216,6 +216,33 @@ func TestLeaveInDoubt(t *testing.T) {
 	})
 }
 
+// TestLeaveForReason: that the caller has cancelled a context is no reason to try again, whatever its cause. That a
+// deadline has passed is one.
+func TestLeaveForReason(t *testing.T) {
+	why := errors.New("the user went home")
+	for _, tt := range []struct {
+		end       func(context.Context) (context.Context, context.CancelFunc)
+		is        error
+		temporary bool
+	}{
+		{func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			cancel(why)
+			return ctx, func() {}
+		}, context.Canceled, false},
+		{func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeoutCause(ctx, 0, why)
+		}, context.DeadlineExceeded, true},
+	} {
+		ctx, cancel := tt.end(t.Context())
+		_, err := NewDelivery(ctx, message("hello\r\n", "c@d.example")).Wait()
+		if !errors.Is(err, why) || !errors.Is(err, tt.is) || Temporary(err) != tt.temporary || !SafeToRetry(err) {
+			t.Errorf("temporary %v: %v", Temporary(err), err)
+		}
+		cancel()
+	}
+}
+
 // TestLeaveUsed: a Body that cannot be put back is used up when Wait returns early.
 func TestLeaveUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -168,7 +168,7 @@ func (j *job) lacksTLS() bool {
 func (j *job) close(ctx context.Context) {
 	err := j.round.err(j.route.Domain)
 	if err == nil {
-		err = &client.LostError{Doing: "delivering to " + j.route.Domain, Err: context.Cause(ctx)}
+		err = &client.LostError{Doing: "delivering to " + j.route.Domain, Err: ending(ctx)}
 	}
 	for _, i := range j.left {
 		if o := &j.outcomes[i]; o.Err == errUntried {

@@ -380,8 +380,8 @@ func TestFailsBefore(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(bad)
-		if _, err = b.Send(ctx, message(t, "a@[192.0.2.1]")); !errors.Is(err, bad) || b.order() != "" {
-			t.Errorf("the error is %v", err)
+		if _, err = b.Send(ctx, message(t, "a@[192.0.2.1]")); !errors.Is(err, bad) || client.Temporary(err) || b.order() != "" {
+			t.Errorf("temporary %v: %v", client.Temporary(err), err)
 		}
 	})
 }
