@@ -49,10 +49,12 @@ type host struct {
 	hangup   string                 // the verb after which the connection is closed, without a reply; "." for the content
 
 	forgets bool // what it has taken
+	stays   bool // and goes on after 421
 
 	mu    sync.Mutex
 	got   []letter
 	names []string // that clients have asked for (SNI)
+	verbs []string // of the commands, and "." for the end of the content
 }
 
 // A letter is a message that a host has taken.
@@ -135,6 +137,21 @@ func (h *host) letters() []letter {
 	return slices.Clone(h.got)
 }
 
+func (h *host) note(verb string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.verbs = append(h.verbs, verb)
+}
+
+// said returns the verbs of the commands that the host has got, and forgets them.
+func (h *host) said() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := strings.Join(h.verbs, " ")
+	h.verbs = nil
+	return s
+}
+
 // A talk is a session of a host.
 type talk struct {
 	host *host
@@ -160,7 +177,9 @@ func (h *host) serve(conn net.Conn) {
 			return
 		}
 		verb, args, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
-		if verb = strings.ToUpper(verb); h.hangup == verb {
+		verb = strings.ToUpper(verb)
+		h.note(verb)
+		if h.hangup == verb {
 			return
 		}
 		ok = t.obey(verb, args)
@@ -170,7 +189,7 @@ func (h *host) serve(conn net.Conn) {
 func (t *talk) say(reply string) bool {
 	time.Sleep(t.host.tarpit)
 	_, err := io.WriteString(t.conn, reply+"\r\n")
-	return err == nil && !strings.HasPrefix(reply, "421")
+	return err == nil && (t.host.stays || !strings.HasPrefix(reply, "421"))
 }
 
 func (t *talk) obey(verb, args string) bool {
@@ -256,6 +275,7 @@ func (t *talk) content() bool {
 		}
 		text.WriteString(strings.TrimPrefix(line, "."))
 	}
+	t.host.note(".")
 	if t.host.hangup == "." {
 		return false
 	}
