@@ -34,8 +34,8 @@ func TestClosed(t *testing.T) {
 }
 
 // closing sends a message to two recipients at d.example, and calls Close after a second, with a context that ends
-// after patience. It returns what Close has returned, what Send has, and how long Send took.
-func (b *bed) closing(t *testing.T, patience time.Duration) (closed error, res *client.Result, took time.Duration) {
+// after patience. It returns what Send has returned, how long that took, and what Close has returned.
+func (b *bed) closing(t *testing.T, patience time.Duration) (res *client.Result, took time.Duration, closed error) {
 	t.Helper()
 	began := time.Now()
 	done := make(chan error, 1)
@@ -46,7 +46,7 @@ func (b *bed) closing(t *testing.T, patience time.Duration) (closed error, res *
 	})
 	res, _ = b.Send(t.Context(), message(t, "a@d.example", "b@d.example"))
 	took = time.Since(began)
-	return <-done, res, took
+	return res, took, <-done
 }
 
 // allClosed checks that all recipients have the outcome that the Deliverer was closed.
@@ -70,7 +70,7 @@ func TestCloseDuringLookup(t *testing.T) {
 		lay(t, twoHosts+sts, func(o *Options) { o.DisableSTS = false }, func(t *testing.T, b *bed) {
 			b.add("192.0.2.1", &host{})
 			b.add("192.0.2.2", &host{}) // there is nobody at 192.0.2.80
-			closed, res, took := b.closing(t, time.Hour)
+			res, took, closed := b.closing(t, time.Hour)
 			if closed != nil || took != time.Second {
 				t.Errorf("Close has returned %v, and Send took %v", closed, took)
 			}
@@ -92,7 +92,7 @@ func TestCloseDuringLookup(t *testing.T) {
 		}, func(t *testing.T, b *bed) {
 			defer cache.Close()
 			b.add("192.0.2.1", &host{cert: theAuthority().issue(t, "mx.example")})
-			closed, res, took := b.closing(t, time.Hour)
+			res, took, closed := b.closing(t, time.Hour)
 			if closed != nil || took != 10*time.Second {
 				t.Errorf("Close has returned %v, and Send took %v", closed, took)
 			}
@@ -128,7 +128,7 @@ func TestCloseDuringWalk(t *testing.T) {
 				b.add("192.0.2.1", tt.first)
 				b.add("192.0.2.2", &host{})
 				b.add("192.0.2.3", &host{})
-				closed, res, took := b.closing(t, tt.patience)
+				res, took, closed := b.closing(t, tt.patience)
 				got := ""
 				var all []error
 				for _, o := range res.Recipients {

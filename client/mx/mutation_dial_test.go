@@ -52,15 +52,17 @@ func TestLoserOfRace(t *testing.T) {
 		{5500 * time.Millisecond, "192.0.2.1 192.0.2.3"}, // the third has had 1.5 s
 	} {
 		lay(t, text, func(o *Options) { o.Client.AttemptDelay = 2 * time.Second }, func(t *testing.T, b *bed) {
-			first := b.add("192.0.2.1", &host{takes: tt.takes})
-			second := b.add("192.0.2.2", &host{takes: time.Hour})
-			third := b.add("192.0.2.3", &host{takes: time.Hour})
+			b.add("192.0.2.1", &host{takes: tt.takes})
+			b.add("192.0.2.2", &host{takes: time.Hour})
+			b.add("192.0.2.3", &host{takes: time.Hour})
 			if _, err := b.Send(t.Context(), message(t, "a@d.example")); err != nil {
 				t.Fatal(err)
 			}
 			b.order()
 			<-time.After(9 * time.Minute) // no time in the bubble; the connection is gone by then
-			first.refuses, first.takes, second.takes, third.takes = true, 0, 0, 0
+			b.add("192.0.2.1", &host{refuses: true})
+			b.add("192.0.2.2", &host{})
+			b.add("192.0.2.3", &host{})
 			if _, err := b.Send(t.Context(), message(t, "a@d.example")); err != nil {
 				t.Fatal(err)
 			}

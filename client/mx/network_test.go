@@ -67,6 +67,8 @@ type letter struct {
 }
 
 func (n *network) add(addr string, h *host) *host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.hosts == nil {
 		n.hosts = map[netip.Addr]*host{}
 	}
