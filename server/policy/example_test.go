@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"smtpkit.example/smtp/server"
 	"smtpkit.example/smtp/server/policy"
@@ -89,6 +90,42 @@ func ExampleRecipients() {
 	// 550 5.1.1 No such recipient here
 	// RCPT TO:<bob@lists.example.org>
 	// 250 2.1.5 Recipient OK
+}
+
+// A server that takes two messages a minute from each address, and three recipients for them.
+func ExampleRate() {
+	rate := policy.Rate{Messages: 2, Recipients: 3, Window: time.Minute}
+
+	try("192.0.2.7", []string{
+		"MAIL FROM:<ann@example.com>",
+		"RCPT TO:<joe@example.org>",
+		"RSET",
+		"MAIL FROM:<ann@example.com>",
+		"RCPT TO:<joe@example.org>",
+		"RCPT TO:<bob@example.org>",
+		"RCPT TO:<eve@example.org>",
+		"RSET",
+		"MAIL FROM:<ann@example.com>",
+	}, rate)
+	// Output:
+	// MAIL FROM:<ann@example.com>
+	// 250 2.1.0 Sender OK
+	// RCPT TO:<joe@example.org>
+	// 250 2.1.5 Recipient OK
+	// RSET
+	// 250 2.0.0 OK
+	// MAIL FROM:<ann@example.com>
+	// 250 2.1.0 Sender OK
+	// RCPT TO:<joe@example.org>
+	// 250 2.1.5 Recipient OK
+	// RCPT TO:<bob@example.org>
+	// 250 2.1.5 Recipient OK
+	// RCPT TO:<eve@example.org>
+	// 450 4.7.1 Too many recipients, try again later
+	// RSET
+	// 250 2.0.0 OK
+	// MAIL FROM:<ann@example.com>
+	// 450 4.7.1 Too many messages, try again later
 }
 
 // talk sends EHLO and then the commands, and prints these and the replies.

@@ -36,9 +36,9 @@ type RecipientFileOptions struct {
 // A RecipientFile has the recipients that stand in a file, which is read again when it has changed. Make one with
 // ReadRecipients. Its methods may be called concurrently.
 //
-// A line has an address, such as joe@example.org, or a domain of which every address exists, such as @example.org. Lines
-// that are empty or begin with "#" are ignored. Local parts are compared without regard to case. The file has at most
-// 1,000,000 addresses and 64 MiB.
+// A line has an address, such as joe@example.org, or a domain of which every address exists, such as @example.org.
+// Lines that are empty or begin with "#" are ignored. Local parts are compared without regard to case. The file has at
+// most 1,000,000 addresses and 64 MiB.
 type RecipientFile struct {
 	path  string
 	opt   RecipientFileOptions
@@ -74,9 +74,9 @@ func ReadRecipients(path string, opt *RecipientFileOptions) (*RecipientFile, err
 
 // Lookup reports whether the file has the address. It is for [Recipients], and never returns an error.
 //
-// If it is time to, it first looks whether the file has changed. A file that is being written is left alone until it has
-// stayed as it is for a whole interval. One that cannot be read, or is malformed, is logged once, and the recipients
-// from before stay.
+// If it is time to, it first looks whether the file has changed. A file that is being written is left alone until it
+// has stayed as it is for a whole interval. One that cannot be read, or is malformed, is logged once, and the
+// recipients from before stay.
 func (f *RecipientFile) Lookup(_ context.Context, addr proto.Address) (bool, error) {
 	now := time.Since(f.from)
 	if next := f.next.Load(); f.opt.Interval > 0 && int64(now) >= next &&
@@ -92,8 +92,8 @@ func (f *RecipientFile) Lookup(_ context.Context, addr proto.Address) (bool, err
 	return ok, nil
 }
 
-// Reload reads the file at once, such as after SIGHUP. If it cannot, the recipients from before stay, and the error says
-// why.
+// Reload reads the file at once, such as after SIGHUP. If it cannot, the recipients from before stay, and the error
+// says why.
 func (f *RecipientFile) Reload() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -149,8 +149,8 @@ func (f *RecipientFile) load() error {
 	return nil
 }
 
-// parseRecipients returns the keys of the recipients in r, in lower case, and "@" in front of the keys of domains. There are
-// at most so many.
+// parseRecipients returns the keys of the recipients in r, in lower case, and "@" in front of the keys of domains.
+// There are at most so many.
 func parseRecipients(r io.Reader, most int) (map[string]struct{}, error) {
 	known := make(map[string]struct{})
 	lines := bufio.NewScanner(r)

@@ -68,7 +68,8 @@ func TestRelay(t *testing.T) {
 		{"zero value, postmaster", Relay{}, stranger, "postmaster", "250", ""},
 
 		{"a route to us", relay, stranger, "@a.example,@b.example:joe@example.org", "250", ""},
-		{"a route through us", relay, stranger, "@example.org:joe@example.net", "550", "relay=fail (example.net is not ours)"},
+		{"a route through us", relay, stranger, "@example.org:joe@example.net", "550",
+			"relay=fail (example.net is not ours)"},
 		{"percent", relay, stranger, "joe%example.net@example.org", "550 5.7.1 Relaying denied: no routes",
 			"relay=fail (the local part joe%example.net has a route in it)"},
 		{"bang", relay, stranger, "example.net!joe@example.org", "550",
