@@ -19,9 +19,9 @@ import (
 var (
 	ruleRow    = regexp.MustCompile(`^\| ([A-Z]\d\d) \| (\S.*\S) \| (\S.*\S) \|$`)
 	ruleGroup  = regexp.MustCompile(`^## ([A-Z]): `)
-	ruleNames  = regexp.MustCompile(`^(?:[A-X]\d\d[, ]+)*[A-X]\d\d\b`)
-	ruleFunc   = regexp.MustCompile(`^(?:Test|Fuzz|Example)_?((?:[A-X]\d\d)+)(?:_|$)`)
-	singleRule = regexp.MustCompile(`[A-X]\d\d`)
+	ruleNames  = regexp.MustCompile(`^(?:[A-Y]\d\d[, ]+)*[A-Y]\d\d\b`)
+	ruleFunc   = regexp.MustCompile(`^(?:Test|Fuzz|Example)_?((?:[A-Y]\d\d)+)(?:_|$)`)
+	singleRule = regexp.MustCompile(`[A-Y]\d\d`)
 )
 
 // TestConformance compares the rules that CONFORMANCE.md lists with those that the names of tests have in them, in both
