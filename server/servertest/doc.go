@@ -64,4 +64,24 @@
 // given, such as [To] and [Subject], and says what arrived instead if none does. A [Message] has the envelope with its
 // parameters, the octets, the header as net/mail parses it, and how it came: TLS, user, address and time.
 // [Server.Transcripts] has what was said on each connection.
+//
+// # Test a backend
+//
+// [TestBackend] is for those who write a server.Backend. It tests whether sessions keep the rules of server.Session,
+// one subtest for each rule: that a message which was cut off is not kept, that one which was accepted is kept once,
+// that a method returns when its context has ended, and so on.
+//
+//	func TestMaildir(t *testing.T) {
+//		b := newMaildirBackend(t.TempDir())
+//		servertest.TestBackend(t, b, &servertest.BackendOptions{Kept: b.find})
+//	}
+//
+// # Decisions
+//
+// What refuses a command does so in front of the session: if the reply alone were changed, the server would deliver to
+// a recipient whom the client takes for refused. What spoils a reply does it behind the server's back, which has
+// accepted the message: that is what happens when a connection is lost.
+//
+// The clients of these servers are those of the program under test. To test a client against a server that says
+// something particular, or something that is no SMTP, package clienttest has one that follows a script.
 package servertest

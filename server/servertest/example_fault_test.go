@@ -3,7 +3,9 @@ package servertest_test
 import (
 	"fmt"
 	"net/smtp"
+	"testing"
 
+	"smtpkit.example/smtp/server"
 	"smtpkit.example/smtp/server/servertest"
 )
 
@@ -45,3 +47,24 @@ func ExampleServer_Drop() {
 	// EOF
 	// 1 message was accepted
 }
+
+// The test of a backend that keeps messages in a Maildir, for instance. With Kept, what it keeps is compared with what
+// it was sent.
+func ExampleTestBackend() {
+	test := func(t *testing.T) {
+		backend := newBackend(t.TempDir())
+		servertest.TestBackend(t, backend, &servertest.BackendOptions{
+			To:   []string{"bob@example.net", "carol@example.net"},
+			Kept: backend.find,
+		})
+	}
+	_ = test // func TestMyBackend(t *testing.T)
+}
+
+// A backend is the one that is tested.
+type backend struct{ server.Backend }
+
+func newBackend(string) *backend { return nil }
+
+// find returns the messages that contain id.
+func (b *backend) find(id string) []*servertest.Message { return nil }

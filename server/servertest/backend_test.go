@@ -1,0 +1,326 @@
+package servertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"smtpkit.example/smtp/proto"
+	"smtpkit.example/smtp/server"
+)
+
+// A store is a backend that keeps to all rules, but for the one that is spoiled.
+type store struct {
+	spoiled string
+	release chan struct{} // ends what blocks
+
+	mu     sync.Mutex
+	kept   []*Message
+	shared *storeSession
+}
+
+func (st *store) is(spoiled string) bool { return st.spoiled == spoiled }
+
+func (st *store) find(id string) []*Message {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var found []*Message
+	for _, m := range st.kept {
+		if strings.Contains(string(m.Raw), id) {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+func (st *store) keep(m *Message) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.kept = append(st.kept, m)
+}
+
+func (st *store) NewSession(ctx context.Context, _ *server.Conn) (server.Session, error) {
+	s := &storeSession{st: st}
+	switch {
+	case st.is("no session") && ctx.Err() != nil:
+		return nil, nil
+	case st.is("a code that is none") && ctx.Err() != nil:
+		return nil, &proto.Error{Code: 250, Text: "no"}
+	case st.is("NewSession blocks") && ctx.Err() != nil:
+		<-st.release
+	case st.is("a goroutine for each session"):
+		go func() { <-st.release }()
+	case st.is("one session for all"):
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if st.shared == nil {
+			st.shared = s
+		}
+		return plainSession{st.shared}, nil
+	case st.is("recipients of before"), st.is("a refusal that is none"):
+		return plainSession{s}, nil
+	case st.is("a wrong signature"):
+		return wrongSession{plainSession{s}}, nil
+	}
+	return s, nil
+}
+
+// A plainSession has no DataEach.
+type plainSession struct{ s *storeSession }
+
+func (p plainSession) Mail(ctx context.Context, from proto.Address, params proto.Params) error {
+	return p.s.Mail(ctx, from, params)
+}
+
+func (p plainSession) Rcpt(ctx context.Context, to proto.Address, params proto.Params) error {
+	return p.s.Rcpt(ctx, to, params)
+}
+
+func (p plainSession) Data(ctx context.Context, r io.Reader) error { return p.s.Data(ctx, r) }
+
+type wrongSession struct{ plainSession }
+
+func (wrongSession) Reset() {}
+
+type storeSession struct {
+	st *store
+
+	mu     sync.Mutex // of a session that connections share
+	from   proto.Address
+	to     []proto.Recipient
+	reader io.Reader
+	result func(int, proto.Reply, error)
+}
+
+// block waits for ever if the context has ended and the method is to be spoiled by that.
+func (s *storeSession) block(ctx context.Context, spoiled string) {
+	if s.st.is(spoiled) && ctx.Err() != nil {
+		<-s.st.release
+	}
+}
+
+func (s *storeSession) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
+	s.block(ctx, "Mail blocks")
+	if s.st.is("parameters modified") && len(p) > 0 {
+		p[0].Value = "0"
+	}
+	if s.st.is("refuses all") {
+		return proto.Refuse(550, proto.Status{5, 7, 1}, "No")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.from = from
+	if !s.st.is("recipients of before") {
+		s.to = nil
+	}
+	return nil
+}
+
+func (s *storeSession) Rcpt(ctx context.Context, to proto.Address, p proto.Params) error {
+	s.block(ctx, "Rcpt blocks")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to.Local != "again" || !slices.ContainsFunc(s.to, func(r proto.Recipient) bool { return r.Address == to }) {
+		s.to = append(s.to, proto.Recipient{Address: to, Params: p})
+	}
+	return nil
+}
+
+func (s *storeSession) Data(ctx context.Context, r io.Reader) error {
+	s.block(ctx, "Data blocks")
+	s.mu.Lock()
+	m := &Message{From: s.from, To: slices.Clone(s.to)}
+	s.reader = r
+	s.mu.Unlock()
+	if s.st.is("reads the beginning") {
+		_, err := io.CopyN(io.Discard, r, 10)
+		return err
+	}
+	text, err := io.ReadAll(r)
+	m.Raw = append([]byte("Received: by store; now\r\n"), text...)
+	switch {
+	case err != nil && s.st.is("keeps what is cut"):
+		s.st.keep(m)
+	case err != nil && s.st.is("accepts what is cut"):
+		return nil
+	case err != nil && s.st.is("a refusal that is none"):
+		return &proto.Error{Code: 250, Text: "no"}
+	case err != nil && s.st.is("panics"):
+		panic(err)
+	}
+	if err != nil {
+		return err
+	}
+	if s.st.is("removes dots") {
+		m.Raw = []byte(strings.ReplaceAll(string(m.Raw), "\r\n.", "\r\n"))
+	}
+	if !s.st.is("keeps nothing") {
+		s.st.keep(m)
+	}
+	if s.st.is("keeps twice") {
+		s.st.keep(m)
+	}
+	return nil
+}
+
+func (s *storeSession) DataEach(ctx context.Context, r io.Reader, result func(int, proto.Reply, error)) error {
+	s.block(ctx, "DataEach blocks")
+	if s.st.is("DataEach reads the beginning") {
+		_, err := io.CopyN(io.Discard, r, 10)
+		for i := range s.to {
+			result(i, proto.Reply{}, err)
+		}
+		return err
+	}
+	s.result = result
+	err := s.Data(ctx, r)
+	if err == nil && s.st.is("an outcome too many") {
+		result(len(s.to), proto.Reply{}, errors.New("who?"))
+	}
+	if s.st.is("two outcomes") {
+		result(0, proto.Reply{}, err)
+		result(0, proto.Reply{}, errors.New("the disk is full"))
+	}
+	if err != nil && s.st.is("a success that is none") {
+		result(0, proto.Reply{Code: 354}, nil)
+		return err
+	}
+	if err != nil && s.st.is("a refusal of a recipient that is none") {
+		result(0, proto.Reply{}, &proto.Error{Code: 250})
+	}
+	for i := range s.to {
+		result(i, proto.Reply{}, err)
+	}
+	return nil
+}
+
+func (s *storeSession) Reset(ctx context.Context) {
+	s.block(ctx, "Reset blocks")
+	if s.st.is("reads too late") && s.reader != nil {
+		s.reader.Read(make([]byte, 10))
+	}
+	if s.st.is("an outcome too late") && s.result != nil {
+		s.result(0, proto.Reply{}, nil)
+	}
+	s.reader, s.result = nil, nil
+}
+
+// Notes are a test whose failures are looked at.
+type notes struct {
+	testing.TB
+	text strings.Builder
+}
+
+func (n *notes) Helper()                           {}
+func (n *notes) Log(...any)                        {}
+func (n *notes) Errorf(format string, args ...any) { fmt.Fprintf(&n.text, format+"\n", args...) }
+
+// TestTestBackend spoils each rule, and finds that it is the one that is reported.
+func TestTestBackend(t *testing.T) {
+	reported := make(map[rule]bool)
+	for _, tt := range []struct {
+		spoiled string
+		rule    rule // "" if none is broken
+		want    string
+	}{
+		{"nothing", "", ""},
+		{"refuses all", ruleTakes, `message 1 in pieces of 1048576 octets: to "MAIL FROM:<alice@example.org> SIZE=`},
+		{"reads the beginning", ruleWhole, "Data has accepted the message after it has read 10 octets, and no io.EOF"},
+		{"DataEach reads the beginning", ruleWhole, "DataEach has accepted the message after it has read 10 octets"},
+		{"accepts what is cut", ruleFailed, `the reader has returned the error "unexpected EOF", and Data has accepted`},
+		{"keeps what is cut", ruleKept, "a hang-up in the content, 30 octets before its end: the message did not arrive"},
+		{"keeps twice", ruleOnce, "the message was accepted, and 2 are kept"},
+		{"keeps nothing", ruleOnce, "the message was accepted, and 0 are kept"},
+		{"removes dots", ruleOctets, "what is kept does not end with them"},
+		{"reads too late", ruleReader, "the reader was used after Data had returned"},
+		{"NewSession blocks", ruleContext, "NewSession has not returned 5s after"},
+		{"Mail blocks", ruleContext, "Mail has not returned 5s after"},
+		{"Rcpt blocks", ruleContext, "Rcpt has not returned 5s after"},
+		{"Data blocks", ruleContext, "Data has not returned 5s after"},
+		{"DataEach blocks", ruleContext, "DataEach has not returned 5s after"},
+		{"Reset blocks", ruleContext, "a hang-up behind MAIL: the client has hung up, and Reset has not returned"},
+		{"recipients of before", ruleAnew, "a message behind another: the message to [carol@example.net] is kept for [bob@"},
+		{"one session for all", ruleApart,
+			"two transactions at a time: the message to [bob@example.net] is kept for [carol@"},
+		{"an outcome too many", ruleOutcomes, "DataEach has told the outcome of the recipient 2 of 2, counted from 0"},
+		{"an outcome too late", ruleOutcomes, "DataEach has told an outcome after it has returned"},
+		{"two outcomes", ruleOutcomes, "DataEach has told two outcomes of the recipient 0"},
+		{"a success that is none", ruleOutcomes, "DataEach has accepted a recipient with the code 354"},
+		{"a refusal of a recipient that is none", ruleOutcomes, "DataEach has refused a recipient with the code 250"},
+		{"a refusal that is none", ruleRefusals, "Data has refused with the code 250"},
+		{"a code that is none", ruleRefusals, "NewSession has refused with the code 250"},
+		{"no session", ruleRefusals, "NewSession has returned neither"},
+		{"parameters modified", ruleParams, "Mail has made [{SIZE 0 true}] of [{SIZE "},
+		{"panics", rulePanics, "Data has panicked with: unexpected EOF"},
+		{"a wrong signature", ruleSignatures, "Reset"},
+		{"a goroutine for each session", ruleGoroutines, "there are 20 goroutines more after 20 sessions"},
+	} {
+		reported[tt.rule] = true
+		t.Run(tt.spoiled, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := &store{spoiled: tt.spoiled, release: make(chan struct{})}
+				defer close(st.release)
+				x, err := newExam(st, &BackendOptions{Kept: st.find})
+				if err != nil {
+					t.Fatal(err)
+				}
+				x.run()
+				for _, r := range rules {
+					report := &notes{}
+					x.report(report, r)
+					broken := report.text.String()
+					switch {
+					case r.name != tt.rule && broken != "":
+						t.Errorf("%s: %q, want the rule %q alone", r.name, broken, tt.rule)
+					case r.name == tt.rule && !(strings.Contains(broken, tt.want) && strings.Contains(broken, r.text) &&
+						strings.Contains(broken, r.remedy)):
+						t.Errorf("%s: %q, want %q, the rule and what to do", r.name, broken, tt.want)
+					}
+				}
+			})
+		})
+	}
+	for _, r := range rules {
+		if !reported[r.name] {
+			t.Errorf("no backend breaks the rule %q", r.name)
+		}
+	}
+}
+
+// TestGoodBackends has backends that keep to the rules, with options.
+func TestGoodBackends(t *testing.T) {
+	t.Run("store", func(t *testing.T) {
+		st := &store{}
+		TestBackend(t, st, &BackendOptions{Kept: st.find, Patience: time.Minute})
+	})
+	t.Run("MessageFunc without Kept", func(t *testing.T) {
+		TestBackend(t, server.MessageFunc(func(_ context.Context, m *server.Message) error {
+			_, err := io.Copy(io.Discard, m.Body)
+			return err
+		}), nil)
+	})
+	t.Run("the backend of servertest, with a password", func(t *testing.T) {
+		backend, err := backendOf(&Options{Users: map[string]string{"alice": "secret"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		TestBackend(t, backend, &BackendOptions{
+			User: "alice", Password: "secret", From: "alice@example.com", To: []string{"x@example.com", "y@example.com"},
+			Server: server.Options{RequireAuth: true},
+		})
+	})
+	for _, opt := range []BackendOptions{
+		{From: "no address"}, {To: []string{"one@example.net"}}, {To: []string{"one@example.net", ""}},
+	} {
+		if _, err := newExam(&store{}, &opt); err == nil || !strings.HasPrefix(err.Error(), "smtp: BackendOptions") {
+			t.Errorf("%+v: %v", opt, err)
+		}
+	}
+}

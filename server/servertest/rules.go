@@ -1,0 +1,69 @@
+package servertest
+
+// A rule is something that a session has to keep to.
+type rule string
+
+// The rules. Their names are those of subtests.
+const (
+	ruleTakes      rule = "takes"
+	ruleWhole      rule = "whole"
+	ruleFailed     rule = "failed"
+	ruleReader     rule = "reader"
+	ruleOutcomes   rule = "outcomes"
+	ruleRefusals   rule = "refusals"
+	ruleParams     rule = "params"
+	ruleContext    rule = "context"
+	rulePanics     rule = "panics"
+	ruleSignatures rule = "signatures"
+	ruleGoroutines rule = "goroutines"
+	ruleKept       rule = "kept"
+	ruleOnce       rule = "once"
+	ruleOctets     rule = "octets"
+	ruleAnew       rule = "anew"
+	ruleApart      rule = "apart"
+)
+
+// A ruleText is a rule in words.
+type ruleText struct {
+	name   rule
+	text   string
+	remedy string // what the author of a backend does to keep it
+	kept   bool   // it is tested with BackendOptions.Kept only
+}
+
+// rules are the rules in words, in the order in which they are reported.
+var rules = []ruleText{
+	{ruleTakes, "the backend takes mail from BackendOptions.From to BackendOptions.To",
+		"name addresses, a user and a password that the backend takes; no other rule was tested in full", false},
+	{ruleWhole, "Data accepts a message only when it has read it to io.EOF",
+		"read with io.ReadAll or io.Copy before returning nil; io.Discard takes what is not needed", false},
+	{ruleFailed, "Data returns an error when the reader has returned one",
+		"return the error of the reader as it is; the message did not arrive to its end", false},
+	{ruleReader, "the reader is not used after Data has returned",
+		"read in Data, and give what was read to other goroutines; wait for those that read", false},
+	{ruleOutcomes, "DataEach tells the outcomes of the recipients there are, one each, before it returns, with a code " +
+		"of 2yz or an error",
+		"count recipients from 0 in the order in which Rcpt accepted them, and wait for goroutines that deliver", false},
+	{ruleRefusals, "a method that refuses returns a *proto.Error with a code of 4yz or 5yz, or another error; " +
+		"NewSession returns a session or an error", "make refusals with proto.Refuse, and return nil for success", false},
+	{ruleParams, "parameters are not modified", "use slices.Clone on the parameters before changing them", false},
+	{ruleContext, "a method returns soon when its context has ended",
+		"give the context to what the method waits for, or select on ctx.Done(); Reset and Close too have little time",
+		false},
+	{rulePanics, "nothing panics", "look at the log for the stack; a panic ends the connection with 421", false},
+	{ruleSignatures, "methods have the signatures of the interfaces that they are for",
+		"declare the interface beside the session, as in: var _ server.Resetter = (*session)(nil)", false},
+	{ruleGoroutines, "a session leaves no goroutine behind",
+		"end the goroutines of a session in Close, and those of a message before Data returns", false},
+	{ruleKept, "a message that has not arrived to its end is not kept",
+		"write to a temporary place, and move the message only after the reader has returned io.EOF; remove it otherwise",
+		true},
+	{ruleOnce, "a message is kept once if it was accepted, and not if it was refused",
+		"keep the message before Data returns nil, and undo it before Data returns an error", true},
+	{ruleOctets, "the octets of a message are kept as they were sent",
+		"copy the octets of the reader; it has removed the dots for transparency, and line endings are CRLF", true},
+	{ruleAnew, "a transaction has nothing of the one before",
+		"forget sender and recipients in Reset, or set both in Mail", true},
+	{ruleApart, "sessions of different connections have nothing in common",
+		"make a new session in NewSession, and guard with a mutex what sessions share", true},
+}
