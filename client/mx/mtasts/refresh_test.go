@@ -223,3 +223,55 @@ func TestAsksTheDNS(t *testing.T) {
 		}
 	})
 }
+
+// TestX09_SameID: a policy whose TXT record has the same id is not fetched again by those who ask, and its life goes on
+// from the fetch, not from the question: max_age counts from there (RFC 8461 sections 3.1, 3.2).
+func TestX09_SameID(t *testing.T) {
+	store := MemoryStore(0)
+	inBubble(t, func(o *Options) { o.Store = store }, func(b *bench) {
+		first := b.expect("example.org", "enforce - 1")
+		began := time.Now()
+		if !first.Fetched.Equal(began) {
+			t.Errorf("fetched at %v", first.Fetched)
+		}
+		for range 6 {
+			time.Sleep(day)
+			asked := b.dns.Asked("_mta-sts.example.org", dns.TXT)
+			b.refresh("example.org", "enforce - 0")
+			if f := b.expect("example.org", "enforce - 0"); !f.Fetched.Equal(began) || f.ID != first.ID {
+				t.Errorf("fetched at %v, id %s", f.Fetched, f.ID)
+			}
+			if n := b.dns.Asked("_mta-sts.example.org", dns.TXT) - asked; n != 2 {
+				t.Errorf("%d questions", n)
+			}
+			e, err := store.Load(b.Context(), "example.org")
+			if err != nil || !e.Fetched.Equal(began) {
+				t.Errorf("the Store has %+v: %v", e, err)
+			}
+		}
+		b.web.remove(host)
+		time.Sleep(time.Until(began.Add(7*day - time.Second)))
+		b.refresh("example.org", "enforce - 0")
+		time.Sleep(2 * time.Second)
+		b.refresh("example.org", "- sts-policy-fetch-error 1") // its max_age is over
+	})
+}
+
+// TestX09_SameIDAfterFailure: who asks again for a policy with the id that is known learns that another one could not
+// be fetched only as long as the TXT record announces that one.
+func TestX09_SameIDAfterFailure(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		b.expect("example.org", "enforce - 1")
+		b.web.remove(host)
+		b.record(`"v=STSv1; id=2"`)
+		b.refresh("example.org", "enforce sts-policy-fetch-error 1")
+		b.record(`"v=STSv1; id=1"`)
+		b.refresh("example.org", "enforce - 0")
+	})
+	inBubble(t, ahead, func(b *bench) {
+		b.expect("example.org", "enforce - 1")
+		b.web.remove(host)
+		time.Sleep(day + time.Minute)
+		b.refresh("example.org", "enforce sts-policy-fetch-error 1") // that of the fetch ahead, with the same id
+	})
+}
