@@ -22,6 +22,7 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/dkim"
+	"smtpkit.example/smtp/client/mx/mtasts"
 	"smtpkit.example/smtp/client/mx/tlsrpt"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/dns"
@@ -41,7 +42,8 @@ type letter struct {
 }
 
 // TestOutbound sends mail to the program as a queue does: for its own domain, for one with DANE, one whose MTA-STS
-// policy cannot be fetched, and one that takes no mail. A report on yesterday is due. Then the program ends.
+// policy cannot be fetched, one whose policy an earlier run has kept, and one that takes no mail. A report on yesterday
+// is due. Then the program ends, and closes its connections.
 func TestOutbound(t *testing.T) {
 	var logged lines
 	log.SetOutput(&logged)
@@ -68,14 +70,24 @@ func TestOutbound(t *testing.T) {
 		_mta-sts.policy.example TXT   "v=STSv1; id=1;"
 		mta-sts.policy.example  A     SERVFAIL
 		mta-sts.policy.example  AAAA  SERVFAIL
+		strict.example          MX    10 mx.strict.example
+		mx.strict.example       A     127.0.0.1
+		_mta-sts.strict.example TXT   "v=STSv1; id=1;"
+		mta-sts.strict.example  A     SERVFAIL
+		mta-sts.strict.example  AAAA  SERVFAIL
 		null.example            MX    0 .
 	`, record.Name, record.Value, port, sha256.Sum256(cert.Certificate[0])))
 	names.Secure("example.net", ".")
-	names.Insecure("policy.example")
+	names.Insecure("policy.example", "strict.example")
 
 	c := &config{domain: "example.org", mailboxes: t.TempDir(), state: t.TempDir(), port: port}
 	c.dns.Servers = []string{names.Serve(t)}
 	c.client.Hostname = "mail.example.org"
+	var conns open
+	c.client.DialContext = conns.dial
+	keep(t, c, &mtasts.Entry{Domain: "strict.example", ID: "1", Fetched: time.Now(), Policy: &mtasts.Policy{
+		Mode: mtasts.Enforce, MX: []string{"other.example"}, MaxAge: 24 * time.Hour,
+	}})
 	c.dkim.Keys = []dkim.Key{key}
 	c.tlsrpt = tlsrpt.Options{Organization: "Example", Contact: "postmaster@example.org", MaxDelay: -1}
 	now := time.Now()
@@ -100,9 +112,10 @@ func TestOutbound(t *testing.T) {
 	verify(t, names, report.text)
 
 	got := submit(t, l.Addr().String(), "bob@example.org", "carol@example.net", "dave@policy.example", "erin@null.example",
-		"later@example.net")
+		"later@example.net", "frank@strict.example")
 	want := "bob@example.org 0 \ncarol@example.net 0 \ndave@policy.example 0 \n" +
-		"erin@null.example 550 5.1.10\nlater@example.net 450 4.7.1\n"
+		"erin@null.example 550 5.1.10\nlater@example.net 450 4.7.1\n" +
+		"frank@strict.example 450 4.7.5\n"
 	if got != want {
 		t.Errorf("the outcomes are\n%swant\n%s", got, want)
 	}
@@ -121,6 +134,9 @@ func TestOutbound(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("at the end: %v", err)
+	}
+	if made, left := conns.count(); made < 2 || left != 0 {
+		t.Errorf("of %d connections to mail exchangers, %d are open", made, left)
 	}
 	if conn, err := net.Dial("tcp", l.Addr().String()); err == nil {
 		conn.Close()
@@ -143,9 +159,96 @@ func TestOutbound(t *testing.T) {
 			counted = append(counted, fmt.Sprint(r.Domain, " ", p.Policy.Type, p.Summary))
 		}
 	}
-	want = "example.net tlsa{1 0}; policy.example no-policy-found{1 0}; policy.example sts{0 1}"
+	want = "example.net tlsa{1 0}; policy.example no-policy-found{1 0}; policy.example sts{0 1}; " +
+		"strict.example sts{0 1}"
 	if got := strings.Join(counted, "; "); got != want {
 		t.Errorf("for the next reports it has kept: %s", got)
+	}
+}
+
+// TestLastEvents checks that what the Deliverer records while it is being closed is kept for the next start.
+func TestLastEvents(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &config{domain: "example.org", mailboxes: t.TempDir(), state: t.TempDir()}
+	c.dns.Servers = []string{dnstest.New("").Serve(t)}
+	c.client.Hostname = "mail.example.org"
+	c.dkim.Keys = []dkim.Key{{Domain: "example.org", Selector: "one", Signer: private}}
+	c.tlsrpt = tlsrpt.Options{Organization: "Example", Contact: "postmaster@example.org"}
+	o, err := c.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	record := func() { o.reports.Record(tlsrpt.Event{Domain: "example.net", Time: now}) }
+	if err := o.close(&awaited{t.Context(), sync.OnceFunc(record)}); err != nil {
+		t.Error(err)
+	}
+	if got := collector(t, c).Reports(now); len(got) != 1 || got[0].Domain != "example.net" {
+		t.Errorf("it has kept %+v", got)
+	}
+}
+
+// awaited is a context that calls a function before somebody waits for it, as Close of a Deliverer does.
+type awaited struct {
+	context.Context
+	before func()
+}
+
+func (c *awaited) Done() <-chan struct{} {
+	c.before()
+	return c.Context.Done()
+}
+
+// open counts connections.
+type open struct {
+	mu         sync.Mutex
+	made, left int
+}
+
+func (o *open) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.made++
+	o.left++
+	return &openConn{Conn: conn, closed: sync.OnceFunc(func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.left--
+	})}, nil
+}
+
+func (o *open) count() (made, left int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.made, o.left
+}
+
+type openConn struct {
+	net.Conn
+	closed func()
+}
+
+func (c *openConn) Close() error {
+	c.closed()
+	return c.Conn.Close()
+}
+
+// keep puts a policy where an earlier run of the program would have left it.
+func keep(t *testing.T, c *config, e *mtasts.Entry) {
+	t.Helper()
+	store, err := mtasts.DirStore(filepath.Join(c.state, "mta-sts"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Save(t.Context(), e); err != nil {
+		t.Fatal(err)
 	}
 }
 
