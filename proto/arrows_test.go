@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"ext/internal/grammar": {"proto"},
 	"ext/internal/testkit": {"proto", "ext"},
 
-	"server/policy":     {"proto", "ext", "ext/dns", "server"},
+	"server/policy":     {"proto", "ext", "ext/auth", "ext/ehlo", "ext/dns", "server"},
 	"server/servertest": {"proto", "ext", "ext/auth", "ext/ehlo", "server"},
 
 	"client/clienttest": {"proto", "proto/prototest", "ext"},

@@ -4,6 +4,9 @@
 // A server for the mail of example.org:
 //
 //	mw, err := policy.Chain(
+//		policy.Harvest{},
+//		policy.HELO{},
+//		policy.Rate{Messages: 60},
 //		policy.Relay{Domains: []string{"example.org"}},
 //		policy.Recipients{Lookup: mailboxes.Exists},
 //	)
@@ -19,7 +22,8 @@
 // # Order
 //
 // Put first what costs least: what needs no look-up, such as Relay, before what asks the DNS, and that before what
-// keeps state.
+// keeps state. [Harvest] stands in front of the parts whose refusals it counts, and so does a [Rate] that is to count
+// them.
 //
 // # What a part tells
 //

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"smtpkit.example/smtp/ext/dns/dnstest"
+	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 	"smtpkit.example/smtp/server/policy"
 	"smtpkit.example/smtp/server/servertest"
@@ -126,6 +128,83 @@ func ExampleRate() {
 	// 250 2.0.0 OK
 	// MAIL FROM:<ann@example.com>
 	// 450 4.7.1 Too many messages, try again later
+}
+
+// A server that refuses clients which introduce themselves by its own name, or by a name that does not exist.
+func ExampleHELO() {
+	resolver := dnstest.New("client.example. A 192.0.2.7") // dns.New(nil) asks the DNS
+	helo := policy.HELO{
+		Resolver: resolver,
+		Names:    []string{"example.org"},
+		Refuse:   policy.HELOForged | policy.HELOUnresolvable,
+	}
+
+	try("192.0.2.9", []string{ // its EHLO has client.example
+		"MAIL FROM:<ann@example.com>",
+		"RCPT TO:<joe@example.org>", // another address is no fault
+		"HELO example.org",
+		"MAIL FROM:<ann@example.com>",
+		"RCPT TO:<joe@example.org>",
+		"HELO pc.example",
+		"MAIL FROM:<ann@example.com>",
+		"RCPT TO:<joe@example.org>",
+	}, helo)
+	// Output:
+	// MAIL FROM:<ann@example.com>
+	// 250 2.1.0 Sender OK
+	// RCPT TO:<joe@example.org>
+	// 250 2.1.5 Recipient OK
+	// HELO example.org
+	// 250 mail.example.org
+	// MAIL FROM:<ann@example.com>
+	// 250 Sender OK
+	// RCPT TO:<joe@example.org>
+	// 550 The name in your EHLO is not yours: it is a name of this server
+	// HELO pc.example
+	// 250 mail.example.org
+	// MAIL FROM:<ann@example.com>
+	// 250 Sender OK
+	// RCPT TO:<joe@example.org>
+	// 450 The name in your EHLO does not exist
+}
+
+// A server that lets clients ask for two recipients that do not exist, and hangs up then.
+func ExampleHarvest() {
+	exists := func(_ context.Context, a proto.Address) (bool, error) { return a.Key() == "joe@example.org", nil }
+
+	try("192.0.2.7", []string{
+		"MAIL FROM:<ann@example.com>",
+		"RCPT TO:<adam@example.org>",
+		"RCPT TO:<alan@example.org>",
+		"RCPT TO:<joe@example.org>",
+		"RCPT TO:<alex@example.org>",
+	}, policy.Harvest{Limit: 2}, policy.Recipients{Lookup: exists})
+	// Output:
+	// MAIL FROM:<ann@example.com>
+	// 250 2.1.0 Sender OK
+	// RCPT TO:<adam@example.org>
+	// 550 5.1.1 No such recipient here
+	// RCPT TO:<alan@example.org>
+	// 550 5.1.1 No such recipient here
+	// RCPT TO:<joe@example.org>
+	// 250 2.1.5 Recipient OK
+	// RCPT TO:<alex@example.org>
+	// 421 4.7.0 Too many recipients that do not exist, closing connection
+}
+
+// A server that takes 10 MB from strangers, and 40 MB from its users.
+func ExampleSize() {
+	size := policy.Size{Anonymous: 10_000_000, Authenticated: 40_000_000}
+
+	try("192.0.2.7", []string{
+		"MAIL FROM:<ann@example.com> SIZE=20000000",
+		"MAIL FROM:<ann@example.com> SIZE=5000",
+	}, size)
+	// Output:
+	// MAIL FROM:<ann@example.com> SIZE=20000000
+	// 552 5.3.4 Messages of yours may have 10000000 octets
+	// MAIL FROM:<ann@example.com> SIZE=5000
+	// 250 2.1.0 Sender OK
 }
 
 // talk sends EHLO and then the commands, and prints these and the replies.
