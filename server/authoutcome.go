@@ -18,12 +18,14 @@ func (x *extCommand) AuthOutcome(o ext.AuthOutcome) (denied int, last bool) {
 	if o.Err == nil {
 		c.greeting.identity = o.Identity
 	}
+	within := true
 	if o.Denied {
 		c.budget.authFailures++
+		within = c.srv.rates.charge(authRate, c.srv.ratedNetworkOf(c.RemoteAddr()))
 	}
 	c.logAuth(o)
 	c.trace.authenticated(o)
-	return c.budget.authFailures, c.budget.authFailures > maxAuthFailures
+	return c.budget.authFailures, c.budget.authFailures > maxAuthFailures || !within
 }
 
 // logAuth logs an outcome: at the level Error if the credentials could not be checked, and otherwise Info.

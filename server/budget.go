@@ -36,6 +36,8 @@ func (b *budget) charge(v *proto.Verb, r proto.Reply) proto.Reply {
 		if b.spent.errors++; exceeds(b.spent.errors, b.opt.Limits.Errors) {
 			return errTooWrong.Reply()
 		}
+	case !b.chargeJunk():
+		return errJunk.Reply() // it was told to try again later, and not at once
 	}
 	return r
 }

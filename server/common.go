@@ -15,7 +15,7 @@ import (
 // A common is what the services of a server have in common: their connections, what bounds these all together, and the
 // end.
 type common struct {
-	limits Limits // those of the options that New was given
+	bounds // those of the options that New was given
 	stats  stats
 
 	// The shutdown.
@@ -129,7 +129,8 @@ func (s *common) admit(c *Conn) *proto.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
-	host := hostOf(c.link.nc)
+	addr := c.link.nc.RemoteAddr()
+	host := s.networkOf(addr)
 	switch {
 	case s.closing.Load():
 		return errShutdown
@@ -137,6 +138,9 @@ func (s *common) admit(c *Conn) *proto.Error {
 		return errTooMany
 	case host.IsValid() && s.limits.ConnsPerHost > 0 && s.hosts[host] >= s.limits.ConnsPerHost:
 		return errTooManyOfOne
+	case !s.rates.take(connRate, s.ratedNetworkOf(addr)):
+		s.stats.connsOverRate.Add(1)
+		return errConnRate
 	}
 	c.counted = true
 	s.active++
@@ -163,24 +167,6 @@ func (s *common) forget(c *Conn) {
 		close(s.drained)
 		s.drained = nil
 	}
-}
-
-// hostOf returns what the connections from one host have in common: the IPv4 address, or the /64 of the IPv6 address,
-// which a host usually has to itself. It is invalid for a connection that is not made over IP.
-func hostOf(nc net.Conn) netip.Prefix {
-	addr := addrPort(nc.RemoteAddr()).Addr().Unmap().WithZone("")
-	if !addr.IsValid() {
-		return netip.Prefix{}
-	}
-	bits := 32
-	if addr.Is6() {
-		bits = 64
-	}
-	p, err := addr.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
 }
 
 func portOf(a net.Addr) uint16 { return addrPort(a).Port() }

@@ -121,6 +121,10 @@ func (m *commands) check(ev *proto.Event) *proto.Error {
 	case c.srv.opt.RequireAuth && c.greeting.identity == "":
 		return errNeedAuth
 	}
+	if c.srv.authenticates(v) && !c.srv.rates.has(authRate, c.srv.ratedNetworkOf(c.RemoteAddr())) {
+		c.srv.stats.authOverRate.Add(1)
+		return c.limited(errAuthRate)
+	}
 	return m.checkGuards(ev)
 }
 

@@ -232,7 +232,7 @@
 //	Limits.MessageSize   64 MiB             a larger message is refused with 552
 //	Limits.Rcpts         1000               a further recipient of a message is refused with 452; cannot be switched off
 //	Limits.Conns         1000               a further connection gets 421
-//	Limits.ConnsPerHost  100                a further connection from the same host gets 421
+//	Limits.ConnsPerHost  100                a further connection from the same network gets 421
 //	Limits.Errors        20                 errors since the last accepted message: one more gets 421
 //	Limits.RefusedRcpts  100                refused recipients since the last accepted message: one more gets 421
 //	Limits.Junk          1000               NOOP, RSET and the like since the last accepted message: one more gets 421
@@ -241,6 +241,18 @@
 //	Timeouts.Content     5 minutes          for the next octets of a message
 //	Timeouts.Write       5 minutes          for the client to accept replies
 //	Timeouts.Handshake   1 minute           for a TLS handshake
+//
+// What a network may do in a time is limited too. A network is one IPv4 address, or one /64 of IPv6 addresses;
+// Limits.IPv4Prefix and IPv6Prefix make it larger. It may spend a limit at once, and then gets it back evenly.
+//
+//	Limits.ConnsPerMinute       200   a further connection gets 421 4.7.0
+//	Limits.MessagesPerMinute    1000  a further MAIL gets 450 4.7.1
+//	Limits.AuthFailuresPerHour  100   a further AUTH gets 454 4.7.0, whatever the password
+//
+// Clients on the same machine have no such limits, and neither have those in Options.Exempt. List there the proxies in
+// front of the server that do not name their clients. A client that a proxy names, by XCLIENT or the PROXY protocol, is
+// counted by its own network. The server counts up to 65,536 networks each by itself, which takes 10 MB; what more
+// there are at a time share the tenfold of a limit.
 //
 // Clients that send before they may are noted in the log and as a [Verdict]; Options.EarlyTalkers can make them wait,
 // or refuse them. Options.GreetingDelay lets the server wait with the greeting, so that they show.

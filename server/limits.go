@@ -1,6 +1,129 @@
 package server
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Limits bound what a client may send. Zero is the default that the comment names; a negative value is no limit, except
+// for Rcpts.
+type Limits struct {
+	// MessageSize is the size of the largest message accepted, in octets of content. Larger ones are refused with 552.
+	// Default 64 MiB.
+	MessageSize int64
+	// Rcpts is how many recipients a transaction may have. More are refused with 452, and the client sends to them in
+	// another transaction (RFC 5321 section 4.5.3.1.10). It should be at least 100, and must not be negative. Default
+	// 1000.
+	Rcpts int
+	// Conns is how many connections there may be at a time. More are refused with 421. Default 1000.
+	Conns int
+	// ConnsPerHost is how many of them may come from one network, which by default is one IPv4 address, or one /64 of IPv6
+	// addresses. More are refused with 421. Default 100.
+	ConnsPerHost int
+	// IPv4Prefix and IPv6Prefix are how many leading bits of an address make its network. They must not be negative.
+	// Defaults 32 and 64.
+	IPv4Prefix, IPv6Prefix int
+	// ConnsPerMinute is how many connections a network may make in a minute. It may make them all at once; then it gets one
+	// back at a time. More are refused with 421 4.7.0. Default 200.
+	ConnsPerMinute int
+	// MessagesPerMinute is how many MAIL commands a network may send in a minute, likewise, whether they are accepted or
+	// not. More are refused with 450 4.7.1. Default 1000.
+	MessagesPerMinute int
+	// AuthFailuresPerHour is how many attempts to authenticate may be denied to a network in an hour, likewise. After that,
+	// AUTH is refused with 454 4.7.0 before any credentials are looked at. Default 100.
+	AuthFailuresPerHour int
+	// Errors is how many commands may be refused with 5yz since the last message was accepted, recipients apart. One
+	// more is answered 421, and the connection closed. Default 20.
+	Errors int
+	// RefusedRcpts is how many recipients may be refused since the last message was accepted. One more is answered 421,
+	// and the connection closed. Default 100.
+	RefusedRcpts int
+	// Junk is how many commands that do nothing to transfer mail, such as NOOP and RSET, a client may send since the last
+	// message was accepted. One more is answered 421, and the connection closed. Default 1000.
+	Junk int
+	// MinRate is the slowest average rate at which the content of a message may arrive, in octets per second. It is
+	// enforced once the server has waited for the content for Timeouts.MinRateGrace. Default 100.
+	MinRate int
+}
+
+// Timeouts bound how long a client may take. Zero is the default that the comment names; a negative value is no
+// timeout. The time that a session takes does not count, except for Session.
+type Timeouts struct {
+	// Command is for a whole command line to arrive. Default 5 minutes (RFC 5321 section 4.5.3.2.7).
+	Command time.Duration
+	// Content is for the next octets of a message to arrive. Default 5 minutes.
+	Content time.Duration
+	// MinRateGrace is how long the server waits for the octets of one message, all in all, before Limits.MinRate is
+	// enforced. Default 10 minutes; with a negative value it is enforced at once.
+	MinRateGrace time.Duration
+	// Write is for the client to accept replies. Default 5 minutes.
+	Write time.Duration
+	// Handshake is for a TLS handshake, and for other ways to hand a connection over. Default 1 minute.
+	Handshake time.Duration
+	// Session is for the whole connection. Default: no timeout, since the other limits bound what a connection costs.
+	Session time.Duration
+}
+
+// setDefaults puts defaults in place of zeros, and zeros in place of negative values.
+func (l *Limits) setDefaults() {
+	setDefault(&l.MessageSize, defaultMessageSize)
+	setDefault(&l.Rcpts, defaultRcpts)
+	setDefault(&l.Conns, defaultConns)
+	setDefault(&l.ConnsPerHost, defaultConnsPerHost)
+	setDefault(&l.IPv4Prefix, defaultIPv4Prefix)
+	setDefault(&l.IPv6Prefix, defaultIPv6Prefix)
+	setDefault(&l.ConnsPerMinute, defaultConnsPerMinute)
+	setDefault(&l.MessagesPerMinute, defaultMessagesPerMinute)
+	setDefault(&l.AuthFailuresPerHour, defaultAuthFailuresPerHour)
+	setDefault(&l.Errors, defaultErrors)
+	setDefault(&l.RefusedRcpts, defaultRefusedRcpts)
+	setDefault(&l.Junk, defaultJunk)
+	setDefault(&l.MinRate, defaultMinRate)
+}
+
+// setDefaults puts defaults in place of zeros, and zeros in place of negative values.
+func (t *Timeouts) setDefaults() {
+	setDefault(&t.Command, defaultCommandTimeout)
+	setDefault(&t.Content, defaultContentTimeout)
+	setDefault(&t.MinRateGrace, defaultMinRateGrace)
+	setDefault(&t.Write, defaultWriteTimeout)
+	setDefault(&t.Handshake, defaultHandshakeTimeout)
+	setDefault(&t.Session, 0)
+}
+
+// setDefault sets v to value if it is zero, and to zero if it is negative.
+func setDefault[T int | int64 | time.Duration](v *T, value T) {
+	if *v == 0 {
+		*v = value
+	}
+	*v = max(*v, 0)
+}
+
+// check returns an error for limits that cannot be.
+func (l *Limits) check() error {
+	switch {
+	case l.Rcpts < 0:
+		return errors.New("smtp: Options.Limits.Rcpts is negative: it bounds memory, so there must be a limit")
+	case l.IPv4Prefix < 0 || l.IPv4Prefix > 32:
+		return fmt.Errorf("smtp: Options.Limits.IPv4Prefix is %d: use 1 to 32, or 0 for the default", l.IPv4Prefix)
+	case l.IPv6Prefix < 0 || l.IPv6Prefix > 128:
+		return fmt.Errorf("smtp: Options.Limits.IPv6Prefix is %d: use 1 to 128, or 0 for the default", l.IPv6Prefix)
+	}
+	return nil
+}
+
+// checkExempt returns an error for a network that no address is in.
+func checkExempt(networks []netip.Prefix) error {
+	for _, p := range networks {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return fmt.Errorf("smtp: Options.Exempt has %q, which is no network: use netip.MustParsePrefix, "+
+				"with an IPv4 network such as 192.0.2.0/24 or an IPv6 network", p)
+		}
+	}
+	return nil
+}
 
 // The defaults of Limits and Timeouts, and the bounds that are not options. RFC 5321 section 4.5.3.1 says how much a
 // server has to accept at least.
@@ -12,6 +135,16 @@ const (
 	// defaultConns is below the 1024 files that many systems let a process open.
 	defaultConns        = 1000
 	defaultConnsPerHost = 100
+	// A host usually has an IPv4 address to itself, or a /64 of IPv6 addresses.
+	defaultIPv4Prefix = 32
+	defaultIPv6Prefix = 64
+	// Postfix counts in minutes too, and has no limit by default (smtpd_client_connection_rate_limit,
+	// smtpd_client_message_rate_limit). The defaults are several times what one busy sender does to one server.
+	defaultConnsPerMinute    = 200
+	defaultMessagesPerMinute = 1000
+	// defaultAuthFailuresPerHour leaves room for an office whose phones have an old password, and makes a guess cost 36
+	// seconds.
+	defaultAuthFailuresPerHour = 100
 	// defaultErrors is Postfix's smtpd_hard_error_limit.
 	defaultErrors       = 20
 	defaultRefusedRcpts = 100

@@ -3,6 +3,8 @@ package server
 import (
 	"log/slog"
 	"net"
+
+	"smtpkit.example/smtp/proto"
 )
 
 // log logs something about the connection. It names the client and, if that came through a proxy, the proxy as well.
@@ -23,6 +25,13 @@ func (c *Conn) log(level slog.Level, msg string, args ...any) {
 // logFailure logs what a session or an extension did wrong.
 func (c *Conn) logFailure(method string, err error) {
 	c.log(slog.LevelError, "smtp: the session failed", "in", method, "err", err)
+}
+
+// limited tells the log and the Trace that a limit refuses something with e, which it returns.
+func (c *Conn) limited(e *proto.Error) *proto.Error {
+	c.log(slog.LevelInfo, "smtp: over a limit", "in", c.trace.verb, "why", e.Text)
+	c.trace.limited(e)
+	return e
 }
 
 // socket returns the connection below those that speak TLS or know the header of a proxy.

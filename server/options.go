@@ -83,6 +83,9 @@ type Options struct {
 
 	// Limits bound what a client may send.
 	Limits Limits
+	// Exempt are networks to whose clients Limits.ConnsPerHost and the rates of Limits do not apply: your own, and
+	// proxies in front of the server. Clients on the same machine have no rates anyway. Default: none.
+	Exempt []netip.Prefix
 	// Timeouts bound how long a client may take.
 	Timeouts Timeouts
 
@@ -103,7 +106,7 @@ type Options struct {
 	//     reply that cannot be sent, panics with their stack, and failures of Accept;
 	//   - at level Warn, options that require authentication while there is no TLS for it;
 	//   - at level Info, a *proto.Error that has a cause in Err or is wrapped in another error, with the whole text of the
-	//     outermost error; connections over a limit; TLS handshakes that failed, and other failures of what an extension
+	//     outermost error; connections and commands over a limit; TLS handshakes that failed, and other failures of what an extension
 	//     did with a connection; a [Verdict] with an error;
 	//   - at level Debug, connections and their end, and each transaction with its outcome.
 	//
@@ -111,52 +114,6 @@ type Options struct {
 	// "conn", the address of the client as "remote", and that of the proxy in between, if there is one, as "peer".
 	// Passwords and messages are never logged. Default: slog.Default().
 	Logger *slog.Logger
-}
-
-// Limits bound what a client may send. Zero is the default that the comment names; a negative value is no limit, except
-// for Rcpts.
-type Limits struct {
-	// MessageSize is the size of the largest message accepted, in octets of content. Larger ones are refused with 552.
-	// Default 64 MiB.
-	MessageSize int64
-	// Rcpts is how many recipients a transaction may have. More are refused with 452, and the client sends to them in
-	// another transaction (RFC 5321 section 4.5.3.1.10). It should be at least 100, and must not be negative. Default
-	// 1000.
-	Rcpts int
-	// Conns is how many connections there may be at a time. More are refused with 421. Default 1000.
-	Conns int
-	// ConnsPerHost is how many of them may come from one IPv4 address, or from one /64 of IPv6 addresses. Default 100.
-	ConnsPerHost int
-	// Errors is how many commands may be refused with 5yz since the last message was accepted, recipients apart. One
-	// more is answered 421, and the connection closed. Default 20.
-	Errors int
-	// RefusedRcpts is how many recipients may be refused since the last message was accepted. One more is answered 421,
-	// and the connection closed. Default 100.
-	RefusedRcpts int
-	// Junk is how many commands that do nothing to transfer mail, such as NOOP and RSET, a client may send since the last
-	// message was accepted. One more is answered 421, and the connection closed. Default 1000.
-	Junk int
-	// MinRate is the slowest average rate at which the content of a message may arrive, in octets per second. It is
-	// enforced once the server has waited for the content for Timeouts.MinRateGrace. Default 100.
-	MinRate int
-}
-
-// Timeouts bound how long a client may take. Zero is the default that the comment names; a negative value is no
-// timeout. The time that a session takes does not count, except for Session.
-type Timeouts struct {
-	// Command is for a whole command line to arrive. Default 5 minutes (RFC 5321 section 4.5.3.2.7).
-	Command time.Duration
-	// Content is for the next octets of a message to arrive. Default 5 minutes.
-	Content time.Duration
-	// MinRateGrace is how long the server waits for the octets of one message, all in all, before Limits.MinRate is
-	// enforced. Default 10 minutes; with a negative value it is enforced at once.
-	MinRateGrace time.Duration
-	// Write is for the client to accept replies. Default 5 minutes.
-	Write time.Duration
-	// Handshake is for a TLS handshake, and for other ways to hand a connection over. Default 1 minute.
-	Handshake time.Duration
-	// Session is for the whole connection. Default: no timeout, since the other limits bound what a connection costs.
-	Session time.Duration
 }
 
 // withDefaults returns o with defaults in place of zeros, and zeros in place of negative values.
@@ -182,30 +139,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	l, t := &o.Limits, &o.Timeouts
-	setDefault(&l.MessageSize, defaultMessageSize)
-	setDefault(&l.Rcpts, defaultRcpts)
-	setDefault(&l.Conns, defaultConns)
-	setDefault(&l.ConnsPerHost, defaultConnsPerHost)
-	setDefault(&l.Errors, defaultErrors)
-	setDefault(&l.RefusedRcpts, defaultRefusedRcpts)
-	setDefault(&l.Junk, defaultJunk)
-	setDefault(&l.MinRate, defaultMinRate)
-	setDefault(&t.Command, defaultCommandTimeout)
-	setDefault(&t.Content, defaultContentTimeout)
-	setDefault(&t.MinRateGrace, defaultMinRateGrace)
-	setDefault(&t.Write, defaultWriteTimeout)
-	setDefault(&t.Handshake, defaultHandshakeTimeout)
-	setDefault(&t.Session, 0)
+	o.Limits.setDefaults()
+	o.Timeouts.setDefaults()
 	return o, nil
-}
-
-// setDefault sets v to value if it is zero, and to zero if it is negative.
-func setDefault[T int | int64 | time.Duration](v *T, value T) {
-	if *v == 0 {
-		*v = value
-	}
-	*v = max(*v, 0)
 }
 
 // check returns an error for options that contradict each other or cannot work. It normalizes Hostname.
@@ -235,10 +171,8 @@ func (o *Options) check() error {
 		o.TLSConfig.GetConfigForClient == nil:
 		return errors.New("smtp: Options.TLSConfig has no certificate, so that TLS can be offered and not used: set " +
 			"Certificates or GetCertificate in it")
-	case o.Limits.Rcpts < 0:
-		return errors.New("smtp: Options.Limits.Rcpts is negative: it bounds memory, so there must be a limit")
 	}
-	return nil
+	return errors.Join(o.Limits.check(), checkExempt(o.Exempt))
 }
 
 // checkHostname returns the name as it is sent, or an error that says what to do.

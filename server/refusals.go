@@ -16,6 +16,7 @@ var (
 	errShutdown     = proto.Refuse(421, proto.Status{4, 3, 2}, "Service is shutting down")
 	errTooMany      = proto.Refuse(421, proto.Status{4, 3, 2}, "Too many connections, try again later")
 	errTooManyOfOne = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many connections from your address")
+	errConnRate     = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many connections in a short time, try again in a minute")
 )
 
 // The replies with which the server itself ends a connection.
@@ -27,6 +28,14 @@ var (
 	errHTTP     = proto.Refuse(421, proto.Status{4, 7, 0}, "This is not a web server")
 	errInternal = proto.Refuse(421, proto.Status{4, 3, 0}, "Internal error, closing connection")
 	errEnding   = proto.Refuse(421, proto.Status{4, 3, 2}, "Closing connection")
+)
+
+// The refusals of commands for which a network has sent too many. The codes are Postfix's for MAIL, and that of RFC 4954
+// section 6 by which a mail program does not ask for another password.
+var (
+	errMessageRate = proto.Refuse(450, proto.Status{4, 7, 1}, "Too much mail from your network, try again in a minute")
+	errAuthRate    = proto.Refuse(454, proto.Status{4, 7, 0}, "Too many failed attempts to authenticate from your network, "+
+		"try again in an hour")
 )
 
 const notASCII = "Address is not ASCII and the transaction does not permit that"

@@ -9,6 +9,9 @@ type Stats struct {
 	Open             int64 // connections that are open now, without those turned away
 	Conns            int64 // connections that were taken
 	ConnsRefused     int64 // connections that were over a limit, and turned away
+	ConnsOverRate    int64 // those of ConnsRefused that were over Limits.ConnsPerMinute
+	MessagesOverRate int64 // MAIL commands that were over Limits.MessagesPerMinute
+	AuthOverRate     int64 // AUTH commands that were refused by Limits.AuthFailuresPerHour
 	HandshakesFailed int64 // TLS handshakes that failed
 	Messages         int64 // messages accepted, at least for one recipient
 	MessagesRefused  int64 // messages that arrived to their end and were refused
@@ -23,6 +26,8 @@ type stats struct {
 	conns, connsRefused, handshakesFailed     atomic.Int64
 	messages, messagesRefused, octets, panics atomic.Int64
 	rcpts, rcptsRefused                       atomic.Int64
+
+	connsOverRate, messagesOverRate, authOverRate atomic.Int64
 }
 
 // Stats returns the counters of all services of the server. It may be called at any time. The counters are read one
@@ -36,6 +41,9 @@ func (s *Server) Stats() Stats {
 		Open:             open,
 		Conns:            c.conns.Load(),
 		ConnsRefused:     c.connsRefused.Load(),
+		ConnsOverRate:    c.connsOverRate.Load(),
+		MessagesOverRate: c.messagesOverRate.Load(),
+		AuthOverRate:     c.authOverRate.Load(),
 		HandshakesFailed: c.handshakesFailed.Load(),
 		Messages:         c.messages.Load(),
 		MessagesRefused:  c.messagesRefused.Load(),

@@ -24,6 +24,9 @@ type Trace struct {
 	// Refused is called for a connection that is over a limit, with the 421 that the client gets. Nothing else is called
 	// for it.
 	Refused func(ctx context.Context, c *Conn, e *proto.Error)
+	// Limited is called when a client of an open connection is refused something by a limit that it shares with others,
+	// such as Limits.MessagesPerMinute, with the refusal.
+	Limited func(ctx context.Context, c *Conn, e *proto.Error)
 	// Connected is called when a connection has been accepted, before a TLS handshake and the greeting.
 	Connected func(ctx context.Context, c *Conn)
 	// Secured is called after each TLS handshake that succeeded.
@@ -74,6 +77,12 @@ type tracer struct {
 func (t *tracer) refused(e *proto.Error) {
 	if t.t.Refused != nil {
 		t.t.Refused(t.c.ctx, t.c, e)
+	}
+}
+
+func (t *tracer) limited(e *proto.Error) {
+	if t.t.Limited != nil {
+		t.t.Limited(t.c.ctx, t.c, e)
 	}
 }
 

@@ -50,6 +50,10 @@ func (m *commands) mail(args []byte) proto.Reply {
 	if !l.ascii && !utf8 {
 		return errFromNotASCII.Reply()
 	}
+	if !c.srv.rates.take(messageRate, c.srv.ratedNetworkOf(c.RemoteAddr())) {
+		c.srv.stats.messagesOverRate.Add(1)
+		return c.limited(errMessageRate).Reply()
+	}
 	addr, params := l.addr, l.params
 	m.calling()
 	for _, x := range c.srv.checkMail {
