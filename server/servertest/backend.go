@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"sync"
@@ -18,24 +19,30 @@ type BackendOptions struct {
 	From string
 	// To are recipients whom the backend takes, two or more. Default "bob@example.net" and "carol@example.net".
 	To []string
+	// Unknown is a recipient whom the backend refuses. Default: none, and that rule is not tested.
+	Unknown string
 	// User and Password are what the client authenticates with, by PLAIN. Default: it does not.
 	User, Password string
-	// Server has options of the server, such as its Extensions. The protocol and the limits are TestBackend's own.
+	// Server has options of the server, such as its Extensions. The protocol, the limits and the logger are
+	// those of TestBackend, and so is TLSConfig if it is nil.
 	Server server.Options
 
-	// Kept returns the messages that the backend has accepted and whose content contains id, such as a file in a Maildir.
-	// Of each it has to fill in Raw, which may have more in front of what the client sent, such as a Received field. It
-	// fills in From and To if they are known. Kept may be called concurrently. Without Kept, the rules about messages that
-	// are kept are not tested.
-	Kept func(id string) []*Message
+	// Kept returns all messages that the backend has accepted since TestBackend began, such as the files in a Maildir. Of
+	// each it has to fill in Raw, which may have more in front of what the client sent, such as a Received field. It fills
+	// in From and To if they are known. A backend that keeps a copy for each recipient fills in To: such copies are one
+	// message. Kept is called once, after all sessions. Without Kept, the rules about messages that are kept are not
+	// tested.
+	Kept func() []*Message
 	// Patience is how long a method may take when its context has ended. Default 5 seconds.
 	Patience time.Duration
 }
 
-// TestBackend tests whether the sessions of a backend keep the rules of server.Session, with messages of several kinds:
-// in pieces and in chunks, given up, cut off in every state, over connections at the same time, and with contexts that
-// have ended. Each rule is a subtest, and its failure says what the rule is, what has happened, and what to do. The
-// options may be nil.
+// TestBackend tests whether the sessions of a backend keep the rules of server.Session. Each rule is a subtest. Its
+// failure says what has happened, what the rule is, and what to do. The options may be nil.
+//
+// It sends messages in pieces and in chunks, to several recipients, in plaintext and behind STARTTLS; messages that are
+// too large; bounces, odd addresses and wrong passwords. It gives transactions up, hangs up at every octet of a
+// dialogue, has several connections at a time, and calls methods with contexts that have ended.
 //
 // The messages have a Message-ID that ends with "@servertest.example". The backend has to be used by nobody else
 // meanwhile. Sessions that have DataEach are tested with LMTP as well. Run the test with the race detector too.
@@ -73,6 +80,8 @@ type exam struct {
 	messages []*sent
 	next     int
 	each     bool // there is a session with DataEach
+	stride   int  // a hang-up is at each octet of a dialogue, or at each nth
+	limit    int  // the size of the largest message that the server accepts
 }
 
 // A sent is a message that was sent.
@@ -80,7 +89,11 @@ type sent struct {
 	id, content string
 	to          []string
 	scenario    string
-	apart       bool // another connection had a transaction at the same time
+
+	from   string
+	params string // of MAIL
+	shows  rule   // the rule that is broken if the envelope is that of another message
+	loose  bool   // the recipients are those whom the backend accepts
 
 	// What Data has done, guarded by exam.mu.
 	accepted bool // it has read all, and returned nil
@@ -89,7 +102,7 @@ type sent struct {
 }
 
 func newExam(b server.Backend, opt *BackendOptions) (*exam, error) {
-	x := &exam{backend: b, faults: make(map[rule][]string)}
+	x := &exam{backend: b, faults: make(map[rule][]string), stride: 1, limit: maxExamMessage}
 	if opt != nil {
 		x.opt = *opt
 	}
@@ -102,7 +115,11 @@ func newExam(b server.Backend, opt *BackendOptions) (*exam, error) {
 	if len(x.opt.To) < 2 {
 		return nil, fmt.Errorf("smtp: BackendOptions.To has %d recipients, and two are needed", len(x.opt.To))
 	}
-	for _, a := range append([]string{x.opt.From}, x.opt.To...) {
+	addresses := append([]string{x.opt.From}, x.opt.To...)
+	if x.opt.Unknown != "" {
+		addresses = append(addresses, x.opt.Unknown)
+	}
+	for _, a := range addresses {
 		if _, err := proto.ParseAddress(a); err != nil {
 			return nil, fmt.Errorf("smtp: BackendOptions has the address %q: %w", a, err)
 		}
@@ -144,62 +161,6 @@ func (x *exam) run() {
 	x.checkKept()
 }
 
-// checkKept compares what is kept with what was accepted.
-func (x *exam) checkKept() {
-	if x.opt.Kept == nil {
-		return
-	}
-	x.mu.Lock()
-	messages := slices.Clone(x.messages)
-	x.mu.Unlock()
-	for _, m := range messages {
-		x.mu.Lock()
-		accepted, cut, tried := m.accepted, m.cut, m.tried
-		x.mu.Unlock()
-		kept := x.opt.Kept(m.id)
-		switch {
-		case len(kept) > 0 && (cut || !tried):
-			x.fail(ruleKept, "%s: the message did not arrive to its end, and there is one: %v", m.scenario, kept[0])
-		case accepted && len(kept) != 1:
-			x.fail(ruleOnce, "%s: the message was accepted, and %d are kept", m.scenario, len(kept))
-		case !accepted && len(kept) > 0:
-			x.fail(ruleOnce, "%s: the message was refused, and %d are kept", m.scenario, len(kept))
-		case accepted:
-			x.compare(m, kept[0])
-		}
-	}
-}
-
-// compare compares the message that is kept with the one that was sent.
-func (x *exam) compare(m *sent, kept *Message) {
-	if raw := string(kept.Raw); len(raw) < len(m.content) || raw[len(raw)-len(m.content):] != m.content {
-		x.fail(ruleOctets, "%s: the message has %d octets, and what is kept does not end with them: it has %d", m.scenario,
-			len(m.content), len(raw))
-	}
-	if len(kept.To) == 0 {
-		return
-	}
-	var to []string
-	for _, r := range kept.To {
-		to = append(to, r.Address.Key())
-	}
-	var want []string
-	for _, a := range m.to {
-		address, _ := proto.ParseAddress(a)
-		want = append(want, address.Key())
-	}
-	slices.Sort(to)
-	slices.Sort(want)
-	if slices.Equal(to, want) {
-		return
-	}
-	r := ruleAnew
-	if m.apart {
-		r = ruleApart
-	}
-	x.fail(r, "%s: the message to %v is kept for %v", m.scenario, want, to)
-}
-
 // newServer makes the server for a protocol.
 func (x *exam) newServer(p proto.Protocol) error {
 	opt := x.opt.Server
@@ -211,8 +172,16 @@ func (x *exam) newServer(p proto.Protocol) error {
 		opt.Hostname = Hostname
 	}
 	opt.AllowInsecureAuth = true
-	opt.Limits = server.Limits{Conns: -1, ConnsPerHost: -1, Errors: -1}
+	opt.Limits = server.Limits{Conns: -1, ConnsPerHost: -1, Errors: -1, MessageSize: int64(x.limit)}
 	opt.Logger = examLogger(x)
+	opt.RequireTLS = false
+	if opt.TLSConfig == nil {
+		cert, err := certificate(Good, Hostname)
+		if err != nil {
+			return err
+		}
+		opt.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
+	}
 	srv, err := server.New(server.BackendFunc(func(ctx context.Context, c *server.Conn) (server.Session, error) {
 		return x.newSession(ctx, c)
 	}), &opt)

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
@@ -23,21 +24,16 @@ type store struct {
 
 	mu     sync.Mutex
 	kept   []*Message
+	seen   map[*server.Conn]bool
 	shared *storeSession
 }
 
 func (st *store) is(spoiled string) bool { return st.spoiled == spoiled }
 
-func (st *store) find(id string) []*Message {
+func (st *store) all() []*Message {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	var found []*Message
-	for _, m := range st.kept {
-		if strings.Contains(string(m.Raw), id) {
-			found = append(found, m)
-		}
-	}
-	return found
+	return st.kept
 }
 
 func (st *store) keep(m *Message) {
@@ -46,7 +42,7 @@ func (st *store) keep(m *Message) {
 	st.kept = append(st.kept, m)
 }
 
-func (st *store) NewSession(ctx context.Context, _ *server.Conn) (server.Session, error) {
+func (st *store) NewSession(ctx context.Context, c *server.Conn) (server.Session, error) {
 	s := &storeSession{st: st}
 	switch {
 	case st.is("no session") && ctx.Err() != nil:
@@ -55,6 +51,13 @@ func (st *store) NewSession(ctx context.Context, _ *server.Conn) (server.Session
 		return nil, &proto.Error{Code: 250, Text: "no"}
 	case st.is("NewSession blocks") && ctx.Err() != nil:
 		<-st.release
+	case st.is("one session for a connection"):
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if st.seen[c] {
+			return nil, errors.New("there is a session")
+		}
+		st.seen[c] = true
 	case st.is("a goroutine for each session"):
 		go func() { <-st.release }()
 	case st.is("one session for all"):
@@ -64,7 +67,7 @@ func (st *store) NewSession(ctx context.Context, _ *server.Conn) (server.Session
 			st.shared = s
 		}
 		return plainSession{st.shared}, nil
-	case st.is("recipients of before"), st.is("a refusal that is none"):
+	case st.is("recipients of before"), st.is("keeps for whom it refuses"), st.is("a refusal that is none"):
 		return plainSession{s}, nil
 	case st.is("a wrong signature"):
 		return wrongSession{plainSession{s}}, nil
@@ -114,9 +117,14 @@ func (s *storeSession) Mail(ctx context.Context, from proto.Address, p proto.Par
 	if s.st.is("refuses all") {
 		return proto.Refuse(550, proto.Status{5, 7, 1}, "No")
 	}
+	if s.st.is("bounces refused") && from.IsNull() {
+		return proto.Refuse(550, proto.Status{5, 7, 1}, "No bounces")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.from = from
+	if !s.st.is("sender of before") || !from.IsNull() {
+		s.from = from
+	}
 	if !s.st.is("recipients of before") {
 		s.to = nil
 	}
@@ -127,8 +135,15 @@ func (s *storeSession) Rcpt(ctx context.Context, to proto.Address, p proto.Param
 	s.block(ctx, "Rcpt blocks")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if to.Local != "again" || !slices.ContainsFunc(s.to, func(r proto.Recipient) bool { return r.Address == to }) {
+	if s.st.is("fails for odd addresses") && strings.ContainsAny(to.Local, " /") {
+		return errors.New("a file name with a blank or a slash")
+	}
+	unknown := to.Local == "unknown" && !s.st.is("accepts anybody")
+	if !unknown || s.st.is("keeps for whom it refuses") {
 		s.to = append(s.to, proto.Recipient{Address: to, Params: p})
+	}
+	if unknown {
+		return proto.Refuse(550, proto.Status{5, 1, 1}, "No such mailbox")
 	}
 	return nil
 }
@@ -148,6 +163,8 @@ func (s *storeSession) Data(ctx context.Context, r io.Reader) error {
 	switch {
 	case err != nil && s.st.is("keeps what is cut"):
 		s.st.keep(m)
+	case err != nil && s.st.is("keeps the beginning") && 0 < len(text) && len(text) < 40:
+		s.st.keep(m)
 	case err != nil && s.st.is("accepts what is cut"):
 		return nil
 	case err != nil && s.st.is("a refusal that is none"):
@@ -161,7 +178,16 @@ func (s *storeSession) Data(ctx context.Context, r io.Reader) error {
 	if s.st.is("removes dots") {
 		m.Raw = []byte(strings.ReplaceAll(string(m.Raw), "\r\n.", "\r\n"))
 	}
-	if !s.st.is("keeps nothing") {
+	for _, to := range m.To {
+		if one := *m; strings.HasPrefix(s.st.spoiled, "copies for") {
+			one.To = []proto.Recipient{to}
+			s.st.keep(&one)
+		}
+	}
+	if s.st.is("copies for a recipient twice") {
+		s.st.keep(m)
+	}
+	if !s.st.is("keeps nothing") && !strings.HasPrefix(s.st.spoiled, "copies for") {
 		s.st.keep(m)
 	}
 	if s.st.is("keeps twice") {
@@ -201,6 +227,16 @@ func (s *storeSession) DataEach(ctx context.Context, r io.Reader, result func(in
 	return nil
 }
 
+func (s *storeSession) Authenticate(_ context.Context, user, password string) error {
+	switch {
+	case s.st.is("any password") || user == "alice" && password == "secret":
+		return nil
+	case s.st.is("the wrong error for a password"):
+		return errors.New("wrong")
+	}
+	return auth.ErrCredentials
+}
+
 func (s *storeSession) Reset(ctx context.Context) {
 	s.block(ctx, "Reset blocks")
 	if s.st.is("reads too late") && s.reader != nil {
@@ -236,6 +272,8 @@ func TestTestBackend(t *testing.T) {
 		{"DataEach reads the beginning", ruleWhole, "DataEach has accepted the message after it has read 10 octets"},
 		{"accepts what is cut", ruleFailed, `the reader has returned the error "unexpected EOF", and Data has accepted`},
 		{"keeps what is cut", ruleKept, "a hang-up in the content, 30 octets before its end: the message did not arrive"},
+		{"copies for each recipient", "", ""},
+		{"copies for a recipient twice", ruleOnce, "the message was accepted, and 3 are kept"},
 		{"keeps twice", ruleOnce, "the message was accepted, and 2 are kept"},
 		{"keeps nothing", ruleOnce, "the message was accepted, and 0 are kept"},
 		{"removes dots", ruleOctets, "what is kept does not end with them"},
@@ -257,6 +295,15 @@ func TestTestBackend(t *testing.T) {
 		{"a refusal that is none", ruleRefusals, "Data has refused with the code 250"},
 		{"a code that is none", ruleRefusals, "NewSession has refused with the code 250"},
 		{"no session", ruleRefusals, "NewSession has returned neither"},
+		{"bounces refused", ruleNull, `a message from <>: to "MAIL FROM:<> SIZE=`},
+		{"sender of before", ruleAnew, "a message from <>: the message from <> is kept as one from alice@example.org"},
+		{"accepts anybody", ruleRefused, `to RCPT TO:<unknown@example.net>, which is BackendOptions.Unknown, the server`},
+		{"keeps for whom it refuses", ruleRefused, "is kept for [bob@example.net unknown@example.net]"},
+		{"fails for odd addresses", ruleAddresses, `Rcpt has failed for the address <"a b"@example.org>: a file name`},
+		{"any password", ruleAuth, `the server says "235`},
+		{"the wrong error for a password", ruleAuth, `the server says "454`},
+		{"one session for a connection", ruleRenewed, `a message behind STARTTLS: the server says "`},
+		{"keeps the beginning", ruleKept, `a message is kept that was not sent, or the beginning of one: "Received`},
 		{"parameters modified", ruleParams, "Mail has made [{SIZE 0 true}] of [{SIZE "},
 		{"panics", rulePanics, "Data has panicked with: unexpected EOF"},
 		{"a wrong signature", ruleSignatures, "Reset"},
@@ -265,11 +312,18 @@ func TestTestBackend(t *testing.T) {
 		reported[tt.rule] = true
 		t.Run(tt.spoiled, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				st := &store{spoiled: tt.spoiled, release: make(chan struct{})}
+				st := &store{spoiled: tt.spoiled, release: make(chan struct{}), seen: make(map[*server.Conn]bool)}
 				defer close(st.release)
-				x, err := newExam(st, &BackendOptions{Kept: st.find})
+				opt := &BackendOptions{Kept: st.all, Unknown: "unknown@example.net"}
+				if strings.HasSuffix(tt.spoiled, "password") {
+					opt.User, opt.Password = "alice", "secret"
+				}
+				x, err := newExam(st, opt)
 				if err != nil {
 					t.Fatal(err)
+				}
+				if tt.spoiled != "nothing" && tt.spoiled != "keeps the beginning" {
+					x.stride, x.limit = 50, 1<<18 // to save time
 				}
 				x.run()
 				for _, r := range rules {
@@ -298,7 +352,7 @@ func TestTestBackend(t *testing.T) {
 func TestGoodBackends(t *testing.T) {
 	t.Run("store", func(t *testing.T) {
 		st := &store{}
-		TestBackend(t, st, &BackendOptions{Kept: st.find, Patience: time.Minute})
+		TestBackend(t, st, &BackendOptions{Kept: st.all, Patience: time.Minute})
 	})
 	t.Run("MessageFunc without Kept", func(t *testing.T) {
 		TestBackend(t, server.MessageFunc(func(_ context.Context, m *server.Message) error {

@@ -24,6 +24,7 @@ type caller struct {
 	err   error         // the first: nothing is sent behind it
 	lmtp  bool
 	caps  string // the reply to EHLO
+	fails rule   // the rule that is broken if the server does not say what it should
 }
 
 // callTime is how long a caller waits for a reply.
@@ -34,7 +35,7 @@ func (x *exam) dial(scenario, ends string, p proto.Protocol) *caller {
 	here, there := Pipe(examAddr("client"), examAddr("server"))
 	c := &caller{
 		x: x, visit: &visit{scenario: scenario, ends: ends}, nc: here, in: bufio.NewReader(here),
-		done: make(chan struct{}), lmtp: p == proto.LMTP,
+		done: make(chan struct{}), lmtp: p == proto.LMTP, fails: ruleTakes,
 	}
 	srv := x.server
 	ctx := context.WithValue(context.Background(), visitKey{}, c.visit)
@@ -55,15 +56,19 @@ func (a examAddr) String() string  { return string(a) }
 func (c *caller) hello() {
 	c.expect(220)
 	c.ehlo()
-	if c.x.opt.User != "" {
-		c.ask(c.plain(c.x.opt.Password), 235)
+	c.auth()
+}
+
+// auth authenticates the user, if there is one.
+func (c *caller) auth() {
+	if user := c.x.opt.User; user != "" {
+		c.ask(plain(user, c.x.opt.Password), 235)
 	}
 }
 
-// plain returns the command that authenticates the user.
-func (c *caller) plain(password string) string {
-	plain := "\x00" + c.x.opt.User + "\x00" + password
-	return "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte(plain))
+// plain returns the command that authenticates a user.
+func plain(user, password string) string {
+	return "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password))
 }
 
 func (c *caller) ehlo() {
@@ -139,7 +144,7 @@ func (c *caller) hangUp() bool {
 func (c *caller) end() {
 	c.ask("QUIT", 221)
 	if c.err != nil {
-		c.x.fail(ruleTakes, "%s: %v", c.visit.scenario, c.err)
+		c.x.fail(c.fails, "%s: %v", c.visit.scenario, c.err)
 	}
 	c.hangUp()
 }
@@ -151,21 +156,25 @@ func (c *caller) message(body string, to ...string) *sent {
 	defer x.mu.Unlock()
 	x.next++
 	id := fmt.Sprintf("<%d.%d@servertest.example>", time.Now().UnixNano(), x.next)
-	m := &sent{id: id, to: to, scenario: c.visit.scenario}
-	m.content = fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: %s\r\n"+
-		"Subject: servertest\r\n\r\n%s", x.opt.From, to[0], id, body)
+	m := &sent{id: id, from: x.opt.From, to: to, shows: ruleAnew, scenario: c.visit.scenario}
+	m.content = fmt.Sprintf("Message-ID: %s\r\nFrom: <%s>\r\nTo: <%s>\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\n"+
+		"Subject: servertest\r\n\r\n%s", id, x.opt.From, to[0], body)
 	x.messages = append(x.messages, m)
 	return m
 }
 
 // begin opens a transaction for the message.
 func (c *caller) begin(m *sent) {
-	c.visit.send(m)
-	params := ""
+	params := m.params
 	if c.offers("SIZE") {
-		params = fmt.Sprintf(" SIZE=%d", len(m.content))
+		params += fmt.Sprintf(" SIZE=%d", len(m.content))
 	}
-	c.ask("MAIL FROM:<"+c.x.opt.From+">"+params, 250)
+	c.beginWith(m, params)
+}
+
+func (c *caller) beginWith(m *sent, params string) {
+	c.visit.send(m)
+	c.ask("MAIL FROM:<"+m.from+">"+params, 250)
 	for _, a := range m.to {
 		c.ask("RCPT TO:<"+a+">", 250)
 	}
@@ -230,8 +239,8 @@ func (c *caller) steps(m *sent) []string {
 		hello = "LHLO client.example\r\n"
 	}
 	list := []string{hello}
-	if c.x.opt.User != "" {
-		list = append(list, c.plain(c.x.opt.Password)+"\r\n")
+	if user := c.x.opt.User; user != "" {
+		list = append(list, plain(user, c.x.opt.Password)+"\r\n")
 	}
 	list = append(list, "MAIL FROM:<"+c.x.opt.From+">\r\n")
 	for _, a := range m.to {

@@ -73,7 +73,7 @@
 //
 //	func TestMaildir(t *testing.T) {
 //		b := newMaildirBackend(t.TempDir())
-//		servertest.TestBackend(t, b, &servertest.BackendOptions{Kept: b.find})
+//		servertest.TestBackend(t, b, &servertest.BackendOptions{Kept: b.messages})
 //	}
 //
 // # Decisions

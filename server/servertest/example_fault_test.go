@@ -55,7 +55,7 @@ func ExampleTestBackend() {
 		backend := newBackend(t.TempDir())
 		servertest.TestBackend(t, backend, &servertest.BackendOptions{
 			To:   []string{"bob@example.net", "carol@example.net"},
-			Kept: backend.find,
+			Kept: backend.messages,
 		})
 	}
 	_ = test // func TestMyBackend(t *testing.T)
@@ -66,5 +66,5 @@ type backend struct{ server.Backend }
 
 func newBackend(string) *backend { return nil }
 
-// find returns the messages that contain id.
-func (b *backend) find(id string) []*servertest.Message { return nil }
+// messages returns those that the backend has kept.
+func (b *backend) messages() []*servertest.Message { return nil }

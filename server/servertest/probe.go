@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,8 @@ import (
 type visit struct {
 	scenario string
 	ends     string // the method that is called with a context that has ended
+
+	anyAddress bool // addresses are not those of the options
 
 	mu      sync.Mutex
 	message *sent  // the one that is sent now
@@ -81,7 +84,7 @@ func (x *exam) call(v *visit, method string, ctx context.Context, f func(context
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			x.fail(rulePanics, "%s: %s has panicked with: %v", v.scenario, method, p)
+			x.fail(rulePanics, "%s: %s has panicked with: %v\n%s", v.scenario, method, p, debug.Stack())
 			panic(p)
 		}
 	}()
@@ -103,10 +106,12 @@ type probe struct {
 
 func (p *probe) Mail(ctx context.Context, from proto.Address, params proto.Params) error {
 	p.rcpts = 0
-	return p.x.call(p.visit, "Mail", ctx, func(ctx context.Context) error {
+	err := p.x.call(p.visit, "Mail", ctx, func(ctx context.Context) error {
 		defer p.compare("Mail", params, slices.Clone(params))
 		return p.Session.Mail(ctx, from, params)
 	})
+	p.checkRefusal("Mail", from, err)
+	return err
 }
 
 func (p *probe) Rcpt(ctx context.Context, to proto.Address, params proto.Params) error {
@@ -114,10 +119,19 @@ func (p *probe) Rcpt(ctx context.Context, to proto.Address, params proto.Params)
 		defer p.compare("Rcpt", params, slices.Clone(params))
 		return p.Session.Rcpt(ctx, to, params)
 	})
+	p.checkRefusal("Rcpt", to, err)
 	if err == nil {
 		p.rcpts++
 	}
 	return err
+}
+
+// checkRefusal looks at why an address was refused that the user of the exam did not choose.
+func (p *probe) checkRefusal(method string, a proto.Address, err error) {
+	var e *proto.Error
+	if p.visit.anyAddress && err != nil && !errors.As(err, &e) {
+		p.x.fail(ruleAddresses, "%s has failed for the address <%v>: %v", method, a, err)
+	}
 }
 
 func (p *probe) compare(method string, now, before proto.Params) {

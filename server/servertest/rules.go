@@ -16,6 +16,11 @@ const (
 	rulePanics     rule = "panics"
 	ruleSignatures rule = "signatures"
 	ruleGoroutines rule = "goroutines"
+	ruleNull       rule = "null"
+	ruleRefused    rule = "refused"
+	ruleAddresses  rule = "addresses"
+	ruleAuth       rule = "auth"
+	ruleRenewed    rule = "renewed"
 	ruleKept       rule = "kept"
 	ruleOnce       rule = "once"
 	ruleOctets     rule = "octets"
@@ -50,11 +55,23 @@ var rules = []ruleText{
 	{ruleContext, "a method returns soon when its context has ended",
 		"give the context to what the method waits for, or select on ctx.Done(); Reset and Close too have little time",
 		false},
-	{rulePanics, "nothing panics", "look at the log for the stack; a panic ends the connection with 421", false},
+	{rulePanics, "nothing panics", "the stack says where; the server answers 421, and goes on with others", false},
 	{ruleSignatures, "methods have the signatures of the interfaces that they are for",
 		"declare the interface beside the session, as in: var _ server.Resetter = (*session)(nil)", false},
 	{ruleGoroutines, "a session leaves no goroutine behind",
 		"end the goroutines of a session in Close, and those of a message before Data returns", false},
+	{ruleNull, "mail from the null reverse-path <> is accepted, unless clients authenticate (RFC 5321 section 6.1)",
+		"accept an address for which IsNull is true: bounces have it, and nothing may bounce to it", false},
+	{ruleRefused, "a recipient whom Rcpt refuses gets nothing, and the others get the message",
+		"return an error from Rcpt for BackendOptions.Unknown, and add nobody to the transaction then", false},
+	{ruleAddresses, "an address is accepted or refused by a *proto.Error, whatever it looks like",
+		"use Local and Domain of the address as any octets; return proto.Refuse(550, …) for one that does not exist: " +
+			"another error is 451, and the client tries again for days", false},
+	{ruleAuth, "a wrong user or password is refused with 535, and the right one is accepted after that",
+		"return auth.ErrCredentials from Authenticate; another error means that the check itself has failed", false},
+	{ruleRenewed, "NewSession returns another session for the same connection behind STARTTLS",
+		"let NewSession be called more than once for a *server.Conn; Close of the session before has been called by then",
+		false},
 	{ruleKept, "a message that has not arrived to its end is not kept",
 		"write to a temporary place, and move the message only after the reader has returned io.EOF; remove it otherwise",
 		true},

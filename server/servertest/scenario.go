@@ -31,6 +31,7 @@ func (x *exam) play(p proto.Protocol) {
 	}
 	x.transactions(p)
 	x.givenUp(p)
+	x.edges(p)
 	x.everywhere(p)
 	x.sideBySide(p)
 	x.goroutines(p)
@@ -71,11 +72,11 @@ func (x *exam) transactions(p proto.Protocol) {
 	c.deliver(c.message("first\r\n", x.opt.To[0]), 1000)
 	c.deliver(c.message("second\r\n", x.opt.To[1]), 1000)
 	c.visit.scenario = "a message behind RSET"
-	c.begin(&sent{to: x.opt.To[:1]})
+	c.begin(&sent{from: x.opt.From, to: x.opt.To[:1]})
 	c.ask("RSET", 250)
 	c.deliver(c.message("third\r\n", x.opt.To[1]), 1000)
 	c.visit.scenario = "a message behind EHLO"
-	c.begin(&sent{to: x.opt.To[:1]})
+	c.begin(&sent{from: x.opt.From, to: x.opt.To[:1]})
 	c.ehlo()
 	c.deliver(c.message("fourth\r\n", x.opt.To[1]), 1000)
 	c.end()
@@ -139,7 +140,7 @@ func (x *exam) givenUp(p proto.Protocol) {
 
 // everywhere hangs up at every octet of a dialogue.
 func (x *exam) everywhere(p proto.Protocol) {
-	for n := 0; ; n++ {
+	for n := 0; ; n += x.stride {
 		c := x.dial(fmt.Sprintf("a hang-up behind %d octets of a dialogue", n), "", p)
 		more := c.until(n)
 		if !c.hangUp() || !more {
@@ -155,7 +156,7 @@ func (x *exam) sideBySide(p proto.Protocol) {
 	a.hello()
 	b.hello()
 	first, second := a.message("first\r\n", x.opt.To[0]), b.message("second\r\n", x.opt.To[1])
-	first.apart, second.apart = true, true
+	first.shows, second.shows = ruleApart, ruleApart
 	a.begin(first)
 	b.begin(second)
 	a.data(first, 1000)
@@ -170,7 +171,7 @@ func (x *exam) sideBySide(p proto.Protocol) {
 				c := x.dial("many connections at a time", "", p)
 				c.hello()
 				m := c.message(bodies[2], x.opt.To[i%2])
-				m.apart = true
+				m.shows = ruleApart
 				c.deliver(m, 1000)
 				c.end()
 			}
