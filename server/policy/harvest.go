@@ -61,7 +61,7 @@ func (h Harvest) Middleware() (server.Middleware, error) {
 	if h.Skip == nil {
 		h.Skip = Trusted()
 	}
-	h.Free, h.Delay = max(h.Free, 0), max(h.Delay, 0)
+	h.Free = max(h.Free, 0)
 	a := &harvest{Harvest: h}
 	if h.Delay > 0 {
 		// With this many the wait is the longest.
