@@ -27,6 +27,9 @@
 //	servertest.NewServer(t, &servertest.Options{Certificate: servertest.Expired}) // does the client notice?
 //	servertest.NewServer(t, &servertest.Options{NoTLS: true, Server: server.Options{Protocol: proto.LMTP}})
 //
+// A program that calls smtp.SendMail needs NoTLS: that function begins TLS on its own, and trusts the certificates of
+// the system alone.
+//
 // Options.Server has all other options of a server, such as its limits and timeouts. Options.Backend is a backend of
 // your own: what its sessions accept is in the Inbox as well.
 //

@@ -12,6 +12,37 @@ import (
 // t is the *testing.T of a test.
 var t = &exampleT{}
 
+// The test of a program that sends with smtp.SendMail. NoTLS is for that function: it would begin TLS on its own, and
+// trusts the certificates of the system alone.
+func Example() {
+	defer t.end()
+	srv := servertest.NewServer(t, &servertest.Options{NoTLS: true, Users: map[string]string{"app": "secret"}})
+	app := &application{addr: srv.Addr, auth: smtp.PlainAuth("", "app", "secret", "127.0.0.1")}
+
+	if err := app.signUp("joe@example.net"); err != nil {
+		t.Fatal(err)
+	}
+	m := srv.Inbox.Wait(servertest.To("joe@example.net"), servertest.Subject("Welcome"))
+	fmt.Print(m.Text())
+
+	srv.Fail("RCPT", 550).Text("No such mailbox")
+	fmt.Println(app.signUp("nobody@example.net"))
+	// Output:
+	// Hello Joe
+	// 550 "5.0.0 No such mailbox"
+}
+
+// An application is a program under test.
+type application struct {
+	addr string
+	auth smtp.Auth
+}
+
+func (a *application) signUp(user string) error {
+	content := "From: app@example.org\r\nTo: " + user + "\r\nSubject: Welcome\r\n\r\nHello Joe\r\n"
+	return smtp.SendMail(a.addr, a.auth, "app@example.org", []string{user}, []byte(content))
+}
+
 // The program under test sends a message with net/smtp, by STARTTLS and with a password. The test waits for it.
 func ExampleNewServer() {
 	defer t.end()
