@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"smtpkit.example/smtp/ext"
@@ -59,7 +60,9 @@ func explainCertificate(err error) error {
 // explainNegotiation adds to the error of an extension, such as the one that starts TLS, what the reason often is.
 func (c *conn) explainNegotiation(err error) error {
 	if e, ok := asType[*ext.TLSError](err); ok {
-		e.Err = explainCertificate(e.Err)
+		if e.Err = explainCertificate(e.Err); e.Err == io.EOF {
+			e.Err = fmt.Errorf("the server hung up in the handshake: %w", io.EOF)
+		}
 		return err
 	}
 	e, ok := asType[*ext.AuthError](err)

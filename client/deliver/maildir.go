@@ -238,7 +238,7 @@ func (d Maildir) makeDirs(inbox, dir string) error {
 	if d.MustExist {
 		if _, err := d.files.Stat(inbox); errors.Is(err, fs.ErrNotExist) {
 			if _, err := d.files.Stat(filepath.Dir(inbox)); err != nil {
-				return failure("looking for the Maildir", err)
+				return failure("looking for the directory of the Maildir (is the disk mounted?)", err)
 			}
 			return errNoMailbox
 		}

@@ -139,7 +139,7 @@ func (r *Routes) find(d proto.Domain) (at int, ok bool) {
 
 var errNoRoute = &Error{
 	Doing:  "finding a route",
-	Err:    errors.New("there is none for this domain, and none for all others"),
+	Err:    errors.New("there is none for the domain, and none for all others: add the domain or \"*\" to the table"),
 	status: statusUnroutable,
 }
 

@@ -186,6 +186,12 @@ func (c *config) add(k Key, shortRSA bool) error {
 
 // normalize checks the names of k, and writes its domain in lower case and A-labels.
 func (k *Key) normalize() error {
+	switch {
+	case k.Domain == "":
+		return errors.New("Domain is empty: set it to the domain in the From fields, such as example.org")
+	case k.Selector == "":
+		return errors.New("Selector is empty: give the key a name of its own, such as 2026a")
+	}
 	d, err := proto.ParseDomain(k.Domain)
 	if err == nil && d.Addr().IsValid() {
 		err = errors.New("it is an address literal: give a domain name")

@@ -9,7 +9,6 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/mx/mtasts"
-	"smtpkit.example/smtp/client/pool"
 )
 
 // TestClosed checks what is said after Close, and that nobody tries again then.
@@ -26,7 +25,7 @@ func TestClosed(t *testing.T) {
 					attempts++
 					return b.Send(ctx, m)
 				}), message(t, "a@d.example"))
-			if !errors.Is(err, pool.ErrClosed) || attempts != 1 || b.order() != "" {
+			if !errors.Is(err, ErrClosed) || attempts != 1 || b.order() != "" {
 				t.Errorf("without MTA-STS %v: %d attempts, %v", without, attempts, err)
 			}
 		})
@@ -56,7 +55,7 @@ func allClosed(t *testing.T, res *client.Result) {
 		t.Errorf("%d outcomes", len(res.Recipients))
 	}
 	for _, o := range res.Recipients {
-		if !errors.Is(o.Err, pool.ErrClosed) || !client.Temporary(o.Err) || !client.SafeToRetry(o.Err) {
+		if !errors.Is(o.Err, ErrClosed) || !client.Temporary(o.Err) || !client.SafeToRetry(o.Err) {
 			t.Errorf("%v: %v, want ErrClosed", o.Address, o.Err)
 		}
 	}
@@ -133,7 +132,7 @@ func TestCloseDuringWalk(t *testing.T) {
 				var all []error
 				for _, o := range res.Recipients {
 					word := told(o.Err)
-					if errors.Is(o.Err, pool.ErrClosed) {
+					if errors.Is(o.Err, ErrClosed) {
 						word = "closed"
 					}
 					got += " " + word

@@ -3,6 +3,7 @@ package mx
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,8 +54,12 @@ func New(opt *Options) (*Deliverer, error) {
 	return d, nil
 }
 
+// ErrClosed is the error for messages that were not begun because the Deliverer had been closed. It wraps
+// [client.ErrClosed], and so [client.Temporary] is true for it: the messages can be sent by another Deliverer.
+var ErrClosed = fmt.Errorf("smtp: the Deliverer is closed: %w", client.ErrClosed)
+
 // Close waits until the messages on their way have their outcomes, and closes the connections. New messages get
-// [pool.ErrClosed]. When ctx ends, Close closes the connections at once, and returns the error of ctx.
+// [ErrClosed]. When ctx ends, Close closes the connections at once, and returns the error of ctx.
 func (d *Deliverer) Close(ctx context.Context) error {
 	d.closed.Store(true)
 	err := d.group.Close(ctx)
@@ -93,7 +98,7 @@ func (d *Deliverer) Send(ctx context.Context, m *client.Message) (*client.Result
 	case len(m.To) == 0:
 		return fail(m, &client.MessageError{What: "the message", Err: errors.New("it has no recipients")})
 	case d.closed.Load():
-		return fail(m, pool.ErrClosed)
+		return fail(m, ErrClosed)
 	case m.AllOrNone && len(jobs) > 1:
 		return fail(m, &client.MessageError{What: "the message", Err: errAllOrNone})
 	}

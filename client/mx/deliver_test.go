@@ -210,7 +210,7 @@ func TestErrorTellsAllHosts(t *testing.T) {
 		b.add("192.0.2.1", &host{refuses: true})
 		b.add("192.0.2.2", &host{greeting: "554 5.7.1 go away"})
 		_, err := b.Send(t.Context(), message(t, "a@d.example"))
-		want := "smtp: no mail exchanger of d.example was of use: connecting to mx.example:25: 192.0.2.1:25: connection " +
+		want := "smtp: no mail exchanger of d.example could be used: connecting to mx.example:25: 192.0.2.1:25: connection " +
 			"refused; mx2.example: greeting: 554 5.7.1 go away; no route to gone.example: the host has no address in the DNS"
 		if err == nil || err.Error() != want {
 			t.Errorf("the error is\n%v, want\n%s", err, want)

@@ -36,10 +36,21 @@
 //
 // Send connects to whatever addresses the DNS has for a host, also to 127.0.0.1, and to those in literals such as
 // bob@[10.0.0.1]. There is no option against that. If servers trust this machine or its network, give
-// Options.Client.DialContext a function that refuses such addresses: see the example of Options with the suffix
-// PublicOnly. Its error stands for a host that does not answer: the next one is tried, and the failure is temporary,
-// unless the error has a method Status that returns a code of class 5. The default of Options.STS uses the function
-// too. A cache of your own needs it in its DialContext.
+// Options.Client.DialContext a function that refuses such addresses. The example of Options with the suffix PublicOnly,
+// in example_queue_test.go, has a whole one:
+//
+//	at, err := netip.ParseAddrPort(addr)
+//	if err != nil {
+//		return nil, err
+//	}
+//	if a := at.Addr().Unmap(); !a.IsGlobalUnicast() || a.IsPrivate() {
+//		return nil, fmt.Errorf("%v is not an address of the public Internet", a)
+//	}
+//	return dialer.DialContext(ctx, network, addr)
+//
+// The error of the function stands for a host that does not answer: the next one is tried, and the failure is
+// temporary, unless the error has a method Status that returns a code of class 5. The default of Options.STS uses the
+// function too. A cache of your own needs it in its DialContext.
 //
 // Options.Addrs is not enough for this. It names single addresses, against loops.
 //
@@ -110,8 +121,37 @@
 //
 // Or let the hosts have the address 127.0.0.1, and give Options.Port that of your server there.
 //
+// For TLS that is verified, give the host the name for which the certificate of servertest is, and trust its authority.
+// For DANE, publish the record that dane.Record makes of the server's certificate, and call Secure of the resolver:
+//
+//	Resolver: dnstest.New("example.org MX 10 mail.example\nmail.example A 192.0.2.1"),
+//	Client: &client.Options{
+//		DialContext: srv.DialContext,
+//		TLSConfig:   &tls.Config{RootCAs: srv.ClientTLS().RootCAs},
+//	},
+//	RequireTLS: true,
+//
 // # Reports
 //
 // Options.Reports is told of each attempt to use TLS. Package tlsrpt makes daily reports of it for those domains that
 // ask for them. Options.Trace tells of everything, for logs.
+//
+// The collector sends its reports by the Deliverer, and the Deliverer tells the collector. So the collector comes
+// first, with a function for its Sender:
+//
+//	var d *mx.Deliverer
+//	collector, err := tlsrpt.New(&tlsrpt.Options{
+//		…
+//		Sender: client.SenderFunc(func(ctx context.Context, m *client.Message) (*client.Result, error) {
+//			return d.Send(ctx, m)
+//		}),
+//	})
+//	…
+//	d, err = mx.New(&mx.Options{Prepare: signer.Prepare, Reports: collector, STS: cache})
+//	…
+//	go collector.Run(ctx)
+//
+// Prepare has the reports signed too. In the end, stop Run and wait for it, close the Deliverer, save the collector,
+// and close the cache. The program examples/outbound does all of this. Attempts to deliver the reports themselves are
+// not told, by the context of tlsrpt.ReportContext.
 package mx

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -16,6 +17,9 @@ type RouteError struct {
 }
 
 func (e *RouteError) Error() string {
+	if inner, ok := e.Err.(*RouteError); ok && inner.Domain == e.Domain {
+		return inner.Error() // the domain is its own host
+	}
 	return "smtp: no route to " + e.Domain + ": " + cause(e.Err)
 }
 
@@ -56,6 +60,10 @@ type PolicyError struct {
 
 func (e *PolicyError) Error() string {
 	reason := strings.TrimPrefix(cause(e.Err), "DANE: "+e.Host+": ") // which is said already
+	var failed *ext.TLSError
+	if errors.As(e.Err, &failed) && errors.Is(failed, errors.ErrUnsupported) {
+		reason = "it does not offer STARTTLS, or somebody in between hides the offer" // without advice for a smarthost
+	}
 	return "smtp: " + e.Host + " is not used, because of " + e.Policy.demand() + ": " + reason
 }
 
@@ -68,8 +76,8 @@ func (e *PolicyError) Status() proto.Status { return e.Code }
 // cause is the text of err as part of a longer one.
 func cause(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }
 
-// An endedError is the end of a context that has a cause. It is what the end is: if the caller has cancelled the context
-// for some reason, the caller has cancelled it, and client.Temporary says so.
+// An endedError is the end of a context that has a cause. It is what the end is: if the caller has cancelled the
+// context for some reason, the caller has cancelled it, and client.Temporary says so.
 type endedError struct{ end, cause error }
 
 func (e *endedError) Error() string        { return e.end.Error() + ": " + e.cause.Error() }

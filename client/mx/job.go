@@ -10,7 +10,6 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/mx/mtasts"
-	"smtpkit.example/smtp/client/pool"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
@@ -81,7 +80,7 @@ func (j *job) locate(ctx context.Context) bool {
 	}
 	switch {
 	case err == nil && unknown != nil && j.d.closed.Load():
-		err = pool.ErrClosed
+		err = ErrClosed
 	case err == nil && unknown != nil:
 		err = &client.LostError{Doing: "looking up the policies of " + route.Domain, Err: unknown}
 	}
@@ -211,7 +210,7 @@ type hostsError struct {
 
 func (e *hostsError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "smtp: no mail exchanger of %s was of use: ", e.domain)
+	fmt.Fprintf(&b, "smtp: no mail exchanger of %s could be used: ", e.domain)
 	for i, f := range e.failures {
 		if i > 0 {
 			b.WriteString("; ")

@@ -325,10 +325,10 @@ func TestErrors(t *testing.T) {
 	lay(t, oneHost+"null.example MX 0 .\n", nil, func(t *testing.T, b *bed) {
 		b.add("192.0.2.1", &host{refuses: true})
 		res, _ := b.Send(t.Context(), message(t, "a@d.example", "b@d.example", "a@null.example", "b@null.example"))
-		const nobody = "smtp: no mail exchanger of d.example was of use: connecting to mx.example:25: 192.0.2.1:25: " +
+		const nobody = "smtp: no mail exchanger of d.example could be used: connecting to mx.example:25: 192.0.2.1:25: " +
 			"connection refused"
-		for i, want := range []string{nobody, nobody, "smtp: no route to null.example: the domain takes no mail (RFC 7505)",
-			"smtp: no route to null.example: the domain takes no mail (RFC 7505)"} {
+		const null = "smtp: no route to null.example: the domain takes no mail (RFC 7505): ask the recipient for another address"
+		for i, want := range []string{nobody, nobody, null, null} {
 			if got := res.Recipients[i].Err; got == nil || got.Error() != want {
 				t.Errorf("the error is\n%v, want\n%s", got, want)
 			}

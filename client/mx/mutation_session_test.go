@@ -63,7 +63,7 @@ func TestFarewell(t *testing.T) {
 			b.add("192.0.2.1", &host{mail: bye})
 			b.add("192.0.2.2", &host{greeting: "554 5.7.1 no"})
 			res, _ := b.Send(t.Context(), message(t, "a@d.example"))
-			const want = "smtp: no mail exchanger of d.example was of use: mx.example: MAIL: 421 4.3.2 shutting down; " +
+			const want = "smtp: no mail exchanger of d.example could be used: mx.example: MAIL: 421 4.3.2 shutting down; " +
 				"mx2.example: greeting: 554 5.7.1 no"
 			if err := res.Recipients[0].Err; err == nil || err.Error() != want {
 				t.Errorf("the error is\n%v, want\n%s", err, want)
@@ -120,7 +120,7 @@ func TestNoProtocol(t *testing.T) {
 						}
 						return
 					}
-					const both = "smtp: no mail exchanger of d.example was of use: "
+					const both = "smtp: no mail exchanger of d.example could be used: "
 					if o == nil || !client.Temporary(o) || !client.SafeToRetry(o) || !strings.HasPrefix(o.Error(), both) ||
 						!strings.Contains(o.Error(), "; connecting to mx2.example:25: ") {
 						t.Errorf("the outcome is %v", o)
@@ -151,7 +151,7 @@ func TestNoProtocol(t *testing.T) {
 					return
 				}
 				if o := res.Recipients[1].Err; o == nil || !client.Temporary(o) || !client.SafeToRetry(o) ||
-					!strings.Contains(o.Error(), "was of use: the server takes") || !strings.Contains(o.Error(), "mx2.example:25: ") {
+					!strings.Contains(o.Error(), "could be used: the server takes") || !strings.Contains(o.Error(), "mx2.example:25: ") {
 					t.Errorf("the outcome is %v", o)
 				}
 			})

@@ -55,10 +55,10 @@ type Options struct {
 	DisableSTS, DisableDANE bool
 
 	// MaxAddresses is how many addresses are tried for a domain in one attempt. No host gets more than a half of them.
-	// Default 8, at least 2 (RFC 5321 section 5.1).
+	// Default 8, also for a negative value. 1 counts as 2 (RFC 5321 section 5.1).
 	MaxAddresses int
 	// MaxSessions is with how many hosts of a domain there is a session in one attempt. Hosts that cannot be reached, and
-	// those that do not fulfil a policy for TLS, do not count. Default 2.
+	// those that do not fulfil a policy for TLS, do not count. Default 2, also for a negative value.
 	MaxSessions int
 
 	// Prepare is called for each attempt at a host. It returns the message that is sent in place of m, with the same
@@ -125,9 +125,14 @@ func (o *Options) withDefaults() (Options, error) {
 	with.Names = slices.Clone(with.Names)
 	with.Addrs = slices.Clone(with.Addrs)
 	for _, name := range with.Names {
-		if _, ok := dns.Normal(name); !ok {
-			return Options{}, fmt.Errorf("smtp: %q in Options.Names of mx is not a domain name", name)
+		if normal, ok := dns.Normal(name); !ok || !isHost(normal) {
+			return Options{}, fmt.Errorf("smtp: %q in Options.Names of mx is not the name of a host: write it as in an MX "+
+				"record, such as mx.example.org; addresses belong into Addrs", name)
 		}
+	}
+	if with.Family > OnlyIPv4 {
+		return Options{}, fmt.Errorf("smtp: Options.Family of mx is %d: use PreferIPv6, PreferIPv4, OnlyIPv6 or OnlyIPv4",
+			with.Family)
 	}
 	if base.Hostname != "" {
 		if d, err := proto.ParseDomain(base.Hostname); err == nil && !d.Addr().IsValid() {
@@ -169,7 +174,8 @@ func (o *Options) base() (*client.Options, error) {
 	case base.LookupNetIP != nil:
 		return nil, fromPolicies("LookupNetIP", "set Options.Resolver of mx")
 	case config.ServerName != "" || config.InsecureSkipVerify:
-		return nil, fromPolicies("TLSConfig with ServerName or InsecureSkipVerify", "the policies of each domain decide")
+		return nil, fromPolicies("TLSConfig with ServerName or InsecureSkipVerify", "the name of each host and the policies "+
+			"decide; set RootCAs for an authority of your own")
 	}
 	if err := base.Check(); err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ func (j *job) report(ctx context.Context, v *visit, a *Attempt) {
 	case result == "":
 	case v.denied != nil:
 		e.Code = tlsrpt.CodeOf(v.denied)
+	case v.facts.DANE == DANENone && (v.facts.STS == STSEnforceOther || v.facts.STS == STSTestingOther):
+		e.Code = errNotNamed.Error()
 	case v.link.weakness != nil:
 		e.Code = tlsrpt.CodeOf(v.link.weakness)
 	case isTLS(a.Err):

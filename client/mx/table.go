@@ -125,7 +125,7 @@ func (p Policy) demand() string {
 	case PolicySender:
 		return "REQUIRETLS"
 	}
-	return "the policy of this program"
+	return "Options.RequireTLS of mx"
 }
 
 // A rule is a row of the table of decisions: which facts it is about, and the decision. In each column a set of values

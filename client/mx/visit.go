@@ -10,6 +10,7 @@ import (
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/mx/dane"
 	"smtpkit.example/smtp/client/mx/mtasts"
+	"smtpkit.example/smtp/client/pool"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
@@ -113,7 +114,7 @@ func (j *job) deny(ctx context.Context, v *visit, d Decision) {
 	case errors.As(v.denied, &unknown):
 		err.Code = unknown.Status()
 	case d.Policy == PolicySTS:
-		err.Err = errors.New("the policy does not name this host as a mail exchanger")
+		err.Err = errNotNamed
 	default:
 		err.Err = errors.New("the name of the host is not proved, neither by DNSSEC nor by an MTA-STS policy")
 	}
@@ -121,6 +122,8 @@ func (j *job) deny(ctx context.Context, v *visit, d Decision) {
 	j.ended(ctx, v, res, failed)
 	j.failed(v.host, err)
 }
+
+var errNotNamed = errors.New("the policy does not name this host as a mail exchanger")
 
 // unsent returns the outcome err for those who are left.
 func (j *job) unsent(err error) (*client.Result, error) {
@@ -256,6 +259,8 @@ func (v *visit) explain(err error) error {
 	var failed *ext.TLSError
 	var lacking *ext.UnsupportedError
 	switch {
+	case errors.Is(err, pool.ErrClosed):
+		return ErrClosed
 	case errors.As(err, &failed):
 		d := v.facts.over(Clear)
 		if d.Verdict == Deliver {

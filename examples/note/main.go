@@ -29,6 +29,6 @@ func main() {
 	}
 	opt := &client.Options{Credentials: auth.Password("alice", "secret")}
 	if err := client.Send(ctx, "mail.example.org:587", opt, m); err != nil {
-		log.Fatal(err) // it says what was refused, for which recipient, and by whom
+		log.Fatal(err) // it says which command was refused, and why
 	}
 }

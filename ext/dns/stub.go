@@ -88,9 +88,13 @@ func New(opt *Options) (*Stub, error) {
 
 func (s *Stub) configure() error {
 	o := &s.opt
-	if o.Timeout < 0 || o.Attempts < 0 || o.Attempts > maxAttempts || len(o.Servers) > maxServers {
-		return fmt.Errorf("smtp: dns.Options: want a Timeout that is not negative, at most %d Attempts and %d Servers",
-			maxAttempts, maxServers)
+	switch {
+	case o.Timeout < 0:
+		return fmt.Errorf("smtp: Options.Timeout of dns is %v: leave it out for the default, or give a positive one", o.Timeout)
+	case o.Attempts < 0 || o.Attempts > maxAttempts:
+		return fmt.Errorf("smtp: Options.Attempts of dns is %d: give 1 to %d, or leave it out", o.Attempts, maxAttempts)
+	case len(o.Servers) > maxServers:
+		return fmt.Errorf("smtp: Options.Servers of dns has %d servers: give %d at most", len(o.Servers), maxServers)
 	}
 	names := o.Servers
 	if len(names) == 0 {

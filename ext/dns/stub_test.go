@@ -194,12 +194,12 @@ func TestOptions(t *testing.T) {
 		{dns.Options{Servers: []string{"127.0.0.1:x"}}, "want an IP address"},
 		{dns.Options{Servers: []string{"127.0.0.1:0"}}, "want an IP address"},
 		{dns.Options{Servers: []string{""}}, "want an IP address"},
-		{dns.Options{Servers: make([]string, 9)}, "8 Servers"},
+		{dns.Options{Servers: make([]string, 9)}, "give 8 at most"},
 		{dns.Options{Servers: []string{"127.0.0.1", "192.0.2.53"}}, "192.0.2.53:53 is not trusted and 127.0.0.1:53 is"},
 		{dns.Options{Servers: []string{"2001:db8::53", "::1"}}, "set TrustAD"},
 		{dns.Options{Timeout: -1}, "Timeout"},
 		{dns.Options{Attempts: -1}, "Attempts"},
-		{dns.Options{Attempts: 6}, "5 Attempts"},
+		{dns.Options{Attempts: 6}, "give 1 to 5"},
 	} {
 		if _, err := dns.New(&tt.opt); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: got %v, want %s", tt.opt, err, tt.want)

@@ -49,6 +49,21 @@
 // One matching record is enough. Of the certificates known to the system none counts. crypto/tls and crypto/x509 still
 // refuse what they do not understand, such as keys of less than 1024 bits or signatures with SHA-1.
 //
+// # To publish a record
+//
+// [Record] returns the record for the certificate of a mail server of your own:
+//
+//	block, _ := pem.Decode(text) // of the file cert.pem
+//	cert, err := x509.ParseCertificate(block.Bytes)
+//	if err != nil {
+//		return err
+//	}
+//	record, err := dane.Record(cert, 3, 1, 1)
+//	if err != nil {
+//		return err
+//	}
+//	fmt.Println("_25._tcp.mx.example.org. IN TLSA", record)
+//
 // # Reports
 //
 // [Policy.Strings] is the text of the policy for a report about TLS (RFC 8460), and [Error.Result] its result type. If

@@ -34,10 +34,11 @@
 //   - Deliver a report even if TLS fails on the way. It has the header field "TLS-Required: No" (RFC 8689) to say so.
 //   - Record no events of sessions that carry reports. [IsReport] tells them apart by their context; where a queue lies
 //     in between, the header field TLS-Report-Domain does.
-//   - Wait for Run to return before the program ends, so that the Store has everything.
+//   - Wait for Run to return before the program ends, so that the Store has everything. What is recorded after that is
+//     saved by [Collector.Save].
 //
 // A program that sends the reports by itself calls [Collector.Reports], [LookupRecord] and [Collector.Message] in place
-// of Run, and [Collector.Forget] when that is done.
+// of Run, and [Collector.Forget] when that is done. It gives the context of [ReportContext] to the Sender.
 //
 // # Who gets a report
 //

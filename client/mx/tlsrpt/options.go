@@ -98,6 +98,7 @@ func (e *OptionError) Unwrap() error { return e.Err }
 
 var (
 	errOrganization = errors.New("it is empty: give the name of the organization that reports")
+	errNoContact    = errors.New("it is empty: give a mail address, such as tls-reports@example.org")
 	errContact      = errors.New("a domain name has to be behind the @, and nothing in UTF-8 in front of it")
 	errResolver     = errors.New("it is nil: without it nobody knows who asks for reports")
 )
@@ -117,6 +118,9 @@ func (o *Options) settings() (*settings, error) {
 	}
 	if strings.TrimSpace(s.Organization) == "" {
 		return nil, &OptionError{"Organization", errOrganization}
+	}
+	if s.Contact == "" {
+		return nil, &OptionError{"Contact", errNoContact}
 	}
 	contact, err := proto.ParseAddress(s.Contact)
 	if err == nil && (!isDomain(contact.Domain.Key()) || !isASCII(contact.Local)) {

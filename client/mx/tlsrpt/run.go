@@ -154,7 +154,7 @@ func (c *Collector) send(ctx context.Context, r *Report) error {
 
 // sendTo sends a report to one destination.
 func (c *Collector) sendTo(ctx context.Context, r *Report, u *url.URL, body []byte) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, contextKey{}, true), c.Timeout)
+	ctx, cancel := context.WithTimeout(ReportContext(ctx), c.Timeout)
 	defer cancel()
 	if u.Scheme != "mailto" {
 		return c.post(ctx, u, bytes.NewReader(body))
@@ -176,8 +176,14 @@ func (c *Collector) sendTo(ctx context.Context, r *Report, u *url.URL, body []by
 
 type contextKey struct{}
 
-// IsReport reports whether ctx is the one with which a [Collector] sends a report by mail. What happens with TLS there
-// is not reported on (RFC 8460 section 3), so there is no event to record.
+// ReportContext returns a context with which to send a report on TLS by mail. [Collector.Run] uses one. A program that
+// sends reports by itself uses one too, so that they do not cause further reports.
+func ReportContext(ctx context.Context) context.Context {
+	return context.WithValue(ctx, contextKey{}, true)
+}
+
+// IsReport reports whether ctx is one of [ReportContext], with which a report is sent by mail. What happens with TLS
+// there is not reported on (RFC 8460 section 3), so there is no event to record. Package mx records none.
 func IsReport(ctx context.Context) bool { return ctx.Value(contextKey{}) != nil }
 
 // trace returns the trace with functions that can be called.

@@ -4,7 +4,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,7 +105,8 @@ func parseLine(sets map[question]*set, words []word) error {
 		return errors.New("want a name, a type and data")
 	}
 	if rec.t, ok = types[strings.ToUpper(words[0].text)]; !ok {
-		return fmt.Errorf("%s is not a type known here", words[0].text)
+		return fmt.Errorf("%s is not a type known here: use %s", words[0].text,
+			strings.Join(slices.Sorted(maps.Keys(types)), ", "))
 	}
 	q := question{name, rec.t}
 	if sets[q] == nil {
