@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"smtpkit.example/smtp/client/internal/ended"
 )
 
 // A Delivery is a message that one goroutine has sent by another, which runs [Client.SendFrom]. It has a context of its
@@ -95,25 +97,13 @@ func (d *Delivery) leave() {
 		d.reading = nil
 	}
 	d.origin.used = d.m.used
-	cause := d.ctx.Err()
-	if why := context.Cause(d.ctx); why != cause {
-		cause = &leftError{cause, why}
-	}
-	lost := &LostError{Doing: "waiting for the connection", Err: cause, InDoubt: d.committed, abandoned: true}
+	lost := &LostError{Doing: "waiting for the connection", Err: ended.Reason(d.ctx), InDoubt: d.committed, abandoned: true}
 	if d.committed {
 		lost.Doing = "waiting for the reply to " + contentName
 	}
 	d.res, d.err = unsent(d.origin, lost)
 	d.err.(*SendError).Unknown = d.committed
 }
-
-// A leftError is the end of a context that has a cause. It is what the end is: if the caller has cancelled the context
-// for some reason, the caller has cancelled it.
-type leftError struct{ end, cause error }
-
-func (e *leftError) Error() string        { return e.end.Error() + ": " + e.cause.Error() }
-func (e *leftError) Unwrap() []error      { return []error{e.end, e.cause} }
-func (e *leftError) Is(target error) bool { return target == e.end }
 
 // apart calls f on a goroutine of its own, waits for it, and hands on its panic. The body may be a coroutine, which a
 // goroutine that is locked to a thread cannot end if another one has begun it.

@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"proto":  {},
 	"ext":    {"proto"},
 	"server": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/tracefield"},
-	"client": {"proto", "ext", "ext/auth", "ext/ehlo"},
+	"client": {"proto", "ext", "ext/auth", "ext/ehlo", "client/internal/ended"},
 	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "ext/tracefield", "ext/dns", "server", "client",
 		"client/mx", "client/mx/mtasts"},
 
@@ -34,13 +34,15 @@ var arrows = map[string][]string{
 	"server/policy":     {"proto", "ext", "ext/auth", "ext/ehlo", "ext/dns", "server"},
 	"server/servertest": {"proto", "ext", "ext/auth", "ext/ehlo", "server"},
 
+	"client/internal/ended": {},
+
 	"client/clienttest": {"proto", "proto/prototest", "ext"},
-	"client/pool":       {"proto", "ext", "client"},
-	"client/deliver":    {"proto", "ext", "ext/tracefield", "client"},
+	"client/pool":       {"proto", "ext", "client", "client/internal/ended"},
+	"client/deliver":    {"proto", "ext", "ext/tracefield", "client", "client/internal/ended"},
 	"client/netsmtp":    {"proto", "ext", "ext/auth", "client"},
 	"client/mx/tlsrpt":  {"proto", "ext", "ext/dns", "client"},
-	"client/mx": {"proto", "ext", "ext/ehlo", "ext/dns", "client", "client/pool", "client/mx/mtasts",
-		"client/mx/dane", "client/mx/tlsrpt"},
+	"client/mx": {"proto", "ext", "ext/ehlo", "ext/dns", "client", "client/internal/ended", "client/pool",
+		"client/mx/mtasts", "client/mx/dane", "client/mx/tlsrpt"},
 	"client/mx/mtasts": {"ext/dns"},
 	"client/mx/dane":   {"proto", "ext/dns"},
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/internal/ended"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/tracefield"
 	"smtpkit.example/smtp/proto"
@@ -75,7 +76,7 @@ type sink struct {
 
 func (s *sink) Write(p []byte) (int, error) {
 	if s.ctx.Err() != nil {
-		return 0, context.Cause(s.ctx)
+		return 0, ended.Reason(s.ctx)
 	}
 	n, err := s.w.Write(p)
 	s.n += int64(n)

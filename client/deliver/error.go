@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/internal/ended"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -80,7 +81,7 @@ var errNoMailbox = proto.Refuse(550, statusNoUser, "there is no such mailbox")
 
 // notBegun returns the error for a recipient whose turn did not come before the context ended.
 func notBegun(ctx context.Context) *Error {
-	return &Error{Doing: "not begun", Err: context.Cause(ctx), status: statusSystem}
+	return &Error{Doing: "not begun", Err: ended.Reason(ctx), status: statusSystem}
 }
 
 // cause is the text of err as part of a longer one.

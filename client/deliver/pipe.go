@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/internal/ended"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -220,7 +221,7 @@ func (p Pipe) outcome(ctx context.Context, doing string, cmd *exec.Cmd, waited e
 	failed := &Error{Doing: doing, Err: waited, status: statusSystem, inDoubt: true}
 	switch {
 	case ctx.Err() != nil && (state == nil || !state.Exited()):
-		failed.Err = fmt.Errorf("it was killed: %w", context.Cause(ctx))
+		failed.Err = fmt.Errorf("it was killed: %w", ended.Reason(ctx))
 	case state != nil && state.Exited():
 		failed.status, failed.inDoubt = ExitStatus(state.ExitCode()), false
 		name := exitStatuses[state.ExitCode()].name

@@ -236,10 +236,11 @@ func TestRoutesAtOnce(t *testing.T) {
 	}
 }
 
-// TestRoutesContext: parts whose turn has not come when the context ends are not begun.
+// TestRoutesContext: parts whose turn has not come when the context ends are not begun. The caller has cancelled it,
+// whatever the cause is.
 func TestRoutesContext(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	a := &fake{send: func(ctx context.Context, _ *client.Message) error { cancel(); return ctx.Err() }}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	a := &fake{send: func(ctx context.Context, _ *client.Message) error { cancel(errors.New("enough")); return ctx.Err() }}
 	b := &fake{send: a.send}
 	r := table(t, map[string]client.Sender{"a.example": a, "b.example": b}, &RoutesOptions{MaxConcurrent: 1})
 	res, err := r.Send(ctx, message(t, "hello\r\n", "1@a.example", "2@b.example"))

@@ -70,7 +70,7 @@ func TestOptions(t *testing.T) {
 		"literal":         {key("[192.0.2.1]", "s", ed), "address literal"},
 		"bad domain":      {key("a b", "s", ed), "the domain"},
 		"tags in domain":  {key("a;d=b", "s", ed), "the domain"},
-		"no selector":     {key("example.org", "", ed), "the selector"},
+		"no selector":     {key("example.org", "", ed), "Selector is empty"},
 		"bad selector":    {key("example.org", "a;b", ed), "the selector"},
 		"twice":           {&Options{Keys: []Key{{"a.example", "s", ed, false}, {"A.example", "S", ed, false}}}, "Keys[1]: there are two"},
 		"same elsewhere":  {&Options{Keys: []Key{{"a.example", "s", ed, false}, {"b.example", "s", ed, false}}}, ""},

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/mx/mtasts"
+	"smtpkit.example/smtp/client/mx/tlsrpt"
 )
 
 // TestClosed checks what is said after Close, and that nobody tries again then.
@@ -147,6 +150,52 @@ func TestCloseDuringWalk(t *testing.T) {
 				}
 				if at := b.order(); at != "192.0.2.1" || len(b.attempts) > 2 {
 					t.Errorf("dialled %s in %d attempts", at, len(b.attempts))
+				}
+			})
+		})
+	}
+}
+
+// A lateRecorder takes a while for an event.
+type lateRecorder struct {
+	takes time.Duration
+	done  atomic.Int32
+}
+
+func (r *lateRecorder) Record(tlsrpt.Event) {
+	time.Sleep(r.takes)
+	r.done.Add(1)
+}
+
+// TestCloseWaitsForReports checks that Close returns when the last event is recorded: a program saves its reports then.
+// A context that ends earlier ends the wait.
+func TestCloseWaitsForReports(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		patience time.Duration
+		recorded int32
+		err      error
+	}{
+		{"to the end", time.Hour, 1, nil},
+		{"not for long", 3 * time.Second, 0, context.DeadlineExceeded},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &lateRecorder{takes: 20 * time.Second}
+			lay(t, twoHosts, func(o *Options) { o.Reports = r }, func(t *testing.T, b *bed) {
+				b.add("192.0.2.1", &host{})
+				sent := make(chan error)
+				go func() {
+					_, err := b.Send(t.Context(), message(t, "a@d.example"))
+					sent <- err
+				}()
+				synctest.Wait() // the event is being recorded
+				ctx, cancel := context.WithTimeout(t.Context(), tt.patience)
+				defer cancel()
+				if err := b.Close(ctx); !errors.Is(err, tt.err) || r.done.Load() != tt.recorded {
+					t.Errorf("Close has returned %v after %d events, want %v after %d", err, r.done.Load(), tt.err, tt.recorded)
+				}
+				if err := <-sent; err != nil {
+					t.Errorf("the message: %v", err)
 				}
 			})
 		})

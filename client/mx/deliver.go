@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/internal/ended"
 	"smtpkit.example/smtp/client/mx/mtasts"
 	"smtpkit.example/smtp/client/pool"
 	"smtpkit.example/smtp/proto"
@@ -23,7 +23,7 @@ type Deliverer struct {
 	group  *pool.Group
 	sts    *mtasts.Cache // nil: there is no MTA-STS
 	ownSTS bool          // it is to be closed
-	closed atomic.Bool   // Close was called
+	gate   gate          // what calls of Send go through
 	memory memory
 	ways   ways
 }
@@ -58,15 +58,66 @@ func New(opt *Options) (*Deliverer, error) {
 // [client.ErrClosed], and so [client.Temporary] is true for it: the messages can be sent by another Deliverer.
 var ErrClosed = fmt.Errorf("smtp: the Deliverer is closed: %w", client.ErrClosed)
 
-// Close waits until the messages on their way have their outcomes, and closes the connections. New messages get
-// [ErrClosed]. When ctx ends, Close closes the connections at once, and returns the error of ctx.
+// Close waits until the messages on their way have their outcomes, closes the connections, and waits until all calls of
+// Send have told Options.Trace and Options.Reports. New messages get [ErrClosed], and so do recipients whose turn with
+// a further host would come. When ctx ends, Close closes the connections at once, and returns the error of ctx.
 func (d *Deliverer) Close(ctx context.Context) error {
-	d.closed.Store(true)
+	d.gate.close()
 	err := d.group.Close(ctx)
 	if d.ownSTS {
 		err = errors.Join(err, d.sts.Close())
 	}
+	if late := d.gate.wait(ctx); err == nil {
+		err = late
+	}
 	return err
+}
+
+// A gate lets calls in until it is closed, and tells when all have left. The zero value is open.
+type gate struct {
+	inside sync.WaitGroup
+
+	mu   sync.RWMutex
+	shut bool
+}
+
+// enter reports whether the gate is open. Then leave has to be called.
+func (g *gate) enter() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if !g.shut {
+		g.inside.Add(1)
+	}
+	return !g.shut
+}
+
+func (g *gate) leave() { g.inside.Done() }
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = true
+}
+
+func (g *gate) isShut() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.shut
+}
+
+// wait waits until all have left, or ctx has ended. The gate has to be closed.
+func (g *gate) wait(ctx context.Context) error {
+	empty := make(chan struct{})
+	go func() {
+		g.inside.Wait()
+		close(empty)
+	}()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ended.Reason(ctx)
+	}
 }
 
 // Route returns the hosts that take the mail of a domain, as Send would try them; see [Router.Route].
@@ -94,11 +145,13 @@ func (d *Deliverer) Send(ctx context.Context, m *client.Message) (*client.Result
 		m = &client.Message{}
 	}
 	jobs := d.split(m)
+	if !d.gate.enter() {
+		return fail(m, ErrClosed)
+	}
+	defer d.gate.leave()
 	switch {
 	case len(m.To) == 0:
 		return fail(m, &client.MessageError{What: "the message", Err: errors.New("it has no recipients")})
-	case d.closed.Load():
-		return fail(m, ErrClosed)
 	case m.AllOrNone && len(jobs) > 1:
 		return fail(m, &client.MessageError{What: "the message", Err: errAllOrNone})
 	}

@@ -1,7 +1,6 @@
 package mx
 
 import (
-	"context"
 	"errors"
 	"strings"
 
@@ -75,20 +74,3 @@ func (e *PolicyError) Status() proto.Status { return e.Code }
 
 // cause is the text of err as part of a longer one.
 func cause(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }
-
-// An endedError is the end of a context that has a cause. It is what the end is: if the caller has cancelled the
-// context for some reason, the caller has cancelled it, and client.Temporary says so.
-type endedError struct{ end, cause error }
-
-func (e *endedError) Error() string        { return e.end.Error() + ": " + e.cause.Error() }
-func (e *endedError) Unwrap() []error      { return []error{e.end, e.cause} }
-func (e *endedError) Is(target error) bool { return target == e.end }
-
-// ending returns why ctx has ended.
-func ending(ctx context.Context) error {
-	err := ctx.Err()
-	if cause := context.Cause(ctx); cause != err {
-		return &endedError{err, cause}
-	}
-	return err
-}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/internal/ended"
 	"smtpkit.example/smtp/client/mx/mtasts"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
@@ -79,7 +80,7 @@ func (j *job) locate(ctx context.Context) bool {
 		f(ctx, j.domain.Key(), route, err)
 	}
 	switch {
-	case err == nil && unknown != nil && j.d.closed.Load():
+	case err == nil && unknown != nil && j.d.gate.isShut():
 		err = ErrClosed
 	case err == nil && unknown != nil:
 		err = &client.LostError{Doing: "looking up the policies of " + route.Domain, Err: unknown}
@@ -167,7 +168,7 @@ func (j *job) lacksTLS() bool {
 func (j *job) close(ctx context.Context) {
 	err := j.round.err(j.route.Domain)
 	if err == nil {
-		err = &client.LostError{Doing: "delivering to " + j.route.Domain, Err: ending(ctx)}
+		err = &client.LostError{Doing: "delivering to " + j.route.Domain, Err: ended.Reason(ctx)}
 	}
 	for _, i := range j.left {
 		if o := &j.outcomes[i]; o.Err == errUntried {

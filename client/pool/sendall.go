@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/internal/ended"
 )
 
 const (
@@ -41,7 +42,7 @@ func (p *Pool) SendAll(
 	}
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return ended.Reason(ctx)
 	case p.group.isClosed() && !b.full:
 		return ErrClosed
 	}
