@@ -61,7 +61,7 @@ func (e *PolicyError) Error() string {
 	reason := strings.TrimPrefix(cause(e.Err), "DANE: "+e.Host+": ") // which is said already
 	var failed *ext.TLSError
 	if errors.As(e.Err, &failed) && errors.Is(failed, errors.ErrUnsupported) {
-		reason = "it does not offer STARTTLS, or somebody in between hides the offer" // without advice for a smarthost
+		reason = "it does not offer TLS, or somebody in between hides the offer" // without advice for a smarthost
 	}
 	return "smtp: " + e.Host + " is not used, because of " + e.Policy.demand() + ": " + reason
 }
