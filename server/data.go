@@ -123,6 +123,7 @@ func (m *commands) answerContent() {
 	}
 	if accepted {
 		c.budget.spent = spending{}
+		c.transaction.accepted = true
 	}
 	c.srv.stats.content(b.size, accepted)
 	c.trace.content(b.size, first)

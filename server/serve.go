@@ -32,19 +32,23 @@ func (c course) run(implicitTLS bool, refusal *proto.Error) (err error) {
 	return nil
 }
 
-// leave ends the session and the connection, and returns why.
-func (c course) leave() error {
+// leave ends the session and the connection, and returns why. Whatever is deferred happens even if the session calls
+// runtime.Goexit meanwhile.
+func (c course) leave() (err error) {
 	defer c.srv.forget(c.Conn)
+	defer c.cancel(io.ErrUnexpectedEOF)
+	defer func() {
+		c.body.data = nil
+		c.loan.end()
+		c.link.close(c.end.linger)
+		err = c.end.reason(c.ctx)
+		c.protect(func() { c.trace.closed(err) })
+	}()
+	defer c.protect(func() { c.session.close(c.Conn) })
+	defer c.protect(func() { c.transaction.finish(c.Conn) })
 	c.background.end()
-	c.protect(func() { c.transaction.finish(c.Conn) })
-	c.protect(func() { c.session.close(c.Conn) })
-	c.body.data = nil
-	c.loan.end()
-	c.link.close(c.end.linger)
-	err := c.end.reason(c.ctx)
-	c.protect(func() { c.trace.closed(err) })
-	c.cancel(io.ErrUnexpectedEOF)
-	return err
+	c.replies.flush() // what is due, such as the reply to a message that was accepted
+	return nil
 }
 
 // enterContext has Options.ConnContext choose the context.

@@ -165,10 +165,15 @@ func TestOptionalInterfacesThroughUnwrap(t *testing.T) {
 type panicky struct {
 	server.Session
 	where string
+	how   func() // nil panics
 }
 
 func (s panicky) trip(where string) {
-	if s.where == where {
+	switch {
+	case s.where != where:
+	case s.how != nil:
+		s.how()
+	default:
 		panic("at the disco")
 	}
 }
@@ -276,6 +281,41 @@ func TestGoexit(t *testing.T) {
 	if got, want := st.calls(), "new, mail a@b.example, close"; got != want {
 		t.Errorf("called %s, want %s", got, want)
 	}
+}
+
+// TestGoexitAtTheEnd: a session that does so in Reset or Close leaves nothing open, and loses no reply.
+func TestGoexitAtTheEnd(t *testing.T) {
+	for _, where := range []string{"Reset", "Close"} {
+		b := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+			return panicky{where: where, how: runtime.Goexit}, nil
+		})
+		p := dial(t, newServer(t, b, server.Options{}))
+		p.done = nil
+		p.hello()
+		p.begin()
+		p.send("DATA\r\nhello\r\n.\r\nQUIT\r\n")
+		p.expect("354 ", "250 ")
+		if where == "Close" {
+			p.expect("221 ")
+		}
+		if err := p.ended(); err != nil {
+			t.Errorf("%s: %v", where, err)
+		}
+	}
+}
+
+// TestReplyBeforeReset: the client does not have to wait for Reset to hear that its message was accepted.
+func TestReplyBeforeReset(t *testing.T) {
+	told := make(chan struct{})
+	b := server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return panicky{where: "Reset", how: func() { <-told }}, nil
+	})
+	p := dial(t, newServer(t, b, server.Options{}))
+	p.hello()
+	p.begin()
+	p.ask("DATA", "354 ", "hello\r\n.", "250 ")
+	close(told)
+	p.quit()
 }
 
 // TestTurnAwaySilentTLS: a connection too many of a listener that speaks TLS is not kept by a client that says nothing.

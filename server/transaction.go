@@ -11,6 +11,8 @@ type transaction struct {
 	binary bool          // MAIL declares content that is not lines of text (RFC 3030 section 3)
 	rcpt   proto.Address // the recipient accepted last
 
+	accepted bool // the message was, at least for one recipient
+
 	verdicts []Verdict
 	traced   *Transaction // for the Trace and the log; nil if neither wants it
 }
@@ -20,7 +22,7 @@ func (t *transaction) finish(c *Conn) {
 	if !t.open {
 		return
 	}
-	traced := t.traced
+	traced, accepted := t.traced, t.accepted
 	if traced != nil {
 		traced.Verdicts = c.Verdicts()
 	}
@@ -29,6 +31,9 @@ func (t *transaction) finish(c *Conn) {
 		c.trace.transaction(traced)
 	}
 	if c.session.resetter != nil {
+		if accepted && c.rx.Buffered() == 0 {
+			c.replies.flush() // a client that has to wait for Reset may give up, and send the message again
+		}
 		c.background.start()
 		c.session.resetter.Reset(c.ctx)
 		c.background.stop()
