@@ -34,6 +34,8 @@ var arrows = map[string][]string{
 	"server/policy":     {"proto", "ext", "ext/auth", "ext/ehlo", "ext/dns", "server"},
 	"server/servertest": {"proto", "ext", "ext/auth", "ext/ehlo", "server"},
 
+	"server/internal/hostile": {}, // tests alone
+
 	"client/internal/ended": {},
 
 	"client/clienttest": {"proto", "proto/prototest", "ext"},
