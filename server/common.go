@@ -138,10 +138,15 @@ func (s *common) admit(c *Conn) *proto.Error {
 		return errTooMany
 	case host.IsValid() && s.limits.ConnsPerHost > 0 && s.hosts[host] >= s.limits.ConnsPerHost:
 		return errTooManyOfOne
+	case s.memory.used.Load()+connMemory > s.memory.most:
+		s.stats.memoryRefused.Add(1)
+		return errNoMemory
 	case !s.rates.take(connRate, s.ratedNetworkOf(addr)):
 		s.stats.connsOverRate.Add(1)
 		return errConnRate
 	}
+	s.memory.used.Add(connMemory) // which may exceed the limit by a little, if others come in between
+	c.held.conn.n = connMemory
 	c.counted = true
 	s.active++
 	if host.IsValid() {
@@ -155,6 +160,7 @@ func (s *common) forget(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	c.held.end(&s.memory)
 	if c.counted {
 		s.active--
 	}

@@ -46,6 +46,7 @@ type Conn struct {
 	greeting    greeting    // likewise
 	transaction transaction // until the message is done with, RSET or EHLO
 	budget      budget      // as long as the connection
+	held        holding     // memory that is counted in common.memory
 
 	// These are guarded by Server.mu.
 	counted bool         // among the connections that Options limits

@@ -237,10 +237,16 @@
 //	Limits.RefusedRcpts  100                refused recipients since the last accepted message: one more gets 421
 //	Limits.Junk          1000               NOOP, RSET and the like since the last accepted message: one more gets 421
 //	Limits.MinRate       100 octets/second  content that comes slower over 10 minutes of waiting gets 421
+//	Limits.Handshakes    250                TLS handshakes at a time: one more waits 10 seconds, then STARTTLS gets 454
+//	Limits.Memory        256 MiB            of all connections: 421, 452 4.3.1 or 454; cannot be switched off
 //	Timeouts.Command     5 minutes          for a command line
 //	Timeouts.Content     5 minutes          for the next octets of a message
 //	Timeouts.Write       5 minutes          for the client to accept replies
 //	Timeouts.Handshake   1 minute           for a TLS handshake
+//
+// An idle connection takes about 7.5 KB of memory, and 18 KB with TLS. The server counts more for it, 16 KiB and 56 KiB,
+// so that the bound holds for connections at work; see Limits.Memory. It does not see what sessions and the network
+// stack hold. [Server.Stats] tells how much is counted now.
 //
 // What a network may do in a time is limited too. A network is one IPv4 address, or one /64 of IPv6 addresses;
 // Limits.IPv4Prefix and IPv6Prefix make it larger. It may spend a limit at once, and then gets it back evenly.

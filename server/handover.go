@@ -19,6 +19,11 @@ func (x *extCommand) Handover(_ context.Context, r proto.Reply, take takeFunc) e
 	c := x.Conn
 	c.background.stop()
 	defer c.background.start()
+	leave, refusal := c.enterHandshake()
+	if refusal != nil {
+		return refusal
+	}
+	defer leave()
 	if err := x.send(r, proto.Handover); err != nil {
 		return err
 	}

@@ -34,6 +34,14 @@ type Limits struct {
 	// AuthFailuresPerHour is how many attempts to authenticate may be denied to a network in an hour, likewise. After that,
 	// AUTH is refused with 454 4.7.0 before any credentials are looked at. Default 100.
 	AuthFailuresPerHour int
+	// Handshakes is how many TLS handshakes may be under way at a time. One more waits for 10 seconds. Then STARTTLS is
+	// refused with 454 4.7.0, and a connection that begins with TLS is closed. Default 250.
+	Handshakes int
+	// Memory is how many octets all connections together may hold, as the server counts: 16 KiB for a connection, and 40
+	// KiB more with TLS; 112 KiB for a transaction, whatever the size of the message, and some 300 octets for each
+	// recipient; and replies that the client does not read. What sessions hold is not counted. Beyond it, connections get
+	// 421, MAIL and RCPT 452 4.3.1, and STARTTLS 454. It must not be negative, and is at least 1 MiB. Default 256 MiB.
+	Memory int64
 	// Errors is how many commands may be refused with 5yz since the last message was accepted, recipients apart. One
 	// more is answered 421, and the connection closed. Default 20.
 	Errors int
@@ -77,6 +85,8 @@ func (l *Limits) setDefaults() {
 	setDefault(&l.ConnsPerMinute, defaultConnsPerMinute)
 	setDefault(&l.MessagesPerMinute, defaultMessagesPerMinute)
 	setDefault(&l.AuthFailuresPerHour, defaultAuthFailuresPerHour)
+	setDefault(&l.Handshakes, defaultHandshakes)
+	setDefault(&l.Memory, defaultMemory)
 	setDefault(&l.Errors, defaultErrors)
 	setDefault(&l.RefusedRcpts, defaultRefusedRcpts)
 	setDefault(&l.Junk, defaultJunk)
@@ -106,6 +116,8 @@ func (l *Limits) check() error {
 	switch {
 	case l.Rcpts < 0:
 		return errors.New("smtp: Options.Limits.Rcpts is negative: it bounds memory, so there must be a limit")
+	case l.Memory < 0 || l.Memory > 0 && l.Memory < minMemory:
+		return fmt.Errorf("smtp: Options.Limits.Memory is %d octets: use at least 1 MiB, which is 1<<20", l.Memory)
 	case l.IPv4Prefix < 0 || l.IPv4Prefix > 32:
 		return fmt.Errorf("smtp: Options.Limits.IPv4Prefix is %d: use 1 to 32, or 0 for the default", l.IPv4Prefix)
 	case l.IPv6Prefix < 0 || l.IPv6Prefix > 128:
@@ -145,6 +157,11 @@ const (
 	// defaultAuthFailuresPerHour leaves room for an office whose phones have an old password, and makes a guess cost 36
 	// seconds.
 	defaultAuthFailuresPerHour = 100
+	// defaultHandshakes is a quarter of defaultConns. A client that stops in the middle of a handshake has its place until
+	// Timeouts.Handshake.
+	defaultHandshakes = 250
+	// defaultMemory is enough for defaultConns connections with TLS and a transaction each.
+	defaultMemory = 256 << 20
 	// defaultErrors is Postfix's smtpd_hard_error_limit.
 	defaultErrors       = 20
 	defaultRefusedRcpts = 100

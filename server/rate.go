@@ -175,13 +175,20 @@ func (r *rates) sweep(now time.Duration) {
 
 // A bounds is what bounds all connections of a server together.
 type bounds struct {
-	limits Limits
-	exempt []netip.Prefix
-	rates  *rates
+	limits     Limits
+	exempt     []netip.Prefix
+	rates      *rates
+	handshakes chan struct{} // holds one for each handshake under way; nil if they have no limit
+	memory     memory
 }
 
-func (o *Options) bounds() bounds {
-	return bounds{limits: o.Limits, exempt: slices.Clone(o.Exempt), rates: newRates(&o.Limits)}
+// setBounds sets the bounds to those of the options that New was given.
+func (b *bounds) setBounds(o *Options) {
+	b.limits, b.exempt, b.rates = o.Limits, slices.Clone(o.Exempt), newRates(&o.Limits)
+	if n := o.Limits.Handshakes; n > 0 {
+		b.handshakes = make(chan struct{}, n)
+	}
+	b.memory.most = o.Limits.Memory
 }
 
 // networkOf returns the network of a client, whose members are counted together. It is invalid for a client that is not

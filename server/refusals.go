@@ -16,6 +16,7 @@ var (
 	errShutdown     = proto.Refuse(421, proto.Status{4, 3, 2}, "Service is shutting down")
 	errTooMany      = proto.Refuse(421, proto.Status{4, 3, 2}, "Too many connections, try again later")
 	errTooManyOfOne = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many connections from your address")
+	errNoMemory     = proto.Refuse(421, proto.Status{4, 3, 2}, "Too busy for another connection, try again later")
 	errConnRate     = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many connections in a short time, try again in a minute")
 )
 
@@ -36,6 +37,12 @@ var (
 	errMessageRate = proto.Refuse(450, proto.Status{4, 7, 1}, "Too much mail from your network, try again in a minute")
 	errAuthRate    = proto.Refuse(454, proto.Status{4, 7, 0}, "Too many failed attempts to authenticate from your network, "+
 		"try again in an hour")
+)
+
+// errMemory refuses a transaction, or a recipient, for which there is no memory, and errHandshakes to begin TLS.
+var (
+	errMemory     = proto.Refuse(452, proto.Status{4, 3, 1}, "Insufficient memory, try again later")
+	errHandshakes = proto.Refuse(454, proto.Status{4, 7, 0}, "Too many TLS handshakes at a time, try again later")
 )
 
 const notASCII = "Address is not ASCII and the transaction does not permit that"

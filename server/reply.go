@@ -51,7 +51,7 @@ func (p *replies) sendOne(r proto.Reply) {
 		c.end.linger = true
 		c.end.bye = r.Err()
 	}
-	if len(p.out) > maxPending {
+	if p.isFull() {
 		p.flush()
 	}
 }
@@ -90,7 +90,7 @@ func (p *replies) flush() {
 	err := p.c.link.write(p.out, p.c.srv.opt.Timeouts.Write)
 	p.out = p.out[:0]
 	if cap(p.out) > maxPending {
-		p.out = nil
+		p.forget()
 	}
 	if err != nil {
 		p.c.disconnect(err)

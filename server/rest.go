@@ -20,7 +20,7 @@ func (c *Conn) rest() {
 	c.loan.rest()
 	c.background.rest()
 	c.recipients.rest()
-	c.replies.out = nil
+	c.replies.forget()
 	c.body.fetched = nil
 	c.body.newlines = newlines{}
 	c.greeting.lines = nil

@@ -76,8 +76,10 @@ func (c course) begin(implicitTLS bool) bool {
 	c.link.awaitsTLS = implicitTLS || handshakes
 	c.trace.accepted()
 	if err := c.handshake(implicitTLS); err != nil {
-		c.log(slog.LevelInfo, "smtp: TLS handshake failed", "err", err)
-		c.srv.stats.handshakesFailed.Add(1)
+		if err != errHandshakes { // of which the log has heard
+			c.log(slog.LevelInfo, "smtp: TLS handshake failed", "err", err)
+			c.srv.stats.handshakesFailed.Add(1)
+		}
 		c.disconnect(err)
 		return false
 	}

@@ -28,7 +28,7 @@ func New(b Backend, opt *Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	all.bounds = first.opt.bounds()
+	all.setBounds(&first.opt)
 	return &Server{first: first, common: all}, nil
 }
 
@@ -40,8 +40,8 @@ func New(b Backend, opt *Options) (*Server, error) {
 //
 // The services of a server end together, by [Server.Shutdown] or [Server.Close]. What bounds all connections together
 // holds for all services together, and is what [New] was given: Options.Exempt, and of Options.Limits Conns,
-// ConnsPerHost, IPv4Prefix, IPv6Prefix, and the rates ConnsPerMinute, MessagesPerMinute and AuthFailuresPerHour. All
-// other options are the service's own. Service returns the errors of New.
+// ConnsPerHost, IPv4Prefix, IPv6Prefix, the rates ConnsPerMinute, MessagesPerMinute and AuthFailuresPerHour, Handshakes
+// and Memory. All other options are the service's own. Service returns the errors of New.
 func (s *Server) Service(b Backend, opt *Options) (*Service, error) {
 	return newService(s.common, b, opt)
 }

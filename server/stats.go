@@ -6,19 +6,22 @@ import "sync/atomic"
 //
 //	expvar.Publish("smtp", expvar.Func(func() any { return srv.Stats() }))
 type Stats struct {
-	Open             int64 // connections that are open now, without those turned away
-	Conns            int64 // connections that were taken
-	ConnsRefused     int64 // connections that were over a limit, and turned away
-	ConnsOverRate    int64 // those of ConnsRefused that were over Limits.ConnsPerMinute
-	MessagesOverRate int64 // MAIL commands that were over Limits.MessagesPerMinute
-	AuthOverRate     int64 // AUTH commands that were refused by Limits.AuthFailuresPerHour
-	HandshakesFailed int64 // TLS handshakes that failed
-	Messages         int64 // messages accepted, at least for one recipient
-	MessagesRefused  int64 // messages that arrived to their end and were refused
-	Octets           int64 // of the content that arrived to its end
-	Rcpts            int64 // recipients accepted
-	RcptsRefused     int64 // RCPT commands refused
-	Panics           int64 // of sessions and extensions
+	Open              int64 // connections that are open now, without those turned away
+	Conns             int64 // connections that were taken
+	ConnsRefused      int64 // connections that were over a limit, and turned away
+	ConnsOverRate     int64 // those of ConnsRefused that were over Limits.ConnsPerMinute
+	MessagesOverRate  int64 // MAIL commands that were over Limits.MessagesPerMinute
+	AuthOverRate      int64 // AUTH commands that were refused by Limits.AuthFailuresPerHour
+	HandshakesFailed  int64 // TLS handshakes that failed
+	HandshakesRefused int64 // that were over Limits.Handshakes
+	MemoryRefused     int64 // connections, handshakes, and MAIL and RCPT commands that were over Limits.Memory
+	Memory            int64 // octets that all connections together hold now, as Limits.Memory counts them
+	Messages          int64 // messages accepted, at least for one recipient
+	MessagesRefused   int64 // messages that arrived to their end and were refused
+	Octets            int64 // of the content that arrived to its end
+	Rcpts             int64 // recipients accepted
+	RcptsRefused      int64 // RCPT commands refused
+	Panics            int64 // of sessions and extensions
 }
 
 // stats are the counters behind Stats.
@@ -28,6 +31,7 @@ type stats struct {
 	rcpts, rcptsRefused                       atomic.Int64
 
 	connsOverRate, messagesOverRate, authOverRate atomic.Int64
+	handshakesRefused, memoryRefused              atomic.Int64
 }
 
 // Stats returns the counters of all services of the server. It may be called at any time. The counters are read one
@@ -38,19 +42,22 @@ func (s *Server) Stats() Stats {
 	open := int64(s.common.active)
 	s.common.mu.Unlock()
 	return Stats{
-		Open:             open,
-		Conns:            c.conns.Load(),
-		ConnsRefused:     c.connsRefused.Load(),
-		ConnsOverRate:    c.connsOverRate.Load(),
-		MessagesOverRate: c.messagesOverRate.Load(),
-		AuthOverRate:     c.authOverRate.Load(),
-		HandshakesFailed: c.handshakesFailed.Load(),
-		Messages:         c.messages.Load(),
-		MessagesRefused:  c.messagesRefused.Load(),
-		Octets:           c.octets.Load(),
-		Rcpts:            c.rcpts.Load(),
-		RcptsRefused:     c.rcptsRefused.Load(),
-		Panics:           c.panics.Load(),
+		Open:              open,
+		Conns:             c.conns.Load(),
+		ConnsRefused:      c.connsRefused.Load(),
+		ConnsOverRate:     c.connsOverRate.Load(),
+		MessagesOverRate:  c.messagesOverRate.Load(),
+		AuthOverRate:      c.authOverRate.Load(),
+		HandshakesFailed:  c.handshakesFailed.Load(),
+		HandshakesRefused: c.handshakesRefused.Load(),
+		MemoryRefused:     c.memoryRefused.Load(),
+		Memory:            s.common.memory.used.Load(),
+		Messages:          c.messages.Load(),
+		MessagesRefused:   c.messagesRefused.Load(),
+		Octets:            c.octets.Load(),
+		Rcpts:             c.rcpts.Load(),
+		RcptsRefused:      c.rcptsRefused.Load(),
+		Panics:            c.panics.Load(),
 	}
 }
 

@@ -20,6 +20,11 @@ func (c *Conn) handshake(implicit bool) error {
 	if !ok {
 		return nil
 	}
+	leave, refusal := c.enterHandshake()
+	if refusal != nil {
+		return refusal
+	}
+	defer leave()
 	ctx, done, err := c.beginHandshake()
 	if err != nil {
 		return errShutdown

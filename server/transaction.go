@@ -26,7 +26,7 @@ func (t *transaction) finish(c *Conn) {
 	if traced != nil {
 		traced.Verdicts = c.Verdicts()
 	}
-	*t = transaction{}
+	t.forget(c)
 	if traced != nil {
 		c.trace.transaction(traced)
 	}
@@ -38,6 +38,12 @@ func (t *transaction) finish(c *Conn) {
 		c.session.resetter.Reset(c.ctx)
 		c.background.stop()
 	}
+}
+
+// forget makes the transaction zero.
+func (t *transaction) forget(c *Conn) {
+	*t = transaction{}
+	c.held.transaction.end(&c.srv.memory)
 }
 
 // mail asks the session about a sender.
@@ -59,11 +65,14 @@ func (m *commands) mail(args []byte) proto.Reply {
 		c.srv.stats.messagesOverRate.Add(1)
 		return c.limited(errMessageRate).Reply()
 	}
+	if e := c.beginTransaction(); e != nil {
+		return e.Reply()
+	}
 	addr, params := l.addr, l.params
 	m.calling()
 	for _, x := range c.srv.checkMail {
 		if err := x.CheckMail(c.ctx, c, addr, params); err != nil {
-			c.transaction = transaction{}
+			c.transaction.forget(c)
 			return m.called(x.Keyword, err, okMail)
 		}
 	}
@@ -74,7 +83,7 @@ func (m *commands) mail(args []byte) proto.Reply {
 		c.transaction.utf8, c.transaction.binary = utf8, set.Binary(offer, params)
 		c.transaction.traced = c.trace.begin(addr, params)
 	} else {
-		c.transaction = transaction{}
+		c.transaction.forget(c)
 	}
 	return r
 }
@@ -93,6 +102,9 @@ func (m *commands) rcpt(args []byte) proto.Reply {
 		return errRcptNotASCII.Reply()
 	case c.rx.Rcpts() >= c.srv.opt.Limits.Rcpts && c.rx.State() == proto.Rcpt:
 		return errRcpts.Reply()
+	}
+	if e := c.take(&c.held.transaction, rcptMemory+int64(len(args)), errMemory); e != nil {
+		return e.Reply()
 	}
 	addr, params := l.addr, l.params
 	m.calling()
