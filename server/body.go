@@ -23,6 +23,7 @@ type body struct {
 
 	// The content so far.
 	size    int64        // in octets
+	header  header       // what it begins with
 	refused *proto.Error // why it cannot be accepted, whatever the session says
 	done    bool         // it has arrived to its end; guarded by recipients.mu while the session is at work
 
@@ -120,6 +121,9 @@ func (b *body) count(p []byte) bool {
 	b.size += int64(len(p))
 	if limit := b.c.srv.opt.Limits.MessageSize; limit > 0 && b.size > limit && b.refused == nil {
 		b.refused = errTooBig
+	}
+	if b.refused == nil {
+		b.refused = b.header.check(p, &b.c.srv.opt.Limits, b.c.transaction.binary)
 	}
 	return b.refused == nil
 }

@@ -230,6 +230,10 @@
 // the default, and a negative value switches a limit off.
 //
 //	Limits.MessageSize   64 MiB             a larger message is refused with 552
+//	Limits.HeaderSize    1 MiB              a larger header is refused with 552
+//	Limits.HeaderFields  1000               a message with more fields in the header is refused with 554 5.6.0
+//	Limits.Received      100                a message with more Received fields is refused with 554 5.4.6
+//	Limits.LineLength    no limit           a message with longer lines is refused with 554 5.6.0; the RFC has 1000
 //	Limits.Rcpts         1000               a further recipient of a message is refused with 452; cannot be switched off
 //	Limits.Conns         1000               a further connection gets 421
 //	Limits.ConnsPerHost  100                a further connection from the same network gets 421
@@ -244,9 +248,9 @@
 //	Timeouts.Write       5 minutes          for the client to accept replies
 //	Timeouts.Handshake   1 minute           for a TLS handshake
 //
-// An idle connection takes about 7.5 KB of memory, and 18 KB with TLS. The server counts more for it, 16 KiB and 56 KiB,
-// so that the bound holds for connections at work; see Limits.Memory. It does not see what sessions and the network
-// stack hold. [Server.Stats] tells how much is counted now.
+// An idle connection takes about 7.5 KB of memory, and 18 KB with TLS. The server counts more for it, 16 and 56 KiB, so
+// that the bound holds for connections at work; see Limits.Memory. It does not see what sessions and the network stack
+// hold. [Server.Stats] tells how much is counted now.
 //
 // What a network may do in a time is limited too. A network is one IPv4 address, or one /64 of IPv6 addresses;
 // Limits.IPv4Prefix and IPv6Prefix make it larger. It may spend a limit at once, and then gets it back evenly.

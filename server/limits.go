@@ -13,6 +13,17 @@ type Limits struct {
 	// MessageSize is the size of the largest message accepted, in octets of content. Larger ones are refused with 552.
 	// Default 64 MiB.
 	MessageSize int64
+	// HeaderSize is the size of the largest header of a message, in octets, and HeaderFields is how many fields it may
+	// have. Larger headers are refused with 552 5.3.4, and more fields with 554 5.6.0. Defaults 1 MiB and 1000.
+	HeaderSize   int64
+	HeaderFields int
+	// Received is how many Received fields a message may have. One with more goes round in circles, and is refused with
+	// 554 5.4.6 (RFC 5321 section 6.3). Default 100.
+	Received int
+	// LineLength is the length of the longest line of a message, in octets with CRLF. Messages with longer ones are refused
+	// with 554 5.6.0, unless they are declared as binary. No client may send lines longer than 1000 (RFC 5321 section
+	// 4.5.3.1.6), and many do. Default: no limit.
+	LineLength int
 	// Rcpts is how many recipients a transaction may have. More are refused with 452, and the client sends to them in
 	// another transaction (RFC 5321 section 4.5.3.1.10). It should be at least 100, and must not be negative. Default
 	// 1000.
@@ -25,14 +36,14 @@ type Limits struct {
 	// IPv4Prefix and IPv6Prefix are how many leading bits of an address make its network. They must not be negative.
 	// Defaults 32 and 64.
 	IPv4Prefix, IPv6Prefix int
-	// ConnsPerMinute is how many connections a network may make in a minute. It may make them all at once; then it gets one
-	// back at a time. More are refused with 421 4.7.0. Default 200.
+	// ConnsPerMinute is how many connections a network may make in a minute. It may make them all at once; then it gets
+	// one back at a time. More are refused with 421 4.7.0. Default 200.
 	ConnsPerMinute int
 	// MessagesPerMinute is how many MAIL commands a network may send in a minute, likewise, whether they are accepted or
 	// not. More are refused with 450 4.7.1. Default 1000.
 	MessagesPerMinute int
-	// AuthFailuresPerHour is how many attempts to authenticate may be denied to a network in an hour, likewise. After that,
-	// AUTH is refused with 454 4.7.0 before any credentials are looked at. Default 100.
+	// AuthFailuresPerHour is how many attempts to authenticate may be denied to a network in an hour, likewise. After
+	// that, AUTH is refused with 454 4.7.0 before any credentials are looked at. Default 100.
 	AuthFailuresPerHour int
 	// Handshakes is how many TLS handshakes may be under way at a time. One more waits for 10 seconds. Then STARTTLS is
 	// refused with 454 4.7.0, and a connection that begins with TLS is closed. Default 250.
@@ -77,6 +88,10 @@ type Timeouts struct {
 // setDefaults puts defaults in place of zeros, and zeros in place of negative values.
 func (l *Limits) setDefaults() {
 	setDefault(&l.MessageSize, defaultMessageSize)
+	setDefault(&l.HeaderSize, defaultHeaderSize)
+	setDefault(&l.HeaderFields, defaultHeaderFields)
+	setDefault(&l.Received, defaultReceived)
+	setDefault(&l.LineLength, 0)
 	setDefault(&l.Rcpts, defaultRcpts)
 	setDefault(&l.Conns, defaultConns)
 	setDefault(&l.ConnsPerHost, defaultConnsPerHost)
@@ -142,6 +157,11 @@ func checkExempt(networks []netip.Prefix) error {
 const (
 	// defaultMessageSize is several times what the large mail providers accept.
 	defaultMessageSize = 64 << 20
+	// defaultHeaderSize is Exim's header_maxsize.
+	defaultHeaderSize   = 1 << 20
+	defaultHeaderFields = 1000
+	// defaultReceived is the least that RFC 5321 section 6.3 recommends. Postfix has 50, Exim 30 and Sendmail 25.
+	defaultReceived = 100
 	// defaultRcpts is Postfix's. RFC 5321 section 4.5.3.1.8 demands 100.
 	defaultRcpts = 1000
 	// defaultConns is below the 1024 files that many systems let a process open.

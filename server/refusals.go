@@ -17,7 +17,7 @@ var (
 	errTooMany      = proto.Refuse(421, proto.Status{4, 3, 2}, "Too many connections, try again later")
 	errTooManyOfOne = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many connections from your address")
 	errNoMemory     = proto.Refuse(421, proto.Status{4, 3, 2}, "Too busy for another connection, try again later")
-	errConnRate     = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many connections in a short time, try again in a minute")
+	errConnRate     = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many connections in a short time, try again later")
 )
 
 // The replies with which the server itself ends a connection.
@@ -31,12 +31,12 @@ var (
 	errEnding   = proto.Refuse(421, proto.Status{4, 3, 2}, "Closing connection")
 )
 
-// The refusals of commands for which a network has sent too many. The codes are Postfix's for MAIL, and that of RFC 4954
-// section 6 by which a mail program does not ask for another password.
+// The refusals of commands of which a network has sent too many. For MAIL the code is Postfix's. For AUTH it is the one
+// of RFC 4954 section 6 upon which a mail program does not ask for another password.
 var (
 	errMessageRate = proto.Refuse(450, proto.Status{4, 7, 1}, "Too much mail from your network, try again in a minute")
-	errAuthRate    = proto.Refuse(454, proto.Status{4, 7, 0}, "Too many failed attempts to authenticate from your network, "+
-		"try again in an hour")
+	errAuthRate    = proto.Refuse(454, proto.Status{4, 7, 0}, "Too many failed attempts to authenticate from your "+
+		"network, try again in an hour")
 )
 
 // errMemory refuses a transaction, or a recipient, for which there is no memory, and errHandshakes to begin TLS.
@@ -75,6 +75,11 @@ var (
 	errTooBig = proto.Refuse(552, proto.Status{5, 3, 4}, "Message is larger than is accepted here")
 	errBare   = proto.Refuse(554, proto.Status{5, 6, 0}, "A line of the message ends with LF or CR alone: send CRLF "+
 		"at the end of each line")
+	errHeaderSize   = proto.Refuse(552, proto.Status{5, 3, 4}, "Header is larger than is accepted here")
+	errHeaderFields = proto.Refuse(554, proto.Status{5, 6, 0}, "Header has more fields than are accepted here")
+	errLoop         = proto.Refuse(554, proto.Status{5, 4, 6}, "Too many Received fields: the message goes round in circles")
+	errLineTooLong  = proto.Refuse(554, proto.Status{5, 6, 0}, "A line of the message is too long: use an encoding with "+
+		"short lines, such as base64")
 	errChunks = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many small chunks, closing connection")
 )
 
