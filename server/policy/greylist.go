@@ -44,7 +44,7 @@ import (
 // another one is put off again.
 type Greylist struct {
 	// Store remembers attempts and networks. Default: one in memory for 100,000 of them, see [NewGreylistMemory]. With
-	// it, all clients are put off once more when the program has started again.
+	// it, all clients are put off once more when the program has started again; [OpenGreylistFile] keeps them.
 	Store GreylistStore
 	// Delay is how long after the first attempt another one may pass. Default: 1 minute. Most servers come back after 5 to
 	// 30 minutes, whatever it is.

@@ -67,6 +67,8 @@ func newGreylistTable(max int) *greylistTable {
 	return &greylistTable{max: max, entries: make(map[string]*list.Element), waiting: list.New(), passed: list.New()}
 }
 
+func (t *greylistTable) lists() []*list.List { return []*list.List{t.waiting, t.passed} }
+
 func (t *greylistTable) get(key string) GreylistEntry {
 	if e := t.entries[key]; e != nil {
 		return e.Value.(*greylistItem).entry
@@ -77,7 +79,7 @@ func (t *greylistTable) get(key string) GreylistEntry {
 // put puts an entry, and forgets others if there are too many. It fails if there is no room.
 func (t *greylistTable) put(key string, entry GreylistEntry, now time.Time) error {
 	t.remove(t.entries[key])
-	for _, l := range []*list.List{t.waiting, t.passed} {
+	for _, l := range t.lists() {
 		// Two each time are enough: no more than one comes in between.
 		for range 2 {
 			if e := l.Front(); e != nil && !now.Before(e.Value.(*greylistItem).entry.Expires) {
