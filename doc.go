@@ -22,7 +22,8 @@
 //
 //   - [smtpkit.example/smtp/server] receives mail: implement a Backend, or one function, and serve SMTP, submission or
 //     LMTP.
-//   - [smtpkit.example/smtp/server/policy] has checks for mail from strangers: who may relay, how much a client may send.
+//   - [smtpkit.example/smtp/server/policy] has checks for mail from strangers: who may relay, how much a client may
+//     send.
 //   - [smtpkit.example/smtp/proto] has the types that a session works with: addresses, parameters, replies, and
 //     refusals.
 //   - [smtpkit.example/smtp/ext/auth] has the interfaces by which a session checks passwords and tokens.

@@ -188,9 +188,9 @@ func (c *config) add(k Key, shortRSA bool) error {
 func (k *Key) normalize() error {
 	switch {
 	case k.Domain == "":
-		return errors.New("Domain is empty: set it to the domain in the From fields, such as example.org")
+		return errors.New("the Domain is empty: set it to the domain in the From fields, such as example.org")
 	case k.Selector == "":
-		return errors.New("Selector is empty: give the key a name of its own, such as 2026a")
+		return errors.New("the Selector is empty: give the key a name of its own, such as 2026a")
 	}
 	d, err := proto.ParseDomain(k.Domain)
 	if err == nil && d.Addr().IsValid() {

@@ -40,7 +40,7 @@ func Example() {
 	}
 	// Output:
 	// bob@example.org <nil>
-	// carol@example.net smtp: no route to example.net: the domain takes no mail (RFC 7505): ask the recipient for another address
+	// carol@example.net smtp: no route to example.net: the domain takes no mail (RFC 7505): ask for another address
 }
 
 // A program may want to know where mail would go.

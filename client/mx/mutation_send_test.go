@@ -327,7 +327,7 @@ func TestErrors(t *testing.T) {
 		res, _ := b.Send(t.Context(), message(t, "a@d.example", "b@d.example", "a@null.example", "b@null.example"))
 		const nobody = "smtp: no mail exchanger of d.example could be used: connecting to mx.example:25: 192.0.2.1:25: " +
 			"connection refused"
-		const null = "smtp: no route to null.example: the domain takes no mail (RFC 7505): ask the recipient for another address"
+		const null = "smtp: no route to null.example: the domain takes no mail (RFC 7505): ask for another address"
 		for i, want := range []string{nobody, nobody, null, null} {
 			if got := res.Recipients[i].Err; got == nil || got.Error() != want {
 				t.Errorf("the error is\n%v, want\n%s", got, want)

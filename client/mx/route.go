@@ -126,7 +126,7 @@ func (r *Router) Route(ctx context.Context, domain proto.Domain) (*Route, error)
 
 var (
 	errNoDomain = errors.New("smtp: the domain does not exist: check its spelling")
-	errNullMX   = errors.New("smtp: the domain takes no mail (RFC 7505): ask the recipient for another address")
+	errNullMX   = errors.New("smtp: the domain takes no mail (RFC 7505): ask for another address")
 	errLoop     = errors.New("smtp: mail for the domain would loop: this host is its best mail exchanger; deliver it by a " +
 		"route of its own, as of package deliver, or correct Options.Names and Addrs of mx")
 	errNoAddress = errors.New("smtp: the host has no address in the DNS")
