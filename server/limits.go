@@ -20,9 +20,9 @@ type Limits struct {
 	// Received is how many Received fields a message may have. One with more goes round in circles, and is refused with
 	// 554 5.4.6 (RFC 5321 section 6.3). Default 100.
 	Received int
-	// LineLength is the length of the longest line of a message, in octets with CRLF. Messages with longer ones are refused
-	// with 554 5.6.0, unless they are declared as binary. No client may send lines longer than 1000 (RFC 5321 section
-	// 4.5.3.1.6), and many do. Default: no limit.
+	// LineLength is the length of the longest line of a message, in octets with CRLF. Messages with longer ones are
+	// refused with 554 5.6.0, unless they are declared as binary. No client may send lines longer than 1000 (RFC 5321
+	// section 4.5.3.1.6), and many do. Default: no limit.
 	LineLength int
 	// Rcpts is how many recipients a transaction may have. More are refused with 452, and the client sends to them in
 	// another transaction (RFC 5321 section 4.5.3.1.10). It should be at least 100, and must not be negative. Default

@@ -106,8 +106,8 @@ type Options struct {
 	//     reply that cannot be sent, panics with their stack, and failures of Accept;
 	//   - at level Warn, options that require authentication while there is no TLS for it;
 	//   - at level Info, a *proto.Error that has a cause in Err or is wrapped in another error, with the whole text of the
-	//     outermost error; connections and commands over a limit; TLS handshakes that failed, and other failures of what an
-	//     extension did with a connection; a [Verdict] with an error;
+	//     outermost error; connections and commands over a limit; TLS handshakes that failed, and other failures of what
+	//     an extension did with a connection; a [Verdict] with an error;
 	//   - at level Debug, connections and their end, and each transaction with its outcome.
 	//
 	// A plain *proto.Error is not logged: use Trace.Reply for that. Each record about a connection has Conn.ID as
