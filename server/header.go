@@ -11,6 +11,7 @@ import (
 // continuation of one. In front of all fields there may be a line of mbox, which begins with "From ".
 type header struct {
 	size     int64 // in octets, without the line behind it
+	pending  int64 // octets of what is a field if a colon follows, and otherwise no part of the header
 	fields   int
 	received int // fields that are named Received
 	over     bool
@@ -68,8 +69,13 @@ func (h *header) next(p []byte) []byte {
 	default:
 		h.within(b)
 	}
-	if !h.over {
-		h.size += int64(n)
+	switch {
+	case h.over:
+	case h.place == inName || h.place == inGap:
+		h.pending += int64(n)
+	default:
+		h.size += h.pending + int64(n)
+		h.pending = 0
 	}
 	return p[n:]
 }

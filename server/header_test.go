@@ -30,6 +30,8 @@ func TestHeaderLimits(t *testing.T) {
 		{"continuations", "X: y\r\n" + strings.Repeat(" z\r\n\tz\r\n", 2000) + "\r\n", "250", server.Limits{}},
 		{"size", "X: " + strings.Repeat("y", 93) + "\r\n\r\n" + strings.Repeat("z", 500), "250", server.Limits{HeaderSize: 98}},
 		{"an octet more", "X: " + strings.Repeat("y", 94) + "\r\n\r\n", "552 5.3.4 Header is larger", server.Limits{HeaderSize: 98}},
+		{"no header but a long line", strings.Repeat("y", 1<<20) + "\r\n", "250", server.Limits{HeaderSize: 99}},
+		{"a long name", strings.Repeat("y", 99) + ": z\r\n", "552 5.3.4 Header is larger", server.Limits{HeaderSize: 99}},
 		{"1 MiB", "X: " + strings.Repeat("y", 1<<20) + "\r\n\r\n", "552 5.3.4 Header is larger", server.Limits{}},
 		{"loop of 100", received(100) + "\r\nbody", "250", server.Limits{}},
 		{"loop of 101", received(101) + "\r\nbody", "554 5.4.6 Too many Received fields", server.Limits{}},
