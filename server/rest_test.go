@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -52,6 +54,9 @@ func testRest(t *testing.T) {
 // more if it is one of many. A stack grows by doubling: its limit is one doubling, and half of that for what else the
 // runtime counts.
 func TestIdleMemory(t *testing.T) {
+	if !isAlone(t) {
+		return
+	}
 	message := []string{"EHLO client.example\r\n", "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n",
 		strings.Repeat("0123456789012\r\n", 20) + ".\r\n"}
 	for name, turns := range map[string][]string{"after EHLO": message[:1], "after a message": message} {
@@ -67,6 +72,9 @@ func TestIdleMemory(t *testing.T) {
 // TestIdleMemoryTLS: the same for connections with TLS. Their stack is smaller than that of a goroutine that has made a
 // handshake.
 func TestIdleMemoryTLS(t *testing.T) {
+	if !isAlone(t) {
+		return
+	}
 	implicit := monologue{turns: []string{"EHLO client.example\r\n"}}
 	implicit.server, implicit.client = tlsPair(t)
 	later := implicit
@@ -77,6 +85,23 @@ func TestIdleMemoryTLS(t *testing.T) {
 			return got.heap <= least.heap+2000 && got.stack <= least.stack*5/8
 		})
 	}
+}
+
+// isAlone runs the test in a process of its own, unless this is that process, for which it reports true. What a
+// goroutine costs depends on those that there were before: the runtime keeps their stacks, and begins new ones with the
+// average size, unless it is told not to.
+func isAlone(t *testing.T) bool {
+	t.Helper()
+	const env = "SMTPKIT_TEST_ALONE"
+	if os.Getenv(env) == t.Name() {
+		return true
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
+	cmd.Env = append(os.Environ(), env+"="+t.Name(), "GODEBUG=adaptivestackstart=0")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
+		t.Errorf("in a process of its own: %v\n%s", err, out)
+	}
+	return false
 }
 
 // check fails the test unless a connection of serveSMTP costs little enough beside one of serveBarely with bare. What
