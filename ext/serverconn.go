@@ -48,6 +48,8 @@ type ServerConn interface {
 	MaxSize() int64
 	// MaxRcpts returns the maximum number of recipients in a transaction.
 	MaxRcpts() int
+	// MaxMails returns the maximum number of MAIL commands in a session, or 0 if there is none.
+	MaxMails() int
 	// State returns the state of the session.
 	State() proto.State
 	// MailParams returns the parameters of the MAIL command that began the transaction, or nil outside of one. They must

@@ -6,10 +6,6 @@ import (
 	"smtpkit.example/smtp/ext"
 )
 
-// maxAuthFailures is how many attempts to authenticate may be denied on a connection. RFC 4954 section 9 asks for at
-// least three.
-const maxAuthFailures = 3
-
 // AuthOutcome records how an attempt to authenticate ended. Everybody hears of it here but the session, which the
 // extension tells.
 func (x *extCommand) AuthOutcome(o ext.AuthOutcome) (denied int, last bool) {
@@ -25,7 +21,7 @@ func (x *extCommand) AuthOutcome(o ext.AuthOutcome) (denied int, last bool) {
 	}
 	c.logAuth(o)
 	c.trace.authenticated(o)
-	return c.budget.authFailures, c.budget.authFailures > maxAuthFailures || !within
+	return c.budget.authFailures, exceeds(c.budget.authFailures, c.srv.opt.Limits.AuthFailures) || !within
 }
 
 // logAuth logs an outcome: at the level Error if the credentials could not be checked, and otherwise Info.

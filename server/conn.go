@@ -85,6 +85,9 @@ func newConn(ctx context.Context, s *Service, nc net.Conn) *Conn {
 	c.body.c = c
 	c.recipients.init(c)
 	c.budget = budget{opt: &s.opt}
+	if s.opt.Timeouts.Age > 0 {
+		c.pump.old = time.Now().Add(s.opt.Timeouts.Age)
+	}
 	if s.opt.Timeouts.Session > 0 {
 		c.pump.until = time.Now().Add(s.opt.Timeouts.Session)
 	}
@@ -224,6 +227,9 @@ func (c *Conn) MaxSize() int64 { return c.srv.opt.Limits.MessageSize }
 
 // MaxRcpts returns how many recipients a transaction may have.
 func (c *Conn) MaxRcpts() int { return c.srv.opt.Limits.Rcpts }
+
+// MaxMails returns how many MAIL commands a client may send in a session, 0 if there is no such limit.
+func (c *Conn) MaxMails() int { return c.srv.opt.Limits.Mails }
 
 // State returns the state of the protocol, such as proto.Rcpt after a recipient was accepted.
 func (c *Conn) State() proto.State { return c.rx.State() }

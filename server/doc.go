@@ -235,6 +235,7 @@
 //	Limits.Received      100                a message with more Received fields is refused with 554 5.4.6
 //	Limits.LineLength    no limit           a message with longer lines is refused with 554 5.6.0; the RFC has 1000
 //	Limits.Rcpts         1000               a further recipient of a message is refused with 452; cannot be switched off
+//	Limits.Mails         1000               a further MAIL of a session gets 421; stated as MAILMAX
 //	Limits.Conns         1000               a further connection gets 421
 //	Limits.ConnsPerHost  100                a further connection from the same network gets 421
 //	Limits.Errors        20                 errors since the last accepted message: one more gets 421
@@ -243,6 +244,8 @@
 //	Limits.MinRate       100 octets/second  content that comes slower over 10 minutes of waiting gets 421
 //	Limits.Handshakes    250                TLS handshakes at a time: one more waits 10 seconds, then STARTTLS gets 454
 //	Limits.Memory        256 MiB            of all connections: 421, 452 4.3.1 or 454; cannot be switched off
+//	Limits.AuthFailures  3                  attempts to authenticate denied on a connection: one more gets 421
+//	Timeouts.Age         2 hours            a connection gets 421 4.4.2 then, when no transaction is open
 //	Timeouts.Command     5 minutes          for a command line
 //	Timeouts.Content     5 minutes          for the next octets of a message
 //	Timeouts.Write       5 minutes          for the client to accept replies

@@ -16,6 +16,7 @@ type greeting struct {
 	extended  bool         // it was not HELO
 	offer     ext.Offer    // which extensions the reply to EHLO advertised
 	pipelines bool         // PIPELINING is one of them
+	mails     int          // how many MAIL commands have come
 	early     uint8        // the kinds of early talking that were noted
 	identity  string       // the name that the client has authenticated as
 	origin    *ext.Origin  // what a proxy told about the client; nil if it told nothing

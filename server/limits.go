@@ -28,6 +28,9 @@ type Limits struct {
 	// another transaction (RFC 5321 section 4.5.3.1.10). It should be at least 100, and must not be negative. Default
 	// 1000.
 	Rcpts int
+	// Mails is how many MAIL commands a client may send in a session, those refused among them. The extension LIMITS
+	// states it as MAILMAX (RFC 9422), and one more is answered 421 4.7.0, which ends the connection. Default 1000.
+	Mails int
 	// Conns is how many connections there may be at a time. More are refused with 421. Default 1000.
 	Conns int
 	// ConnsPerHost is how many of them may come from one network, which by default is one IPv4 address, or one /64 of IPv6
@@ -53,6 +56,9 @@ type Limits struct {
 	// recipient; and replies that the client does not read. What sessions hold is not counted. Beyond it, connections get
 	// 421, MAIL and RCPT 452 4.3.1, and STARTTLS 454. It must not be negative, and is at least 1 MiB. Default 256 MiB.
 	Memory int64
+	// AuthFailures is how many attempts to authenticate may be denied on a connection, at least 3 by RFC 4954 section 9.
+	// The reply to one more is 421, and the connection is closed. Default 3.
+	AuthFailures int
 	// Errors is how many commands may be refused with 5yz since the last message was accepted, recipients apart. One
 	// more is answered 421, and the connection closed. Default 20.
 	Errors int
@@ -81,7 +87,10 @@ type Timeouts struct {
 	Write time.Duration
 	// Handshake is for a TLS handshake, and for other ways to hand a connection over. Default 1 minute.
 	Handshake time.Duration
-	// Session is for the whole connection. Default: no timeout, since the other limits bound what a connection costs.
+	// Age is how long a client may go on with new commands. After that, it gets 421 4.4.2 as soon as no transaction is
+	// open, and connects again if it has more to send. Default 2 hours.
+	Age time.Duration
+	// Session is for the whole connection, which ends wherever it is. Default: no timeout, since the other limits bound what a connection costs.
 	Session time.Duration
 }
 
@@ -102,6 +111,8 @@ func (l *Limits) setDefaults() {
 	setDefault(&l.AuthFailuresPerHour, defaultAuthFailuresPerHour)
 	setDefault(&l.Handshakes, defaultHandshakes)
 	setDefault(&l.Memory, defaultMemory)
+	setDefault(&l.Mails, defaultMails)
+	setDefault(&l.AuthFailures, defaultAuthFailures)
 	setDefault(&l.Errors, defaultErrors)
 	setDefault(&l.RefusedRcpts, defaultRefusedRcpts)
 	setDefault(&l.Junk, defaultJunk)
@@ -115,6 +126,7 @@ func (t *Timeouts) setDefaults() {
 	setDefault(&t.MinRateGrace, defaultMinRateGrace)
 	setDefault(&t.Write, defaultWriteTimeout)
 	setDefault(&t.Handshake, defaultHandshakeTimeout)
+	setDefault(&t.Age, defaultAge)
 	setDefault(&t.Session, 0)
 }
 
@@ -182,6 +194,10 @@ const (
 	defaultHandshakes = 250
 	// defaultMemory is enough for defaultConns connections with TLS and a transaction each.
 	defaultMemory = 256 << 20
+	// defaultMails is Exim's smtp_accept_max_per_connection.
+	defaultMails = 1000
+	// defaultAuthFailures is the least that RFC 4954 section 9 asks for.
+	defaultAuthFailures = 3
 	// defaultErrors is Postfix's smtpd_hard_error_limit.
 	defaultErrors       = 20
 	defaultRefusedRcpts = 100
@@ -192,6 +208,7 @@ const (
 	defaultContentTimeout   = 5 * time.Minute
 	defaultWriteTimeout     = 5 * time.Minute
 	defaultHandshakeTimeout = time.Minute
+	defaultAge              = 2 * time.Hour
 	defaultMinRate          = 100
 	defaultMinRateGrace     = 10 * time.Minute
 

@@ -11,7 +11,7 @@ import (
 
 func TestNegativeTimeoutsAreNone(t *testing.T) {
 	inBubble(t, 100*time.Hour, func(t *testing.T) {
-		none := server.Options{Timeouts: server.Timeouts{Command: -1, Content: -1, Write: -1}, Limits: server.Limits{MinRate: -1}}
+		none := server.Options{Timeouts: server.Timeouts{Command: -1, Content: -1, Write: -1, Age: -1}, Limits: server.Limits{MinRate: -1}}
 		p, _ := withData(t, none, nil)
 		<-time.After(50 * time.Hour)
 		p.ask("DATA", "354 ")

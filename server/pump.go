@@ -13,6 +13,7 @@ type pump struct {
 	c        *Conn
 	deadline time.Time // for the command line that is awaited; zero if none is
 	until    time.Time // the end of the session; zero if there is none
+	old      time.Time // when the session is to end with the transaction in hand; zero if it is not
 }
 
 // next returns the next event that is not NeedInput. The kind Over means that there will be no more; Conn.end says why.
@@ -104,6 +105,9 @@ func (p *pump) failed(err error) {
 		c.disconnect(err)
 	case c.srv.closing.Load() && c.rx.State()&(proto.Content|proto.Chunks) == 0:
 		c.close421(errShutdown) // Shutdown has interrupted the read
+	case p.isOld():
+		c.close421(errTooOld)
+		c.cancel(os.ErrDeadlineExceeded)
 	default:
 		c.close421(errTimeout)
 		c.cancel(os.ErrDeadlineExceeded)
@@ -130,6 +134,9 @@ func (p *pump) readDeadline(now time.Time, content bool) (deadline time.Time, so
 		d = earlier(d, p.c.srv.lastCommand)
 	}
 	d = earlier(d, p.until)
+	if !content && p.c.rx.State()&proto.Transaction == 0 {
+		d = earlier(d, p.old)
+	}
 	soon := p.c.restTime(now, content)
 	if p.holdsReplies() {
 		soon = now.Add(holdDelay)
@@ -138,6 +145,11 @@ func (p *pump) readDeadline(now time.Time, content bool) (deadline time.Time, so
 		return soon, true
 	}
 	return d, false
+}
+
+// isOld reports whether no further transaction may begin, and none is open.
+func (p *pump) isOld() bool {
+	return !p.old.IsZero() && p.c.rx.State()&(proto.Transaction|proto.Closed) == 0 && !time.Now().Before(p.old)
 }
 
 // isShutdownGrace reports whether the server is shutting down, and waits for a command of a transaction into which no

@@ -23,6 +23,8 @@ var (
 // The replies with which the server itself ends a connection.
 var (
 	errTimeout  = proto.Refuse(421, proto.Status{4, 4, 2}, "Timeout, closing connection")
+	errTooOld   = proto.Refuse(421, proto.Status{4, 4, 2}, "Connection has lasted too long, connect again")
+	errMails    = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many messages over one connection, connect again")
 	errTooSlow  = proto.Refuse(421, proto.Status{4, 4, 2}, "Message comes too slowly, closing connection")
 	errTooWrong = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many errors, closing connection")
 	errJunk     = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many commands without mail, closing connection")

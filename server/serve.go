@@ -144,10 +144,14 @@ func (c course) work() bool {
 	}
 }
 
-// checkShutdown ends the connection if the server is shutting down and no transaction is open.
+// checkShutdown ends the connection if the server is shutting down, or the connection too old, and no transaction is
+// open.
 func (c course) checkShutdown() {
 	if c.rx.State()&(proto.Transaction|proto.Closed) == 0 && c.end.err == nil && c.srv.closing.Load() {
 		c.close421(errShutdown)
+	}
+	if c.end.err == nil && c.pump.isOld() {
+		c.close421(errTooOld)
 	}
 }
 

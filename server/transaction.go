@@ -49,6 +49,9 @@ func (t *transaction) forget(c *Conn) {
 // mail asks the session about a sender.
 func (m *commands) mail(args []byte) proto.Reply {
 	c := m.c
+	if c.greeting.mails++; exceeds(c.greeting.mails, c.srv.opt.Limits.Mails) {
+		return errMails.Reply()
+	}
 	set, offer := c.srv.set, c.greeting.offer
 	l, e := c.greeting.parse(args, false, &c.srv.opt)
 	if e == nil {

@@ -15,8 +15,8 @@ import (
 // Limits returns the extension LIMITS (RFC 9422), by which a server states how many messages, recipients and domains it
 // accepts. Clients can keep to these limits, and are not refused.
 //
-// A server states MaxRcpts of its options as RCPTMAX, and enforces it with or without the extension. If the session
-// implements [LimitsSession], the extension states and enforces further limits. It answers MAIL beyond MAILMAX with 421
+// A server states Limits.Rcpts of its options as RCPTMAX and Limits.Mails as MAILMAX, and enforces them with or without
+// the extension. If the session implements [LimitsSession], the extension states and enforces further limits. It answers MAIL beyond MAILMAX with 421
 // 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
 //
 // A client keeps to the stated limits by itself: it divides a message into several transactions, or makes more
@@ -114,8 +114,13 @@ func advertiseLimits(x ext.ServerConn) (string, bool) {
 		}
 	}
 	state("RCPTMAX", x.MaxRcpts())
-	if q := findQuota(x); q != nil {
-		state("MAILMAX", q.MailMax)
+	mails := x.MaxMails()
+	q := findQuota(x)
+	if q != nil && q.MailMax > 0 && (mails == 0 || q.MailMax < mails) {
+		mails = q.MailMax
+	}
+	state("MAILMAX", mails)
+	if q != nil {
 		state("RCPTDOMAINMAX", q.RcptDomainMax)
 	}
 	return strings.Join(stated, " "), len(stated) > 0

@@ -64,6 +64,26 @@ func TestV10_LimitsEnforced(t *testing.T) {
 	}
 }
 
+// TestLimitsOfServerAndSession: the lower limit of messages is stated, whether it is that of the server or of the session.
+func TestLimitsOfServerAndSession(t *testing.T) {
+	for _, tt := range []struct {
+		server, session int
+		want            string
+	}{
+		{7, 0, "LIMITS RCPTMAX=100 MAILMAX=7"},
+		{7, 5, "LIMITS RCPTMAX=100 MAILMAX=5"},
+		{7, 9, "LIMITS RCPTMAX=100 MAILMAX=7"},
+		{0, 9, "LIMITS RCPTMAX=100 MAILMAX=9"},
+	} {
+		x := fake.NewServer(rationed{&Quota{MailMax: tt.session}})
+		x.Conn.MaxMails = tt.server
+		args, ok := Limits().Advertise(x)
+		if got := "LIMITS " + args; !ok || got != tt.want {
+			t.Errorf("%d and %d: %q, want %q", tt.server, tt.session, got, tt.want)
+		}
+	}
+}
+
 // TestV07_ReadLimits checks malformed lists and values (RFC 9422 sections 3 and 4); 131 is an attack.
 func TestV07_ReadLimits(t *testing.T) {
 	for line, want := range map[string]struct {

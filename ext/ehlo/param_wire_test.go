@@ -157,7 +157,7 @@ func TestB04_Offered(t *testing.T) {
 	}{
 		{&able{quota: ehlo.Quota{MailMax: 50}}, "DSN|MT-PRIORITY MIXER|DELIVERBY 60|RRVS|LIMITS RCPTMAX=3 MAILMAX=50|FUTURERELEASE 3600 *|" +
 			"NO-SOLICITING net.example:ADV|MTRK|SUBMITTER|CONPERM|CONNEG", "250 "},
-		{&keeper{}, "LIMITS RCPTMAX=3|NO-SOLICITING net.example:ADV", "555 5.5.4 "},
+		{&keeper{}, "LIMITS RCPTMAX=3 MAILMAX=1000|NO-SOLICITING net.example:ADV", "555 5.5.4 "},
 	} {
 		reply := say(t, tt.session, Caps)
 		var lines []string

@@ -55,6 +55,8 @@ type ServerState struct {
 	MaxSize int64
 	// MaxRcpts is 100 by default.
 	MaxRcpts int
+	// MaxMails is 0 by default, for no limit.
+	MaxMails int
 	// State is proto.Ready by default.
 	State proto.State
 	// MailParams is nil by default.
@@ -174,6 +176,9 @@ func (s *Server) MaxSize() int64 { return s.Conn.MaxSize }
 
 // MaxRcpts returns Conn.MaxRcpts.
 func (s *Server) MaxRcpts() int { return cmp.Or(s.Conn.MaxRcpts, 100) }
+
+// MaxMails returns Conn.MaxMails.
+func (s *Server) MaxMails() int { return s.Conn.MaxMails }
 
 // State returns Conn.State.
 func (s *Server) State() proto.State { return cmp.Or(s.Conn.State, proto.Ready) }
