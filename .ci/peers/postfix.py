@@ -64,6 +64,7 @@ MASTER = """
   -o smtpd_sasl_auth_enable=yes
   -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
 cleanup  unix n - n - 0 cleanup
+pickup   unix n - n 60 1 pickup
 qmgr     unix n - n 300 1 qmgr
 rewrite  unix - - n - - trivial-rewrite
 bounce   unix - - n - 0 bounce
