@@ -19,8 +19,8 @@ var arrows = map[string][]string{
 	"ext":    {"proto"},
 	"server": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/tracefield"},
 	"client": {"proto", "ext", "ext/auth", "ext/ehlo", "client/internal/ended"},
-	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "ext/tracefield", "ext/dns", "server", "client",
-		"client/mx", "client/mx/mtasts"},
+	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "ext/tracefield", "ext/dns", "server",
+		"client", "client/mx", "client/mx/mtasts", "client/deliver", "server/policy", "server/proxyproto"},
 
 	"ext/auth":             {"proto", "ext"},
 	"ext/ehlo":             {"proto", "ext", "ext/auth"},
