@@ -33,9 +33,9 @@
 // error is logged, and the client gets 451, which asks it to try again later; it never sees the error's text.
 //
 // When Data has read the message to io.EOF and returns nil, the client gets 250 and forgets the message. So the message
-// has to be on disk by then. To choose the
-// text of a 250, call Accept of the [Conn] in the method that the reply is for, and return nil. [Conn.Reply] chooses
-// another code, such as 251. NewSession is given the Conn; a MessageFunc finds it in m.Conn:
+// has to be on disk by then. To choose the text of a 250, call Accept of the [Conn] in the method that the reply is
+// for, and return nil. [Conn.Reply] chooses another code, such as 251. NewSession is given the Conn; a MessageFunc
+// finds it in m.Conn:
 //
 //	func (s *session) Data(ctx context.Context, r io.Reader) error {
 //		id, err := s.queue.Add(s.from, s.to, r)
@@ -272,6 +272,57 @@
 //
 // An error of Accept is logged and does not stop the server. A slow TLS handshake delays no other connection. The
 // replies to a pipelined group leave in one write.
+//
+// # Putting it on the internet
+//
+// A server that strangers can reach needs these, and they have no defaults:
+//
+//   - Options.Hostname is a name that the DNS has for the server's address, and that leads back to it. It is the name
+//     in the MX record.
+//   - Options.TLSConfig has a certificate for that name; see [ReadCertificates]. Without it, mail comes in plaintext.
+//   - On port 25, Options.Extensions is ehlo.Relay, which has no AUTH: users submit on ports 587 and 465, by a
+//     [Service] with ehlo.Submission. Passwords are then not to be guessed where everybody connects.
+//   - The backend refuses recipients that are not yours, at RCPT. A server that takes them is an open relay, and finds
+//     itself on block lists within a day. policy.Relay does this, and policy.Recipients knows which of yours exist.
+//     Refuse those that do not exist: a bounce goes to whoever was forged.
+//   - Options.Exempt has the proxies and monitors that connect on behalf of many.
+//   - The process may open as many files as Limits.Conns has connections, and what the sessions need (ulimit -n, or
+//     LimitNOFILE of systemd).
+//
+// Package policy has checks that cost nothing to try first in "note only": HELO names, block lists, the name of an
+// address. Then rates for what one network may send, and greylisting. Put what asks the DNS behind what does not, and
+// have a caching resolver on the same machine. Some block lists do not answer those of large providers.
+//
+//	checks, err := policy.Chain(
+//		policy.Rate{Messages: 60, Recipients: 600},
+//		policy.Harvest{},
+//		policy.Relay{Domains: []string{"example.org"}},
+//		policy.Recipients{Lookup: recipients.Lookup},
+//		policy.DNSList{Resolver: resolver, Lists: lists},
+//		policy.Greylist{Store: kept},
+//	)
+//	srv, err := server.New(server.Use(backend, checks), &server.Options{Hostname: "mx.example.org", …})
+//
+// The program examples/mx is a whole server of this kind. Before it goes live, run servertest.TestBackend over the
+// backend, and send to it from another network: to a recipient of yours, to one that does not exist, and to another
+// domain.
+//
+// Watch these counters of [Server.Stats], as rates:
+//
+//	Open, ConnsRefused              Open near Limits.Conns: raise it, or find out who holds the connections
+//	ConnsOverRate, MessagesOverRate one sender: is it a large one? Then raise the limit, or put it into Exempt
+//	AuthOverRate                    somebody guesses passwords; Trace.Authenticated tells at whose
+//	HandshakesFailed                many at once: an expired certificate, or one without its chain
+//	Memory, MemoryRefused           raise Limits.Memory if there is more; sessions hold some beside it
+//	MessagesRefused, RcptsRefused   a sudden rise is an attack, or a mistake in the recipients
+//	Panics                          each is a mistake in a session, and has its stack in the log
+//
+// In the log, errors are yours: a session or an extension has failed, and a client was put off. What clients do wrong
+// is at level Info, with the connection's id as "conn" and the client as "remote". [Verdict]s with the result
+// "temperror" mean that a look-up does not work. No mail is lost by that, and the check is without effect.
+//
+// The server does not check SPF, DKIM or DMARC, looks for no viruses, and has no queue: a message is in a mailbox, or
+// on the disk of the backend, before it is accepted.
 //
 // # Which commands there are
 //

@@ -90,7 +90,8 @@ type Timeouts struct {
 	// Age is how long a client may go on with new commands. After that, it gets 421 4.4.2 as soon as no transaction is
 	// open, and connects again if it has more to send. Default 2 hours.
 	Age time.Duration
-	// Session is for the whole connection, which ends wherever it is. Default: no timeout, since the other limits bound what a connection costs.
+	// Session is for the whole connection, which ends wherever it is. Default: no timeout, since the other limits bound
+	// what a connection costs.
 	Session time.Duration
 }
 
