@@ -127,7 +127,7 @@ func run(stop context.Context, c *config, l net.Listener) error {
 		c.options.TLSConfig = &tls.Config{GetCertificate: certs.GetCertificate}
 	}
 	binary := ehlo.BinaryMIME().Keyword // no Maildir can hold such content
-	c.options.Extensions = slices.DeleteFunc(ehlo.Default(), func(e ext.Extension) bool { return e.Keyword == binary })
+	c.options.Extensions = slices.DeleteFunc(ehlo.Relay(), func(e ext.Extension) bool { return e.Keyword == binary })
 	backend := server.Use(deliverTo(deliver.Maildir{Path: deliver.Under(c.mail)}), checks)
 	srv, err := server.New(backend, &c.options)
 	if err != nil {
