@@ -72,6 +72,25 @@ func fail(err error) int {
 	return 1
 }
 
+// needDescriptors lets the process open n descriptors beside those that it has.
+func needDescriptors(t *testing.T, n int) {
+	t.Helper()
+	need := uint64(descriptors() + n)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Cur < need {
+		limit.Cur = limit.Max
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if limit.Cur < need {
+		t.Fatalf("the process may have %d descriptors, and the test needs %d: raise the hard limit", limit.Cur, need)
+	}
+}
+
 // descriptors returns how many descriptors are open.
 func descriptors() int {
 	names, err := os.ReadDir("/proc/self/fd")
@@ -161,7 +180,8 @@ func TestEMFILE(t *testing.T) {
 	for lines.Scan() {
 		report = append(report, lines.Text())
 	}
-	want := fmt.Sprintf("Shutdown: <nil>|Serve: %v|messages: %d|sessions: 0|descriptors: 0", server.ErrServerClosed, len(clients))
+	want := fmt.Sprintf("Shutdown: <nil>|Serve: %v|messages: %d|sessions: 0|descriptors: 0",
+		server.ErrServerClosed, len(clients))
 	if got := strings.Join(report, "|"); got != want {
 		t.Errorf("the child ends with\n%s, want\n%s", got, want)
 	}

@@ -58,7 +58,9 @@ func (m *misfit) Data(ctx context.Context, r io.Reader) error {
 }
 
 // take takes a message as next does, which reads it to its end.
-func (m *misfit) take(ctx context.Context, r io.Reader, hook string, next func(context.Context, io.Reader) error) error {
+func (m *misfit) take(
+	ctx context.Context, r io.Reader, hook string, next func(context.Context, io.Reader) error,
+) error {
 	first := make([]byte, 1)
 	if err := m.at(ctx, hook); err != nil {
 		return err
@@ -248,7 +250,10 @@ func behaviours() []behaviour {
 	return []behaviour{
 		{"panics", func(*bench, context.Context) error { panic("at the disco") }, checkPanic},
 		{"ends its goroutine", func(*bench, context.Context) error { runtime.Goexit(); return nil }, checkExit},
-		{"waits for its context", func(_ *bench, ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, checkWait},
+		{"waits for its context", func(_ *bench, ctx context.Context) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}, checkWait},
 		{"ignores its context", func(h *bench, _ context.Context) error { <-h.release; return nil }, checkIgnore},
 	}
 }
