@@ -16,8 +16,8 @@ import (
 // accepts. Clients can keep to these limits, and are not refused.
 //
 // A server states Limits.Rcpts of its options as RCPTMAX and Limits.Mails as MAILMAX, and enforces them with or without
-// the extension. If the session implements [LimitsSession], the extension states and enforces further limits. It answers MAIL beyond MAILMAX with 421
-// 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
+// the extension. If the session implements [LimitsSession], the extension states and enforces further limits. It
+// answers MAIL beyond MAILMAX with 421 4.7.0, which ends the connection, and RCPT beyond RCPTDOMAINMAX with 452 4.5.3.
 //
 // A client keeps to the stated limits by itself: it divides a message into several transactions, or makes more
 // connections. It ignores limits received in plaintext if the server offers STARTTLS, because an attacker in between

@@ -64,7 +64,8 @@ func TestV10_LimitsEnforced(t *testing.T) {
 	}
 }
 
-// TestLimitsOfServerAndSession: the lower limit of messages is stated, whether it is that of the server or of the session.
+// TestLimitsOfServerAndSession: the lower limit of messages is stated, whether it is that of the server or of the
+// session.
 func TestLimitsOfServerAndSession(t *testing.T) {
 	for _, tt := range []struct {
 		server, session int
