@@ -331,23 +331,6 @@ func TestApproachEnds(t *testing.T) {
 	})
 }
 
-// TestNoAddress has look-ups that lead to nothing.
-func TestNoAddress(t *testing.T) {
-	n := &hostNet{t: t, found: []netip.Addr{}}
-	if _, err := n.client(t.Context(), nil); !Temporary(err) || err.Error() !=
-		"smtp: connecting to mail.example:25: the host has no address" {
-		t.Error(err)
-	}
-	cfg := n.config(nil)
-	unknown := &net.DNSError{Err: "no such host", Name: "mail.example", IsNotFound: true}
-	cfg.lookup = func(context.Context, string, string) ([]netip.Addr, error) { return nil, unknown }
-	_, absent, err := cfg.submit(t.Context(), "mail.example", "465", ext.TLSImplicit)
-	if absent || !errors.Is(err, unknown) {
-		t.Errorf("%v, %v", absent, err)
-	}
-}
-
-// TestLocalAddr: addresses of the other family are not looked up, and not dialled.
 func TestLocalAddr(t *testing.T) {
 	for local, want := range map[string]string{"192.0.2.9": "ip4 192.0.2.1@0", "::ffff:192.0.2.9": "ip4 192.0.2.1@0",
 		"2001:db8::9": "ip6 [2001:db8::1]@0"} {
