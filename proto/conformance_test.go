@@ -1,6 +1,7 @@
 package proto_test
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -17,11 +18,12 @@ import (
 )
 
 var (
-	ruleRow    = regexp.MustCompile(`^\| ([A-Z]\d\d) \| (\S.*\S) \| (\S.*\S) \|$`)
+	// The attacks of group Z have numbers of two or three digits, all other rules have two.
+	ruleRow    = regexp.MustCompile(`^\| ([A-Y]\d\d|Z\d{2,3}) \| (\S.*\S) \| (\S.*\S) \|$`)
 	ruleGroup  = regexp.MustCompile(`^## ([A-Z]): `)
-	ruleNames  = regexp.MustCompile(`^(?:[A-Y]\d\d[, ]+)*[A-Y]\d\d\b`)
-	ruleFunc   = regexp.MustCompile(`^(?:Test|Fuzz|Example)_?((?:[A-Y]\d\d)+)(?:_|$)`)
-	singleRule = regexp.MustCompile(`[A-Y]\d\d`)
+	ruleNames  = regexp.MustCompile(`^(?:(?:[A-Y]\d\d|Z\d{2,3})[, ]+)*(?:[A-Y]\d\d|Z\d{2,3})\b`)
+	ruleFunc   = regexp.MustCompile(`^(?:Test|Fuzz|Example)_?((?:[A-Y]\d\d|Z\d{2,3})+)(?:_|$)`)
+	singleRule = regexp.MustCompile(`[A-Y]\d\d|Z\d{2,3}`)
 )
 
 // TestConformance compares the rules that CONFORMANCE.md lists with those that the names of tests have in them, in both
@@ -65,12 +67,17 @@ func listedRules(t *testing.T) []string {
 			t.Errorf("CONFORMANCE.md:%d: %q is no rule of group %s: name, rule and source", i+1, line, group)
 			continue
 		}
-		if len(rules) > 0 && rules[len(rules)-1] >= m[1] {
+		if len(rules) > 0 && !inOrder(rules[len(rules)-1], m[1]) {
 			t.Errorf("CONFORMANCE.md:%d: %s stands behind %s", i+1, m[1], rules[len(rules)-1])
 		}
 		rules = append(rules, m[1])
 	}
 	return rules
+}
+
+// inOrder reports whether rule a stands before rule b: by letter, and then by number, so that Z24 is before Z101.
+func inOrder(a, b string) bool {
+	return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) < 0
 }
 
 // carriedRules returns the rules in the names of tests, subtests and scripts, each with the places where it is.

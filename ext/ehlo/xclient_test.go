@@ -25,7 +25,7 @@ func TestXclientServer(t *testing.T) {
 		want       string // the reply
 		origin     ext.Origin
 	}{
-		{"e.9 160", "ADDR=127.0.0.1 LOGIN=admin", "220", ext.Origin{Addr: "127.0.0.1", Login: "admin"}},
+		{"Z160", "ADDR=127.0.0.1 LOGIN=admin", "220", ext.Origin{Addr: "127.0.0.1", Login: "admin"}},
 		{"all", "NAME=c.example ADDR=198.51.100.7 PORT=1025 PROTO=ESMTP HELO=h.example LOGIN=bob DESTADDR=192.0.2.25 DESTPORT=25 " +
 			"REVERSE_NAME=r.example", "220", ext.Origin{Name: "c.example", Addr: "198.51.100.7", Port: "1025", Protocol: "ESMTP",
 			Hello: "h.example", Login: "bob", DestAddr: "192.0.2.25", DestPort: "25", ReverseName: "r.example"}},
@@ -37,8 +37,8 @@ func TestXclientServer(t *testing.T) {
 		{"xtext", "LOGIN=a+2Bb+3Dc+20d", "220", ext.Origin{Login: "a+b=c d"}},
 		{"name in UTF-8", "LOGIN=j+C3+B6rg", "220", ext.Origin{Login: "jörg"}},
 		{"longest", "NAME=" + long, "220", ext.Origin{Name: long}},
-		{"e.9 161 CRLF", "NAME=a+0D+0AMAIL", "501", ext.Origin{}},
-		{"e.9 161 LF", "LOGIN=a+0Ab", "501", ext.Origin{}},
+		{"Z161 CRLF", "NAME=a+0D+0AMAIL", "501", ext.Origin{}},
+		{"Z161 LF", "LOGIN=a+0Ab", "501", ext.Origin{}},
 		{"NUL", "LOGIN=a+00b", "501", ext.Origin{}},
 		{"space in a name", "NAME=a+20b", "501", ext.Origin{}},
 		{"not UTF-8", "LOGIN=+C3+28", "501", ext.Origin{}},

@@ -50,8 +50,8 @@ func TestXclient(t *testing.T) {
 	}
 }
 
-// TestW14_XclientForgets checks that XCLIENT discards the authentication of the client.
-func TestW14_XclientForgets(t *testing.T) {
+// TestW14Z160_XclientForgets checks that XCLIENT discards the authentication of the client.
+func TestW14Z160_XclientForgets(t *testing.T) {
 	w := &witness{}
 	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("127.0.0.1/32")))
 	addr := listening(t, w, server.Options{Extensions: list, AllowInsecureAuth: true})
@@ -92,8 +92,8 @@ func TestW14_XclientThenTLS(t *testing.T) {
 	}
 }
 
-// TestW14_XclientNotListed: a peer that is not listed is refused, and changes nothing.
-func TestW14_XclientNotListed(t *testing.T) {
+// TestW14Z160_XclientNotListed: a peer that is not listed is refused, and changes nothing.
+func TestW14Z160_XclientNotListed(t *testing.T) {
 	w := &witness{}
 	list := append(ehlo.Default(), ehlo.XCLIENT(netip.MustParsePrefix("192.0.2.0/24")), ehlo.XFORWARD())
 	addr := listening(t, w, server.Options{Extensions: list})

@@ -37,7 +37,7 @@ func TestXforwardServer(t *testing.T) {
 		{"not an IP address", []string{"ADDR=host!user PROTO=UUCP NAME=not+20a+20host"}, "",
 			ext.Origin{Addr: "host!user", Protocol: "UUCP", Name: "not a host"}},
 		{"unavailable", []string{"NAME=[UNAVAILABLE] source=local"}, "", ext.Origin{Name: ext.Unavailable, Source: "LOCAL"}},
-		{"e.9 161 CRLF", []string{"HELO=a+0D+0Ab"}, "501", ext.Origin{}},
+		{"Z161 CRLF", []string{"HELO=a+0D+0Ab"}, "501", ext.Origin{}},
 		{"of XCLIENT", []string{"LOGIN=admin"}, "501", ext.Origin{}},
 		{"source", []string{"SOURCE=MARS"}, "501", ext.Origin{}},
 		{"nothing", []string{""}, "501", ext.Origin{}},

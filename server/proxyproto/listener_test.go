@@ -109,7 +109,7 @@ func TestAddresses(t *testing.T) {
 			{"header", balancer, []string{header + "abc"}, "198.51.100.7:1025", "192.0.2.25:25", "abc"},
 			{"in pieces", balancer, strings.Split(header+"abc", ""), "198.51.100.7:1025", "192.0.2.25:25", "abc"},
 			{"nothing known", balancer, []string{"PROXY UNKNOWN\r\nabc"}, balancer, "pipe", "abc"},
-			{"W15 stranger with header", stranger, []string{header}, stranger, "pipe", header},
+			{"W15 Z162 stranger with header", stranger, []string{header}, stranger, "pipe", header},
 			{"stranger", stranger, []string{"abc"}, stranger, "pipe", "abc"},
 		} {
 			nc := s.dial(tt.from)
@@ -135,7 +135,7 @@ func TestAddresses(t *testing.T) {
 // TestW15_BadHeader: whoever does not begin with a header is hung up on, and not greeted.
 func TestW15_BadHeader(t *testing.T) {
 	for name, sent := range map[string]string{
-		"SMTP": "EHLO x\r\n", "malformed": "PROXY TCP4 x\r\n", "e.9 162 one MiB": "PROXY TCP4 " + strings.Repeat("1", 1<<20), "cut short": "PROXY TC", "nothing": "",
+		"SMTP": "EHLO x\r\n", "malformed": "PROXY TCP4 x\r\n", "Z162 one MiB": "PROXY TCP4 " + strings.Repeat("1", 1<<20), "cut short": "PROXY TC", "nothing": "",
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -168,8 +168,8 @@ func TestW15_BadHeader(t *testing.T) {
 	}
 }
 
-// TestSlowHeader shows that a slow proxy delays nobody, and is given up in the end.
-func TestSlowHeader(t *testing.T) {
+// TestZ162_SlowHeader shows that a slow proxy delays nobody, and is given up in the end.
+func TestZ162_SlowHeader(t *testing.T) {
 	for _, limit := range []time.Duration{0, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSwitchboard()
@@ -353,8 +353,8 @@ func TestClientAndServer(t *testing.T) {
 	}
 }
 
-// TestStranger shows that a header of somebody who is not trusted reaches the server as a command, which refuses it.
-func TestStranger(t *testing.T) {
+// TestZ162_Stranger shows that a header of somebody who is not trusted reaches the server as a command, which refuses it.
+func TestZ162_Stranger(t *testing.T) {
 	srv, err := server.New(server.MessageFunc(func(context.Context, *server.Message) error { return nil }), &server.Options{Hostname: "mail.example"})
 	if err != nil {
 		t.Fatal(err)
