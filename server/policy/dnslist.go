@@ -71,7 +71,8 @@ type List struct {
 	Name string
 	// Subject is what the list has. Default: addresses of clients.
 	Subject ListSubject
-	// Allow says that it is an allow list: what it has is good.
+	// Allow says that it is an allow list: what it has is good. Its Subject is ListAddr: anybody can say the name of
+	// somebody else.
 	Allow bool
 	// Answers are the answers that count. Default: all but failures.
 	Answers []ListAnswer
@@ -193,6 +194,7 @@ type dnsList struct {
 	List
 	answers []listAnswer
 	breaker breaker
+	texts   calls
 }
 
 // newList returns a list with its defaults. Wrong makes the error for a field.
@@ -219,6 +221,10 @@ func newList(l List, wrong func(field, format string, args ...any) error) (*dnsL
 	}
 	if l.Subject > ListAddr|ListHello|ListSender {
 		return nil, wrong("Subject", "%d is none; use ListAddr, ListHello, ListSender or a sum of them", l.Subject)
+	}
+	if l.Allow && l.Subject != ListAddr {
+		return nil, wrong("Subject", "an allow list vouches for addresses alone, since anybody can say the name of "+
+			"somebody else; leave it out")
 	}
 	made := &dnsList{List: l}
 	answers := l.Answers

@@ -153,6 +153,8 @@ func TestDNSList(t *testing.T) {
 			passes, "dnsbl=none"},
 		{"an address literal", lists(with(dbl, func(l *List) { l.Subject = ListHello })), "192.0.2.2", "[192.0.2.2]", "",
 			passes, ""},
+		{"a name that is an address in reverse", lists(with(bl, func(l *List) { l.Subject = ListHello })), "192.0.2.1",
+			"2.2.0.192", "", passes, ""},
 		{"a name of one label", lists(with(dbl, func(l *List) { l.Subject = ListHello })), "192.0.2.2", "test", "", passes,
 			""},
 
@@ -377,6 +379,8 @@ func TestDNSListOptions(t *testing.T) {
 		{one(List{Name: "a\nb"}), `Name: "a\nb" is not of ASCII`},
 		{one(List{Text: "ö"}), `Text: "ö" is not one line of ASCII`},
 		{one(List{Subject: 8}), `Subject: 8 is none`},
+		{one(List{Allow: true, Subject: ListHello}), `Lists[1].Subject: an allow list vouches for addresses alone`},
+		{one(List{Allow: true, Subject: ListAddr | ListSender}), `Subject: an allow list vouches`},
 		{one(List{Weight: -1}), `Weight: a weight is not between`},
 		{one(List{Weight: 1_000_001}), `Weight: a weight is not between`},
 		{one(List{Answers: []ListAnswer{{"127.0.0.2", -1}}}), `Weight: a weight is not between`},

@@ -182,18 +182,17 @@ func (r *listResult) reason() string {
 }
 
 // explain returns the text that the list has for the subject, "" if there is none, or none in time.
-func (r *listResult) explain(ctx context.Context, resolver dns.Resolver) (text string) {
+func (r *listResult) explain(ctx context.Context, resolver dns.Resolver) string {
 	if !strings.Contains(r.list.Text, "{reason}") {
 		return ""
 	}
-	_ = protect(func() error {
-		answer, err := resolver.Lookup(ctx, r.query, dns.TXT)
-		if err == nil && len(answer.TXT) > 0 {
-			text = printable(strings.TrimSpace(answer.TXT[0]), maxListReason)
-		}
-		return err
+	answer, err := within(ctx, &r.list.texts, time.Minute, func(ctx context.Context) (*dns.Answer, error) {
+		return resolver.Lookup(ctx, r.query, dns.TXT)
 	})
-	return text
+	if err != nil || answer == nil || len(answer.TXT) == 0 {
+		return ""
+	}
+	return printable(strings.TrimSpace(answer.TXT[0]), maxListReason)
 }
 
 // A listSubject is something to ask about.
@@ -206,7 +205,7 @@ func listSubjects(s ListSubject, addr netip.Addr, hello string, sender proto.Dom
 		all = append(all, listSubject{addr.String(), reversed(addr)})
 	}
 	add := func(d proto.Domain) {
-		if name, ok := dns.Normal(d.ASCII()); ok && d.Name() != "" && strings.Contains(name, ".") && name != "." {
+		if name, ok := dns.Normal(d.ASCII()); ok && d.Name() != "" && strings.Contains(name, ".") && !endsInDigit(name) {
 			for _, other := range all {
 				if other.text == name {
 					return
@@ -222,6 +221,12 @@ func listSubjects(s ListSubject, addr netip.Addr, hello string, sender proto.Dom
 		add(sender)
 	}
 	return all
+}
+
+// endsInDigit reports whether the last label of a name is a number. No domain has one (RFC 3696 section 2), and a list
+// would be asked about an address that the client makes up.
+func endsInDigit(name string) bool {
+	return strings.Trim(name[strings.LastIndexByte(name, '.')+1:], "0123456789") == ""
 }
 
 // listQuery returns the name to ask a list for, "" if it would be too long.

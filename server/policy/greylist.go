@@ -73,7 +73,8 @@ type Greylist struct {
 }
 
 // A GreylistStore remembers the attempts and networks of a [Greylist]. Its methods are called concurrently. The context
-// ends after 5 seconds at the latest. If one returns an error the mail passes, and the verdict has the error.
+// ends after 5 seconds at the latest. If one returns an error, or nothing by then, the mail passes, and the verdict has
+// the error.
 //
 // To have one of your own, for several servers, keep the entries in a database under their keys. Get and Put need not
 // be one step: if two clients get between, an entry is counted once in place of twice, and nothing worse.
@@ -93,6 +94,25 @@ type GreylistEntry struct {
 	First   time.Time // when it was seen first
 	Passes  int       // how many attempts have passed; 0 is an attempt that is waited for
 	Expires time.Time // when it may be forgotten
+}
+
+// A boundedStore is a store whose methods return when their context ends.
+type boundedStore struct {
+	store GreylistStore
+	calls calls
+}
+
+func (b *boundedStore) Get(ctx context.Context, key string) (GreylistEntry, error) {
+	return within(ctx, &b.calls, greylistTimeout, func(ctx context.Context) (GreylistEntry, error) {
+		return b.store.Get(ctx, key)
+	})
+}
+
+func (b *boundedStore) Put(ctx context.Context, key string, e GreylistEntry) error {
+	_, err := within(ctx, &b.calls, greylistTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, b.store.Put(ctx, key, e)
+	})
+	return err
 }
 
 // IsZero reports whether there is no entry.
@@ -138,6 +158,7 @@ func (g Greylist) Middleware() (server.Middleware, error) {
 	if g.Store == nil {
 		g.Store = NewGreylistMemory(0)
 	}
+	g.Store = &boundedStore{store: g.Store}
 	if g.Skip == nil {
 		trusted := Trusted()
 		g.Skip = func(ctx context.Context, c *server.Conn) bool { return trusted(ctx, c) || Vouched(c) }

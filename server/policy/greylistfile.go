@@ -45,7 +45,7 @@ type GreylistFile struct {
 // GreylistFileOptions are the options of a [GreylistFile]. The zero value of each is its default.
 type GreylistFileOptions struct {
 	// Max is how many entries there are at most. When it is full they give way as in [NewGreylistMemory]. Default:
-	// 100,000, which takes some 30 MB of memory, and 20 MB of disk.
+	// 100,000, which takes some 30 MB of memory, and 20 MB of disk. At most 5,000,000.
 	Max int
 	// SyncEvery is how long records may take to reach the disk. Negative: each is there when Put returns, which is slow.
 	// Default: 10 seconds. There is no timer: the next Put writes what is late, and so does Close.
@@ -57,9 +57,11 @@ const (
 	greylistHeader  = 4 + 1     // checksum, length of the key
 	greylistFixed   = 8 + 4 + 8 // first, passes, expires
 	minCompaction   = 1000      // records
-	maxGreylistFile = 1 << 30   // octets that are read at most
+	maxGreylistFile = 1 << 30   // octets, with twice as many records as there are entries
 	maxPasses       = 1<<31 - 1 // that a record has room for
 	defaultSync     = 10 * time.Second
+
+	maxGreylistEntries = 5_000_000
 )
 
 var greylistTableCRC = crc32.MakeTable(crc32.Castagnoli)
@@ -74,8 +76,9 @@ func OpenGreylistFile(path string, opt *GreylistFileOptions) (*GreylistFile, err
 	if opt != nil {
 		o = *opt
 	}
-	if o.Max < 0 {
-		return nil, optionError("GreylistFileOptions", "Max", "%d is negative; leave it 0 for 100,000", o.Max)
+	if o.Max < 0 || o.Max > maxGreylistEntries {
+		return nil, optionError("GreylistFileOptions", "Max", "%d is not between 1 and %d; leave it 0 for 100,000", o.Max,
+			maxGreylistEntries)
 	}
 	if o.SyncEvery == 0 {
 		o.SyncEvery = defaultSync
@@ -98,6 +101,9 @@ func OpenGreylistFile(path string, opt *GreylistFileOptions) (*GreylistFile, err
 
 // open reads the file, and drops what is not whole at its end.
 func (g *GreylistFile) open() error {
+	if err := checkRegular(g.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	f, err := os.OpenFile(g.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -185,6 +191,9 @@ func (g *GreylistFile) append(record []byte, now time.Time) error {
 		}
 		g.retry = now.Add(time.Minute)
 	}
+	if g.size+int64(len(record)) > maxGreylistFile {
+		return errors.Join(failed, errors.New("it is full, and could not be written anew"))
+	}
 	if _, err := g.file.WriteAt(record, g.size); err != nil {
 		return errors.Join(failed, err) // the next record goes to the same place
 	}
@@ -200,7 +209,13 @@ func (g *GreylistFile) append(record []byte, now time.Time) error {
 // compact writes a file with the entries there are, and puts it in the place of the one there is.
 func (g *GreylistFile) compact() (err error) {
 	name := g.path + ".new"
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	// What is there was left by a program that died, or is somebody's link to a file of ours: it is not written into.
+	if info, err := os.Lstat(name); err == nil && !info.IsDir() {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (h Harvest) Middleware() (server.Middleware, error) {
 	if h.Skip == nil {
 		h.Skip = Trusted()
 	}
-	h.Free = max(h.Free, 0)
+	h.Free, h.Delay = max(h.Free, 0), min(h.Delay, h.MaxDelay) // a longer one would overflow
 	a := &harvest{Harvest: h}
 	if h.Delay > 0 {
 		// With this many the wait is the longest.

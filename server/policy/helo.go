@@ -69,7 +69,7 @@ func (h HELO) Middleware() (server.Middleware, error) {
 	if h.Skip == nil {
 		h.Skip = Trusted()
 	}
-	a := &helo{HELO: h, ours: ours}
+	a := &helo{HELO: h, ours: ours, calls: &calls{}}
 	st := &stages[helloFound, struct{}]{method: "helo", skip: h.Skip, hello: a.hello}
 	return st.middleware(), nil
 }
@@ -77,7 +77,8 @@ func (h HELO) Middleware() (server.Middleware, error) {
 // A helo is a HELO at work.
 type helo struct {
 	HELO
-	ours domainSet
+	ours  domainSet
+	calls *calls
 }
 
 // A helloFound is what was found out about a name.
@@ -125,9 +126,9 @@ func (a *helo) look(ctx context.Context, c *server.Conn, name string) (helloFoun
 	case a.Resolver == nil:
 		return helloFound{result: "none"}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
-	defer cancel()
-	return a.resolve(ctx, d, client)
+	return within(ctx, a.calls, helloTimeout, func(ctx context.Context) (helloFound, error) {
+		return a.resolve(ctx, d, client)
+	})
 }
 
 // resolve looks a name up in the DNS.
@@ -156,8 +157,11 @@ func (a *helo) resolve(ctx context.Context, d proto.Domain, client netip.Addr) (
 
 // isOurs reports whether the name is one of this server.
 func (a *helo) isOurs(c *server.Conn, d proto.Domain) bool {
+	if a := d.Addr(); a.IsValid() {
+		d = proto.AddrLiteral(a) // in one form
+	}
 	own, err := proto.ParseDomain(c.Hostname())
-	return err == nil && d.Equal(own) || a.ours.has(d) || d.Name() == "" && d.Addr().Unmap() == addrOf(c.LocalAddr())
+	return err == nil && d.Equal(own) || a.ours.has(d) || d.Name() == "" && d.Addr() == addrOf(c.LocalAddr())
 }
 
 // isQualified reports whether the name has more than one label.

@@ -63,7 +63,7 @@ func (r IPRev) Middleware() (server.Middleware, error) {
 	if r.Skip == nil {
 		r.Skip = Trusted()
 	}
-	st := &stages[server.Verdict, struct{}]{method: "iprev", skip: r.Skip}
+	st, lookups := &stages[server.Verdict, struct{}]{method: "iprev", skip: r.Skip}, &calls{}
 	st.hello = func(ctx context.Context, s *session[server.Verdict, struct{}]) error {
 		addr := clientAddr(s.conn)
 		if !addr.IsValid() {
@@ -73,7 +73,7 @@ func (r IPRev) Middleware() (server.Middleware, error) {
 		if v.Result == "" || v.Result == "temperror" {
 			ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 			defer cancel()
-			*v = r.look(ctx, addr)
+			*v = r.look(ctx, lookups, addr)
 		}
 		s.conn.Record(*v)
 		if r.Refuse && (v.Result == "fail" || v.Result == "permerror") {
@@ -86,7 +86,7 @@ func (r IPRev) Middleware() (server.Middleware, error) {
 }
 
 // look returns the verdict about an address.
-func (r *IPRev) look(ctx context.Context, addr netip.Addr) server.Verdict {
+func (r *IPRev) look(ctx context.Context, lookups *calls, addr netip.Addr) server.Verdict {
 	verdict := func(result, reason string, err error) server.Verdict {
 		return server.Verdict{Method: "iprev", Result: result, Reason: reason, Err: err}
 	}
@@ -94,7 +94,9 @@ func (r *IPRev) look(ctx context.Context, addr netip.Addr) server.Verdict {
 	if addr.Is4() {
 		zone = ".in-addr.arpa"
 	}
-	answer, err := r.Resolver.Lookup(ctx, reversed(addr)+zone, dns.PTR)
+	answer, err := within(ctx, lookups, r.Timeout, func(ctx context.Context) (*dns.Answer, error) {
+		return r.Resolver.Lookup(ctx, reversed(addr)+zone, dns.PTR)
+	})
 	if err != nil {
 		return verdict("temperror", "", err)
 	}

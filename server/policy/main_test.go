@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/proto/prototest"
 	"smtpkit.example/smtp/server"
 	"smtpkit.example/smtp/server/servertest"
@@ -39,11 +40,15 @@ func newWorld(t *testing.T, b server.Backend, opt *server.Options, parts ...Part
 	if b == nil {
 		b = server.MessageFunc(func(context.Context, *server.Message) error { return nil })
 	}
-	w := &world{T: t, l: servertest.Listen(nil)}
 	o := server.Options{}
 	if opt != nil {
 		o = *opt
 	}
+	addr := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 25}
+	if o.Protocol == proto.LMTP {
+		addr.Port = 24
+	}
+	w := &world{T: t, l: servertest.Listen(addr)}
 	o.Hostname, o.Logger = "mail.example", slog.New(slog.DiscardHandler)
 	o.Trace = &server.Trace{Verdict: func(_ context.Context, _ *server.Conn, v server.Verdict) {
 		w.mu.Lock()

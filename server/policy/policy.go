@@ -53,7 +53,7 @@ func Trusted(networks ...netip.Prefix) func(ctx context.Context, c *server.Conn)
 	networks = slices.Clone(networks)
 	return func(_ context.Context, c *server.Conn) bool {
 		a := clientAddr(c)
-		return c.Identity() != "" || !a.IsValid() || a.IsLoopback() || isIn(a, networks)
+		return c.Identity() != "" || a.IsLoopback() || isIn(a, networks) || isUnix(c.RemoteAddr())
 	}
 }
 
@@ -70,6 +70,10 @@ func addrOf(a net.Addr) netip.Addr {
 	}
 	return netip.Addr{}
 }
+
+// isUnix reports whether it is the address of a Unix socket. One that is no IP address may also be that of a client
+// that a proxy does not know.
+func isUnix(a net.Addr) bool { return strings.HasPrefix(a.Network(), "unix") }
 
 // isIn reports whether one of the networks has the address.
 func isIn(a netip.Addr, networks []netip.Prefix) bool {
@@ -94,4 +98,7 @@ func optionError(part, field, format string, args ...any) error {
 
 // isPostmaster reports whether a is the mailbox that has to take mail from anybody, at any domain or without one
 // (RFC 5321 section 4.5.1).
-func isPostmaster(a proto.Address) bool { return strings.EqualFold(a.Local, "postmaster") }
+func isPostmaster(a proto.Address) bool {
+	// EqualFold alone would find "po\u017ftmaster" equal, which is a mailbox like any other.
+	return len(a.Local) == len("postmaster") && strings.EqualFold(a.Local, "postmaster")
+}

@@ -114,6 +114,10 @@ type rate struct {
 	messages, recipients *buckets // nil if there is no limit
 }
 
+// maxRatedDomains is how many domains of a transaction are remembered. Of each further one every recipient counts as a
+// message.
+const maxRatedDomains = 1000
+
 // A rated is what is counted of a transaction.
 type rated struct {
 	key     string   // as which it is counted; "" if it is not, or by its recipients
@@ -145,7 +149,9 @@ func (a *rate) rcpt(_ context.Context, s *session[struct{}, rated], to proto.Add
 			if err := a.take(s, a.messages, key, a.Messages, "messages"); err != nil {
 				return err
 			}
-			known.domains = append(known.domains, key)
+			if len(known.domains) < maxRatedDomains {
+				known.domains = append(known.domains, key)
+			}
 		}
 	}
 	return a.take(s, a.recipients, key, a.Recipients, "recipients")

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"smtpkit.example/smtp/proto"
 )
@@ -37,8 +39,9 @@ type RecipientFileOptions struct {
 // ReadRecipients. Its methods may be called concurrently.
 //
 // A line has an address, such as joe@example.org, or a domain of which every address exists, such as @example.org.
-// Lines that are empty or begin with "#" are ignored. Local parts are compared without regard to case. The file has at
-// most 1,000,000 addresses and 64 MiB.
+// Lines that are empty or begin with "#" are ignored. Local parts are compared without regard to case, in any script;
+// a letter beyond ASCII is never the same as one of ASCII. The file has at most 1,000,000 addresses and 64 MiB, and a
+// line at most 64 KiB. It has to be a regular file, and may begin with a byte order mark.
 type RecipientFile struct {
 	path  string
 	opt   RecipientFileOptions
@@ -85,7 +88,7 @@ func (f *RecipientFile) Lookup(_ context.Context, addr proto.Address) (bool, err
 		f.mu.Unlock()
 	}
 	known := *f.known.Load()
-	if _, ok := known[strings.ToLower(addr.Key())]; ok {
+	if _, ok := known[foldCase(addr.Key())]; ok {
 		return true, nil
 	}
 	_, ok := known["@"+addr.Domain.Key()]
@@ -128,6 +131,9 @@ func isSame(a, b os.FileInfo) bool {
 
 // load reads the file.
 func (f *RecipientFile) load() error {
+	if err := checkRegular(f.path); err != nil { // to open a pipe may take for ever
+		return fmt.Errorf("smtp: the recipients cannot be read: %w", err)
+	}
 	file, err := os.Open(f.path)
 	if err != nil {
 		return fmt.Errorf("smtp: the recipients cannot be read: %w", err)
@@ -149,13 +155,26 @@ func (f *RecipientFile) load() error {
 	return nil
 }
 
+// checkRegular returns an error if there is something at path that is no regular file.
+func checkRegular(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	return err
+}
+
 // parseRecipients returns the keys of the recipients in r, in lower case, and "@" in front of the keys of domains.
 // There are at most so many.
 func parseRecipients(r io.Reader, most int) (map[string]struct{}, error) {
 	known := make(map[string]struct{})
-	lines := bufio.NewScanner(r)
-	for n := 1; lines.Scan(); n++ {
-		text := string(bytes.TrimSpace(lines.Bytes()))
+	lines, n := bufio.NewScanner(r), 1
+	for ; lines.Scan(); n++ {
+		line := lines.Bytes()
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		text := string(bytes.TrimSpace(line))
 		if text == "" || text[0] == '#' {
 			continue
 		}
@@ -168,7 +187,7 @@ func parseRecipients(r io.Reader, most int) (map[string]struct{}, error) {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("line %d: %w", n, err)
 	}
 	if len(known) == 0 {
 		return nil, errors.New("there is no recipient in it")
@@ -183,5 +202,16 @@ func recipientKey(text string) (string, error) {
 		return "@" + d.Key(), err
 	}
 	a, err := proto.ParseAddress(text)
-	return strings.ToLower(a.Key()), err
+	return foldCase(a.Key()), err
+}
+
+// foldCase returns text in lower case. The Kelvin sign, whose lower case is "k", and the like stay what they are:
+// otherwise a stranger could name somebody whom the session inside does not know.
+func foldCase(text string) string {
+	return strings.Map(func(r rune) rune {
+		if low := unicode.ToLower(r); r < utf8.RuneSelf || low >= utf8.RuneSelf {
+			return low
+		}
+		return r
+	}, text)
 }

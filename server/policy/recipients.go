@@ -24,7 +24,8 @@ import (
 type Recipients struct {
 	// Lookup reports whether there is such a recipient. It is required, and called concurrently. The local part comes as
 	// the client wrote it: compare it without regard to case, unless two mailboxes differ by that. Address.Key has the
-	// domain in one form. See [RecipientFile] for one that reads a file.
+	// domain in one form. Its context ends after 30 seconds; that it has not returned by then is a failure. See
+	// [RecipientFile] for one that reads a file.
 	Lookup func(ctx context.Context, addr proto.Address) (bool, error)
 	// Domains are those whose recipients are looked up, as in [Relay]. A server whose users send to other domains has to
 	// name its own here. Default: all domains.
@@ -51,12 +52,15 @@ func (r Recipients) Middleware() (server.Middleware, error) {
 		return nil, optionError("Recipients", "Delimiters", "%q has octets that cannot separate a detail; use \"+\"",
 			r.Delimiters)
 	}
+	lookups := &calls{}
 	st := &stages[struct{}, struct{}]{method: "recipient", closed: true, skip: r.Skip}
 	st.rcpt = func(ctx context.Context, s *session[struct{}, struct{}], to proto.Address, _ proto.Params) error {
 		if isPostmaster(to) || len(domains) > 0 && !domains.has(to.Domain) {
 			return nil
 		}
-		known, err := r.lookup(ctx, to)
+		known, err := within(ctx, lookups, lookupTimeout, func(ctx context.Context) (bool, error) {
+			return r.lookup(ctx, to)
+		})
 		if err != nil {
 			return failure{err}
 		}

@@ -25,7 +25,8 @@ type Relay struct {
 	// "[192.0.2.1]" is an address literal. Default: none.
 	Domains []string
 	// Ours is asked about domains that are not among Domains, such as those in a database. A domain about which it returns
-	// an error has 451 4.3.0, for this recipient. It is called concurrently. Default: none is ours.
+	// an error has 451 4.3.0, for this recipient, and so has one about which it returns nothing in 30 seconds, when its
+	// context ends. It is called concurrently. Default: none is ours.
 	Ours func(ctx context.Context, domain proto.Domain) (bool, error)
 	// Networks are those whose clients may send to any domain. Default: none, and not even loopback addresses: clients
 	// seem to be there if a proxy or a tunnel on the same machine passes them on.
@@ -52,7 +53,7 @@ func (r Relay) Middleware() (server.Middleware, error) {
 	if may == nil {
 		may = func(_ context.Context, c *server.Conn) bool { return c.Identity() != "" }
 	}
-	st := &stages[struct{}, struct{}]{method: "relay", closed: true}
+	st, ours := &stages[struct{}, struct{}]{method: "relay", closed: true}, &calls{}
 	st.skip = func(ctx context.Context, c *server.Conn) bool {
 		return isIn(clientAddr(c), networks) || may(ctx, c)
 	}
@@ -61,14 +62,17 @@ func (r Relay) Middleware() (server.Middleware, error) {
 			return nil // <Postmaster>
 		}
 		if !domains.has(to.Domain) {
-			ours := false
+			is := false
 			if r.Ours != nil {
 				var err error
-				if ours, err = r.Ours(ctx, to.Domain); err != nil {
+				is, err = within(ctx, ours, lookupTimeout, func(ctx context.Context) (bool, error) {
+					return r.Ours(ctx, to.Domain)
+				})
+				if err != nil {
 					return failure{err}
 				}
 			}
-			if !ours {
+			if !is {
 				s.record("fail", to.Domain.Key()+" is not ours", nil)
 				return errRelay
 			}
