@@ -91,8 +91,8 @@ func TestPostmasterAlone(t *testing.T) {
 	resolver := dnstest.New(zones)
 	part := DNSList{Resolver: resolver, Lists: []List{{Zone: "bl.example"}}}
 	p := newWorld(t, nil, nil, part).dial("192.0.2.2")
-	p.ask("EHLO c.example", "250", "MAIL FROM:<a@b.example> SMTPUTF8", "250",
-		"RCPT TO:<po\u017ftmaster@example.org>", "554", "RCPT TO:<PostMaster@example.org>", "250", "RCPT TO:<joe@example.org>", "554", "QUIT", "221")
+	p.ask("EHLO c.example", "250", "MAIL FROM:<a@b.example> SMTPUTF8", "250", "RCPT TO:<po\u017ftmaster@example.org>",
+		"554", "RCPT TO:<PostMaster@example.org>", "250", "RCPT TO:<joe@example.org>", "554", "QUIT", "221")
 	p.closed()
 }
 
@@ -277,7 +277,8 @@ func TestContentOfAllKinds(t *testing.T) {
 				}
 				begin := []string{"MAIL FROM:<a@b.example>", "250",
 					"RCPT TO:<c@d.example>", "250", "RCPT TO:<e@d.example>", "250"}
-				p := newWorld(t, store(each), &server.Options{Extensions: append(ehlo.Default(), ehlo.PRDR())}, part).dial("192.0.2.7")
+				opt := &server.Options{Extensions: append(ehlo.Default(), ehlo.PRDR())}
+				p := newWorld(t, store(each), opt, part).dial("192.0.2.7")
 				p.ask("EHLO client.example", "250")
 				p.ask(append(begin, "DATA", "354", content+".", part.want)...)
 				p.ask(append(begin, "BDAT 100 LAST\r\n"+content[:98], part.want)...)

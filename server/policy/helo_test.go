@@ -16,6 +16,10 @@ const heloZone = `
 	other.example.     A     192.0.2.8
 	both.example.      A     192.0.2.8
 	both.example.      AAAA  TIMEOUT
+	half.example.      A     192.0.2.7
+	half.example.      AAAA  SERVFAIL
+	half6.example.     A     SERVFAIL
+	half6.example.     AAAA  2001:db8::7
 	mx.example.        MX    10 other.example.
 	null.example.      MX    0 .
 	down.example.      A     SERVFAIL
@@ -46,6 +50,9 @@ func TestHELO(t *testing.T) {
 		{"A-labels", "192.0.2.7", "xn--bcher-kva.example", "250", "helo=pass"},
 		{"B13 a name with other addresses", "192.0.2.7", "other.example", "250", "helo=neutral (it has other addresses)"},
 		{"B13 half an answer", "192.0.2.7", "both.example", "250", "helo=temperror"},
+		{"half an answer, which has it", "192.0.2.7", "half.example", "250", "helo=pass"},
+		{"the other half, which has it", "2001:db8::7", "half6.example", "250", "helo=pass"},
+		{"half an answer, which has it not", "2001:db8::7", "half.example", "250", "helo=temperror"},
 		{"a mail exchanger alone", "192.0.2.7", "mx.example", "250", "helo=neutral (it has a mail exchanger and no address)"},
 		{"a null MX alone", "192.0.2.7", "null.example", no, "helo=fail (it does not exist)"},
 		{"no such name", "192.0.2.7", "none.example", no, "helo=fail (it does not exist)"},
@@ -60,6 +67,10 @@ func TestHELO(t *testing.T) {
 		{"our name", "192.0.2.7", "MAIL.example", not, "helo=fail (it is a name of this server)"},
 		{"another name of ours", "192.0.2.7", "mx.ours.example", not, "helo=fail (it is a name of this server)"},
 		{"our literal", "192.0.2.7", "[192.0.2.25]", not, "helo=fail (it is a name of this server)"},
+		{"another literal of ours", "192.0.2.7", "[192.0.2.99]", not, "helo=fail (it is a name of this server)"},
+		{"another literal of ours, mapped", "192.0.2.7", "[IPv6:::ffff:192.0.2.99]", not,
+			"helo=fail (it is a name of this server)"},
+		{"our literal, mapped", "192.0.2.7", "[IPv6:::ffff:192.0.2.25]", not, "helo=fail (it is a name of this server)"},
 		{"ourselves", "192.0.2.25", "mail.example", "250", "helo=pass"},
 		{"left out", "127.0.0.1", "localhost", "250", ""},
 	}
@@ -67,7 +78,7 @@ func TestHELO(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := dnstest.New(heloZone)
-				part := HELO{Resolver: r, Refuse: everyFault, Names: []string{".ours.example"}}
+				part := HELO{Resolver: r, Refuse: everyFault, Names: []string{".ours.example", "[192.0.2.99]"}}
 				w := newWorld(t, nil, &server.Options{Lax: true}, part)
 				p := w.dial(tt.from)
 				p.ask("EHLO "+tt.hello, "250", "MAIL FROM:<a@b.example>", "250", "RCPT TO:<c@d.example>", tt.want,
@@ -126,6 +137,7 @@ func TestHELOWithoutResolver(t *testing.T) {
 	}{
 		{HELO{Names: []string{"x y"}}, "smtp: policy.HELO.Names: "},
 		{HELO{Refuse: 32}, "smtp: policy.HELO.Refuse: 0x20 has"},
+		{HELO{Refuse: 16}, "smtp: policy.HELO.Refuse: 0x10 has"},
 		{HELO{Refuse: everyFault}, "smtp: policy.HELO.Refuse: HELOUnresolvable needs a Resolver"},
 	} {
 		if _, err := tt.part.Middleware(); err == nil || !strings.HasPrefix(err.Error(), tt.want) {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -111,6 +112,42 @@ func TestIPRevOnce(t *testing.T) {
 		visit("550", 2)
 		visit("550", 2)
 	})
+}
+
+// A slowResolver takes a while for some names.
+type slowResolver struct {
+	dns.Resolver
+	takes map[string]time.Duration
+}
+
+func (r slowResolver) Lookup(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	<-time.After(r.takes[name])
+	return r.Resolver.Lookup(ctx, name, t)
+}
+
+// TestIPRevChoice checks that of several names with the address the first counts, whichever is answered first.
+func TestIPRevChoice(t *testing.T) {
+	const zone = `
+		7.2.0.192.in-addr.arpa. PTR a.example.
+		7.2.0.192.in-addr.arpa. PTR b.example.
+		7.2.0.192.in-addr.arpa. PTR c.example.
+		a.example. A 192.0.2.1
+		b.example. A 192.0.2.7
+		c.example. A 192.0.2.7`
+	for _, takes := range []map[string]time.Duration{
+		{"b.example": time.Second},
+		{"c.example": time.Second},
+		{"a.example": 2 * time.Second, "b.example": time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil, nil, IPRev{Resolver: slowResolver{dnstest.New(zone), takes}})
+			p := w.dial("192.0.2.7")
+			p.ask("EHLO c.example", "250", "MAIL FROM:<a@b.example>", "250")
+			if got := w.found(); got != "iprev=pass (b.example)" {
+				t.Errorf("it takes %v, and the verdicts are %s", takes, got)
+			}
+		})
+	}
 }
 
 // TestIPRevBadResolver checks that mail passes, whatever the resolver does.

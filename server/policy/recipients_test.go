@@ -59,7 +59,7 @@ func TestRecipients(t *testing.T) {
 		{"the whole first", plus, "ann-x@example.org", "250", ""},
 		{"no mailbox", plus, "+a@example.org", "550", unknown("+a@example.org")},
 		{"unknown with detail", plus, "bob+a@example.org", "550", unknown("bob+a@example.org")},
-		{"no database", plain, "down@example.org", "451 4.3.0", "recipient=temperror"},
+		{"Y34 no database", plain, "down@example.org", "451 4.3.0", "recipient=temperror"},
 		{"no database for the mailbox", plus, "down+a@example.org", "451 4.3.0", "recipient=temperror"},
 		{"no database for the whole", plus, "joe+down@example.org", "250", ""},
 		{"looks like a refusal", plain, "refusal@example.org", "451 4.3.0", "recipient=temperror"},

@@ -64,7 +64,7 @@ func TestRelay(t *testing.T) {
 		{"own network, IPv6", relay, own6, "joe@example.net", "250", ""},
 		{"own network, mapped", relay, "::ffff:198.51.100.9", "joe@example.net", "250", ""},
 		{"loopback is nobody's own", relay, home, "joe@example.net", "550", "relay=fail (example.net is not ours)"},
-		{"zero value", Relay{}, home, "joe@example.net", "550", "relay=fail (example.net is not ours)"},
+		{"Y30 zero value", Relay{}, home, "joe@example.net", "550", "relay=fail (example.net is not ours)"},
 		{"zero value, postmaster", Relay{}, stranger, "postmaster", "250", ""},
 
 		{"a route to us", relay, stranger, "@a.example,@b.example:joe@example.org", "250", ""},
@@ -77,13 +77,13 @@ func TestRelay(t *testing.T) {
 		{"at", relay, stranger, `"joe@example.net"@example.org`, "550",
 			"relay=fail (the local part joe@example.net has a route in it)"},
 		{"percent elsewhere", relay, stranger, "joe%example.org@example.net", "550", "relay=fail (example.net is not ours)"},
-		{"percent permitted", routing, stranger, "joe%example.net@example.org", "250", ""},
+		{"Y31 percent permitted", routing, stranger, "joe%example.net@example.org", "250", ""},
 		{"percent from own network", relay, own, "joe%example.net@example.org", "250", ""},
 
 		{"in the database", relay, stranger, "joe@db.example", "250", ""},
 		{"in the database, percent", relay, stranger, "joe%a@db.example", "550",
 			"relay=fail (the local part joe%a has a route in it)"},
-		{"no database", relay, stranger, "joe@down.example", "451 4.3.0", "relay=temperror"},
+		{"Y34 no database", relay, stranger, "joe@down.example", "451 4.3.0", "relay=temperror"},
 		{"an error that looks like a refusal", relay, stranger, "joe@refusal.example", "451 4.3.0", "relay=temperror"},
 		{"a panic", relay, stranger, "joe@panic.example", "451 4.3.0", "relay=temperror"},
 	}
