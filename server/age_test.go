@@ -9,9 +9,9 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestAge: a connection that is too old ends between transactions, whether its client is silent or not, and not in the
+// TestI14_Age: a connection that is too old ends between transactions, whether its client is silent or not, and not in the
 // middle of one.
-func TestAge(t *testing.T) {
+func TestI14_Age(t *testing.T) {
 	const old = "421 4.4.2 Connection has lasted too long"
 	inBubble(t, 2*time.Hour, func(t *testing.T) { // by default
 		p := dial(t, newServer(t, &store{}, server.Options{}))
@@ -83,8 +83,8 @@ func TestE12_MailsOfASession(t *testing.T) {
 	})
 }
 
-// TestAuthFailuresOfAConnection: the limit is an option.
-func TestAuthFailuresOfAConnection(t *testing.T) {
+// TestI08_AuthFailuresOfAConnection: the limit is an option.
+func TestI08_AuthFailuresOfAConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct{ limit, denied int }{{0, 3}, {5, 5}, {-1, 15}} {
 			opt := server.Options{AllowInsecureAuth: true, Limits: server.Limits{AuthFailures: c.limit}}

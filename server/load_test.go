@@ -14,9 +14,9 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestHandshakesAtATime: one handshake more than may be under way waits for its turn, and not for ever. What a client
+// TestI12_HandshakesAtATime: one handshake more than may be under way waits for its turn, and not for ever. What a client
 // leaves undone has its place until the timeout.
-func TestHandshakesAtATime(t *testing.T) {
+func TestI12_HandshakesAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		config, client := tlsPair(t)
 		var limited []string
@@ -88,8 +88,8 @@ func fillMemory(t *testing.T, srv *server.Server, n int) (conns []*peer) {
 	return conns
 }
 
-// TestMemoryOfAll: what all connections hold together is bounded, and counted as the option says.
-func TestMemoryOfAll(t *testing.T) {
+// TestI13_MemoryOfAll: what all connections hold together is bounded, and counted as the option says.
+func TestI13_MemoryOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		config, client := tlsPair(t)
 		st := &store{}

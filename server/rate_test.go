@@ -43,8 +43,8 @@ func greeted(t *testing.T, srv *server.Server, addr, want string) {
 	}
 }
 
-// TestConnsPerMinute: a network may make so many connections in a minute, at once or evenly.
-func TestConnsPerMinute(t *testing.T) {
+// TestI10_ConnsPerMinute: a network may make so many connections in a minute, at once or evenly.
+func TestI10_ConnsPerMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		var refused []string
@@ -92,9 +92,9 @@ func TestConnsPerMinute(t *testing.T) {
 	})
 }
 
-// TestMessagesPerMinute: MAIL beyond the limit is refused for a while, whatever connection it comes by, of whatever
+// TestI11_MessagesPerMinute: MAIL beyond the limit is refused for a while, whatever connection it comes by, of whatever
 // service, and nothing else is.
-func TestMessagesPerMinute(t *testing.T) {
+func TestI11_MessagesPerMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		var limited []string
@@ -168,9 +168,9 @@ func TestTemporaryRefusalsAreJunk(t *testing.T) {
 	})
 }
 
-// TestAuthFailuresPerHour: after so many failures of a network nobody in it can authenticate for a while, whatever
+// TestI08_AuthFailuresPerHour: after so many failures of a network nobody in it can authenticate for a while, whatever
 // the password. Others can, and those who do so in time spend nothing.
-func TestAuthFailuresPerHour(t *testing.T) {
+func TestI08_AuthFailuresPerHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var outcomes []string
 		st := &store{}
