@@ -22,8 +22,8 @@
 //
 //   - [smtpkit.example/smtp/server] receives mail: implement a Backend, or one function, and serve SMTP, submission or
 //     LMTP.
-//   - [smtpkit.example/smtp/server/policy] has checks for mail from strangers: who may relay, how much a client may
-//     send.
+//   - [smtpkit.example/smtp/server/policy] has checks for mail from strangers: who may relay, which recipients
+//     there are, rates, greylisting, block lists.
 //   - [smtpkit.example/smtp/proto] has the types that a session works with: addresses, parameters, replies, and
 //     refusals.
 //   - [smtpkit.example/smtp/ext/auth] has the interfaces by which a session checks passwords and tokens.
@@ -38,6 +38,7 @@
 //
 //   - [smtpkit.example/smtp/client/clienttest] is a server that follows a script, to test a client against.
 //   - [smtpkit.example/smtp/server/servertest] is a server to test a program against that sends mail.
+//   - [smtpkit.example/smtp/ext/dns] asks the DNS, with DNSSEC, for client/mx and server/policy.
 //   - [smtpkit.example/smtp/ext/dns/dnstest] answers questions about the DNS from a text.
 //
 // # Extend the protocol
@@ -52,7 +53,8 @@
 //   - [smtpkit.example/smtp/proto/prototest] plays scripts of dialogues against an engine, at every cut of their bytes.
 //
 // The directory examples has programs to copy from. Start with note, which sends a message, and inbox, which receives
-// some; quickstart runs both ends. Then see send, receive and extension.
+// some; quickstart runs both ends. Then see send, receive and extension; direct and outbound, which deliver by MX; and
+// mx, a server for port 25.
 //
 // Packages import each other in one direction: server and client import ehlo, ehlo imports auth, auth imports ext, and
 // ext imports proto. Server and client do not import each other, so a program that only sends contains no server.

@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -74,6 +75,9 @@ func ReadCertificates(opt *CertificateOptions, files ...CertificateFile) (*Certi
 	}
 	list := make([]tls.Certificate, len(files))
 	for i, file := range files {
+		if file.Certificate == "" {
+			return nil, fmt.Errorf("smtp: Certificate of file %d is empty: it is the path of a file in PEM", i+1)
+		}
 		if file.Key == "" {
 			file.Key = file.Certificate
 		}
@@ -164,6 +168,9 @@ func (p *pair) read() (*tls.Certificate, error) {
 	keyInfo, keyPEM, err := readFile(p.file.Key)
 	if err != nil {
 		return nil, fmt.Errorf("smtp: the key of the certificate cannot be read: %w", err)
+	}
+	if block, _ := pem.Decode(certPEM); block == nil {
+		return nil, fmt.Errorf("smtp: there is no certificate in PEM in %s", p.file.Certificate)
 	}
 	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {

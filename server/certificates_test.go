@@ -300,7 +300,8 @@ func TestCertificatesMissing(t *testing.T) {
 		{nil, "at least one CertificateFile"},
 		{[]server.CertificateFile{{Certificate: good}, {Certificate: filepath.Join(dir, "none")}}, "none: no such file"},
 		{[]server.CertificateFile{{Certificate: good, Key: filepath.Join(dir, "none")}}, "the key of the certificate cannot be read: open"},
-		{[]server.CertificateFile{{Certificate: bad, Key: good}}, bad},
+		{[]server.CertificateFile{{Certificate: good}, {}}, "Certificate of file 2 is empty"},
+		{[]server.CertificateFile{{Certificate: bad, Key: good}}, "there is no certificate in PEM in " + bad},
 		{[]server.CertificateFile{{Certificate: good, Key: bad}}, bad},
 		{[]server.CertificateFile{{Certificate: dir}}, "is a directory"},
 	} {

@@ -173,7 +173,8 @@
 //		Reply:   func(ctx context.Context, c *server.Conn, verb string, r proto.Reply) { log.Print(r.Code, r.Text) },
 //	},
 //
-// Trace.Transaction is called once for each message, or attempt at one, with its envelope and outcome.
+// Trace.Transaction is called once for each MAIL that was accepted, with the envelope and the outcome. Those that were
+// refused, and the recipients who were, are in Trace.Reply.
 //
 // [Server.Stats] has counters: of connections, of messages, and of what was refused.
 //
@@ -275,7 +276,7 @@
 //
 // # Putting it on the internet
 //
-// A server that strangers can reach needs these, and they have no defaults:
+// A server that strangers can reach needs these. The defaults do not fit:
 //
 //   - Options.Hostname is a name that the DNS has for the server's address, and that leads back to it. It is the name
 //     in the MX record.
@@ -286,40 +287,54 @@
 //     itself on block lists within a day. policy.Relay does this, and policy.Recipients knows which of yours exist.
 //     Refuse those that do not exist: a bounce goes to whoever was forged.
 //   - Options.Exempt has the proxies and monitors that connect on behalf of many.
+//   - A backend that stores lines, as a Maildir does, cannot hold binary content: leave ehlo.BinaryMIME out of
+//     Options.Extensions.
+//   - Mail for <Postmaster>, without a domain, is taken by policy.Recipients: give it to somebody. People read the mail
+//     for postmaster and abuse at each domain.
 //   - The process may open as many files as Limits.Conns has connections, and what the sessions need (ulimit -n, or
 //     LimitNOFILE of systemd).
 //
-// Package policy has checks that cost nothing to try first in "note only": HELO names, block lists, the name of an
-// address. Then rates for what one network may send, and greylisting. Put what asks the DNS behind what does not, and
-// have a caching resolver on the same machine. Some block lists do not answer those of large providers.
+// Package policy has checks to put in front of the backend. Those that count refusals come first, and then what asks
+// the DNS behind what does not. HELO and IPRev note what they find, and refuse when told to. DNSList with NoteOnly does
+// the same. Have a caching resolver on the same machine: some block lists do not answer those of large providers.
 //
+//	resolver, err := dns.New(nil)
+//	recipients, err := policy.ReadRecipients("/etc/mx/recipients", nil)
+//	kept, err := policy.OpenGreylistFile("/var/lib/mx/greylist", nil)
 //	checks, err := policy.Chain(
 //		policy.Rate{Messages: 60, Recipients: 600},
 //		policy.Harvest{},
 //		policy.Relay{Domains: []string{"example.org"}},
 //		policy.Recipients{Lookup: recipients.Lookup},
-//		policy.DNSList{Resolver: resolver, Lists: lists},
+//		policy.HELO{Resolver: resolver},
+//		policy.DNSList{Resolver: resolver, Lists: lists}, // call its Check when the program starts
 //		policy.Greylist{Store: kept},
 //	)
-//	srv, err := server.New(server.Use(backend, checks), &server.Options{Hostname: "mx.example.org", …})
+//	srv, err := server.New(server.Use(backend, checks), &server.Options{
+//		Hostname: "mx.example.org", Extensions: ehlo.Relay(), TLSConfig: config,
+//	})
+//	…
+//	err = srv.Shutdown(ctx) // on SIGTERM, and then kept.Close()
 //
 // The program examples/mx is a whole server of this kind. Before it goes live, run servertest.TestBackend over the
 // backend, and send to it from another network: to a recipient of yours, to one that does not exist, and to another
 // domain.
 //
-// Watch these counters of [Server.Stats], as rates:
+// Watch these counters of [Server.Stats], as rates. Package expvar publishes them, see there:
 //
 //	Open, ConnsRefused              Open near Limits.Conns: raise it, or find out who holds the connections
+//	  (which has ConnsOverRate too)
 //	ConnsOverRate, MessagesOverRate one sender: is it a large one? Then raise the limit, or put it into Exempt
 //	AuthOverRate                    somebody guesses passwords; Trace.Authenticated tells at whose
+//	HandshakesRefused               Limits.Handshakes are stalled, or too few
 //	HandshakesFailed                many at once: an expired certificate, or one without its chain
 //	Memory, MemoryRefused           raise Limits.Memory if there is more; sessions hold some beside it
-//	MessagesRefused, RcptsRefused   a sudden rise is an attack, or a mistake in the recipients
+//	MessagesRefused, RcptsRefused   a sudden rise is an attack, or a mistake in the recipients; greylisting adds some
 //	Panics                          each is a mistake in a session, and has its stack in the log
 //
 // In the log, errors are yours: a session or an extension has failed, and a client was put off. What clients do wrong
-// is at level Info, with the connection's id as "conn" and the client as "remote". [Verdict]s with the result
-// "temperror" mean that a look-up does not work. No mail is lost by that, and the check is without effect.
+// is at level Info, with the connection's id as "conn" and the client as "remote". A [Verdict] with the result
+// "temperror" means that a look-up does not work. No mail is lost by that, and the check is without effect.
 //
 // The server does not check SPF, DKIM or DMARC, looks for no viruses, and has no queue: a message is in a mailbox, or
 // on the disk of the backend, before it is accepted.

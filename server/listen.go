@@ -43,7 +43,11 @@ func (s *Service) listenAndServe(addr, byDefault string, serve func(net.Listener
 		return serveAll(list, serve)
 	}
 	l, err := listen(addr)
-	if err != nil {
+	var malformed *net.AddrError
+	switch {
+	case errors.As(err, &malformed) && !strings.Contains(addr, ":"):
+		return fmt.Errorf("smtp: %w: write a port as %q, or a host and a port", err, ":25")
+	case err != nil:
 		return fmt.Errorf("smtp: %w", err)
 	}
 	return serve(l)

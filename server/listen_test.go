@@ -102,6 +102,9 @@ func TestUnixSocketNot(t *testing.T) {
 			t.Errorf("%q: %v", addr, err)
 		}
 	}
+	if err := srv.ListenAndServe("25"); err == nil || !strings.Contains(err.Error(), `write a port as ":25"`) {
+		t.Errorf("a port alone: %v", err)
+	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "keep" {
 		t.Errorf("the file has %q, %v", b, err)
 	}

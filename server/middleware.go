@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"iter"
 
@@ -16,9 +17,12 @@ import (
 type Middleware func(next Backend) Backend
 
 // Use returns b with middleware around it. The first is the outermost: it is asked first, about clients and about each
-// command.
+// command. Use panics if one is nil.
 func Use(b Backend, m ...Middleware) Backend {
 	for i := len(m) - 1; i >= 0; i-- {
+		if m[i] == nil {
+			panic(fmt.Sprintf("smtp: middleware %d of server.Use is nil: leave it out", i+1))
+		}
 		b = m[i](b)
 	}
 	return b
@@ -67,6 +71,12 @@ func (w Wrapper) Close() error {
 }
 
 // A ContentFilter is a session that looks at the content of a message before another session takes it, or changes it.
+// This one adds a field on top:
+//
+//	func (s *session) FilterContent(_ context.Context, r io.Reader) (io.Reader, error) {
+//		return tracefield.Prepend(r, "X-Scanned: yes"), nil
+//	}
+//
 // The server asks the sessions that Unwrap leads to, from the outermost to the innermost; each gets the reader that the
 // one before it has returned. The last reader is that of Data, or DataEach.
 type ContentFilter interface {

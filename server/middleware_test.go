@@ -119,6 +119,17 @@ func TestUse(t *testing.T) {
 	})
 }
 
+// TestUseNil checks that middleware which is nil is named at once, and not by a nil dereference for the first client.
+func TestUseNil(t *testing.T) {
+	defer func() {
+		if text := fmt.Sprint(recover()); !strings.Contains(text, "middleware 2 of server.Use is nil") {
+			t.Errorf("the panic is %s", text)
+		}
+	}()
+	server.Use(server.MessageFunc(func(context.Context, *server.Message) error { return nil }),
+		func(b server.Backend) server.Backend { return b }, nil)
+}
+
 // TestFilterInFrontOfDataEach checks that a filter sees the content where the session takes it for each recipient.
 func TestFilterInFrontOfDataEach(t *testing.T) {
 	st := &store{}

@@ -35,6 +35,26 @@
 // top, and leave out a Return-Path that is there: after final delivery there is exactly one (RFC 5321 section 4.4).
 // Nothing else is changed.
 //
+// A mailbox of lines cannot hold binary content (RFC 3030): its bare CR and LF become line endings. A server that
+// delivers here leaves ehlo.BinaryMIME out of its extensions.
+//
+// # From a server
+//
+// A server delivers each message while its client waits, and adds the Received field:
+//
+//	backend := server.MessageFunc(func(ctx context.Context, m *server.Message) error {
+//		body := tracefield.Prepend(tracefield.CheckLoop(m.Body, nil), server.Received(m.Conn).String())
+//		result, err := routes.Send(ctx, &client.Message{From: m.From, To: m.To, Body: body})
+//		if err == nil || result.Sent() == 0 {
+//			return err
+//		}
+//		…
+//	})
+//
+// An SMTP client gets one reply for all recipients. If some of them have the message and others do not, refuse with
+// 451: the client tries again, and some have it twice. Over LMTP each recipient has a reply, see server.RecipientData.
+// The program examples/mx does all of this.
+//
 // # Who may have a mailbox
 //
 // Path of Maildir and Mbox decides. A server has to know it earlier, at RCPT: what is refused only after the message

@@ -54,7 +54,8 @@ type Maildir struct {
 // Under returns a function for [Maildir].Path and [Mbox].Path: the file or directory of alice@example.org is
 // root/example.org/alice. Domains are in lower case and with A-labels. Local parts are as they are, except that they
 // are in lower case: few sites have mailboxes that differ in case alone. An address that would be no plain name, such
-// as one with a "/" or a dot at its beginning, has no mailbox. So has the domainless postmaster.
+// as one with a "/" or a dot at its beginning, has no mailbox. Nor has
+// the domainless postmaster: give it a domain of yours before Send.
 func Under(root string) func(to proto.Address) (string, error) {
 	return func(to proto.Address) (string, error) {
 		domain, local := to.Domain.Key(), strings.ToLower(to.Local)

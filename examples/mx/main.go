@@ -50,41 +50,33 @@ func parseFlags() (*config, error) {
 	flag.StringVar(&c.addr, "addr", ":25", "listen here")
 	flag.StringVar(&c.options.Hostname, "hostname", "", "name of the server (default: that of the machine)")
 	flag.StringVar(&c.cert, "cert", "", "file with the certificate, PEM; it is read again when it is renewed")
-	flag.StringVar(&c.key, "key", "", "file with its private key, PEM")
+	flag.StringVar(&c.key, "key", "", "file with its private key, PEM (default: it is in -cert)")
 	flag.StringVar(&c.recipients, "recipients", "", "file with an address in each line; it is read again when it changes")
 	flag.StringVar(&c.mail, "mail", "mail", "directory: the Maildir of joe@example.org is example.org/joe in it")
 	flag.StringVar(&c.greylist, "greylist", "greylist", "file in which greylisting remembers")
 	flag.DurationVar(&c.delay, "delay", time.Minute, "for how long greylisting puts off")
 	flag.IntVar(&c.messages, "rate", 60, "messages in a minute from one address")
-	each("domain", "`domain` for which mail is taken", func(s string) error { c.domains = append(c.domains, s); return nil })
-	each("resolver", "`address` of a name server (default: those of the machine)", func(s string) error {
-		c.dns.Servers = append(c.dns.Servers, s)
-		return nil
-	})
-	each("dnsbl", "`zone` of a block list", func(s string) error {
-		c.lists = append(c.lists, policy.List{Zone: s})
-		return nil
-	})
-	networks("trust", "`network` whose clients are asked for nothing but recipients", &c.trusted)
-	networks("proxy", "`network` of proxies that tell the client by the PROXY protocol", &c.proxies)
+	text := func(s string) (string, error) { return s, nil }
+	each("domain", "`domain` for which mail is taken; the first one's is the postmaster", &c.domains, text)
+	each("resolver", "`address` of a name server (default: those of the machine)", &c.dns.Servers, text)
+	list := func(zone string) (policy.List, error) { return policy.List{Zone: zone}, nil }
+	each("dnsbl", "`zone` of a block list", &c.lists, list)
+	each("trust", "`network` whose clients are asked for nothing but recipients", &c.trusted, netip.ParsePrefix)
+	each("proxy", "`network` of proxies that tell the client by the PROXY protocol", &c.proxies, netip.ParsePrefix)
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case c.recipients == "" || len(c.domains) == 0:
 		return nil, errors.New("give -domain, and -recipients with the addresses there")
-	case (c.cert == "") != (c.key == ""):
-		return nil, errors.New("-cert and -key go together")
 	}
 	return c, nil
 }
 
-func each(name, usage string, f func(string) error) { flag.Func(name, usage+" (repeatable)", f) }
-
-func networks(name, usage string, list *[]netip.Prefix) {
-	each(name, usage, func(s string) error {
-		p, err := netip.ParsePrefix(s)
-		*list = append(*list, p)
+func each[T any](name, usage string, list *[]T, parse func(string) (T, error)) {
+	flag.Func(name, usage+" (repeatable)", func(s string) error {
+		v, err := parse(s)
+		*list = append(*list, v)
 		return err
 	})
 }
@@ -128,8 +120,12 @@ func run(stop context.Context, c *config, l net.Listener) error {
 	}
 	binary := ehlo.BinaryMIME().Keyword // no Maildir can hold such content
 	c.options.Extensions = slices.DeleteFunc(ehlo.Relay(), func(e ext.Extension) bool { return e.Keyword == binary })
-	backend := server.Use(deliverTo(deliver.Maildir{Path: deliver.Under(c.mail)}), checks)
-	srv, err := server.New(backend, &c.options)
+	home, err := proto.ParseDomain(c.domains[0])
+	if err != nil {
+		return err
+	}
+	backend := deliverTo(deliver.Maildir{Path: deliver.Under(c.mail)}, home)
+	srv, err := server.New(server.Use(backend, checks), &c.options)
 	if err != nil {
 		return err
 	}
@@ -160,7 +156,8 @@ func (c *config) checks(kept policy.GreylistStore) (server.Middleware, error) {
 	}
 	trusted := func(_ context.Context, conn *server.Conn) bool {
 		at, ok := conn.RemoteAddr().(*net.TCPAddr)
-		return ok && slices.ContainsFunc(c.trusted, func(p netip.Prefix) bool { return p.Contains(at.AddrPort().Addr().Unmap()) })
+		in := func(p netip.Prefix) bool { return p.Contains(at.AddrPort().Addr().Unmap()) }
+		return ok && slices.ContainsFunc(c.trusted, in)
 	}
 	parts := []policy.Part{
 		policy.Rate{Messages: c.messages, Recipients: 10 * c.messages, Skip: trusted},
@@ -181,8 +178,13 @@ func (c *config) checks(kept policy.GreylistStore) (server.Middleware, error) {
 
 // deliverTo returns a backend that delivers each message while its client waits. If that fails for one of several
 // recipients, the client tries again, and the others get the message twice: that is better than not at all.
-func deliverTo(mailboxes client.Sender) server.Backend {
+func deliverTo(mailboxes client.Sender, home proto.Domain) server.Backend {
 	return server.MessageFunc(func(ctx context.Context, m *server.Message) error {
+		for i := range m.To {
+			if a := &m.To[i].Address; a.Domain.IsZero() { // <Postmaster>
+				a.Domain = home
+			}
+		}
 		body := tracefield.Prepend(tracefield.CheckLoop(m.Body, nil), server.Received(m.Conn).String())
 		result, err := mailboxes.Send(ctx, &client.Message{From: m.From, To: m.To, Body: body})
 		switch {

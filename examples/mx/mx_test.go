@@ -133,6 +133,10 @@ func TestMX(t *testing.T) {
 			t.Errorf("the Maildir of %s has %q", user, got)
 		}
 	}
+	r.talk("198.51.100.7", mail, "RCPT TO:<Postmaster> > 250 ", data, text)
+	if got := r.letters("postmaster"); len(got) != 1 {
+		t.Errorf("the postmaster has %q", got)
+	}
 	r.talk("198.51.100.7", mail, "RCPT TO:<nobody@example.org> > 550 5.1.1 ", "RCPT TO:<joe@example.net> > 550 5.7.1 ",
 		"RCPT TO:<joe%example.net@example.org> > 550 5.7.1 ")
 	r.talk("9.9.9.9", mail, joe+"554 5.7.1 9.9.9.9 is listed by bl.example: seen in ", "RSET > 250 ", mail,

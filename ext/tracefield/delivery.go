@@ -47,18 +47,24 @@ func pathOf(a proto.Address) string {
 	return string(path)
 }
 
-// Prepend returns a reader of the message in r with fields on top of it. The fields end with CRLF, as those of this
-// package do. The message behind them is the same, octet for octet, with one exception: if it begins with a space or
-// a tab, it has no header, and an empty line comes first. Otherwise its first line would become a part of the last
-// field, and a stranger could write it.
+// Prepend returns a reader of the message in r with fields on top of it, such as those of this package, or one of your
+// own: "X-Scanned: yes". A CRLF is added to a field that has none at its end. The message behind them is the same,
+// octet for octet, with one exception: if it begins with a space or a tab, it has no header, and an empty line comes
+// first. Otherwise its first line would become a part of the last field, and a stranger could write it.
 //
 // The reader passes the errors of r on. It has a method WriteTo, which uses that of r.
 func Prepend(r io.Reader, fields ...string) io.Reader {
-	text := strings.Join(fields, "")
-	if text == "" {
+	var text strings.Builder
+	for _, field := range fields {
+		text.WriteString(field)
+		if field != "" && !strings.HasSuffix(field, "\r\n") {
+			text.WriteString("\r\n")
+		}
+	}
+	if text.Len() == 0 {
 		return r
 	}
-	return io.MultiReader(strings.NewReader(text), &start{r: r})
+	return io.MultiReader(strings.NewReader(text.String()), &start{r: r})
 }
 
 // A start is a reader of a message that stands behind a field.

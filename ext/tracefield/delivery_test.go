@@ -75,6 +75,11 @@ func TestPrepend(t *testing.T) {
 			}
 		})
 	}
+	// A field without its end does not swallow the next one.
+	whole, err := io.ReadAll(tracefield.Prepend(strings.NewReader("Date: x\r\n\r\n"), "A: b", "", "C: d\r\n", "E: f"))
+	if want := "A: b\r\nC: d\r\nE: f\r\nDate: x\r\n\r\n"; string(whole) != want || err != nil {
+		t.Errorf("got %q, %v, want %q", whole, err, want)
+	}
 	r := strings.NewReader("x")
 	if got := tracefield.Prepend(r, "", ""); got != r {
 		t.Error("no field, and another reader")
