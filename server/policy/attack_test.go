@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -157,8 +158,8 @@ func TestBlockingFunctions(t *testing.T) {
 			return true, nil
 		}}, "451 4.3.0", 30 * time.Second, "recipient=temperror"},
 		{"Size.Max", Size{Max: func(ctx context.Context, _ *server.Conn, _ proto.Address) (int64, error) {
-			blocks(ctx)
-			return 1, nil
+			<-ctx.Done()
+			return 1, ctx.Err()
 		}}, "250", 30 * time.Second, "size=temperror"},
 		{"HELO.Resolver", HELO{Resolver: badResolver{dnstest.New(""), false}, Refuse: everyFault}, "250", 10 * time.Second,
 			"helo=temperror"},
@@ -243,7 +244,11 @@ func TestWithin(t *testing.T) {
 		if n, err := within(t.Context(), &c, time.Hour, sleep); n != 1 || err != nil || c.stuck.Load() != 0 {
 			t.Errorf("%d, %v, %d calls go on", n, err, c.stuck.Load())
 		}
-		_, err := within(t.Context(), &c, time.Second, func(context.Context) (int, error) { panic("a mistake") })
+		_, err := within(t.Context(), &c, time.Second, func(context.Context) (int, error) { runtime.Goexit(); return 0, nil })
+		if err != errGoexit {
+			t.Errorf("the error is %v", err)
+		}
+		_, err = within(t.Context(), &c, time.Second, func(context.Context) (int, error) { panic("a mistake") })
 		if err == nil || !strings.HasPrefix(err.Error(), "smtp: a policy panics: a mistake") {
 			t.Errorf("the error is %v", err)
 		}

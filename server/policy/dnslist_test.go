@@ -141,6 +141,8 @@ func TestDNSList(t *testing.T) {
 		{"Y14 name of the client", lists(dbl), "192.0.2.2", "SPAM.example", "", refused +
 			"spam.example is listed by dbl.example\r",
 			listed("dbl.example", "spam.example", "127.0.1.2")},
+		{"Y14 name with a dot at its end", lists(dbl), "192.0.2.2", "spam.example.", "", refused + "spam.example is listed",
+			listed("dbl.example", "spam.example", "127.0.1.2")},
 		{"Y14 domain of the sender", lists(dbl), "192.0.2.2", "", "joe@Spam.Example", refused + "spam.example is listed",
 			listed("dbl.example", "spam.example", "127.0.1.2")},
 		{"domain in U-labels", lists(dbl), "192.0.2.2", "", "joe@bücher.example", refused +

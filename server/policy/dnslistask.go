@@ -214,7 +214,7 @@ func listSubjects(s ListSubject, addr netip.Addr, hello string, sender proto.Dom
 			all = append(all, listSubject{name, name})
 		}
 	}
-	if d, err := proto.ParseDomain(hello); s&ListHello != 0 && err == nil {
+	if d, _, err := helloDomain(hello); s&ListHello != 0 && err == nil {
 		add(d)
 	}
 	if s&ListSender != 0 {

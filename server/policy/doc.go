@@ -77,7 +77,8 @@
 //
 // So is a function that takes too long, of which the comment of its field says how long it has. It should return when
 // its context ends. If it does not, it is left to itself, and the session goes on. While a part has 1000 of these, it
-// calls no other one, and that is a failure. Skip alone is waited for: have it look nothing up.
+// calls no other one, and that is a failure. Skip and Size.Max have the Conn, and so the session waits for them: have
+// Skip look nothing up.
 //
 // [Relay] and [Recipients] do not let mail pass that they know nothing about, since they say what the server takes at
 // all. They answer 451 for that recipient, and the client tries again later. Other recipients are not affected.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"smtpkit.example/smtp/ext/dns"
@@ -40,7 +41,8 @@ type HELOFaults uint8
 
 // The faults. A name has one of them at most: the first that fits.
 const (
-	// HELOForged is a name or an address of this server, used by somebody else.
+	// HELOForged is a name or an address of this server, used by somebody else, also with a dot at its end or without its
+	// brackets.
 	HELOForged HELOFaults = 1 << iota
 	// HELOUnqualified is neither a domain name with a dot in it nor an address literal (RFC 5321 section 4.1.1.1).
 	HELOUnqualified
@@ -113,11 +115,11 @@ func (a *helo) look(ctx context.Context, c *server.Conn, name string) (helloFoun
 		return helloFound{fault: f, result: "fail", reason: reason}, nil
 	}
 	client := clientAddr(c)
-	d, err := proto.ParseDomain(name)
+	d, bare, err := helloDomain(name)
 	switch {
 	case err == nil && a.isOurs(c, d) && client != addrOf(c.LocalAddr()):
 		return fault(HELOForged, "it is a name of this server")
-	case err != nil, d.Name() != "" && !isQualified(d):
+	case err != nil, bare, d.Name() != "" && !isQualified(d):
 		return fault(HELOUnqualified, "it is no qualified domain name")
 	case d.Name() == "" && d.Addr().Unmap() != client:
 		return fault(HELOForeignLiteral, "it is another address")
@@ -162,6 +164,17 @@ func (a *helo) isOurs(c *server.Conn, d proto.Domain) bool {
 	}
 	own, err := proto.ParseDomain(c.Hostname())
 	return err == nil && d.Equal(own) || a.ours.has(d) || d.Name() == "" && d.Addr() == addrOf(c.LocalAddr())
+}
+
+// helloDomain returns what stands in EHLO, without the dot at its end that makes no other name of it. Bare says that it
+// is an address without brackets, which some clients take for a literal.
+func helloDomain(name string) (d proto.Domain, bare bool, err error) {
+	name = strings.TrimSuffix(name, ".")
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return proto.AddrLiteral(addr), true, nil
+	}
+	d, err = proto.ParseDomain(name)
+	return d, false, err
 }
 
 // isQualified reports whether the name has more than one label.

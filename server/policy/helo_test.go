@@ -71,6 +71,13 @@ func TestHELO(t *testing.T) {
 		{"another literal of ours, mapped", "192.0.2.7", "[IPv6:::ffff:192.0.2.99]", not,
 			"helo=fail (it is a name of this server)"},
 		{"our literal, mapped", "192.0.2.7", "[IPv6:::ffff:192.0.2.25]", not, "helo=fail (it is a name of this server)"},
+		{"our name with a dot", "192.0.2.7", "Mail.Example.", not, "helo=fail (it is a name of this server)"},
+		{"our address without brackets", "192.0.2.7", "192.0.2.25", not, "helo=fail (it is a name of this server)"},
+		{"an address without brackets", "192.0.2.7", "192.0.2.7", not, "helo=fail (it is no qualified domain name)"},
+		{"an IPv6 address without brackets", "2001:db8::7", "2001:db8::7", not, "helo=fail (it is no qualified domain name)"},
+		{"a dot at the end", "192.0.2.7", "good.example.", "250", "helo=pass"},
+		{"two dots at the end", "192.0.2.7", "good.example..", not, "helo=fail (it is no qualified domain name)"},
+		{"a dot", "192.0.2.7", ".", not, "helo=fail (it is no qualified domain name)"},
 		{"ourselves", "192.0.2.25", "mail.example", "250", "helo=pass"},
 		{"left out", "127.0.0.1", "localhost", "250", ""},
 	}

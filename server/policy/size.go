@@ -25,8 +25,8 @@ type Size struct {
 	// Authenticated is that of a client that has. Default: no limit but that of the server.
 	Authenticated int64
 	// Max returns the size for a client, such as one for its Conn.Identity, or 0 to leave it to the fields above. They
-	// hold also if it returns an error, or nothing in 30 seconds, when its context ends. It is called concurrently, for
-	// each MAIL. Default: nobody has a size of his own.
+	// hold also if it returns an error. Its context ends after 30 seconds, and it has to return then: the session waits
+	// for it. It is called concurrently, for each MAIL. Default: nobody has a size of his own.
 	Max func(ctx context.Context, c *server.Conn, from proto.Address) (int64, error)
 	// Skip reports whom to leave out. Default: nobody.
 	Skip func(ctx context.Context, c *server.Conn) bool
@@ -41,20 +41,14 @@ func (z Size) Middleware() (server.Middleware, error) {
 	if z.Anonymous == 0 && z.Authenticated == 0 && z.Max == nil {
 		return nil, optionError("Size", "Max", "there is no limit; set one of Anonymous, Authenticated and Max")
 	}
-	own := &calls{}
-	st := &stages[struct{}, sized]{method: "size", skip: z.Skip, content: z.content}
-	st.mail = func(ctx context.Context, s *session[struct{}, sized], from proto.Address, p proto.Params) error {
-		return z.mail(ctx, s, own, from, p)
-	}
+	st := &stages[struct{}, sized]{method: "size", skip: z.Skip, mail: z.mail, content: z.content}
 	return st.middleware(), nil
 }
 
 // A sized is how large the message of a transaction may be; 0 is no limit.
 type sized struct{ most int64 }
 
-func (z Size) mail(
-	ctx context.Context, s *session[struct{}, sized], calls *calls, from proto.Address, p proto.Params,
-) error {
+func (z Size) mail(ctx context.Context, s *session[struct{}, sized], from proto.Address, p proto.Params) error {
 	most := &s.transaction.known.most
 	if *most = z.Anonymous; s.conn.Identity() != "" {
 		*most = z.Authenticated
@@ -62,9 +56,9 @@ func (z Size) mail(
 	var failed error
 	if z.Max != nil {
 		var own int64
-		own, failed = within(ctx, calls, lookupTimeout, func(ctx context.Context) (int64, error) {
-			return z.Max(ctx, s.conn, from)
-		})
+		ctx, cancel := context.WithTimeout(ctx, lookupTimeout) // it has the Conn, so it is not left to itself
+		failed = protect(func() (err error) { own, err = z.Max(ctx, s.conn, from); return err })
+		cancel()
 		if failed == nil && own > 0 {
 			*most = own
 		}

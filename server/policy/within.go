@@ -17,7 +17,10 @@ const (
 // A calls counts the calls of functions that a part was given, and that go on although their context has ended.
 type calls struct{ stuck atomic.Int64 }
 
-var errStuck = errors.New("smtp: too many calls go on after their context has ended; have the function return then")
+var (
+	errStuck  = errors.New("smtp: too many calls go on after their context has ended; have the function return then")
+	errGoexit = errors.New("smtp: a function of a policy ends its goroutine")
+)
 
 // within calls f, and returns what it returns. It waits until ctx ends, and not longer than d. A panic is an error. A
 // call that goes on is left to itself: no session waits for it. It fails while there are maxStuck of these.
@@ -35,12 +38,14 @@ func within[R any](ctx context.Context, c *calls, d time.Duration, f func(ctx co
 	results := make(chan result, 1)
 	var over atomic.Bool // one of the two ends has come first
 	go func() {
-		var got result
+		got := result{err: errGoexit}
+		defer func() {
+			results <- got
+			if over.Swap(true) {
+				c.stuck.Add(-1)
+			}
+		}()
 		got.err = protect(func() (err error) { got.r, err = f(ctx); return err })
-		results <- got
-		if over.Swap(true) {
-			c.stuck.Add(-1)
-		}
 	}()
 	select {
 	case got := <-results:
