@@ -335,3 +335,68 @@ func (s eachSession) DataEach(ctx context.Context, r io.Reader, result func(int,
 	result(0, proto.Reply{}, nil)
 	return errors.New("this one is not")
 }
+
+// TestSkipChangesItsMind checks that Skip is asked once for each transaction, and that its answer holds for all of it.
+func TestSkipChangesItsMind(t *testing.T) {
+	asked := 0
+	skip := func(context.Context, *server.Conn) bool { asked++; return asked%2 == 1 }
+	parts := []Part{Greylist{AtContent: true, Skip: skip}}
+	p := newWorld(t, nil, nil, parts...).dial("192.0.2.7")
+	p.ask("EHLO client.example", "250")
+	for i, want := range []string{"250", "451 4.7.1", "250", "451"} {
+		p.ask("MAIL FROM:<a@b.example>", "250", "RCPT TO:<joe@example.org>", "250", "RCPT TO:<ann@example.org>", "250",
+			"DATA", "354", "x\r\n.", want)
+		if asked != i+1 {
+			t.Errorf("asked %d times in %d transactions", asked, i+1)
+		}
+	}
+}
+
+// TestSeveralOfAKind checks that parts of one kind do not get in each other's way.
+func TestSeveralOfAKind(t *testing.T) {
+	only := func(who string) func(context.Context, proto.Address) (bool, error) {
+		return func(_ context.Context, a proto.Address) (bool, error) { return a.Local == who, nil }
+	}
+	const mail, a, b = "MAIL FROM:<x@y.example>", "RCPT TO:<ann@a.example>", "RCPT TO:<bob@b.example>"
+	t.Run("recipients of two domains", func(t *testing.T) {
+		p := newWorld(t, nil, nil, Recipients{Lookup: only("ann"), Domains: []string{"a.example"}},
+			Recipients{Lookup: only("bob"), Domains: []string{"b.example"}}).dial("192.0.2.7")
+		p.ask("EHLO c.example", "250", mail, "250", a, "250", b, "250", "RCPT TO:<bob@a.example>", "550",
+			"RCPT TO:<ann@b.example>", "550")
+	})
+	t.Run("rates", func(t *testing.T) {
+		one := Rate{Messages: 2}
+		p := newWorld(t, nil, nil, one, Rate{Messages: 1, By: ByRecipientDomain}, one).dial("192.0.2.7")
+		p.ask("EHLO c.example", "250", mail, "250", a, "250", b, "250", "RSET", "250", mail, "250", a, "450", "RSET", "250",
+			mail, "450")
+	})
+	for _, shared := range []bool{true, false} {
+		t.Run(fmt.Sprintf("greylists, one store: %v", shared), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first, second := Greylist{}, Greylist{AllowAfter: -1}
+				if shared {
+					first.Store = NewGreylistMemory(0)
+					second.Store = first.Store
+				}
+				p := newWorld(t, nil, nil, first, second).dial("192.0.2.7")
+				p.ask("EHLO c.example", "250", mail, "250", a, "451", "RSET", "250")
+				<-time.After(time.Minute)
+				want := map[bool]string{true: "250", false: "451"}[shared] // the other has not seen it before
+				p.ask(mail, "250", a, want, "RSET", "250")
+				<-time.After(time.Minute)
+				p.ask(mail, "250", a, "250")
+			})
+		})
+	}
+	t.Run("lists", func(t *testing.T) {
+		resolver := dnstest.New(zones)
+		note := DNSList{Resolver: resolver, NoteOnly: true, Lists: []List{{Zone: "wl.example", Allow: true}}}
+		refuse := DNSList{Resolver: resolver, Lists: []List{{Zone: "bl.example"}}}
+		w := newWorld(t, nil, nil, note, refuse)
+		w.dial("192.0.2.3").ask("EHLO c.example", "250", mail, "250", a, "554")
+		if got := w.found(); got != "dnswl=pass (192.0.2.3 is listed by wl.example with 127.0.5.2), "+
+			"dnsbl=listed (192.0.2.3 is listed by bl.example with 127.0.0.3)" {
+			t.Errorf("verdicts %s", got)
+		}
+	})
+}

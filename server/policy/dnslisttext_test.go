@@ -24,10 +24,14 @@ func TestDNSListText(t *testing.T) {
 		{"with a reason", "go away: {reason}", "192.0.2.2", 1, "554 5.7.1 go away: see https"},
 		{"without one", "{subject} is on {list}", "192.0.2.2", 0, "554 5.7.1 192.0.2.2 is on bl.example\r"},
 		{"with another word in braces", "{why}", "192.0.2.2", 0, "554 5.7.1 {why}\r"},
+		{"with space around it", "[{reason}]", "192.0.2.22", 0, "554 5.7.1 [padded]\r"},
+		{"an empty one", "", "192.0.2.23", 0, "554 5.7.1 192.0.2.23 is listed by bl.example\r"},
 		{"not listed", "", "192.0.2.1", 0, "250"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			resolver := dnstest.New(zones)
+			resolver.Set("22.2.0.192.bl.example. A 127.0.0.2\n 22.2.0.192.bl.example. TXT \"  padded \"\n" +
+				"23.2.0.192.bl.example. A 127.0.0.2\n 23.2.0.192.bl.example. TXT \" \"")
 			part := DNSList{Resolver: resolver, Lists: []List{{Zone: "bl.example", Text: tt.text}}}
 			p := newWorld(t, nil, nil, part).dial(tt.client)
 			p.ask("EHLO c.example", "250", "MAIL FROM:<a@b.example>", "250", "RCPT TO:<joe@example.org>", tt.reply,
