@@ -147,8 +147,8 @@ func TestReaderAfterData(t *testing.T) {
 	}
 }
 
-// TestI09_MinRate: after MinRateGrace, content has to arrive at 100 octets per second.
-func TestI09_MinRate(t *testing.T) {
+// TestI09Z184_MinRate: after MinRateGrace, content has to arrive at 100 octets per second.
+func TestI09Z184_MinRate(t *testing.T) {
 	trickle := func(t *testing.T, size int) time.Duration {
 		p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) error {
 			_, err := io.Copy(io.Discard, r)

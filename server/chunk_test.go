@@ -220,7 +220,7 @@ func TestChunksAcceptedUnread(t *testing.T) {
 }
 
 func TestChunkTooLarge(t *testing.T) {
-	t.Run("N13 swallowed", func(t *testing.T) {
+	t.Run("N13, Z67 swallowed", func(t *testing.T) {
 		var last error
 		p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: 1000}}, reading(&last))
 		p.chunk("BDAT 600", strings.Repeat("x", 600), "250 ")
@@ -235,7 +235,7 @@ func TestChunkTooLarge(t *testing.T) {
 	})
 	// Nobody waits for, or allocates, what cannot be accepted.
 	for _, state := range []string{"in a transaction", "out of sequence"} {
-		t.Run("N13 huge "+state, func(t *testing.T) {
+		t.Run("N13, Z67 huge "+state, func(t *testing.T) {
 			p := dial(t, newServer(t, &store{}, server.Options{}))
 			p.hello()
 			want := "503 "
@@ -251,7 +251,7 @@ func TestChunkTooLarge(t *testing.T) {
 	}
 }
 
-func TestN14_TooManyChunks(t *testing.T) {
+func TestN14Z68_TooManyChunks(t *testing.T) {
 	for _, size := range []int{0, 1} {
 		p, _ := withData(t, server.Options{}, func(_ context.Context, r io.Reader) error {
 			_, err := io.Copy(io.Discard, r)

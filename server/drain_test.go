@@ -36,8 +36,8 @@ func TestF15_UnreadContent(t *testing.T) {
 	}
 }
 
-// TestF16_EndlessContent: the server gives up a client that goes on sending content which was refused.
-func TestF16_EndlessContent(t *testing.T) {
+// TestF16Z185_EndlessContent: the server gives up a client that goes on sending content which was refused.
+func TestF16Z185_EndlessContent(t *testing.T) {
 	p, _ := withData(t, server.Options{Limits: server.Limits{MessageSize: 1 << 20}}, func(_ context.Context, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
 		return err

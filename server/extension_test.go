@@ -193,8 +193,8 @@ func TestHandover(t *testing.T) {
 	}
 }
 
-// TestP17_AuthFailures: a client has three attempts, and the fourth ends the connection.
-func TestP17_AuthFailures(t *testing.T) {
+// TestP17Z87_AuthFailures: a client has three attempts, and the fourth ends the connection.
+func TestP17Z87_AuthFailures(t *testing.T) {
 	p := dial(t, newServer(t, authStore{&store{}}, server.Options{AllowInsecureAuth: true}))
 	p.hello()
 	for range 3 {

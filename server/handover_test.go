@@ -228,8 +228,8 @@ func TestSurrenderEnds(t *testing.T) {
 	})
 }
 
-// TestO03_StartTLS: the server forgets what the client said in plaintext (RFC 3207 section 4.2).
-func TestO03_StartTLS(t *testing.T) {
+// TestO03Z44_StartTLS: the server forgets what the client said in plaintext (RFC 3207 section 4.2).
+func TestO03Z44_StartTLS(t *testing.T) {
 	config, trust := tlsPair(t)
 	st := &store{}
 	var conn *server.Conn
@@ -337,8 +337,8 @@ func TestO01_NotNow(t *testing.T) {
 	p.quit()
 }
 
-// TestO03_IdentityForgotten: a client that has authenticated in plaintext has to do so again inside TLS.
-func TestO03_IdentityForgotten(t *testing.T) {
+// TestO03Z43_IdentityForgotten: a client that has authenticated in plaintext has to do so again inside TLS.
+func TestO03Z43_IdentityForgotten(t *testing.T) {
 	config, trust := tlsPair(t)
 	w := dialWire(t, newServer(t, authStore{&store{}}, server.Options{TLSConfig: config, RequireAuth: true, AllowInsecureAuth: true}))
 	w.ask("", "220 ")

@@ -23,7 +23,7 @@ func TestHeaderLimits(t *testing.T) {
 		limits              server.Limits
 	}{
 		{"fields", strings.Repeat("X: y\r\n", 1000) + "\r\nbody", "250", server.Limits{}},
-		{"I15 a field more", strings.Repeat("X: y\r\n", 1001) + "\r\nbody", "554 5.6.0 Header has more fields", server.Limits{}},
+		{"I15, Z186 a field more", strings.Repeat("X: y\r\n", 1001) + "\r\nbody", "554 5.6.0 Header has more fields", server.Limits{}},
 		{"fields without limit", strings.Repeat("X: y\r\n", 1001) + "\r\nbody", "250", server.Limits{HeaderFields: -1}},
 		{"no fields in the body", "X: y\r\n\r\n" + strings.Repeat("X: y\r\n", 2000), "250", server.Limits{}},
 		{"lines without a header", strings.Repeat("body\r\n", 2000), "250", server.Limits{HeaderSize: 100}},
@@ -32,9 +32,9 @@ func TestHeaderLimits(t *testing.T) {
 		{"I15 an octet more", "X: " + strings.Repeat("y", 94) + "\r\n\r\n", "552 5.3.4 Header is larger", server.Limits{HeaderSize: 98}},
 		{"no header but a long line", strings.Repeat("y", 1<<20) + "\r\n", "250", server.Limits{HeaderSize: 99}},
 		{"a long name", strings.Repeat("y", 99) + ": z\r\n", "552 5.3.4 Header is larger", server.Limits{HeaderSize: 99}},
-		{"1 MiB", "X: " + strings.Repeat("y", 1<<20) + "\r\n\r\n", "552 5.3.4 Header is larger", server.Limits{}},
+		{"Z186 1 MiB", "X: " + strings.Repeat("y", 1<<20) + "\r\n\r\n", "552 5.3.4 Header is larger", server.Limits{}},
 		{"I16 loop of 100", received(100) + "\r\nbody", "250", server.Limits{}},
-		{"I16 loop of 101", received(101) + "\r\nbody", "554 5.4.6 Too many Received fields", server.Limits{}},
+		{"I16, Z186 loop of 101", received(101) + "\r\nbody", "554 5.4.6 Too many Received fields", server.Limits{}},
 		{"loop without limit", received(101), "250", server.Limits{Received: -1}},
 		{"other case, and a gap", "rEcEIVED \t: x\r\nReceived:\r\nX: y\r\n", "554 5.4.6", server.Limits{Received: 1}},
 		{"line of mbox", "From joe Mon Jan 1\r\nReceived: x\r\nReceived: x\r\n", "554 5.4.6", server.Limits{Received: 1}},

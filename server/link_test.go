@@ -9,8 +9,8 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestWriteTimeout: the server gives up a client that never reads.
-func TestWriteTimeout(t *testing.T) {
+// TestZ187_WriteTimeout: the server gives up a client that never reads.
+func TestZ187_WriteTimeout(t *testing.T) {
 	inBubble(t, 5*time.Minute, func(t *testing.T) {
 		srv := newServer(t, &store{}, server.Options{})
 		here, there := net.Pipe()

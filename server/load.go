@@ -7,7 +7,7 @@ import (
 	"smtpkit.example/smtp/proto"
 )
 
-// What connections are taken to hold. Each figure is more than what is measured; see TestIdleMemory.
+// What connections are taken to hold. Each figure is more than what is measured; see TestZ192_IdleMemory.
 const (
 	// connMemory is for a connection: its state, a stack, and a buffer for commands and as much for replies.
 	connMemory = 16 << 10

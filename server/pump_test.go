@@ -24,7 +24,7 @@ func TestH16_CommandTimeout(t *testing.T) {
 			}
 		})
 	})
-	t.Run("dribble", func(t *testing.T) {
+	t.Run("Z26 dribble", func(t *testing.T) {
 		inBubble(t, 5*time.Minute, func(t *testing.T) {
 			p := dial(t, newServer(t, &store{}, server.Options{}))
 			p.hello()

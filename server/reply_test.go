@@ -120,9 +120,9 @@ func TestL02L05_OneWritePerGroup(t *testing.T) {
 	}
 }
 
-// TestPendingRepliesAreBounded: a client that sends without end and never waits does not make the server hold its
+// TestZ188_PendingRepliesAreBounded: a client that sends without end and never waits does not make the server hold its
 // replies without end.
-func TestPendingRepliesAreBounded(t *testing.T) {
+func TestZ188_PendingRepliesAreBounded(t *testing.T) {
 	m := newMemory()
 	defer serveMemory(t, discardServer(t), m)()
 	m.turn([]byte("MAIL FROM:<a@b.example>\r\n"))

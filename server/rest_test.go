@@ -50,10 +50,10 @@ func testRest(t *testing.T) {
 	}
 }
 
-// TestIdleMemory: a connection whose client is silent costs little more than the least that a server can be, and no
-// more if it is one of many. A stack grows by doubling: its limit is one doubling, and half of that for what else the
-// runtime counts.
-func TestIdleMemory(t *testing.T) {
+// TestZ192_IdleMemory: a connection whose client is silent costs little more than the least that a server can be, and
+// no more if it is one of many. A stack grows by doubling: its limit is one doubling, and half of that for what else
+// the runtime counts.
+func TestZ192_IdleMemory(t *testing.T) {
 	if !isAlone(t) {
 		return
 	}
@@ -69,9 +69,9 @@ func TestIdleMemory(t *testing.T) {
 	}
 }
 
-// TestIdleMemoryTLS: the same for connections with TLS. Their stack is smaller than that of a goroutine that has made a
-// handshake.
-func TestIdleMemoryTLS(t *testing.T) {
+// TestZ192_IdleMemoryTLS: the same for connections with TLS. Their stack is smaller than that of a goroutine that has
+// made a handshake.
+func TestZ192_IdleMemoryTLS(t *testing.T) {
 	if !isAlone(t) {
 		return
 	}

@@ -19,7 +19,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-func TestA04I07_MaxConns(t *testing.T) {
+func TestA04I07Z180_MaxConns(t *testing.T) {
 	st := &store{}
 	srv := newServer(t, st, server.Options{Limits: server.Limits{Conns: 2}})
 	a, b := dial(t, srv), dial(t, srv)
@@ -58,7 +58,7 @@ type hosted struct {
 
 func (h hosted) RemoteAddr() net.Addr { return h.remote }
 
-func TestMaxConnsPerHost(t *testing.T) {
+func TestZ180_MaxConnsPerHost(t *testing.T) {
 	srv := newServer(t, &store{}, server.Options{Limits: server.Limits{ConnsPerHost: 1}})
 	from := func(addr string) *peer {
 		a, err := net.ResolveTCPAddr("tcp", addr)
@@ -279,7 +279,7 @@ func TestShutdownInASession(t *testing.T) {
 	})
 }
 
-func TestShutdownLosesPatience(t *testing.T) {
+func TestZ191_ShutdownLosesPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
 		st := &store{rcpt: func(ctx context.Context, to proto.Address, _ proto.Params) error {

@@ -16,7 +16,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-func TestHandshakeTimeout(t *testing.T) {
+func TestZ181_HandshakeTimeout(t *testing.T) {
 	config, _ := tlsPair(t)
 	inBubble(t, time.Minute, func(t *testing.T) {
 		srv := newServer(t, &store{}, server.Options{})

@@ -12,7 +12,7 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-func TestE10_MaxRcpts(t *testing.T) {
+func TestE10Z183_MaxRcpts(t *testing.T) {
 	st := &store{}
 	p := dial(t, newServer(t, st, server.Options{Limits: server.Limits{Rcpts: 100}}))
 	p.hello()

@@ -115,9 +115,9 @@ const (
 	text = "Subject: x\r\n\r\nHello\r\n. > 250 "
 )
 
-// TestMX talks to the server as its clients do: the first time, the second time, too often, for others, from a listed
-// address, and after the server was started again.
-func TestMX(t *testing.T) {
+// TestZ169_MX talks to the server as its clients do: the first time, the second time, too often, for others, from a
+// listed address, and after the server was started again.
+func TestZ169_MX(t *testing.T) {
 	log.SetOutput(t.Output())
 	t.Cleanup(func() { log.SetOutput(os.Stderr) })
 	r := start(t, t.TempDir())

@@ -82,7 +82,7 @@ func TestP08_CRAMServe(t *testing.T) {
 		{"empty digest", func([]byte) string { return "tim " }, "", "535 "},
 		{"empty name", response("", "pass"), "", "535 "},
 		{"empty", func([]byte) string { return "" }, "", "535 "},
-		{"84 LF in user", response("tim\n", "pass"), "", "535 "},
+		{"Z84 LF in user", response("tim\n", "pass"), "", "535 "},
 		{"digest of another challenge", func([]byte) string { return response("tim", "pass")([]byte("<1.2@mail.example>")) }, "", "535 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,8 +108,8 @@ func TestP08_CRAMServe(t *testing.T) {
 	}
 }
 
-// Row 89: each challenge is a new msg-id with the server's name (RFC 2195 section 2).
-func TestCRAMChallenge(t *testing.T) {
+// Each challenge is a new msg-id with the server's name (RFC 2195 section 2).
+func TestZ89_CRAMChallenge(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 100 {
 		s := newCRAMServer(&attempt{ctx: t.Context(), conn: safeServer(&cleartext{})})

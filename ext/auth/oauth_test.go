@@ -75,8 +75,8 @@ func TestTokenServe(t *testing.T) {
 		{"no end", "OAUTHBEARER " + rfc("n,,^Aauth=Bearer vF9d^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"binding", "OAUTHBEARER " + rfc("p=tls-exporter,,^Aauth=Bearer vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
 		{"no header", "OAUTHBEARER " + rfc("^Aauth=Bearer vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
-		{"84 LF in the name", "OAUTHBEARER " + rfc("n,a=user\n,^Aauth=Bearer vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
-		{"84 LF in the token", "XOAUTH2 " + rfc("user=u^Aauth=Bearer vF9d\n^A^A"), []string{""}, "535 ", "", failed + "|", 1},
+		{"Z84 LF in the name", "OAUTHBEARER " + rfc("n,a=user\n,^Aauth=Bearer vF9d^A^A"), []string{"AQ=="}, "535 ", "", failed + "|", 1},
+		{"Z84 LF in the token", "XOAUTH2 " + rfc("user=u^Aauth=Bearer vF9d\n^A^A"), []string{""}, "535 ", "", failed + "|", 1},
 		{"XOAUTH2 without name", "XOAUTH2 " + rfc("user=^Aauth=Bearer vF9d^A^A"), []string{""}, "535 ", "", failed + "|", 1},
 		{"XOAUTH2 like the other", "XOAUTH2 " + rfc("n,,^Aauth=Bearer vF9d^A^A"), []string{""}, "535 ", "", failed + "|", 1},
 	} {

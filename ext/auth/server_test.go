@@ -31,8 +31,8 @@ func TestAuthServe(t *testing.T) {
 		{"P04 without initial response", "PLAIN", []string{good}, "235 2.7.0 ", "alice/secret", "|"},
 		{"LOGIN", "LOGIN", []string{b64("alice"), b64("secret")}, "235 2.7.0 ", "alice/secret", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
 		{"LOGIN with the name", "LOGIN " + b64("alice"), []string{b64("secret")}, "235 2.7.0 ", "alice/secret", "UGFzc3dvcmQ6|"},
-		{"84 same authzid", "PLAIN " + b64("alice\x00alice\x00secret"), nil, "235 2.7.0 ", "alice/secret", ""},
-		{"84 other authzid", "PLAIN " + b64("root\x00alice\x00secret"), nil, "535 5.7.8 ", "", ""},
+		{"Z84 same authzid", "PLAIN " + b64("alice\x00alice\x00secret"), nil, "235 2.7.0 ", "alice/secret", ""},
+		{"Z84 other authzid", "PLAIN " + b64("root\x00alice\x00secret"), nil, "535 5.7.8 ", "", ""},
 		{"P10 bad password", "PLAIN " + b64("\x00alice\x00x"), nil, "535 5.7.8 ", "alice/x", ""},
 		{"P10 bad user", "PLAIN " + b64("\x00bob\x00secret"), nil, "535 5.7.8 ", "bob/secret", ""},
 		{"P11 temporary", "PLAIN " + b64("\x00busy\x00x"), nil, "454 4.7.0 Busy", "busy/x", ""},
@@ -44,31 +44,31 @@ func TestAuthServe(t *testing.T) {
 		{"P03 unknown", "SCRAM-SHA-1", nil, "504 5.5.4 ", "", ""},
 		{"P05 cancelled", "PLAIN", []string{"*"}, "501 5.7.0 ", "", "|"},
 		{"P05 cancelled half-way", "LOGIN", []string{b64("alice"), "*"}, "501 5.7.0 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
-		{"P06 * for initial response", "PLAIN *", nil, "501 5.5.2 ", "", ""},
-		{"P07 empty initial response", "PLAIN =", nil, "535 5.7.8 ", "", ""},
-		{"P06 ====", "PLAIN ====", nil, "501 5.5.2 ", "", ""},
-		{"P06 AAA=BBB", "PLAIN AAA=BBB", nil, "501 5.5.2 ", "", ""},
+		{"P06, Z83 * for initial response", "PLAIN *", nil, "501 5.5.2 ", "", ""},
+		{"P07, Z83 empty initial response", "PLAIN =", nil, "535 5.7.8 ", "", ""},
+		{"P06, Z83 ====", "PLAIN ====", nil, "501 5.5.2 ", "", ""},
+		{"P06, Z83 AAA=BBB", "PLAIN AAA=BBB", nil, "501 5.5.2 ", "", ""},
 		{"P06 =AAA", "PLAIN =AAA", nil, "501 5.5.2 ", "", ""},
 		{"P06 padding inside", "PLAIN AA==AA==", nil, "501 5.5.2 ", "", ""},
-		{"P06 NUL", "PLAIN AGE=\x00", nil, "501 5.5.2 ", "", ""},
+		{"P06, Z83 NUL", "PLAIN AGE=\x00", nil, "501 5.5.2 ", "", ""},
 		{"P06 space", "PLAIN AGFs aWNl", nil, "501 5.5.2 ", "", ""},
 		{"P06 junk within", "PLAIN AG!lAG==", nil, "501 5.5.2 ", "", ""},
 		{"P06 unpadded", "PLAIN AGE", nil, "501 5.5.2 ", "", ""},
 		{"P06 in a response", "LOGIN", []string{"!!!"}, "501 5.5.2 ", "", "VXNlcm5hbWU6|"},
 		{"= is for the command alone", "PLAIN", []string{"="}, "501 5.5.2 ", "", "|"},
-		{"P20 no NUL", "PLAIN " + b64("alice"), nil, "535 5.7.8 ", "", ""},
-		{"P20 one NUL", "PLAIN " + b64("alice\x00secret"), nil, "535 5.7.8 ", "", ""},
-		{"P20 three NULs", "PLAIN " + b64("\x00alice\x00secret\x00"), nil, "535 5.7.8 ", "", ""},
-		{"P23 LF in user", "PLAIN " + b64("\x00ali\nce\x00secret"), nil, "535 5.7.8 ", "", ""},
-		{"P23 CTL in password", "PLAIN " + b64("\x00alice\x00sec\x7fret"), nil, "535 5.7.8 ", "", ""},
+		{"P20, Z84 no NUL", "PLAIN " + b64("alice"), nil, "535 5.7.8 ", "", ""},
+		{"P20, Z84 one NUL", "PLAIN " + b64("alice\x00secret"), nil, "535 5.7.8 ", "", ""},
+		{"P20, Z84 three NULs", "PLAIN " + b64("\x00alice\x00secret\x00"), nil, "535 5.7.8 ", "", ""},
+		{"P23, Z84 LF in user", "PLAIN " + b64("\x00ali\nce\x00secret"), nil, "535 5.7.8 ", "", ""},
+		{"P23, Z84 CTL in password", "PLAIN " + b64("\x00alice\x00sec\x7fret"), nil, "535 5.7.8 ", "", ""},
 		{"P23 NUL in LOGIN", "LOGIN", []string{b64("ali\x00ce"), b64("secret")}, "535 5.7.8 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
 		{"P20 invalid UTF-8", "PLAIN " + b64("\x00al\xffce\x00secret"), nil, "535 5.7.8 ", "", ""},
 		{"empty user", "PLAIN " + b64("\x00\x00secret"), nil, "535 5.7.8 ", "", ""},
 		{"empty password", "PLAIN " + b64("\x00alice\x00"), nil, "535 5.7.8 ", "", ""},
-		{"88 empty lines", "LOGIN", []string{"", ""}, "535 5.7.8 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
+		{"Z88 empty lines", "LOGIN", []string{"", ""}, "535 5.7.8 ", "", "VXNlcm5hbWU6|UGFzc3dvcmQ6|"},
 		{"P20 255 octets", "PLAIN " + b64("\x00"+strings.Repeat("u", 255)+"\x00"+strings.Repeat("p", 255)), nil, "535 5.7.8 ",
 			strings.Repeat("u", 255) + "/" + strings.Repeat("p", 255), ""},
-		{"85 hung up", "PLAIN", nil, "not a reply: " + fake.ErrHungUp.Error(), "", "|"},
+		{"Z85 hung up", "PLAIN", nil, "not a reply: " + fake.ErrHungUp.Error(), "", "|"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			u := &users{}
@@ -101,7 +101,7 @@ func TestAuthServe(t *testing.T) {
 }
 
 // The reply is the same for a wrong user, a wrong password and malformed credentials.
-func TestP10_AuthSameText(t *testing.T) {
+func TestP10Z87_AuthSameText(t *testing.T) {
 	texts := make(map[string]bool)
 	for _, s := range []string{"\x00alice\x00x", "\x00bob\x00secret", "root\x00alice\x00secret", "x", "\x00a\nb\x00c"} {
 		texts[safeServer(&users{}).Serve(t, Auth(), "PLAIN "+b64(s))] = true
@@ -122,7 +122,7 @@ func TestP13_AuthInClearIsNotEvaluated(t *testing.T) {
 }
 
 // Three attempts may fail; the fourth failure closes the connection. A check that failed itself does not count.
-func TestP17_AuthFailures(t *testing.T) {
+func TestP17Z87_AuthFailures(t *testing.T) {
 	x := safeServer(&users{})
 	for _, tt := range []struct{ user, want string }{
 		{"bob", "535 "}, {"down", "454 "}, {"busy", "454 "}, {"bob", "535 "}, {"weak", "534 "}, {"bob", "421 4.7.0 "},
@@ -230,7 +230,7 @@ func TestAuthMechanisms(t *testing.T) {
 }
 
 // A failure is answered after one second, whatever its reason and however long the check took.
-func TestP10P22_AuthPause(t *testing.T) {
+func TestP10P22Z87_AuthPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
 			name  string

@@ -79,7 +79,7 @@ func TestSubmission(t *testing.T) {
 		{"U03 the null sender", []string{Caps, login, "MAIL FROM:<>"}, "250 2.1.0 "},
 		{"U04 ETRN", []string{Caps, login, "ETRN example.org"}, "500 5.5.1 "},
 		{"U04 ETRN before AUTH", []string{Caps, "ETRN example.org"}, "500 5.5.1 "},
-		{"U07 not hers", []string{Caps, login, "MAIL FROM:<bob@b.example>"}, "550 5.7.1 "},
+		{"U07, Z167 not hers", []string{Caps, login, "MAIL FROM:<bob@b.example>"}, "550 5.7.1 "},
 		{"U07 hers too", []string{Caps, login, "MAIL FROM:<sales@b.example>"}, "250 2.1.0 "},
 		{"U07 a trusted client's name is empty", []string{"EHLO intranet.example", mail}, "550 5.7.1 "},
 		{"29 SEND", []string{Caps, "SEND FROM:<a@b.example>"}, "502 5.5.1 "},
