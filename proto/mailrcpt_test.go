@@ -170,7 +170,7 @@ func TestParseRcptArgs(t *testing.T) {
 		{"D16", "TO:<a@#1234>", badTo, ""},
 		{"Z140", `TO:<"a@evil.example"@good.example>`, `"a@evil.example" good.example`, ""},
 		{"Z140 quotes", `TO:<"\"x"@y>`, `"\"x" y`, ""},
-		{"e.8-144", "TO:<a%b@c>", `"a%b" c`, ""},
+		{"Z144", "TO:<a%b@c>", `"a%b" c`, ""},
 		{"Z145", "TO:<\x80@b>", badUTF8, ""},
 		{"Z147", "TO:<a＞b@c>", `"a＞b" c`, ""},
 		{"S03", "TO:<用户@例子.广告>", `"用户" 例子.广告`, ""},

@@ -50,7 +50,7 @@ func TestC23_MaxErrors(t *testing.T) {
 	}
 }
 
-func TestH09_MaxRefusedRcpts(t *testing.T) {
+func TestH09Z150_MaxRefusedRcpts(t *testing.T) {
 	st := &store{rcpt: func(_ context.Context, to proto.Address, _ proto.Params) error {
 		if to.Local == "reject" {
 			return &proto.Error{Code: 550, Text: "no"}

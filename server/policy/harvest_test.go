@@ -26,7 +26,7 @@ func TestHarvest(t *testing.T) {
 		steps []step
 		found string
 	}{
-		{"Y35 defaults", Harvest{}, []step{
+		{"Y35, Z150 defaults", Harvest{}, []step{
 			{"192.0.2.7", 0, no, s(0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10, 10, 10, 10, 10, 10, -1)},
 			{"192.0.2.7", 0, no, s(10, 10)}, {"192.0.2.7", 0, yes, s(0, 0)}, fresh}, ""}, // 20 are 197 seconds
 		{"others are not slowed down", Harvest{}, []step{

@@ -64,7 +64,7 @@ func TestRelay(t *testing.T) {
 		{"own network, IPv6", relay, own6, "joe@example.net", "250", ""},
 		{"own network, mapped", relay, "::ffff:198.51.100.9", "joe@example.net", "250", ""},
 		{"loopback is nobody's own", relay, home, "joe@example.net", "550", "relay=fail (example.net is not ours)"},
-		{"Y30 zero value", Relay{}, home, "joe@example.net", "550", "relay=fail (example.net is not ours)"},
+		{"Y30, Z166 zero value", Relay{}, home, "joe@example.net", "550", "relay=fail (example.net is not ours)"},
 		{"zero value, postmaster", Relay{}, stranger, "postmaster", "250", ""},
 
 		{"a route to us", relay, stranger, "@a.example,@b.example:joe@example.org", "250", ""},
