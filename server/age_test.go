@@ -1,13 +1,22 @@
 package server_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/proto"
 	"smtpkit.example/smtp/server"
 )
+
+// traceLimited records what Trace.Limited is told.
+func traceLimited(limited *[]string) *server.Trace {
+	return &server.Trace{Limited: func(_ context.Context, _ *server.Conn, e *proto.Error) {
+		*limited = append(*limited, e.Error())
+	}}
+}
 
 // TestI14_Age: a connection that is too old ends between transactions, whether its client is silent or not, and not in the
 // middle of one.
@@ -27,7 +36,11 @@ func TestI14_Age(t *testing.T) {
 	})
 	inBubble(t, 12*time.Minute, func(t *testing.T) {
 		st := &store{}
-		p := dial(t, newServer(t, st, server.Options{Timeouts: server.Timeouts{Age: 10 * time.Minute}}))
+		var limited []string
+		srv := newServer(t, st, server.Options{
+			Timeouts: server.Timeouts{Age: 10 * time.Minute}, Trace: traceLimited(&limited),
+		})
+		p := dial(t, srv)
 		p.hello()
 		for range 3 {
 			<-time.After(3 * time.Minute)
@@ -43,6 +56,30 @@ func TestI14_Age(t *testing.T) {
 		if n := len(st.messages()); n != 3 {
 			t.Errorf("%d messages have arrived, want 3", n)
 		}
+		if s := srv.Stats(); s.OverAge != 1 || len(limited) != 1 || !strings.Contains(limited[0], old) {
+			t.Errorf("%d are counted, and %q traced; want 1", s.OverAge, limited)
+		}
+	})
+	inBubble(t, 11*time.Minute, func(t *testing.T) { // between commands that the server has already
+		var limited []string
+		st := &store{mail: func(context.Context, proto.Address, proto.Params) error {
+			<-time.After(11 * time.Minute)
+			return nil
+		}}
+		srv := newServer(t, st, server.Options{
+			Timeouts: server.Timeouts{Age: 10 * time.Minute}, Trace: traceLimited(&limited),
+		})
+		p := dial(t, srv)
+		p.hello()
+		p.send("MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRSET\r\nRSET\r\nMAIL FROM:<a@b.example>\r\n")
+		p.expect("250 ")
+		p.expect("250 ")
+		p.expect("250 ")
+		p.expect(old)
+		_ = p.ended()
+		if calls := st.calls(); strings.Count(calls, "mail") != 1 || srv.Stats().OverAge != 1 || len(limited) != 1 {
+			t.Errorf("the session was asked %s, and %q traced", calls, limited)
+		}
 	})
 	inBubble(t, 100*time.Hour, func(t *testing.T) {
 		p := dial(t, newServer(t, &store{}, server.Options{Timeouts: server.Timeouts{Age: -1, Command: -1}}))
@@ -56,7 +93,10 @@ func TestI14_Age(t *testing.T) {
 func TestE12_MailsOfASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		config, client := tlsPair(t)
-		srv := newServer(t, &store{}, server.Options{TLSConfig: config, Limits: server.Limits{Mails: 3}})
+		var limited []string
+		srv := newServer(t, &store{}, server.Options{
+			TLSConfig: config, Limits: server.Limits{Mails: 3}, Trace: traceLimited(&limited),
+		})
 		w := dialWire(t, srv)
 		w.ask("", "220 ")
 		w.ask("EHLO client.example\r\n", "250-")
@@ -72,6 +112,9 @@ func TestE12_MailsOfASession(t *testing.T) {
 			"MAIL FROM:<a@b.example>", "250 ", "RSET", "250 ", "MAIL FROM:<a@b.example>", "421 4.7.0 Too many messages")
 		if p.ended() == nil {
 			t.Error("ServeConn returned nil")
+		}
+		if s := srv.Stats(); s.OverMails != 1 || len(limited) != 1 || !strings.Contains(limited[0], "4.7.0 Too many mess") {
+			t.Errorf("%d are counted, and %q traced; want 1", s.OverMails, limited)
 		}
 		p = dial(t, newServer(t, &store{}, server.Options{Limits: server.Limits{Mails: -1}}))
 		p.expect("220 ")

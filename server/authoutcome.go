@@ -21,6 +21,10 @@ func (x *extCommand) AuthOutcome(o ext.AuthOutcome) (denied int, last bool) {
 	}
 	c.logAuth(o)
 	c.trace.authenticated(o)
+	if !within {
+		c.srv.stats.authOverRate.Add(1)
+		c.limited(errAuthSpent)
+	}
 	return c.budget.authFailures, exceeds(c.budget.authFailures, c.srv.opt.Limits.AuthFailures) || !within
 }
 

@@ -168,6 +168,10 @@ func (b *body) isSlow(n int, d time.Duration) bool {
 	b.waited += d
 	b.received += int64(n)
 	o := &b.c.srv.opt
-	return o.Limits.MinRate > 0 && b.waited > o.Timeouts.MinRateGrace &&
+	grace := o.Timeouts.MinRateGrace
+	if st := b.c.stress(); st != nil && st.MinRateGrace > 0 {
+		grace = min(grace, st.MinRateGrace)
+	}
+	return o.Limits.MinRate > 0 && b.waited > grace &&
 		float64(b.received) < float64(o.Limits.MinRate)*b.waited.Seconds()
 }

@@ -5,7 +5,7 @@ import "smtpkit.example/smtp/proto"
 // A budget is what a client may still do wrong. What it has spent is forgotten when a message is accepted, as in
 // Postfix: a client that sends many good messages may have some bad recipients among them.
 type budget struct {
-	opt          *Options
+	c            *Conn
 	spent        spending
 	authFailures int // attempts to authenticate that failed; never forgotten
 }
@@ -29,11 +29,11 @@ func (b *budget) charge(v *proto.Verb, r proto.Reply) proto.Reply {
 		} else {
 			b.spent.refused++
 		}
-		if exceeds(b.spent.refused, b.opt.Limits.RefusedRcpts) || exceeds(b.spent.junk, b.opt.Limits.Junk) {
+		if l := &b.c.srv.opt.Limits; exceeds(b.spent.refused, l.RefusedRcpts) || exceeds(b.spent.junk, l.Junk) {
 			return errTooWrong.Reply()
 		}
 	case r.Code >= 500:
-		if b.spent.errors++; exceeds(b.spent.errors, b.opt.Limits.Errors) {
+		if b.spent.errors++; exceeds(b.spent.errors, b.errors()) {
 			return errTooWrong.Reply()
 		}
 	case !b.chargeJunk():
@@ -45,7 +45,20 @@ func (b *budget) charge(v *proto.Verb, r proto.Reply) proto.Reply {
 // chargeJunk charges a command that does nothing to transfer mail. It reports false if the budget is spent.
 func (b *budget) chargeJunk() bool {
 	b.spent.junk++
-	return !exceeds(b.spent.junk, b.opt.Limits.Junk)
+	limit := b.c.srv.opt.Limits.Junk
+	if st := b.c.stress(); st != nil {
+		limit = stricter(limit, st.Junk)
+	}
+	return !exceeds(b.spent.junk, limit)
+}
+
+// errors returns how many errors are within the budget.
+func (b *budget) errors() int {
+	limit := b.c.srv.opt.Limits.Errors
+	if st := b.c.stress(); st != nil {
+		limit = stricter(limit, st.Errors)
+	}
+	return limit
 }
 
 // exceeds reports whether n is beyond limit; 0 is no limit.

@@ -17,6 +17,8 @@ import (
 type common struct {
 	bounds // those of the options that New was given
 	stats  stats
+	stress stressing
+	active atomic.Int64 // how many of conns count for Limits.Conns; changes with mu locked
 
 	// The shutdown.
 	closing     atomic.Bool
@@ -26,7 +28,6 @@ type common struct {
 	mu        sync.Mutex                 // guards what follows, and Conn.counted and Conn.host
 	listeners map[*net.Listener]struct{} // that are being served
 	conns     map[*Conn]struct{}         // that are being served, or turned away
-	active    int                        // how many of conns count for Limits.Conns
 	hosts     map[netip.Prefix]int       // how many of these come from each host
 	drained   chan struct{}              // closed when conns is empty; nil if nobody waits for that
 }
@@ -130,25 +131,25 @@ func (s *common) admit(c *Conn) *proto.Error {
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
 	addr := c.link.nc.RemoteAddr()
+	c.spare()
 	host := s.networkOf(addr)
 	switch {
 	case s.closing.Load():
 		return errShutdown
-	case s.limits.Conns > 0 && s.active >= s.limits.Conns:
+	case s.limits.Conns > 0 && int(s.active.Load()) >= s.limits.Conns:
 		return errTooMany
 	case host.IsValid() && s.limits.ConnsPerHost > 0 && s.hosts[host] >= s.limits.ConnsPerHost:
 		return errTooManyOfOne
-	case s.memory.used.Load()+connMemory > s.memory.most:
+	case !c.held.conn.take(&s.memory, connMemory):
 		s.stats.memoryRefused.Add(1)
 		return errNoMemory
 	case !s.rates.take(connRate, s.ratedNetworkOf(addr)):
 		s.stats.connsOverRate.Add(1)
+		c.held.conn.end(&s.memory)
 		return errConnRate
 	}
-	s.memory.used.Add(connMemory) // which may exceed the limit by a little, if others come in between
-	c.held.conn.n = connMemory
 	c.counted = true
-	s.active++
+	s.active.Add(1)
 	if host.IsValid() {
 		c.host = host
 		s.hosts[host]++
@@ -162,7 +163,7 @@ func (s *common) forget(c *Conn) {
 	delete(s.conns, c)
 	c.held.end(&s.memory)
 	if c.counted {
-		s.active--
+		s.active.Add(-1)
 	}
 	if c.host.IsValid() {
 		if s.hosts[c.host]--; s.hosts[c.host] == 0 {

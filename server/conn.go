@@ -84,7 +84,7 @@ func newConn(ctx context.Context, s *Service, nc net.Conn) *Conn {
 	c.commands = commands{c: c}
 	c.body.c = c
 	c.recipients.init(c)
-	c.budget = budget{opt: &s.opt}
+	c.budget = budget{c: c}
 	if s.opt.Timeouts.Age > 0 {
 		c.pump.old = time.Now().Add(s.opt.Timeouts.Age)
 	}
@@ -99,9 +99,15 @@ func (c *Conn) close421(e *proto.Error) {
 	if c.end.err == nil && !c.link.awaitsTLS && c.rx.State()&(proto.Closed|proto.Handover) == 0 {
 		c.replies.send(e.Reply())
 		c.replies.flush()
-		c.end.linger = e != errShutdown && e != errTimeout || c.rx.Buffered() > 0
+		c.end.linger = e != errShutdown && e != errTimeout && e != errStress || c.rx.Buffered() > 0
 	}
 	c.end.because(e)
+}
+
+// endOfAge ends a connection that is too old.
+func (c *Conn) endOfAge() {
+	c.srv.stats.overAge.Add(1)
+	c.close421(c.limited(errTooOld))
 }
 
 // closeWith ends the connection with the reply r. If early is not 0, the reply is not due yet, because the client is

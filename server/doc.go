@@ -252,7 +252,7 @@
 //	Timeouts.Write       5 minutes          for the client to accept replies
 //	Timeouts.Handshake   1 minute           for a TLS handshake
 //
-// An idle connection takes about 7.5 KB of memory, and 18 KB with TLS. The server counts more for it, 16 and 56 KiB, so
+// An idle connection takes about 8 KB of memory, and 18 KB with TLS. The server counts more for it, 16 and 56 KiB, so
 // that the bound holds for connections at work; see Limits.Memory. It does not see what sessions and the network stack
 // hold. [Server.Stats] tells how much is counted now.
 //
@@ -267,6 +267,22 @@
 // front of the server that do not name their clients. A client that a proxy names, by XCLIENT or the PROXY protocol, is
 // counted by its own network. The server counts up to 65,536 networks each by itself, which takes 10 MB; what more
 // there are at a time share the tenfold of a limit.
+//
+// A server that is nearly full is under stress: more than 90 % of Limits.Conns, Handshakes or Memory are in use. Of
+// connections and handshakes, a limit below 10 does not count. Then timeouts and limits are stricter, so that clients which only wait do not keep the
+// others out. Waits that have lasted too long already end at once. Stress is over when the load has been lower for 10
+// seconds. The log tells when it begins and ends, [Server.Stats] how often, and [Server.Load] how full the server is.
+// Options.Stress can choose otherwise.
+//
+//	Command       10 seconds  for a command line, and for Options.GreetingDelay
+//	Content       10 seconds  for the next octets of a message
+//	MinRateGrace  10 seconds  of waiting for content, before Limits.MinRate is enforced
+//	Write         10 seconds  for the client to accept replies
+//	Handshake     10 seconds  for a TLS handshake
+//	Errors        1           errors since the last accepted message: one more gets 421
+//	Junk          10          NOOP, RSET, EHLO and the like since then: one more gets 421
+//
+// Clients that have no limits of rates feel no stress either.
 //
 // Clients that send before they may are noted in the log and as a [Verdict]; Options.EarlyTalkers can make them wait,
 // or refuse them. Options.GreetingDelay lets the server wait with the greeting, so that they show.

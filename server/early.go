@@ -47,7 +47,8 @@ func (c turns) awaitSilence() bool {
 	}
 	c.loan.rest()
 	defer func() { c.loan.resting = false }()
-	if !c.pump.await(earlier(time.Now().Add(d), c.pump.until), true, false) {
+	now := time.Now()
+	if !c.pump.await(earlier(now.Add(d), c.pump.until), true, waitSilence, now) {
 		return true
 	}
 	n, err := c.link.read(c.rx.Space())

@@ -73,6 +73,7 @@ func (x *extCommand) Restart(_ context.Context, o *ext.Origin) (proto.Reply, err
 	c.transaction.finish(c)
 	c.session.close(c)
 	c.greeting = ofOrigin(o)
+	c.spare()
 	c.replies.setStatus(c.srv.statusCodes)
 	x.greets = true
 	r := course{c}.greet()
@@ -134,7 +135,7 @@ func (x *extCommand) hand(take takeFunc) (next net.Conn, state *tls.ConnectionSt
 	if err == nil {
 		_ = c.link.nc.SetDeadline(time.Time{})
 	}
-	return next, state, err
+	return next, state, c.link.cutError(err)
 }
 
 // rest returns the connection. Reading from it returns first what we have read of it already.

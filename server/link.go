@@ -17,10 +17,15 @@ type link struct {
 	awaitsTLS   bool                 // it begins with a TLS handshake, before which nothing may be sent
 
 	// Server.Shutdown looks at these from another goroutine, to wake the connection if it waits for a command.
-	mu          sync.Mutex // guards what follows, and nc for wake
-	idle        bool       // we wait for a command, and no transaction is open
-	between     bool       // we wait for a command of a transaction that is open
-	handshaking bool       // a handshake is under way
+	mu      sync.Mutex // guards what follows, and nc for wake
+	idle    bool       // we wait for a command, and no transaction is open
+	between bool       // we wait for a command of a transaction that is open
+
+	// What stress cuts; see cutWait.
+	wait   wait
+	cut    bool // the wait, because it was too long
+	spared bool // stress does not concern this client; only the goroutine of the connection changes it
+	since  time.Time
 }
 
 // use goes on with the connection nc, of which state is the stateOf.
@@ -53,10 +58,15 @@ func (l *link) read(p []byte) (int, error) {
 
 // write writes p within the given time; 0 is no limit.
 func (l *link) write(p []byte, timeout time.Duration) error {
+	now := time.Now()
+	l.mu.Lock()
+	l.begin(waitWrite, now)
 	if timeout > 0 {
-		_ = l.nc.SetWriteDeadline(time.Now().Add(timeout))
+		_ = l.nc.SetWriteDeadline(now.Add(timeout))
 	}
+	l.mu.Unlock()
 	_, err := l.nc.Write(p)
+	l.waited()
 	return err
 }
 
@@ -91,7 +101,7 @@ func (l *link) wake(lastly time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.handshaking:
+	case l.wait == waitHandshake:
 		l.raw.Close()
 	case l.idle:
 		_ = l.nc.SetReadDeadline(past)
@@ -100,16 +110,17 @@ func (l *link) wake(lastly time.Time) {
 	}
 }
 
-// waited says that the connection does not wait for its client any more.
-func (l *link) waited() {
+// waited says that the connection does not wait for its client any more. It reports whether stress has cut the wait.
+func (l *link) waited() (cut bool) {
 	l.mu.Lock()
-	l.idle, l.between = false, false
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.idle, l.between, l.wait = false, false, noWait
+	return l.cut
 }
 
-// setHandshaking says that a handshake begins or is over.
-func (l *link) setHandshaking(on bool) {
+// handshakes says that a handshake begins.
+func (l *link) handshakes() {
 	l.mu.Lock()
-	l.handshaking = on
+	l.begin(waitHandshake, time.Now())
 	l.mu.Unlock()
 }

@@ -35,11 +35,15 @@ type memory struct {
 
 // take adds n octets, if they are within the limit.
 func (m *memory) take(n int64) bool {
-	if m.used.Add(n) <= m.most {
-		return true
+	for {
+		used := m.used.Load()
+		if used+n > m.most {
+			return false
+		}
+		if m.used.CompareAndSwap(used, used+n) {
+			return true
+		}
 	}
-	m.used.Add(-n)
-	return false
 }
 
 // A share is the part of memory that one connection holds for one purpose.
@@ -79,6 +83,7 @@ func (c *Conn) beginTransaction() *proto.Error {
 // take adds n octets to what the connection holds. It returns e if that would be too much.
 func (c *Conn) take(s *share, n int64, e *proto.Error) *proto.Error {
 	if s.take(&c.srv.memory, n) {
+		c.srv.strained()
 		return nil
 	}
 	c.srv.stats.memoryRefused.Add(1)
@@ -116,6 +121,7 @@ func (c *Conn) enterHandshake() (leave func(), refusal *proto.Error) {
 	leave = func() { <-turns }
 	select {
 	case turns <- struct{}{}:
+		c.srv.strained()
 		return leave, nil
 	default:
 	}

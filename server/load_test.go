@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -185,4 +186,69 @@ func TestMemoryHasALimit(t *testing.T) {
 			t.Errorf("with %d octets the error is %v", n, err)
 		}
 	}
+}
+
+// An addrFunc is an address of TCP that calls look when the server looks at it.
+type addrFunc struct {
+	*net.TCPAddr
+	look func()
+}
+
+func (a addrFunc) AddrPort() netip.AddrPort {
+	a.look()
+	return a.TCPAddr.AddrPort()
+}
+
+// TestMemoryIsReserved: a transaction that begins while a connection is let in does not take what that was promised.
+func TestMemoryIsReserved(t *testing.T) {
+	for n := range 8 { // at each time at which the server looks at the address
+		synctest.Test(t, func(t *testing.T) {
+			srv := newServer(t, &store{}, server.Options{
+				Limits: server.Limits{Memory: 1 << 20, ConnsPerHost: -1},
+				Stress: func(server.Load) *server.Stress { return nil },
+			})
+			conns := fillMemory(t, srv, 57) // which leaves room for a transaction, or for connections
+			here, there := net.Pipe()
+			looks := 0
+			a := addrFunc{net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1")), func() {
+				if looks++; looks == n+1 {
+					conns[0].send("MAIL FROM:<a@b.example>\r\n")
+					conns[0].reply()
+				}
+			}}
+			p := dialOver(t, srv, here, hosted{there, a})
+			p.reply()
+			if m := srv.Stats().Memory; m > 1<<20 {
+				t.Errorf("all hold %d octets, more than 1 MiB", m)
+			}
+			here.Close()
+			<-p.done
+			for _, p := range conns {
+				p.quit()
+			}
+			if m := srv.Stats().Memory; m != 0 {
+				t.Errorf("%d octets are held by none", m)
+			}
+		})
+	}
+}
+
+// TestConnectionsOverRateHoldNothing: a connection that is refused has no memory, not even while it is told so.
+func TestConnectionsOverRateHoldNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, &store{}, server.Options{Limits: server.Limits{ConnsPerMinute: 1}})
+		greeted(t, srv, "192.0.2.1:1", "220 ")
+		here, there := net.Pipe()
+		defer here.Close()
+		a := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1"))
+		done := make(chan error)
+		go func() { done <- srv.ServeConn(context.Background(), hosted{there, a}) }()
+		synctest.Wait() // the 421 is not read
+		if m := srv.Stats().Memory; m != 0 {
+			t.Errorf("it holds %d octets", m)
+		}
+		if err := <-done; err == nil {
+			t.Error("ServeConn returned nil")
+		}
+	})
 }

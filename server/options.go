@@ -88,6 +88,12 @@ type Options struct {
 	Exempt []netip.Prefix
 	// Timeouts bound how long a client may take.
 	Timeouts Timeouts
+	// Stress returns the timeouts and limits that hold under a load, nil for those of Timeouts and Limits. Without it,
+	// clients that say nothing for minutes could hold all connections. It is asked for each connection, handshake, MAIL
+	// and RCPT, once a second under stress, and concurrently. It must be quick, and not call the server. Stress is over
+	// when it has returned nil for 10 seconds. Clients in Exempt, and those on the same machine, feel no stress. Default:
+	// [DefaultStress].
+	Stress func(Load) *Stress
 
 	// BaseContext returns the context from which those of the connections of a listener are derived. Its values reach
 	// sessions and the Trace. When it ends, nothing happens to connections: that is for Shutdown and Close. Default:
@@ -104,7 +110,8 @@ type Options struct {
 	//
 	//   - at level Error, errors of sessions and extensions that are not a *proto.Error, mistakes of theirs such as a
 	//     reply that cannot be sent, panics with their stack, and failures of Accept;
-	//   - at level Warn, options that require authentication while there is no TLS for it;
+	//   - at level Warn, options that require authentication while there is no TLS for it; that the server comes under
+	//     stress, and at level Info that this is over;
 	//   - at level Info, a *proto.Error that has a cause in Err or is wrapped in another error, with the whole text of the
 	//     outermost error; connections and commands over a limit; TLS handshakes that failed, and other failures of what
 	//     an extension did with a connection; a [Verdict] with an error;
@@ -138,6 +145,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.Stress == nil {
+		o.Stress = DefaultStress
 	}
 	o.Limits.setDefaults()
 	o.Timeouts.setDefaults()

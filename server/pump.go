@@ -10,10 +10,10 @@ import (
 
 // A pump reads from the client when the engine needs input, and decides how long to wait for it.
 type pump struct {
-	c        *Conn
-	deadline time.Time // for the command line that is awaited; zero if none is
-	until    time.Time // the end of the session; zero if there is none
-	old      time.Time // when the session is to end with the transaction in hand; zero if it is not
+	c     *Conn
+	since time.Time // when we began to wait for the command line that is awaited; zero if none is
+	until time.Time // the end of the session; zero if there is none
+	old   time.Time // when the session is to end with the transaction in hand; zero if it is not
 }
 
 // next returns the next event that is not NeedInput. The kind Over means that there will be no more; Conn.end says why.
@@ -44,7 +44,7 @@ func (p *pump) poll(content bool) proto.Event {
 			return proto.Event{Kind: proto.End}
 		}
 	} else if !content {
-		p.deadline = time.Time{}
+		p.since = time.Time{}
 	}
 	return ev
 }
@@ -55,15 +55,20 @@ func (p *pump) fill(content bool) {
 	c.loan.forInput(content || c.transaction.open)
 	space := c.rx.Space()
 	n, err := c.background.readAhead(space)
+	cut := false
 	if n == 0 && err == nil {
 		now := time.Now()
 		d, soft := p.readDeadline(now, content)
-		if !p.await(d, soft, content) {
+		w, since := waitCommand, p.since
+		if content {
+			w, since = waitContent, now
+		}
+		if !p.await(d, soft, w, since) {
 			c.close421(errShutdown)
 			return
 		}
 		n, err = c.link.read(space)
-		c.link.waited()
+		cut = c.link.waited()
 		c.loan.resting = false
 		if n == 0 && soft && errors.Is(err, os.ErrDeadlineExceeded) {
 			p.tire()
@@ -78,7 +83,7 @@ func (p *pump) fill(content bool) {
 	c.rx.Filled(n)
 	if n == 0 {
 		c.replies.flush() // what was held
-		p.failed(err)
+		p.failed(err, cut)
 	}
 	c.loan.flooded = n == len(space)
 }
@@ -97,8 +102,8 @@ func (p *pump) tire() {
 	}
 }
 
-// failed ends the connection, from which nothing has come because of err.
-func (p *pump) failed(err error) {
+// failed ends the connection, from which nothing has come because of err. Stress may have cut the wait.
+func (p *pump) failed(err error, cut bool) {
 	c := p.c
 	switch {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
@@ -106,7 +111,10 @@ func (p *pump) failed(err error) {
 	case c.srv.closing.Load() && c.rx.State()&(proto.Content|proto.Chunks) == 0:
 		c.close421(errShutdown) // Shutdown has interrupted the read
 	case p.isOld():
-		c.close421(errTooOld)
+		c.endOfAge()
+		c.cancel(os.ErrDeadlineExceeded)
+	case cut:
+		c.close421(errStress)
 		c.cancel(os.ErrDeadlineExceeded)
 	default:
 		c.close421(errTimeout)
@@ -124,11 +132,13 @@ func (p *pump) readDeadline(now time.Time, content bool) (deadline time.Time, so
 		if t := opt.Timeouts.Content; t > 0 {
 			d = now.Add(t)
 		}
-	case opt.Timeouts.Command > 0:
-		if p.deadline.IsZero() {
-			p.deadline = now.Add(opt.Timeouts.Command)
+	default:
+		if p.since.IsZero() {
+			p.since = now
 		}
-		d = p.deadline
+		if t := opt.Timeouts.Command; t > 0 {
+			d = p.since.Add(t)
+		}
 	}
 	if p.isShutdownGrace(content) {
 		d = earlier(d, p.c.srv.lastCommand)
@@ -166,9 +176,10 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// await prepares a read that has to be over at d. It reports false if the server is shutting down and the client has no
-// transaction open. Shutdown leaves a soft deadline in a transaction alone, which is near; see link.wake.
-func (p *pump) await(d time.Time, soft, content bool) bool {
+// await prepares a read that has to be over at d, in a wait that has begun at since. It reports false if the server is
+// shutting down and the client has no transaction open. Shutdown leaves a soft deadline in a transaction alone, which
+// is near; see link.wake.
+func (p *pump) await(d time.Time, soft bool, w wait, since time.Time) bool {
 	c, l := p.c, &p.c.link
 	idle := c.rx.State()&proto.Transaction == 0
 	l.mu.Lock()
@@ -176,7 +187,9 @@ func (p *pump) await(d time.Time, soft, content bool) bool {
 	if idle && c.srv.closing.Load() {
 		return false
 	}
+	content := w == waitContent
 	l.idle, l.between = idle, !idle && !soft && !content && c.rx.State() != proto.Chunks
+	l.begin(w, since)
 	if p.isShutdownGrace(content) {
 		d = earlier(d, c.srv.lastCommand) // the shutdown may have begun since d was computed
 	}

@@ -231,6 +231,7 @@ func TestI08_AuthFailuresPerHour(t *testing.T) {
 // connections.
 func TestManyAuthFailuresAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var limited []string
 		x := ext.Extension{
 			Keyword: "XFAIL",
 			Verbs:   []proto.Verb{{Name: "XFAIL", In: proto.Ready}},
@@ -244,6 +245,7 @@ func TestManyAuthFailuresAtOnce(t *testing.T) {
 		}
 		srv := newServer(t, authStore{&store{}}, server.Options{
 			AllowInsecureAuth: true, Extensions: append(ehlo.Default(), x), Limits: server.Limits{AuthFailuresPerHour: 2},
+			Trace: traceLimited(&limited),
 		})
 		for _, want := range []string{"535 ", "535 ", "421 4.7.0 the last", "421 4.7.0 the last"} {
 			p := dialFrom(t, srv, "192.0.2.1:1")
@@ -251,6 +253,10 @@ func TestManyAuthFailuresAtOnce(t *testing.T) {
 			p.ask("XFAIL", want)
 			p.nc.Close()
 			<-p.done
+		}
+		const spent = "421 4.7.0 Too many failed attempts to authenticate from your network"
+		if s := srv.Stats(); s.AuthOverRate != 2 || len(limited) != 2 || !strings.Contains(limited[1], spent) {
+			t.Errorf("%d are counted, and %q traced; want 2", s.AuthOverRate, limited)
 		}
 		p := dialFrom(t, srv, "192.0.2.1:1")
 		p.hello()

@@ -25,6 +25,7 @@ var (
 	errTimeout  = proto.Refuse(421, proto.Status{4, 4, 2}, "Timeout, closing connection")
 	errTooOld   = proto.Refuse(421, proto.Status{4, 4, 2}, "Connection has lasted too long, connect again")
 	errMails    = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many messages over one connection, connect again")
+	errStress   = proto.Refuse(421, proto.Status{4, 4, 2}, "Timeout while the server is busy, try again later")
 	errTooSlow  = proto.Refuse(421, proto.Status{4, 4, 2}, "Message comes too slowly, closing connection")
 	errTooWrong = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many errors, closing connection")
 	errJunk     = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many commands without mail, closing connection")
@@ -40,6 +41,10 @@ var (
 	errAuthRate    = proto.Refuse(454, proto.Status{4, 7, 0}, "Too many failed attempts to authenticate from your "+
 		"network, try again in an hour")
 )
+
+// errAuthSpent is what the Trace is told of the 421 for an attempt that uses up what the network had.
+var errAuthSpent = proto.Refuse(421, proto.Status{4, 7, 0}, "Too many failed attempts to authenticate from your "+
+	"network")
 
 // errMemory refuses a transaction, or a recipient, for which there is no memory, and errHandshakes to begin TLS.
 var (

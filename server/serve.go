@@ -18,6 +18,7 @@ type course struct{ *Conn }
 // run serves the connection to its end. It returns what ServeConn returns.
 func (c course) run(implicitTLS bool, refusal *proto.Error) (err error) {
 	defer func() { err = c.leave() }() // also if the session calls runtime.Goexit
+	c.srv.strained()
 	if refusal != nil {
 		c.protect(func() { c.turnAway(refusal, implicitTLS) })
 		return nil
@@ -151,7 +152,7 @@ func (c course) checkShutdown() {
 		c.close421(errShutdown)
 	}
 	if c.end.err == nil && c.pump.isOld() {
-		c.close421(errTooOld)
+		c.endOfAge()
 	}
 }
 

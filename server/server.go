@@ -29,6 +29,7 @@ func New(b Backend, opt *Options) (*Server, error) {
 		return nil, err
 	}
 	all.setBounds(&first.opt)
+	all.stress.ask, all.stress.logger = first.opt.Stress, first.opt.Logger
 	return &Server{first: first, common: all}, nil
 }
 
@@ -39,7 +40,7 @@ func New(b Backend, opt *Options) (*Server, error) {
 //	go srv.ListenAndServe(":25")
 //
 // The services of a server end together, by [Server.Shutdown] or [Server.Close]. What bounds all connections together
-// holds for all services together, and is what [New] was given: Options.Exempt, and of Options.Limits Conns,
+// holds for all services together, and is what [New] was given: Options.Exempt and Stress, and of Options.Limits Conns,
 // ConnsPerHost, IPv4Prefix, IPv6Prefix, the rates ConnsPerMinute, MessagesPerMinute and AuthFailuresPerHour, Handshakes
 // and Memory. All other options are the service's own. Service returns the errors of New.
 func (s *Server) Service(b Backend, opt *Options) (*Service, error) {

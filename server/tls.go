@@ -39,7 +39,7 @@ func (c *Conn) handshake(implicit bool) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("smtp: TLS handshake: %w", err)
+		return fmt.Errorf("smtp: TLS handshake: %w", c.link.cutError(err))
 	}
 	c.link.use(nc, state)
 	c.trace.secured()
@@ -49,9 +49,9 @@ func (c *Conn) handshake(implicit bool) error {
 // beginHandshake returns the context of a handshake, and a function to be called when the handshake is over. It returns
 // an error if the server is shutting down.
 func (c *Conn) beginHandshake() (context.Context, func(), error) {
-	c.link.setHandshaking(true)
+	c.link.handshakes()
 	if c.srv.closing.Load() {
-		c.link.setHandshaking(false)
+		c.link.waited()
 		return nil, nil, ErrServerClosed
 	}
 	ctx, cancel := c.ctx, context.CancelFunc(func() {})
@@ -60,7 +60,7 @@ func (c *Conn) beginHandshake() (context.Context, func(), error) {
 	}
 	return ctx, func() {
 		cancel()
-		c.link.setHandshaking(false)
+		c.link.waited()
 	}, nil
 }
 

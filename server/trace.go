@@ -25,7 +25,8 @@ type Trace struct {
 	// for it.
 	Refused func(ctx context.Context, c *Conn, e *proto.Error)
 	// Limited is called when a client of an open connection is refused something by a limit that it shares with others,
-	// such as Limits.MessagesPerMinute, with the refusal.
+	// such as Limits.MessagesPerMinute, with the refusal; and when Limits.Mails, Timeouts.Age, or a failed attempt to
+	// authenticate that is over Limits.AuthFailuresPerHour ends the connection, with a 421.
 	Limited func(ctx context.Context, c *Conn, e *proto.Error)
 	// Connected is called when a connection has been accepted, before a TLS handshake and the greeting.
 	Connected func(ctx context.Context, c *Conn)

@@ -50,7 +50,8 @@ func (t *transaction) forget(c *Conn) {
 func (m *commands) mail(args []byte) proto.Reply {
 	c := m.c
 	if c.greeting.mails++; exceeds(c.greeting.mails, c.srv.opt.Limits.Mails) {
-		return errMails.Reply()
+		c.srv.stats.overMails.Add(1)
+		return c.limited(errMails).Reply()
 	}
 	set, offer := c.srv.set, c.greeting.offer
 	l, e := c.greeting.parse(args, false, &c.srv.opt)
