@@ -3,6 +3,7 @@ package servertest
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -28,20 +29,22 @@ type BackendOptions struct {
 	Server server.Options
 
 	// Kept returns all messages that the backend has accepted since TestBackend began, such as the files in a Maildir. Of
-	// each it has to fill in Raw, which may have more in front of what the client sent, such as a Received field. It fills
-	// in From and To if they are known. A backend that keeps a copy for each recipient fills in To: such copies are one
-	// message. Kept is called once, after all sessions. Without Kept, the rules about messages that are kept are not
-	// tested.
+	// each it has to fill in Raw, with CRLF at the ends of lines; there may be more in front of what the client sent, such
+	// as a Received field. It fills in From and To if they are known. If there is a copy for each recipient, Kept fills in
+	// To: copies of a message for different recipients are one message. Kept is called once, after all sessions. Without
+	// Kept, the rules about messages that are kept are not tested.
 	Kept func() []*Message
 	// Patience is how long a method may take when its context has ended. Default 5 seconds.
 	Patience time.Duration
 }
 
 // TestBackend tests whether the sessions of a backend keep the rules of server.Session. Each rule is a subtest. Its
-// failure says what has happened, what the rule is, and what to do. The options may be nil.
+// failure says what has happened, what the rule is, and what to do. A rule that was not tested is skipped, with the
+// reason. The options may be nil.
 //
 // It sends messages in pieces and in chunks, to several recipients, in plaintext and behind STARTTLS; messages that are
-// too large; bounces, odd addresses and wrong passwords. It gives transactions up, hangs up at every octet of a
+// too large; bounces, odd addresses and wrong passwords; and content that is not lines of text, if Server.Extensions
+// have BINARYMIME. It gives transactions up, hangs up at every octet of a
 // dialogue, has several connections at a time, and calls methods with contexts that have ended.
 //
 // The messages have a Message-ID that ends with "@servertest.example". The backend has to be used by nobody else
@@ -61,12 +64,26 @@ func TestBackend(t *testing.T, b server.Backend, opt *BackendOptions) {
 // report tells the test of a rule how it is broken.
 func (x *exam) report(t testing.TB, r ruleText) {
 	t.Helper()
-	if r.kept && x.opt.Kept == nil {
-		t.Log("not tested: BackendOptions has no Kept")
-	}
-	for _, what := range x.broken(r.name) {
+	broken := x.broken(r.name)
+	for _, what := range broken {
 		t.Errorf("%s.\n\tThe rule: %s.\n\tWhat to do: %s.", what, r.text, r.remedy)
 	}
+	if why := x.untested(r); why != "" && len(broken) == 0 {
+		t.Skip("not tested: " + why)
+	}
+}
+
+// untested returns why the rule was not tested, or "" if it was.
+func (x *exam) untested(r ruleText) string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.early && r.name != ruleTakes:
+		return "the backend does not take what it should; see the rule " + string(ruleTakes)
+	case r.needs == nil:
+		return ""
+	}
+	return r.needs(x)
 }
 
 // An exam is a test of a backend.
@@ -80,6 +97,8 @@ type exam struct {
 	messages []*sent
 	next     int
 	each     bool // there is a session with DataEach
+	renewed  bool // the server has offered STARTTLS
+	early    bool // the first messages were not taken, and that was the end
 	stride   int  // a hang-up is at each octet of a dialogue, or at each nth
 	limit    int  // the size of the largest message that the server accepts
 }
@@ -102,6 +121,9 @@ type sent struct {
 }
 
 func newExam(b server.Backend, opt *BackendOptions) (*exam, error) {
+	if err := checkBackend(b); err != nil {
+		return nil, err
+	}
 	x := &exam{backend: b, faults: make(map[rule][]string), stride: 1, limit: maxExamMessage}
 	if opt != nil {
 		x.opt = *opt
@@ -128,6 +150,24 @@ func newExam(b server.Backend, opt *BackendOptions) (*exam, error) {
 		x.opt.Patience = 5 * time.Second
 	}
 	return x, nil
+}
+
+// checkBackend returns an error if there is no backend.
+func checkBackend(b server.Backend) error {
+	const text = "smtp: servertest.TestBackend needs a Backend"
+	switch f := b.(type) {
+	case nil:
+		return errors.New(text)
+	case server.MessageFunc:
+		if f == nil {
+			return errors.New(text + ", and the MessageFunc is nil")
+		}
+	case server.BackendFunc:
+		if f == nil {
+			return errors.New(text + ", and the BackendFunc is nil")
+		}
+	}
+	return nil
 }
 
 // maxFaults is how many faults are reported for a rule.
@@ -174,6 +214,7 @@ func (x *exam) newServer(p proto.Protocol) error {
 	opt.AllowInsecureAuth = true
 	opt.Limits = server.Limits{Conns: -1, ConnsPerHost: -1, Errors: -1, MessageSize: int64(x.limit)}
 	opt.Logger = examLogger(x)
+	opt.Trace = examTrace(opt.Trace)
 	opt.RequireTLS = false
 	if opt.TLSConfig == nil {
 		cert, err := certificate(Good, Hostname)

@@ -45,6 +45,8 @@ func (st *store) keep(m *Message) {
 func (st *store) NewSession(ctx context.Context, c *server.Conn) (server.Session, error) {
 	s := &storeSession{st: st}
 	switch {
+	case st.is("no session at all"):
+		return nil, errors.New("DIRECTORY-IS-GONE")
 	case st.is("no session") && ctx.Err() != nil:
 		return nil, nil
 	case st.is("a code that is none") && ctx.Err() != nil:
@@ -111,7 +113,7 @@ func (s *storeSession) block(ctx context.Context, spoiled string) {
 
 func (s *storeSession) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
 	s.block(ctx, "Mail blocks")
-	if s.st.is("parameters modified") && len(p) > 0 {
+	if s.st.is("parameters modified") && len(p) > 0 && p[0].Key == "SIZE" {
 		p[0].Value = "0"
 	}
 	if s.st.is("refuses all") {
@@ -159,6 +161,9 @@ func (s *storeSession) Data(ctx context.Context, r io.Reader) error {
 		return err
 	}
 	text, err := io.ReadAll(r)
+	if err == nil && s.st.is("the disk is gone") {
+		return errors.New("DISK-IS-GONE")
+	}
 	m.Raw = append([]byte("Received: by store; now\r\n"), text...)
 	switch {
 	case err != nil && s.st.is("keeps what is cut"):
@@ -178,9 +183,18 @@ func (s *storeSession) Data(ctx context.Context, r io.Reader) error {
 	if s.st.is("removes dots") {
 		m.Raw = []byte(strings.ReplaceAll(string(m.Raw), "\r\n.", "\r\n"))
 	}
-	for _, to := range m.To {
+	if s.st.is("makes lines of everything") {
+		m.Raw = []byte(strings.ReplaceAll(strings.ReplaceAll(string(m.Raw), "\r\n", "\n"), "\n", "\r\n"))
+	}
+	for i, to := range m.To {
 		if one := *m; strings.HasPrefix(s.st.spoiled, "copies for") {
-			one.To = []proto.Recipient{to}
+			if one.To = []proto.Recipient{to}; s.st.is("copies for each without To") {
+				one.To = nil
+			}
+			one.Raw = fmt.Appendf(nil, "Return-Path: <x>\r\nDelivered-To: %s\r\n%s", to.Address, m.Raw)
+			if s.st.is("copies for each, and one is spoiled") && i == 1 {
+				one.Raw = one.Raw[:len(one.Raw)-1]
+			}
 			s.st.keep(&one)
 		}
 	}
@@ -252,10 +266,11 @@ func (s *storeSession) Reset(ctx context.Context) {
 type notes struct {
 	testing.TB
 	text strings.Builder
+	skip string
 }
 
 func (n *notes) Helper()                           {}
-func (n *notes) Log(...any)                        {}
+func (n *notes) Skip(args ...any)                  { n.skip += fmt.Sprint(args...) }
 func (n *notes) Errorf(format string, args ...any) { fmt.Fprintf(&n.text, format+"\n", args...) }
 
 // TestTestBackend spoils each rule, and finds that it is the one that is reported.
@@ -274,6 +289,13 @@ func TestTestBackend(t *testing.T) {
 		{"keeps what is cut", ruleKept, "a hang-up in the content, 30 octets before its end: the message did not arrive"},
 		{"copies for each recipient", "", ""},
 		{"copies for a recipient twice", ruleOnce, "the message was accepted, and 3 are kept"},
+		{"copies for each without To", ruleOnce,
+			"accepted, and 2 are kept. If there is a copy for each recipient, have Kept fill in To.\n"},
+		{"copies for each, and one is spoiled", ruleOctets, "what is kept does not end with them"},
+		{"makes lines of everything", ruleOctets, "a message with BODY=BINARYMIME: the message has "},
+		{"the disk is gone", ruleTakes, `the server says "451 4.3.0 `},
+		{"the disk is gone", ruleTakes, `, want 250; Data has returned "DISK-IS-GONE"`},
+		{"no session at all", ruleTakes, `want 220; NewSession has returned "DIRECTORY-IS-GONE"`},
 		{"keeps twice", ruleOnce, "the message was accepted, and 2 are kept"},
 		{"keeps nothing", ruleOnce, "the message was accepted, and 0 are kept"},
 		{"removes dots", ruleOctets, "what is kept does not end with them"},
@@ -302,6 +324,7 @@ func TestTestBackend(t *testing.T) {
 		{"fails for odd addresses", ruleAddresses, `Rcpt has failed for the address <"a b"@example.org>: a file name`},
 		{"any password", ruleAuth, `the server says "235`},
 		{"the wrong error for a password", ruleAuth, `the server says "454`},
+		{"the wrong error for a password", ruleAuth, `want 535; authentication has failed with "wrong"`},
 		{"one session for a connection", ruleRenewed, `a message behind STARTTLS: the server says "`},
 		{"keeps the beginning", ruleKept, `a message is kept that was not sent, or the beginning of one: "Received`},
 		{"parameters modified", ruleParams, "Mail has made [{SIZE 0 true}] of [{SIZE "},
@@ -370,6 +393,15 @@ func TestGoodBackends(t *testing.T) {
 			Server: server.Options{RequireAuth: true},
 		})
 	})
+	for want, b := range map[string]server.Backend{
+		"smtp: servertest.TestBackend needs a Backend":                             nil,
+		"smtp: servertest.TestBackend needs a Backend, and the MessageFunc is nil": server.MessageFunc(nil),
+		"smtp: servertest.TestBackend needs a Backend, and the BackendFunc is nil": server.BackendFunc(nil),
+	} {
+		if _, err := newExam(b, nil); err == nil || err.Error() != want {
+			t.Errorf("the error is %v, want %s", err, want)
+		}
+	}
 	for _, opt := range []BackendOptions{
 		{From: "no address"}, {To: []string{"one@example.net"}}, {To: []string{"one@example.net", ""}},
 	} {

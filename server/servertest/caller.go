@@ -112,7 +112,7 @@ func (c *caller) reply() (code int, text string) {
 
 func (c *caller) expect(want int) {
 	if code, text := c.reply(); c.err == nil && code != want {
-		c.err = fmt.Errorf("the server says %q, want %d", text, want)
+		c.err = fmt.Errorf("the server says %q, want %d%s", text, want, c.visit.why())
 	}
 }
 
@@ -120,6 +120,7 @@ func (c *caller) ask(line string, want int) {
 	if c.err != nil {
 		return
 	}
+	c.visit.why() // what was before is of no interest
 	c.write(line + "\r\n")
 	if c.expect(want); c.err != nil {
 		c.err = fmt.Errorf("to %q: %w", line, c.err)

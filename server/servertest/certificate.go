@@ -114,6 +114,30 @@ func certificate(kind Certificate, hostname string) (tls.Certificate, error) {
 	return a.sign(template)
 }
 
+// leafOf returns the certificate that a server with the configuration presents, or nil if it has none.
+func leafOf(config *tls.Config, hostname string) *x509.Certificate {
+	if config == nil {
+		return nil
+	}
+	var cert *tls.Certificate
+	switch {
+	case len(config.Certificates) > 0:
+		cert = &config.Certificates[0]
+	case config.GetCertificate != nil:
+		cert, _ = config.GetCertificate(&tls.ClientHelloInfo{ServerName: hostname})
+	}
+	switch {
+	case cert == nil:
+		return nil
+	case cert.Leaf != nil:
+		return cert.Leaf
+	case len(cert.Certificate) == 0:
+		return nil
+	}
+	leaf, _ := x509.ParseCertificate(cert.Certificate[0]) // the server says what is wrong with it
+	return leaf
+}
+
 // userCertificate makes the certificate of a client.
 func userCertificate(user string) (tls.Certificate, error) {
 	a, err := trusted()

@@ -22,6 +22,9 @@ const maxChaosDelay = 100 * time.Millisecond
 // it. A seed of 0 stands for a random one. The seed is logged: give it to Chaos to have the same again.
 func (s *Server) Chaos(seed uint64, rate float64) {
 	s.t.Helper()
+	if !(rate >= 0 && rate <= 1) {
+		s.t.Fatalf("smtp: Chaos(%d, %v): the rate is a probability, from 0 to 1, such as 0.05", seed, rate)
+	}
 	for seed == 0 {
 		seed = rand.Uint64()
 	}

@@ -45,12 +45,16 @@
 //	srv.Hide("STARTTLS")                                  // as a server that has no TLS
 //	srv.Chaos(0, 0.05)                                    // anything, now and then; the seed is logged
 //
-// Faults act on what is inside of TLS too.
+// To refuse a message use Content. "DATA" stands for the command alone, and clients that send chunks by BDAT never send
+// it. Commands and faults are written as here: a verb in upper case, without what is behind it.
+//
+// Faults act on what is inside of TLS too. If the test fails, the faults that have not acted are logged.
 //
 // # Without a network, and with a clock of its own
 //
 // With Options.Memory the connections are in memory, and the server works in a bubble of testing/synctest, where
-// minutes of waiting take no time. Give the client the function [Server.DialContext]:
+// minutes of waiting take no time. Make the server inside of the bubble. Give the client the function
+// [Server.DialContext]:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		srv := servertest.NewServer(t, &servertest.Options{Memory: true})

@@ -12,6 +12,7 @@ import (
 // edges plays what most clients never do, or do seldom.
 func (x *exam) edges(p proto.Protocol) {
 	x.sizes(p)
+	x.binary(p)
 	x.nullSender(p)
 	x.refused(p)
 	x.addresses(p)
@@ -44,6 +45,29 @@ func (x *exam) sizes(p proto.Protocol) {
 	c.write(m.content + ".\r\n")
 	c.reply() // the server refuses the message by itself
 	c.hangUp()
+}
+
+// binary sends content that is not lines of text, if the server takes it.
+func (x *exam) binary(p proto.Protocol) {
+	c := x.dial("a message with BODY=BINARYMIME", "", p)
+	c.hello()
+	if !c.offers("BINARYMIME") || !c.offers("CHUNKING") {
+		c.end()
+		return
+	}
+	c.fails = ruleOctets
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	body := "\x00\n.\n.\r\n..\r\n\r.\r\r\n\n\r\n.\r\n" + strings.Repeat(string(all), 300) + "no end of line\r"
+	for _, length := range []int{1 << 20, 1000} {
+		m := c.message(body, x.opt.To...)
+		m.params = " BODY=BINARYMIME"
+		c.begin(m)
+		c.chunks(m, strings.Index(m.content, "\r\n")+1, length) // the first chunk ends between CR and LF
+	}
+	c.end()
 }
 
 // nullSender sends a message from <>, as a bounce is, behind another message. Nobody submits bounces.
@@ -156,6 +180,9 @@ func (x *exam) startTLS(p proto.Protocol) {
 		c.hangUp()
 		return
 	}
+	x.mu.Lock()
+	x.renewed = true
+	x.mu.Unlock()
 	if x.opt.User == "" {
 		c.deliver(c.message("in plaintext\r\n", x.opt.To[0]), 1000)
 	}

@@ -33,6 +33,7 @@ type Fault struct {
 	all  *faults
 	verb string
 	kind kind
+	made string // the call that has declared it
 
 	code  int
 	text  string
@@ -41,10 +42,13 @@ type Fault struct {
 	edit  func([]byte) []byte
 
 	// These are guarded by all.mu.
-	arg   string
-	skip  int
-	times int // negative: always
-	hits  int
+	who    string // as For was given it
+	arg    string // in lower case
+	skip   int
+	times  int // negative: always
+	hits   int
+	came   int  // how often the command came for which it is
+	chunks bool // it is for DATA, and BDAT came
 }
 
 // A kind is what a fault does.
@@ -72,15 +76,30 @@ var (
 	onContent = group{dropContent}
 )
 
-// Times has the fault act n times and no more.
-func (f *Fault) Times(n int) *Fault { return f.set(func() { f.times = f.hits + max(n, 0) }) }
+// Times has the fault act n times more, and then no more. N is at least 1.
+func (f *Fault) Times(n int) *Fault {
+	f.all.t.Helper()
+	if n < 1 {
+		f.all.t.Fatalf("smtp: %s.Times(%d): a fault acts once or more: to have none, do not declare it, or call Reset",
+			f.made, n)
+	}
+	return f.set(func() { f.times = f.hits + n })
+}
 
-// Skip has the fault leave out the first n occasions to act.
-func (f *Fault) Skip(n int) *Fault { return f.set(func() { f.skip = max(n, 0) }) }
+// Skip has the fault leave out the first n occasions to act. N is not negative.
+func (f *Fault) Skip(n int) *Fault {
+	f.all.t.Helper()
+	if n < 0 {
+		f.all.t.Fatalf("smtp: %s.Skip(%d): the number of occasions to leave out is 0 or more", f.made, n)
+	}
+	return f.set(func() { f.skip = n })
+}
 
 // For has the fault act only on commands whose arguments contain text, in upper or lower case, such as
 // "<bob@example.net>". For [Content] the arguments are those of MAIL and of each RCPT that came before.
-func (f *Fault) For(text string) *Fault { return f.set(func() { f.arg = strings.ToLower(text) }) }
+func (f *Fault) For(text string) *Fault {
+	return f.set(func() { f.who, f.arg = text, strings.ToLower(text) })
+}
 
 // Text sets the text of a refusal. It is "Refused by the test" otherwise.
 func (f *Fault) Text(text string) *Fault { return f.set(func() { f.text = text }) }
@@ -110,6 +129,7 @@ type faults struct {
 
 	mu     sync.Mutex
 	list   []*Fault // as many as the test declares
+	past   []*Fault // those that Reset has ended, and that have never acted
 	hidden map[string]bool
 	chaos  *chaos // nil without
 }
@@ -161,14 +181,15 @@ func (s *faults) isHidden(keyword string) bool {
 	return s.hidden[keyword]
 }
 
-func (s *Server) fault(verb string, k kind) *Fault {
+// fault declares a fault. The call is the method of Server that does, and more are its other arguments.
+func (s *Server) fault(verb string, k kind, call string, more ...any) *Fault {
 	s.t.Helper()
-	if !slices.Contains([]string{Greeting, Content, Handshake, Any}, verb) {
-		verb = strings.ToUpper(verb)
+	f := &Fault{all: &s.faults, verb: verb, kind: k, times: -1, made: callText(call, verb, more)}
+	if why := verbError(verb); why != "" {
+		s.t.Fatalf("smtp: %s: %s", f.made, why)
 	}
-	f := &Fault{all: &s.faults, verb: verb, kind: k, times: -1}
 	if verb == Handshake && k != drop && k != delay && k != stall && k != garble {
-		s.t.Fatal("smtp: a fault of a TLS handshake is one of Drop, Delay, Stall and Garble")
+		s.t.Fatalf("smtp: %s: a fault of a TLS handshake is one of Drop, Delay, Stall and Garble", f.made)
 	}
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
@@ -180,6 +201,11 @@ func (s *Server) fault(verb string, k kind) *Fault {
 // not see either; or, for [Greeting], the client. The code 421 ends the connection too. Commands that the server
 // refuses by itself, such as those out of sequence, are not counted. QUIT cannot be refused.
 //
+// To refuse a message use [Content]. "DATA" is the command alone, and clients that use BDAT in its place (RFC 3030)
+// never send it.
+//
+// The verb is in upper case, as in all methods that declare faults. One that is in no RFC may be that of an extension.
+//
 // The client's limits hold: after some errors the server disconnects it; see server.Limits.
 func (s *Server) Fail(verb string, code int) *Fault {
 	s.t.Helper()
@@ -189,7 +215,7 @@ func (s *Server) Fail(verb string, code int) *Fault {
 	case strings.EqualFold(verb, "QUIT"):
 		s.t.Fatal("smtp: QUIT cannot be refused: to change the reply use Garble")
 	}
-	f := s.fault(verb, refuse)
+	f := s.fault(verb, refuse, "Fail", code)
 	f.set(func() { f.code, f.text = code, "Refused by the test" })
 	return f
 }
@@ -197,7 +223,10 @@ func (s *Server) Fail(verb string, code int) *Fault {
 // Delay has the reply wait for d, and those behind it too.
 func (s *Server) Delay(verb string, d time.Duration) *Fault {
 	s.t.Helper()
-	f := s.fault(verb, delay)
+	f := s.fault(verb, delay, "Delay", d)
+	if d < 0 {
+		s.t.Fatalf("smtp: %s: a delay is not negative", f.made)
+	}
 	return f.set(func() { f.delay = d })
 }
 
@@ -205,34 +234,40 @@ func (s *Server) Delay(verb string, d time.Duration) *Fault {
 // been accepted.
 func (s *Server) Drop(verb string) *Fault {
 	s.t.Helper()
-	return s.fault(verb, drop)
+	return s.fault(verb, drop, "Drop")
 }
 
 // DropAfter closes the connection after the reply.
 func (s *Server) DropAfter(verb string) *Fault {
 	s.t.Helper()
-	return s.fault(verb, dropAfter)
+	return s.fault(verb, dropAfter, "DropAfter")
 }
 
-// Truncate closes the connection after the first n octets of the reply.
+// Truncate closes the connection after the first n octets of the reply. N is not negative.
 func (s *Server) Truncate(verb string, n int) *Fault {
 	s.t.Helper()
-	f := s.fault(verb, truncate)
-	return f.set(func() { f.octet = int64(max(n, 0)) })
+	f := s.fault(verb, truncate, "Truncate", n)
+	if n < 0 {
+		s.t.Fatalf("smtp: %s: the number of octets that are sent is 0 or more", f.made)
+	}
+	return f.set(func() { f.octet = int64(n) })
 }
 
 // Garble sends what edit returns in place of the reply, whose octets it is given with all lines and their CRLF. Of a
 // [Handshake] they are the first that the server sends, in which any change breaks it. Edit may be called concurrently.
 func (s *Server) Garble(verb string, edit func(reply []byte) []byte) *Fault {
 	s.t.Helper()
-	f := s.fault(verb, garble)
+	f := s.fault(verb, garble, "Garble", edit)
+	if edit == nil {
+		s.t.Fatalf("smtp: %s: give it a function that returns what is sent", f.made)
+	}
 	return f.set(func() { f.edit = edit })
 }
 
 // Stall never sends the reply. The connection stays open until the client closes it, or the server is closed.
 func (s *Server) Stall(verb string) *Fault {
 	s.t.Helper()
-	return s.fault(verb, stall)
+	return s.fault(verb, stall, "Stall")
 }
 
 // StopReading reads nothing any more behind the reply, so that what the client sends fills the buffers in between. The
@@ -240,15 +275,18 @@ func (s *Server) Stall(verb string) *Fault {
 // is not read.
 func (s *Server) StopReading(verb string) *Fault {
 	s.t.Helper()
-	return s.fault(verb, stopReading)
+	return s.fault(verb, stopReading, "StopReading")
 }
 
 // DropContent closes the connection when n octets of the content of a message have arrived, without an answer. The
-// dots that SMTP adds for transparency count.
+// dots that SMTP adds for transparency count. N is not negative.
 func (s *Server) DropContent(n int64) *Fault {
 	s.t.Helper()
-	f := s.fault(Content, dropContent)
-	return f.set(func() { f.octet = max(n, 0) })
+	f := s.fault(Content, dropContent, "DropContent", n)
+	if n < 0 {
+		s.t.Fatalf("smtp: %s: the number of octets is 0 or more", f.made)
+	}
+	return f.set(func() { f.octet = n })
 }
 
 // Hide leaves keywords such as "PIPELINING" out of the reply to EHLO. The server then behaves as one that lacks these
@@ -269,5 +307,10 @@ func (s *Server) Hide(keywords ...string) {
 func (s *Server) Reset() {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
+	for _, f := range s.faults.list {
+		if f.hits == 0 {
+			s.faults.past = append(s.faults.past, f)
+		}
+	}
 	s.faults.list, s.faults.hidden, s.faults.chaos = nil, nil, nil
 }

@@ -91,6 +91,9 @@ func (in *Inbox) Wait(match ...Match) *Message {
 // WaitN is Wait for the first n messages that match. N is at least 1.
 func (in *Inbox) WaitN(n int, match ...Match) []*Message {
 	in.t.Helper()
+	if n < 1 {
+		in.t.Fatalf("smtp: WaitN(%d): wait for 1 message or more; All tells whether there is none", n)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), in.delay)
 	defer cancel()
 	found, err := in.WaitContext(ctx, n, match...)
@@ -101,8 +104,11 @@ func (in *Inbox) WaitN(n int, match ...Match) []*Message {
 }
 
 // WaitContext returns the first n messages that match, and waits until they have arrived. If ctx ends before that, it
-// returns those that have, and an error that tells what arrived instead and wraps the error of ctx.
+// returns those that have, and an error that tells what arrived instead and wraps the error of ctx. N is at least 1.
 func (in *Inbox) WaitContext(ctx context.Context, n int, match ...Match) ([]*Message, error) {
+	if n < 1 {
+		return nil, fmt.Errorf("smtp: WaitContext for %d messages: wait for 1 or more; All tells whether there is none", n)
+	}
 	for {
 		found, added := in.find(match)
 		if len(found) >= n {

@@ -25,7 +25,8 @@ func (x *exam) checkKept() {
 	messages := slices.Clone(x.messages)
 	x.mu.Unlock()
 	for _, m := range messages {
-		copies := merged(kept[m.id])
+		all := kept[m.id]
+		copies := merged(all)
 		delete(kept, m.id)
 		x.mu.Lock()
 		accepted, arrived := m.accepted, m.tried && !m.cut
@@ -34,11 +35,14 @@ func (x *exam) checkKept() {
 		case len(copies) > 0 && !arrived:
 			x.fail(ruleKept, "%s: the message did not arrive to its end, and there is one: %v", m.scenario, copies[0])
 		case accepted && len(copies) != 1:
-			x.fail(ruleOnce, "%s: the message was accepted, and %d are kept", m.scenario, len(copies))
+			x.fail(ruleOnce, "%s: the message was accepted, and %d are kept%s", m.scenario, len(copies), advice(copies))
 		case !accepted && len(copies) > 0:
 			x.fail(ruleOnce, "%s: the message was refused, and %d are kept", m.scenario, len(copies))
 		case accepted:
-			x.compare(m, copies[0])
+			for _, k := range all {
+				x.compareCopy(m, k)
+			}
+			x.compareTo(m, copies[0])
 		}
 	}
 	for _, others := range kept {
@@ -47,7 +51,16 @@ func (x *exam) checkKept() {
 	}
 }
 
-// merged returns the messages as one if they are copies for different recipients.
+// advice says what may be missing if several messages are kept.
+func advice(list []*Message) string {
+	if len(list) > 1 && slices.ContainsFunc(list, func(m *Message) bool { return len(m.To) == 0 }) {
+		return ". If there is a copy for each recipient, have Kept fill in To"
+	}
+	return ""
+}
+
+// merged returns the messages, which have one Message-ID, as one if they are copies for different recipients. Each may
+// have fields of its own in front.
 func merged(list []*Message) []*Message {
 	if len(list) < 2 {
 		return list
@@ -55,7 +68,7 @@ func merged(list []*Message) []*Message {
 	one := *list[0]
 	one.To = nil
 	for _, m := range list {
-		if len(m.To) == 0 || !bytes.HasSuffix(m.Raw, list[0].Raw) && !bytes.HasSuffix(list[0].Raw, m.Raw) {
+		if len(m.To) == 0 {
 			return list
 		}
 		for _, r := range m.To {
@@ -68,8 +81,8 @@ func merged(list []*Message) []*Message {
 	return []*Message{&one}
 }
 
-// compare compares the message that is kept with the one that was sent.
-func (x *exam) compare(m *sent, kept *Message) {
+// compareCopy compares a copy that is kept, and its sender, with the message that was sent.
+func (x *exam) compareCopy(m *sent, kept *Message) {
 	if !bytes.HasSuffix(kept.Raw, []byte(m.content)) {
 		x.fail(ruleOctets, "%s: the message has %d octets, and what is kept does not end with them: it has %d", m.scenario,
 			len(m.content), len(kept.Raw))
@@ -77,6 +90,10 @@ func (x *exam) compare(m *sent, kept *Message) {
 	if from, _ := proto.ParseAddress(m.from); !kept.From.IsNull() && kept.From.Key() != from.Key() {
 		x.fail(m.shows, "%s: the message from <%s> is kept as one from %v", m.scenario, m.from, kept.From)
 	}
+}
+
+// compareTo compares the recipients of the message that is kept with those of the one that was sent.
+func (x *exam) compareTo(m *sent, kept *Message) {
 	if len(kept.To) == 0 || m.loose {
 		return
 	}

@@ -27,6 +27,7 @@ type line struct {
 	steps   []step // replies that have been decided on, and not been written yet
 	verb    string // of the command in hand, as the trace tells
 	args    string
+	session string // the type of the session, as its author wrote it
 	content bool   // the client has been told to send content
 	inMail  bool   // the reply that comes next answers the content
 	codes   []int  // of the replies to the content
@@ -88,6 +89,7 @@ func (s *Server) trace(t *server.Trace) *server.Trace {
 
 // command is called when the server begins to carry out a command, or has got a line of an exchange.
 func (l *line) command(verb, args string) {
+	l.srv.faults.saw(verb)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if verb == "" && l.verb == "AUTH" {

@@ -3,6 +3,7 @@ package servertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"reflect"
@@ -27,6 +28,29 @@ type visit struct {
 	mu      sync.Mutex
 	message *sent  // the one that is sent now
 	calls   string // the method that was called last
+	hidden  string // an error of a method, of which the client gets to know nothing
+}
+
+// hide remembers an error that the reply does not tell.
+func (v *visit) hide(what string, err error) {
+	if e, told := err.(*proto.Error); told && e != nil {
+		err = e.Err // the cause; the rest is in the reply
+	}
+	if err == nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.hidden = fmt.Sprintf("; %s %q", what, err.Error())
+}
+
+// why returns what was hidden, for behind a reply, and forgets it.
+func (v *visit) why() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	text := v.hidden
+	v.hidden = ""
+	return text
 }
 
 // method returns the method of the session that was called last.
@@ -89,6 +113,7 @@ func (x *exam) call(v *visit, method string, ctx context.Context, f func(context
 		}
 	}()
 	err := f(ctx)
+	v.hide(method+" has returned", err)
 	var e *proto.Error
 	if errors.As(err, &e) && (e.Code < 400 || e.Code > 599) {
 		x.fail(ruleRefusals, "%s has refused with the code %d", method, e.Code)
@@ -214,6 +239,7 @@ func (p *eachProbe) DataEach(ctx context.Context, r io.Reader, result func(int, 
 					accepted[i] = err == nil
 				}
 			}
+			p.visit.hide("DataEach has told", err)
 			result(i, reply, err)
 		})
 	}, func(err error) bool {
@@ -287,6 +313,22 @@ func (w *watched) end() {
 	}
 	w.done = true
 	w.mu.Unlock()
+}
+
+// examTrace returns t with what a visit has to know.
+func examTrace(t *server.Trace) *server.Trace {
+	var w server.Trace
+	if t != nil {
+		w = *t
+	}
+	next := w.Authenticated
+	w.Authenticated = func(ctx context.Context, c *server.Conn, o ext.AuthOutcome) {
+		ctx.Value(visitKey{}).(*visit).hide("authentication has failed with", o.Err)
+		if next != nil {
+			next(ctx, c, o)
+		}
+	}
+	return &w
 }
 
 // examLogger returns a logger that finds methods which are never called.

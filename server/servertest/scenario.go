@@ -22,11 +22,13 @@ var bodies = []string{
 func (x *exam) play(p proto.Protocol) {
 	if err := x.newServer(p); err != nil {
 		x.fail(ruleTakes, "%v", err)
+		x.stop()
 		return
 	}
 	defer x.server.Close()
 	x.deliveries(p)
 	if len(x.broken(ruleTakes)) > 0 {
+		x.stop()
 		return
 	}
 	x.transactions(p)
@@ -36,6 +38,13 @@ func (x *exam) play(p proto.Protocol) {
 	x.sideBySide(p)
 	x.goroutines(p)
 	x.contexts(p)
+}
+
+// stop notes that the rest is not played.
+func (x *exam) stop() {
+	x.mu.Lock()
+	x.early = true
+	x.mu.Unlock()
 }
 
 // deliveries sends messages whole.
@@ -58,11 +67,22 @@ func (x *exam) deliveries(p proto.Protocol) {
 	}
 	m := c.message(bodies[2], x.opt.To[0])
 	c.begin(m)
-	c.write(fmt.Sprintf("BDAT 10\r\n%s", m.content[:10]))
-	c.expect(250)
-	c.write(fmt.Sprintf("BDAT %d LAST\r\n%s", len(m.content)-10, m.content[10:]))
-	c.accepted(m)
+	c.chunks(m, 10, len(m.content))
 	c.end()
+}
+
+// chunks sends the content of the message in chunks, of a first length and of another.
+func (c *caller) chunks(m *sent, first, length int) {
+	rest := m.content
+	for n := first; len(rest) > n; n = length {
+		c.visit.why()
+		c.write(fmt.Sprintf("BDAT %d\r\n%s", n, rest[:n]))
+		c.expect(250)
+		rest = rest[n:]
+	}
+	c.visit.why()
+	c.write(fmt.Sprintf("BDAT %d LAST\r\n%s", len(rest), rest))
+	c.accepted(m)
 }
 
 // transactions sends several messages on a connection, and gives transactions up in between.

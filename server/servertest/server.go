@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -33,8 +34,8 @@ type Options struct {
 	// Backend decides what is accepted; what it accepts is in the Inbox. Default: everything is accepted.
 	Backend server.Backend
 
-	// Memory makes connections in memory, by [Server.DialContext]. A bubble of testing/synctest needs that. Default: a
-	// port of the loopback interface.
+	// Memory makes connections in memory, by [Server.DialContext]. A bubble of testing/synctest needs that: make the
+	// server inside of the bubble. Default: a port of the loopback interface.
 	Memory bool
 	// ImplicitTLS makes connections begin with TLS, as on port 465. Default: STARTTLS is offered.
 	ImplicitTLS bool
@@ -74,6 +75,8 @@ type Server struct {
 	memory   *Listener // nil on loopback
 	listener net.Listener
 	implicit *tls.Config // nil if connections begin in plaintext
+	config   *tls.Config // nil without TLS
+	advise   bool        // a client that does not trust the certificate lacks ClientTLS
 	base     context.Context
 	serving  sync.WaitGroup
 	faults   faults
@@ -91,12 +94,16 @@ const maxKept = 100
 // NewServer starts a server. It is closed when the test and its subtests have ended. The options may be nil.
 //
 // The test fails if the server logs an error, unless AllowErrors is set. If the test fails for whatever reason, the
-// transcripts of the connections are logged.
+// transcripts of the connections are logged, and the faults that were declared and have not acted.
 func NewServer(t testing.TB, opt *Options) *Server {
 	t.Helper()
 	var o Options
 	if opt != nil {
 		o = *opt
+	}
+	if !o.Memory && inBubble() {
+		t.Fatal("smtp: servertest.NewServer in a bubble of testing/synctest: set Options.Memory, and give the client " +
+			"Server.DialContext; a bubble with connections of a network would wait for ever")
 	}
 	s, err := newServer(t, o)
 	if err != nil {
@@ -107,6 +114,9 @@ func NewServer(t testing.TB, opt *Options) *Server {
 		t.Helper()
 		s.Close()
 		if t.Failed() {
+			if idle := s.faults.idle(); idle != "" {
+				t.Log(idle)
+			}
 			t.Log(s.transcripts())
 		}
 	})
@@ -121,9 +131,11 @@ func newServer(t testing.TB, o Options) (*Server, error) {
 	}
 	s.hostname = so.Hostname
 	s.ending, s.end = context.WithCancel(context.Background())
+	s.advise = so.TLSConfig == nil && o.Certificate == Good
 	if err := setTLS(&so, &o); err != nil {
 		return nil, err
 	}
+	s.config = so.TLSConfig
 	if err := s.setExtensions(&so, &o); err != nil {
 		return nil, err
 	}
@@ -314,6 +326,11 @@ func (s *Server) ClientTLS() *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: s.hostname}
 }
 
+// Certificate returns the certificate that the server presents, without those of authorities: for the TLSA record of a
+// test with DANE, for instance. It must not be modified. It is nil with NoTLS. Of several in Server.TLSConfig it is the
+// first; those of GetCertificate alone are asked for the server's hostname.
+func (s *Server) Certificate() *x509.Certificate { return leafOf(s.config, s.hostname) }
+
 // ClientCertificate makes a certificate by which the server knows the user, for the mechanism EXTERNAL: put it into the
 // Certificates of [Server.ClientTLS].
 func (s *Server) ClientCertificate(user string) tls.Certificate {
@@ -373,7 +390,11 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 		var b strings.Builder
 		b.WriteString("the server has logged an error: " + r.Message)
 		show := func(a slog.Attr) bool {
-			fmt.Fprintf(&b, "; %s: %v", a.Key, a.Value)
+			value := a.Value.String()
+			if l := lineOf(ctx); l != nil && a.Key == "session" && a.Value.Any() == reflect.TypeFor[recorder]() {
+				value = l.sessionType()
+			}
+			fmt.Fprintf(&b, "; %s: %s", a.Key, value)
 			return true
 		}
 		for _, a := range h.attrs {

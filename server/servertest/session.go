@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/subtle"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -156,9 +157,38 @@ func record(next server.Backend) server.Backend {
 		if err != nil || session == nil {
 			return nil, err
 		}
+		l.mu.Lock()
+		l.session = fmt.Sprintf("%T", innermost(session))
+		l.mu.Unlock()
 		return recorder{server.Wrapper{Session: session}}, nil
 	})
 }
+
+// innermost returns the session that is in all wrappers.
+func innermost(session any) any {
+	for range maxWrappers {
+		u, ok := session.(interface{ Unwrap() any })
+		if !ok {
+			break
+		}
+		inner := u.Unwrap()
+		if inner == nil {
+			break
+		}
+		session = inner
+	}
+	return session
+}
+
+// sessionType returns the type of the session, without what this package puts around it.
+func (l *line) sessionType() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.session
+}
+
+// maxWrappers is in how many wrappers a session may be.
+const maxWrappers = 100
 
 // FilterContent keeps what the session reads, unless a fault refuses the message.
 func (recorder) FilterContent(ctx context.Context, r io.Reader) (io.Reader, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -186,9 +187,18 @@ func (l *line) beforeHandshake() error {
 func (l *line) handshaken(err error) {
 	if err != nil {
 		l.log.add("-- the TLS handshake failed: " + err.Error())
+		if l.srv.advise && isDistrust(err) {
+			l.log.add("-- give the client Server.ClientTLS; for smtp.SendMail set Options.NoTLS")
+		}
 		return
 	}
 	l.log.add("-- TLS")
+}
+
+// isDistrust reports whether a client has ended the handshake because it does not trust the certificate.
+func isDistrust(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate")
 }
 
 // startTLS returns x with a Serve that puts a wire above TLS.
