@@ -18,8 +18,8 @@ func traceLimited(limited *[]string) *server.Trace {
 	}}
 }
 
-// TestI14_Age: a connection that is too old ends between transactions, whether its client is silent or not, and not in the
-// middle of one.
+// TestI14_Age: a connection that is too old ends between transactions, whether its client is silent or not, and not in
+// the middle of one.
 func TestI14_Age(t *testing.T) {
 	const old = "421 4.4.2 Connection has lasted too long"
 	inBubble(t, 2*time.Hour, func(t *testing.T) { // by default

@@ -269,10 +269,10 @@
 // there are at a time share the tenfold of a limit.
 //
 // A server that is nearly full is under stress: more than 90 % of Limits.Conns, Handshakes or Memory are in use. Of
-// connections and handshakes, a limit below 10 does not count. Then timeouts and limits are stricter, so that clients which only wait do not keep the
-// others out. Waits that have lasted too long already end at once. Stress is over when the load has been lower for 10
-// seconds. The log tells when it begins and ends, [Server.Stats] how often, and [Server.Load] how full the server is.
-// Options.Stress can choose otherwise.
+// connections and handshakes, a limit below 10 does not count. Then timeouts and limits are stricter, so that clients
+// which only wait do not keep the others out. Waits that have lasted too long already end at once. Stress is over when
+// the load has been lower for 10 seconds. The log tells when it begins and ends, [Server.Stats] how often, and
+// [Server.Load] how full the server is. Options.Stress can choose otherwise.
 //
 //	Command       10 seconds  for a command line, and for Options.GreetingDelay
 //	Content       10 seconds  for the next octets of a message

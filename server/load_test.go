@@ -15,8 +15,8 @@ import (
 	"smtpkit.example/smtp/server"
 )
 
-// TestI12_HandshakesAtATime: one handshake more than may be under way waits for its turn, and not for ever. What a client
-// leaves undone has its place until the timeout.
+// TestI12_HandshakesAtATime: one handshake more than may be under way waits for its turn, and not for ever. What a
+// client leaves undone has its place until the timeout.
 func TestI12_HandshakesAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		config, client := tlsPair(t)

@@ -353,7 +353,8 @@ func TestClientAndServer(t *testing.T) {
 	}
 }
 
-// TestZ162_Stranger shows that a header of somebody who is not trusted reaches the server as a command, which refuses it.
+// TestZ162_Stranger shows that a header of somebody who is not trusted reaches the server as a command, which refuses
+// it.
 func TestZ162_Stranger(t *testing.T) {
 	srv, err := server.New(server.MessageFunc(func(context.Context, *server.Message) error { return nil }), &server.Options{Hostname: "mail.example"})
 	if err != nil {
