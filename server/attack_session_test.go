@@ -89,9 +89,8 @@ func TestZ46_TicketOfAnotherName(t *testing.T) {
 		trust.MaxVersion = version
 		trust.InsecureSkipVerify = true // the names are not the certificate's
 		trust.ClientSessionCache = anyName{tls.NewLRUClientSessionCache(1)}
-		addr, served := "", make(chan error)
 		srv := newServer(t, &store{}, server.Options{TLSConfig: config})
-		addr, served = listen(t, srv.Serve)
+		addr, served := listen(t, srv.Serve)
 		for _, name := range []string{"one.example", "two.example"} {
 			nc, err := net.Dial("tcp", addr)
 			if err != nil {
