@@ -122,7 +122,7 @@
 // Or let the hosts have the address 127.0.0.1, and give Options.Port that of your server there.
 //
 // For TLS that is verified, give the host the name for which the certificate of servertest is, and trust its authority.
-// For DANE, publish the record that dane.Record makes of the server's certificate, and call Secure of the resolver:
+// For DANE, publish the record that dane.Record makes of srv.Certificate(), and call Secure of the resolver:
 //
 //	Resolver: dnstest.New("example.org MX 10 mail.example\nmail.example A 192.0.2.1"),
 //	Client: &client.Options{

@@ -81,6 +81,7 @@
 //	smtp.server.open_connections       {connection}
 //	smtp.server.connection.duration    s              error.type
 //	smtp.server.refused_connections    {connection}   smtp.response.status_code
+//	smtp.server.limited_commands       {command}      smtp.response.status_code
 //	smtp.server.authentications        {attempt}      smtp.auth.mechanism, smtp.outcome
 //	smtp.server.verdicts               {verdict}      smtp.verdict.method, smtp.verdict.result
 //

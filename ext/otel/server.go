@@ -56,7 +56,7 @@ func newServerTrace(opt *Options) *serverTrace {
 
 func (t *serverTrace) trace() *server.Trace {
 	return &server.Trace{
-		Refused: t.refusedConn, Connected: t.connected, Secured: t.secured, Authenticated: t.authenticated,
+		Refused: t.refusedConn, Limited: t.limitedBy, Connected: t.connected, Secured: t.secured, Authenticated: t.authenticated,
 		Command: t.command, Reply: t.reply, Content: t.content, Verdict: t.verdict, Closed: t.closed,
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // counters are the instruments of a server beside those that both ends have.
 type counters struct {
-	refused, authentications, verdicts metric.Int64Counter
+	refused, limited, authentications, verdicts metric.Int64Counter
 }
 
 func newCounters(meter metric.Meter) (c counters) {
@@ -24,6 +24,7 @@ func newCounters(meter metric.Meter) (c counters) {
 		name, unit, description string
 	}{
 		{&c.refused, "smtp.server.refused_connections", "{connection}", "The connections that were over a limit."},
+		{&c.limited, "smtp.server.limited_commands", "{command}", "What was refused to clients by limits that they share."},
 		{&c.authentications, "smtp.server.authentications", "{attempt}", "The attempts to authenticate, by their outcome."},
 		{&c.verdicts, "smtp.server.verdicts", "{verdict}", "What checks have found out, by method and result."},
 	} {
@@ -39,6 +40,11 @@ func newCounters(meter metric.Meter) (c counters) {
 // refusedConn is called for a connection for which connected is not.
 func (t *serverTrace) refusedConn(ctx context.Context, _ *server.Conn, e *proto.Error) {
 	t.refused.Add(ctx, 1, metric.WithAttributes(attribute.Int("smtp.response.status_code", e.Code)))
+}
+
+// limitedBy is called when a client on an open connection is over a limit that it shares with others.
+func (t *serverTrace) limitedBy(ctx context.Context, _ *server.Conn, e *proto.Error) {
+	t.limited.Add(ctx, 1, metric.WithAttributes(attribute.Int("smtp.response.status_code", e.Code)))
 }
 
 // authenticated notes the end of an attempt. Who it was is not noted.

@@ -120,3 +120,18 @@ func TestRefusedConn(t *testing.T) {
 		"smtp.server.connection.duration": "1",
 	})
 }
+
+// TestLimited: a command that a limit of the server refuses is counted.
+func TestLimited(t *testing.T) {
+	l := newLab(t, ext.TLSInsecureNone)
+	var err error
+	l.srv, err = server.New(server.BackendFunc(func(context.Context, *server.Conn) (server.Session, error) {
+		return session{}, nil
+	}), &server.Options{Hostname: "mail.example", Trace: l.server.trace(), Limits: server.Limits{Mails: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.talk("EHLO x > 250-", "MAIL FROM:<> > 250 ", "RSET > 250 ", "MAIL FROM:<> > 421 ")
+	l.end()
+	l.want(map[string]string{"smtp.server.limited_commands": "421 1"})
+}

@@ -63,6 +63,19 @@
 // keeps state. [Harvest] stands in front of the parts whose refusals it counts, and so does a [Rate] that is to count
 // them. [DNSList] stands in front of [Greylist], which asks whether it vouched for the client.
 //
+// # To try it
+//
+// Clients on the same machine are left alone by most parts. Set Skip to [Nobody], or give clients another address. In a
+// test, a listener of package servertest does that, also in a bubble of testing/synctest, where the wait of Greylist
+// takes no time:
+//
+//	l := servertest.Listen(nil)
+//	go srv.Serve(l)
+//	conn, err := l.DialFrom(ctx, &net.TCPAddr{IP: net.IPv4(9, 9, 9, 9), Port: 1})
+//
+// Over the network, package proxyproto takes the address that swaks sends with --proxy-version 1. DNSList never asks
+// about addresses that are not public.
+//
 // # What a part tells
 //
 // A part records what it finds by [server.Conn.Record]. Sessions and parts further inside read that by

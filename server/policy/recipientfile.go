@@ -179,6 +179,9 @@ func parseRecipients(r io.Reader, most int) (map[string]struct{}, error) {
 			continue
 		}
 		key, err := recipientKey(text)
+		if domain, all := strings.CutPrefix(text, "*@"); all {
+			return nil, fmt.Errorf("line %d: %q stands for one mailbox; write %q for all of the domain", n, text, "@"+domain)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %q is neither an address nor @ and a domain: %w", n, text, err)
 		}

@@ -175,6 +175,7 @@ func TestRecipientFile(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 	for _, tt := range []struct{ name, text, want string }{
+		{"a wildcard", "*@b.example\n", `line 1: "*@b.example" stands for one mailbox; write "@b.example"`},
 		{"malformed", "a@b.example\nnobody\n", `line 2: "nobody" is neither an address nor @ and a domain`},
 		{"a domain is malformed", "@b_c.example", "line 1"},
 		{"empty", "# none\n", "there is no recipient in it"},

@@ -49,6 +49,11 @@ func (r Relay) Middleware() (server.Middleware, error) {
 	if err := checkNetworks("Relay", "Networks", r.Networks); err != nil {
 		return nil, err
 	}
+	for _, p := range r.Networks {
+		if p.Bits() == 0 {
+			return nil, optionError("Relay", "Networks", "%v is everybody, which makes an open relay; name your own networks", p)
+		}
+	}
 	networks, may := slices.Clone(r.Networks), r.Skip
 	if may == nil {
 		may = func(_ context.Context, c *server.Conn) bool { return c.Identity() != "" }

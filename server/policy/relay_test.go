@@ -126,6 +126,8 @@ func TestRelayOptions(t *testing.T) {
 		{Relay{Domains: []string{".[192.0.2.1]"}}, `".[192.0.2.1]" is no domain`},
 		{Relay{Domains: []string{"joe@example.org"}}, "is no domain; write"},
 		{Relay{Networks: make([]netip.Prefix, 1)}, "smtp: policy.Relay.Networks: "},
+		{Relay{Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, "0.0.0.0/0 is everybody"},
+		{Relay{Networks: []netip.Prefix{netip.MustParsePrefix("::/0")}}, "::/0 is everybody"},
 		{Relay{Networks: []netip.Prefix{netip.MustParsePrefix("::ffff:192.0.2.0/120")}}, "is no network; write"},
 	} {
 		if _, err := Chain(tt.relay); err == nil || !strings.Contains(err.Error(), tt.want) {
