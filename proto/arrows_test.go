@@ -17,7 +17,7 @@ var arrows = map[string][]string{
 	"":       {},
 	"proto":  {},
 	"ext":    {"proto"},
-	"server": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/tracefield"},
+	"server": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/tracefield", "server/internal/bucket"},
 	"client": {"proto", "ext", "ext/auth", "ext/ehlo", "client/internal/ended"},
 	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "ext/tracefield", "ext/dns", "server",
 		"client", "client/mx", "client/mx/mtasts", "client/deliver", "server/policy", "server/proxyproto"},
@@ -31,8 +31,9 @@ var arrows = map[string][]string{
 	"ext/internal/grammar": {"proto"},
 	"ext/internal/testkit": {"proto", "ext"},
 
-	"server/policy":     {"proto", "ext", "ext/auth", "ext/ehlo", "ext/dns", "server"},
-	"server/servertest": {"proto", "ext", "ext/auth", "ext/ehlo", "server"},
+	"server/internal/bucket": {},
+	"server/policy":          {"proto", "ext", "ext/auth", "ext/ehlo", "ext/dns", "server", "server/internal/bucket"},
+	"server/servertest":      {"proto", "ext", "ext/auth", "ext/ehlo", "server"},
 
 	"server/internal/hostile": {}, // tests alone
 

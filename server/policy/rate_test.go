@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/server"
+	"smtpkit.example/smtp/server/internal/bucket"
 )
 
 // TestRate checks what is counted together, when it is too much, and that it comes back evenly.
@@ -153,8 +154,8 @@ func TestBuckets(t *testing.T) {
 				t.Fatalf("%s: %v, want %v", key, got, want)
 			}
 			time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond) // in a bubble
-			if len(b.list) > 100 || len(b.at) != len(b.list) {
-				t.Fatalf("%d keys in the list, %d in the map", len(b.list), len(b.at))
+			if b.table.Len() > 100 {
+				t.Fatalf("%d keys have a place", b.table.Len())
 			}
 		}
 	})
@@ -179,15 +180,15 @@ func TestBucketsAreBounded(t *testing.T) {
 			}
 		}
 		old(false)
-		if len(b.list) != 50 || accepted != 49+2*crowdShare {
-			t.Errorf("%d keys have a place, %d were accepted", len(b.list), accepted)
+		if b.table.Len() != 50 || accepted != 49+2*bucket.CrowdShare {
+			t.Errorf("%d keys have a place, %d were accepted", b.table.Len(), accepted)
 		}
 		time.Sleep(time.Minute) // in a bubble
 		for i := range 10 {
 			b.take(fmt.Sprint("new", i))
 		}
-		if len(b.list) != 10 {
-			t.Errorf("%d keys after all others were forgotten, want 10", len(b.list))
+		if b.table.Len() != 10 {
+			t.Errorf("%d keys after all others were forgotten, want 10", b.table.Len())
 		}
 		for i, want := range []int{1, 2, 2, 2} {
 			if got := b.count("counted"); got != want {
