@@ -154,7 +154,8 @@ def relayed(bench, mx, postfix):
         s.sendmail(FROM, ["dora@" + DOMAIN], MESSAGES["plain"], ["BODY=8BITMIME"])
 
     def log(pattern):
-        return lambda: re.search(pattern, postfix.log.text()[known:])
+        """What the log says of this message: a queue that runs has others too."""
+        return lambda: re.search(r"to=<dora@mx\.example>.* " + pattern, postfix.log.text()[known:])
 
     until(lambda: "Postfix to be put off:\n" + postfix.log.tail(), log(r"status=deferred .* said: 451 4\.7\.1 "))
 
