@@ -169,7 +169,7 @@ func (b *body) isSlow(n int, d time.Duration) bool {
 	b.received += int64(n)
 	o := &b.c.srv.opt
 	grace := o.Timeouts.MinRateGrace
-	if st := b.c.stress(); st != nil && st.MinRateGrace > 0 {
+	if st := (claims{b.c}).stress(); st != nil && st.MinRateGrace > 0 {
 		grace = min(grace, st.MinRateGrace)
 	}
 	return o.Limits.MinRate > 0 && b.waited > grace &&

@@ -46,7 +46,7 @@ func (b *budget) charge(v *proto.Verb, r proto.Reply) proto.Reply {
 func (b *budget) chargeJunk() bool {
 	b.spent.junk++
 	limit := b.c.srv.opt.Limits.Junk
-	if st := b.c.stress(); st != nil {
+	if st := (claims{b.c}).stress(); st != nil {
 		limit = stricter(limit, st.Junk)
 	}
 	return !exceeds(b.spent.junk, limit)
@@ -55,7 +55,7 @@ func (b *budget) chargeJunk() bool {
 // errors returns how many errors are within the budget.
 func (b *budget) errors() int {
 	limit := b.c.srv.opt.Limits.Errors
-	if st := b.c.stress(); st != nil {
+	if st := (claims{b.c}).stress(); st != nil {
 		limit = stricter(limit, st.Errors)
 	}
 	return limit

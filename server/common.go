@@ -131,7 +131,7 @@ func (s *common) admit(c *Conn) *proto.Error {
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
 	addr := c.link.nc.RemoteAddr()
-	c.spare()
+	claims{c}.spare()
 	host := s.networkOf(addr)
 	switch {
 	case s.closing.Load():

@@ -19,7 +19,7 @@ func (x *extCommand) Handover(_ context.Context, r proto.Reply, take takeFunc) e
 	c := x.Conn
 	c.background.stop()
 	defer c.background.start()
-	leave, refusal := c.enterHandshake()
+	leave, refusal := claims{c}.enterHandshake()
 	if refusal != nil {
 		return refusal
 	}
@@ -73,7 +73,7 @@ func (x *extCommand) Restart(_ context.Context, o *ext.Origin) (proto.Reply, err
 	c.transaction.finish(c)
 	c.session.close(c)
 	c.greeting = ofOrigin(o)
-	c.spare()
+	claims{c}.spare()
 	c.replies.setStatus(c.srv.statusCodes)
 	x.greets = true
 	r := course{c}.greet()

@@ -75,13 +75,16 @@ func (h *holding) end(m *memory) {
 	h.replies.end(m)
 }
 
+// A claims is a connection that takes its part of what all connections share.
+type claims struct{ *Conn }
+
 // beginTransaction counts a transaction. It returns the refusal if that would be too much.
-func (c *Conn) beginTransaction() *proto.Error {
+func (c claims) beginTransaction() *proto.Error {
 	return c.take(&c.held.transaction, transactionMemory, errMemory)
 }
 
 // take adds n octets to what the connection holds. It returns e if that would be too much.
-func (c *Conn) take(s *share, n int64, e *proto.Error) *proto.Error {
+func (c claims) take(s *share, n int64, e *proto.Error) *proto.Error {
 	if s.take(&c.srv.memory, n) {
 		c.srv.strained()
 		return nil
@@ -108,7 +111,7 @@ func (p *replies) forget() {
 // enterHandshake waits for the turn of the connection to make a handshake. If that does not come it returns why, and
 // otherwise a function to be called when the handshake is over. TLS is counted as memory of the connection from then
 // on.
-func (c *Conn) enterHandshake() (leave func(), refusal *proto.Error) {
+func (c claims) enterHandshake() (leave func(), refusal *proto.Error) {
 	if c.held.conn.n < connMemory+tlsMemory {
 		if e := c.take(&c.held.conn, tlsMemory, errHandshakes); e != nil {
 			return nil, e

@@ -199,7 +199,7 @@ func (s *common) cutWaits(st *Stress) {
 }
 
 // stress returns what holds for the connection under stress, nil without stress.
-func (c *Conn) stress() *Stress {
+func (c claims) stress() *Stress {
 	if st := c.srv.stress.now.Load(); st != nil && !c.link.spared {
 		return st
 	}
@@ -207,7 +207,7 @@ func (c *Conn) stress() *Stress {
 }
 
 // spare looks whether the client is one of those that feel no stress: those without rates.
-func (c *Conn) spare() {
+func (c claims) spare() {
 	spared := !c.srv.ratedNetworkOf(c.RemoteAddr()).IsValid()
 	c.link.mu.Lock()
 	c.link.spared = spared

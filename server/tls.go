@@ -20,7 +20,7 @@ func (c *Conn) handshake(implicit bool) error {
 	if !ok {
 		return nil
 	}
-	leave, refusal := c.enterHandshake()
+	leave, refusal := claims{c}.enterHandshake()
 	if refusal != nil {
 		return refusal
 	}

@@ -69,7 +69,7 @@ func (m *commands) mail(args []byte) proto.Reply {
 		c.srv.stats.messagesOverRate.Add(1)
 		return c.limited(errMessageRate).Reply()
 	}
-	if e := c.beginTransaction(); e != nil {
+	if e := (claims{c}).beginTransaction(); e != nil {
 		return e.Reply()
 	}
 	addr, params := l.addr, l.params
@@ -107,7 +107,7 @@ func (m *commands) rcpt(args []byte) proto.Reply {
 	case c.rx.Rcpts() >= c.srv.opt.Limits.Rcpts && c.rx.State() == proto.Rcpt:
 		return errRcpts.Reply()
 	}
-	if e := c.take(&c.held.transaction, rcptMemory+int64(len(args)), errMemory); e != nil {
+	if e := (claims{c}).take(&c.held.transaction, rcptMemory+int64(len(args)), errMemory); e != nil {
 		return e.Reply()
 	}
 	addr, params := l.addr, l.params

@@ -218,8 +218,8 @@ func TestRouteLooksUpAtOnce(t *testing.T) {
 	})
 }
 
-// TestRouteKnowsItselfAmongMany checks that a host that is known by its address alone sends no mail to hosts with the
-// same preference as its own (K06), also where it is behind all hosts that are considered.
+// TestRouteKnowsItselfAmongMany has a host that is known by its address alone. It sends no mail to hosts with the same
+// preference as its own (K06). It is behind all hosts that are considered.
 func TestRouteKnowsItselfAmongMany(t *testing.T) {
 	var text strings.Builder
 	for i := range 60 {
