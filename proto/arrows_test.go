@@ -47,7 +47,12 @@ var arrows = map[string][]string{
 	"client/mx": {"proto", "ext", "ext/ehlo", "ext/dns", "client", "client/internal/ended", "client/pool",
 		"client/mx/mtasts", "client/mx/dane", "client/mx/tlsrpt"},
 	"client/mx/mtasts": {"ext/dns"},
-	"client/mx/dane":   {"proto", "ext/dns"},
+	"client/queue":     {"proto", "ext", "ext/ehlo", "ext/report", "ext/tracefield", "client", "client/internal/ended"},
+	// What stands on the queue, and the tests for its stores.
+	"client/queue/queuetest": {"proto", "ext", "ext/ehlo", "ext/report", "client"},
+	"client/queue/queuehttp": {"proto", "ext"},
+	"client/queue/sqlstore":  {"proto", "ext", "ext/report"},
+	"client/mx/dane":         {"proto", "ext/dns"},
 
 	// A test of extensions at work, which no package of ours imports.
 	"ext/exttest": {"proto", "proto/prototest", "ext", "ext/ehlo", "server", "client", "client/clienttest"},

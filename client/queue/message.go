@@ -2,8 +2,8 @@ package queue
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"encoding/base32"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
