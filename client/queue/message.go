@@ -86,16 +86,16 @@ func (s State) String() string {
 // Options.Lanes. A lower number has a larger share.
 type Lane uint8
 
-// Lanes is the number of lanes: four classes of priority (RFC 6710), each with a lane for single messages at their first
-// attempt, and one for all others.
+// Lanes is the number of lanes: four classes of priority (RFC 6710), each with a lane for single messages at their
+// first attempt, and one for all others.
 const Lanes = 8
 
 // A Job is what is left to do of a message at one destination: the recipients there that have no final outcome. A
 // message has one job for each destination, or several if it has many recipients there.
 type Job struct {
 	ID JobID
-	// Destination is where the recipients are: a domain in lower case and in ASCII, an address literal, or "=" and the name
-	// of a route. See Options.Route.
+	// Destination is where the recipients are: a domain in lower case and in ASCII, an address literal, or "=" and the
+	// name of a route. See Options.Route.
 	Destination string
 	// To are the recipients that are left. An attempt takes those out that are done.
 	To []Recipient
@@ -105,8 +105,8 @@ type Job struct {
 	Lane  Lane
 	// Due is when the next attempt is to be made.
 	Due time.Time
-	// Alarm is when something else is to be done, whether or not an attempt can be made: the sender is told of the delay, or
-	// the job has expired. It is never zero.
+	// Alarm is when something else is to be done, whether or not an attempt can be made: the sender is told of the
+	// delay, or the job has expired. It is never zero.
 	Alarm time.Time
 	// Expires is when the queue gives up. The sender gets a report.
 	Expires time.Time
@@ -189,8 +189,8 @@ type Change struct {
 	Reports []*Entry
 }
 
-// Merge makes what Update writes for a job that is now in the state of stored: what operators have changed since the job
-// was handed out stays as it is now, and the rest is as in c. The result is a new Job. A Store calls it in Update.
+// Merge makes what Update writes for a job that is now in the state of stored: what operators have changed since the
+// job was handed out stays as it is now, and the rest is as in c. The result is a new Job. A Store calls it in Update.
 func (c *Change) Merge(stored *Job) *Job {
 	j := *c.Job
 	if stored.Edits != j.Edits {

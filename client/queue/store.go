@@ -13,12 +13,13 @@ import (
 // database, and [Memory] nothing that outlives it. Package queuetest has the tests for a Store of your own.
 //
 // All methods may be called concurrently. A Store may be used by several processes at once, if it says so. Then each of
-// them leases destinations: see Claim. A time in the past is never an error. Times are kept with millisecond precision or
-// better. What the methods return belongs to the caller, and what they are given may be changed when they have returned.
+// them leases destinations: see Claim. A time in the past is never an error. Times are kept with millisecond precision
+// or better. What the methods return belongs to the caller, and what they are given may be changed when they have
+// returned.
 //
-// An error that may be gone at the next call has a method Temporary that returns true, or wraps an error of a full disk.
-// After any other error of Add, Take or Update the Queue takes no more mail, and makes no more attempts, until it has
-// succeeded in writing again.
+// An error that may be gone at the next call has a method Temporary that returns true, or wraps an error of a full
+// disk. After any other error of Add, Take or Update the Queue takes no more mail, and makes no more attempts, until it
+// has succeeded in writing again.
 type Store interface {
 	// Add makes a message with its jobs durable: it returns nil when both survive a crash of the process and a loss of
 	// power. It is all or nothing. It sets Size of the message. If the store has a message of this ID already, or has had
@@ -33,10 +34,10 @@ type Store interface {
 	Message(ctx context.Context, id ID) (*Message, error)
 	Open(ctx context.Context, id ID) (Content, error)
 
-	// Claim leases at most max destinations that have to be woken by now: those of which a job that is not held has come
-	// to its Due or Alarm, and which nobody has leased. The ones that have waited longest come first. Next is when the
-	// next destination has to be woken that is neither leased nor among the leases: it may be now or earlier, if there were
-	// more than max, and is zero if there is none. Claim does not look at each job.
+	// Claim leases at most max destinations that have to be woken by now: those of which a job that is not held has
+	// come to its Due or Alarm, and which nobody has leased. The ones that have waited longest come first. Next is when
+	// the next destination has to be woken that is neither leased nor among the leases: it may be now or earlier, if
+	// there were more than max, and is zero if there is none. Claim does not look at each job.
 	Claim(ctx context.Context, now time.Time, max int) (leases []Lease, next time.Time, err error)
 
 	// ClaimOne leases one destination whether or not it has to be woken, and also if it has no jobs. It reports false if
