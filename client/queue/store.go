@@ -45,8 +45,9 @@ type Store interface {
 	ClaimOne(ctx context.Context, destination string) (lease Lease, ok bool, err error)
 
 	// Take hands out jobs of a destination, those with the lowest Due first. It hands out no job twice under a lease,
-	// unless Update has been called for it in between. Held jobs are never handed out. The error is ErrLease if the lease
-	// has ended. Take does not look at all jobs of the destination.
+	// unless Update has been called for it in between. Held jobs are never handed out, and neither are jobs that are handed
+	// out under the lease of another destination, from which an operator has rerouted them. The error is ErrLease if the
+	// lease has ended. Take does not look at all jobs of the destination.
 	Take(ctx context.Context, l Lease, q Query) ([]*Job, error)
 
 	// Update writes outcomes, and makes the jobs wait again or removes them. A message is removed with its last job. It
@@ -57,8 +58,9 @@ type Store interface {
 	Update(ctx context.Context, l Lease, changes []Change) error
 
 	// Release ends a lease. What was handed out under it and not updated waits again. Until notBefore the destination is
-	// woken only for alarms. The time is forgotten when a job is edited, when the destination is leased again, and may be
-	// when the Store is opened again. Adding a job does not change it.
+	// woken only for alarms. The time is forgotten when one of its jobs is edited, or one is rerouted to it, when it is
+	// leased again, and may be when the Store is opened again. Adding a job does not change it, and neither does Update.
+	// The error is ErrLease if the lease has ended.
 	Release(ctx context.Context, l Lease, notBefore time.Time) error
 
 	// Renew prolongs leases that have a time at which they end. It returns those that have ended.
@@ -117,7 +119,8 @@ type Query struct {
 	Lane Lane
 	// All hands out jobs that are not due too.
 	All bool
-	// AlarmsOnly hands out jobs whose Alarm has come by Now, of any lane. Without it those are handed out whose Due has.
+	// AlarmsOnly hands out jobs whose Alarm has come by Now, of any lane, those with the lowest Alarm first. Without it
+	// those are handed out whose Due has. All does not change it.
 	AlarmsOnly bool
 	// Max is how many to hand out at most.
 	Max int
@@ -192,19 +195,21 @@ var ShapeAges = [...]time.Duration{
 }
 
 // Count adds a job to s.
-func (s *Shape) Count(m *Message, j *Job, now time.Time) {
+func (s *Shape) Count(m *Message, j *Job, now time.Time) { s.count(m.Arrived, len(j.To), j.State, now) }
+
+func (s *Shape) count(arrived time.Time, recipients int, state State, now time.Time) {
 	s.Jobs++
-	s.Recipients += len(j.To)
-	if j.State == Held {
+	s.Recipients += recipients
+	if state == Held {
 		s.Held++
 	}
 	i := 0
-	for i < len(ShapeAges) && now.Sub(m.Arrived) >= ShapeAges[i] {
+	for i < len(ShapeAges) && now.Sub(arrived) >= ShapeAges[i] {
 		i++
 	}
 	s.Ages[i]++
-	if s.Oldest.IsZero() || m.Arrived.Before(s.Oldest) {
-		s.Oldest = m.Arrived
+	if s.Oldest.IsZero() || arrived.Before(s.Oldest) {
+		s.Oldest = arrived
 	}
 }
 
