@@ -45,9 +45,9 @@ type Store interface {
 	ClaimOne(ctx context.Context, destination string) (lease Lease, ok bool, err error)
 
 	// Take hands out jobs of a destination, those with the lowest Due first. It hands out no job twice under a lease,
-	// unless Update has been called for it in between. Held jobs are never handed out, and neither are jobs that are handed
-	// out under the lease of another destination, from which an operator has rerouted them. The error is ErrLease if the
-	// lease has ended. Take does not look at all jobs of the destination.
+	// unless Update has been called for it in between. Held jobs are never handed out, and neither are jobs that are
+	// handed out under the lease of another destination, from which an operator has rerouted them. The error is
+	// ErrLease if the lease has ended. Take does not look at all jobs of the destination.
 	Take(ctx context.Context, l Lease, q Query) ([]*Job, error)
 
 	// Update writes outcomes, and makes the jobs wait again or removes them. A message is removed with its last job. It
