@@ -29,6 +29,9 @@
 // itself. A domain may say that it takes no mail (RFC 7505). A host that is itself in the list of a domain names itself
 // in Options.Names and Options.Addrs, so that it sends no mail to itself.
 //
+// [Deliverer.Site] names those hosts, so that domains with the same hosts can be told from others. A queue limits by it
+// what it does to a site.
+//
 // Send tries the hosts in their order, and the addresses of each, until one takes the message. It remembers for each
 // host which addresses did not answer, which one asked to be tried again, and which family of addresses was refused.
 //

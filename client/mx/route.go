@@ -97,6 +97,19 @@ func (r *Router) Route(ctx context.Context, domain proto.Domain) (*Route, error)
 	if domain.Addr().IsValid() {
 		return r.literal(domain)
 	}
+	route, err := r.listed(ctx, domain)
+	if err != nil {
+		return nil, err
+	}
+	if route.Hosts, err = r.usable(ctx, route.Hosts); err != nil {
+		return nil, routeError(route.Domain, err)
+	}
+	return route, nil
+}
+
+// listed returns the route to a domain that is a name, with its hosts as the MX records have them, whose addresses are
+// not looked up yet.
+func (r *Router) listed(ctx context.Context, domain proto.Domain) (*Route, error) {
 	name, ok := dns.Normal(domain.ASCII())
 	if !ok || domain.IsZero() {
 		return nil, &RouteError{Domain: domain.String(), Code: proto.Status{5, 1, 2}, Err: dns.ErrName}
@@ -117,9 +130,6 @@ func (r *Router) Route(ctx context.Context, domain proto.Domain) (*Route, error)
 		return nil, &RouteError{Domain: name, Code: proto.Status{5, 1, 10}, Err: errNullMX}
 	default:
 		route.Hosts = exchangers(answer.MX)
-	}
-	if route.Hosts, err = r.usable(ctx, route.Hosts); err != nil {
-		return nil, routeError(name, err)
 	}
 	return route, nil
 }
@@ -184,14 +194,26 @@ func isHost(name string) bool {
 	return name != "." && name != "" && err != nil
 }
 
-// usable looks up the addresses of hosts, and returns those that mail may go to. The error says why there is none.
-func (r *Router) usable(ctx context.Context, hosts []Host) ([]Host, error) {
+// others returns the hosts that are preferred to this one, if one of them has a name of this host, and otherwise all.
+func (r *Router) others(hosts []Host) ([]Host, error) {
 	if len(hosts) == 0 {
 		return nil, &RouteError{Code: proto.Status{5, 4, 4}, Err: errBadHost}
 	}
 	own := slices.IndexFunc(hosts, func(h Host) bool { return r.isNamed(h.Name) })
 	if own >= 0 {
 		hosts = better(hosts, own)
+	}
+	if len(hosts) == 0 {
+		return nil, &RouteError{Code: proto.Status{5, 4, 6}, Err: errLoop}
+	}
+	return hosts, nil
+}
+
+// usable looks up the addresses of hosts, and returns those that mail may go to. The error says why there is none.
+func (r *Router) usable(ctx context.Context, hosts []Host) ([]Host, error) {
+	hosts, err := r.others(hosts)
+	if err != nil {
+		return nil, err
 	}
 	hosts = hosts[:r.looked(hosts)]
 	var wg sync.WaitGroup
