@@ -228,7 +228,7 @@ func (e *encoder) status(s proto.Status) {
 	}
 }
 
-var featureNames = [...]string{"8BITMIME", "BINARYMIME", "SMTPUTF8"}
+var featureNames = [...]string{"8bit", "binary", "utf8"}
 
 // features appends the names of the features, and the others as a number, so that a later version can read them.
 func (e *encoder) features(f ext.Feature) {

@@ -41,7 +41,7 @@ func TestMessageJSON(t *testing.T) {
 		Tag: "a \"tag\"\n\u2028\U000e0001\x7f", Size: 1 << 40,
 	}
 	want := `{"id":"06g3ckp0c2v0a1b2c3d4","arrived":"2026-11-29T13:07:05.042Z","from":"joe@example.org",` +
-		`"params":["SIZE=100","smtputf8","ENVID=a+3Db"],"needs":["8BITMIME","SMTPUTF8"],` +
+		`"params":["SIZE=100","smtputf8","ENVID=a+3Db"],"needs":["8bit","utf8"],` +
 		`"received_from":{"type":"dns","name":"host.example","comment":"192.0.2.1"},` +
 		`"tag":"a \"tag\"\n\u2028\udb40\udc01\u007f","size":1099511627776}`
 	got, err := m.MarshalJSON()
@@ -200,7 +200,7 @@ func TestJSONRead(t *testing.T) {
 
 func FuzzJSON(f *testing.F) {
 	f.Add([]byte(`{"id":"06g3ckp0c2v0a1b2c3d4","arrived":"2026-11-29T13:07:05.042Z","from":"\"a b\"@example.org","params":["SIZE=1","X"],` +
-		`"needs":["8BITMIME","128"],"received_from":{"type":"dns","name":"a","comment":"b"},"tag":"\ud83d\ude00","size":-1}`))
+		`"needs":["8bit","128"],"received_from":{"type":"dns","name":"a","comment":"b"},"tag":"\ud83d\ude00","size":-1}`))
 	f.Add([]byte(`{"id":"06g3ckp0c2v0a1b2c3d4.0","destination":"a.example","to":[{"address":"a@a_.example","params":["N=1"],"last":` +
 		`{"status":"4.0.0","reply":{"code":450,"status":"4.0.1","text":"x\n"},"host":"h","text":"t"}}],"state":"held","why":"w","lane":1,` +
 		`"due":"2026-11-29T13:07:05.042Z","told":true,"edits":1,"epoch":2,"unknown":[{"a":null}]}`))
