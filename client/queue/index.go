@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ import (
 // What a store does with it:
 //
 //   - When it opens: add for each message. The epoch may be set first, to one that was not used before.
-//   - Add: check, then add when the message is durable.
+//   - Add: Entry.check, then add when the message is durable.
 //   - Claim, ClaimOne, Renew, Release, Usage, Shape: the methods of the same names.
 //   - Take: take; the jobs returned are handed out. If one cannot be read, putBack undoes that.
 //   - Update: lessee for each change, find, Change.Merge, write; then update or remove. The job waits again.
@@ -25,7 +26,7 @@ import (
 // Each costs a time that grows with the logarithm of what is queued, for each job that it returns or changes. Shape,
 // and list unless it is asked for certain messages, look at all jobs.
 //
-// Times are kept in milliseconds. Due and Alarm are rounded up, so nothing happens early.
+// Times are kept in nanoseconds.
 //
 // Memory: 64 octets for a job, 88 for a message, 24 to 40 for the places in the heaps and the table of messages,
 // together about 180 for a message with one job. A destination takes about 240, with its name. BenchmarkIndexMemory
@@ -58,7 +59,7 @@ type messageKey [20]byte
 // An indexMessage is a message in an index. Only the index changes it.
 type indexMessage struct {
 	id      messageKey
-	arrived int64 // in milliseconds
+	arrived int64 // as of nanos
 	size    int64
 	tag     *tagUsage
 	jobs    []*indexJob // sorted by n
@@ -70,7 +71,7 @@ type indexJob struct {
 	dest    *destination
 	lessee  *destination // to whose lease the job is handed out, or nil
 
-	due, alarm              int64 // in milliseconds
+	due, alarm              int64 // as of nanos
 	n, attempts, recipients int32
 	at                      int32 // the place in the lane, or in destination.held or destination.out
 	alarmAt                 int32 // the place in destination.alarms
@@ -125,6 +126,27 @@ func factsOf(j *Job) jobFacts {
 	return jobFacts{j.ID.N, j.Destination, j.Lane, j.State, j.Due, j.Alarm, j.Attempts, len(j.To), j.Epoch}
 }
 
+// check says what is wrong with an entry that no Store can keep.
+func (e *Entry) check() error {
+	if !e.Message.ID.Valid() {
+		return fmt.Errorf("smtp: %q is not an ID of a message: make one with queue.NewID", e.Message.ID)
+	}
+	if len(e.Jobs) == 0 {
+		return fmt.Errorf("smtp: message %s has no jobs", e.Message.ID)
+	}
+	seen := make(map[int]bool, len(e.Jobs))
+	for _, j := range e.Jobs {
+		switch {
+		case j.ID.Message != e.Message.ID, j.ID.N < 0, j.ID.N > math.MaxInt32, seen[j.ID.N]:
+			return fmt.Errorf("smtp: message %s cannot have a job %s", e.Message.ID, j.ID)
+		case j.Destination == "", len(j.To) == 0, j.Alarm.IsZero():
+			return fmt.Errorf("smtp: job %s needs a destination, recipients and an alarm", j.ID)
+		}
+		seen[j.ID.N] = true
+	}
+	return nil
+}
+
 func newIndex() *index {
 	return &index{
 		destinations: map[string]*destination{},
@@ -148,7 +170,7 @@ func (x *index) addMessage(id ID, arrived time.Time, size int64, tag string) *in
 		t = &tagUsage{name: strings.Clone(tag)}
 		x.tags[t.name] = t
 	}
-	m := &indexMessage{id: keyOf(id), arrived: arrived.UnixMilli(), size: size, tag: t}
+	m := &indexMessage{id: keyOf(id), arrived: nanos(arrived), size: size, tag: t}
 	x.messages.insert(m)
 	for _, u := range []*Usage{&t.Usage, &x.total} {
 		u.Messages++
@@ -272,7 +294,7 @@ func (x *index) set(j *indexJob, f jobFacts) {
 		j.dest = x.destination(f.Destination)
 		j.dest.jobs++
 	}
-	j.due, j.alarm = ceilMilli(f.Due), ceilMilli(f.Alarm)
+	j.due, j.alarm = nanos(f.Due), nanos(f.Alarm)
 	j.lane, j.state = f.Lane, f.State
 	j.attempts, j.recipients = int32(f.Attempts), int32(f.Recipients)
 }
@@ -402,11 +424,18 @@ func keyOf(id ID) (k messageKey) {
 	return k
 }
 
-// ceilMilli returns the milliseconds of t, rounded up.
-func ceilMilli(t time.Time) int64 {
-	ms := t.UnixMilli()
-	if t.Nanosecond()%int(time.Millisecond) != 0 {
-		ms++
+// nanos returns the nanoseconds of t since 1970. Times before 1678 and after 2261 are moved to the end of that range.
+func nanos(t time.Time) int64 {
+	const limit = math.MaxInt64 / int64(time.Second)
+	switch s := t.Unix(); {
+	case s <= -limit:
+		return never + 1
+	case s >= limit:
+		return math.MaxInt64
 	}
-	return ms
+	return t.UnixNano()
 }
+
+// nanoTime is the inverse of nanos for times since 1970, and returns 1970 for earlier ones. It is never the zero time,
+// which means none.
+func nanoTime(ns int64) time.Time { return time.Unix(0, max(ns, 0)).UTC() }

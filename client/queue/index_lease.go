@@ -6,17 +6,17 @@ import (
 
 // claim leases at most max destinations that have to be woken by now. See Store.Claim.
 func (x *index) claim(now time.Time, max int) (leases []Lease, next time.Time) {
-	ms := now.UnixMilli()
-	for len(x.resting) > 0 && x.resting[0].wake <= ms {
+	at := nanos(now)
+	for len(x.resting) > 0 && x.resting[0].wake <= at {
 		d := x.resting[0]
 		d.notBefore = never
 		x.settle(d)
 	}
-	for len(leases) < max && len(x.wakes) > 0 && x.wakes[0].wake <= ms {
+	for len(leases) < max && len(x.wakes) > 0 && x.wakes[0].wake <= at {
 		leases = append(leases, x.lease(x.wakes[0]))
 	}
 	if len(x.wakes) > 0 {
-		next = milliTime(x.wakes[0].wake)
+		next = nanoTime(x.wakes[0].wake)
 	}
 	return leases, next
 }
@@ -52,7 +52,7 @@ func (x *index) take(l Lease, q Query) ([]*indexJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := q.Now.UnixMilli()
+	now := nanos(q.Now)
 	var jobs []*indexJob
 	for len(jobs) < q.Max {
 		j := d.first(&q, now)
@@ -90,7 +90,7 @@ func (x *index) release(l Lease, notBefore time.Time) error {
 	}
 	x.end(d)
 	if !notBefore.IsZero() {
-		d.notBefore = ceilMilli(notBefore)
+		d.notBefore = nanos(notBefore)
 	}
 	x.settle(d)
 	return nil
@@ -124,6 +124,3 @@ func (x *index) renew(leases []Lease) (lost []Lease) {
 	}
 	return lost
 }
-
-// milliTime returns the time of milliseconds. It is never the zero time, which means none.
-func milliTime(ms int64) time.Time { return time.UnixMilli(max(ms, 0)).UTC() }

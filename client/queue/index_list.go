@@ -184,8 +184,8 @@ func (j *indexJob) matches(f *Filter) bool {
 		(f.State == nil || *f.State == j.state) &&
 		(f.IDs == nil || f.Job == nil || slices.Contains(f.IDs, j.message.ID())) &&
 		(f.Job == nil || *f.Job == j.ID()) &&
-		(f.Before.IsZero() || j.message.arrived < ceilMilli(f.Before)) &&
-		(f.After.IsZero() || j.message.arrived >= f.After.UnixMilli())
+		(f.Before.IsZero() || j.message.arrived < nanos(f.Before)) &&
+		(f.After.IsZero() || j.message.arrived >= nanos(f.After))
 }
 
 // usage returns what is queued of a tag, or of all. See Store.Usage.
@@ -203,7 +203,7 @@ func (x *index) usage(tag string, all bool) Usage {
 func (x *index) shape(now time.Time) []Shape {
 	rows := make(map[*destination]*Shape, len(x.destinations))
 	for m := range x.messages.from(messageKey{}) {
-		arrived := time.UnixMilli(m.arrived).UTC()
+		arrived := nanoTime(m.arrived)
 		for _, j := range m.jobs {
 			s := rows[j.dest]
 			if s == nil {
