@@ -367,6 +367,11 @@ func (t *transaction) refusedWhole() (proto.Outcome, bool) {
 func (t *transaction) result() (*Result, error) {
 	t.sent()
 	t.res.Octets = t.octets
+	for i := range t.res.Recipients {
+		if o := &t.res.Recipients[i]; o.Rcpt.Code != 0 || o.Reply.Code != 0 {
+			o.Host = t.c.policy.TLSConfig.ServerName
+		}
+	}
 	refused := t.withhold()
 	err := summary(t.res, t.unknown)
 	if refused != nil {

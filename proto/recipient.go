@@ -12,6 +12,8 @@ func (r Recipient) String() string { return r.Address.String() }
 // An Outcome is what happened to a message for one recipient, as the sending end of a connection sees it.
 type Outcome struct {
 	Recipient
+	// Host is the name of the server that has replied, as ServerName of the client tells it. It is "" if there was none.
+	Host string
 	// Rcpt is the reply to RCPT. It is zero if there was none, and if MAIL was refused.
 	Rcpt Reply
 	// Reply is the reply that decided: the reply to RCPT if that refused the recipient, otherwise the reply to the

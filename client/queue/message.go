@@ -83,7 +83,7 @@ func (s State) String() string {
 }
 
 // A Lane is one of the lines in which jobs of one destination wait. Each has a guaranteed share of the attempts: see
-// Options.Lanes. A lower number has a larger share.
+// the package comment. A lower number has a larger share.
 type Lane uint8
 
 // Lanes is the number of lanes: four classes of priority (RFC 6710), each with a lane for single messages at their
@@ -99,7 +99,8 @@ type Job struct {
 	Destination string
 	// To are the recipients that are left. An attempt takes those out that are done.
 	To []Recipient
-	// State is Held if an operator has said so, for the reason Why.
+	// State is Held if an operator has said so, for the reason Why. Queued with a reason means that an operator has given
+	// the job up: see GivenUp.
 	State State
 	Why   string
 	Lane  Lane
@@ -143,7 +144,7 @@ type Edit struct {
 	Op Op
 	// At is the time of the change.
 	At time.Time
-	// Why is the reason for Hold. It is shown by List.
+	// Why is the reason for Hold and Expire. List shows it.
 	Why string
 	// Destination is the new one for Reroute.
 	Destination string
@@ -175,7 +176,10 @@ func (e Edit) Apply(j *Job) (keep bool) {
 	case Reroute:
 		j.Destination, j.Due = e.Destination, e.At
 	case Expire:
-		j.State, j.Why, j.Alarm, j.Expires = Queued, "", e.At, e.At
+		j.State, j.Alarm, j.Expires = Queued, e.At, e.At
+		if j.Why = e.Why; j.Why == "" {
+			j.Why = "given up"
+		}
 	}
 	return e.Op != Drop
 }
@@ -209,6 +213,8 @@ type Entry struct {
 	Jobs    []*Job
 	// Content is read to its end. It is a *bytes.Reader if the content is small and in memory already.
 	Content io.Reader
+
+	small []byte // the content, if it is in memory
 }
 
 // Wake returns when something is to be done for j: the earlier of Due and Alarm. It reports false if j is held.
@@ -225,3 +231,6 @@ func (j *Job) clone() *Job {
 	c.To = slices.Clone(j.To)
 	return &c
 }
+
+// GivenUp reports whether an operator has given up j, by Expire. Then no attempt is made any more.
+func (j *Job) GivenUp() bool { return j.State == Queued && j.Why != "" }

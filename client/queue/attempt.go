@@ -1,0 +1,300 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/report"
+	"smtpkit.example/smtp/proto"
+)
+
+// An attempt is the delivery of one job, once. It is over when the store has its outcome.
+type attempt struct {
+	q       *Queue
+	job     *Job
+	message *Message
+	content Content // nil if the message cannot be read
+	sender  client.Sender
+	began   time.Time
+	result  *client.Result
+	passed  *passing
+
+	left     []Recipient      // those that have no final outcome
+	failures []*Failure       // of the recipients of job, in their order; nil for those who have the message
+	outcomes []report.Outcome // what the sender may have to be told
+	lost     error            // why no server was found, or nil
+}
+
+// work is the goroutine of an item that has its turn.
+func (q *Queue) work(it *item) {
+	defer q.done.Done()
+	s, d := &q.sched, it.dest
+	a := &attempt{q: q, job: it.job, message: it.message, sender: q.senderOf(d.lease.Destination)}
+	err := a.open(q.ctx, it.content)
+	if err == nil {
+		a.deliver(q.running)
+	}
+	s.mu.Lock()
+	d.site.busy--
+	if err == nil && a.result != nil && q.running.Err() == nil {
+		q.learn(d.site, a.lost)
+	}
+	s.enter(d.site)
+	q.dispatch()
+	q.unlock()
+	if err == nil {
+		err = a.finish(d.lease)
+	}
+	a.close()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active--
+	d.busy--
+	if err != nil && !d.leaving {
+		q.leave(d, time.Now().Add(10*time.Second)) // what is not known to the store is taken again later
+	}
+	q.dispatch()
+	q.settle(d)
+}
+
+// learn records in the health of a site whether an attempt has found a server there. The caller holds q.sched.mu.
+func (q *Queue) learn(at *site, lost error) {
+	if lost == nil {
+		if at.succeeded() {
+			q.resumed(at.name)
+		}
+		return
+	}
+	if dead := at.failed(time.Now(), lost.Error()); dead != nil {
+		q.suspended(*dead)
+		for _, d := range at.dests {
+			q.park(d, dead)
+		}
+	}
+}
+
+// open finds the message and its content, if they did not come with the item.
+func (a *attempt) open(ctx context.Context, content []byte) (err error) {
+	if a.message != nil && content != nil {
+		a.content = memory{bytes.NewReader(content)}
+		return nil
+	}
+	if a.message == nil {
+		a.message, err = a.q.store.Message(ctx, a.job.ID.Message)
+	}
+	if err == nil {
+		a.content, err = a.q.store.Open(ctx, a.job.ID.Message)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) && ctx.Err() == nil {
+		a.q.storeFailed("Open", err)
+	}
+	return err
+}
+
+func (a *attempt) close() {
+	if a.content != nil {
+		a.content.Close()
+	}
+}
+
+// memory is the content of a message that is in memory.
+type memory struct{ *bytes.Reader }
+
+func (memory) Close() error { return nil }
+
+// deliver sends the message, and again without what a server does not offer if a relay may do without it.
+func (a *attempt) deliver(ctx context.Context) {
+	a.began = time.Now()
+	a.failures = make([]*Failure, len(a.job.To))
+	passed, ok := newPassing(a.message, a.began)
+	if !ok {
+		a.expire(proto.Status{5, 4, 7}, "The time within which the message was to be delivered is over.")
+		return
+	}
+	a.passed = passed
+	a.result = &client.Result{Recipients: make([]proto.Outcome, len(a.job.To))}
+	todo := make([]int, len(a.job.To))
+	for i := range todo {
+		todo[i] = i
+	}
+	for range len(optional) + 1 {
+		again, drop := todo[:0:0], ""
+		outcomes := a.send(ctx, todo)
+		for i, n := range todo {
+			a.result.Recipients[n] = outcomes[i]
+			var lacks *ext.UnsupportedError
+			if errors.As(outcomes[i].Err, &lacks) && (drop == "" || drop == lacks.Keyword) && passed.may(lacks.Keyword) {
+				drop = lacks.Keyword
+				again = append(again, n)
+			}
+		}
+		if len(again) == 0 {
+			break
+		}
+		a.sort(todo, again)
+		passed.drop(drop)
+		todo = again
+	}
+	a.sort(todo, nil)
+}
+
+// send sends the message to the recipients of job with these indexes, and returns their outcomes.
+func (a *attempt) send(ctx context.Context, to []int) []proto.Outcome {
+	m := &client.Message{
+		From: a.message.From, Mail: a.passed.mail, Needs: a.message.Needs, Size: a.message.Size,
+		Body: io.NewSectionReader(a.content, 0, a.content.Size()),
+	}
+	for _, n := range to {
+		r := a.job.To[n].Recipient
+		r.Params = a.passed.rcpt(r.Params)
+		m.To = append(m.To, r)
+	}
+	result, err := a.sender.Send(ctx, m)
+	if result != nil && len(result.Recipients) == len(to) {
+		return result.Recipients
+	}
+	if err == nil {
+		err = errors.New("smtp: the Sender has returned no outcome for each recipient")
+	}
+	outcomes := make([]proto.Outcome, len(to))
+	for i := range outcomes {
+		outcomes[i] = proto.Outcome{Recipient: m.To[i], Err: err}
+	}
+	return outcomes
+}
+
+// sort records the outcomes of the recipients in done that are not in again.
+func (a *attempt) sort(done, again []int) {
+	for _, n := range done {
+		if len(again) > 0 && again[0] == n {
+			again = again[1:]
+			continue
+		}
+		a.record(n, a.result.Recipients[n])
+	}
+}
+
+// record sorts the outcome of a recipient of job: delivered, failed, or left for another attempt.
+func (a *attempt) record(n int, outcome proto.Outcome) {
+	r := a.job.To[n]
+	outcome.Recipient = r.Recipient // with the parameters as they came
+	hop := report.NextHop{Host: outcome.Host}
+	o := hop.Outcome(outcome)
+	o.To, o.LastAttempt = r.Recipient, a.began
+	if outcome.Err == nil {
+		a.outcomes = append(a.outcomes, a.accepted(o, outcome))
+		return
+	}
+	f := newFailure(o, outcome)
+	a.failures[n] = f
+	switch {
+	case retriable(outcome.Err):
+		r.Last = f
+		a.left = append(a.left, r)
+		o.Action = ehlo.Delayed
+		if a.lost == nil && unreachable(outcome) {
+			a.lost = outcome.Err
+		}
+	default:
+		o.Action = ehlo.Failed
+	}
+	a.outcomes = append(a.outcomes, o)
+}
+
+// accepted completes the outcome of a recipient who has the message. Without a reply there was no server: the message
+// is in a mailbox. A server that was asked by NOTIFY reports by itself; one that does not offer DSN does not.
+func (a *attempt) accepted(o report.Outcome, outcome proto.Outcome) report.Outcome {
+	by, timed := ehlo.ReadBy(a.message.Params)
+	switch {
+	case outcome.Reply.Code == 0:
+		o.Action, o.Status = ehlo.Delivered, proto.Status{2, 0, 0}
+	case a.passed.dropped["DSN"], timed && by.Trace, a.passed.dropped["DELIVERBY"]:
+		o.Action = ehlo.Relayed
+	default:
+		o.Action = ""
+	}
+	return o
+}
+
+// retriable reports whether a failed recipient may be tried again. What was in doubt is: a message that comes twice is
+// better than one that is lost (RFC 1047).
+func retriable(err error) bool {
+	return client.Temporary(err) || !client.SafeToRetry(err) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, context.DeadlineExceeded) || permanent(err) == nil
+}
+
+// permanent returns what says that err is for good: a reply of 5yz, or a status of the class 5.
+func permanent(err error) error {
+	var refused *proto.Error
+	var told interface {
+		error
+		Status() proto.Status
+	}
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.As(err, &told):
+		return told
+	}
+	return nil // an error of which nothing is known is no reason to give a message back
+}
+
+// unreachable reports whether no server was found that has answered to commands.
+func unreachable(outcome proto.Outcome) bool {
+	var refused *proto.Error
+	return outcome.Reply.Code == 0 && outcome.Rcpt.Code == 0 && !errors.As(outcome.Err, &refused) &&
+		!errors.Is(outcome.Err, client.ErrBusy) && !errors.Is(outcome.Err, client.ErrClosed) &&
+		!errors.Is(outcome.Err, context.Canceled)
+}
+
+func newFailure(o report.Outcome, outcome proto.Outcome) *Failure {
+	f := &Failure{Status: o.Status, Reply: outcome.Reply, Host: outcome.Host, Text: outcome.Err.Error()}
+	var refused *proto.Error
+	if errors.As(outcome.Err, &refused) && f.Reply.Code == 0 {
+		f.Reply = refused.Reply()
+	}
+	return f
+}
+
+// expire gives up all recipients that are left, without another attempt.
+func (a *attempt) expire(status proto.Status, comment string) {
+	if a.failures == nil {
+		a.failures = make([]*Failure, len(a.job.To))
+	}
+	a.left, a.outcomes = nil, a.outcomes[:0]
+	for i, r := range a.job.To {
+		o := lastOutcome(r, a.job)
+		o.Action = ehlo.Failed
+		if o.Status.IsZero() || status.Class() == 5 {
+			o.Status = status
+		}
+		if o.Comment == "" {
+			o.Comment = comment
+		}
+		a.failures[i] = &Failure{Status: o.Status, Text: comment}
+		if r.Last != nil {
+			*a.failures[i] = *r.Last
+		}
+		a.outcomes = append(a.outcomes, o)
+	}
+}
+
+// lastOutcome is what the last attempt has shown of a recipient.
+func lastOutcome(r Recipient, j *Job) report.Outcome {
+	o := report.Outcome{To: r.Recipient, Action: ehlo.Delayed, LastAttempt: j.LastAttempt}
+	if r.Last != nil {
+		o.Status = r.Last.Status
+		o.Remote = report.DNS(r.Last.Host)
+		if r.Last.Reply.Code != 0 {
+			o.Diagnostic = report.SMTP(r.Last.Reply)
+		}
+	}
+	return o
+}

@@ -1,0 +1,535 @@
+package queue
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/report"
+	"smtpkit.example/smtp/proto"
+)
+
+// A Queue keeps messages in a Store and delivers them. It is safe for concurrent use. It is a [client.Sender]: whatever
+// sends mail through one can use a Queue in its place.
+type Queue struct {
+	store  Store
+	sender client.Sender
+	opt    Options
+	sched  scheduler
+	room   room
+
+	ctx     context.Context // ends with Close
+	stop    context.CancelFunc
+	running context.Context // of attempts: ends when Close has waited for long enough
+	cancel  context.CancelFunc
+	done    sync.WaitGroup // all goroutines, and calls of Add
+}
+
+// Options are the settings of a Queue. Nil stands for the defaults, but Hostname is needed for reports.
+type Options struct {
+	// Hostname is the name of this host in reports. It is required.
+	Hostname string
+
+	// Route names the route of a recipient: a key of Routes. By default, and where it returns "", the message goes to the
+	// domain of the recipient by the Sender of the Queue. It is called once for each recipient, in Add.
+	Route func(m *Message, to proto.Address) string
+	// Routes are further ways to deliver. All mail of a route waits in one line, whatever its domain. If the Sender of a
+	// route is nil, its mail waits until somebody fetches it: see Queue.Fetch.
+	Routes map[string]client.Sender
+
+	// Site returns the site of a domain: a name that domains with the same servers share. Limits hold for a site. The
+	// default is the method of the Sender, if it has one as mx.Deliverer does; otherwise each domain is a site. The
+	// site of a route is "=" and its name. It is called by several goroutines.
+	Site func(ctx context.Context, domain proto.Domain) (string, error)
+
+	// Policy is how a site is treated, and PolicyFor what is different for one of them. It gets Policy with all defaults,
+	// and is called when a message is added, and when the site is used after a pause.
+	Policy    Policy
+	PolicyFor func(site string, p Policy) Policy
+
+	// Limits bound what the queue takes.
+	Limits Limits
+
+	// MaxRecipients is how many recipients one job has at most, which is one transaction. The default is 100.
+	MaxRecipients int
+	// MaxActive is the number of attempts at once, to all sites together. The default is 100.
+	MaxActive int
+
+	// Report are the options of reports. Hostname and Date are set by the queue.
+	Report report.Options
+
+	// Trace is told what happens, and Logger gets what an operator has to know. The default Logger is slog.Default.
+	Trace  *Trace
+	Logger *slog.Logger
+}
+
+// A Policy says when, how often and how fast the queue tries to deliver to a site.
+type Policy struct {
+	// Retry are the pauses between attempts; the last one repeats. Each is made up to a tenth longer or shorter by chance.
+	// The default is 5m, 15m, 30m, 1h, 2h, 4h (RFC 5321 section 4.5.4.1 wants two attempts in the first hour).
+	Retry []time.Duration
+	// Expire is how long the queue tries. The default is 5 days, the longest that RFC 5321 section 4.5.4.1 names.
+	Expire time.Duration
+	// DelayReport is when the sender is told of a delay, once. The default is 4h; a negative value means never.
+	DelayReport time.Duration
+	// Window is how many attempts are made at once, at the beginning, and MaxWindow at most. While the site takes mail,
+	// the window grows by one for each window full of messages; it shrinks likewise while connections fail. The
+	// defaults are 5 and 20.
+	Window, MaxWindow int
+	// Rate is the number of attempts in a second. Zero means no limit.
+	Rate float64
+}
+
+// Limits bound what a queue takes. Beyond one of them Add refuses with 452 4.3.1, which is temporary.
+type Limits struct {
+	// Messages and Octets are what is queued at most. Zero means no limit.
+	Messages, Octets int64
+	// Share is the part of Messages, and of Octets, that messages of one Tag may take, such as 0.25. Zero means all.
+	Share float64
+	// FreeDisk is how many octets the disk must have left, if the Store can tell. The default is 64 MiB; negative: none.
+	FreeDisk int64
+	// Lag is how long an Add may take. While one takes longer, others are refused. The default is 5 s; negative: no limit.
+	Lag time.Duration
+}
+
+// An Envelope is a message to be added, without its content.
+type Envelope struct {
+	// ID is the ID to use, from NewID. If it is "", Add makes one.
+	ID ID
+	// From is the reverse-path, Params the parameters of MAIL, and To the recipients with the parameters of RCPT, all as
+	// they came from a client or are wanted. The extensions DSN, DELIVERBY, FUTURERELEASE, MT-PRIORITY and REQUIRETLS have
+	// their parameters here.
+	From   proto.Address
+	Params proto.Params
+	To     []proto.Recipient
+	// Needs is what the content needs beyond what its octets tell: see client.Message. BODY=BINARYMIME and SMTPUTF8 in
+	// Params are added to it.
+	Needs ext.Feature
+	// ReceivedFrom is the client, for reports. It may be zero.
+	ReceivedFrom report.MTA
+	// Tag names who has to share the queue with others: a user, a tenant, or a network. See Limits.Share.
+	Tag string
+}
+
+// A Trace has functions that are told what happens to mail. Each may be nil. They are called by several goroutines, and
+// what they do delays the queue.
+type Trace struct {
+	// Added: the queue has taken the message m, with its jobs. It is durable.
+	Added func(m *Message, jobs []*Job)
+	// Attempted: an attempt has been made for the recipients of j, as it was before. Each has its outcome in result.
+	Attempted func(m *Message, j *Job, result *client.Result, took time.Duration)
+	// Done: the recipient r has a final outcome: it is delivered if f is nil, and otherwise has failed or expired.
+	Done func(m *Message, r Recipient, f *Failure)
+	// Reported: a report on m was added to the queue, as message id.
+	Reported func(m *Message, r *report.Report, id ID)
+	// Suspended: no attempts are made at a site until a time, because it does not answer or an operator has said so.
+	// Resumed: they are made again.
+	Suspended func(s Suspension)
+	Resumed   func(site string)
+	// Failed: the store has failed. While it does, the queue takes no mail and makes no attempts.
+	Failed func(err error)
+}
+
+// ErrClosed is the error of a Queue that is closed.
+var ErrClosed = errors.New("smtp: the queue is closed")
+
+// New returns a queue over a store, which delivers by a Sender: package mx, a pool, client.DialSender, package deliver,
+// or a function. It begins to deliver what the store has. The store belongs to the queue until Close has returned, and
+// is not closed by it. The error tells a mistake in the options.
+func New(store Store, sender client.Sender, opt *Options) (*Queue, error) {
+	q := &Queue{store: store, sender: sender}
+	if opt != nil {
+		q.opt = *opt
+	}
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	o := &q.opt
+	o.MaxRecipients = cmp.Or(max(o.MaxRecipients, 0), 100)
+	o.MaxActive = cmp.Or(max(o.MaxActive, 0), 100)
+	o.Policy = o.Policy.withDefaults()
+	o.Limits = o.Limits.withDefaults()
+	if o.Trace == nil {
+		o.Trace = &Trace{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if s, ok := sender.(interface {
+		Site(ctx context.Context, domain proto.Domain) (string, error)
+	}); ok && o.Site == nil {
+		o.Site = s.Site
+	}
+	q.ctx, q.stop = context.WithCancel(context.Background())
+	q.running, q.cancel = context.WithCancel(context.Background())
+	q.sched = scheduler{
+		dests: make(map[string]*dest), sites: make(map[string]*site), suspend: make(map[string]Suspension),
+		parked: make(map[string][]string), fetched: make(map[string]bool), wake: make(chan struct{}, 1), sweep: 1024,
+	}
+	suspended, err := store.Suspended(q.ctx, time.Now())
+	if err != nil {
+		q.stop()
+		q.cancel()
+		return nil, err
+	}
+	for _, s := range suspended {
+		q.sched.suspend[s.Site] = s
+	}
+	q.done.Add(1)
+	go q.claim(q.ctx)
+	return q, nil
+}
+
+// check finds mistakes in the options.
+func (q *Queue) check() error {
+	o := &q.opt
+	switch {
+	case q.store == nil:
+		return errors.New("smtp: queue.New needs a Store: use OpenDir, package sqlstore, or NewMemory in tests")
+	case o.Hostname == "":
+		return errors.New("smtp: Options.Hostname of the queue is missing: reports need the name of this host")
+	case q.sender == nil && o.Route == nil:
+		return errors.New("smtp: queue.New needs a Sender, or a Route for all mail")
+	}
+	for name := range o.Routes {
+		if name == "" {
+			return errors.New(`smtp: Options.Routes of the queue has the name "", which stands for the Sender`)
+		}
+	}
+	for _, d := range o.Policy.Retry {
+		if d <= 0 {
+			return fmt.Errorf("smtp: Policy.Retry of the queue has a pause of %v: use one above 0", d)
+		}
+	}
+	if share := o.Limits.Share; share < 0 || share > 1 {
+		return fmt.Errorf("smtp: Limits.Share of the queue is %v: use a part between 0 and 1", share)
+	}
+	return nil
+}
+
+// Close ends the queue. It takes no more mail, begins no more attempts, and waits for those under way until ctx ends,
+// when it cancels them. What is not delivered stays in the store. It returns the error of ctx if attempts were
+// cancelled.
+func (q *Queue) Close(ctx context.Context) error {
+	s := &q.sched
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		q.stop()
+		for _, at := range s.sites {
+			if at.timer != nil {
+				at.timer.Stop()
+			}
+		}
+		for _, d := range s.dests {
+			q.leave(d, time.Time{})
+		}
+	}
+	s.mu.Unlock()
+	over := make(chan struct{})
+	go func() {
+		q.done.Wait()
+		close(over)
+	}()
+	var err error
+	select {
+	case <-over:
+	case <-ctx.Done():
+		err = ctx.Err()
+		q.cancel()
+		<-over
+	}
+	q.cancel()
+	return err
+}
+
+// Add takes a message. When it returns nil the message is durable: it will be delivered, or reported on, whatever
+// happens to the process. It reads body to its end. The ID names the message in the log.
+//
+// Add fails if body fails, with the error of that, and keeps nothing. A *proto.Error with 452 4.3.1 says that the queue
+// has no room (see Limits) or cannot write; with 5yz that the envelope is wrong. It is what a server can answer. If ctx
+// ends while the message is being written, it may have been added.
+func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error) {
+	s := &q.sched
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return "", &proto.Error{Code: 451, Status: proto.Status{4, 3, 2}, Text: "The queue is closed", Err: ErrClosed}
+	}
+	q.done.Add(1)
+	s.mu.Unlock()
+	defer q.done.Done()
+
+	leave, err := q.enter(ctx, e.Tag)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	entry, err := q.entry(e, body)
+	if err != nil {
+		return "", err
+	}
+	q.pin(entry)
+	err = q.store.Add(ctx, entry)
+	if err != nil {
+		q.unpin(entry)
+		if ctx.Err() == nil && !isReading(entry, err) {
+			err = q.full(err)
+		}
+		return "", err
+	}
+	q.room.recovered(q)
+	if t := q.opt.Trace.Added; t != nil {
+		t(entry.Message, entry.Jobs)
+	}
+	q.arrived(entry)
+	return entry.Message.ID, nil
+}
+
+// Send is Add for a [client.Message]. All recipients of the result have the outcome of Add. An error that Add returns
+// is in a *client.SendError.
+func (q *Queue) Send(ctx context.Context, m *client.Message) (*client.Result, error) {
+	res := &client.Result{Recipients: make([]proto.Outcome, len(m.To))}
+	body, _, err := m.Open()
+	if err == nil {
+		_, err = q.Add(ctx, &Envelope{From: m.From, Params: m.Mail, To: m.To, Needs: m.Needs}, body)
+		body.Close()
+	}
+	for i := range m.To {
+		res.Recipients[i] = proto.Outcome{Recipient: m.To[i], Err: err}
+	}
+	if err != nil {
+		return res, &client.SendError{Result: res, Err: err}
+	}
+	return res, nil
+}
+
+// maxSmall is the size up to which a content is kept in memory while it is added.
+const maxSmall = 256 << 10
+
+// entry makes a message with its jobs.
+func (q *Queue) entry(e *Envelope, body io.Reader) (*Entry, error) {
+	now := time.Now()
+	if len(e.To) == 0 {
+		return nil, proto.Refuse(554, proto.Status{5, 5, 1}, "No valid recipients")
+	}
+	m := &Message{
+		ID: e.ID, Arrived: now, From: e.From, Params: e.Params, Needs: e.Needs | needs(e.Params),
+		ReceivedFrom: e.ReceivedFrom, Tag: e.Tag,
+	}
+	switch {
+	case m.ID == "":
+		m.ID = NewID(now)
+	case !m.ID.Valid():
+		return nil, fmt.Errorf("smtp: %q is no ID of a message: make one with queue.NewID", m.ID)
+	}
+	entry := &Entry{Message: m}
+	var err error
+	if entry.Jobs, err = q.jobs(m, e.To); err != nil {
+		return nil, err
+	}
+	if body == nil {
+		body = strings.NewReader("")
+	}
+	small, rest, err := contentOf(body)
+	switch {
+	case err != nil:
+		return nil, err
+	case rest == nil:
+		entry.small, entry.Content = small, bytes.NewReader(small)
+		m.Size = int64(len(small))
+	default:
+		entry.Content = &reading{Reader: io.MultiReader(bytes.NewReader(small), rest)}
+	}
+	return entry, nil
+}
+
+// A reading remembers the error of the content, so that it is not taken for one of the store.
+type reading struct {
+	io.Reader
+	err error
+}
+
+func (r *reading) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}
+
+func isReading(e *Entry, err error) bool {
+	r, ok := e.Content.(*reading)
+	return ok && r.err != nil && errors.Is(err, r.err)
+}
+
+// jobs divides recipients into jobs, by destination.
+func (q *Queue) jobs(m *Message, to []proto.Recipient) (jobs []*Job, err error) {
+	open := make(map[string]*Job, 1)
+	for _, r := range to {
+		name, err := q.destination(m, r.Address)
+		if err != nil {
+			return nil, err
+		}
+		j := open[name]
+		if j == nil || len(j.To) >= q.opt.MaxRecipients {
+			j = &Job{ID: JobID{m.ID, len(jobs)}, Destination: name}
+			open[name] = j
+			jobs = append(jobs, j)
+		}
+		j.To = append(j.To, Recipient{Recipient: r})
+	}
+	for _, j := range jobs {
+		p := q.policyOf(j.Destination)
+		s := newSchedule(m, &p)
+		j.Due, j.Expires = s.due, s.expires
+		j.Alarm = s.alarm(j)
+		j.Lane = laneOf(m, len(to) > q.opt.MaxRecipients)
+	}
+	return jobs, nil
+}
+
+// destination returns where a recipient is.
+func (q *Queue) destination(m *Message, to proto.Address) (string, error) {
+	if to.IsNull() {
+		return "", proto.Refuse(501, proto.Status{5, 1, 3}, "A recipient has no address")
+	}
+	if q.opt.Route != nil {
+		if name := q.opt.Route(m, to); name != "" {
+			if _, ok := q.opt.Routes[name]; !ok {
+				return "", fmt.Errorf("smtp: Options.Route of the queue names the route %q, which Options.Routes has not", name)
+			}
+			return "=" + name, nil
+		}
+	}
+	if to.Domain.IsZero() {
+		return "", fmt.Errorf("smtp: the recipient %v has no domain: add one, or route it", to)
+	}
+	if q.sender == nil {
+		return "", fmt.Errorf("smtp: the queue has no Sender for %v, and Options.Route names no route", to)
+	}
+	return to.Domain.Key(), nil
+}
+
+// pin has jobs of a new message handed out to the leases of their destinations, if these are there and have room. So
+// they need not be read again.
+func (q *Queue) pin(e *Entry) {
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range e.Jobs {
+		d := s.dests[j.Destination]
+		if d == nil || d.leaving || d.site == nil || d.more[j.Lane] || d.waiting[j.Lane] >= maxLane ||
+			s.loaded >= maxLoaded || s.broken || j.Due.After(e.Message.Arrived) || d.onDemand ||
+			d.site.suspended(e.Message.Arrived) != nil {
+			continue
+		}
+		d.busy++
+		j.Epoch = d.lease.Epoch
+	}
+}
+
+// unpin undoes pin.
+func (q *Queue) unpin(e *Entry) {
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range e.Jobs {
+		if d := s.dests[j.Destination]; j.Epoch != 0 && d != nil {
+			j.Epoch = 0
+			d.busy--
+			q.settle(d)
+		}
+	}
+}
+
+// arrived puts the jobs of a message that the store has in line.
+func (q *Queue) arrived(e *Entry) {
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range e.Jobs {
+		d := s.dests[j.Destination]
+		switch {
+		case d == nil:
+			s.poke()
+		case j.Epoch == 0:
+			d.more[j.Lane], d.alarms = true, d.alarms || !j.Alarm.After(time.Now())
+			q.fill(d)
+		default:
+			d.busy--
+			if d.leaving { // it is released as soon as nothing is under way, and the job with it
+				q.settle(d)
+				continue
+			}
+			it := &item{dest: d, job: j, message: e.Message}
+			if e.small != nil && s.contents+len(e.small) <= maxContents {
+				it.content = e.small
+			}
+			q.push(it)
+		}
+	}
+	q.dispatch()
+}
+
+// policy returns how a site is treated, and policyOf how a destination is.
+func (q *Queue) policy(site string) Policy {
+	if q.opt.PolicyFor == nil {
+		return q.opt.Policy
+	}
+	return q.opt.PolicyFor(site, q.opt.Policy).withDefaults()
+}
+
+func (q *Queue) policyOf(destination string) Policy {
+	if q.opt.PolicyFor == nil {
+		return q.opt.Policy
+	}
+	q.sched.mu.Lock()
+	if d := q.sched.dests[destination]; d != nil && d.site != nil {
+		defer q.sched.mu.Unlock()
+		return d.site.policy
+	}
+	q.sched.mu.Unlock()
+	return q.policy(destination)
+}
+
+// siteOf returns the site of a destination. If it cannot be found out, the destination stands for itself.
+func (q *Queue) siteOf(ctx context.Context, destination string) string {
+	if q.opt.Site == nil || strings.HasPrefix(destination, "=") {
+		return destination
+	}
+	domain, err := proto.ParseDomain(destination)
+	if err != nil {
+		return destination
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	name, err := q.opt.Site(ctx, domain)
+	if err != nil || name == "" {
+		return destination
+	}
+	return name
+}
+
+// senderOf returns what delivers to a destination, or nil if its mail waits to be fetched.
+func (q *Queue) senderOf(destination string) client.Sender {
+	route, ok := strings.CutPrefix(destination, "=")
+	if !ok {
+		return q.sender
+	}
+	if s, ok := q.opt.Routes[route]; ok {
+		return s
+	}
+	return client.SenderFunc(func(context.Context, *client.Message) (*client.Result, error) {
+		return nil, fmt.Errorf("smtp: the queue has no route %q: add it to Options.Routes, or reroute the mail", route)
+	})
+}

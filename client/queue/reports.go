@@ -1,0 +1,247 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/report"
+	"smtpkit.example/smtp/proto"
+)
+
+// finish has the store know the outcome, with the reports that are due, and tells the trace. It tries until the store
+// has written it or the queue is closed: what is not written is attempted again.
+func (a *attempt) finish(l Lease) error {
+	now := time.Now()
+	j := *a.job
+	cancelled := a.q.running.Err() != nil // the queue is closed, and the attempt was not made to its end
+	if a.result != nil && !cancelled {
+		j.Attempts++
+		j.LastAttempt = now
+	}
+	if !now.Before(j.Expires) && !cancelled {
+		a.giveUp()
+	}
+	j.To = a.left
+	policy := a.q.policyOf(j.Destination)
+	sched := newSchedule(a.message, &policy)
+	told := j.Told
+	if len(j.To) > 0 && !j.Told && !sched.delay.IsZero() && !now.Before(sched.delay) {
+		j.Told = true
+	}
+	if len(j.To) > 0 && a.result != nil && !cancelled {
+		j.Due = earlier(now.Add(policy.pause(j.Attempts)), j.Expires)
+		j.Lane = laneOf(a.message, true)
+	}
+	j.Alarm = sched.alarm(&j)
+	change := Change{Job: &j}
+	due, entries := a.reports(&j, j.Told && !told)
+	change.Reports = entries
+	if err := a.q.write(func(ctx context.Context) error {
+		return a.q.store.Update(ctx, l, []Change{change})
+	}); err != nil {
+		return err
+	}
+	for i, e := range change.Reports {
+		if t := a.q.opt.Trace.Reported; t != nil {
+			t(a.message, due[i], e.Message.ID)
+		}
+		a.q.arrived(e)
+	}
+	a.trace()
+	return nil
+}
+
+// giveUp makes final what is left of a job that has expired.
+func (a *attempt) giveUp() {
+	for i := range a.outcomes {
+		if o := &a.outcomes[i]; o.Action == ehlo.Delayed {
+			o.Action = ehlo.Failed
+			if o.Status.IsZero() {
+				o.Status = proto.Status{4, 4, 7}
+			}
+		}
+	}
+	a.left = nil
+}
+
+// reports returns the reports that the sender has to get: of a delay only if delayed is true.
+func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries []*Entry) {
+	if a.message.From.IsNull() {
+		return nil, nil
+	}
+	var due []report.Outcome
+	var relayed []report.Outcome
+	for _, o := range a.outcomes {
+		switch {
+		case o.Action == ehlo.Delayed && !delayed:
+		case o.Action == ehlo.Relayed && a.untilRelayed(o):
+			relayed = append(relayed, o)
+		default:
+			o.WillRetryUntil = j.Expires
+			due = append(due, o)
+		}
+	}
+	m := &report.Message{
+		From: a.message.From, Mail: a.message.Params, Content: a.content,
+		ReceivedFrom: a.message.ReceivedFrom, Arrival: a.message.Arrived,
+	}
+	list := m.Due(due)
+	if len(relayed) > 0 {
+		list = append(list, relayReport(m, relayed))
+	}
+	for _, r := range list {
+		e, err := a.compose(m, r)
+		if err != nil {
+			a.q.opt.Logger.Error("smtp: a report on a message cannot be made, and its sender is not told",
+				"id", a.message.ID, "sender", a.message.From.String(), "err", err)
+			continue
+		}
+		made, entries = append(made, r), append(entries, e)
+	}
+	return made, entries
+}
+
+// untilRelayed reports whether the parameter BY asks for a report of relaying that NOTIFY does not (RFC 2852 section
+// 4.1.4).
+func (a *attempt) untilRelayed(o report.Outcome) bool {
+	by, ok := ehlo.ReadBy(a.message.Params)
+	d, _ := ehlo.ReadDSNRcpt(o.To.Params)
+	return ok && (by.Trace || a.passed.dropped["DELIVERBY"]) && d.Notify != ehlo.NotifyNever
+}
+
+// relayReport makes a report of relaying whatever NOTIFY says.
+func relayReport(m *report.Message, outcomes []report.Outcome) *report.Report {
+	asked := make([]report.Outcome, len(outcomes))
+	copy(asked, outcomes)
+	for i := range asked {
+		d, _ := ehlo.ReadDSNRcpt(asked[i].To.Params)
+		d.Notify |= ehlo.NotifySuccess
+		asked[i].To.Params = ehlo.DSNRcpt{Notify: d.Notify}.AddTo(asked[i].To.Params)
+	}
+	return m.Due(asked)[0]
+}
+
+// compose makes a message of a report. It is queued like any other mail.
+func (a *attempt) compose(m *report.Message, r *report.Report) (*Entry, error) {
+	opt := a.q.opt.Report
+	opt.Hostname, opt.Date = a.q.opt.Hostname, time.Now()
+	n, err := report.Compose(m, r, &opt)
+	if err != nil {
+		return nil, err
+	}
+	envelope := &Envelope{Params: n.Mail, To: n.To, Needs: n.Needs}
+	e, err := a.q.entry(envelope, n.Body)
+	if err != nil {
+		return nil, fmt.Errorf("the report to %v: %w", a.message.From, err)
+	}
+	return e, nil
+}
+
+// trace tells the trace what has become of the recipients.
+func (a *attempt) trace() {
+	t := a.q.opt.Trace
+	if t.Attempted != nil && a.result != nil {
+		t.Attempted(a.message, a.job, a.result, time.Since(a.began))
+	}
+	if t.Done == nil {
+		return
+	}
+	left := make(map[proto.Address]bool, len(a.left))
+	for _, r := range a.left {
+		left[r.Address] = true
+	}
+	for i, r := range a.job.To {
+		if !left[r.Address] {
+			t.Done(a.message, r, a.failures[i])
+		}
+	}
+}
+
+// ring deals with the jobs of d whose alarm has come. The sender is told of a delay. A job that has expired is
+// attempted once more if its site is not suspended; otherwise, and if an operator has given it up, it ends.
+func (q *Queue) ring(d *dest, now time.Time, stopped *Suspension) error {
+	for {
+		jobs, err := q.store.Take(q.ctx, d.lease, Query{Now: now, AlarmsOnly: true, Max: loadBatch})
+		if err != nil {
+			return err
+		}
+		for _, j := range jobs {
+			a := &attempt{q: q, job: j}
+			if err := a.open(q.ctx, nil); err != nil {
+				if err == ErrNotFound {
+					continue
+				}
+				return err
+			}
+			if stopped == nil && !now.Before(j.Expires) && !j.GivenUp() && !tooLate(a.message, now) &&
+				q.senderOf(d.lease.Destination) != nil {
+				a.close()
+				q.sched.mu.Lock()
+				q.push(&item{dest: d, job: j, message: a.message})
+				q.dispatch()
+				q.sched.mu.Unlock()
+				continue
+			}
+			err := a.alarm(d.lease, now)
+			a.close()
+			if err != nil {
+				return err
+			}
+		}
+		if len(jobs) < loadBatch {
+			return nil
+		}
+	}
+}
+
+// tooLate reports whether m must not be sent on any more (RFC 2852 section 4.1.4.1).
+func tooLate(m *Message, now time.Time) bool {
+	_, ok := newPassing(m, now)
+	return !ok
+}
+
+// alarm tells the sender of a delay, or gives up.
+func (a *attempt) alarm(l Lease, now time.Time) error {
+	a.began = now
+	switch {
+	case tooLate(a.message, now):
+		a.expire(proto.Status{5, 4, 7}, "The time within which the message was to be delivered is over.")
+	case a.job.GivenUp():
+		a.expire(proto.Status{5, 4, 7}, "The administrator of the mail system has given up the delivery.")
+	case !now.Before(a.job.Expires):
+		a.expire(proto.Status{4, 4, 7}, "The message could not be delivered in time.")
+	default:
+		a.failures = make([]*Failure, len(a.job.To))
+		a.left = a.job.To
+		for _, r := range a.job.To {
+			a.outcomes = append(a.outcomes, lastOutcome(r, a.job))
+		}
+	}
+	return a.finish(l)
+}
+
+// contentOf reads the content of an entry, up to the size that is kept in memory.
+func contentOf(r io.Reader) (small []byte, rest io.Reader, err error) {
+	const block = 16 << 10
+	buf := make([]byte, 0, block)
+	if l, ok := r.(interface{ Len() int }); ok {
+		buf = make([]byte, 0, min(l.Len(), maxSmall)+1)
+	}
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case err == io.EOF:
+			return buf[:len(buf):len(buf)], nil, nil
+		case err != nil:
+			return nil, nil, err
+		case len(buf) > maxSmall:
+			return buf, r, nil
+		case len(buf) == cap(buf):
+			buf = append(buf, 0)[:len(buf)]
+		}
+	}
+}

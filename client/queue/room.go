@@ -1,0 +1,176 @@
+package queue
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"smtpkit.example/smtp/proto"
+)
+
+// room says whether the queue has room for another message.
+type room struct {
+	mu    sync.Mutex
+	adds  list.List // when each Add that is under way has begun
+	tried time.Time // when an Add was last let through although the store fails
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Share == 0 {
+		l.Share = 1
+	}
+	if l.FreeDisk == 0 {
+		l.FreeDisk = 64 << 20
+	}
+	if l.Lag == 0 {
+		l.Lag = 5 * time.Second
+	}
+	return l
+}
+
+// noRoom returns the refusal for a message that there is no room for.
+func noRoom(text string, err error) *proto.Error {
+	return &proto.Error{Code: 452, Status: proto.Status{4, 3, 1}, Text: text, Err: err}
+}
+
+// errFull is in the refusals of a queue that is over a limit.
+var errFull = errors.New("smtp: the queue is over a limit")
+
+// enter reports whether there is room for another message of tag. Leave is to be called when the message is added.
+func (q *Queue) enter(ctx context.Context, tag string) (leave func(), err error) {
+	if err := q.over(ctx, tag); err != nil {
+		return nil, err
+	}
+	q.sched.mu.Lock()
+	broken := q.sched.broken
+	q.sched.mu.Unlock()
+	now, r, limits := time.Now(), &q.room, &q.opt.Limits
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if broken {
+		if now.Sub(r.tried) < time.Second {
+			return nil, noRoom("The queue cannot be written, try again later", errFull)
+		}
+		r.tried = now
+	}
+	if first := r.adds.Front(); first != nil && limits.Lag > 0 && now.Sub(first.Value.(time.Time)) > limits.Lag {
+		return nil, noRoom("The disk is slow, try again later", errFull)
+	}
+	e := r.adds.PushBack(now)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.adds.Remove(e)
+	}, nil
+}
+
+// over returns the refusal if one of the limits is reached.
+func (q *Queue) over(ctx context.Context, tag string) error {
+	limits := &q.opt.Limits
+	if limits.Messages > 0 || limits.Octets > 0 {
+		all, err := q.store.Usage(ctx, "", true)
+		if err != nil {
+			return q.full(err)
+		}
+		if reached(all, limits, 1) {
+			return noRoom("The queue is full, try again later", errFull)
+		}
+		if limits.Share < 1 {
+			own, err := q.store.Usage(ctx, tag, false)
+			if err != nil {
+				return q.full(err)
+			}
+			if reached(own, limits, limits.Share) {
+				return noRoom("Too much of your mail is queued, try again later", errFull)
+			}
+		}
+	}
+	if disk, ok := q.store.(interface{ Free() (int64, bool) }); ok && limits.FreeDisk > 0 {
+		if free, ok := disk.Free(); ok && free < limits.FreeDisk {
+			return noRoom("The disk is full, try again later", errFull)
+		}
+	}
+	return nil
+}
+
+func reached(u Usage, l *Limits, share float64) bool {
+	return l.Messages > 0 && float64(u.Messages) >= share*float64(l.Messages) ||
+		l.Octets > 0 && float64(u.Octets) >= share*float64(l.Octets)
+}
+
+// full returns the refusal for a message that could not be written.
+func (q *Queue) full(err error) error {
+	if isTemporary(err) {
+		q.opt.Logger.Warn("smtp: the queue could not take a message", "err", err)
+	} else {
+		q.storeFailed("Add", err)
+		q.breakDown()
+	}
+	return noRoom("The message could not be written, try again later", err)
+}
+
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// recovered ends a break after the store has succeeded in writing.
+func (r *room) recovered(q *Queue) {
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.broken {
+		return
+	}
+	s.broken = false
+	q.opt.Logger.Info("smtp: the queue can be written again")
+	for _, d := range s.dests {
+		q.fill(d)
+		q.settle(d)
+	}
+	q.dispatch()
+	s.poke()
+}
+
+// breakDown stops attempts and mail: what cannot be written down would be delivered twice.
+func (q *Queue) breakDown() {
+	q.sched.mu.Lock()
+	defer q.sched.mu.Unlock()
+	q.sched.broken = true
+}
+
+// storeFailed tells that the store has failed.
+func (q *Queue) storeFailed(doing string, err error) {
+	q.opt.Logger.Error("smtp: the store of the queue has failed", "doing", doing, "err", err)
+	if t := q.opt.Trace.Failed; t != nil {
+		t(err)
+	}
+}
+
+// write calls f, which writes outcomes, until it succeeds or the queue is closed. Meanwhile no attempts are made.
+func (q *Queue) write(f func(context.Context) error) error {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		err := f(context.WithoutCancel(q.ctx))
+		if err == nil {
+			q.room.recovered(q)
+			return nil
+		}
+		if errors.Is(err, ErrLease) {
+			return err
+		}
+		q.storeFailed("Update", err)
+		q.breakDown()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-q.ctx.Done():
+			timer.Stop()
+			if err := f(context.WithoutCancel(q.ctx)); err == nil {
+				return nil
+			}
+			return err
+		}
+	}
+}
