@@ -119,7 +119,7 @@ func (q *Queue) claim(ctx context.Context) {
 		now := time.Now()
 		s.mu.Lock()
 		room := min(maxDests-len(s.dests), loadBatch)
-		again := q.housekeep(now)
+		q.housekeep(now)
 		broken := s.broken
 		s.mu.Unlock()
 		next = time.Time{}
@@ -138,7 +138,7 @@ func (q *Queue) claim(ctx context.Context) {
 				q.adopt(l)
 			}
 		}
-		if !again.IsZero() && (next.IsZero() || again.Before(next)) {
+		if again := s.housekeeping(); !again.IsZero() && (next.IsZero() || again.Before(next)) {
 			next = again
 		}
 		if next.IsZero() {
@@ -150,15 +150,11 @@ func (q *Queue) claim(ctx context.Context) {
 }
 
 // housekeep releases the destinations that have been idle for long enough, and has those looked at that never are. It
-// does so once in a second while there are any, and returns when the next time is, or the zero time. The caller holds
-// s.mu.
-func (q *Queue) housekeep(now time.Time) (next time.Time) {
+// does so once in a second while there are any. The caller holds s.mu.
+func (q *Queue) housekeep(now time.Time) {
 	s := &q.sched
-	if len(s.dests) == 0 {
-		return time.Time{}
-	}
-	if since := now.Sub(s.kept); since < linger {
-		return s.kept.Add(linger)
+	if now.Sub(s.kept) < linger {
+		return
 	}
 	s.kept = now
 	for _, d := range s.dests {
@@ -171,7 +167,16 @@ func (q *Queue) housekeep(now time.Time) (next time.Time) {
 			q.fill(d)
 		}
 	}
-	return now.Add(linger)
+}
+
+// housekeeping returns when housekeep has something to do, or the zero time.
+func (s *scheduler) housekeeping() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.dests) == 0 {
+		return time.Time{}
+	}
+	return s.kept.Add(linger)
 }
 
 // adopt begins to work on a destination that has been leased.
