@@ -23,7 +23,7 @@ type attempt struct {
 	sender  client.Sender
 	began   time.Time
 	result  *client.Result
-	passed  *passing
+	passed  *ehlo.Relaying
 
 	left     []Recipient      // those that have no final outcome
 	failures []*Failure       // of the recipients of job, in their order; nil for those who have the message
@@ -113,7 +113,7 @@ func (memory) Close() error { return nil }
 func (a *attempt) deliver(ctx context.Context) {
 	a.began = time.Now()
 	a.failures = make([]*Failure, len(a.job.To))
-	passed, ok := newPassing(a.message, a.began)
+	passed, ok := ehlo.NewRelaying(a.message.Params, a.began.Sub(a.message.Arrived))
 	if !ok {
 		a.expire(proto.Status{5, 4, 7}, "The time within which the message was to be delivered is over.")
 		return
@@ -124,13 +124,13 @@ func (a *attempt) deliver(ctx context.Context) {
 	for i := range todo {
 		todo[i] = i
 	}
-	for range len(optional) + 1 {
+	for {
 		again, drop := todo[:0:0], ""
 		outcomes := a.send(ctx, todo)
 		for i, n := range todo {
 			a.result.Recipients[n] = outcomes[i]
 			var lacks *ext.UnsupportedError
-			if errors.As(outcomes[i].Err, &lacks) && (drop == "" || drop == lacks.Keyword) && passed.may(lacks.Keyword) {
+			if errors.As(outcomes[i].Err, &lacks) && (drop == "" || drop == lacks.Keyword) && passed.May(lacks.Keyword) {
 				drop = lacks.Keyword
 				again = append(again, n)
 			}
@@ -139,7 +139,7 @@ func (a *attempt) deliver(ctx context.Context) {
 			break
 		}
 		a.sort(todo, again)
-		passed.drop(drop)
+		passed.Lacks(drop)
 		todo = again
 	}
 	a.sort(todo, nil)
@@ -148,12 +148,12 @@ func (a *attempt) deliver(ctx context.Context) {
 // send sends the message to the recipients of job with these indexes, and returns their outcomes.
 func (a *attempt) send(ctx context.Context, to []int) []proto.Outcome {
 	m := &client.Message{
-		From: a.message.From, Mail: a.passed.mail, Needs: a.message.Needs, Size: a.message.Size,
+		From: a.message.From, Mail: a.passed.Mail(), Needs: a.message.Needs, Size: a.message.Size,
 		Body: io.NewSectionReader(a.content, 0, a.content.Size()),
 	}
 	for _, n := range to {
 		r := a.job.To[n].Recipient
-		r.Params = a.passed.rcpt(r.Params)
+		r.Params = a.passed.Rcpt(r.Params)
 		m.To = append(m.To, r)
 	}
 	result, err := a.sender.Send(ctx, m)
@@ -211,11 +211,10 @@ func (a *attempt) record(n int, outcome proto.Outcome) {
 // accepted completes the outcome of a recipient who has the message. Without a reply there was no server: the message
 // is in a mailbox. A server that was asked by NOTIFY reports by itself; one that does not offer DSN does not.
 func (a *attempt) accepted(o report.Outcome, outcome proto.Outcome) report.Outcome {
-	by, timed := ehlo.ReadBy(a.message.Params)
 	switch {
 	case outcome.Reply.Code == 0:
 		o.Action, o.Status = ehlo.Delivered, proto.Status{2, 0, 0}
-	case a.passed.dropped["DSN"], timed && by.Trace, a.passed.dropped["DELIVERBY"]:
+	case a.passed.Reports() || a.passed.ReportsBy(o.To.Params):
 		o.Action = ehlo.Relayed
 	default:
 		o.Action = ""

@@ -6,7 +6,8 @@
 //		return err
 //	}
 //	defer store.Close()
-//	smarthost, err := pool.New("mail.example.org:587", &client.Options{Credentials: auth.Password("alice", "secret")}, nil)
+//	login := &client.Options{Credentials: auth.Password("alice", "secret")}
+//	smarthost, err := pool.New("mail.example.org:587", login, nil)
 //	if err != nil {
 //		return err
 //	}

@@ -14,6 +14,7 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext"
+	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
 )
@@ -323,7 +324,7 @@ func (q *Queue) entry(e *Envelope, body io.Reader) (*Entry, error) {
 		return nil, proto.Refuse(554, proto.Status{5, 5, 1}, "No valid recipients")
 	}
 	m := &Message{
-		ID: e.ID, Arrived: now, From: e.From, Params: e.Params, Needs: e.Needs | needs(e.Params),
+		ID: e.ID, Arrived: now, From: e.From, Params: e.Params, Needs: e.Needs | ehlo.Needs(e.Params),
 		ReceivedFrom: e.ReceivedFrom, Tag: e.Tag,
 	}
 	switch {

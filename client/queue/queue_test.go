@@ -112,6 +112,13 @@ func (w *world) set(answer func(to proto.Address) error) {
 	w.answer = answer
 }
 
+// tries returns all attempts.
+func (w *world) tries() []tried {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.attempts)
+}
+
 // at returns when there were attempts for an address.
 func (w *world) at(to string) (at []time.Duration) {
 	w.mu.Lock()
@@ -298,7 +305,7 @@ func TestReports(t *testing.T) {
 				w.add(tt.from, tt.mail, "b@y.example", tt.rcpt)
 				time.Sleep(6 * 24 * time.Hour)
 				var got []string
-				for _, a := range w.attempts {
+				for _, a := range w.tries() {
 					if a.to != "a@x.example" {
 						continue
 					}
@@ -337,17 +344,21 @@ func TestDead(t *testing.T) {
 		if at := w.at("c@alive.example"); len(at) != 1 || at[0] > time.Second {
 			t.Errorf("the other site was delayed: %v", at)
 		}
-		if n := len(w.attempts); n > 20 {
+		if n := len(w.tries()); n > 20 {
 			t.Errorf("%d attempts in an hour", n)
 		}
+		mu.Lock()
 		if suspended < 2 {
 			t.Errorf("the site was suspended %d times", suspended)
 		}
+		mu.Unlock()
 		w.set(nil)
 		time.Sleep(10 * time.Hour)
 		if n := w.queued(); n != 0 {
 			t.Errorf("%d messages are left", n)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if resumed != 1 {
 			t.Errorf("the site was resumed %d times", resumed)
 		}

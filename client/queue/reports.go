@@ -77,7 +77,7 @@ func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries 
 	for _, o := range a.outcomes {
 		switch {
 		case o.Action == ehlo.Delayed && !delayed:
-		case o.Action == ehlo.Relayed && a.untilRelayed(o):
+		case o.Action == ehlo.Relayed && a.passed.ReportsBy(o.To.Params):
 			relayed = append(relayed, o)
 		default:
 			o.WillRetryUntil = j.Expires
@@ -102,14 +102,6 @@ func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries 
 		made, entries = append(made, r), append(entries, e)
 	}
 	return made, entries
-}
-
-// untilRelayed reports whether the parameter BY asks for a report of relaying that NOTIFY does not (RFC 2852 section
-// 4.1.4).
-func (a *attempt) untilRelayed(o report.Outcome) bool {
-	by, ok := ehlo.ReadBy(a.message.Params)
-	d, _ := ehlo.ReadDSNRcpt(o.To.Params)
-	return ok && (by.Trace || a.passed.dropped["DELIVERBY"]) && d.Notify != ehlo.NotifyNever
 }
 
 // relayReport makes a report of relaying whatever NOTIFY says.
@@ -199,7 +191,7 @@ func (q *Queue) ring(d *dest, now time.Time, stopped *Suspension) error {
 
 // tooLate reports whether m must not be sent on any more (RFC 2852 section 4.1.4.1).
 func tooLate(m *Message, now time.Time) bool {
-	_, ok := newPassing(m, now)
+	_, ok := ehlo.NewRelaying(m.Params, now.Sub(m.Arrived))
 	return !ok
 }
 
