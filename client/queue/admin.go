@@ -239,6 +239,7 @@ func (q *Queue) fetch(ctx context.Context, destination string, s client.Sender) 
 		q.sched.mu.Unlock()
 		q.sched.poke()
 	}()
+	tried := make(map[JobID]bool)
 	for lane := Lane(0); lane < Lanes; {
 		jobs, err := q.store.Take(ctx, l, Query{Now: time.Now(), Lane: lane, All: true, Max: 1})
 		if err != nil {
@@ -248,6 +249,10 @@ func (q *Queue) fetch(ctx context.Context, destination string, s client.Sender) 
 			lane++
 			continue
 		}
+		if tried[jobs[0].ID] {
+			continue // it waits until the lease ends
+		}
+		tried[jobs[0].ID] = true
 		a := &attempt{q: q, job: jobs[0], sender: s}
 		if err := a.open(ctx, nil); errors.Is(err, ErrNotFound) {
 			continue
