@@ -393,9 +393,15 @@ func TestBroken(t *testing.T) {
 		w.add("", "", "b@y.example", "")
 		time.Sleep(time.Second)
 		store.update.Store(true)
+		taken := make(chan bool)
+		w.set(func(proto.Address) error {
+			<-taken
+			return nil
+		})
 		for i := range 50 {
 			w.add("", "", fmt.Sprintf("c%d@y.example", i), "")
 		}
+		close(taken)
 		time.Sleep(time.Hour)
 		tried := len(w.tries())
 		if tried > 1+10 { // one was written
