@@ -17,6 +17,7 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/queue"
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/proto"
 )
@@ -519,4 +520,35 @@ func TestFutureRelease(t *testing.T) {
 			t.Errorf("tried at %v", at)
 		}
 	})
+}
+
+// TestSessionRefused has a smarthost refuse the session for good: the password has expired, or TLS does not work. That
+// is no reason to give mail back.
+func TestSessionRefused(t *testing.T) {
+	for _, err := range []error{
+		&ext.AuthError{Err: proto.Refuse(535, proto.Status{5, 7, 8}, "Authentication failed")},
+		&ext.TLSError{Err: errors.New("x509: certificate has expired")},
+		&proto.Error{Code: 554, Verb: "greeting", Text: "go away"},
+		&proto.Error{Code: 550, Verb: "EHLO", Text: "who are you?"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, &queue.Options{Logger: slog.New(slog.DiscardHandler)})
+			w.set(only("y.example", err))
+			for range 20 {
+				w.add("a@x.example", "", "b@y.example", "")
+			}
+			time.Sleep(3 * time.Hour)
+			if n := w.queued(); n != 20 {
+				t.Errorf("%v: %d of 20 messages are left", err, n)
+			}
+			if n := len(w.at("b@y.example")); n > 40 {
+				t.Errorf("%v: %d attempts in 3 hours", err, n)
+			}
+			w.set(nil)
+			time.Sleep(5 * time.Hour)
+			if n := w.queued(); n != 0 {
+				t.Errorf("%v: %d messages are left", err, n)
+			}
+		})
+	}
 }

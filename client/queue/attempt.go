@@ -36,19 +36,20 @@ func (q *Queue) work(it *item) {
 	defer q.done.Done()
 	s, d := &q.sched, it.dest
 	a := &attempt{q: q, job: it.job, message: it.message, sender: q.senderOf(d.lease.Destination)}
-	err := a.open(q.ctx, it.content)
-	if err == nil {
+	opened := a.open(q.ctx, it.content) == nil // otherwise the job waits until the lease ends
+	if opened {
 		a.deliver(q.running)
 	}
 	s.mu.Lock()
 	d.site.busy--
-	if err == nil && a.result != nil && q.running.Err() == nil {
+	if a.result != nil && q.running.Err() == nil {
 		q.learn(d.site, a.lost)
 	}
 	s.enter(d.site)
 	q.dispatch()
 	q.unlock()
-	if err == nil {
+	var err error
+	if opened {
 		err = a.finish(d.lease)
 	}
 	a.close()
@@ -73,6 +74,7 @@ func (q *Queue) learn(at *site, lost error) {
 		return
 	}
 	if dead := at.failed(time.Now(), lost.Error()); dead != nil {
+		q.opt.Logger.Warn("smtp: a site is suspended", "site", at.name, "until", dead.Until, "err", lost)
 		q.suspended(*dead)
 		for _, d := range at.dests {
 			q.park(d, dead)
@@ -223,31 +225,57 @@ func (a *attempt) accepted(o report.Outcome, outcome proto.Outcome) report.Outco
 }
 
 // retriable reports whether a failed recipient may be tried again. What was in doubt is: a message that comes twice is
-// better than one that is lost (RFC 1047).
+// better than one that is lost (RFC 1047). So is what failed before a server was asked for this message: a password
+// that has expired is no reason to give all mail back. An error of which nothing is known is no reason either.
 func retriable(err error) bool {
 	return client.Temporary(err) || !client.SafeToRetry(err) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, context.DeadlineExceeded) || permanent(err) == nil
+		errors.Is(err, context.DeadlineExceeded) || isSession(err) || !isPermanent(err)
 }
 
-// permanent returns what says that err is for good: a reply of 5yz, or a status of the class 5.
-func permanent(err error) error {
+// isPermanent reports whether err is a reply of 5yz, or has a status of the class 5.
+func isPermanent(err error) bool {
 	var refused *proto.Error
-	var told interface {
-		error
-		Status() proto.Status
-	}
-	switch {
-	case errors.As(err, &refused):
-		return refused
-	case errors.As(err, &told):
-		return told
-	}
-	return nil // an error of which nothing is known is no reason to give a message back
+	var told statusError
+	return errors.As(err, &refused) || errors.As(err, &told)
 }
 
-// unreachable reports whether no server was found that has answered to commands.
+// A statusError is an error that tells the status code that it stands for.
+type statusError interface {
+	error
+	Status() proto.Status
+}
+
+// isSession reports whether err is about the session with a server, and not about a message: TLS or AUTH has failed, or
+// the server does not want to talk to us. An error with a status of its own that wraps one of these, such as
+// mx.PolicyError, says by it what is to become of the message.
+func isSession(err error) bool {
+	var told statusError
+	var tls *ext.TLSError
+	var auth *ext.AuthError
+	var refused *proto.Error
+	if errors.As(err, &told) && !errors.As(told, &auth) {
+		if _, ok := told.(*ext.TLSError); !ok {
+			return false
+		}
+	}
+	if errors.As(err, &tls) || errors.As(err, &auth) {
+		return true
+	}
+	if errors.As(err, &refused) {
+		switch refused.Verb {
+		case "greeting", "EHLO", "HELO", "LHLO", "RSET":
+			return true
+		}
+	}
+	return false
+}
+
+// unreachable reports whether no server was found that has taken commands for a message.
 func unreachable(outcome proto.Outcome) bool {
 	var refused *proto.Error
+	if isSession(outcome.Err) {
+		return true
+	}
 	return outcome.Reply.Code == 0 && outcome.Rcpt.Code == 0 && !errors.As(outcome.Err, &refused) &&
 		!errors.Is(outcome.Err, client.ErrBusy) && !errors.Is(outcome.Err, client.ErrClosed) &&
 		!errors.Is(outcome.Err, context.Canceled)

@@ -83,8 +83,9 @@ type Policy struct {
 	// DelayReport is when the sender is told of a delay, once. The default is 4h; a negative value means never.
 	DelayReport time.Duration
 	// Window is how many attempts are made at once, at the beginning, and MaxWindow at most. While the site takes mail,
-	// the window grows by one for each window full of messages; it shrinks likewise while connections fail. The
-	// defaults are 5 and 20.
+	// the window grows by one for each window full of messages; it shrinks likewise while connections fail. After as
+	// many failures in a row as the window has room for, the site is suspended for a pause of Retry, half an hour at most.
+	// The defaults are 5 and 20.
 	Window, MaxWindow int
 	// Rate is the number of attempts in a second. Zero means no limit.
 	Rate float64
@@ -371,6 +372,37 @@ func (r *reading) Read(p []byte) (int, error) {
 func isReading(e *Entry, err error) bool {
 	r, ok := e.Content.(*reading)
 	return ok && r.err != nil && errors.Is(err, r.err)
+}
+
+// scratch has buffers in which contents are read: one that is small is copied to its size.
+var scratch = sync.Pool{New: func() any {
+	b := make([]byte, 0, 16<<10)
+	return &b
+}}
+
+// contentOf reads a content. If it is small, rest is nil. Otherwise small is its beginning.
+func contentOf(r io.Reader) (small []byte, rest io.Reader, err error) {
+	p := scratch.Get().(*[]byte)
+	buf := (*p)[:0]
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case len(buf) > maxSmall:
+			return buf, r, nil
+		case err == nil && len(buf) < cap(buf):
+			continue
+		case err == nil:
+			buf = append(buf, 0)[:len(buf)]
+			continue
+		}
+		if err == io.EOF {
+			small, err = append(make([]byte, 0, len(buf)), buf...), nil
+		}
+		*p = buf
+		scratch.Put(p)
+		return small, nil, err
+	}
 }
 
 // jobs divides recipients into jobs, by destination.

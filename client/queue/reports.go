@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"smtpkit.example/smtp/ext/ehlo"
@@ -213,27 +212,4 @@ func (a *attempt) alarm(l Lease, now time.Time) error {
 		}
 	}
 	return a.finish(l)
-}
-
-// contentOf reads the content of an entry, up to the size that is kept in memory.
-func contentOf(r io.Reader) (small []byte, rest io.Reader, err error) {
-	const block = 16 << 10
-	buf := make([]byte, 0, block)
-	if l, ok := r.(interface{ Len() int }); ok {
-		buf = make([]byte, 0, min(l.Len(), maxSmall)+1)
-	}
-	for {
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		switch {
-		case err == io.EOF:
-			return buf[:len(buf):len(buf)], nil, nil
-		case err != nil:
-			return nil, nil, err
-		case len(buf) > maxSmall:
-			return buf, r, nil
-		case len(buf) == cap(buf):
-			buf = append(buf, 0)[:len(buf)]
-		}
-	}
 }

@@ -4,6 +4,9 @@ import (
 	"time"
 )
 
+// maxDeath is how long a site that cannot be reached is left alone at most.
+const maxDeath = 30 * time.Minute
+
 // An item is a job in memory that waits for its turn.
 type item struct {
 	dest *dest
@@ -106,7 +109,8 @@ func (s *site) failed(now time.Time, why string) *Suspension {
 	}
 	h.deaths++
 	h.window, h.cohort = 1, 0
-	h.dead = &Suspension{Site: s.name, Until: now.Add(s.policy.pause(h.deaths)), Why: why}
+	pause := min(s.policy.pause(h.deaths), jitter(maxDeath))
+	h.dead = &Suspension{Site: s.name, Until: now.Add(pause), Why: why}
 	return h.dead
 }
 
