@@ -49,9 +49,9 @@ var arrows = map[string][]string{
 	"client/mx/mtasts": {"ext/dns"},
 	"client/queue":     {"proto", "ext", "ext/ehlo", "ext/report", "ext/tracefield", "client", "client/internal/ended"},
 	// What stands on the queue, and the tests for its stores.
-	"client/queue/queuetest": {"proto", "ext", "ext/ehlo", "ext/report", "client"},
-	"client/queue/queuehttp": {"proto", "ext"},
-	"client/queue/sqlstore":  {"proto", "ext", "ext/report"},
+	"client/queue/queuetest": {"proto", "ext", "ext/ehlo", "ext/report", "client", "client/queue"},
+	"client/queue/queuehttp": {"proto", "ext", "client/queue"},
+	"client/queue/sqlstore":  {"proto", "ext", "ext/report", "client/queue"},
 	"client/mx/dane":         {"proto", "ext/dns"},
 
 	// A test of extensions at work, which no package of ours imports.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"smtpkit.example/smtp/client/queue"
+	"smtpkit.example/smtp/client/queue/queuetest"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -50,4 +51,18 @@ func TestMemoryClosed(t *testing.T) {
 	if err := m.Add(ctx, e); err == nil {
 		t.Error("Add after Close succeeds")
 	}
+}
+
+// TestMemory runs the tests for a Store.
+func TestMemory(t *testing.T) {
+	open := func(*testing.T) queue.Store { return queue.NewMemory() }
+	queuetest.TestStore(t, open, &queuetest.Options{
+		Reopen: func(t *testing.T, s queue.Store) queue.Store {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			return s.(*queue.Memory).Reopen()
+		},
+		Looked: func(s queue.Store) int64 { return s.(*queue.Memory).Looked() },
+	})
 }
