@@ -74,7 +74,7 @@ func (q *Queue) learn(at *site, lost error) {
 		return
 	}
 	if dead := at.failed(time.Now(), lost.Error()); dead != nil {
-		q.opt.Logger.Warn("smtp: a site is suspended", "site", at.name, "until", dead.Until, "err", lost)
+		q.opt.Logger.Warn("smtp: a site cannot be reached", "site", at.name, "until", dead.Until, "err", lost)
 		q.suspended(*dead)
 		for _, d := range at.dests {
 			q.park(d, dead)

@@ -29,7 +29,7 @@ type Options struct {
 	Site func(ctx context.Context, domain proto.Domain) (string, error)
 
 	// Policy is how a site is treated, and PolicyFor what is different for one of them. It gets Policy with all defaults,
-	// and is called when a message is added, and when the site is used after a pause.
+	// and is called when a message is added, and when the site is used after a pause. It must not call the Queue.
 	Policy    Policy
 	PolicyFor func(site string, p Policy) Policy
 
@@ -75,7 +75,8 @@ type Limits struct {
 	Share float64
 	// FreeDisk is how many octets the disk must have left, if the Store can tell. The default is 64 MiB; negative: none.
 	FreeDisk int64
-	// Lag is how long an Add may take. While one takes longer, others are refused. The default is 5 s; negative: no limit.
+	// Lag is how long writing a message of at most 256 KiB may take. While one takes longer, others are refused. The
+	// default is 5 s; negative: no limit.
 	Lag time.Duration
 }
 

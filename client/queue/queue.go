@@ -163,18 +163,15 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 	s.mu.Unlock()
 	defer q.done.Done()
 
-	leave, err := q.enter(ctx, e.Tag)
-	if err != nil {
+	if err := q.Room(ctx, e.Tag); err != nil {
 		return "", err
 	}
-	defer leave()
 	entry, err := q.entry(e, body)
 	if err != nil {
 		return "", err
 	}
 	q.pin(entry)
-	err = q.store.Add(ctx, entry)
-	if err != nil {
+	if err = q.room.add(ctx, q.store, entry); err != nil {
 		q.unpin(entry)
 		if ctx.Err() == nil && !isReading(entry, err) {
 			err = q.full(err)

@@ -14,7 +14,7 @@ import (
 type room struct {
 	mu    sync.Mutex
 	adds  list.List // when each Add that is under way has begun
-	tried time.Time // when an Add was last let through although the store fails
+	tried time.Time // when the last one has
 }
 
 func (l Limits) withDefaults() Limits {
@@ -38,10 +38,11 @@ func noRoom(text string, err error) *proto.Error {
 // errFull is in the refusals of a queue that is over a limit.
 var errFull = errors.New("smtp: the queue is over a limit")
 
-// enter reports whether there is room for another message of tag. Leave is to be called when the message is added.
-func (q *Queue) enter(ctx context.Context, tag string) (leave func(), err error) {
+// Room returns the error that Add would return now if the queue has no room for a message of tag: a *proto.Error with
+// 452 4.3.1. A server calls it at MAIL, so that a client need not send what is refused.
+func (q *Queue) Room(ctx context.Context, tag string) error {
 	if err := q.over(ctx, tag); err != nil {
-		return nil, err
+		return err
 	}
 	q.sched.mu.Lock()
 	broken := q.sched.broken
@@ -49,21 +50,33 @@ func (q *Queue) enter(ctx context.Context, tag string) (leave func(), err error)
 	now, r, limits := time.Now(), &q.room, &q.opt.Limits
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if broken {
-		if now.Sub(r.tried) < time.Second {
-			return nil, noRoom("The queue cannot be written, try again later", errFull)
-		}
-		r.tried = now
+	if broken && now.Sub(r.tried) < time.Second {
+		return noRoom("The queue cannot be written, try again later", errFull)
 	}
 	if first := r.adds.Front(); first != nil && limits.Lag > 0 && now.Sub(first.Value.(time.Time)) > limits.Lag {
-		return nil, noRoom("The disk is slow, try again later", errFull)
+		return noRoom("The disk is slow, try again later", errFull)
 	}
-	e := r.adds.PushBack(now)
-	return func() {
+	return nil
+}
+
+// add writes a message, and takes note of how long that takes. What has to be read from a client meanwhile does not
+// count.
+func (r *room) add(ctx context.Context, s Store, e *Entry) error {
+	now := time.Now()
+	r.mu.Lock()
+	r.tried = now
+	if e.small == nil {
+		r.mu.Unlock()
+		return s.Add(ctx, e)
+	}
+	at := r.adds.PushBack(now)
+	r.mu.Unlock()
+	defer func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.adds.Remove(e)
-	}, nil
+		r.adds.Remove(at)
+	}()
+	return s.Add(ctx, e)
 }
 
 // over returns the refusal if one of the limits is reached.

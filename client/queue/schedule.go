@@ -337,12 +337,16 @@ func (s *scheduler) enter(at *site) {
 	}
 }
 
-// The cost of an attempt, in octets, and what a site gets in a round.
-const (
-	baseCost = 8 << 10
-	maxCost  = 1 << 20
-	quantum  = 64 << 10
-)
+// maxCost is the highest cost of an attempt. A site gets 1 in each round.
+const maxCost = 16
+
+// cost returns what an attempt at a message costs: 1, and 1 more for each 64 KiB.
+func cost(m *Message) int {
+	if m == nil {
+		return 1
+	}
+	return int(min(1+m.Size>>16, maxCost))
+}
 
 // pick returns the item whose turn it is, or nil. The caller holds s.mu.
 func (q *Queue) pick() *item {
@@ -353,12 +357,9 @@ func (q *Queue) pick() *item {
 			s.ring, at.inRing = s.ring[1:], false
 			continue
 		}
-		cost := baseCost
-		if m := at.lanes.peek().message; m != nil {
-			cost = int(min(m.Size+baseCost, maxCost))
-		}
+		cost := cost(at.lanes.peek().message)
 		if at.deficit < cost && len(s.ring) > 1 {
-			at.deficit += quantum
+			at.deficit++
 			s.ring = append(s.ring[1:], at)
 			continue
 		}
