@@ -202,6 +202,11 @@ func (q *Queue) adopt(l Lease) {
 // join makes d one of the destinations of its site. The caller holds s.mu.
 func (q *Queue) join(d *dest, name string) {
 	s, now := &q.sched, time.Now()
+	if s.closed || d.leaving { // it has to go before it has begun
+		q.leave(d, time.Time{})
+		q.settle(d)
+		return
+	}
 	at, ok := s.sites[name]
 	if !ok {
 		at = q.newSite(name, now)

@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ func edited(j *queue.Job, e queue.Edit) *queue.Job {
 	case queue.Reroute:
 		c.Destination, c.Due = e.Destination, e.At
 	case queue.Expire:
-		c.State, c.Why, c.Alarm, c.Expires = queue.Queued, "", e.At, e.At
+		c.State, c.Why, c.Alarm, c.Expires = queue.Queued, cmp.Or(e.Why, "given up"), e.At, e.At
 	case queue.Drop:
 		return nil
 	}

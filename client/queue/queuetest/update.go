@@ -107,7 +107,7 @@ func (s *suite) operations() []operation {
 		{"Release", queue.Edit{Op: queue.Release, At: at}},
 		{"Retry", queue.Edit{Op: queue.Retry, At: at}},
 		{"Reroute", queue.Edit{Op: queue.Reroute, At: at, Destination: "new.example"}},
-		{"Expire", queue.Edit{Op: queue.Expire, At: at}},
+		{"Expire", queue.Edit{Op: queue.Expire, At: at, Why: "enough"}},
 		{"Drop", queue.Edit{Op: queue.Drop, At: at}},
 	}
 }
@@ -140,7 +140,7 @@ func testUpdateMerge(s *suite) {
 		case queue.Reroute:
 			want.Destination, want.Due = "new.example", at
 		case queue.Expire:
-			want.Alarm, want.Expires = at, at
+			want.Why, want.Alarm, want.Expires = "enough", at, at
 		case queue.Drop:
 			s.wantGone("Drop while handed out", id.Message)
 			s.release(l, time.Time{})
