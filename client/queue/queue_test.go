@@ -238,8 +238,8 @@ func TestDelivered(t *testing.T) {
 	})
 }
 
-// TestSchedule has a recipient refused for a while. The attempts come as Policy says, and the message expires.
-func TestSchedule(t *testing.T) {
+// TestK08_Schedule has a recipient refused for a while. The attempts come as Policy says, and the message expires.
+func TestK08_Schedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &queue.Options{Policy: queue.Policy{DelayReport: -1}})
 		w.set(only("y.example", proto.Refuse(450, proto.Status{4, 7, 1}, "later")))
@@ -273,8 +273,8 @@ func TestSchedule(t *testing.T) {
 	})
 }
 
-// TestReports checks who is told what (RFC 3461 section 5.2, RFC 5321 section 4.5.4).
-func TestReports(t *testing.T) {
+// TestK10_Reports checks who is told what (RFC 3461 section 5.2, RFC 5321 section 4.5.4).
+func TestK10_Reports(t *testing.T) {
 	for _, tt := range []struct {
 		name, from, mail, rcpt string
 		code                   int // of the server
@@ -361,6 +361,21 @@ func TestDead(t *testing.T) {
 		defer mu.Unlock()
 		if resumed != 1 {
 			t.Errorf("the site was resumed %d times", resumed)
+		}
+	})
+}
+
+// TestK09_RefusedSender has a server refuse MAIL for one sender for good. It is asked again for the next message.
+func TestK09_RefusedSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.set(only("y.example", &proto.Error{Code: 550, Status: proto.Status{5, 7, 1}, Verb: "MAIL", Text: "not you"}))
+		for range 3 {
+			w.add("a@x.example", "", "b@y.example", "NOTIFY=NEVER")
+			time.Sleep(time.Second)
+		}
+		if n := len(w.at("b@y.example")); n != 3 {
+			t.Errorf("%d attempts for 3 messages", n)
 		}
 	})
 }
