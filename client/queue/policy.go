@@ -110,3 +110,14 @@ func laneOf(m *Message, bulk bool) Lane {
 
 // shares are the parts that the lanes have of the attempts at a site while all of them have jobs.
 var shares = [Lanes]float64{16, 8, 8, 4, 4, 2, 2, 1}
+
+// maxCost is the highest cost of an attempt. A site gets 1 in each round.
+const maxCost = 16
+
+// cost returns what an attempt at a message costs: 1, and 1 more for each 64 KiB.
+func cost(m *Message) int {
+	if m == nil {
+		return 1
+	}
+	return int(min(1+m.Size>>16, maxCost))
+}

@@ -322,9 +322,13 @@ func (q *Queue) park(d *dest, why *Suspension) {
 	q.leave(d, until)
 }
 
-// push puts an item in line. The caller holds s.mu.
+// push puts an item in line, unless its destination is about to be released, and the job with it. The caller holds
+// s.mu.
 func (q *Queue) push(it *item) {
 	s, d := &q.sched, it.dest
+	if d.leaving {
+		return
+	}
 	d.waiting[it.job.Lane]++
 	d.idle = time.Time{}
 	d.site.lanes.push(it)
@@ -340,17 +344,6 @@ func (s *scheduler) enter(at *site) {
 		at.inRing, at.deficit = true, 0
 		s.ring = append(s.ring, at)
 	}
-}
-
-// maxCost is the highest cost of an attempt. A site gets 1 in each round.
-const maxCost = 16
-
-// cost returns what an attempt at a message costs: 1, and 1 more for each 64 KiB.
-func cost(m *Message) int {
-	if m == nil {
-		return 1
-	}
-	return int(min(1+m.Size>>16, maxCost))
 }
 
 // pick returns the item whose turn it is, or nil. The caller holds s.mu.
@@ -483,8 +476,10 @@ func (q *Queue) end(d *dest) {
 		err := q.store.Release(context.WithoutCancel(q.ctx), d.lease, d.until)
 		s := &q.sched
 		s.mu.Lock()
-		delete(s.dests, d.lease.Destination)
-		if d.site != nil {
+		if name := d.lease.Destination; s.dests[name] == d { // otherwise it has been leased again already
+			delete(s.dests, name)
+		}
+		if d.site != nil && d.site.dests[d.lease.Destination] == d {
 			delete(d.site.dests, d.lease.Destination)
 		}
 		s.mu.Unlock()
