@@ -23,6 +23,10 @@ var exceptions = map[string]string{
 	"server/servertest/line.go BURL":       "likewise",
 	"server/servertest/server.go STARTTLS": "a test can have its handshake fail",
 	"server/servertest/transcript.go BDAT": "a transcript shortens the content behind it",
+	// SQL has words of its own.
+	"client/queue/sqlstore/list.go BY":  "ORDER BY",
+	"client/queue/sqlstore/store.go BY": "likewise",
+	"client/queue/sqlstore/take.go BY":  "likewise",
 	// The exam of a backend speaks to it as a client of the wire, word for word.
 	"server/servertest/caller.go AUTH":       "a caller authenticates",
 	"server/servertest/caller.go SIZE":       "a caller declares sizes",

@@ -95,7 +95,7 @@ func testEnvelope(s *suite) {
 	full.message.Tag = "tenant \"7\"/../ü%\x00\n"
 	at := s.now.Add(1234567 * time.Millisecond)
 	failure := &queue.Failure{
-		Status: proto.Status{4, 7, 999}, Host: "mx1.example.com", Text: "TLS: \"bad\"\nsecond line \xff",
+		Status: proto.Status{4, 7, 999}, Host: "mx1.example.com", Text: "TLS: \"bad\"\nsecond line, ünlaut",
 		Reply: proto.Reply{Code: 451, Status: proto.Status{4, 0, 123}, Text: "first line\nsecond line, ünlaut"},
 	}
 	for i, to := range []string{

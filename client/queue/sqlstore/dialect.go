@@ -1,0 +1,132 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"smtpkit.example/smtp/client/queue"
+)
+
+// A Dialect is the SQL of one kind of database.
+type Dialect uint8
+
+// SQLite is the dialect of SQLite 3.35 or later, with any driver. The database has to be a file on a local disk.
+const SQLite Dialect = 1
+
+// String returns the name of the dialect.
+func (d Dialect) String() string {
+	if d == SQLite {
+		return "SQLite"
+	}
+	return fmt.Sprintf("Dialect(%d)", uint8(d))
+}
+
+// What a writer says to begin and end a transaction, and before it, when what follows need or need not be synced.
+const (
+	begin    = "BEGIN IMMEDIATE"
+	commit   = "COMMIT"
+	rollback = "ROLLBACK"
+	synced   = "PRAGMA synchronous = FULL"
+	unsynced = "PRAGMA synchronous = NORMAL"
+)
+
+// settings are made on the connection that writes. The first two have an effect on a new database only. A checkpoint
+// moves pages from the log to the database; after one, the log begins again from its start.
+var settings = []string{
+	"PRAGMA busy_timeout = 5000",
+	"PRAGMA page_size = 4096",
+	"PRAGMA auto_vacuum = NONE",
+	"PRAGMA journal_mode = WAL",
+	"PRAGMA wal_autocheckpoint = 2000",
+	"PRAGMA journal_size_limit = 67108864",
+	"PRAGMA cache_size = -16384",
+	synced,
+}
+
+// lock takes the lock of the database for this process, on a connection that then has it until it is closed. It is that
+// of a file beside the database, which SQLite keeps locked for as long as the connection lives, and no longer.
+func lock(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	c, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("smtp: connecting to the database of the queue: %w", err)
+	}
+	if err := lockFile(ctx, c); err != nil {
+		_ = discard(c)
+		return nil, err
+	}
+	return c, nil
+}
+
+func lockFile(ctx context.Context, c *sql.Conn) error {
+	var file string
+	err := c.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&file)
+	if err != nil {
+		return fmt.Errorf("smtp: finding the file of the database of the queue: %w", err)
+	}
+	if file == "" {
+		return errors.New("smtp: the database of the queue is in memory; give the driver the name of a file")
+	}
+	for _, q := range []struct {
+		text string
+		args []any
+	}{
+		{"PRAGMA busy_timeout = 0", nil},
+		{"ATTACH DATABASE ? AS owner", []any{file + "-lock"}},
+		{"PRAGMA owner.locking_mode = EXCLUSIVE", nil},
+		{"PRAGMA owner.journal_mode = MEMORY", nil},
+		{"BEGIN EXCLUSIVE", nil},
+		{"PRAGMA owner.user_version = 1", nil},
+		{commit, nil},
+	} {
+		if _, err := c.ExecContext(ctx, q.text, q.args...); err != nil {
+			if isBusy(err) {
+				return queue.ErrInUse
+			}
+			return fmt.Errorf("smtp: locking the queue: %s: %w", q.text, err)
+		}
+	}
+	return nil
+}
+
+// discard closes a connection for good: the pool does not keep it.
+func discard(c *sql.Conn) error {
+	err := c.Raw(func(any) error { return errBad })
+	if errors.Is(err, errBad) {
+		return nil
+	}
+	return err
+}
+
+// The errors of SQLite are told by their texts, which are the same in all drivers, and have not changed in twenty
+// years.
+func contains(err error, texts ...string) bool {
+	text := err.Error()
+	for _, t := range texts {
+		if strings.Contains(text, t) {
+			return true
+		}
+	}
+	return false
+}
+
+func isBusy(err error) bool {
+	return contains(err, "database is locked", "database table is locked", "database schema is locked")
+}
+
+// isTemporary reports whether the same transaction may succeed later.
+func isTemporary(err error) bool {
+	return isBusy(err) || contains(err, "database or disk is full", "out of memory", "unable to open database file") ||
+		errors.Is(err, syscall.ENOSPC)
+}
+
+// isFatal reports whether an error of a statement tells that the database cannot be relied on.
+func isFatal(err error) bool {
+	return contains(err, "disk I/O error", "malformed", "is not a database", "readonly database", "locking protocol") ||
+		errors.Is(err, errBad) || errors.Is(err, sql.ErrConnDone)
+}
+
+func isConstraint(err error) bool { return contains(err, "constraint") }

@@ -1,0 +1,125 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"time"
+
+	"smtpkit.example/smtp/client/queue"
+)
+
+// Release ends a lease. See [queue.Store].
+func (s *Store) Release(ctx context.Context, l queue.Lease, notBefore time.Time) error {
+	t := &release{lease: l}
+	if !notBefore.IsZero() {
+		t.notBefore = ceil(notBefore)
+	}
+	return s.w.do(ctx, &request{task: t})
+}
+
+// release is the task of Release. It is the writer's, so that it comes after all Updates that were called before, and
+// sees all that is written.
+type release struct {
+	lease     queue.Lease
+	notBefore int64
+	dest      *destination
+	moved     map[queue.JobID]*handed
+}
+
+func (t *release) prepare(s *Store) (writes bool, err error) {
+	if t.dest, err = s.lessee(t.lease); err != nil {
+		return false, err
+	}
+	t.moved = t.dest.lease.moved
+	return len(t.moved) > 0, nil
+}
+
+// write has those jobs wait that were handed out, and rerouted meanwhile.
+func (t *release) write(b *batch) error {
+	for id := range t.moved {
+		err := b.w.exec("UPDATE queue_job SET state = 0 WHERE message = ? AND n = ? AND state = 2", string(id.Message), int64(id.N))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *release) finish(*Store, error) {}
+
+// after ends the lease: what was handed out waits, and the destination is woken for the first of what waits.
+func (t *release) after(w *writer) error {
+	for _, h := range t.moved {
+		if err := w.reckon(h.moved); err != nil {
+			return err
+		}
+	}
+	var due, alarm int64 = never, never
+	if t.dest.jobs > 0 {
+		var err error
+		if due, alarm, err = w.earliest(t.dest.name); err != nil {
+			return err
+		}
+	}
+	s := w.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.lessee(t.lease)
+	if err != nil {
+		return err
+	}
+	for id := range t.moved {
+		delete(s.moved, id)
+	}
+	d.due, d.alarm, d.notBefore, d.lease = due, alarm, t.notBefore, nil
+	s.settle(d)
+	return nil
+}
+
+// reckon finds out when a destination is to be woken after its jobs were changed, and what is to be taken.
+func (w *writer) reckon(name string) error {
+	due, alarm, err := w.earliest(name)
+	if err != nil {
+		return err
+	}
+	s := w.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.destination(name)
+	d.due, d.alarm, d.notBefore = due, alarm, 0
+	if l := d.lease; l != nil {
+		l.rewind()
+	}
+	s.settle(d)
+	return nil
+}
+
+var selectEarliest = "SELECT (SELECT min(alarm) FROM queue_job WHERE destination = ? AND state = 0)" +
+	strings.Repeat(", (SELECT min(due) FROM queue_job WHERE destination = ? AND state = 0 AND lane = ?)", queue.Lanes)
+
+// earliest reads the earliest Due and Alarm of the jobs of a destination that are not held.
+func (w *writer) earliest(name string) (due, alarm int64, err error) {
+	st, err := w.statement(selectEarliest)
+	if err != nil {
+		return 0, 0, err
+	}
+	var times [1 + queue.Lanes]sql.NullInt64
+	args, into := []any{name}, []any{&times[0]}
+	for lane := range queue.Lanes {
+		args, into = append(args, name, lane), append(into, &times[lane+1])
+	}
+	if err := st.QueryRow(args...).Scan(into...); err != nil {
+		return 0, 0, err
+	}
+	due, alarm = never, never
+	if times[0].Valid {
+		alarm = times[0].Int64
+	}
+	for _, t := range times[1:] {
+		if t.Valid {
+			due = min(due, t.Int64)
+		}
+	}
+	return due, alarm, nil
+}

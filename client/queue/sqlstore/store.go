@@ -1,0 +1,335 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"smtpkit.example/smtp/client/queue"
+)
+
+// A Store is a [queue.Store] in a database.
+type Store struct {
+	db    *sql.DB
+	lock  *sql.Conn
+	chunk int
+	w     *writer
+	read  reads
+
+	// editing is held while jobs are changed that a Take might be about to hand out, and shared by each Take.
+	editing sync.RWMutex
+
+	// mu guards what follows. It is not held while the database is at work.
+	mu             sync.Mutex
+	closed         bool
+	broken         error // why nothing is written any more
+	destinations   map[string]*destination
+	wakes, resting wakes
+	moved          map[queue.JobID]*handed // all that are in lease.moved
+	epoch          int64
+	usage          map[string]queue.Usage
+	total          queue.Usage
+	bodies         map[int64]*body
+	lastBody       int64
+}
+
+// Options are the settings of a Store. Nil stands for the defaults.
+type Options struct {
+	// ChunkSize is how many octets of a content are in one row of the database, and in memory, while it is added or
+	// read. A longer content has several rows. The default is 256 KiB, and the largest 1 MiB.
+	ChunkSize int
+}
+
+// The bounds of Options.ChunkSize.
+const (
+	defaultChunk = 256 << 10
+	maxChunk     = 1 << 20
+)
+
+// reads are the statements that read, on any connection.
+type reads struct{ due, alarms, message, content, body, chunkSize, chunk *sql.Stmt }
+
+func (r *reads) close() error {
+	var errs []error
+	for _, st := range []*sql.Stmt{r.due, r.alarms, r.message, r.content, r.body, r.chunkSize, r.chunk} {
+		errs = append(errs, st.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Open opens the queue in a database. It makes its tables, whose names begin with queue_, or brings them to the version
+// of this package; an error tells that they are of a later one. It removes what a crash has left.
+//
+// The database belongs to the Store from then on: Close closes it. If Open fails, it does not. Three of its connections
+// are needed at least; one of them writes, and another one has the lock that keeps other processes out. The error is
+// [queue.ErrInUse] if one of them has opened the queue.
+//
+// With [SQLite], Open sets on its own connection what durability needs: the write-ahead log, and synchronous = FULL.
+// Give the other connections a busy_timeout: see the package smtpkit.example/smtp/client/queue/sqlstore/sqlite.
+func Open(ctx context.Context, db *sql.DB, dialect Dialect, opt *Options) (*Store, error) {
+	var o Options
+	if opt != nil {
+		o = *opt
+	}
+	if o.ChunkSize == 0 {
+		o.ChunkSize = defaultChunk
+	}
+	switch n := db.Stats().MaxOpenConnections; {
+	case dialect != SQLite:
+		return nil, fmt.Errorf("smtp: sqlstore has no %v; use sqlstore.SQLite", dialect)
+	case o.ChunkSize < 0 || o.ChunkSize > maxChunk:
+		return nil, fmt.Errorf("smtp: ChunkSize is %d, and has to be from 1 to %d", o.ChunkSize, maxChunk)
+	case n > 0 && n < 3:
+		return nil, fmt.Errorf("smtp: the database has %d connections at most, and the queue needs 3: see sql.DB.SetMaxOpenConns", n)
+	}
+	s := &Store{
+		db: db, chunk: o.ChunkSize, destinations: map[string]*destination{}, moved: map[queue.JobID]*handed{},
+		usage: map[string]queue.Usage{}, bodies: map[int64]*body{},
+	}
+	var err error
+	if s.lock, err = lock(ctx, db); err != nil {
+		return nil, err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("smtp: connecting to the database of the queue: %w", err), discard(s.lock))
+	}
+	if err := s.load(ctx, conn); err != nil {
+		return nil, errors.Join(err, discard(conn), discard(s.lock))
+	}
+	s.w = newWriter(s, conn)
+	go s.w.run()
+	return s, nil
+}
+
+// load prepares the connection that writes, and reads what has to be in memory.
+func (s *Store) load(ctx context.Context, c *sql.Conn) error {
+	for _, q := range settings {
+		if _, err := c.ExecContext(ctx, q); err != nil {
+			return fmt.Errorf("smtp: preparing the database of the queue: %s: %w", q, err)
+		}
+	}
+	mode := ""
+	if err := c.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
+		return fmt.Errorf("smtp: the database of the queue has journal_mode %q and not wal: it has to be a file on a local disk (%v)",
+			mode, err)
+	}
+	opened, err := migrate(ctx, c)
+	if err != nil {
+		return err
+	}
+	s.epoch = opened << 40 // more than there are leases until the next time
+	for _, step := range []func(context.Context, *sql.Conn) error{s.cleanUp, s.loadJobs, s.loadUsage, s.prepare} {
+		if err := step(ctx, c); err != nil {
+			return fmt.Errorf("smtp: opening the queue: %w", err)
+		}
+	}
+	return nil
+}
+
+// cleanUp removes chunks without a message, and has all jobs wait that are not held.
+func (s *Store) cleanUp(ctx context.Context, c *sql.Conn) error {
+	for _, q := range []string{
+		"DELETE FROM queue_chunk WHERE body NOT IN (SELECT body FROM queue_message WHERE body IS NOT NULL)",
+		"UPDATE queue_job SET state = 0 WHERE state <> 0 AND state = 2",
+	} {
+		if _, err := c.ExecContext(ctx, q); err != nil {
+			return err
+		}
+	}
+	var last sql.NullInt64
+	err := c.QueryRowContext(ctx, "SELECT max(body) FROM queue_message WHERE body IS NOT NULL").Scan(&last)
+	s.lastBody = last.Int64
+	return err
+}
+
+// loadJobs finds out when destinations are to be woken. It reads indexes, not jobs.
+func (s *Store) loadJobs(ctx context.Context, c *sql.Conn) error {
+	for _, q := range []string{
+		"SELECT destination, count(*), min(due) FROM queue_job WHERE state = 0 GROUP BY destination",
+		"SELECT destination, 0, min(alarm) FROM queue_job WHERE state = 0 GROUP BY destination",
+		"SELECT destination, count(*), -1 FROM queue_job WHERE state <> 0 GROUP BY destination",
+	} {
+		rows, err := c.QueryContext(ctx, q)
+		if err != nil {
+			return err
+		}
+		for i := 0; rows.Next(); i++ {
+			var name string
+			var jobs int
+			var at int64
+			if err := rows.Scan(&name, &jobs, &at); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			d := s.destination(name)
+			d.jobs += jobs
+			switch {
+			case at == -1:
+			case jobs > 0:
+				d.due = at
+			default:
+				d.alarm = at
+			}
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+	}
+	for _, d := range s.destinations {
+		s.settle(d)
+	}
+	return nil
+}
+
+func (s *Store) loadUsage(ctx context.Context, c *sql.Conn) error {
+	rows, err := c.QueryContext(ctx, "SELECT tag, messages, octets FROM queue_usage")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var tag string
+		var u queue.Usage
+		if err := rows.Scan(&tag, &u.Messages, &u.Octets); err != nil {
+			return err
+		}
+		s.usage[tag] = u
+		s.total.Messages += u.Messages
+		s.total.Octets += u.Octets
+	}
+	return rows.Err()
+}
+
+func (s *Store) prepare(ctx context.Context, _ *sql.Conn) (err error) {
+	for _, st := range []struct {
+		into **sql.Stmt
+		text string
+	}{
+		{&s.read.due, selectDue},
+		{&s.read.alarms, selectAlarms},
+		{&s.read.message, "SELECT message FROM queue_message WHERE id = ?"},
+		{&s.read.content, "SELECT size, body, content FROM queue_message WHERE id = ?"},
+		{&s.read.body, "SELECT body FROM queue_message WHERE id = ?"},
+		{&s.read.chunkSize, "SELECT length(data) FROM queue_chunk WHERE body = ? AND n = 0"},
+		{&s.read.chunk, "SELECT data FROM queue_chunk WHERE body = ? AND n = ?"},
+	} {
+		if *st.into, err = s.db.PrepareContext(ctx, st.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Usage returns what is queued. See [queue.Store].
+func (s *Store) Usage(ctx context.Context, tag string, all bool) (queue.Usage, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return queue.Usage{}, errClosed
+	}
+	if all {
+		return s.total, nil
+	}
+	return s.usage[tag], nil
+}
+
+func (s *Store) usageOf(tag string) queue.Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.usage[tag]
+}
+
+// account takes note of what a batch has made of Usage.
+func (s *Store) account(b *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for tag, change := range b.usage {
+		u := s.usage[tag]
+		u.Messages += change.Messages
+		u.Octets += change.Octets
+		s.usage[tag] = u
+		if u.Messages == 0 {
+			delete(s.usage, tag)
+		}
+		s.total.Messages += change.Messages
+		s.total.Octets += change.Octets
+	}
+}
+
+func (s *Store) isOpen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed
+	}
+	return nil
+}
+
+func (s *Store) isBroken() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
+}
+
+// Close ends all leases, writes what waits to be written, and closes the database.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	was := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if was {
+		return nil
+	}
+	s.w.close()
+	s.mu.Lock()
+	for _, d := range s.destinations {
+		d.lease = nil
+	}
+	s.mu.Unlock()
+	return errors.Join(s.read.close(), s.w.closeStatements(), s.w.conn.Close(), s.lock.Close(), s.db.Close())
+}
+
+// Suspend keeps a note. See [queue.Store].
+func (s *Store) Suspend(ctx context.Context, note queue.Suspension) error {
+	return s.w.do(ctx, &request{task: (*suspend)(&note), durable: true})
+}
+
+type suspend queue.Suspension
+
+func (t *suspend) prepare(*Store) (bool, error) { return true, nil }
+
+func (t *suspend) write(b *batch) error {
+	if t.Until.IsZero() {
+		return b.w.exec("DELETE FROM queue_suspension WHERE site = ?", t.Site)
+	}
+	return b.w.exec(`INSERT INTO queue_suspension (site, until, why) VALUES (?, ?, ?)
+		ON CONFLICT (site) DO UPDATE SET until = excluded.until, why = excluded.why`, t.Site, ceil(t.Until), t.Why)
+}
+
+func (t *suspend) finish(*Store, error) {}
+
+// Suspended returns the notes whose time has not come. See [queue.Store].
+func (s *Store) Suspended(ctx context.Context, now time.Time) ([]queue.Suspension, error) {
+	if err := s.isOpen(); err != nil {
+		return nil, err
+	}
+	rows, err := s.db.QueryContext(ctx, "SELECT site, until, why FROM queue_suspension WHERE until > ? ORDER BY site", floor(now))
+	if err != nil {
+		return nil, reading(err)
+	}
+	defer rows.Close()
+	var notes []queue.Suspension
+	for rows.Next() {
+		var n queue.Suspension
+		var until int64
+		if err := rows.Scan(&n.Site, &until, &n.Why); err != nil {
+			return nil, reading(err)
+		}
+		n.Until = time.UnixMicro(until).UTC()
+		notes = append(notes, n)
+	}
+	return notes, reading(rows.Err())
+}

@@ -1,0 +1,138 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"math"
+
+	"smtpkit.example/smtp/client/queue"
+)
+
+const (
+	selectDue = `SELECT message, n, due, arrived, job FROM queue_job
+		WHERE destination = ? AND lane = ? AND state = 0 AND due <= ? AND (due, message, n) >= (?, ?, ?)
+		ORDER BY due, message, n LIMIT ?`
+	selectAlarms = `SELECT message, n, alarm, arrived, job FROM queue_job
+		WHERE destination = ? AND state = 0 AND alarm <= ? AND (alarm, message, n) >= (?, ?, ?)
+		ORDER BY alarm, message, n LIMIT ?`
+)
+
+// Take hands out jobs. See [queue.Store]. With AlarmsOnly, those come first whose alarm is the earliest.
+//
+// It reads on a connection that the writer does not need, and goes on where the last Take under this lease ended.
+func (s *Store) Take(ctx context.Context, l queue.Lease, q queue.Query) ([]*queue.Job, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.editing.RLock()
+	defer s.editing.RUnlock()
+	s.mu.Lock()
+	d, err := s.lessee(l)
+	if err == nil {
+		err = s.broken
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	le := d.lease
+	s.mu.Unlock()
+
+	le.take.Lock()
+	defer le.take.Unlock()
+	var jobs []*queue.Job
+	for len(jobs) < q.Max {
+		more, rest, err := s.takeSome(l, le, &q, q.Max-len(jobs))
+		if err != nil {
+			if len(jobs) > 0 {
+				return jobs, nil // they are handed out; the error comes again
+			}
+			return nil, err
+		}
+		jobs = append(jobs, more...)
+		if !rest {
+			break
+		}
+	}
+	return jobs, nil
+}
+
+// takeSome hands out at most max jobs. Rest says that there may be others.
+func (s *Store) takeSome(l queue.Lease, le *lease, q *queue.Query, max int) (jobs []*queue.Job, rest bool, err error) {
+	at := int64(math.MaxInt64)
+	if !q.All || q.AlarmsOnly {
+		at = floor(q.Now)
+	}
+	lane := int(q.Lane)
+	if q.AlarmsOnly {
+		lane = alarms
+	}
+	s.mu.Lock()
+	from := le.from[lane]
+	le.taking, le.settled, le.again[lane] = true, nil, last
+	limit := max + min(len(le.out), 64)
+	s.mu.Unlock()
+
+	rows, err := s.selectRows(l.Destination, lane, at, from, limit)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	settled := le.settled
+	le.taking, le.settled = false, nil
+	if err != nil {
+		return nil, false, err
+	}
+	if _, err := s.lessee(l); err != nil {
+		return nil, false, err
+	}
+	for _, r := range rows {
+		if len(jobs) == max {
+			break
+		}
+		_, old := settled[r.place.id]
+		if le.out[r.place.id] == nil && !old {
+			r.job.Epoch = le.epoch
+			jobs = append(jobs, r.job)
+			le.out[r.place.id] = &handed{lease: le, arrived: r.arrived}
+		}
+		le.from[lane] = r.place
+	}
+	if le.again[lane].before(le.from[lane]) {
+		le.from[lane] = le.again[lane]
+	}
+	return jobs, len(rows) == limit, nil
+}
+
+// A foundRow is a row that a Take has found.
+type foundRow struct {
+	place   place
+	arrived int64
+	job     *queue.Job
+}
+
+// selectRows reads rows of waiting jobs, from a place.
+func (s *Store) selectRows(destination string, lane int, at int64, from place, limit int) (found []foundRow, err error) {
+	var rows *sql.Rows
+	id, n := string(from.id.Message), int64(from.id.N)
+	if lane == alarms {
+		rows, err = s.read.alarms.Query(destination, at, from.at, id, n, limit)
+	} else {
+		rows, err = s.read.due.Query(destination, lane, at, from.at, id, n, limit)
+	}
+	if err != nil {
+		return nil, reading(err)
+	}
+	defer rows.Close()
+	var text sql.RawBytes
+	for rows.Next() {
+		found = append(found, foundRow{})
+		r := &found[len(found)-1]
+		if err := rows.Scan(&r.place.id.Message, &r.place.id.N, &r.place.at, &r.arrived, &text); err != nil {
+			return nil, reading(err)
+		}
+		if r.job, err = decodeJob(text); err != nil {
+			return nil, err
+		}
+	}
+	return found, reading(rows.Err())
+}
