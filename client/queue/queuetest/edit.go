@@ -153,9 +153,14 @@ func testEditReroutesHandedOut(s *suite) {
 	s.edit("Reroute", 2, queue.Filter{Destination: "old.example"}, reroute)
 	s.edit("Retry", 2, queue.Filter{Destination: "new.example"}, queue.Edit{Op: queue.Retry, At: s.now})
 	s.edit("Retry", 0, queue.Filter{Destination: "old.example"}, queue.Edit{Op: queue.Retry, At: s.now})
+	// It may go back and forth.
+	back := queue.Edit{Op: queue.Reroute, At: s.now, Destination: "old.example"}
+	s.edit("Reroute back", 2, queue.Filter{Destination: "new.example"}, back)
+	s.edit("Retry", 2, queue.Filter{Destination: "old.example"}, queue.Edit{Op: queue.Retry, At: s.now})
+	s.edit("Reroute", 2, queue.Filter{Destination: "old.example"}, reroute)
 	for _, j := range m.jobs {
 		j.Destination, j.Due = "new.example", s.now
-		j.Edits += 2
+		j.Edits += 5
 	}
 	s.wantWhole("rerouted", m)
 	s.wantClaim("handed out elsewhere", 10, "none")
