@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"smtpkit.example/smtp/client/queue"
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/report"
+)
+
+// look reads what is new in the Maildirs: the mail of bob, and the reports to alice.
+func (s *siege) look() {
+	for _, user := range []string{"bob", "alice"} {
+		box := filepath.Join(s.dir, "mail/a.example", user, "new")
+		files, err := os.ReadDir(box)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.t.Fatal(err)
+		}
+		for _, f := range files {
+			if s.read[f.Name()] {
+				continue
+			}
+			s.read[f.Name()] = true
+			text, err1 := os.ReadFile(filepath.Join(box, f.Name()))
+			info, err2 := f.Info()
+			if err := errors.Join(err1, err2); err != nil {
+				s.t.Fatal(err)
+			}
+			s.letter(user, string(text), info.ModTime())
+		}
+	}
+}
+
+// letter records a message in a Maildir.
+func (s *siege) letter(user, text string, at time.Time) {
+	if user == "bob" {
+		id, fault := inspect(text)
+		if fault != "" {
+			s.t.Error(fault)
+		}
+		d := delivery{id, "bob@a.example"}
+		s.boxed[d] = append(s.boxed[d], at)
+		return
+	}
+	r, err := report.Parse(strings.NewReader(text))
+	if err != nil {
+		s.t.Errorf("alice has got no report but %.500q: %v", text, err)
+		return
+	}
+	for _, to := range r.Recipients {
+		if to.Action == ehlo.Failed {
+			d := delivery{r.Original.Get("Message-ID"), to.Final.Address}
+			s.reported[d] = append(s.reported[d], at)
+		}
+	}
+}
+
+// missing returns what was accepted and has no outcome.
+func (s *siege) missing() (list []delivery) {
+	s.look()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to.mu.Lock()
+	defer s.to.mu.Unlock()
+	for d := range s.accepted {
+		if len(s.to.got[d])+len(s.boxed[d])+len(s.reported[d]) == 0 {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// judge says what was lost, changed, or came twice without a reason.
+func (s *siege) judge() {
+	if missing := s.missing(); len(missing) > 0 {
+		s.t.Errorf("of %d deliveries that were accepted, %d are lost: %v", len(s.accepted), len(missing), missing[:min(20, len(missing))])
+	}
+	for _, fault := range s.to.wrong {
+		s.t.Error(fault)
+	}
+	twice, without := 0, 0
+	outcomes := map[delivery][]time.Time{}
+	for _, from := range []map[delivery][]time.Time{s.to.got, s.boxed, s.reported} {
+		for d, at := range from {
+			outcomes[d] = append(outcomes[d], at...)
+		}
+	}
+	for d, at := range outcomes {
+		slices.SortFunc(at, time.Time.Compare)
+		for _, first := range at[:len(at)-1] {
+			twice++
+			if !slices.ContainsFunc(s.kills, func(k time.Time) bool { return !k.Before(first) && k.Sub(first) < flight }) {
+				without++
+				s.t.Errorf("%v has outcomes at %v, and no kill was near the first", d, at)
+			}
+		}
+	}
+	queued := s.left()
+	for d := range queued {
+		if len(outcomes[d]) > 0 {
+			s.t.Errorf("%v is done and still queued", d)
+		}
+	}
+	s.t.Logf("%d kills: %d deliveries accepted, %d delivered, %d reported, %d queued, %d came twice, %d of these without a reason",
+		len(s.kills), len(s.accepted), len(s.to.got)+len(s.boxed), len(s.reported), len(queued), twice, without)
+}
+
+// left opens the store and returns what is there: messages of which no sender knows that they were accepted.
+func (s *siege) left() map[delivery]bool {
+	c, err := parse(s.flags)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	store, err := openStore(c)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer store.Close()
+	left := map[delivery]bool{}
+	var next queue.JobID
+	for more := true; more; more = next != (queue.JobID{}) {
+		var list []queue.Listed
+		if list, next, err = store.List(s.t.Context(), queue.Filter{}, next, 100); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, l := range list {
+			content, err := store.Open(s.t.Context(), l.Message.ID)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			m, err := mail.ReadMessage(io.NewSectionReader(content, 0, content.Size()))
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			content.Close()
+			for _, r := range l.Job.To {
+				left[delivery{m.Header.Get("Message-ID"), r.Address.String()}] = true
+			}
+		}
+	}
+	return left
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/dkim"
+	"smtpkit.example/smtp/client/queue"
+	"smtpkit.example/smtp/client/queue/sqlstore/sqlite"
+	"smtpkit.example/smtp/server"
+)
+
+// An mta is the server with all its parts.
+type mta struct {
+	config *config
+	log    *slog.Logger
+	people *directory
+	nobody user // whom no password fits
+	signer *dkim.Signer
+	store  queue.Store
+	queue  *queue.Queue
+	out    *outbound
+	server *server.Server
+	ports  []port
+}
+
+// A port is a listener, and what serves it.
+type port struct {
+	net.Listener
+	serve func(net.Listener) error
+}
+
+// maxSize is how many octets a message may have. With -dkim, it is held in memory for a moment.
+const maxSize = 64 << 20
+
+// maxHold is for how long a user may have a message wait (FUTURERELEASE).
+const maxHold = 30 * 24 * time.Hour
+
+// open makes the parts, each before those that use it, and takes the ports. Run serves them.
+func open(c *config, log *slog.Logger) (m *mta, err error) {
+	m = &mta{config: c, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.close(context.Background()))
+		}
+	}()
+	if m.people, err = newDirectory(c); err != nil {
+		return m, err
+	}
+	if m.nobody.secrets, err = newSecrets("nobody knows"); err != nil {
+		return m, err
+	}
+	if len(c.dkim) > 0 {
+		if m.signer, err = dkim.New(&dkim.Options{Keys: c.dkim, MaxHeld: 2 * maxSize}); err != nil {
+			return m, err
+		}
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return m, err
+	}
+	c.client.Hostname = c.hostname
+	if c.verbose {
+		c.client.Trace = client.LogTrace(log, &client.LogOptions{Addresses: true})
+	}
+	if m.out, err = m.openOutbound(); err != nil {
+		return m, err
+	}
+	if m.store, err = openStore(c); err != nil {
+		return m, err
+	}
+	m.queue, err = queue.New(m.store, m.out.exchangers, &queue.Options{
+		Hostname: c.hostname, Route: m.route, Routes: m.out.routes, Policy: c.policy, Trace: queue.LogTrace(log), Logger: log,
+	})
+	if err != nil {
+		return m, err
+	}
+	return m, m.listen()
+}
+
+// run serves until stop ends. Then it takes no more mail, waits for what is in hand, and ends the parts.
+func (m *mta) run(stop context.Context) error {
+	ended := make(chan error, len(m.ports))
+	for _, p := range m.ports {
+		m.log.Info("listening", "addr", p.Addr())
+		go func() { ended <- p.serve(p) }()
+	}
+	m.log.Info("ready", "hostname", m.config.hostname, "domains", m.config.domains)
+	var err error
+	left := len(m.ports)
+	select {
+	case <-stop.Done():
+		m.log.Info("stopping")
+	case err = <-ended:
+		left--
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err = errors.Join(err, m.close(ctx))
+	for range left {
+		if e := <-ended; !errors.Is(e, server.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// close ends the parts, each before those that it uses.
+func (m *mta) close(ctx context.Context) (err error) {
+	if m.server != nil {
+		err = m.server.Shutdown(ctx)
+	}
+	for _, p := range m.ports {
+		p.Close()
+	}
+	if m.queue != nil {
+		err = errors.Join(err, m.queue.Close(ctx))
+	}
+	if m.out != nil {
+		err = errors.Join(err, m.out.close(ctx))
+	}
+	if m.store != nil {
+		err = errors.Join(err, m.store.Close())
+	}
+	return err
+}
+
+// openStore opens the store that -queue names, by default in -dir.
+func openStore(c *config) (queue.Store, error) {
+	kind, path, named := strings.Cut(c.queue, ":")
+	switch kind {
+	case "sqlite":
+		if !named {
+			path = filepath.Join(c.dir, "queue.db")
+		}
+		return sqlite.Open(context.Background(), path, nil)
+	}
+	return nil, fmt.Errorf("-queue %s: write sqlite or sqlite:FILE", c.queue)
+}

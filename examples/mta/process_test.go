@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bufio"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// build builds the program.
+func build(t *testing.T) (binary string) {
+	t.Helper()
+	binary = filepath.Join(t.TempDir(), "mta")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// A process is the program, or a shell that becomes it.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	addrs []string    // where it listens, in the order of its log
+	log   chan string // lines of the log, unless nobody reads them
+	ended chan struct{}
+	err   error // how it ended
+
+	mu   sync.Mutex
+	last []string // lines of the log
+}
+
+var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
+
+// startProcess starts the program, and returns when it listens on all of its addresses.
+func startProcess(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(name, args...), log: make(chan string, 1000), ended: make(chan struct{})}
+	stderr, err := p.cmd.StderrPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := make(chan string, 10)
+	go func() {
+		defer close(p.ended)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			line := lines.Text()
+			if m := listening.FindStringSubmatch(line); m != nil {
+				addrs <- m[1]
+			} else if strings.Contains(line, "msg=ready") {
+				close(addrs)
+			}
+			p.mu.Lock()
+			if p.last = append(p.last, line); len(p.last) > 60 {
+				p.last = p.last[30:]
+			}
+			p.mu.Unlock()
+			select {
+			case p.log <- line:
+			default:
+			}
+		}
+		p.err = p.cmd.Wait()
+	}()
+	t.Cleanup(p.kill)
+	for {
+		select {
+		case addr, ok := <-addrs:
+			if !ok {
+				return p
+			}
+			p.addrs = append(p.addrs, addr)
+		case <-p.ended:
+			t.Fatalf("it does not start: %v\n%s", p.err, p.tail())
+		}
+	}
+}
+
+// tail returns the end of the log.
+func (p *process) tail() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.last, "\n")
+}
+
+// kill ends it by SIGKILL, unless it has ended.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// stop ends it by SIGTERM, at which it has to succeed.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	if <-p.ended; p.err != nil {
+		p.t.Errorf("SIGTERM ends it with %v:\n%s", p.err, p.tail())
+	}
+}
