@@ -47,7 +47,10 @@ var arrows = map[string][]string{
 	"client/mx": {"proto", "ext", "ext/ehlo", "ext/dns", "client", "client/internal/ended", "client/pool",
 		"client/mx/mtasts", "client/mx/dane", "client/mx/tlsrpt"},
 	"client/mx/mtasts": {"ext/dns"},
-	"client/queue":     {"proto", "ext", "ext/ehlo", "ext/report", "ext/tracefield", "client", "client/internal/ended"},
+	"client/queue": {"proto", "ext", "ext/ehlo", "ext/report", "ext/tracefield", "client", "client/internal/ended",
+		"client/queue/internal/vfs"},
+	"client/queue/internal/vfs":         {},
+	"client/queue/internal/vfs/crashfs": {"client/queue/internal/vfs"}, // for tests alone
 	// What stands on the queue, and the tests for its stores.
 	"client/queue/queuetest": {"proto", "ext", "ext/ehlo", "ext/report", "client", "client/queue"},
 	"client/queue/queuehttp": {"proto", "ext", "client/queue"},

@@ -139,20 +139,24 @@ func (d *decoder) valid(s string) string {
 func (d *decoder) escaped(start, i int) string {
 	b := append(make([]byte, 0, i-start+32), d.s[start:i]...)
 	d.i = i
+	raw := start // where what is copied as it is begins
 	for d.i < len(d.s) {
 		c := d.s[d.i]
 		d.i++
 		switch {
 		case c == '"':
-			return d.valid(string(b))
+			d.valid(d.s[raw : d.i-1])
+			return string(b)
 		case c < ' ':
 			d.fail("a control character in a string")
 			return ""
 		case c == '\\':
+			d.valid(d.s[raw : d.i-1])
 			b = d.escape(b)
 			if d.err != nil {
 				return ""
 			}
+			raw = d.i
 		default:
 			b = append(b, c)
 		}
@@ -184,6 +188,9 @@ func (d *decoder) escape(b []byte) []byte {
 		return append(b, '\t')
 	case 'u':
 		r := d.hex()
+		if r&^0x7f == surrogate|0x80 {
+			return append(b, byte(r))
+		}
 		if utf16.IsSurrogate(r) {
 			if !strings.HasPrefix(d.s[d.i:], `\u`) {
 				d.fail("half of a surrogate pair")

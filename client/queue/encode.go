@@ -17,8 +17,8 @@ import (
 // are strings KEY or KEY=VALUE, and times are RFC 3339 in UTC with milliseconds. A field with its zero value is left
 // out. A reader takes the fields in any order, and ignores those that it does not know.
 //
-// Only what can be read back is written: text that a server or a program has given and that is not valid UTF-8 becomes
-// U+FFFD, and such an address or parameter is an error, since mail would go elsewhere.
+// An octet 0xNN that is not part of valid UTF-8 is written as half of a surrogate pair, \udcNN. Here it is read back as
+// it was; other programs see U+FFFD, or complain.
 
 // MarshalJSON returns m as JSON. Everything comes back from UnmarshalJSON as it was, and times in milliseconds.
 func (m Message) MarshalJSON() ([]byte, error) { return encoded(make([]byte, 0, 512), m.appendJSON) }
@@ -257,9 +257,8 @@ func (e *encoder) params(p proto.Params) {
 	}
 	e.key("params")
 	for i, param := range p {
-		if strings.Contains(param.Key, "=") || !param.HasValue && param.Value != "" ||
-			!utf8.ValidString(param.Key) || !utf8.ValidString(param.Value) {
-			e.fail("%q is not a parameter: KEY or KEY=VALUE in UTF-8 expected", param.Key)
+		if strings.Contains(param.Key, "=") || !param.HasValue && param.Value != "" {
+			e.fail("%q is not a parameter: KEY or KEY=VALUE expected", param.Key)
 		}
 		e.b = append(e.b, "[,"[min(i, 1)], '"')
 		e.inside(param.Key)
@@ -274,10 +273,6 @@ func (e *encoder) params(p proto.Params) {
 
 // address appends an address as Address.String has it, but with any control characters, so that it is the same again.
 func (e *encoder) address(a proto.Address) {
-	if !utf8.ValidString(a.Local) {
-		e.fail("the address %q is not in UTF-8", a.String())
-		return
-	}
 	e.b = append(e.b, '"')
 	if isDotString(a.Local) || a.IsNull() {
 		e.inside(a.Local)
@@ -344,6 +339,9 @@ func (e *encoder) inside(s string) {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		if r == utf8.RuneError && n == 1 || !unicode.IsPrint(r) {
 			e.b = append(e.b, s[start:i]...)
+			if n == 1 {
+				r = surrogate | rune(c)
+			}
 			e.escape(r)
 			start = i + n
 		}
@@ -351,6 +349,9 @@ func (e *encoder) inside(s string) {
 	}
 	e.b = append(e.b, s[start:]...)
 }
+
+// surrogate is set in an escape that stands for an octet.
+const surrogate = 0xdc00
 
 func (e *encoder) escape(r rune) {
 	switch r {

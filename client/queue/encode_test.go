@@ -149,23 +149,28 @@ func TestAddressJSON(t *testing.T) {
 // What cannot be read back is not written.
 func TestJSONRefused(t *testing.T) {
 	for name, v := range map[string]json.Marshaler{
-		"address":   Message{From: proto.Address{Local: "a\xff"}},
-		"value":     Message{Params: proto.Params{{Key: "X", Value: "\xff", HasValue: true}}},
-		"key":       Recipient{Recipient: proto.Recipient{Params: proto.Params{{Key: "A=B"}}}},
-		"flag":      Recipient{Recipient: proto.Recipient{Params: proto.Params{{Key: "A", Value: "B"}}}},
-		"year":      Job{Due: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
-		"state":     Job{State: 2},
-		"recipient": Job{To: []Recipient{{Recipient: proto.Recipient{Address: proto.Address{Local: "\x80"}}}}},
+		"key":   Recipient{Recipient: proto.Recipient{Params: proto.Params{{Key: "A=B"}}}},
+		"flag":  Recipient{Recipient: proto.Recipient{Params: proto.Params{{Key: "A", Value: "B"}}}},
+		"year":  Job{Due: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"state": Job{State: 2},
 	} {
 		if b, err := v.MarshalJSON(); err == nil || !strings.HasPrefix(err.Error(), "smtp: ") {
 			t.Errorf("%s: %s, %v", name, b, err)
 		}
 	}
-	// Text is for people, and is kept as well as JSON can.
-	b, err := Failure{Text: "a\xffb\x01"}.MarshalJSON()
-	if want := `{"text":"a\ufffdb\u0001"}`; err != nil || string(b) != want {
+}
+
+// An octet that is not UTF-8 comes back, and does not harm others.
+func TestJSONOctets(t *testing.T) {
+	f := Failure{Text: "a\xffb\x01\xc3", Host: "\xed\xa0\x80\ufffd"}
+	b, err := f.MarshalJSON()
+	want := "{\"host\":\"\\udced\\udca0\\udc80\ufffd\"," +
+		`"text":"a\udcffb\u0001\udcc3"}`
+	if err != nil || string(b) != want {
 		t.Errorf("%s, %v, want %s", b, err, want)
 	}
+	roundTrip(t, f)
+	roundTrip(t, Message{From: proto.Address{Local: "a\xff \x80"}, Params: proto.Params{{Key: "X", Value: "\xff", HasValue: true}}})
 }
 
 func TestJSONRead(t *testing.T) {
@@ -173,7 +178,7 @@ func TestJSONRead(t *testing.T) {
 		``, `{`, `{}x`, `[]`, `{"id":}`, `{"id":"a"`, `{"id":"a",}`, `{"id":1}`, `{"arrived":"2026-02-30T00:00:00Z"}`,
 		`{"arrived":"yesterday"}`, `{"from":"a@b_c d"}`, `{"from":"\"a"}`, `{"from":"\"a\"b"}`, `{"size":1.5}`,
 		`{"size":9223372036854775808}`, `{"size":01}`, `{"needs":["X"]}`, `{"id":"\ud800"}`, `{"id":"\ud800\u0041"}`,
-		"{\"id\":\"\xff\"}", "{\"id\":\"\n\"}", `{"id":"\x"}`, `{"id":"\u12"}`, `{"x":tru}`, `{"x":-}`, `{"x":1.}`,
+		"{\"id\":\"\xff\"}", "{\"id\":\"\\n\xff\"}", "{\"id\":\"\xff\\n\"}", "{\"id\":\"\n\"}", `{"id":"\x"}`, `{"id":"\u12"}`, `{"x":tru}`, `{"x":-}`, `{"x":1.}`,
 		`{"x":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`, `{"id":"a" "tag":"b"}`, `{"id"`,
 		`{"params":"x"}`, `{"params":["x"}`, `{"arrived":"9999-12-31T23:59:59-01:00"}`,
 	} {

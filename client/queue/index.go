@@ -59,7 +59,8 @@ type messageKey [20]byte
 // An indexMessage is a message in an index. Only the index changes it.
 type indexMessage struct {
 	id      messageKey
-	arrived int64 // as of nanos
+	files   fileFlags // what Dir knows of the files
+	arrived int64     // as of nanos
 	size    int64
 	tag     *tagUsage
 	jobs    []*indexJob // sorted by n
@@ -77,6 +78,7 @@ type indexJob struct {
 	alarmAt                 int32 // the place in destination.alarms
 	lane                    Lane
 	state                   State
+	edits                   uint16 // the low bits of Job.Edits
 }
 
 // A destination is what an index knows of one: its jobs, and who has it. A job that is handed out is in out of the
@@ -118,12 +120,13 @@ type jobFacts struct {
 	State                State
 	Due, Alarm           time.Time
 	Attempts, Recipients int
+	Edits                int
 	Epoch                int64 // to which lease it is handed out already: see Store.Add
 }
 
 // factsOf returns what an index knows of j.
 func factsOf(j *Job) jobFacts {
-	return jobFacts{j.ID.N, j.Destination, j.Lane, j.State, j.Due, j.Alarm, j.Attempts, len(j.To), j.Epoch}
+	return jobFacts{j.ID.N, j.Destination, j.Lane, j.State, j.Due, j.Alarm, j.Attempts, len(j.To), j.Edits, j.Epoch}
 }
 
 // check says what is wrong with an entry that no Store can keep.
@@ -295,7 +298,7 @@ func (x *index) set(j *indexJob, f jobFacts) {
 		j.dest.jobs++
 	}
 	j.due, j.alarm = nanos(f.Due), nanos(f.Alarm)
-	j.lane, j.state = f.Lane, f.State
+	j.lane, j.state, j.edits = f.Lane, f.State, uint16(f.Edits)
 	j.attempts, j.recipients = int32(f.Attempts), int32(f.Recipients)
 }
 

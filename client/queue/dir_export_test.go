@@ -1,0 +1,16 @@
+package queue
+
+import "smtpkit.example/smtp/client/queue/internal/vfs"
+
+// DirLooked returns how many jobs and files d has looked at.
+func DirLooked(d *Dir) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.index.looked + d.looked.Load()
+}
+
+// DirOptionsOn returns options with another file system, unless that is nil.
+func DirOptionsOn(fs vfs.FS, o DirOptions) *DirOptions {
+	o.fs = fs
+	return &o
+}

@@ -1,0 +1,206 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+)
+
+// fileFlags say what Dir knows of the files of a message. They are changed with the message busy and Dir.mu locked.
+type fileFlags uint8
+
+const (
+	// hasState: there is a state file.
+	hasState fileFlags = 1 << iota
+	// tornState: the last line of the state file has no end, since a write has failed.
+	tornState
+)
+
+// Update implements Store. A change of a job that is handed out to another lease is not written. Of several changes
+// some may be written if there is an error.
+func (d *Dir) Update(ctx context.Context, l Lease, changes []Change) error {
+	err := d.enterToWrite(ctx)
+	if err == nil {
+		_, err = d.index.lessee(l)
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	var reports []*Entry
+	for i := range changes {
+		reports = append(reports, changes[i].Reports...)
+	}
+	if err := d.addAll(ctx, reports); err != nil {
+		return err
+	}
+	for i := range changes {
+		err = errors.Join(err, d.change(l, &changes[i]))
+	}
+	return err
+}
+
+// change writes one change.
+func (d *Dir) change(l Lease, c *Change) error {
+	id := c.Job.ID
+	if !id.Message.Valid() {
+		return nil
+	}
+	defer d.busyWith(id.Message).Unlock()
+	d.mu.Lock()
+	j, lessee := d.index.find(id), d.index.destinations[l.Destination]
+	if j == nil || j.lessee != nil && j.lessee != lessee {
+		d.mu.Unlock()
+		return nil
+	}
+	edits, files := j.edits, j.message.files
+	d.mu.Unlock()
+	stored := &Job{Edits: c.Job.Edits}
+	if edits != uint16(c.Job.Edits) {
+		var err error
+		if _, stored, err = d.read(id, files, false); err != nil {
+			return d.unreadable(id, err)
+		}
+	}
+	merged := c.Merge(stored)
+	if len(merged.To) == 0 {
+		return d.remove(j, false)
+	}
+	return d.put(j, merged, func(facts jobFacts) {
+		if _, err := d.index.lessee(l); err != nil {
+			d.index.edit(j, facts) // the lease has ended meanwhile, and the job may be handed out again
+			return
+		}
+		d.index.update(j, facts)
+	})
+}
+
+// Edit implements Store. Jobs are edited one by one, so one that comes or goes meanwhile may be edited or not. If there
+// is an error, n jobs have been edited.
+func (d *Dir) Edit(ctx context.Context, f Filter, e Edit) (n int, err error) {
+	cursor := JobID{}
+	for {
+		var ids []listedID
+		if ids, err = d.candidates(ctx, &f, cursor, true); err != nil || len(ids) == 0 {
+			break
+		}
+		for _, id := range ids {
+			edited, editErr := d.edit(id.id, &f, e)
+			if editErr != nil {
+				err = editErr
+				break
+			}
+			if edited {
+				n++
+			}
+			cursor = id.id
+		}
+		if err != nil {
+			break
+		}
+	}
+	if n > 0 {
+		err = errors.Join(err, d.syncer.wait())
+	}
+	return n, err
+}
+
+// edit applies e to a job if it matches.
+func (d *Dir) edit(id JobID, f *Filter, e Edit) (edited bool, err error) {
+	defer d.busyWith(id.Message).Unlock()
+	d.mu.Lock()
+	j := d.index.find(id)
+	if j == nil || !j.matches(f) {
+		d.mu.Unlock()
+		return false, nil
+	}
+	files := j.message.files
+	d.mu.Unlock()
+	withMessage := f.From != "" || f.To != ""
+	if e.Op == Drop && !withMessage {
+		return true, d.remove(j, true)
+	}
+	m, stored, err := d.read(id, files, withMessage)
+	if err != nil {
+		return false, d.unreadable(id, err)
+	}
+	if withMessage && !f.Match(m, stored) {
+		return false, nil
+	}
+	if !e.Apply(stored) {
+		return true, d.remove(j, true)
+	}
+	return true, d.put(j, stored, func(facts jobFacts) { d.index.edit(j, facts) })
+}
+
+// put writes how a job stands, and then changes the index. The message is busy.
+func (d *Dir) put(j *indexJob, job *Job, change func(jobFacts)) error {
+	line, err := appendState(make([]byte, 0, 1024), job)
+	if err != nil {
+		return err
+	}
+	if err := d.appendLine(j.message, line); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(factsOf(job))
+	return nil
+}
+
+// remove removes a job, and with the last one the message. The message is busy.
+func (d *Dir) remove(j *indexJob, edited bool) error {
+	m := j.message
+	id := m.ID()
+	d.mu.Lock()
+	last, files := len(m.jobs) == 1, m.files
+	d.mu.Unlock()
+	if last {
+		err := d.fs.Remove(messageFile(id))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return diskError("remove "+messageFile(id), err)
+		}
+		d.syncer.removed(id, files&hasState != 0)
+	} else if err := d.appendLine(m, appendDone(nil, j.ID())); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.index.remove(j, edited)
+	return nil
+}
+
+// appendLine appends a line to the state file of a message. The message is busy.
+func (d *Dir) appendLine(m *indexMessage, line []byte) error {
+	if err := d.syncer.failure(); err != nil {
+		return err
+	}
+	id := m.ID()
+	d.mu.Lock()
+	files := m.files
+	d.mu.Unlock()
+	if files&tornState != 0 {
+		line = append([]byte{'\n'}, line...)
+	}
+	f, err := d.fs.Append(stateFile(id))
+	if err != nil {
+		return diskError("open "+stateFile(id), err)
+	}
+	n, err := f.Write(line)
+	_ = f.Close() // it is synced later, and that tells of errors
+	d.mu.Lock()
+	switch {
+	case err == nil:
+		m.files = hasState
+	case n > 0:
+		m.files = hasState | tornState
+	default:
+		m.files |= hasState
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return diskError("write "+stateFile(id), err)
+	}
+	d.syncer.wrote(id, files&hasState == 0)
+	return nil
+}
