@@ -37,14 +37,15 @@ func flat(code string) string {
 }
 
 // TestReadmeCode finds every piece of Go in README.md in something that is compiled: a whole program in a folder of
-// this one, to the letter, and a part of a program in an example of server or client.
+// this one, to the letter, and a part of a program in an example of server, client or
+// the queue.
 func TestReadmeCode(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var code string
-	for _, pattern := range []string{"../server/example*_test.go", "../client/example*_test.go", "*/main.go"} {
+	for _, pattern := range []string{"../server/example*_test.go", "../client/example*_test.go", "../client/queue/example*_test.go", "*/main.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatal(pattern, err)

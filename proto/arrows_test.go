@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"server": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/tracefield", "server/internal/bucket"},
 	"client": {"proto", "ext", "ext/auth", "ext/ehlo", "client/internal/ended"},
 	"examples": {"proto", "ext", "ext/auth", "ext/ehlo", "ext/report", "ext/tracefield", "ext/dns", "server",
-		"client", "client/mx", "client/mx/mtasts", "client/deliver", "server/policy", "server/proxyproto"},
+		"client", "client/pool", "client/queue", "client/mx", "client/mx/mtasts", "client/deliver", "server/policy", "server/proxyproto"},
 
 	"ext/auth":             {"proto", "ext"},
 	"ext/ehlo":             {"proto", "ext", "ext/auth"},
