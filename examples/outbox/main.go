@@ -81,7 +81,7 @@ func run(ctx context.Context, dir, host, from, to string) error {
 // wait returns when nothing is queued any more, or ctx ends.
 func wait(ctx context.Context, q *queue.Queue, ended <-chan struct{}) error {
 	for {
-		left, err := q.Usage(ctx)
+		left, err := q.Usage(context.WithoutCancel(ctx))
 		if err != nil || left.Messages == 0 {
 			return err
 		}
