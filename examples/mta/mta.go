@@ -78,6 +78,7 @@ func open(c *config, log *slog.Logger) (m *mta, err error) {
 	}
 	m.queue, err = queue.New(m.store, m.out.exchangers, &queue.Options{
 		Hostname: c.hostname, Route: m.route, Routes: m.out.routes, Policy: c.policy, Trace: queue.LogTrace(log), Logger: log,
+		Limits: queue.Limits{Messages: 1_000_000, Share: 0.5},
 	})
 	if err != nil {
 		return m, err

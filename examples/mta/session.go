@@ -29,7 +29,10 @@ type session struct {
 	to     []proto.Recipient
 }
 
-func (s *session) Mail(_ context.Context, from proto.Address, p proto.Params) error {
+func (s *session) Mail(ctx context.Context, from proto.Address, p proto.Params) error {
+	if err := s.queue.Room(ctx, s.tag()); err != nil {
+		return err // 452, before the message has come
+	}
 	s.from, s.params, s.to = from, p, nil
 	if n, ok := ehlo.ReadPriority(p); ok && n > 0 && s.conn.Identity() == "" { // no advantage for strangers
 		s.params = ehlo.Priority(0).AddTo(slices.Clone(p))
@@ -49,16 +52,16 @@ func (s *session) Rcpt(_ context.Context, to proto.Address, p proto.Params) erro
 
 // Data takes the message of a stranger.
 func (s *session) Data(ctx context.Context, r io.Reader) error {
-	return s.keep(ctx, tracefield.CheckLoop(r, nil), network(s.conn.RemoteAddr()))
+	return s.keep(ctx, tracefield.CheckLoop(r, nil))
 }
 
 // keep adds the message to the queue. When it returns nil, the message is on disk.
-func (s *session) keep(ctx context.Context, r io.Reader, tag string) error {
+func (s *session) keep(ctx context.Context, r io.Reader) error {
 	field := server.Received(s.conn)
 	id := queue.NewID(field.Time)
 	field.ID = string(id)
 	field.SetPriority(s.params)
-	e := &queue.Envelope{ID: id, From: s.from, Params: s.params, To: s.to, Tag: tag}
+	e := &queue.Envelope{ID: id, From: s.from, Params: s.params, To: s.to, Tag: s.tag()}
 	e.ReceivedFrom = report.DNS(s.conn.Hello())
 	if field.Addr.IsValid() {
 		e.ReceivedFrom.Comment = proto.AddrLiteral(field.Addr).String()
@@ -69,6 +72,14 @@ func (s *session) keep(ctx context.Context, r io.Reader, tag string) error {
 	}
 	s.conn.Accept("Queued as " + string(id))
 	return nil
+}
+
+// tag is what mail is counted by: the user, or the network of a stranger.
+func (s *session) tag() string {
+	if name := s.conn.Identity(); name != "" {
+		return name
+	}
+	return network(s.conn.RemoteAddr())
 }
 
 // network is what the mail of strangers is counted by.
@@ -113,7 +124,7 @@ func (s *submission) Data(ctx context.Context, r io.Reader) error {
 		}
 		r = signed
 	}
-	return s.keep(ctx, r, s.conn.Identity())
+	return s.keep(ctx, r)
 }
 
 // sign reads the message and puts signatures in front of it. Only what users submit is signed: it does not vouch for a
