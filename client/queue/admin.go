@@ -83,9 +83,13 @@ func (q *Queue) Drop(ctx context.Context, f Filter) (int, error) {
 func (q *Queue) edit(ctx context.Context, f Filter, e Edit) (int, error) {
 	e.At = time.Now()
 	n, err := q.store.Edit(ctx, f, e)
+	if n == 0 && err == nil {
+		return 0, nil
+	}
 	s := &q.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.edits++
 	for name, d := range s.dests {
 		if d.leaving || d.site == nil || f.Destination != "" && f.Destination != name && e.Destination != name {
 			continue

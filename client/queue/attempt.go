@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"smtpkit.example/smtp/client"
@@ -26,9 +28,11 @@ type attempt struct {
 	passed  *ehlo.Relaying
 
 	left     []Recipient      // those that have no final outcome
+	waits    []bool           // which of the recipients of job are in left
 	failures []*Failure       // of the recipients of job, in their order; nil for those who have the message
 	outcomes []report.Outcome // what the sender may have to be told
-	lost     error            // why no server was found, or nil
+	lost     error            // why no server was found for some of them, or nil
+	reached  bool             // a server was found for others
 }
 
 // work is the goroutine of an item that has its turn.
@@ -36,21 +40,23 @@ func (q *Queue) work(it *item) {
 	defer q.done.Done()
 	s, d := &q.sched, it.dest
 	a := &attempt{q: q, job: it.job, message: it.message, sender: q.senderOf(d.lease.Destination)}
-	opened := a.open(q.ctx, it.content) == nil // otherwise the job waits until the lease ends
-	if opened {
+	err := a.open(q.ctx, it.content)
+	if err == nil {
 		a.deliver(q.running)
 	}
 	s.mu.Lock()
 	d.site.busy--
 	if a.result != nil && q.running.Err() == nil {
-		q.learn(d.site, a.lost)
+		q.learn(d.site, a.unreached())
 	}
 	s.enter(d.site)
 	q.dispatch()
 	q.unlock()
-	var err error
-	if opened {
+	switch {
+	case err == nil:
 		err = a.finish(d.lease)
+	case q.ctx.Err() == nil:
+		err = a.postpone(d.lease)
 	}
 	a.close()
 
@@ -95,7 +101,7 @@ func (a *attempt) open(ctx context.Context, content []byte) (err error) {
 		a.content, err = a.q.store.Open(ctx, a.job.ID.Message)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) && ctx.Err() == nil {
-		a.q.storeFailed("Open", err)
+		a.q.storeFailed("Open", fmt.Errorf("message %s: %w", a.job.ID.Message, err))
 	}
 	return err
 }
@@ -114,8 +120,8 @@ func (memory) Close() error { return nil }
 // deliver sends the message, and again without what a server does not offer if a relay may do without it.
 func (a *attempt) deliver(ctx context.Context) {
 	a.began = time.Now()
-	a.failures = make([]*Failure, len(a.job.To))
-	passed, ok := ehlo.NewRelaying(a.message.Params, a.began.Sub(a.message.Arrived))
+	a.begin()
+	passed, ok := ehlo.NewRelaying(a.message.Params, max(a.began.Sub(a.message.Arrived), 0)) // the clock may be set back
 	if !ok {
 		a.expire(proto.Status{5, 4, 7}, "The time within which the message was to be delivered is over.")
 		return
@@ -127,13 +133,14 @@ func (a *attempt) deliver(ctx context.Context) {
 		todo[i] = i
 	}
 	for {
-		again, drop := todo[:0:0], ""
+		var again []int
+		var drop []string
 		outcomes := a.send(ctx, todo)
 		for i, n := range todo {
 			a.result.Recipients[n] = outcomes[i]
 			var lacks *ext.UnsupportedError
-			if errors.As(outcomes[i].Err, &lacks) && (drop == "" || drop == lacks.Keyword) && passed.May(lacks.Keyword) {
-				drop = lacks.Keyword
+			if errors.As(outcomes[i].Err, &lacks) && passed.May(lacks.Keyword) {
+				drop = append(drop, lacks.Keyword)
 				again = append(again, n)
 			}
 		}
@@ -141,10 +148,18 @@ func (a *attempt) deliver(ctx context.Context) {
 			break
 		}
 		a.sort(todo, again)
-		passed.Lacks(drop)
+		for _, keyword := range drop {
+			passed.Lacks(keyword)
+		}
 		todo = again
 	}
 	a.sort(todo, nil)
+}
+
+// begin forgets what is known of the recipients.
+func (a *attempt) begin() {
+	a.failures, a.waits = make([]*Failure, len(a.job.To)), make([]bool, len(a.job.To))
+	a.left, a.outcomes = nil, nil
 }
 
 // send sends the message to the recipients of job with these indexes, and returns their outcomes.
@@ -158,18 +173,33 @@ func (a *attempt) send(ctx context.Context, to []int) []proto.Outcome {
 		r.Params = a.passed.Rcpt(r.Params)
 		m.To = append(m.To, r)
 	}
-	result, err := a.sender.Send(ctx, m)
+	result, err := a.call(ctx, m)
 	if result != nil && len(result.Recipients) == len(to) {
 		return result.Recipients
 	}
 	if err == nil {
-		err = errors.New("smtp: the Sender has returned no outcome for each recipient")
+		err = fmt.Errorf("%w: it has returned no outcome for each recipient", errSender)
 	}
 	outcomes := make([]proto.Outcome, len(to))
 	for i := range outcomes {
 		outcomes[i] = proto.Outcome{Recipient: m.To[i], Err: err}
 	}
 	return outcomes
+}
+
+// errSender is in the errors of a Sender that does not do what it has to. They say nothing of a server.
+var errSender = errors.New("smtp: the Sender of the queue has a mistake")
+
+// call calls Send. If that panics, the attempt has failed for now.
+func (a *attempt) call(ctx context.Context, m *client.Message) (result *client.Result, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			a.q.opt.Logger.Error("smtp: the Sender of the queue has panicked", "id", a.message.ID, "panic", v,
+				"stack", string(debug.Stack()))
+			result, err = nil, fmt.Errorf("%w: it has panicked: %v", errSender, v)
+		}
+	}()
+	return a.sender.Send(ctx, m)
 }
 
 // sort records the outcomes of the recipients in done that are not in again.
@@ -192,18 +222,22 @@ func (a *attempt) record(n int, outcome proto.Outcome) {
 	o.To, o.LastAttempt = r.Recipient, a.began
 	if outcome.Err == nil {
 		a.outcomes = append(a.outcomes, a.accepted(o, outcome))
+		a.reached = true
 		return
 	}
 	f := newFailure(o, outcome)
+	lost := retriable(outcome.Err) && unreachable(outcome)
+	a.reached = a.reached || !lost
+	if lost && a.lost == nil {
+		a.lost = outcome.Err
+	}
 	a.failures[n] = f
 	switch {
 	case retriable(outcome.Err):
 		r.Last = f
 		a.left = append(a.left, r)
+		a.waits[n] = true
 		o.Action = ehlo.Delayed
-		if a.lost == nil && unreachable(outcome) {
-			a.lost = outcome.Err
-		}
 	default:
 		o.Action = ehlo.Failed
 	}
@@ -278,7 +312,15 @@ func unreachable(outcome proto.Outcome) bool {
 	}
 	return outcome.Reply.Code == 0 && outcome.Rcpt.Code == 0 && !errors.As(outcome.Err, &refused) &&
 		!errors.Is(outcome.Err, client.ErrBusy) && !errors.Is(outcome.Err, client.ErrClosed) &&
-		!errors.Is(outcome.Err, context.Canceled)
+		!errors.Is(outcome.Err, context.Canceled) && !errors.Is(outcome.Err, errSender)
+}
+
+// unreached returns why no server was found, or nil if one was found for a recipient.
+func (a *attempt) unreached() error {
+	if a.reached {
+		return nil
+	}
+	return a.lost
 }
 
 func newFailure(o report.Outcome, outcome proto.Outcome) *Failure {
@@ -292,10 +334,7 @@ func newFailure(o report.Outcome, outcome proto.Outcome) *Failure {
 
 // expire gives up all recipients that are left, without another attempt.
 func (a *attempt) expire(status proto.Status, comment string) {
-	if a.failures == nil {
-		a.failures = make([]*Failure, len(a.job.To))
-	}
-	a.left, a.outcomes = nil, a.outcomes[:0]
+	a.begin()
 	for i, r := range a.job.To {
 		o := lastOutcome(r, a.job)
 		o.Action = ehlo.Failed

@@ -215,6 +215,7 @@ type Entry struct {
 	Content io.Reader
 
 	small []byte // the content, if it is in memory
+	edits int    // of the scheduler, when jobs were handed out to leases
 }
 
 // Wake returns when something is to be done for j: the earlier of Due and Alarm. It reports false if j is held.

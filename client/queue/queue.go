@@ -348,6 +348,7 @@ func (q *Queue) pin(e *Entry) {
 	s := &q.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	e.edits = s.edits
 	for _, j := range e.Jobs {
 		d := s.dests[j.Destination]
 		if d == nil || d.leaving || d.site == nil || d.more[j.Lane] || d.waiting[j.Lane] >= maxLane ||
@@ -360,7 +361,8 @@ func (q *Queue) pin(e *Entry) {
 	}
 }
 
-// unpin undoes pin.
+// unpin undoes pin for a message that could not be added. If the store has it all the same, which nobody knows, its jobs
+// are handed out to a lease: so that has to end.
 func (q *Queue) unpin(e *Entry) {
 	s := &q.sched
 	s.mu.Lock()
@@ -369,6 +371,7 @@ func (q *Queue) unpin(e *Entry) {
 		if d := s.dests[j.Destination]; j.Epoch != 0 && d != nil {
 			j.Epoch = 0
 			d.busy--
+			q.leave(d, time.Time{})
 			q.settle(d)
 		}
 	}
@@ -389,6 +392,9 @@ func (q *Queue) arrived(e *Entry) {
 			q.fill(d)
 		default:
 			d.busy--
+			if e.edits != s.edits { // the job may have been changed
+				q.leave(d, time.Time{})
+			}
 			if d.leaving { // it is released as soon as nothing is under way, and the job with it
 				q.settle(d)
 				continue

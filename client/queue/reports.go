@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"smtpkit.example/smtp/ext/ehlo"
@@ -38,9 +40,7 @@ func (a *attempt) finish(l Lease) error {
 	change := Change{Job: &j}
 	due, entries := a.reports(&j, j.Told && !told)
 	change.Reports = entries
-	if err := a.q.write(func(ctx context.Context) error {
-		return a.q.store.Update(ctx, l, []Change{change})
-	}); err != nil {
+	if err := a.update(l, change); err != nil {
 		return err
 	}
 	for i, e := range change.Reports {
@@ -51,6 +51,29 @@ func (a *attempt) finish(l Lease) error {
 	}
 	a.trace()
 	return nil
+}
+
+// update has the store write a change. The contents of reports are read anew at each try.
+func (a *attempt) update(l Lease, c Change) error {
+	return a.q.write(func(ctx context.Context) error {
+		for _, e := range c.Reports {
+			e.Content = bytes.NewReader(e.small)
+		}
+		return a.q.store.Update(ctx, l, []Change{c})
+	})
+}
+
+// postpone has a job wait whose message cannot be read, as if an attempt had failed. It is in the log, and delays no
+// other job. It does not expire, since without the message its sender cannot be told.
+func (a *attempt) postpone(l Lease) error {
+	j := *a.job
+	policy := a.q.policyOf(j.Destination)
+	j.Attempts++
+	j.Due = time.Now().Add(policy.pause(j.Attempts))
+	if j.Alarm.Before(j.Due) {
+		j.Alarm = j.Due
+	}
+	return a.update(l, Change{Job: &j})
 }
 
 // giveUp makes final what is left of a job that has expired.
@@ -64,6 +87,7 @@ func (a *attempt) giveUp() {
 		}
 	}
 	a.left = nil
+	clear(a.waits)
 }
 
 // reports returns the reports that the sender has to get: of a delay only if delayed is true.
@@ -93,6 +117,11 @@ func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries 
 	}
 	for _, r := range list {
 		e, err := a.compose(m, r)
+		if err != nil { // perhaps the content cannot be read
+			without := *m
+			without.Content = nil
+			e, err = a.compose(&without, r)
+		}
 		if err != nil {
 			a.q.opt.Logger.Error("smtp: a report on a message cannot be made, and its sender is not told",
 				"id", a.message.ID, "sender", a.message.From.String(), "err", err)
@@ -123,11 +152,16 @@ func (a *attempt) compose(m *report.Message, r *report.Report) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	content, err := io.ReadAll(n.Body) // of Options.Report.MaxReturn at most, and a few KiB
+	if err != nil {
+		return nil, err
+	}
 	envelope := &Envelope{Params: n.Mail, To: n.To, Needs: n.Needs}
-	e, err := a.q.entry(envelope, n.Body)
+	e, err := a.q.entry(envelope, bytes.NewReader(content))
 	if err != nil {
 		return nil, fmt.Errorf("the report to %v: %w", a.message.From, err)
 	}
+	e.small = content
 	return e, nil
 }
 
@@ -140,32 +174,30 @@ func (a *attempt) trace() {
 	if t.Done == nil {
 		return
 	}
-	left := make(map[proto.Address]bool, len(a.left))
-	for _, r := range a.left {
-		left[r.Address] = true
-	}
 	for i, r := range a.job.To {
-		if !left[r.Address] {
+		if !a.waits[i] {
 			t.Done(a.message, r, a.failures[i])
 		}
 	}
 }
 
-// ring deals with the jobs of d whose alarm has come. The sender is told of a delay. A job that has expired is
-// attempted once more if its site is not suspended; otherwise, and if an operator has given it up, it ends.
-func (q *Queue) ring(d *dest, now time.Time, stopped *Suspension) error {
+// ring deals with jobs of d whose alarm has come. The sender is told of a delay. A job that has expired is attempted
+// once more if its site is not suspended; otherwise, and if an operator has given it up, it ends. It reports whether
+// there may be more of them: so other jobs of d need not wait for many alarms.
+func (q *Queue) ring(d *dest, stopped *Suspension) (more bool, err error) {
 	for {
+		now := time.Now()
 		jobs, err := q.store.Take(q.ctx, d.lease, Query{Now: now, AlarmsOnly: true, Max: loadBatch})
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, j := range jobs {
 			a := &attempt{q: q, job: j}
 			if err := a.open(q.ctx, nil); err != nil {
-				if err == ErrNotFound {
-					continue
+				if err := a.postpone(d.lease); err != nil {
+					return false, err
 				}
-				return err
+				continue
 			}
 			if stopped == nil && !now.Before(j.Expires) && !j.GivenUp() && !tooLate(a.message, now) &&
 				q.senderOf(d.lease.Destination) != nil {
@@ -179,18 +211,18 @@ func (q *Queue) ring(d *dest, now time.Time, stopped *Suspension) error {
 			err := a.alarm(d.lease, now)
 			a.close()
 			if err != nil {
-				return err
+				return false, err
 			}
 		}
-		if len(jobs) < loadBatch {
-			return nil
+		if more = len(jobs) == loadBatch; !more || stopped == nil {
+			return more, nil
 		}
 	}
 }
 
 // tooLate reports whether m must not be sent on any more (RFC 2852 section 4.1.4.1).
 func tooLate(m *Message, now time.Time) bool {
-	_, ok := ehlo.NewRelaying(m.Params, now.Sub(m.Arrived))
+	_, ok := ehlo.NewRelaying(m.Params, max(now.Sub(m.Arrived), 0))
 	return !ok
 }
 
@@ -205,9 +237,10 @@ func (a *attempt) alarm(l Lease, now time.Time) error {
 	case !now.Before(a.job.Expires):
 		a.expire(proto.Status{4, 4, 7}, "The message could not be delivered in time.")
 	default:
-		a.failures = make([]*Failure, len(a.job.To))
+		a.begin()
 		a.left = a.job.To
-		for _, r := range a.job.To {
+		for i, r := range a.job.To {
+			a.waits[i] = true
 			a.outcomes = append(a.outcomes, lastOutcome(r, a.job))
 		}
 	}

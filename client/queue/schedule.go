@@ -45,6 +45,7 @@ type scheduler struct {
 	kept     time.Time // when housekeep last ran
 	wake     chan struct{}
 	fetched  map[string]bool // destinations that Fetch has leased
+	edits    int             // changes by operators: what was read from the store before may be out of date
 	told     []func()        // for the trace, once mu is not held any more
 	sweep    int             // the number of sites at which those that are not used are forgotten
 }
@@ -74,6 +75,18 @@ func (d *dest) waits() (n int) {
 }
 
 func (d *dest) wantsMore() bool { return d.alarms || slices.Contains(d.more[:], true) }
+
+// isShortOf reports whether jobs of a lane have to be read, and isShort whether there is anything to read.
+func (d *dest) isShortOf(l Lane) bool { return d.more[l] && d.waiting[l] < loadBatch/2 }
+
+func (d *dest) isShort() bool {
+	for l := range Lane(Lanes) {
+		if d.isShortOf(l) {
+			return true
+		}
+	}
+	return d.alarms
+}
 
 // expect says that the store may have anything.
 func (d *dest) expect(now time.Time) {
@@ -259,57 +272,85 @@ func (q *Queue) fill(d *dest) {
 	go q.load(d)
 }
 
-// load is the goroutine of fill. It deals with alarms, and then reads from each lane that has run short.
+// load is the goroutine of fill.
 func (q *Queue) load(d *dest) {
 	defer q.done.Done()
 	s := &q.sched
-	now := time.Now()
 	s.mu.Lock()
-	stopped := d.site.suspended(now)
+	stopped := d.site.suspended(time.Now())
 	if d.onDemand {
-		stopped = &Suspension{Site: d.site.name, Until: now.Add(24 * time.Hour)}
+		stopped = &Suspension{Site: d.site.name, Until: time.Now().Add(24 * time.Hour)}
 	}
+	s.mu.Unlock()
+	err := q.read(d, stopped)
+	if err != nil && err != ErrLease && q.ctx.Err() == nil {
+		q.storeFailed("Take", err)
+		pause := time.NewTimer(10 * time.Second) // the store would have d woken again at once for its alarms
+		select {
+		case <-pause.C:
+		case <-q.ctx.Done():
+		}
+		pause.Stop()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.filling = false
+	d.busy--
+	switch {
+	case err != nil:
+		q.leave(d, time.Time{})
+	case d.onDemand:
+		q.leave(d, stopped.Until)
+	case stopped != nil:
+		q.park(d, stopped)
+	case d.isShort():
+		q.fill(d) // something has come meanwhile
+	}
+	q.settle(d)
+}
+
+// read deals with alarms of d, and then has jobs wait in memory of each lane that has run short.
+func (q *Queue) read(d *dest, stopped *Suspension) error {
+	s := &q.sched
+	s.mu.Lock()
 	alarms := d.alarms
 	d.alarms = false
 	s.mu.Unlock()
-	var err error
 	if alarms {
-		err = q.ring(d, now, stopped)
-	}
-	for l := Lane(0); l < Lanes && err == nil && stopped == nil; l++ {
+		more, err := q.ring(d, stopped)
+		if err != nil {
+			return err
+		}
 		s.mu.Lock()
-		want := d.more[l] && d.waiting[l] < loadBatch/2
+		d.alarms = d.alarms || more
+		s.mu.Unlock()
+	}
+	for l := Lane(0); l < Lanes && stopped == nil; l++ {
+		s.mu.Lock()
+		want, edits := d.isShortOf(l), s.edits
+		if want {
+			d.more[l] = false
+		}
 		s.mu.Unlock()
 		if !want {
 			continue
 		}
-		var jobs []*Job
-		jobs, err = q.store.Take(q.ctx, d.lease, Query{Now: now, Lane: l, Max: loadBatch})
+		jobs, err := q.store.Take(q.ctx, d.lease, Query{Now: time.Now(), Lane: l, Max: loadBatch})
+		if err != nil {
+			return err
+		}
 		s.mu.Lock()
-		d.more[l] = err == nil && len(jobs) == loadBatch
+		d.more[l] = d.more[l] || len(jobs) == loadBatch
+		if s.edits != edits && len(jobs) > 0 {
+			q.leave(d, time.Time{}) // they may have been changed
+		}
 		for _, j := range jobs {
 			q.push(&item{dest: d, job: j})
 		}
 		q.dispatch()
 		s.mu.Unlock()
 	}
-	if err != nil && q.ctx.Err() == nil {
-		q.storeFailed("Take", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d.filling = false
-	d.busy--
-	if err != nil && !d.leaving {
-		q.leave(d, now.Add(10*time.Second))
-	}
-	switch {
-	case d.onDemand:
-		q.leave(d, stopped.Until)
-	case stopped != nil:
-		q.park(d, stopped)
-	}
-	q.settle(d)
+	return nil
 }
 
 // park lets go of a destination whose site is suspended.
@@ -424,7 +465,7 @@ func (q *Queue) dispatch() {
 		q.done.Add(1)
 		go q.work(it)
 		d := it.dest
-		if d.more[it.job.Lane] && d.waiting[it.job.Lane] < loadBatch/2 {
+		if d.isShortOf(it.job.Lane) {
 			q.fill(d)
 		}
 	}
