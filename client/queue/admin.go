@@ -90,19 +90,36 @@ func (q *Queue) edit(ctx context.Context, f Filter, e Edit) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.edits++
+	for _, at := range s.sites {
+		at.lanes.each(func(it *item) {
+			if it.mayMatch(f) {
+				it.dest.stale = true
+			}
+		})
+	}
 	for name, d := range s.dests {
-		if d.leaving || d.site == nil || f.Destination != "" && f.Destination != name && e.Destination != name {
-			continue
-		}
-		if d.waits() > 0 {
+		switch {
+		case d.leaving || d.site == nil:
+		case d.stale:
 			q.leave(d, time.Time{}) // its jobs may have changed
-			continue
+		case f.Destination == "" || f.Destination == name || e.Destination == name:
+			d.expect(e.At)
+			q.fill(d)
 		}
-		d.expect(e.At)
-		q.fill(d)
 	}
 	s.poke()
 	return n, err
+}
+
+// mayMatch reports whether the job may match f, or have matched it.
+func (it *item) mayMatch(f Filter) bool {
+	f.State = nil
+	m := it.message
+	if m == nil {
+		m = &Message{ID: it.job.ID.Message}
+		f.From, f.Tag, f.Before, f.After = "", "", time.Time{}, time.Time{}
+	}
+	return f.Match(m, it.job)
 }
 
 // Suspend makes no attempts at a site until a time. Mail for it still expires. A zero time ends a suspension. It
@@ -156,10 +173,23 @@ func (q *Queue) resumed(name string) {
 	if len(list) == 0 || q.sched.closed {
 		return
 	}
+	ending := make(map[string]chan struct{})
+	for _, destination := range list {
+		switch d := q.sched.dests[destination]; {
+		case d == nil || !d.leaving:
+		case d.ending:
+			ending[destination] = d.gone
+		default:
+			d.until = time.Time{} // it waits for an attempt
+		}
+	}
 	q.done.Add(1)
 	go func() {
 		defer q.done.Done()
 		for _, destination := range list {
+			if gone := ending[destination]; gone != nil {
+				<-gone
+			}
 			l, ok, err := q.store.ClaimOne(q.ctx, destination)
 			if err != nil {
 				return // they are woken later all the same
@@ -214,7 +244,7 @@ func (q *Queue) Sites() []SiteState {
 // Fetch delivers all mail of routes by s, whether or not it is due, until none is left or s fails: the reversed
 // connection of ATRN (RFC 2645), such as a client made with client.NewClient. Other attempts at these routes wait
 // meanwhile. It returns the number of recipients who have got their mail. The error is that of s if no server was found
-// at its end, of the store, or of ctx.
+// at its end, of the store, or of ctx. Close has it end after the attempt under way, with ErrClosed.
 func (q *Queue) Fetch(ctx context.Context, routes []string, s client.Sender) (n int, err error) {
 	for _, route := range routes {
 		if _, ok := q.opt.Routes[route]; !ok {
@@ -236,6 +266,9 @@ func (q *Queue) fetch(ctx context.Context, destination string, s client.Sender) 
 		return 0, err
 	}
 	defer q.done.Done()
+	trying, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(q.running, cancel)() // Close waits no longer
 	defer func() {
 		err = errors.Join(err, q.store.Release(context.WithoutCancel(ctx), l, time.Time{}))
 		q.sched.mu.Lock()
@@ -245,6 +278,9 @@ func (q *Queue) fetch(ctx context.Context, destination string, s client.Sender) 
 	}()
 	tried := make(map[JobID]bool)
 	for lane := Lane(0); lane < Lanes; {
+		if q.ctx.Err() != nil {
+			return n, ErrClosed
+		}
 		jobs, err := q.store.Take(ctx, l, Query{Now: time.Now(), Lane: lane, All: true, Max: 1})
 		if err != nil {
 			return n, err
@@ -258,17 +294,22 @@ func (q *Queue) fetch(ctx context.Context, destination string, s client.Sender) 
 		}
 		tried[jobs[0].ID] = true
 		a := &attempt{q: q, job: jobs[0], sender: s}
-		if err := a.open(ctx, nil); errors.Is(err, ErrNotFound) {
+		if a.open(ctx, nil) != nil {
+			if err := a.postpone(l); err != nil {
+				return n, err
+			}
 			continue
-		} else if err != nil {
-			return n, err
 		}
-		a.deliver(ctx)
+		a.deliver(trying)
 		err = a.finish(l)
 		a.close()
-		n += len(a.job.To) - len(a.left)
+		for i, f := range a.failures {
+			if f == nil && !a.waits[i] {
+				n++
+			}
+		}
 		if err == nil {
-			err = a.lost
+			err = a.unreached()
 		}
 		if err == nil {
 			err = ctx.Err()

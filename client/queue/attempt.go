@@ -127,6 +127,9 @@ func (a *attempt) deliver(ctx context.Context) {
 		return
 	}
 	a.passed = passed
+	if a.message.From.IsNull() {
+		passed.OfReport()
+	}
 	a.result = &client.Result{Recipients: make([]proto.Outcome, len(a.job.To))}
 	todo := make([]int, len(a.job.To))
 	for i := range todo {

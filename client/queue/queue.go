@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -431,7 +432,14 @@ func (q *Queue) policyOf(destination string) Policy {
 }
 
 // siteOf returns the site of a destination. If it cannot be found out, the destination stands for itself.
-func (q *Queue) siteOf(ctx context.Context, destination string) string {
+func (q *Queue) siteOf(ctx context.Context, destination string) (site string) {
+	defer func() {
+		if v := recover(); v != nil {
+			q.opt.Logger.Error("smtp: Options.Site of the queue has panicked", "domain", destination, "panic", v,
+				"stack", string(debug.Stack()))
+			site = destination
+		}
+	}()
 	if q.opt.Site == nil || strings.HasPrefix(destination, "=") {
 		return destination
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"syscall"
 	"time"
 
 	"smtpkit.example/smtp/proto"
@@ -126,7 +127,7 @@ func (q *Queue) full(err error) error {
 
 func isTemporary(err error) bool {
 	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary()
+	return errors.As(err, &t) && t.Temporary() || errors.Is(err, syscall.ENOSPC)
 }
 
 // recovered ends a break after the store has succeeded in writing.
@@ -134,24 +135,50 @@ func (r *room) recovered(q *Queue) {
 	s := &q.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.broken {
+	if !s.broken && !s.probing {
 		return
 	}
-	s.broken = false
+	s.broken, s.probing = false, false
 	q.opt.Logger.Info("smtp: the queue can be written again")
-	for _, d := range s.dests {
+	q.resume()
+}
+
+// resume begins to work again after a break. The caller holds q.sched.mu.
+func (q *Queue) resume() {
+	for _, d := range q.sched.dests {
 		q.fill(d)
 		q.settle(d)
 	}
 	q.dispatch()
-	s.poke()
+	q.sched.poke()
 }
 
 // breakDown stops attempts and mail: what cannot be written down would be delivered twice.
 func (q *Queue) breakDown() {
-	q.sched.mu.Lock()
-	defer q.sched.mu.Unlock()
-	q.sched.broken = true
+	s := &q.sched
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken, s.probing, s.retry = true, false, time.Now().Add(time.Minute)
+	s.poke()
+}
+
+// probe ends a break that has lasted for a minute, if nothing is under way that will: then no mail comes, and all
+// attempts are over. One attempt shows whether the store can be written. It returns when to call it again, or the zero
+// time. The caller holds q.sched.mu.
+func (q *Queue) probe(now time.Time) time.Time {
+	s := &q.sched
+	switch {
+	case !s.broken || s.closed:
+		return time.Time{}
+	case now.Before(s.retry):
+		return s.retry
+	case s.active > 0: // its outcome is written, again and again until that succeeds
+		s.retry = now.Add(time.Minute)
+		return s.retry
+	}
+	s.broken, s.probing = false, true
+	q.resume()
+	return time.Time{}
 }
 
 // storeFailed tells that the store has failed.

@@ -42,6 +42,8 @@ type scheduler struct {
 	parked   map[string][]string   // destinations by suspended site
 	closed   bool
 	broken   bool      // the store fails
+	probing  bool      // it has failed: one attempt at once, until it has written something
+	retry    time.Time // when it is tried again, while it is broken
 	kept     time.Time // when housekeep last ran
 	wake     chan struct{}
 	fetched  map[string]bool // destinations that Fetch has leased
@@ -60,7 +62,9 @@ type dest struct {
 	alarms   bool        // the store may have jobs whose alarm has come
 	filling  bool
 	onDemand bool          // its mail waits to be fetched
+	stale    bool          // jobs in memory may have been changed by an operator
 	leaving  bool          // it is released when it is not busy any more
+	ending   bool          // it is being released
 	until    time.Time     // notBefore of the release
 	checked  time.Time     // when more was last set for all lanes
 	idle     time.Time     // since when there is nothing to do; zero if there is
@@ -104,92 +108,6 @@ func (q *Queue) unlock() {
 	for _, f := range told {
 		f()
 	}
-}
-
-// poke wakes claim.
-func (s *scheduler) poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// claim leases destinations as they have to be woken, until ctx ends. It sleeps when there is nothing to do.
-func (q *Queue) claim(ctx context.Context) {
-	defer q.done.Done()
-	s := &q.sched
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var next time.Time // of the store
-	fails := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		case <-timer.C:
-		}
-		now := time.Now()
-		s.mu.Lock()
-		room := min(maxDests-len(s.dests), loadBatch)
-		q.housekeep(now)
-		broken := s.broken
-		s.mu.Unlock()
-		next = time.Time{}
-		if room > 0 && !broken {
-			var leases []Lease
-			var err error
-			leases, next, err = q.store.Claim(ctx, now, room)
-			if err != nil && ctx.Err() == nil {
-				fails++
-				q.storeFailed("Claim", err)
-				next = now.Add(min(time.Second<<min(fails, 6), time.Minute))
-			} else {
-				fails = 0
-			}
-			for _, l := range leases {
-				q.adopt(l)
-			}
-		}
-		if again := s.housekeeping(); !again.IsZero() && (next.IsZero() || again.Before(next)) {
-			next = again
-		}
-		if next.IsZero() {
-			timer.Stop()
-		} else {
-			timer.Reset(max(time.Until(next), 0))
-		}
-	}
-}
-
-// housekeep releases the destinations that have been idle for long enough, and has those looked at that never are. It
-// does so once in a second while there are any. The caller holds s.mu.
-func (q *Queue) housekeep(now time.Time) {
-	s := &q.sched
-	if now.Sub(s.kept) < linger {
-		return
-	}
-	s.kept = now
-	for _, d := range s.dests {
-		switch {
-		case d.leaving || d.site == nil:
-		case !d.idle.IsZero() && now.Sub(d.idle) >= linger:
-			q.leave(d, time.Time{})
-		case d.idle.IsZero() && now.Sub(d.checked) >= recheck:
-			d.expect(now)
-			q.fill(d)
-		}
-	}
-}
-
-// housekeeping returns when housekeep has something to do, or the zero time.
-func (s *scheduler) housekeeping() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.dests) == 0 {
-		return time.Time{}
-	}
-	return s.kept.Add(linger)
 }
 
 // adopt begins to work on a destination that has been leased.
@@ -245,6 +163,7 @@ func (q *Queue) newSite(name string, now time.Time) *site {
 		for n, at := range s.sites {
 			if len(at.dests) == 0 && at.busy == 0 && at.suspended(now) == nil && now.Sub(at.used) > 10*time.Minute {
 				delete(s.sites, n)
+				delete(s.parked, n)
 			}
 		}
 		s.sweep = max(2*len(s.sites), 1024)
@@ -456,7 +375,11 @@ func (q *Queue) unloaded(it *item) {
 // dispatch begins attempts while there are items and room. The caller holds s.mu.
 func (q *Queue) dispatch() {
 	s := &q.sched
-	for s.active < q.opt.MaxActive && !s.broken && !s.closed {
+	most := q.opt.MaxActive
+	if s.probing {
+		most = 1
+	}
+	for s.active < most && !s.broken && !s.closed {
 		it := q.pick()
 		if it == nil {
 			return
@@ -511,10 +434,12 @@ func (q *Queue) leave(d *dest, notBefore time.Time) {
 // end releases the lease of d. The caller holds s.mu.
 func (q *Queue) end(d *dest) {
 	d.busy++ // nothing else may end it
+	d.ending = true
+	until := d.until
 	q.done.Add(1)
 	go func() {
 		defer q.done.Done()
-		err := q.store.Release(context.WithoutCancel(q.ctx), d.lease, d.until)
+		err := q.store.Release(context.WithoutCancel(q.ctx), d.lease, until)
 		s := &q.sched
 		s.mu.Lock()
 		if name := d.lease.Destination; s.dests[name] == d { // otherwise it has been leased again already

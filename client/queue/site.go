@@ -150,6 +150,15 @@ func (l *lanes) pop() *item {
 	return l.items[i].pop()
 }
 
+// each calls f for each item.
+func (l *lanes) each(f func(*item)) {
+	for i := range l.items {
+		for _, it := range l.items[i].items[l.items[i].head:] {
+			f(it)
+		}
+	}
+}
+
 // remove takes out the items for which gone returns true, and returns them.
 func (l *lanes) remove(gone func(*item) bool) (out []*item) {
 	for i := range l.items {

@@ -15,6 +15,7 @@ import (
 type Relaying struct {
 	mail    proto.Params
 	lacking []string // keywords of extensions that the next server does not offer
+	report  bool     // see OfReport
 }
 
 // ofRelay are the parameters that a client sets by itself, or that concern one relay alone.
@@ -24,10 +25,11 @@ var ofRelay = map[string]bool{
 }
 
 // dispensable are the extensions that a relay may do without, with their parameters: RFC 3461 section 5.2.2, RFC 6710
-// section 4.3, RFC 3885 section 4.2, RFC 7293 section 5.2, RFC 3865 section 4.2, RFC 2852 section 4.1.4.2.
+// section 4.3, RFC 3885 section 4.2, RFC 7293 section 5.2, RFC 3865 section 4.2, RFC 2852 section 4.1.4.2. Reports may
+// do without REQUIRETLS (RFC 8689 section 5).
 var dispensable = map[string][]string{
 	"DSN": {"RET", "ENVID", "NOTIFY", "ORCPT"}, "MT-PRIORITY": {"MT-PRIORITY"}, "MTRK": {"MTRK"}, "RRVS": {"RRVS"},
-	"NO-SOLICITING": {"SOLICIT"}, "DELIVERBY": {"BY"},
+	"NO-SOLICITING": {"SOLICIT"}, "DELIVERBY": {"BY"}, "REQUIRETLS": {"REQUIRETLS"},
 }
 
 // NewRelaying returns the parameters of a message that came with those of mail, and has been kept for so long. It
@@ -48,6 +50,10 @@ func NewRelaying(mail proto.Params, kept time.Duration) (r *Relaying, ok bool) {
 	}
 	return r, true
 }
+
+// OfReport says that the message is a report: it has the null reverse-path. Such a one is sent without REQUIRETLS
+// rather than lost (RFC 8689 section 5).
+func (r *Relaying) OfReport() { r.report = true }
 
 // Mail returns the parameters of MAIL.
 func (r *Relaying) Mail() proto.Params { return r.mail }
@@ -82,7 +88,7 @@ func (r *Relaying) Lacks(keyword string) bool {
 
 // May reports what Lacks would, and changes nothing.
 func (r *Relaying) May(keyword string) bool {
-	if _, ok := dispensable[keyword]; !ok || r.lacks(keyword) {
+	if _, ok := dispensable[keyword]; !ok || r.lacks(keyword) || keyword == "REQUIRETLS" && !r.report {
 		return false
 	}
 	by, ok := ReadBy(r.mail)

@@ -1,0 +1,111 @@
+package queue
+
+import (
+	"context"
+	"time"
+)
+
+// poke wakes claim.
+func (s *scheduler) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// claim leases destinations as they have to be woken, until ctx ends. It sleeps when there is nothing to do.
+func (q *Queue) claim(ctx context.Context) {
+	defer q.done.Done()
+	s := &q.sched
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var next time.Time // when the store has something to do, or the zero time
+	fails := 0
+	for woken := true; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+			woken = true
+		case <-timer.C:
+			woken = woken || !next.IsZero() && !time.Now().Before(next)
+		}
+		now := time.Now()
+		s.mu.Lock()
+		q.housekeep(now)
+		probe := q.probe(now)
+		room := min(maxDests-len(s.dests), loadBatch)
+		can := room > 0 && !s.broken
+		s.mu.Unlock()
+		switch {
+		case woken && can:
+			woken = false
+			next = q.lease(ctx, now, room, &fails)
+		case woken:
+			next = time.Time{} // wake says when it can
+		}
+		sleep(timer, next, probe, s.housekeeping())
+	}
+}
+
+// lease leases destinations that have to be woken, and returns when the next one has to be. Fails counts the failures.
+func (q *Queue) lease(ctx context.Context, now time.Time, room int, fails *int) (next time.Time) {
+	leases, next, err := q.store.Claim(ctx, now, room)
+	for _, l := range leases {
+		q.adopt(l)
+	}
+	if err != nil && ctx.Err() == nil {
+		*fails++
+		q.storeFailed("Claim", err)
+		return now.Add(min(time.Second<<min(*fails, 6), time.Minute))
+	}
+	*fails = 0
+	if len(leases) == 0 && !next.IsZero() && !next.After(now) {
+		return now.Add(linger) // there is nothing, whatever the store says
+	}
+	return next
+}
+
+// sleep has timer wake at the earliest of the times that are not zero, or never.
+func sleep(timer *time.Timer, times ...time.Time) {
+	timer.Stop()
+	var first time.Time
+	for _, at := range times {
+		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	if !first.IsZero() {
+		timer.Reset(max(time.Until(first), 0))
+	}
+}
+
+// housekeep releases the destinations that have been idle for long enough, and has those looked at that never are. It
+// does so once in a second while there are any. The caller holds s.mu.
+func (q *Queue) housekeep(now time.Time) {
+	s := &q.sched
+	if now.Sub(s.kept) < linger {
+		return
+	}
+	s.kept = now
+	for _, d := range s.dests {
+		switch {
+		case d.leaving || d.site == nil:
+		case !d.idle.IsZero() && now.Sub(d.idle) >= linger:
+			q.leave(d, time.Time{})
+		case d.idle.IsZero() && now.Sub(d.checked) >= recheck:
+			d.expect(now)
+			q.fill(d)
+		}
+	}
+}
+
+// housekeeping returns when housekeep has something to do, or the zero time.
+func (s *scheduler) housekeeping() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.dests) == 0 {
+		return time.Time{}
+	}
+	return s.kept.Add(linger)
+}
