@@ -362,8 +362,8 @@ func (q *Queue) pin(e *Entry) {
 	}
 }
 
-// unpin undoes pin for a message that could not be added. If the store has it all the same, which nobody knows, its jobs
-// are handed out to a lease: so that has to end.
+// unpin undoes pin for a message that could not be added. If the store has it all the same, which nobody knows, its
+// jobs are handed out to a lease: so that has to end.
 func (q *Queue) unpin(e *Entry) {
 	s := &q.sched
 	s.mu.Lock()
