@@ -2,15 +2,12 @@ package main
 
 import (
 	"errors"
-	"io"
-	"net/mail"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"smtpkit.example/smtp/client/queue"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/report"
 )
@@ -102,7 +99,7 @@ func (s *siege) judge() {
 			}
 		}
 	}
-	queued := s.left()
+	queued := stored(s.t, s.flags)
 	for d := range queued {
 		if len(outcomes[d]) > 0 {
 			s.t.Errorf("%v is done and still queued", d)
@@ -110,40 +107,4 @@ func (s *siege) judge() {
 	}
 	s.t.Logf("%d kills: %d deliveries accepted, %d delivered, %d reported, %d queued, %d came twice, %d of these without a reason",
 		len(s.kills), len(s.accepted), len(s.to.got)+len(s.boxed), len(s.reported), len(queued), twice, without)
-}
-
-// left opens the store and returns what is there: messages of which no sender knows that they were accepted.
-func (s *siege) left() map[delivery]bool {
-	c, err := parse(s.flags)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	store, err := openStore(c)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer store.Close()
-	left := map[delivery]bool{}
-	var next queue.JobID
-	for more := true; more; more = next != (queue.JobID{}) {
-		var list []queue.Listed
-		if list, next, err = store.List(s.t.Context(), queue.Filter{}, next, 100); err != nil {
-			s.t.Fatal(err)
-		}
-		for _, l := range list {
-			content, err := store.Open(s.t.Context(), l.Message.ID)
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			m, err := mail.ReadMessage(io.NewSectionReader(content, 0, content.Size()))
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			content.Close()
-			for _, r := range l.Job.To {
-				left[delivery{m.Header.Get("Message-ID"), r.Address.String()}] = true
-			}
-		}
-	}
-	return left
 }

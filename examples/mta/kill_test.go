@@ -17,6 +17,9 @@ import (
 	"smtpkit.example/smtp/ext/auth"
 )
 
+// stores are the values of -queue.
+var stores = []string{"sqlite"}
+
 var rounds = flag.Int("rounds", 3, "how often TestKill kills the program")
 
 const (
@@ -52,7 +55,7 @@ type siege struct {
 //	go test -run TestKill -rounds 100 -timeout 1h .
 func TestKill(t *testing.T) {
 	binary := build(t)
-	for _, store := range []string{"sqlite"} {
+	for _, store := range stores {
 		t.Run(store, func(t *testing.T) {
 			s := &siege{t: t, binary: binary, dir: t.TempDir(), up: make(chan struct{}), accepted: map[delivery]bool{},
 				read: map[string]bool{}, boxed: map[delivery][]time.Time{}, reported: map[delivery][]time.Time{}}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"io"
+	"net/mail"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -9,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"smtpkit.example/smtp/client/queue"
 )
 
 // build builds the program.
@@ -105,4 +109,41 @@ func (p *process) stop() {
 	if <-p.ended; p.err != nil {
 		p.t.Errorf("SIGTERM ends it with %v:\n%s", p.err, p.tail())
 	}
+}
+
+// stored opens the store of a program that has ended, and returns what is there.
+func stored(t *testing.T, flags []string) map[delivery]bool {
+	t.Helper()
+	c, err := parse(flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := openStore(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	left := map[delivery]bool{}
+	var next queue.JobID
+	for more := true; more; more = next != (queue.JobID{}) {
+		var list []queue.Listed
+		if list, next, err = store.List(t.Context(), queue.Filter{}, next, 100); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range list {
+			content, err := store.Open(t.Context(), l.Message.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := mail.ReadMessage(io.NewSectionReader(content, 0, content.Size()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			content.Close()
+			for _, r := range l.Job.To {
+				left[delivery{m.Header.Get("Message-ID"), r.Address.String()}] = true
+			}
+		}
+	}
+	return left
 }
