@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,20 @@ import (
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/report"
 )
+
+// trace returns what the logs say of a message.
+func (s *siege) trace(d delivery) string {
+	var lines []string
+	if s.to.name[d.id] == "" {
+		return "its name in the log is not known"
+	}
+	for i, p := range s.processes {
+		for _, line := range p.grep(s.to.name[d.id]) {
+			lines = append(lines, fmt.Sprintf("in round %d: %s", i, line))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
 
 // look reads what is new in the Maildirs: the mail of bob, and the reports to alice.
 func (s *siege) look() {
@@ -54,7 +69,12 @@ func (s *siege) letter(user, text string, at time.Time) {
 	for _, to := range r.Recipients {
 		if to.Action == ehlo.Failed {
 			d := delivery{r.Original.Get("Message-ID"), to.Final.Address}
-			s.reported[d] = append(s.reported[d], at)
+			s.reported[d] = append(s.reported[d], to.LastAttempt) // the report may have arrived in a later round
+			if m := queued.FindStringSubmatch("Received: " + r.Original.Get("Received")); m != nil {
+				s.to.mu.Lock()
+				s.to.name[d.id] = m[1]
+				s.to.mu.Unlock()
+			}
 		}
 	}
 }
@@ -95,7 +115,7 @@ func (s *siege) judge() {
 			twice++
 			if !slices.ContainsFunc(s.kills, func(k time.Time) bool { return !k.Before(first) && k.Sub(first) < flight }) {
 				without++
-				s.t.Errorf("%v has outcomes at %v, and no kill was near the first", d, at)
+				s.t.Errorf("%v has outcomes at %v, and no kill was near the first; the kills were at %v:\n%s", d, at, s.kills, s.trace(d))
 			}
 		}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // stores are the values of -queue.
-var stores = []string{"sqlite"}
+var stores = []string{"dir", "sqlite"}
 
 var rounds = flag.Int("rounds", 3, "how often TestKill kills the program")
 
@@ -43,10 +43,11 @@ type siege struct {
 	addr     string        // of submission over TLS
 	accepted map[delivery]bool
 
-	kills    []time.Time
-	read     map[string]bool // files of Maildirs
-	boxed    map[delivery][]time.Time
-	reported map[delivery][]time.Time
+	processes []*process
+	kills     []time.Time
+	read      map[string]bool // files of Maildirs
+	boxed     map[delivery][]time.Time
+	reported  map[delivery][]time.Time
 }
 
 // TestKill kills the program at random moments, 32 senders and many receivers at work. Everything that was accepted
@@ -101,6 +102,7 @@ func (s *siege) run() {
 // start starts the program, and tells those who send.
 func (s *siege) start() *process {
 	p := startProcess(s.t, s.binary, s.flags...)
+	s.processes = append(s.processes, p)
 	s.mu.Lock()
 	s.addr = p.addrs[0]
 	close(s.up)

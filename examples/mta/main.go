@@ -66,7 +66,7 @@ func parse(args []string) (*config, error) {
 	f.StringVar(&c.odmr, "odmr-addr", "127.0.0.1:2366", "`address` for ATRN, if there is -on-demand; usually \":366\"")
 	f.StringVar(&c.maildir, "maildir", "", "`directory`: the Maildir of joe@example.org is example.org/joe in it (default: mail in -dir)")
 	f.StringVar(&c.lmtp, "lmtp", "", "`address` of a server that takes the domains' mail by LMTP, in place of -maildir; also unix:PATH")
-	f.StringVar(&c.queue, "queue", "sqlite", "`store` of the queue: sqlite, or sqlite:FILE")
+	f.StringVar(&c.queue, "queue", "sqlite", "`store` of the queue: sqlite, sqlite:FILE, or dir, which has a file for each message")
 	f.DurationVar(&c.policy.Expire, "expire", 5*24*time.Hour, "when mail that cannot be delivered goes back to its sender")
 	f.DurationVar(&c.policy.DelayReport, "delay-report", 4*time.Hour, "when the sender is told of a delay; negative: never")
 	f.BoolVar(&c.verbose, "v", false, "log what is said on each connection")

@@ -142,6 +142,11 @@ func openStore(c *config) (queue.Store, error) {
 			path = filepath.Join(c.dir, "queue.db")
 		}
 		return sqlite.Open(context.Background(), path, nil)
+	case "dir":
+		if !named {
+			path = filepath.Join(c.dir, "queue")
+		}
+		return queue.OpenDir(path, nil)
 	}
-	return nil, fmt.Errorf("-queue %s: write sqlite or sqlite:FILE", c.queue)
+	return nil, fmt.Errorf("-queue %s: write sqlite, sqlite:FILE, dir, or dir:PATH", c.queue)
 }

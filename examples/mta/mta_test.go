@@ -145,7 +145,7 @@ func pair(t *testing.T) (a, b *running) {
 	a = start(t, set, "-hostname", "mx.a.example", "-domain", "a.example", "-user", "alice:secret", "-resolver", resolver,
 		"-alias", "info=alice", "-alias", "away=bob@b.example", "-alias", "copy=copy@b.example", "-alias", "copy=alice")
 	b = start(t, set, "-hostname", "mx.b.example", "-domain", "b.example", "-user", "bob:secret", "-resolver", resolver,
-		"-alias", "copy=copy@a.example")
+		"-alias", "copy=copy@a.example", "-queue", "dir")
 	mu.Lock()
 	defer mu.Unlock()
 	at["192.0.2.1:25"], at["192.0.2.2:25"] = a.addr(0), b.addr(0)

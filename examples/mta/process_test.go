@@ -34,8 +34,8 @@ type process struct {
 	ended chan struct{}
 	err   error // how it ended
 
-	mu   sync.Mutex
-	last []string // lines of the log
+	mu    sync.Mutex
+	lines []string // the log
 }
 
 var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
@@ -62,9 +62,7 @@ func startProcess(t *testing.T, name string, args ...string) *process {
 				close(addrs)
 			}
 			p.mu.Lock()
-			if p.last = append(p.last, line); len(p.last) > 60 {
-				p.last = p.last[30:]
-			}
+			p.lines = append(p.lines, line)
 			p.mu.Unlock()
 			select {
 			case p.log <- line:
@@ -91,7 +89,19 @@ func startProcess(t *testing.T, name string, args ...string) *process {
 func (p *process) tail() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return strings.Join(p.last, "\n")
+	return strings.Join(p.lines[max(0, len(p.lines)-40):], "\n")
+}
+
+// grep returns the lines of the log with a text.
+func (p *process) grep(text string) (found []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, line := range p.lines {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
 }
 
 // kill ends it by SIGKILL, unless it has ended.

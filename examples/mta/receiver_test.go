@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/mail"
 	"net/textproto"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ type receivers struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	got   map[delivery][]time.Time // when the 250 was sent
+	name  map[string]string        // of a Message-ID, the name in the log of the program
 	wrong []string                 // content that is not what was sent
 	done  sync.WaitGroup
 }
@@ -38,7 +40,7 @@ func newReceivers(t *testing.T, event func()) *receivers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receivers{Listener: l, event: event, conns: map[net.Conn]bool{}, got: map[delivery][]time.Time{}}
+	r := &receivers{Listener: l, event: event, conns: map[net.Conn]bool{}, got: map[delivery][]time.Time{}, name: map[string]string{}}
 	r.done.Go(r.accept)
 	t.Cleanup(func() {
 		l.Close()
@@ -145,6 +147,9 @@ func (s *reception) command(line string) (on bool) {
 	return ok && on
 }
 
+// queued finds the name of the message in its first Received field.
+var queued = regexp.MustCompile(`^Received:[^;]*\sid (\w+)`)
+
 // content reads a message. It counts as delivered if a 250 was sent.
 func (s *reception) content() bool {
 	dot := s.r.DotReader()
@@ -163,6 +168,9 @@ func (s *reception) content() bool {
 	ok, on := s.step("250 2.0.0 kept")
 	if fault != "" {
 		s.wrong = append(s.wrong, fault)
+	}
+	if m := queued.FindStringSubmatch(string(text)); m != nil {
+		s.name[id] = m[1]
 	}
 	if ok && on {
 		for _, to := range s.to {
