@@ -41,7 +41,7 @@ var settings = []string{
 	"PRAGMA page_size = 4096",
 	"PRAGMA auto_vacuum = NONE",
 	"PRAGMA journal_mode = WAL",
-	"PRAGMA wal_autocheckpoint = 2000",
+	"PRAGMA wal_autocheckpoint = 4000",
 	"PRAGMA journal_size_limit = 67108864",
 	"PRAGMA cache_size = -16384",
 	synced,

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -132,7 +133,10 @@ func (w *writer) run() {
 		for {
 			requests, more := w.next()
 			w.serve(requests)
-			if !more {
+			if len(requests) > 1 {
+				// Those who were served run first: what they want next is in the same transaction.
+				runtime.Gosched()
+			} else if !more {
 				break
 			}
 		}

@@ -34,10 +34,7 @@ func Open(ctx context.Context, file string, opt *sqlstore.Options) (*sqlstore.St
 	if err != nil {
 		return nil, fmt.Errorf("smtp: opening the queue: %w", err)
 	}
-	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(5000)", "cache_size(-2048)", "temp_store(memory)"},
-	}.Encode()}
-	db, err := driver.Open(name.String())
+	db, err := driver.Open(source(path, ""))
 	if err != nil {
 		return nil, fmt.Errorf("smtp: opening the queue %s: %w", file, err)
 	}
@@ -48,4 +45,11 @@ func Open(ctx context.Context, file string, opt *sqlstore.Options) (*sqlstore.St
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
+}
+
+// source returns the data source name of a file, with more parameters.
+func source(path, more string) string {
+	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "cache_size(-2048)", "temp_store(memory)"}}
+	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: pragmas.Encode() + more}
+	return name.String()
 }

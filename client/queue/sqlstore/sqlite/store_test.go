@@ -34,28 +34,28 @@ var drivers = map[string]func(t testing.TB, file string, opt *sqlstore.Options) 
 
 // TestStore runs the tests for stores with each driver, and also with contents of several chunks.
 func TestStore(t *testing.T) {
-	for name, open := range drivers {
-		for _, chunk := range []int{0, 64 << 10} {
-			t.Run(name, func(t *testing.T) {
-				opt := &sqlstore.Options{ChunkSize: chunk}
-				files := map[queue.Store]string{}
-				at := func(t *testing.T, file string) queue.Store {
-					s, err := open(t, file, opt)
-					if err != nil {
-						t.Fatal(err)
-					}
-					files[s] = file
-					return s
-				}
-				queuetest.TestStore(t, func(t *testing.T) queue.Store {
-					return at(t, filepath.Join(t.TempDir(), "queue.db"))
-				}, &queuetest.Options{Reopen: func(t *testing.T, s queue.Store) queue.Store {
-					if err := s.Close(); err != nil {
-						t.Fatal(err)
-					}
-					return at(t, files[s])
-				}})
-			})
-		}
+	for driver := range drivers {
+		t.Run(driver, func(t *testing.T) { testStore(t, driver, 0, 10) })
 	}
+	t.Run("chunks", func(t *testing.T) { testStore(t, "ncruces", 64<<10, 2) })
+}
+
+func testStore(t *testing.T, driver string, chunk, seeds int) {
+	files := map[queue.Store]string{}
+	at := func(t *testing.T, file string) queue.Store {
+		s, err := drivers[driver](t, file, &sqlstore.Options{ChunkSize: chunk})
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[s] = file
+		return s
+	}
+	open := func(t *testing.T) queue.Store { return at(t, filepath.Join(t.TempDir(), "queue.db")) }
+	reopen := func(t *testing.T, s queue.Store) queue.Store {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return at(t, files[s])
+	}
+	queuetest.TestStore(t, open, &queuetest.Options{Reopen: reopen, Seeds: seeds})
 }
