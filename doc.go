@@ -8,6 +8,7 @@
 //   - [smtpkit.example/smtp/client/queue] keeps mail on disk until it is delivered, and reports what cannot be.
 //     Its package [smtpkit.example/smtp/client/queue/sqlstore] keeps it in a database, and queuetest has the
 //     tests for a store of your own.
+//   - [smtpkit.example/smtp/client/queue/queuehttp] shows a queue to operators, in a browser or as JSON.
 //   - [smtpkit.example/smtp/client/deliver] delivers into Maildirs, mailbox files and programs, and routes by domain.
 //   - [smtpkit.example/smtp/client/mx/dane] knows from the DNS which certificate a mail exchanger must have (DANE).
 //   - [smtpkit.example/smtp/client/mx/tlsrpt] reports on TLS to the domains that ask for it (TLSRPT).
