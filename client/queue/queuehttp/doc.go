@@ -57,8 +57,8 @@
 //
 // # Errors
 //
-// An answer other than 200 has {"error": "…"}, which says what to do: 400 for a mistake in the request, 401 and 403 if
-// it is not allowed, 404 if there is no such message, 422 if the queue cannot do that, 503 if trying again may help.
+// An answer that is an error is {"error": "why"}. 400 is a mistake in the request, 401 and 403 that it is not allowed,
+// 404 that there is no such message, 422 that the queue cannot do that, and 503 that it may later.
 //
 // # Who may do this
 //
