@@ -173,31 +173,43 @@ func TestPage(t *testing.T) {
 			b.open("./", http.StatusOK)
 			b.submit("release", map[string]string{"all": "true"})
 			b.want("release: 2 jobs")
-			b.submit("suspend", map[string]string{"site": "a.example", "why": "too slow", "for": "2h"})
-			b.want("suspend: done", "too slow by an operator", time.Now().Add(2*time.Hour).UTC().Format("15:04:05"))
-			b.submit("resume", nil)
-			if strings.Contains(b.text, "too slow") {
-				t.Error("the site is suspended after resume")
-			}
-			b.submit("suspend", map[string]string{"site": "a.example", "for": "soon", "status": "bad"})
-			b.want("soon")
-			b.open("?limit=1&tag=tenant", http.StatusOK)
-			b.want("x@a.example")
-			for _, a := range elements(b.doc, "a") {
-				if href := attr(a, "href"); strings.Contains(href, "cursor") {
-					b.open(href, http.StatusOK)
-					break
-				}
-			}
-			b.want("y@b.example")
-			b.open("?done=paid&jobs=3", http.StatusOK)
-			if strings.Contains(b.text, "paid") {
-				t.Error("the page says that something was done that cannot be")
-			}
-			b.open("?tga=x", http.StatusBadRequest)
-			b.want(`"tga" is not known here`)
+			b.useSites()
+			b.usePages()
 		})
 	}
+}
+
+// useSites suspends a site, and resumes it.
+func (b *browser) useSites() {
+	b.Helper()
+	b.submit("suspend", map[string]string{"site": "a.example", "why": "too slow", "for": "2h"})
+	b.want("suspend: done", "too slow by an operator", time.Now().Add(2*time.Hour).UTC().Format("15:04:05"))
+	b.submit("resume", nil)
+	if strings.Contains(b.text, "too slow") {
+		b.Error("the site is suspended after resume")
+	}
+	b.submit("suspend", map[string]string{"site": "a.example", "for": "soon", "status": "bad"})
+	b.want("soon")
+}
+
+// usePages goes from one page of jobs to the next.
+func (b *browser) usePages() {
+	b.Helper()
+	b.open("?limit=1&tag=tenant", http.StatusOK)
+	b.want("x@a.example")
+	for _, a := range elements(b.doc, "a") {
+		if href := attr(a, "href"); strings.Contains(href, "cursor") {
+			b.open(href, http.StatusOK)
+			break
+		}
+	}
+	b.want("y@b.example")
+	b.open("?done=paid&jobs=3", http.StatusOK)
+	if strings.Contains(b.text, "paid") {
+		b.Error("the page says that something was done that cannot be")
+	}
+	b.open("?tga=x", http.StatusBadRequest)
+	b.want(`"tga" is not known here`)
 }
 
 // follow follows all links of the page.

@@ -245,28 +245,7 @@ func testShape(s *suite) {
 			}
 		}
 	}
-	check := func(what string) {
-		s.Helper()
-		got, err := s.store.Shape(s.ctx, s.now)
-		s.must(err)
-		var names []string
-		for _, row := range got {
-			names = append(names, row.Destination)
-			w := want[row.Destination]
-			if w == nil {
-				continue
-			}
-			if !row.Oldest.Equal(w.Oldest) {
-				s.Errorf("%s: the oldest of %s is %s, want %s", what, row.Destination, row.Oldest, w.Oldest)
-			}
-			if row.Oldest = w.Oldest; row != *w {
-				s.Errorf("%s: the row is\n%+v, want\n%+v", what, row, *w)
-			}
-		}
-		if !slices.Equal(names, slices.Sorted(maps.Keys(want))) {
-			s.Errorf("%s: rows of %q, want %q", what, names, slices.Sorted(maps.Keys(want)))
-		}
-	}
+	check := func(what string) { s.Helper(); s.wantShape(what, want) }
 	check("added")
 	l := s.claimOne("x1.example")
 	j := s.take1(l)
@@ -289,6 +268,30 @@ func testShape(s *suite) {
 	s.update(b, queue.Change{Job: first})
 	want["b.example"].Recipients += 2
 	check("updated")
+}
+
+// wantShape fails the test if Shape does not have the rows that are wanted.
+func (s *suite) wantShape(what string, want map[string]*queue.Shape) {
+	s.Helper()
+	got, err := s.store.Shape(s.ctx, s.now)
+	s.must(err)
+	var names []string
+	for _, row := range got {
+		names = append(names, row.Destination)
+		w := want[row.Destination]
+		if w == nil {
+			continue
+		}
+		if !row.Oldest.Equal(w.Oldest) {
+			s.Errorf("%s: the oldest of %s is %s, want %s", what, row.Destination, row.Oldest, w.Oldest)
+		}
+		if row.Oldest = w.Oldest; row != *w {
+			s.Errorf("%s: the row is\n%+v, want\n%+v", what, row, *w)
+		}
+	}
+	if !slices.Equal(names, slices.Sorted(maps.Keys(want))) {
+		s.Errorf("%s: rows of %q, want %q", what, names, slices.Sorted(maps.Keys(want)))
+	}
 }
 
 // testUsage: messages count once, as long as they have a job.

@@ -21,90 +21,117 @@ var wholeTests = []test{
 func testReopen(s *suite) {
 	s.reopen()
 	s.wantNothing("empty", s.mail("a.example").message.ID, queue.Usage{})
-
-	m := s.mail("a.example", "a.example", "b.example", "c.example", "d.example")
-	m.message.Tag = "tag"
-	m.content = s.octets(100_000)
-	gone, part := s.mail("a.example"), s.mail("gone.example", "e.example")
-	part.jobs[1].Due = s.now.Add(time.Hour)
-	report := s.mail("report.example")
-	report.jobs[0].Due = s.now.Add(2 * time.Hour)
-	m.jobs[4].Due = s.now.Add(3 * time.Hour)
-	s.add(m, gone, part)
-	a, b, g := s.claimOne("a.example"), s.claimOne("b.example"), s.claimOne("gone.example")
-	jobs := s.take(a, queue.Query{Now: s.now, Max: 10})
-	for _, j := range jobs {
-		switch j.ID {
-		case gone.jobs[0].ID:
-			c := done(j)
-			c.Reports = []*queue.Entry{report.entry()}
-			s.update(a, c)
-		case m.jobs[0].ID:
-			j.Attempts, j.Due, j.Lane = 3, s.now.Add(time.Minute), 6
-			s.update(a, queue.Change{Job: j})
-			m.jobs[0] = j
-		}
-	}
-	s.update(g, done(s.take1(g)))
-	s.take(b, queue.Query{Now: s.now, Max: 1})
-	handedOut := s.mail("a.example")
-	handedOut.jobs[0].Epoch = a.Epoch
-	s.add(handedOut)
-	hold := queue.Edit{Op: queue.Hold, At: s.now, Why: "kept"}
-	s.edit("Hold", 1, queue.Filter{Destination: "c.example"}, hold)
-	m.jobs[3] = edited(m.jobs[3], hold)
-	reroute := queue.Edit{Op: queue.Reroute, At: s.now, Destination: "f.example"}
-	s.edit("Reroute", 1, queue.Filter{Destination: "b.example"}, reroute)
-	m.jobs[2] = edited(m.jobs[2], reroute)
-	s.release(g, s.now.Add(time.Hour))
-	note := queue.Suspension{Site: "a.example", Until: s.now.Add(time.Hour), Why: "kept"}
-	s.must(s.store.Suspend(s.ctx, note))
-
-	report.message.Size = int64(len(report.content))
-	part.jobs = part.jobs[1:]
+	k := s.keep()
 	for i := range 3 {
 		s.reopen()
 		what := fmt.Sprintf("opened again, %d", i)
-		for _, whole := range []*mail{m, part, report, handedOut} {
-			s.wantWhole(what, whole)
+		k.wantKept(what)
+		k.wantLeases(what)
+	}
+}
+
+// kept is what is in a store that is opened again. It is made by all methods that write.
+type kept struct {
+	*suite
+	// m has jobs in all states. Those of part and report are not due, and that of handedOut was added with an epoch.
+	m, part, report, handedOut *mail
+	gone                       *mail
+	a                          queue.Lease
+	note                       queue.Suspension
+}
+
+func (s *suite) keep() *kept {
+	k := &kept{suite: s, m: s.mail("a.example", "a.example", "b.example", "c.example", "d.example"),
+		gone: s.mail("a.example"), part: s.mail("gone.example", "e.example"), report: s.mail("report.example"),
+		note: queue.Suspension{Site: "a.example", Until: s.now.Add(time.Hour), Why: "kept"}}
+	k.m.message.Tag = "tag"
+	k.m.content = s.octets(100_000)
+	k.part.jobs[1].Due = s.now.Add(time.Hour)
+	k.report.jobs[0].Due = s.now.Add(2 * time.Hour)
+	k.m.jobs[4].Due = s.now.Add(3 * time.Hour)
+	s.add(k.m, k.gone, k.part)
+	k.a = s.claimOne("a.example")
+	b, g := s.claimOne("b.example"), s.claimOne("gone.example")
+	for _, j := range s.take(k.a, queue.Query{Now: s.now, Max: 10}) {
+		switch j.ID {
+		case k.gone.jobs[0].ID:
+			c := done(j)
+			c.Reports = []*queue.Entry{k.report.entry()}
+			s.update(k.a, c)
+		case k.m.jobs[0].ID:
+			j.Attempts, j.Due, j.Lane = 3, s.now.Add(time.Minute), 6
+			s.update(k.a, queue.Change{Job: j})
+			k.m.jobs[0] = j
 		}
-		s.wantGone(what, gone.message.ID)
-		octets := m.message.Size + part.message.Size + report.message.Size + handedOut.message.Size
-		if u, err := s.store.Usage(s.ctx, "", true); err != nil || u != (queue.Usage{Messages: 4, Octets: octets}) {
-			s.Errorf("%s: Usage is %v, %v", what, u, err)
+	}
+	k.report.message.Size = int64(len(k.report.content))
+	s.update(g, done(s.take1(g)))
+	k.part.jobs = k.part.jobs[1:]
+	s.take(b, queue.Query{Now: s.now, Max: 1})
+	k.handedOut = s.mail("a.example")
+	k.handedOut.jobs[0].Epoch = k.a.Epoch
+	s.add(k.handedOut)
+	hold := queue.Edit{Op: queue.Hold, At: s.now, Why: "kept"}
+	s.edit("Hold", 1, queue.Filter{Destination: "c.example"}, hold)
+	k.m.jobs[3] = edited(k.m.jobs[3], hold)
+	reroute := queue.Edit{Op: queue.Reroute, At: s.now, Destination: "f.example"}
+	s.edit("Reroute", 1, queue.Filter{Destination: "b.example"}, reroute)
+	k.m.jobs[2] = edited(k.m.jobs[2], reroute)
+	s.release(g, s.now.Add(time.Hour))
+	s.must(s.store.Suspend(s.ctx, k.note))
+	return k
+}
+
+// wantKept fails the test if something is not there, or something else is.
+func (k *kept) wantKept(what string) {
+	k.Helper()
+	octets := int64(0)
+	for _, whole := range []*mail{k.m, k.part, k.report, k.handedOut} {
+		k.wantWhole(what, whole)
+		octets += whole.message.Size
+	}
+	k.wantGone(what, k.gone.message.ID)
+	if u, err := k.store.Usage(k.ctx, "", true); err != nil || u != (queue.Usage{Messages: 4, Octets: octets}) {
+		k.Errorf("%s: Usage is %v, %v", what, u, err)
+	}
+	tagged := queue.Usage{Messages: 1, Octets: k.m.message.Size}
+	if u, err := k.store.Usage(k.ctx, "tag", false); err != nil || u != tagged {
+		k.Errorf("%s: Usage of the tag is %v, %v", what, u, err)
+	}
+	notes, err := k.store.Suspended(k.ctx, k.now)
+	if err != nil || len(notes) != 1 || notes[0].Site != k.note.Site || notes[0].Why != k.note.Why ||
+		!notes[0].Until.Equal(k.note.Until) {
+		k.Errorf("%s: Suspended returned %v, %v", what, notes, err)
+	}
+}
+
+// wantLeases fails the test if leases from before are good for something, or new ones are not. It leaves jobs handed out.
+func (k *kept) wantLeases(what string) {
+	k.Helper()
+	if _, err := k.store.Take(k.ctx, k.a, queue.Query{Now: k.now, Max: 1}); !errors.Is(err, queue.ErrLease) {
+		k.Errorf("%s: Take under a lease from before: %v, want ErrLease", what, err)
+	}
+	leases, next, err := k.store.Claim(k.ctx, k.now, 10)
+	k.must(err)
+	if names := slices.Sorted(slices.Values(destinations(leases))); !slices.Equal(names, []string{"a.example", "f.example"}) {
+		k.Errorf("%s: leases of %q", what, names)
+	}
+	if !next.Equal(k.part.jobs[0].Due) {
+		k.Errorf("%s: next is %s, want %s", what, dumpTime(next), dumpTime(k.part.jobs[0].Due))
+	}
+	if err := k.store.Update(k.ctx, k.a, []queue.Change{done(k.m.jobs[1])}); !errors.Is(err, queue.ErrLease) {
+		k.Errorf("%s: Update under a lease from before: %v, want ErrLease", what, err)
+	}
+	for _, l := range leases {
+		if l.Destination != "a.example" {
+			k.wantTaken(what, l, queue.Query{Now: k.now, Max: 10}, k.m.jobs[2])
+			continue
 		}
-		if u, err := s.store.Usage(s.ctx, "tag", false); err != nil || u != (queue.Usage{Messages: 1, Octets: m.message.Size}) {
-			s.Errorf("%s: Usage of the tag is %v, %v", what, u, err)
+		if l.Epoch <= k.a.Epoch {
+			k.Errorf("%s: a lease has epoch %d, after %d", what, l.Epoch, k.a.Epoch)
 		}
-		notes, err := s.store.Suspended(s.ctx, s.now)
-		if err != nil || len(notes) != 1 || notes[0].Site != note.Site || notes[0].Why != note.Why || !notes[0].Until.Equal(note.Until) {
-			s.Errorf("%s: Suspended returned %v, %v", what, notes, err)
-		}
-		if _, err := s.store.Take(s.ctx, a, queue.Query{Now: s.now, Max: 1}); !errors.Is(err, queue.ErrLease) {
-			s.Errorf("%s: Take under a lease from before: %v, want ErrLease", what, err)
-		}
-		leases, next, err := s.store.Claim(s.ctx, s.now, 10)
-		s.must(err)
-		if names := slices.Sorted(slices.Values(destinations(leases))); !slices.Equal(names, []string{"a.example", "f.example"}) {
-			s.Errorf("%s: leases of %q", what, names)
-		}
-		if !next.Equal(part.jobs[0].Due) {
-			s.Errorf("%s: next is %s, want %s", what, dumpTime(next), dumpTime(part.jobs[0].Due))
-		}
-		if err := s.store.Update(s.ctx, a, []queue.Change{done(m.jobs[1])}); !errors.Is(err, queue.ErrLease) {
-			s.Errorf("%s: Update under a lease from before: %v, want ErrLease", what, err)
-		}
-		for _, l := range leases {
-			if l.Destination == "a.example" {
-				if l.Epoch <= a.Epoch {
-					s.Errorf("%s: a lease has epoch %d, after %d", what, l.Epoch, a.Epoch)
-				}
-				a = l
-				s.wantTaken(what, l, queue.Query{Now: s.now, Max: 10}, m.jobs[1], handedOut.jobs[0])
-			} else {
-				s.wantTaken(what, l, queue.Query{Now: s.now, Max: 10}, m.jobs[2])
-			}
-		}
+		k.a = l
+		k.wantTaken(what, l, queue.Query{Now: k.now, Max: 10}, k.m.jobs[1], k.handedOut.jobs[0])
 	}
 }
 
