@@ -78,13 +78,13 @@ type suite struct {
 	store queue.Store
 	// now has whole milliseconds. Each message of mail arrives a millisecond after the one before.
 	now, arrived time.Time
-	random64     *rand.Rand // for content
+	source       *rand.ChaCha8 // of content
 }
 
 func begin(t *testing.T, open func(t *testing.T) queue.Store, o Options) *suite {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	s := &suite{T: t, Options: o, ctx: t.Context(), store: open(t), now: now, arrived: now.Add(-time.Minute),
-		random64: rand.New(rand.NewPCG(1, 2))}
+		source: rand.NewChaCha8([32]byte{})}
 	// Not a defer, so that the store is closed when a test has failed too.
 	t.Cleanup(func() {
 		if err := s.store.Close(); err != nil {

@@ -105,7 +105,7 @@ func (k *kept) wantKept(what string) {
 	}
 }
 
-// wantLeases fails the test if leases from before are good for something, or new ones are not. It leaves jobs handed out.
+// wantLeases fails the test if leases from before are good for something, or new ones are not. Jobs stay handed out.
 func (k *kept) wantLeases(what string) {
 	k.Helper()
 	if _, err := k.store.Take(k.ctx, k.a, queue.Query{Now: k.now, Max: 1}); !errors.Is(err, queue.ErrLease) {
