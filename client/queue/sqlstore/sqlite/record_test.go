@@ -21,6 +21,8 @@ type disk struct {
 
 	mu  sync.Mutex
 	log []event
+	// fail returns the error of an operation on a file, or nil. It may be nil.
+	fail func(op operation, file string) error
 }
 
 // An event is an operation on a file, or something that the test has seen.
@@ -62,6 +64,25 @@ func (d *disk) record(e event) {
 	d.log = append(d.log, e)
 }
 
+// try records an operation, unless it is to fail.
+func (d *disk) try(e event) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fail != nil {
+		if err := d.fail(e.op, e.file); err != nil {
+			return err
+		}
+	}
+	d.log = append(d.log, e)
+	return nil
+}
+
+func (d *disk) setFail(fail func(op operation, file string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = fail
+}
+
 func (d *disk) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
 	_, err := os.Stat(name.String())
 	f, flags, err2 := d.VFSFilename.OpenFilename(name, flags)
@@ -96,7 +117,9 @@ type recordedFile struct {
 }
 
 func (f *recordedFile) WriteAt(b []byte, off int64) (int, error) {
-	f.disk.record(event{op: written, file: f.name, off: off, data: slices.Clone(b)})
+	if err := f.disk.try(event{op: written, file: f.name, off: off, data: slices.Clone(b)}); err != nil {
+		return 0, err
+	}
 	return f.File.WriteAt(b, off)
 }
 
@@ -106,7 +129,9 @@ func (f *recordedFile) Truncate(size int64) error {
 }
 
 func (f *recordedFile) Sync(vfs.SyncFlag) error {
-	f.disk.record(event{op: synced, file: f.name})
+	if err := f.disk.try(event{op: synced, file: f.name}); err != nil {
+		return err
+	}
 	if f.syncsDirectory {
 		f.disk.record(event{op: directorySynced})
 		f.syncsDirectory = false
