@@ -75,8 +75,12 @@ func (s *Store) newAddition(ctx context.Context, e *queue.Entry) (a *addition, e
 // readContent reads the content into a, if it is one chunk at most, or writes it as a body.
 func (s *Store) readContent(ctx context.Context, a *addition, content io.Reader) error {
 	if b, ok := content.(*bytes.Reader); ok && b.Len() <= s.chunk {
-		a.content = make([]byte, b.Len())
-		_, _ = io.ReadFull(b, a.content) // it cannot fail
+		var in inPlace
+		_, _ = b.WriteTo(&in) // it cannot fail
+		a.content = in.b
+		if in.b == nil {
+			a.content = []byte{}
+		}
 		a.size = int64(len(a.content))
 		return nil
 	}
@@ -95,6 +99,14 @@ func (s *Store) readContent(ctx context.Context, a *addition, content io.Reader)
 		return err
 	}
 	return nil
+}
+
+// An inPlace takes note of where a bytes.Reader has its octets, which are written before Add returns.
+type inPlace struct{ b []byte }
+
+func (w *inPlace) Write(b []byte) (int, error) {
+	w.b = b
+	return len(b), nil
 }
 
 // writeBody writes chunks, in transactions of their own. They are durable when the message is.
@@ -140,7 +152,8 @@ func (a *addition) prepare(s *Store) (bool, error) {
 		if a.out == nil {
 			a.out = make([]*handed, len(a.rows))
 		}
-		a.out[i] = &handed{lease: d.lease, arrived: r.arrived}
+		sole := len(a.rows) == 1 && a.body == 0
+		a.out[i] = &handed{lease: d.lease, arrived: r.arrived, sole: sole, tag: a.tag, size: a.size}
 		d.lease.out[r.id] = a.out[i]
 	}
 	return true, nil
@@ -162,6 +175,9 @@ func (a *addition) finish(s *Store, err error) {
 	added := err == nil && !a.dup
 	if added {
 		a.open = false
+		if a.out != nil && a.body == 0 && a.size <= recentLimit {
+			s.recent.add(&kept{a.id, a.message, bytes.Clone(a.content)})
+		}
 	}
 	for i := range a.rows {
 		r := &a.rows[i]

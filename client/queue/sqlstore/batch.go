@@ -21,9 +21,20 @@ type batch struct {
 	messages, jobs, changed []any // arguments of the statements below
 	gone                    []any
 	emptied                 []any // messages that may have no jobs any more
+	finished                []any // messages that have none
 
 	usage  map[string]queue.Usage // by how much that of each tag changes
 	bodies []int64                // whose messages are removed
+}
+
+// reset forgets all. It keeps the memory of the arguments.
+func (b *batch) reset(careful bool) *batch {
+	for _, args := range []*[]any{&b.messages, &b.jobs, &b.changed, &b.gone, &b.emptied, &b.finished} {
+		clear(*args)
+		*args = (*args)[:0]
+	}
+	b.careful, b.editing, b.usage, b.bodies = careful, false, nil, nil
+	return b
 }
 
 // A many is a statement for any number of rows.
@@ -45,6 +56,7 @@ var (
 	deleteJobs     = newMany("DELETE FROM queue_job WHERE (message, n) IN (VALUES ", 2, ")")
 	deleteMessages = newMany("DELETE FROM queue_message WHERE id IN (", 1, `)
 		AND NOT EXISTS (SELECT 1 FROM queue_job WHERE queue_job.message = queue_message.id) RETURNING tag, size, body`)
+	deleteFinished = newMany("DELETE FROM queue_message WHERE id IN (", 1, ")")
 )
 
 const jobColumns = "(message, n, destination, lane, due, alarm, state, arrived, recipients, job)"
@@ -99,6 +111,13 @@ func (b *batch) remove(id queue.JobID) {
 	b.emptied = append(b.emptied, string(id.Message))
 }
 
+// removeSole removes the only job of a message, and the message.
+func (b *batch) removeSole(id queue.JobID, h *handed) {
+	b.gone = append(b.gone, string(id.Message), int64(id.N))
+	b.finished = append(b.finished, string(id.Message))
+	b.count(h.tag, -1, -h.size)
+}
+
 // lockEditing has no Take under way until the batch is over.
 func (b *batch) lockEditing() {
 	if !b.editing {
@@ -131,6 +150,7 @@ func (b *batch) flush() error {
 		{replaceJobs, &b.changed, exec},
 		{deleteJobs, &b.gone, exec},
 		{deleteMessages, &b.emptied, b.removeMessages},
+		{deleteFinished, &b.finished, exec},
 	} {
 		if err := step.statement.each(*step.args, step.do); err != nil {
 			return err

@@ -16,6 +16,9 @@ func (s *Store) Message(ctx context.Context, id queue.ID) (*queue.Message, error
 	if err := errors.Join(ctx.Err(), s.isOpen()); err != nil {
 		return nil, err
 	}
+	if k := s.recently(id); k != nil {
+		return decodeMessage(k.message)
+	}
 	var text []byte
 	if err := s.read.message.QueryRow(string(id)).Scan(&text); err != nil {
 		return nil, reading(err)
@@ -23,11 +26,20 @@ func (s *Store) Message(ctx context.Context, id queue.ID) (*queue.Message, error
 	return decodeMessage(text)
 }
 
+func (s *Store) recently(id queue.ID) *kept {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recent.get(id)
+}
+
 // Open returns the content of a message. See [queue.Store]. A content of one chunk is read at once; of a longer one,
 // one chunk is kept in memory. When the message is removed, its chunks are when all contents of it are closed.
 func (s *Store) Open(ctx context.Context, id queue.ID) (queue.Content, error) {
 	if err := errors.Join(ctx.Err(), s.isOpen()); err != nil {
 		return nil, err
+	}
+	if k := s.recently(id); k != nil {
+		return short(k.content), nil
 	}
 	var size int64
 	var number sql.NullInt64

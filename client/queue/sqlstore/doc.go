@@ -37,5 +37,6 @@
 // # Memory
 //
 // About 200 octets for a destination that has mail, and as many for a job that is handed out; nothing for jobs that
-// wait. A message is held in memory, up to [Options].ChunkSize, while it is added and while it is open.
+// wait. A message is held in memory, up to [Options].ChunkSize, while it is added and while it is open. Up to 8 MiB of
+// messages that are delivered as soon as they are added are kept in memory, so they are not read.
 package sqlstore

@@ -90,6 +90,8 @@ func (t *edit) finish(s *Store, err error) {
 		s.destination(ed.from).jobs--
 		if ed.keep {
 			s.destination(ed.row.destination).jobs++
+		} else {
+			s.recent.remove(ed.row.id.Message)
 		}
 		if ed.out != nil {
 			ed.out.edited = true

@@ -80,6 +80,10 @@ func (p place) before(q place) bool {
 type handed struct {
 	lease   *lease
 	arrived int64
+	// sole says that the message has no other job and no body. Then tag and size are those of the message.
+	sole bool
+	tag  string
+	size int64
 	// updating says that the writer has an Update for the job.
 	updating bool
 	// edited says that the job is not in the database as it was handed out, and moved where it is to go now if that is not

@@ -32,6 +32,7 @@ type Store struct {
 	epoch          int64
 	usage          map[string]queue.Usage
 	total          queue.Usage
+	recent         recent
 	bodies         map[int64]*body
 	lastBody       int64
 }

@@ -105,10 +105,13 @@ func (c *change) write(b *batch, destination string) error {
 	c.gone, c.removed, c.from = false, len(c.given.Job.To) == 0, destination
 	if c.out != nil && !c.out.edited {
 		c.row.arrived = c.out.arrived
-		if c.removed {
-			b.remove(id)
-		} else {
+		switch {
+		case !c.removed:
 			b.replace(&c.row)
+		case c.out.sole:
+			b.removeSole(id, c.out)
+		default:
+			b.remove(id)
 		}
 		return nil
 	}
@@ -161,7 +164,9 @@ func (t *update) finish(s *Store, err error) {
 func (s *Store) changed(c *change) {
 	from := s.destination(c.from)
 	from.jobs--
-	if !c.removed {
+	if c.removed {
+		s.recent.remove(c.given.Job.ID.Message)
+	} else {
 		s.destination(c.row.destination).jobs++
 		s.waits(&c.row)
 	}

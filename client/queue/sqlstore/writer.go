@@ -58,6 +58,7 @@ type writer struct {
 	// isSynced says which kind of transaction the connection has been set to.
 	isSynced   bool
 	statements map[string]*sql.Stmt
+	batch      batch
 
 	mu     sync.Mutex
 	queue  []*request
@@ -67,10 +68,12 @@ type writer struct {
 }
 
 func newWriter(s *Store, conn *sql.Conn) *writer {
-	return &writer{
+	w := &writer{
 		s: s, conn: conn, isSynced: true, statements: map[string]*sql.Stmt{},
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
+	w.batch.w = w
+	return w
 }
 
 // do has a request written, and returns when it is durable, if that was asked for. If ctx ends before the writer has
@@ -202,10 +205,10 @@ func (w *writer) commit(requests []*request) {
 	}
 	err := w.s.isBroken()
 	if err == nil {
-		err = w.transact(&batch{w: w}, requests)
+		err = w.transact(w.batch.reset(false), requests)
 	}
 	if err != nil && len(requests) == 1 && isConstraint(err) {
-		err = w.transact(&batch{w: w, careful: true}, requests)
+		err = w.transact(w.batch.reset(true), requests)
 	}
 	var broken *brokenError
 	switch {
