@@ -37,7 +37,7 @@ var dispensable = map[string][]string{
 func NewRelaying(mail proto.Params, kept time.Duration) (r *Relaying, ok bool) {
 	r = &Relaying{}
 	for _, p := range mail {
-		if !ofRelay[p.Key] {
+		if !ofRelay[strings.ToUpper(p.Key)] {
 			r.mail = append(r.mail, p)
 		}
 	}
@@ -104,7 +104,7 @@ func (r *Relaying) without(p proto.Params) proto.Params {
 	}
 	var left proto.Params
 	for _, param := range p {
-		of := func(keyword string) bool { return slices.Contains(dispensable[keyword], param.Key) }
+		of := func(keyword string) bool { return slices.Contains(dispensable[keyword], strings.ToUpper(param.Key)) }
 		if !slices.ContainsFunc(r.lacking, of) {
 			left = append(left, param)
 		}

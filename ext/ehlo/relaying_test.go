@@ -1,0 +1,27 @@
+package ehlo_test
+
+import (
+	"testing"
+
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/proto"
+)
+
+// TestRelayingCase gives a relay parameters in the case that Python's smtplib sends: keys have none (RFC 5321 section
+// 2.4).
+func TestRelayingCase(t *testing.T) {
+	mail := proto.Params{
+		{Key: "size", Value: "413", HasValue: true}, {Key: "Body", Value: "8bitmime", HasValue: true},
+		{Key: "ret", Value: "hdrs", HasValue: true}, {Key: "Envid", Value: "x", HasValue: true},
+	}
+	r, ok := ehlo.NewRelaying(mail, 0)
+	if !ok || len(r.Mail()) != 2 || r.Mail().Has("SIZE") || r.Mail().Has("BODY") {
+		t.Errorf("it sends %v on", r.Mail())
+	}
+	if !r.Lacks("DSN") || len(r.Mail()) != 0 {
+		t.Errorf("without DSN it sends %v on", r.Mail())
+	}
+	if got := r.Rcpt(proto.Params{{Key: "notify", Value: "never", HasValue: true}}); len(got) != 0 {
+		t.Errorf("without DSN it sends %v on with a recipient", got)
+	}
+}
