@@ -38,13 +38,16 @@ func (q *Queue) Release(ctx context.Context, f Filter) (int, error) {
 	return q.edit(ctx, f, Edit{Op: Release})
 }
 
-// Retry has jobs attempted now. If their site is suspended because it does not answer, that ends; a suspension by an
-// operator does not. It is what ETRN asks for.
+// Retry has jobs attempted now. If the site of f.Destination is suspended because it does not answer, that ends, and so
+// for all sites if f has no Destination; a suspension by an operator does not end. It is what ETRN asks for.
 func (q *Queue) Retry(ctx context.Context, f Filter) (int, error) {
+	name := f.Destination
+	if name != "" {
+		name = q.siteOf(ctx, name)
+	}
 	q.sched.mu.Lock()
 	for _, at := range q.sched.sites {
-		if at.health.dead != nil && (f.Destination == "" || f.Destination == at.name || at.dests[f.Destination] != nil ||
-			slices.Contains(q.sched.parked[at.name], f.Destination)) {
+		if name == "" || name == at.name {
 			at.health.dead = nil
 		}
 	}
@@ -63,6 +66,8 @@ func (q *Queue) Reroute(ctx context.Context, f Filter, route string, domain prot
 		return 0, fmt.Errorf("smtp: the queue has no route %q: add it to Options.Routes", route)
 	case domain.IsZero():
 		return 0, errors.New("smtp: Reroute needs the name of a route, or a domain")
+	case q.sender == nil:
+		return 0, errors.New("smtp: the queue has no Sender for domains: reroute to a route")
 	default:
 		e.Destination = domain.Key()
 	}

@@ -38,7 +38,8 @@ type Options struct {
 
 	// MaxRecipients is how many recipients one job has at most, which is one transaction. The default is 100.
 	MaxRecipients int
-	// MaxActive is the number of attempts at once, to all sites together. The default is 100.
+	// MaxActive is the number of attempts at once, to all sites together. The default is 100. A site has at most four
+	// times as many of them as are left: four fifths, or less if others have many too.
 	MaxActive int
 
 	// Report are the options of reports. Hostname and Date are set by the queue.

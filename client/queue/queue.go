@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -113,7 +114,8 @@ func (q *Queue) check() error {
 
 // Close ends the queue. It takes no more mail, begins no more attempts, and waits for those under way until ctx ends,
 // when it cancels them. What is not delivered stays in the store. It returns the error of ctx if attempts were
-// cancelled.
+// cancelled. It waits for calls of Add that are writing too, which read a content of more than 256 KiB meanwhile: so
+// close first what calls Add.
 func (q *Queue) Close(ctx context.Context) error {
 	s := &q.sched
 	s.mu.Lock()
@@ -154,23 +156,22 @@ func (q *Queue) Close(ctx context.Context) error {
 // has no room (see Limits) or cannot write; with 5yz that the envelope is wrong. It is what a server can answer. If ctx
 // ends while the message is being written, it may have been added.
 func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error) {
-	s := &q.sched
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return "", &proto.Error{Code: 451, Status: proto.Status{4, 3, 2}, Text: "The queue is closed", Err: ErrClosed}
-	}
-	q.done.Add(1)
-	s.mu.Unlock()
-	defer q.done.Done()
-
-	if err := q.Room(ctx, e.Tag); err != nil {
+	if err := q.enter(); err != nil {
 		return "", err
 	}
-	entry, err := q.entry(e, body)
+	err := q.Room(ctx, e.Tag)
+	q.done.Done()
 	if err != nil {
 		return "", err
 	}
+	entry, err := q.entry(e, body) // Close does not wait for a client that is slow
+	if err != nil {
+		return "", err
+	}
+	if err := q.enter(); err != nil {
+		return "", err
+	}
+	defer q.done.Done()
 	q.pin(entry)
 	if err = q.room.add(ctx, q.store, entry); err != nil {
 		q.unpin(entry)
@@ -185,6 +186,17 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 	}
 	q.arrived(entry)
 	return entry.Message.ID, nil
+}
+
+// enter has Close wait until q.done.Done is called. The error says that the queue is closed.
+func (q *Queue) enter() error {
+	q.sched.mu.Lock()
+	defer q.sched.mu.Unlock()
+	if q.sched.closed {
+		return &proto.Error{Code: 451, Status: proto.Status{4, 3, 2}, Text: "The queue is closed", Err: ErrClosed}
+	}
+	q.done.Add(1)
+	return nil
 }
 
 // Send is Add for a [client.Message]. All recipients of the result have the outcome of Add. An error that Add returns
@@ -353,7 +365,7 @@ func (q *Queue) pin(e *Entry) {
 	for _, j := range e.Jobs {
 		d := s.dests[j.Destination]
 		if d == nil || d.leaving || d.site == nil || d.more[j.Lane] || d.waiting[j.Lane] >= maxLane ||
-			s.loaded >= maxLoaded || s.broken || j.Due.After(e.Message.Arrived) || d.onDemand ||
+			!s.hasRoom(d.site) || s.broken || j.Due.After(e.Message.Arrived) || d.onDemand ||
 			d.site.suspended(e.Message.Arrived) != nil {
 			continue
 		}
@@ -415,7 +427,11 @@ func (q *Queue) policy(site string) Policy {
 	if q.opt.PolicyFor == nil {
 		return q.opt.Policy
 	}
-	return q.opt.PolicyFor(site, q.opt.Policy).withDefaults()
+	p := q.opt.PolicyFor(site, q.opt.Policy)
+	if slices.ContainsFunc(p.Retry, func(d time.Duration) bool { return d <= 0 }) {
+		p.Retry = nil // without a pause it would be tried all the time
+	}
+	return p.withDefaults()
 }
 
 func (q *Queue) policyOf(destination string) Policy {

@@ -181,7 +181,7 @@ func (q *Queue) fill(d *dest) {
 	if d.filling || d.leaving || d.site == nil || !d.wantsMore() || q.sched.broken || q.sched.closed {
 		return
 	}
-	if q.sched.loaded >= maxLoaded && !d.alarms {
+	if !q.sched.hasRoom(d.site) && !d.alarms {
 		return // a job that ends has it called again
 	}
 	d.filling = true
@@ -298,6 +298,14 @@ func (q *Queue) push(it *item) {
 	s.enter(d.site)
 }
 
+// hasRoom reports whether more jobs of a site may be read into memory. It has at most as many as there is room left for,
+// so one site takes half of it, and there is always some for others.
+func (s *scheduler) hasRoom(at *site) bool { return at.loaded < maxLoaded-s.loaded }
+
+// hasSlot reports whether a site may have another attempt. It has at most four times as many as are left for others, so
+// that some are left while attempts at many sites take long.
+func (q *Queue) hasSlot(at *site) bool { return at.busy < 4*(q.opt.MaxActive-q.sched.active) }
+
 // enter puts a site in the ring if it is ready. The caller holds s.mu.
 func (s *scheduler) enter(at *site) {
 	if !at.inRing && at.ready(time.Now()) {
@@ -311,7 +319,7 @@ func (q *Queue) pick() *item {
 	s, now := &q.sched, time.Now()
 	for len(s.ring) > 0 {
 		at := s.ring[0]
-		if !at.ready(now) {
+		if !at.ready(now) || !q.hasSlot(at) { // the end of one of its attempts has it come back
 			s.ring, at.inRing = s.ring[1:], false
 			continue
 		}
