@@ -298,8 +298,8 @@ func (q *Queue) push(it *item) {
 	s.enter(d.site)
 }
 
-// hasRoom reports whether more jobs of a site may be read into memory. It has at most as many as there is room left for,
-// so one site takes half of it, and there is always some for others.
+// hasRoom reports whether more jobs of a site may be read into memory. It has at most as many as there is room left
+// for, so one site takes half of it, and there is always some for others.
 func (s *scheduler) hasRoom(at *site) bool { return at.loaded < maxLoaded-s.loaded }
 
 // hasSlot reports whether a site may have another attempt. It has at most four times as many as are left for others, so
