@@ -37,6 +37,7 @@ import (
 type config struct {
 	hostname, dir, cert, key          string
 	mx, submission, submissions, odmr string // addresses to listen on
+	http                              string // likewise, "" for none
 	domains                           []string
 	users                             []user
 	aliases                           [][2]string // from and to, as they were written
@@ -64,6 +65,7 @@ func parse(args []string) (*config, error) {
 	f.StringVar(&c.submission, "submission-addr", "127.0.0.1:2587", "`address` for users, with STARTTLS; usually \":587\"")
 	f.StringVar(&c.submissions, "submissions-addr", "127.0.0.1:2465", "`address` for users, with TLS; usually \":465\"")
 	f.StringVar(&c.odmr, "odmr-addr", "127.0.0.1:2366", "`address` for ATRN, if there is -on-demand; usually \":366\"")
+	f.StringVar(&c.http, "http-addr", "", "`address` of the operator's page, such as 127.0.0.1:2580; it answers this machine only")
 	f.StringVar(&c.maildir, "maildir", "", "`directory`: the Maildir of joe@example.org is example.org/joe in it (default: mail in -dir)")
 	f.StringVar(&c.lmtp, "lmtp", "", "`address` of a server that takes the domains' mail by LMTP, in place of -maildir; also unix:PATH")
 	f.StringVar(&c.queue, "queue", "sqlite", "`store` of the queue: sqlite, sqlite:FILE, or dir, which has a file for each message")

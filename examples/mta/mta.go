@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,7 @@ type mta struct {
 	queue  *queue.Queue
 	out    *outbound
 	server *server.Server
+	page   http.Server // of operators
 	ports  []port
 }
 
@@ -118,6 +120,7 @@ func (m *mta) close(ctx context.Context) (err error) {
 	if m.server != nil {
 		err = m.server.Shutdown(ctx)
 	}
+	err = errors.Join(err, m.page.Close())
 	for _, p := range m.ports {
 		p.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,4 +171,22 @@ func TestETRN(t *testing.T) {
 	a.log.wait(t, 1, `msg="smtp: not delivered by this attempt" .*x@away.example`)
 	a.talk(0, "ETRN a.example > 459 ", "ETRN away.example > 253 ")
 	away.Inbox.Wait()
+}
+
+// TestPage asks the operator's interface what is queued.
+func TestPage(t *testing.T) {
+	a := start(t, nil, "-hostname", "mx.a.example", "-domain", "a.example", "-user", "alice:secret", "-http-addr", "127.0.0.1:0")
+	held := func(m *client.Message) { m.Mail = ehlo.Hold{For: time.Hour}.AddTo(m.Mail) }
+	if err := a.submit("alice", "secret", "alice@a.example", "x@b.example", letter, held); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.Get("http://" + a.addr(3) + "/api/jobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != 200 || !strings.Contains(string(text), "x@b.example") {
+		t.Errorf("%s %v: %s", response.Status, err, text)
+	}
 }

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
+	"time"
 
+	"smtpkit.example/smtp/client/queue/queuehttp"
 	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/auth"
 	"smtpkit.example/smtp/ext/ehlo"
@@ -38,10 +41,13 @@ func (m *mta) listen() error {
 	if err != nil {
 		return err
 	}
+	m.page.Handler = queuehttp.New(m.queue, &queuehttp.Options{Logger: m.log})
+	m.page.ReadHeaderTimeout = 10 * time.Second
 	err = errors.Join(
 		m.take(c.mx, m.server.Serve),
 		m.take(c.submission, submission.Serve),
 		m.take(c.submissions, submission.ServeTLS),
+		m.take(c.http, m.operate),
 	)
 	if err != nil || len(c.demand) == 0 {
 		return err
@@ -52,6 +58,14 @@ func (m *mta) listen() error {
 		return err
 	}
 	return m.take(c.odmr, demand.Serve)
+}
+
+// operate serves the page of operators.
+func (m *mta) operate(l net.Listener) error {
+	if err := m.page.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return server.ErrServerClosed
 }
 
 // take listens on an address, unless it is "".
