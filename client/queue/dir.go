@@ -114,7 +114,8 @@ func OpenDir(path string, opt *DirOptions) (*Dir, error) {
 	d := &Dir{fs: o.fs, logger: o.Logger.With("queue", path), index: newIndex(), adding: map[ID]*adding{}}
 	d.syncer.init(d, o.Sync)
 	if err := d.open(); err != nil {
-		return nil, errors.Join(err, d.letGo())
+		_ = d.letGo() // nothing was written
+		return nil, err
 	}
 	return d, nil
 }

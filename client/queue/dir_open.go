@@ -19,6 +19,10 @@ const damagedDir = "damaged"
 
 // recover reads the directory into the index, and removes what a crash has left over.
 func (d *Dir) recover() error {
+	// A process that was killed has left names that are not durable: new ones, and some that it has removed.
+	if err := d.fs.SyncDir("."); err != nil {
+		return err
+	}
 	names, err := d.fs.List(".")
 	if err != nil {
 		return err
@@ -198,8 +202,8 @@ func (d *Dir) clean(temps []string, states map[ID]bool, done []ID) error {
 		}
 		states[id] = true
 	}
-	if len(states) > 0 {
-		// That their messages are gone has to be durable before.
+	if len(done) > 0 {
+		// That they are gone has to be durable before their state files are removed.
 		if err := d.fs.SyncDir("."); err != nil {
 			return err
 		}
