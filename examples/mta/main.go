@@ -10,7 +10,27 @@
 //	mta -hostname mail.example.org -domain example.org -dir /var/lib/mta -cert cert.pem -key key.pem \
 //	    -mx-addr :25 -submission-addr :587 -submissions-addr :465 -user alice:secret -dkim example.org:2026a:rsa.pem
 //
-// SIGTERM ends it: it takes no more mail, waits a minute for what is in hand, and keeps the rest in the queue.
+// # What it takes, and from whom
+//
+// At -mx-addr it takes mail for each -domain, and for those of -on-demand; all else is refused with 550 5.7.1. A user
+// has a mailbox at each domain, so that -user joe makes joe@example.org. Other addresses are those of -alias; the rest
+// is refused with 550 5.1.1. Mail for postmaster goes to the first user, unless there is an alias for it. The case of
+// local parts makes no difference.
+//
+// At -submission-addr and -submissions-addr users send to anybody, once they have authenticated over TLS. MAIL FROM has
+// to be an address of theirs; the From field is not looked at, and may name somebody else. What users send is signed
+// with the keys of -dkim. Mail of strangers that an alias forwards is not, and keeps its reverse-path.
+//
+// The customer of an -on-demand domain fetches its mail at -odmr-addr by ATRN (RFC 2645). ETRN at -mx-addr has the mail
+// for a -route sent at once (RFC 1985).
+//
+// An address of "" is not listened on. Other users of the machine can see the passwords on a command line.
+//
+// # How it ends
+//
+// SIGTERM ends it, with the status 0: it takes no more mail, tells clients 421, waits half a minute for what is in
+// hand, and keeps the rest in the queue. SIGKILL, or a loss of power, loses nothing that was accepted: mail that was
+// being handed over at that moment may come twice.
 package main
 
 import (
@@ -52,10 +72,11 @@ type config struct {
 	verbose                           bool
 
 	client client.Options // of the connections to other servers; tests set more of it
+	grace  time.Duration  // see grace
 }
 
 func parse(args []string) (*config, error) {
-	c := &config{routes: map[string]string{}, demand: map[string]string{}}
+	c := &config{routes: map[string]string{}, demand: map[string]string{}, grace: grace}
 	f := flag.NewFlagSet("mta", flag.ContinueOnError)
 	f.StringVar(&c.hostname, "hostname", "", "the `name` of this host in the DNS (default: that of the machine)")
 	f.StringVar(&c.dir, "dir", "mta-data", "`directory` for everything that has to outlive the program")

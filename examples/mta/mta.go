@@ -43,6 +43,9 @@ type port struct {
 // maxSize is how many octets a message may have. With -dkim, it is held in memory for a moment.
 const maxSize = 64 << 20
 
+// grace is how long, at the end, clients and attempts may take for what is in hand.
+const grace = 35 * time.Second
+
 // maxHold is for how long a user may have a message wait (FUTURERELEASE).
 const maxHold = 30 * 24 * time.Hour
 
@@ -51,7 +54,7 @@ func open(c *config, log *slog.Logger) (m *mta, err error) {
 	m = &mta{config: c, log: log}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.close(context.Background()))
+			err = errors.Join(err, m.close())
 		}
 	}()
 	if m.people, err = newDirectory(c); err != nil {
@@ -104,9 +107,7 @@ func (m *mta) run(stop context.Context) error {
 	case err = <-ended:
 		left--
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	err = errors.Join(err, m.close(ctx))
+	err = errors.Join(err, m.close())
 	for range left {
 		if e := <-ended; !errors.Is(e, server.ErrServerClosed) {
 			err = errors.Join(err, e)
@@ -115,20 +116,31 @@ func (m *mta) run(stop context.Context) error {
 	return err
 }
 
-// close ends the parts, each before those that it uses.
-func (m *mta) close(ctx context.Context) (err error) {
+// close ends the parts, each before those that it uses. What does not end in time is broken off, which loses nothing:
+// clients send again what was not accepted, and the queue keeps what was not delivered.
+func (m *mta) close() (err error) {
+	end := func(what string, f func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(context.Background(), m.config.grace)
+		defer cancel()
+		e := f(ctx)
+		if errors.Is(e, context.DeadlineExceeded) {
+			m.log.Warn("broken off", "what", what, "after", m.config.grace)
+		} else {
+			err = errors.Join(err, e)
+		}
+	}
 	if m.server != nil {
-		err = m.server.Shutdown(ctx)
+		end("connections of clients", m.server.Shutdown)
 	}
 	err = errors.Join(err, m.page.Close())
 	for _, p := range m.ports {
 		p.Close()
 	}
 	if m.queue != nil {
-		err = errors.Join(err, m.queue.Close(ctx))
+		end("attempts to deliver", m.queue.Close)
 	}
 	if m.out != nil {
-		err = errors.Join(err, m.out.close(ctx))
+		end("connections to other servers", m.out.close)
 	}
 	if m.store != nil {
 		err = errors.Join(err, m.store.Close())

@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext/auth"
@@ -239,6 +241,26 @@ func TestStop(t *testing.T) {
 	a.stop()
 	if got := a.box("alice@a.example"); len(got) > 1 {
 		t.Errorf("alice has %q", got)
+	}
+}
+
+// TestHung has a server that does not answer when the program ends: the attempt is broken off, and the mail kept.
+func TestHung(t *testing.T) {
+	deaf := peer(t, servertest.Options{})
+	stalled := deaf.Stall("MAIL")
+	dir := t.TempDir()
+	a := start(t, func(c *config) { c.grace = 100 * time.Millisecond }, "-dir", dir, "-hostname", "mx.a.example", "-domain",
+		"a.example", "-user", "alice:secret", "-route", "deaf.example="+deaf.Addr)
+	if err := a.submit("alice", "secret", "alice@a.example", "x@deaf.example", letter); err != nil {
+		t.Fatal(err)
+	}
+	for stalled.Hits() == 0 {
+		runtime.Gosched()
+	}
+	a.stop()
+	a.log.wait(t, 1, `msg="broken off" what="attempts to deliver"`)
+	if left := stored(t, []string{"-dir", dir}); len(left) != 1 {
+		t.Errorf("the queue has %v", left)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/deliver"
@@ -126,6 +127,6 @@ type arrived struct{ client.Sender }
 
 func (a arrived) Send(ctx context.Context, m *client.Message) (*client.Result, error) {
 	there := *m
-	there.Mail = slices.DeleteFunc(slices.Clone(m.Mail), func(p proto.Param) bool { return p.Key == "REQUIRETLS" })
+	there.Mail = slices.DeleteFunc(slices.Clone(m.Mail), func(p proto.Param) bool { return strings.EqualFold(p.Key, "REQUIRETLS") })
 	return a.Sender.Send(ctx, &there)
 }
