@@ -50,7 +50,11 @@ func (s *source) run() error {
 	var wg sync.WaitGroup
 	errs := make([]error, s.senders)
 	for i := range s.senders {
-		wg.Go(func() { errs[i] = s.send(i) })
+		wg.Go(func() {
+			for more := true; more && errs[i] == nil; {
+				more, errs[i] = s.send(i)
+			}
+		})
 	}
 	wg.Wait()
 	for _, err := range errs {
@@ -72,15 +76,18 @@ func (s *source) more() bool {
 	return (s.limit == 0 || n <= s.limit) && time.Now().Before(s.until)
 }
 
-// send is one connection.
-func (s *source) send(number int) error {
+// perConnection is how many messages are sent over a connection. Servers want it to end at some time.
+const perConnection = 200
+
+// send is one connection. It reports whether another one is to follow.
+func (s *source) send(number int) (again bool, err error) {
 	nc, err := net.DialTimeout("tcp", s.addr, 10*time.Second)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer nc.Close()
 	if err := nc.SetDeadline(s.until.Add(time.Minute)); err != nil {
-		return err
+		return false, err
 	}
 	r := bufio.NewReader(nc)
 	var envelope bytes.Buffer
@@ -91,46 +98,48 @@ func (s *source) send(number int) error {
 	envelope.WriteString("DATA\r\n")
 	body := content(s.octets)
 	if err := expect(r, "220"); err != nil {
-		return err
+		return false, err
 	}
 	if _, err := nc.Write([]byte("EHLO source.example\r\n")); err != nil {
-		return err
+		return false, err
 	}
 	if err := expect(r, "250"); err != nil {
-		return err
+		return false, err
 	}
 	if !s.more() {
-		return nil
+		return false, nil
 	}
 	if _, err := nc.Write(envelope.Bytes()); err != nil {
-		return err
+		return false, err
 	}
 	for n, more := 0, true; more; n++ {
 		for range s.rcpts + 1 {
 			if err := expect(r, "250"); err != nil {
-				return err
+				return false, err
 			}
 		}
 		if err := expect(r, "354"); err != nil {
-			return err
+			return false, err
 		}
 		next := []byte("QUIT\r\n")
-		if more = s.more(); more {
+		if again = n == perConnection-1; again {
+			more = false
+		} else if more = s.more(); more {
 			next = envelope.Bytes()
 		}
 		head := fmt.Appendf(nil, "Message-ID: <%d.%d.%d@source.example>\r\n", s.until.UnixNano(), number, n)
 		if _, err := (&net.Buffers{head, body, next}).WriteTo(nc); err != nil {
-			return err
+			return false, err
 		}
 		if err := expect(r, "250"); err != nil {
-			return err
+			return false, err
 		}
 		now := time.Now().UnixNano()
 		s.first.CompareAndSwap(0, now)
 		s.last.Store(now)
 		s.accepted.Add(1)
 	}
-	return nil
+	return again, nil
 }
 
 // expect reads one reply, which has to have this code.
