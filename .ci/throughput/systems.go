@@ -142,6 +142,7 @@ func startMTA(program, store string) func(dir, addr, sink string) (*server, erro
 		defer out.Close()
 		cmd := exec.Command(program, args...)
 		cmd.Stdout, cmd.Stderr = out, out
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // as Postfix does: Linux shares the processors by sessions
 		if err := cmd.Start(); err != nil {
 			return nil, err
 		}
