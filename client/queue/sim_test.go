@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -18,8 +17,8 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/queue"
+	"smtpkit.example/smtp/client/queue/internal/vfs/crashfs"
 	"smtpkit.example/smtp/ext/ehlo"
-	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
 )
 
@@ -42,6 +41,9 @@ func TestSimulation(t *testing.T) {
 		t.Run(fmt.Sprintf("queue.seed=%d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSim(t, seed)
+				if seed%3 == 0 {
+					s.disk = crashfs.New()
+				}
 				s.run()
 				s.check()
 			})
@@ -86,6 +88,7 @@ type recipientRecord struct {
 	accepted   int           // how often 250 was said
 	doubts     int           // how often the connection was lost at the reply
 	refused    bool          // with 5yz
+	cut        int           // how often the process was killed while something was done for him
 	delivered  []time.Duration
 	failed     []time.Duration // as Trace.Done says, as the one before
 	reports    map[ehlo.Action][]time.Duration
@@ -100,9 +103,11 @@ type sim struct {
 	seed  uint64
 	rng   *rand.Rand // of the goroutine of the test
 	begin time.Time
-	store slowStore
+	disk  *crashfs.FS // of a Dir; nil for a Memory
+	store queue.Store
 	q     *queue.Queue
 
+	left      queue.Usage // in the end
 	receivers map[string]*receiver
 	names     []string
 
@@ -115,13 +120,14 @@ type sim struct {
 	resumed   map[string][]time.Duration
 	downtimes []period      // when there is no queue
 	restarted time.Duration // when the last one ended
+	killed    bool          // nothing is written until the next one
 }
 
 type suspension struct{ at, until time.Duration }
 
 func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{
-		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), begin: time.Now(), store: slowStore{queue.NewMemory()},
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), begin: time.Now(),
 		receivers: make(map[string]*receiver), records: make(map[string]*recipientRecord), busy: make(map[string]int), tries: make(map[string]int),
 		suspended: make(map[string][]suspension), resumed: make(map[string][]time.Duration),
 	}
@@ -171,7 +177,10 @@ func (s *sim) chance(n uint64, what ...any) uint64 {
 // five in which the last reports do.
 func (s *sim) run() {
 	s.open()
-	restarts := make([]time.Duration, s.rng.IntN(5))
+	restarts := make([]time.Duration, 1+s.rng.IntN(8))
+	if s.disk != nil {
+		restarts = make([]time.Duration, 30) // half of them are kills
+	}
 	for i := range restarts {
 		restarts[i] = time.Duration(s.rng.IntN(5*24*3600)) * time.Second
 	}
@@ -181,27 +190,67 @@ func (s *sim) run() {
 		if s.rng.IntN(20) > 0 {
 			time.Sleep(pause)
 		}
+		s.message(n)
 		if len(restarts) > 0 && s.now() > restarts[0] {
 			restarts = restarts[1:]
+			time.Sleep(time.Duration(s.rng.IntN(4000)) * time.Millisecond) // something is under way
 			s.restart()
 		}
-		s.message(n)
 	}
 	time.Sleep(15*24*time.Hour + 12*time.Hour - s.now())
 	if err := s.q.Close(context.Background()); err != nil {
+		s.t.Error(err)
+	}
+	s.left, _ = s.store.Usage(s.t.Context(), "", true)
+	s.closeStore()
+}
+
+// kill ends the process, as far as the store can tell: nothing that the queue does from now on is written.
+func (s *sim) kill() {
+	if s.disk == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disk, s.killed = s.disk.Kill(), true
+	now := s.now()
+	recent := func(at time.Duration) bool { return at > now-10*time.Second && at < now+10*time.Second }
+	for _, r := range s.records {
+		last := len(r.attempts) - 1
+		if len(r.delivered)+len(r.failed) == 0 &&
+			(s.busy[s.receivers[r.domain].site] > 0 || last >= 0 && recent(r.attempts[last].end) || recent(r.delay) || recent(r.expires)) {
+			r.cut++
+		}
+	}
+}
+
+// closeStore closes a store that can be opened again.
+func (s *sim) closeStore() {
+	if s.disk == nil {
+		return
+	}
+	if err := s.store.Close(); err != nil && !s.killed {
 		s.t.Error(err)
 	}
 }
 
 func (s *sim) open() {
 	var err error
-	s.q, err = queue.New(s.store, client.SenderFunc(s.send), &queue.Options{
+	switch {
+	case s.disk != nil:
+		if s.store, err = queue.OpenDir("sim", queue.DirOptionsOn(s.disk, queue.DirOptions{Logger: slog.New(slog.DiscardHandler)})); err != nil {
+			s.t.Fatal(err)
+		}
+	case s.store == nil:
+		s.store = queue.NewMemory()
+	}
+	s.q, err = queue.New(slowStore{s.store}, client.SenderFunc(s.send), &queue.Options{
 		Hostname: "relay.example", Site: s.site, MaxRecipients: simPerJob, MaxActive: simActive,
 		Policy: queue.Policy{Window: 3, MaxWindow: simWindow},
 		Logger: slog.New(slog.DiscardHandler),
 		Trace: &queue.Trace{
 			Done: s.done, Reported: s.reported, Suspended: s.isSuspended, Resumed: s.isResumed,
-			Failed: func(err error) { s.t.Errorf("the store has failed: %v", err) },
+			Failed: s.storeFailed,
 		},
 	})
 	if err != nil {
@@ -213,20 +262,23 @@ func (s *sim) open() {
 func (s *sim) restart() {
 	at := s.now()
 	ctx, cancel := context.WithCancel(context.Background())
-	if s.rng.IntN(2) == 0 {
+	hard := s.rng.IntN(2) == 0
+	if hard {
 		cancel()
+		s.kill()
 	}
 	_ = s.q.Close(ctx)
 	cancel()
+	s.closeStore()
 	s.mu.Lock()
 	if s.active != 0 {
 		s.t.Errorf("%d attempts are under way at a queue that is closed", s.active)
 	}
 	s.mu.Unlock()
-	time.Sleep(time.Duration(s.rng.IntN(2)*s.rng.IntN(3600)) * time.Second)
+	time.Sleep(time.Duration(1+s.rng.IntN(2)*s.rng.IntN(3600)) * time.Second)
 	s.mu.Lock()
 	s.downtimes = append(s.downtimes, period{at, s.now()})
-	s.restarted = s.now()
+	s.restarted, s.killed = s.now(), false
 	s.mu.Unlock()
 	s.open()
 }
@@ -299,181 +351,4 @@ func (s *sim) message(n int) {
 	if _, err := s.q.Add(s.t.Context(), e, strings.NewReader(text)); err != nil {
 		s.t.Fatalf("message %d was not added: %v", n, err)
 	}
-}
-
-// send is the Sender of the queue: all receivers.
-func (s *sim) send(ctx context.Context, m *client.Message) (*client.Result, error) {
-	began := s.now()
-	domain := m.To[0].Address.Domain.ASCII()
-	r := s.receivers[domain]
-	s.enter(r.site, domain, len(m.To), began)
-	defer s.leave(r.site)
-	res := &client.Result{Recipients: make([]proto.Outcome, len(m.To))}
-	wait := time.Duration(s.chance(1000, "wait", m.To[0].Address, began)) * time.Millisecond
-	if r.slow > 0 {
-		wait = time.Duration(s.chance(uint64(r.slow), "wait", m.To[0].Address, began))
-	}
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-		for i, to := range m.To {
-			res.Recipients[i] = proto.Outcome{Recipient: to, Err: ctx.Err()}
-		}
-		return res, &client.SendError{Result: res, Err: ctx.Err()}
-	}
-	body, err := io.ReadAll(m.Body)
-	if err != nil {
-		s.t.Error(err)
-	}
-	var failed error
-	for i, to := range m.To {
-		o := proto.Outcome{Recipient: to, Err: s.answer(r, to.Address, began, string(body)), Host: "mx." + domain}
-		if o.Err == nil {
-			o.Reply = proto.Reply{Code: 250}
-		} else {
-			failed = &client.SendError{Result: res, Err: o.Err}
-		}
-		res.Recipients[i] = o
-	}
-	return res, failed
-}
-
-// enter notes that an attempt begins, and checks that it may.
-func (s *sim) enter(site, domain string, recipients int, now time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.busy[site]++
-	s.tries[site]++
-	s.active++
-	switch {
-	case s.active > simActive:
-		s.t.Errorf("%v: %d attempts at once", now, s.active)
-	case s.busy[site] > simWindow && site != "shared":
-		s.t.Errorf("%v: %d attempts at once at %s", now, s.busy[site], site)
-	case recipients > simPerJob:
-		s.t.Errorf("%v: an attempt with %d recipients", now, recipients)
-	}
-	if list := s.suspended[site]; len(list) > 0 && site != "shared" {
-		if last := list[len(list)-1]; last.at >= s.restarted && now > last.at+simLag && now < last.until {
-			s.t.Errorf("%v: an attempt at %s, which is suspended from %v until %v", now, domain, last.at, last.until)
-		}
-	}
-}
-
-func (s *sim) leave(site string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.busy[site]--
-	s.active--
-}
-
-// answer is what a receiver says of one recipient.
-func (s *sim) answer(r *receiver, to proto.Address, began time.Duration, body string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	rec := s.records[to.String()]
-	if rec == nil {
-		return s.notified(r, to, body)
-	}
-	rec.attempts = append(rec.attempts, span{began, s.now()})
-	n := len(rec.attempts)
-	later := proto.Refuse(451, proto.Status{4, 7, 1}, "later")
-	if r.isDown(s.now()) {
-		return &client.LostError{Doing: "connecting", Err: errors.New("connection refused")}
-	}
-	switch r.kind {
-	case "grey":
-		if rec.attempts[0].end+10*time.Minute > s.now() {
-			return later
-		}
-	case "storm":
-		if s.chance(10, to, n) < 7 {
-			return later
-		}
-	case "later":
-		return later
-	case "mixed":
-		switch s.chance(4, to, n) {
-		case 0:
-			rec.refused = true
-		case 1, 2:
-			return later
-		}
-	case "refuse":
-		rec.refused = true
-	case "doubt":
-		if s.chance(3, to, n) > 0 {
-			rec.doubts++
-			return &client.LostError{Doing: "waiting for the reply", Err: io.ErrUnexpectedEOF, InDoubt: true}
-		}
-	}
-	if rec.refused {
-		return proto.Refuse(550, proto.Status{5, 1, 1}, "no such mailbox")
-	}
-	rec.accepted++
-	return nil
-}
-
-// notified is answer for a report.
-func (s *sim) notified(r *receiver, to proto.Address, body string) error {
-	if r.isDown(s.now()) {
-		return &client.LostError{Doing: "connecting", Err: errors.New("connection refused")}
-	}
-	if s.chance(3, to, s.now()) == 0 {
-		return proto.Refuse(451, proto.Status{4, 7, 1}, "later")
-	}
-	got, err := report.Parse(strings.NewReader(body))
-	if err != nil {
-		s.t.Errorf("%v got something that is no report: %v", to, err)
-		return nil
-	}
-	for _, p := range got.Recipients {
-		rec := s.records[p.Final.Address]
-		if rec == nil || rec.sender != to.String() {
-			s.t.Errorf("%v got a report on %v", to, p.Final)
-			continue
-		}
-		rec.reportsGot[p.Action]++
-	}
-	return nil
-}
-
-// The trace.
-
-func (s *sim) done(_ *queue.Message, r queue.Recipient, f *queue.Failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	rec := s.records[r.Address.String()]
-	switch {
-	case rec == nil: // of a report
-	case f == nil:
-		rec.delivered = append(rec.delivered, s.now())
-	default:
-		rec.failed = append(rec.failed, s.now())
-	}
-}
-
-func (s *sim) reported(m *queue.Message, r *report.Report, _ queue.ID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range r.Recipients {
-		rec := s.records[p.Final.Address]
-		if rec == nil {
-			s.t.Errorf("a report on a report: %v", p.Final)
-			continue
-		}
-		rec.reports[p.Action] = append(rec.reports[p.Action], s.now())
-	}
-}
-
-func (s *sim) isSuspended(why queue.Suspension) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.suspended[why.Site] = append(s.suspended[why.Site], suspension{s.now(), why.Until.Sub(s.begin)})
-}
-
-func (s *sim) isResumed(site string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.resumed[site] = append(s.resumed[site], s.now())
 }

@@ -10,7 +10,7 @@ import (
 
 // A slowStore is a Store that takes a while for each call, before and after it acts, so that other things happen
 // meanwhile.
-type slowStore struct{ *queue.Memory }
+type slowStore struct{ queue.Store }
 
 // pause is up to a second in some calls, and nothing in others.
 func pause() {
@@ -22,40 +22,40 @@ func pause() {
 func (s slowStore) Add(ctx context.Context, e *queue.Entry) error {
 	pause()
 	defer pause()
-	return s.Memory.Add(ctx, e)
+	return s.Store.Add(ctx, e)
 }
 
 func (s slowStore) Message(ctx context.Context, id queue.ID) (*queue.Message, error) {
 	pause()
-	return s.Memory.Message(ctx, id)
+	return s.Store.Message(ctx, id)
 }
 
 func (s slowStore) Claim(ctx context.Context, now time.Time, max int) ([]queue.Lease, time.Time, error) {
 	pause()
 	defer pause()
-	return s.Memory.Claim(ctx, now, max)
+	return s.Store.Claim(ctx, now, max)
 }
 
 func (s slowStore) ClaimOne(ctx context.Context, destination string) (queue.Lease, bool, error) {
 	pause()
 	defer pause()
-	return s.Memory.ClaimOne(ctx, destination)
+	return s.Store.ClaimOne(ctx, destination)
 }
 
 func (s slowStore) Take(ctx context.Context, l queue.Lease, q queue.Query) ([]*queue.Job, error) {
 	pause()
 	defer pause()
-	return s.Memory.Take(ctx, l, q)
+	return s.Store.Take(ctx, l, q)
 }
 
 func (s slowStore) Update(ctx context.Context, l queue.Lease, changes []queue.Change) error {
 	pause()
 	defer pause()
-	return s.Memory.Update(ctx, l, changes)
+	return s.Store.Update(ctx, l, changes)
 }
 
 func (s slowStore) Release(ctx context.Context, l queue.Lease, notBefore time.Time) error {
 	pause()
 	defer pause()
-	return s.Memory.Release(ctx, l, notBefore)
+	return s.Store.Release(ctx, l, notBefore)
 }
