@@ -220,14 +220,12 @@ func (a *attempt) sort(done, again []int) {
 func (a *attempt) record(n int, outcome proto.Outcome) {
 	r := a.job.To[n]
 	outcome.Recipient = r.Recipient // with the parameters as they came
-	hop := report.NextHop{Host: outcome.Host}
-	o := hop.Outcome(outcome)
-	o.To, o.LastAttempt = r.Recipient, a.began
 	if outcome.Err == nil {
-		a.outcomes = append(a.outcomes, a.accepted(o, outcome))
 		a.reached = true
+		a.accepted(outcome)
 		return
 	}
+	o := a.outcome(outcome)
 	f := newFailure(o, outcome)
 	lost := retriable(outcome.Err) && unreachable(outcome)
 	a.reached = a.reached || !lost
@@ -247,18 +245,28 @@ func (a *attempt) record(n int, outcome proto.Outcome) {
 	a.outcomes = append(a.outcomes, o)
 }
 
-// accepted completes the outcome of a recipient who has the message. Without a reply there was no server: the message
-// is in a mailbox. A server that was asked by NOTIFY reports by itself; one that does not offer DSN does not.
-func (a *attempt) accepted(o report.Outcome, outcome proto.Outcome) report.Outcome {
-	switch {
-	case outcome.Reply.Code == 0:
-		o.Action, o.Status = ehlo.Delivered, proto.Status{2, 0, 0}
-	case a.passed.Reports() || a.passed.ReportsBy(o.To.Params):
-		o.Action = ehlo.Relayed
-	default:
-		o.Action = ""
-	}
+// outcome returns what a report says of an outcome.
+func (a *attempt) outcome(outcome proto.Outcome) report.Outcome {
+	hop := report.NextHop{Host: outcome.Host}
+	o := hop.Outcome(outcome)
+	o.To, o.LastAttempt = outcome.Recipient, a.began
 	return o
+}
+
+// accepted notes a recipient who has the message, if there may be something to tell. Without a reply there was no
+// server: the message is in a mailbox. A server that was asked by NOTIFY reports by itself; one that does not offer DSN
+// does not.
+func (a *attempt) accepted(outcome proto.Outcome) {
+	delivered := outcome.Reply.Code == 0
+	if !delivered && !a.passed.Reports() && !a.passed.ReportsBy(outcome.Recipient.Params) {
+		return
+	}
+	o := a.outcome(outcome)
+	o.Action = ehlo.Relayed
+	if delivered {
+		o.Action, o.Status = ehlo.Delivered, proto.Status{2, 0, 0}
+	}
+	a.outcomes = append(a.outcomes, o)
 }
 
 // retriable reports whether a failed recipient may be tried again. What was in doubt is: a message that comes twice is

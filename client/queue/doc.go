@@ -49,6 +49,8 @@
 // A message is divided into jobs, one for each destination. A destination is a domain, or a route. [Policy] says when a
 // job is attempted again, and when the queue gives up. An attempt takes a job's recipients off who have the message, or
 // have been refused for good. Attempts fail for good only by a reply of 5yz, or by an error with a status of class 5.
+// A Sender that panics, or does not tell the outcome of each recipient, has failed for now; the stack is in the log. A
+// message that the store cannot read waits likewise. Its sender cannot be told, so it stays until an operator drops it.
 //
 // The parameters of the extensions DSN, MT-PRIORITY, DELIVERBY, REQUIRETLS, RRVS, MTRK and NO-SOLICITING are passed on.
 // If a server does not offer an extension that a relay may do without, its parameters are left out. HOLDFOR and
@@ -68,7 +70,8 @@
 // lanes have jobs they get 16, 8, 8, 4, 4, 2, 2 and 1 of 45 attempts. So single messages pass a mailing, and no mail
 // starves.
 //
-// Memory holds at most 20,000 jobs that are due, with 64 MiB of content. What else is queued is the Store's to
+// Memory holds at most 20,000 jobs that are due, with 64 MiB of content. A site has half of what is left of that, and
+// four fifths of the attempts, so that slow sites leave some for others. What else is queued is the Store's to
 // remember: see there how much memory it takes. The queue does nothing when nothing is due.
 //
 // # Reports
@@ -84,5 +87,6 @@
 // browser and for programs. [Options.Trace] tells what happens.
 //
 // When the store cannot be written the queue makes no attempts, takes no mail, and says so in the log, until it can:
-// what cannot be written down would be delivered twice.
+// what cannot be written down would be delivered twice. Once in a minute it tries, with one attempt if there is no
+// other way. A disk that is full stops new mail only.
 package queue

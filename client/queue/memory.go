@@ -77,7 +77,14 @@ func readEntry(ctx context.Context, e *Entry) (*memoryMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	content, err := io.ReadAll(e.Content)
+	var content []byte
+	var err error
+	if r, ok := e.Content.(*bytes.Reader); ok {
+		content = make([]byte, r.Len())
+		_, err = io.ReadFull(r, content)
+	} else {
+		content, err = io.ReadAll(e.Content)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -388,9 +388,9 @@ func TestIdleCalls(t *testing.T) {
 		}, most: 300},
 		{name: "an attempt takes long", jobs: 1, do: func(w *world) {
 			w.set(func(proto.Address) error { time.Sleep(10 * time.Hour); return nil })
-		}, most: 240 * (1 + queue.Lanes)},
+		}, most: 250 * (1 + queue.Lanes)},
 		{name: "the rate is low", jobs: 100, opt: queue.Options{Policy: queue.Policy{Rate: 0.001}}, do: func(*world) {},
-			most: 240*(1+queue.Lanes) + 10},
+			most: 250 * (1 + queue.Lanes)},
 		{name: "it is fetched on demand", jobs: 100, do: func(*world) {}, most: 0, opt: queue.Options{
 			Route:  func(*queue.Message, proto.Address) string { return "customer" },
 			Routes: map[string]client.Sender{"customer": nil},

@@ -92,7 +92,7 @@ func (a *attempt) giveUp() {
 
 // reports returns the reports that the sender has to get: of a delay only if delayed is true.
 func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries []*Entry) {
-	if a.message.From.IsNull() {
+	if a.message.From.IsNull() || len(a.outcomes) == 0 {
 		return nil, nil
 	}
 	var due []report.Outcome
