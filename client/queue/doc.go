@@ -23,6 +23,15 @@
 // of each domain, package deliver for mailboxes, or a function. [Options.Route] sends some recipients another way than
 // the others. The program examples/mta is a whole mail server made of a queue and a server.
 //
+// To the queue a smarthost is one server for each domain, unless it is a route. Then all mail for it waits in one line,
+// and a message goes there once, whatever the domains of its recipients:
+//
+//	q, err := queue.New(store, smarthost, &queue.Options{
+//		Hostname: "app.example.org",
+//		Route:    func(*queue.Message, proto.Address) string { return "smarthost" },
+//		Routes:   map[string]client.Sender{"smarthost": smarthost},
+//	})
+//
 // # From a server
 //
 // A server takes a message for the queue, and its reply says that the message is safe:
@@ -32,8 +41,15 @@
 //		e := &queue.Envelope{ID: queue.NewID(time.Now()), From: m.From, Params: m.Params, To: m.To}
 //		received.ID = string(e.ID)
 //		_, err := q.Add(ctx, e, tracefield.Prepend(tracefield.CheckLoop(m.Body, nil), received.String()))
+//		if err == nil {
+//			m.Conn.Accept("Queued as " + received.ID) // the text of the 250
+//		}
 //		return err
 //	})
+//
+// A server.MessageFunc takes mail from everybody for everybody. Before it is on the internet it needs users, or a
+// session that refuses other domains: see package server, and package policy. Options.Extensions of the server, such as
+// ehlo.Relay or ehlo.Submission, say which parameters clients may give.
 //
 // # What is promised
 //

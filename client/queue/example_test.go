@@ -31,7 +31,7 @@ func Example() {
 		if err != nil {
 			return err
 		}
-		defer q.Close(ctx) // what is not delivered yet stays in the directory
+		defer q.Close(ctx) // waits for what is being sent, until ctx ends; what is not delivered stays in the directory
 
 		_, err = q.Send(ctx, m) // nil: it will be delivered, or m.From gets a report
 		return err

@@ -114,8 +114,9 @@ func (q *Queue) check() error {
 
 // Close ends the queue. It takes no more mail, begins no more attempts, and waits for those under way until ctx ends,
 // when it cancels them. What is not delivered stays in the store. It returns the error of ctx if attempts were
-// cancelled. It waits for calls of Add that are writing too, which read a content of more than 256 KiB meanwhile: so
-// close first what calls Add.
+// cancelled. A context that has ended already, as that of a signal has, leaves them no time: a server that was about to
+// answer may then get the message again. It waits for calls of Add that are writing too, which read a content of more
+// than 256 KiB meanwhile: so close first what calls Add.
 func (q *Queue) Close(ctx context.Context) error {
 	s := &q.sched
 	s.mu.Lock()
@@ -200,7 +201,7 @@ func (q *Queue) enter() error {
 }
 
 // Send is Add for a [client.Message]. All recipients of the result have the outcome of Add. An error that Add returns
-// is in a *client.SendError.
+// is in a *client.SendError. The Trace has the ID of the message; Add returns it.
 func (q *Queue) Send(ctx context.Context, m *client.Message) (*client.Result, error) {
 	res := &client.Result{Recipients: make([]proto.Outcome, len(m.To))}
 	body, _, err := m.Open()

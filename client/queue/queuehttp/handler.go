@@ -44,7 +44,9 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// New returns a handler for a queue. It can be mounted below a path, which has to end in "/", with http.StripPrefix.
+// New returns a handler for a queue. It can be mounted below a path, which has to end in "/", with http.StripPrefix:
+//
+//	mux.Handle("/queue/", http.StripPrefix("/queue", queuehttp.New(q, nil)))
 //
 // It answers requests from this machine only: see [Options].Authorize. It refuses what pages of other origins send: a
 // Host that is not its own (DNS rebinding), and a request for a change with another Origin, or with a Sec-Fetch-Site

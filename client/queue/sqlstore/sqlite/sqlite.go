@@ -1,5 +1,5 @@
 // Package sqlite opens a mail queue in a file of SQLite. It is a module of its own, since it stands on the driver
-// github.com/ncruces/go-sqlite3, which needs no C compiler:
+// github.com/ncruces/go-sqlite3, which needs Go 1.26 and no C compiler:
 //
 //	go get smtpkit.example/smtp/client/queue/sqlstore/sqlite
 //
