@@ -13,6 +13,10 @@ import (
 	"smtpkit.example/smtp/ext/report"
 )
 
+// flies reports whether an outcome was in flight at a kill: it was not long before, or what the receiver had was still
+// on the wire.
+func (o outcome) flies(kill time.Time) bool { return !kill.Before(o.opened) && kill.Sub(o.at) < flight }
+
 // trace returns what the logs say of a message.
 func (s *siege) trace(d delivery) string {
 	var lines []string
@@ -58,7 +62,7 @@ func (s *siege) letter(user, text string, at time.Time) {
 			s.t.Error(fault)
 		}
 		d := delivery{id, "bob@a.example"}
-		s.boxed[d] = append(s.boxed[d], at)
+		s.boxed[d] = append(s.boxed[d], outcome{at, at})
 		return
 	}
 	r, err := report.Parse(strings.NewReader(text))
@@ -69,7 +73,7 @@ func (s *siege) letter(user, text string, at time.Time) {
 	for _, to := range r.Recipients {
 		if to.Action == ehlo.Failed {
 			d := delivery{r.Original.Get("Message-ID"), to.Final.Address}
-			s.reported[d] = append(s.reported[d], to.LastAttempt) // the report may have arrived in a later round
+			s.reported[d] = append(s.reported[d], outcome{to.LastAttempt, to.LastAttempt}) // the report may have arrived in a later round
 			if m := queued.FindStringSubmatch("Received: " + r.Original.Get("Received")); m != nil {
 				s.to.mu.Lock()
 				s.to.name[d.id] = m[1]
@@ -103,17 +107,17 @@ func (s *siege) judge() {
 		s.t.Error(fault)
 	}
 	twice, without := 0, 0
-	outcomes := map[delivery][]time.Time{}
-	for _, from := range []map[delivery][]time.Time{s.to.got, s.boxed, s.reported} {
+	outcomes := map[delivery][]outcome{}
+	for _, from := range []map[delivery][]outcome{s.to.got, s.boxed, s.reported} {
 		for d, at := range from {
 			outcomes[d] = append(outcomes[d], at...)
 		}
 	}
 	for d, at := range outcomes {
-		slices.SortFunc(at, time.Time.Compare)
+		slices.SortFunc(at, func(a, b outcome) int { return a.at.Compare(b.at) })
 		for _, first := range at[:len(at)-1] {
 			twice++
-			if !slices.ContainsFunc(s.kills, func(k time.Time) bool { return !k.Before(first) && k.Sub(first) < flight }) {
+			if !slices.ContainsFunc(s.kills, first.flies) {
 				without++
 				s.t.Errorf("%v has outcomes at %v, and no kill was near the first; the kills were at %v:\n%s", d, at, s.kills, s.trace(d))
 			}

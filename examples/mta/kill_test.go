@@ -46,8 +46,8 @@ type siege struct {
 	processes []*process
 	kills     []time.Time
 	read      map[string]bool // files of Maildirs
-	boxed     map[delivery][]time.Time
-	reported  map[delivery][]time.Time
+	boxed     map[delivery][]outcome
+	reported  map[delivery][]outcome
 }
 
 // TestKill kills the program at random moments, 32 senders and many receivers at work. Everything that was accepted
@@ -59,7 +59,7 @@ func TestKill(t *testing.T) {
 	for _, store := range stores {
 		t.Run(store, func(t *testing.T) {
 			s := &siege{t: t, binary: binary, dir: t.TempDir(), up: make(chan struct{}), accepted: map[delivery]bool{},
-				read: map[string]bool{}, boxed: map[delivery][]time.Time{}, reported: map[delivery][]time.Time{}}
+				read: map[string]bool{}, boxed: map[delivery][]outcome{}, reported: map[delivery][]outcome{}}
 			s.to = newReceivers(t, s.event)
 			at := s.to.Addr().String()
 			s.flags = []string{"-dir", s.dir, "-hostname", "mx.a.example", "-domain", "a.example", "-queue", store,

@@ -19,6 +19,9 @@ import (
 // A delivery is a message that has arrived, for one recipient: the Message-ID and his address.
 type delivery struct{ id, to string }
 
+// An outcome is that a message was taken or reported: when, and since when there had been the connection.
+type outcome struct{ at, opened time.Time }
+
 // Receivers are mail servers that do what happens on the internet. The domain of the recipients says how: those of
 // good.example accept everything; flaky.example answers with 4yz or hangs up at any step, also in the middle of the
 // content, and when it has all of it; bad.example answers with 5yz at some step.
@@ -28,9 +31,9 @@ type receivers struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
-	got   map[delivery][]time.Time // when the 250 was sent
-	name  map[string]string        // of a Message-ID, the name in the log of the program
-	wrong []string                 // content that is not what was sent
+	got   map[delivery][]outcome
+	name  map[string]string // of a Message-ID, the name in the log of the program
+	wrong []string          // content that is not what was sent
 	done  sync.WaitGroup
 }
 
@@ -40,7 +43,7 @@ func newReceivers(t *testing.T, event func()) *receivers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receivers{Listener: l, event: event, conns: map[net.Conn]bool{}, got: map[delivery][]time.Time{}, name: map[string]string{}}
+	r := &receivers{Listener: l, event: event, conns: map[net.Conn]bool{}, got: map[delivery][]outcome{}, name: map[string]string{}}
 	r.done.Go(r.accept)
 	t.Cleanup(func() {
 		l.Close()
@@ -64,7 +67,7 @@ func (r *receivers) accept() {
 		r.conns[conn] = true
 		r.mu.Unlock()
 		r.done.Go(func() {
-			s := &reception{receivers: r, conn: conn, r: textproto.NewReader(bufio.NewReader(conn))}
+			s := &reception{receivers: r, conn: conn, opened: time.Now(), r: textproto.NewReader(bufio.NewReader(conn))}
 			s.serve()
 			conn.Close()
 			r.mu.Lock()
@@ -78,6 +81,7 @@ func (r *receivers) accept() {
 type reception struct {
 	*receivers
 	conn   net.Conn
+	opened time.Time
 	r      *textproto.Reader
 	domain string
 	to     []string
@@ -175,7 +179,7 @@ func (s *reception) content() bool {
 	if ok && on {
 		for _, to := range s.to {
 			d := delivery{id, to}
-			s.got[d] = append(s.got[d], now)
+			s.got[d] = append(s.got[d], outcome{now, s.opened})
 		}
 	}
 	s.to, s.domain = nil, ""
