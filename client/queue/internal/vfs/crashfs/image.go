@@ -128,7 +128,7 @@ func (p *platter) images(moment, random int, rng *rand.Rand, yield func(Image) b
 		var torn *change
 		if n > 0 && rng.IntN(4) == 0 {
 			if c := p.pending[rng.IntN(n)]; c.kind == write {
-				torn = &tear(c, rng)[2]
+				torn = &tear(c, rng)[0]
 			}
 		}
 		if !try("some", func(i int) bool { return bits>>(i%64)&1 != 0 }, torn) {
@@ -140,8 +140,8 @@ func (p *platter) images(moment, random int, rng *rand.Rand, yield func(Image) b
 
 const sector = 512
 
-// tear returns what may be left of a write: its first sectors, its last ones, any of them, and zeros. A sector that was
-// not written is zero, or what it was.
+// tear returns what may be left of a write: any of its sectors, none, the first ones, and the last ones, from each on.
+// A sector that was not written is zero, or what it was.
 func tear(c change, rng *rand.Rand) []change {
 	part := func(keep func(i int) bool) change {
 		out := c
@@ -153,17 +153,21 @@ func tear(c change, rng *rand.Rand) []change {
 		}
 		return out
 	}
-	sectors := (c.off+len(c.data))/sector - c.off/sector + 1
-	cut := rng.IntN(sectors + 1)
+	sectors := (c.off+len(c.data)-1)/sector - c.off/sector + 1
 	bits := rng.Uint64()
-	head := c
-	head.data = c.data[:min(len(c.data), max(0, cut*sector-c.off%sector))]
-	return []change{
-		head,
-		part(func(i int) bool { return i >= cut }),
+	torn := []change{
 		part(func(i int) bool { return bits>>(i%64)&1 != 0 }),
 		part(func(int) bool { return false }),
 	}
+	for cut := 1; cut < sectors; cut++ {
+		if sectors > 8 && rng.IntN(sectors) >= 8 {
+			continue // some of many
+		}
+		head := c
+		head.data = c.data[:cut*sector-c.off%sector]
+		torn = append(torn, head, part(func(i int) bool { return i >= cut }))
+	}
+	return torn
 }
 
 // image makes the file system of what is durable, and of those pending changes that keep chooses, and then torn.
