@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("queue.seeds", 6, "how many seeds TestSimulation has")
+	simSeeds = flag.Int("queue.seeds", 4, "how many seeds TestSimulation has")
 	simSeed  = flag.Uint64("queue.seed", 0, "the only seed that TestSimulation has, if it is not 0")
 )
 
