@@ -28,6 +28,10 @@
 // "Hold" is Postfix with all mail put on hold, so that it does nothing but accept. Without that it tries to relay each
 // message and writes why it could not, as the others do for a site, not for a message.
 //
+// On a machine with neighbours look at the times of the processors, not at the rates. Files are made slowly for some
+// minutes after others were removed if the file system is ext4 without a journal, which few machines have: name another
+// with -dir.
+//
 // Postfix logs to a file, as it does when it is installed, looks up no names, and is not slowed by in_flow_delay.
 // Otherwise it has its defaults, as have the others.
 package main
@@ -98,7 +102,7 @@ func main() {
 
 func (h *harness) run(mta, names string, only *regexp.Regexp, syncs bool) (err error) {
 	if os.Getuid() != 0 {
-		return errors.New("Postfix has to be started by root: run this as root")
+		return errors.New("only root can start Postfix: run this as root")
 	}
 	if h.dir, err = workDir(h.dir); err != nil {
 		return err
