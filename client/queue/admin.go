@@ -128,7 +128,8 @@ func (it *item) mayMatch(f Filter) bool {
 }
 
 // Suspend makes no attempts at a site until a time. Mail for it still expires. A zero time ends a suspension. It
-// outlives the process.
+// outlives the process. The name is one of Sites, or what Options.Site makes of a domain, exactly: with package mx it
+// is no domain. A name without mail is taken too.
 func (q *Queue) Suspend(ctx context.Context, name string, until time.Time, why string) error {
 	if name == "" {
 		return errors.New("smtp: Suspend needs the name of a site: Sites and Shape tell the names")

@@ -126,7 +126,8 @@ type Query struct {
 	Max int
 }
 
-// A Filter chooses jobs. A job matches if it matches all fields that are set; the zero value matches all.
+// A Filter chooses jobs. A job matches if it matches all fields that are set; the zero value matches all. A job is
+// chosen with all its recipients, whichever of them is To.
 type Filter struct {
 	IDs         []ID   // of messages
 	Job         *JobID // one job

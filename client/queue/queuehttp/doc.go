@@ -38,9 +38,16 @@
 // has to be said with "all": true instead. What a request does not know is an error, so no misspelt field widens a
 // filter. Hold has nothing happen until release. Expire gives up and reports to the sender. Drop tells nobody.
 //
+// What is changed are whole jobs, with all recipients that are left: to drop what one of them should have got drops
+// what the others of the job should have got.
+//
 //	curl --json '{"site": "example.com", "for": "2h", "why": "maintenance"}' http://127.0.0.1:8025/api/suspend
 //	curl --json '{"site": "example.com", "until": "2099-01-31T12:00:00Z"}' http://127.0.0.1:8025/api/suspend
 //	curl --json '{"site": "example.com"}' http://127.0.0.1:8025/api/resume
+//
+// The name of a site is in the answer to sites. With package mx it is made of its hosts, such as
+// "mx1.example.com,mx2.example.com". That of a route is "=" and its name; else it is the domain in lower case. A name
+// that no mail has now is taken too, as mail for it may come.
 //
 // # Filters
 //
