@@ -79,8 +79,25 @@ func (q *Queue) Expire(ctx context.Context, f Filter) (int, error) {
 	return q.edit(ctx, f, Edit{Op: Expire})
 }
 
-// Drop forgets jobs. Nobody is told.
+// Drop forgets jobs, with all their recipients. Nobody is told, but the Logger: it gets the ID and the recipients of
+// each.
 func (q *Queue) Drop(ctx context.Context, f Filter) (int, error) {
+	for after := (JobID{}); ; {
+		list, next, err := q.store.List(ctx, f, after, 1000)
+		if err != nil {
+			return 0, err
+		}
+		for _, l := range list {
+			to := make([]string, len(l.Job.To))
+			for i, r := range l.Job.To {
+				to[i] = r.Address.String()
+			}
+			q.opt.Logger.Warn("smtp: an operator drops mail", "id", l.Message.ID, "from", l.Message.From.String(), "to", to)
+		}
+		if after = next; after == (JobID{}) {
+			break
+		}
+	}
 	return q.edit(ctx, f, Edit{Op: Drop})
 }
 
@@ -127,12 +144,16 @@ func (it *item) mayMatch(f Filter) bool {
 	return f.Match(m, it.job)
 }
 
-// Suspend makes no attempts at a site until a time. Mail for it still expires. A zero time ends a suspension. It
-// outlives the process. The name is one of Sites, or what Options.Site makes of a domain, exactly: with package mx it
-// is no domain. A name without mail is taken too.
+// Suspend makes no attempts at a site, or at one destination, until a time. Mail for it still expires. A zero time ends
+// a suspension. It outlives the process. The name is one of Sites, or what Options.Site makes of a domain; or a
+// destination as in Job.Destination, such as a domain, or "=" and the name of a route. Case does not matter. A name
+// without mail is taken too.
 func (q *Queue) Suspend(ctx context.Context, name string, until time.Time, why string) error {
 	if name == "" {
 		return errors.New("smtp: Suspend needs the name of a site: Sites and Shape tell the names")
+	}
+	if !strings.HasPrefix(name, "=") {
+		name = strings.ToLower(name)
 	}
 	change := Suspension{Site: name, Until: until, Why: why}
 	if err := q.store.Suspend(ctx, change); err != nil {
@@ -157,8 +178,19 @@ func (q *Queue) Suspend(ctx context.Context, name string, until time.Time, why s
 			q.park(d, &change)
 		}
 	}
+	if d := s.dests[name]; d != nil && d.site != nil && d.site != at {
+		q.park(d, &change)
+	}
 	q.suspended(change)
 	return nil
+}
+
+// suspended returns why no attempts are made at d now, or nil. The caller holds s.mu.
+func (s *scheduler) suspended(d *dest, now time.Time) *Suspension {
+	if o, ok := s.suspend[d.lease.Destination]; ok && now.Before(o.Until) {
+		return &o
+	}
+	return d.site.suspended(now)
 }
 
 // suspended tells that no attempts are made at a site. The caller holds q.sched.mu, and calls unlock.

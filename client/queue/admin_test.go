@@ -311,3 +311,26 @@ func TestClose(t *testing.T) {
 		}
 	})
 }
+
+// TestSuspendDestination suspends one of two domains that have the same servers, in another case.
+func TestSuspendDestination(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &queue.Options{Site: func(context.Context, proto.Domain) (string, error) { return "mx.example", nil }})
+		if err := w.q.Suspend(t.Context(), "Y.example", time.Now().Add(time.Hour), ""); err != nil {
+			t.Fatal(err)
+		}
+		w.add("", "", "b@y.example,c@z.example", "")
+		time.Sleep(59 * time.Minute)
+		w.add("", "", "b@y.example", "")
+		if y, z := w.at("b@y.example"), w.at("c@z.example"); len(y) != 0 || len(z) != 1 {
+			t.Errorf("y was tried at %v, z at %v", y, z)
+		}
+		if err := w.q.Suspend(t.Context(), "y.example", time.Time{}, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if y := w.at("b@y.example"); len(y) != 2 {
+			t.Errorf("y was tried at %v", y)
+		}
+	})
+}

@@ -10,8 +10,8 @@ import (
 )
 
 // LogTrace returns a Trace that logs the life of each message to l: what was added, each attempt for each recipient,
-// what is delivered or has failed, reports, and suspended sites. Failures and suspensions have the level Warn, all else
-// Info. It logs addresses, and no content.
+// what is delivered or has failed, reports, and suspended sites. What is given up, and suspensions, have the level
+// Warn, all else Info. It logs addresses, and no content.
 func LogTrace(l *slog.Logger) *Trace {
 	return &Trace{
 		Added: func(m *Message, jobs []*Job) {

@@ -200,13 +200,14 @@ func (q *Queue) enter() error {
 	return nil
 }
 
-// Send is Add for a [client.Message]. All recipients of the result have the outcome of Add. An error that Add returns
-// is in a *client.SendError. The Trace has the ID of the message; Add returns it.
+// Send is Add for a [client.Message]. All recipients of the result have the outcome of Add, and its Reply has the ID.
+// An error that Add returns is in a *client.SendError. The Trace has the ID of the message; Add returns it.
 func (q *Queue) Send(ctx context.Context, m *client.Message) (*client.Result, error) {
 	res := &client.Result{Recipients: make([]proto.Outcome, len(m.To))}
+	var id ID
 	body, _, err := m.Open()
 	if err == nil {
-		_, err = q.Add(ctx, &Envelope{From: m.From, Params: m.Mail, To: m.To, Needs: m.Needs}, body)
+		id, err = q.Add(ctx, &Envelope{From: m.From, Params: m.Mail, To: m.To, Needs: m.Needs}, body)
 		body.Close()
 	}
 	for i := range m.To {
@@ -214,6 +215,10 @@ func (q *Queue) Send(ctx context.Context, m *client.Message) (*client.Result, er
 	}
 	if err != nil {
 		return res, &client.SendError{Result: res, Err: err}
+	}
+	res.Reply = proto.Reply{Code: 250, Status: proto.Status{2, 0, 0}, Text: "Queued as " + string(id)}
+	for i := range res.Recipients {
+		res.Recipients[i].Reply = res.Reply
 	}
 	return res, nil
 }
@@ -367,7 +372,7 @@ func (q *Queue) pin(e *Entry) {
 		d := s.dests[j.Destination]
 		if d == nil || d.leaving || d.site == nil || d.more[j.Lane] || d.waiting[j.Lane] >= maxLane ||
 			!s.hasRoom(d.site) || s.broken || j.Due.After(e.Message.Arrived) || d.onDemand ||
-			d.site.suspended(e.Message.Arrived) != nil {
+			s.suspended(d, e.Message.Arrived) != nil {
 			continue
 		}
 		d.busy++
@@ -476,8 +481,13 @@ func (q *Queue) siteOf(ctx context.Context, destination string) (site string) {
 // senderOf returns what delivers to a destination, or nil if its mail waits to be fetched.
 func (q *Queue) senderOf(destination string) client.Sender {
 	route, ok := strings.CutPrefix(destination, "=")
-	if !ok {
+	if !ok && q.sender != nil {
 		return q.sender
+	}
+	if !ok {
+		return client.SenderFunc(func(context.Context, *client.Message) (*client.Result, error) {
+			return nil, fmt.Errorf("smtp: the queue has no Sender for mail to %s: give queue.New one, or reroute the mail", destination)
+		})
 	}
 	if s, ok := q.opt.Routes[route]; ok {
 		return s

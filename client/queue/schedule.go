@@ -196,7 +196,7 @@ func (q *Queue) load(d *dest) {
 	defer q.done.Done()
 	s := &q.sched
 	s.mu.Lock()
-	stopped := d.site.suspended(time.Now())
+	stopped := s.suspended(d, time.Now())
 	if d.onDemand {
 		stopped = &Suspension{Site: d.site.name, Until: time.Now().Add(24 * time.Hour)}
 	}

@@ -79,7 +79,7 @@ func (s *site) succeeded() (resumed bool) {
 	if resumed {
 		h.window = float64(s.policy.Window)
 	}
-	h.deaths, h.dead, h.cohort = 0, nil, 0
+	h.deaths, h.dead, h.cohort, h.last = 0, nil, 0, ""
 	if h.window >= float64(s.busy+s.policy.Window) {
 		return resumed // what is not used does not grow
 	}

@@ -156,12 +156,20 @@ func openStore(c *config) (queue.Store, error) {
 		if !named {
 			path = filepath.Join(c.dir, "queue.db")
 		}
-		return sqlite.Open(context.Background(), path, nil)
+		store, err := sqlite.Open(context.Background(), path, nil)
+		if err != nil {
+			return nil, fmt.Errorf("-queue %s: %w", path, err)
+		}
+		return store, nil
 	case "dir":
 		if !named {
 			path = filepath.Join(c.dir, "queue")
 		}
-		return queue.OpenDir(path, nil)
+		store, err := queue.OpenDir(path, nil)
+		if err != nil {
+			return nil, fmt.Errorf("-queue %s: %w", path, err)
+		}
+		return store, nil
 	}
 	return nil, fmt.Errorf("-queue %s: write sqlite, sqlite:FILE, dir, or dir:PATH", c.queue)
 }
