@@ -135,12 +135,10 @@ func (p *page) query() (text string, args []any, last queue.ID) {
 	if p.f.IDs != nil {
 		i, _ := slices.BinarySearch(p.ids, p.after.Message)
 		some := p.ids[i:min(len(p.ids), i+pageRows)]
-		b.WriteString(" AND j.message IN (")
-		for k, id := range some {
-			b.WriteString([]string{", ?", "?"}[b2i(k == 0)])
+		b.WriteString(" AND j.message IN (''" + strings.Repeat(", ?", len(some)) + ")")
+		for _, id := range some {
 			args = append(args, string(id))
 		}
-		b.WriteString(")")
 		if i+pageRows < len(p.ids) {
 			last = some[len(some)-1]
 		}
@@ -170,13 +168,6 @@ func (p *page) query() (text string, args []any, last queue.ID) {
 	}
 	b.WriteString(" ORDER BY j.message, j.n LIMIT ?")
 	return b.String(), append(args, int64(p.limit)), last
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // Shape counts what is queued, by destination and age. See [queue.Store]. It looks at all jobs.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -20,7 +21,7 @@ import (
 
 // TestPowerLoss adds and finishes messages on a disk that records, and loses power at many points of the record. After
 // each, in each way to lose what was not synced, the queue opens, has what was durable, and nothing else that is
-// broken.
+// broken. With SMTPKIT_EVERY_POINT set, it does so at each point.
 func TestPowerLoss(t *testing.T) {
 	d, name := newDisk(t)
 	dir := t.TempDir()
@@ -33,6 +34,9 @@ func TestPowerLoss(t *testing.T) {
 	points := 120
 	if testing.Short() {
 		points = 30
+	}
+	if os.Getenv("SMTPKIT_EVERY_POINT") != "" {
+		points = len(log)
 	}
 	chance := rand.New(rand.NewPCG(1, 2))
 	t.Logf("%d events", len(log))
