@@ -34,7 +34,7 @@ func Open(ctx context.Context, file string, opt *sqlstore.Options) (*sqlstore.St
 	if err != nil {
 		return nil, fmt.Errorf("smtp: opening the queue: %w", err)
 	}
-	db, err := driver.Open(source(path, ""))
+	db, err := driver.Open(source(path, "&vfs="+vfsName))
 	if err != nil {
 		return nil, fmt.Errorf("smtp: opening the queue %s: %w", file, err)
 	}
