@@ -125,9 +125,12 @@ func (q *Queue) full(err error) error {
 	return noRoom("The message could not be written, try again later", err)
 }
 
+// isTemporary reports whether an error of the store may be gone at the next call: there was no room for the message, on
+// the disk, in the quota of its user, or within the limit of the process on the size of files.
 func isTemporary(err error) bool {
 	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary() || errors.Is(err, syscall.ENOSPC)
+	return errors.As(err, &t) && t.Temporary() || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		errors.Is(err, syscall.EFBIG)
 }
 
 // recovered ends a break after the store has succeeded in writing.
