@@ -82,7 +82,8 @@ type SyncMode uint8
 
 // The ways to make files durable.
 const (
-	// SyncAuto syncs few files one by one, and many by the file system, where that can be had.
+	// SyncAuto syncs few files one by one, and many as SyncFileSystem, unless that has taken more than twice as long as
+	// SyncFiles. It does if other programs write much to the same file system.
 	SyncAuto SyncMode = iota
 	// SyncFiles syncs each file, and the directory. Choose it if other programs write much to the same file system: its
 	// sync would wait for what they have written, and would fail if the disk cannot write that.

@@ -19,6 +19,9 @@ import (
 type syncer struct {
 	d    *Dir
 	mode SyncMode
+	// byFile and byFileSystem are what the two ways of SyncAuto take, and syncs counts its choices. Only run uses them.
+	byFile, byFileSystem time.Duration
+	syncs                int
 
 	mu      sync.Mutex
 	next    batch     // what the next sync makes durable
@@ -41,8 +44,11 @@ type batch struct {
 // updateDelay is how long it takes until what Update has written is synced.
 const updateDelay = 20 * time.Millisecond
 
-// syncAllFrom is how many files SyncAuto syncs by the file system rather than one by one.
+// syncAllFrom is from how many files on SyncAuto considers to sync the file system.
 const syncAllFrom = 4
+
+// tryOther is how often SyncAuto takes the way that has been slower, to see whether it still is: once in so many syncs.
+const tryOther = 32
 
 // syncsAtOnce is how many files are synced at once. Their syncs share what the disk does.
 const syncsAtOnce = 16
@@ -194,14 +200,36 @@ func (s *syncer) run() {
 func (s *syncer) sync(b *batch, names bool) (late, err error) {
 	names = names || b.names
 	files := len(b.adds) + len(b.states)
-	if s.mode == SyncFileSystem && files+len(b.waits) > 0 || s.mode == SyncFileSystem && names ||
-		s.mode == SyncAuto && files >= syncAllFrom {
+	if s.mode == SyncFileSystem && (files > 0 || names) {
 		err = s.d.fs.SyncAll()
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return nil, err
 		}
 		s.mode = SyncFiles
 	}
+	if s.mode != SyncAuto || files < syncAllFrom {
+		return s.syncEach(b, names)
+	}
+	all := s.byFileSystem <= 2*s.byFile // it takes less of the processors, too
+	if s.syncs++; s.syncs%tryOther == 0 {
+		all = !all
+	}
+	average, begun := &s.byFile, time.Now()
+	if all {
+		average = &s.byFileSystem
+		if err = s.d.fs.SyncAll(); errors.Is(err, errors.ErrUnsupported) {
+			s.mode = SyncFiles
+			return s.syncEach(b, names)
+		}
+	} else {
+		late, err = s.syncEach(b, names)
+	}
+	*average += (time.Since(begun) - *average) / 4
+	return late, err
+}
+
+// syncEach syncs the files of a batch one by one, and the directory if names have changed.
+func (s *syncer) syncEach(b *batch, names bool) (late, err error) {
 	if late, err = s.syncFiles(b); err != nil {
 		return nil, err
 	}
