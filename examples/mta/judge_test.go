@@ -14,7 +14,7 @@ import (
 )
 
 // flies reports whether an outcome was in flight at a kill: it was not long before, or what the receiver had was still
-// on the wire.
+// on the wire, or a report had not arrived yet.
 func (o outcome) flies(kill time.Time) bool { return !kill.Before(o.opened) && kill.Sub(o.at) < flight }
 
 // trace returns what the logs say of a message.
@@ -73,7 +73,11 @@ func (s *siege) letter(user, text string, at time.Time) {
 	for _, to := range r.Recipients {
 		if to.Action == ehlo.Failed {
 			d := delivery{r.Original.Get("Message-ID"), to.Final.Address}
-			s.reported[d] = append(s.reported[d], outcome{to.LastAttempt, to.LastAttempt}) // the report may have arrived in a later round
+			since := to.LastAttempt // the report may have arrived in a later round, and in one after that once more
+			if since.IsZero() {
+				since = at
+			}
+			s.reported[d] = append(s.reported[d], outcome{at, since})
 			if m := queued.FindStringSubmatch("Received: " + r.Original.Get("Received")); m != nil {
 				s.to.mu.Lock()
 				s.to.name[d.id] = m[1]
@@ -119,7 +123,7 @@ func (s *siege) judge() {
 			twice++
 			if !slices.ContainsFunc(s.kills, first.flies) {
 				without++
-				s.t.Errorf("%v has outcomes at %v, and no kill was near the first; the kills were at %v:\n%s", d, at, s.kills, s.trace(d))
+				s.t.Errorf("%v has %d outcomes, and no kill was near the one at %v; the kills were at %v:\n%s", d, len(at), first.at, s.kills, s.trace(d))
 			}
 		}
 	}

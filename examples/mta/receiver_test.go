@@ -19,7 +19,8 @@ import (
 // A delivery is a message that has arrived, for one recipient: the Message-ID and his address.
 type delivery struct{ id, to string }
 
-// An outcome is that a message was taken or reported: when, and since when there had been the connection.
+// An outcome is that a message was taken or reported: when, and since when there had been the connection, or the report
+// was on its way.
 type outcome struct{ at, opened time.Time }
 
 // Receivers are mail servers that do what happens on the internet. The domain of the recipients says how: those of
