@@ -94,7 +94,7 @@ func (c *crashTest) load(workers, steps int, seed uint64) {
 		}
 		var wg sync.WaitGroup
 		for _, w := range ws {
-			w.d = d
+			w.d, w.pending = d, nil // what was not synced before the kill is not promised to be
 			if life > 0 {
 				w.lookAround()
 			}
