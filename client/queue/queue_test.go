@@ -202,10 +202,6 @@ func (w *world) report(to string) *report.Received {
 	return r
 }
 
-func refuse(code int, status proto.Status) func(proto.Address) error {
-	return func(proto.Address) error { return proto.Refuse(code, status, "no") }
-}
-
 // only has an answer for some addresses, and lets all others have the message.
 func only(domain string, err error) func(proto.Address) error {
 	return func(to proto.Address) error {

@@ -2,6 +2,7 @@ package queuehttp
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -91,7 +92,7 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request, q *jobsRequest, d
 func (h *handler) fill(r *http.Request, q *jobsRequest, data *pageData, jobs bool) (err error) {
 	data.AgeNames = ageNames()
 	data.Sites = h.queue.Sites()
-	slices.SortStableFunc(data.Sites, func(a, b queue.SiteState) int { return rank(&b) - rank(&a) })
+	slices.SortStableFunc(data.Sites, func(a, b queue.SiteState) int { return cmp.Compare(rank(&b), rank(&a)) })
 	data.MoreSites = max(0, len(data.Sites)-pageRows)
 	data.Sites = data.Sites[:len(data.Sites)-data.MoreSites]
 	for _, field := range q.text.fields() {
@@ -127,14 +128,14 @@ func (h *handler) fill(r *http.Request, q *jobsRequest, data *pageData, jobs boo
 }
 
 // rank is larger for sites that an operator wants to see first.
-func rank(s *queue.SiteState) int {
+func rank(s *queue.SiteState) int64 {
 	switch {
 	case s.ByOperator:
 		return 1 << 40
 	case s.Suspension != nil:
-		return 1<<39 + s.Loaded
+		return 1<<39 + int64(s.Loaded)
 	}
-	return s.Busy + s.Loaded
+	return int64(s.Busy + s.Loaded)
 }
 
 // form makes the change that a form of the page asks for, and has the browser read the page again.
