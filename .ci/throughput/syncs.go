@@ -57,6 +57,7 @@ func (h *harness) syncs(s system, l load, messages int64) (rate float64, kinds s
 		if err := cmd.Start(); err != nil {
 			return err
 		}
+		// The kernel says of a process whether it is traced, and tells nobody when that begins.
 		for deadline := time.Now().Add(10 * time.Second); !traced(srv.pid); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				return errors.Join(fmt.Errorf("strace does not attach: %s", said.Bytes()), cmd.Process.Kill(), cmd.Wait())

@@ -159,7 +159,7 @@ func startMTA(program, store string) func(dir, addr, sink string) (*server, erro
 	}
 }
 
-// listening waits until something accepts connections at addr.
+// listening waits until something accepts connections at addr. It has to try: another program tells nobody.
 func listening(addr string) error {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		nc, err := net.Dial("tcp", addr)
@@ -172,7 +172,7 @@ func listening(addr string) error {
 	}
 }
 
-// gone waits until a process has ended.
+// gone waits until a process has ended. It has to look: only a parent is told, and Postfix leaves its own.
 func gone(pid int) error {
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if syscall.Kill(pid, 0) != nil {

@@ -91,8 +91,8 @@ const (
 // at the same time. Without MX records the host is the domain itself. An address literal needs no look-up.
 //
 // The error is a [*RouteError]. It is temporary if the DNS gave no answer. It is for good if the domain does not exist
-// (5.1.2), takes no mail (RFC 7505, 5.1.10), has no host with an address (5.4.4), or has this host as its most
-// preferred one (5.4.6).
+// (5.1.2), or takes no mail (RFC 7505, 5.1.10). So it is if the domain has no host with an address (5.4.4), or has this
+// host as its most preferred one (5.4.6).
 func (r *Router) Route(ctx context.Context, domain proto.Domain) (*Route, error) {
 	if domain.Addr().IsValid() {
 		return r.literal(domain)

@@ -81,10 +81,10 @@
 // all it is suspended for a while, and mail for it costs nothing. Sites take turns by what their messages cost, so a
 // site with a million messages does not delay those of another one.
 //
-// Within a site there are eight lanes: for the priorities (RFC 6710) of 4 and more, 1 to 3, 0, and less than 0, a lane
-// for messages at their first attempt, and one for those that have been attempted or have many recipients. While all
-// lanes have jobs they get 16, 8, 8, 4, 4, 2, 2 and 1 of 45 attempts. So single messages pass a mailing, and no mail
-// starves.
+// Within a site there are eight lanes, two for each class of priority (RFC 6710): 4 and more, 1 to 3, 0, and less than
+// 0. One of the two is for messages at their first attempt. The other is for those that have been attempted, or have
+// many recipients. While all lanes have jobs they get 16, 8, 8, 4, 4, 2, 2 and 1 of 45 attempts. So single messages
+// pass a mailing, and no mail starves.
 //
 // Memory holds at most 20,000 jobs that are due, with 64 MiB of content. A site has half of what is left of that, and
 // four fifths of the attempts, so that slow sites leave some for others. What else is queued is the Store's to

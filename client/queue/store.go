@@ -12,10 +12,10 @@ import (
 // A Store keeps messages and jobs where they outlive the process. [Dir] keeps files in a directory, package sqlstore a
 // database, and [Memory] nothing that outlives it. Package queuetest has the tests for a Store of your own.
 //
-// All methods may be called concurrently. A Store may be used by several processes at once, if it says so. Then each of
-// them leases destinations: see Claim. A time in the past is never an error. Times are kept with millisecond precision
-// or better. What the methods return belongs to the caller, and what they are given may be changed when they have
-// returned.
+// All methods may be called concurrently. The methods are made so that several processes could use one Store: each of
+// them would lease destinations, see Claim. None of those named permits it yet. A time in the past is never an error.
+// Times are kept with millisecond precision or better. What the methods return belongs to the caller, and what they are
+// given may be changed when they have returned.
 //
 // An error that may be gone at the next call has a method Temporary that returns true, or wraps an error of a full
 // disk. After any other error of Add, Take or Update the Queue takes no more mail, and makes no more attempts, until it
@@ -63,7 +63,8 @@ type Store interface {
 	// The error is ErrLease if the lease has ended.
 	Release(ctx context.Context, l Lease, notBefore time.Time) error
 
-	// Renew prolongs leases that have a time at which they end. It returns those that have ended.
+	// Renew prolongs leases that have a time at which they end. It returns those that have ended. The Queue does not call
+	// it yet: a Store for one process gives leases that do not end by themselves.
 	Renew(ctx context.Context, leases []Lease) (lost []Lease, err error)
 
 	// Edit applies e to all jobs that match f, and returns their number. It is durable like Add.

@@ -24,8 +24,8 @@
 //
 // # Errors
 //
-// An error is temporary, and has a method Temporary that says so, if the disk or the memory is full, there are too many
-// open files, or another process has the database locked for five seconds. After any other error of a commit it is not
+// A temporary error has a method Temporary that says so. It is one of a full disk, of full memory, of too many open
+// files, or of a database that another process has locked for five seconds. After any other error of a commit it is not
 // known what a crash would leave. The Store then writes nothing more: each call returns that error until it is opened
 // again.
 //
