@@ -35,57 +35,39 @@ type attempt struct {
 	reached  bool             // a server was found for others
 }
 
-// work is the goroutine of an item that has its turn.
-func (q *Queue) work(it *item) {
-	defer q.done.Done()
-	s, d := &q.sched, it.dest
-	a := &attempt{q: q, job: it.job, message: it.message, sender: q.senderOf(d.lease.Destination)}
+// work makes an attempt at an item that has its turn: see worker.
+func (q *Queue) work(it *item) error {
+	d := it.dest
+	a := &attempt{q: q, job: it.job, message: it.message, sender: q.ways.senderOf(d.lease.Destination)}
+	defer a.close()
 	err := a.open(q.ctx, it.content)
 	if err == nil {
 		a.deliver(q.running)
 	}
-	s.mu.Lock()
-	d.site.busy--
-	if a.result != nil && q.running.Err() == nil {
-		q.learn(d.site, a.unreached())
-	}
-	s.enter(d.site)
-	q.dispatch()
-	q.unlock()
+	q.sched.delivered(d.site, a.result != nil && q.running.Err() == nil, a.unreached())
 	switch {
 	case err == nil:
 		err = a.finish(d.lease)
 	case q.ctx.Err() == nil:
 		err = a.postpone(d.lease)
 	}
-	a.close()
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.active--
-	d.busy--
-	if err != nil && !d.leaving {
-		q.leave(d, time.Now().Add(10*time.Second)) // what is not known to the store is taken again later
-	}
-	q.dispatch()
-	q.settle(d)
+	return err
 }
 
-// learn records in the health of a site whether an attempt has found a server there. The caller holds q.sched.mu.
-func (q *Queue) learn(at *site, lost error) {
-	if lost == nil {
-		if at.succeeded() {
-			q.resumed(at.name)
-		}
-		return
+// alarm deals with a job whose alarm has come: see worker. The sender is told of a delay. A job that has expired is
+// attempted once more if its site is not suspended; otherwise, and if an operator has given it up, it ends.
+func (q *Queue) alarm(l Lease, j *Job, stopped bool) (*Message, error) {
+	now := time.Now()
+	a := &attempt{q: q, job: j}
+	defer a.close()
+	if err := a.open(q.ctx, nil); err != nil {
+		return nil, a.postpone(l)
 	}
-	if dead := at.failed(time.Now(), lost.Error()); dead != nil {
-		q.opt.Logger.Warn("smtp: a site cannot be reached", "site", at.name, "until", dead.Until, "err", lost)
-		q.suspended(*dead)
-		for _, d := range at.dests {
-			q.park(d, dead)
-		}
+	if !stopped && !now.Before(j.Expires) && !j.GivenUp() && !tooLate(a.message, now) &&
+		q.ways.senderOf(l.Destination) != nil {
+		return a.message, nil
 	}
+	return nil, a.alarm(l, now)
 }
 
 // open finds the message and its content, if they did not come with the item.
@@ -101,7 +83,7 @@ func (a *attempt) open(ctx context.Context, content []byte) (err error) {
 		a.content, err = a.q.store.Open(ctx, a.job.ID.Message)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) && ctx.Err() == nil {
-		a.q.storeFailed("Open", fmt.Errorf("message %s: %w", a.job.ID.Message, err))
+		a.q.outage.tell("Open", fmt.Errorf("message %s: %w", a.job.ID.Message, err))
 	}
 	return err
 }

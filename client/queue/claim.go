@@ -1,9 +1,6 @@
 package queue
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // poke wakes claim.
 func (s *scheduler) poke() {
@@ -14,16 +11,15 @@ func (s *scheduler) poke() {
 }
 
 // claim leases destinations as they have to be woken, until ctx ends. It sleeps when there is nothing to do.
-func (q *Queue) claim(ctx context.Context) {
-	defer q.done.Done()
-	s := &q.sched
+func (s *scheduler) claim() {
+	defer s.done.Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var next time.Time // when the store has something to do, or the zero time
 	fails := 0
 	for woken := true; ; {
 		select {
-		case <-ctx.Done():
+		case <-s.ctx.Done():
 			return
 		case <-s.wake:
 			woken = true
@@ -31,16 +27,12 @@ func (q *Queue) claim(ctx context.Context) {
 			woken = woken || !next.IsZero() && !time.Now().Before(next)
 		}
 		now := time.Now()
-		s.mu.Lock()
-		q.housekeep(now)
-		probe := q.probe(now)
-		room := min(maxDests-len(s.dests), loadBatch)
-		can := room > 0 && !s.broken
-		s.mu.Unlock()
+		room, active := s.housekeep(now)
+		probe := s.outage.probe(now, active)
 		switch {
-		case woken && can:
+		case woken && room > 0 && !s.outage.isDown():
 			woken = false
-			next = q.lease(ctx, now, room, &fails)
+			next = s.lease(now, room, &fails)
 		case woken:
 			next = time.Time{} // wake says when it can
 		}
@@ -49,14 +41,14 @@ func (q *Queue) claim(ctx context.Context) {
 }
 
 // lease leases destinations that have to be woken, and returns when the next one has to be. Fails counts the failures.
-func (q *Queue) lease(ctx context.Context, now time.Time, room int, fails *int) (next time.Time) {
-	leases, next, err := q.store.Claim(ctx, now, room)
+func (s *scheduler) lease(now time.Time, room int, fails *int) (next time.Time) {
+	leases, next, err := s.store.Claim(s.ctx, now, room)
 	for _, l := range leases {
-		q.adopt(l)
+		s.adopt(l)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && s.ctx.Err() == nil {
 		*fails++
-		q.storeFailed("Claim", err)
+		s.outage.tell("Claim", err)
 		return now.Add(min(time.Second<<min(*fails, 6), time.Minute))
 	}
 	*fails = 0
@@ -81,23 +73,27 @@ func sleep(timer *time.Timer, times ...time.Time) {
 }
 
 // housekeep releases the destinations that have been idle for long enough, and has those looked at that never are. It
-// does so once in a second while there are any. The caller holds s.mu.
-func (q *Queue) housekeep(now time.Time) {
-	s := &q.sched
+// does so once in a second while there are any. It returns how many more can be leased now, and how many attempts are
+// under way.
+func (s *scheduler) housekeep(now time.Time) (room, active int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	room, active = min(maxDests-len(s.dests), loadBatch), s.turns.active
 	if now.Sub(s.kept) < linger {
-		return
+		return room, active
 	}
 	s.kept = now
 	for _, d := range s.dests {
 		switch {
 		case d.leaving || d.site == nil:
 		case !d.idle.IsZero() && now.Sub(d.idle) >= linger:
-			q.leave(d, time.Time{})
+			s.leave(d, time.Time{})
 		case d.idle.IsZero() && now.Sub(d.checked) >= recheck:
 			d.expect(now)
-			q.fill(d)
+			s.fill(d)
 		}
 	}
+	return room, active
 }
 
 // housekeeping returns when housekeep has something to do, or the zero time.

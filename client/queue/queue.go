@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,16 +21,20 @@ import (
 // sends mail through one can use a Queue in its place.
 type Queue struct {
 	store  Store
-	sender client.Sender
 	opt    Options
-	sched  scheduler
-	room   room
+	ways   router    // what the options say of a destination
+	room   room      // whether another message is taken
+	outage outage    // whether the store can be written: it stops room and sched
+	sched  scheduler // which job is attempted next; what is attempted is an attempt
 
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
 	running context.Context // of attempts: ends when Close has waited for long enough
 	cancel  context.CancelFunc
-	done    sync.WaitGroup // all goroutines, and calls of Add
+
+	mu     sync.Mutex // guards closed
+	closed bool
+	calls  sync.WaitGroup // of Add and Fetch
 }
 
 // ErrClosed is the error of a Queue that is closed.
@@ -42,10 +44,11 @@ var ErrClosed = errors.New("smtp: the queue is closed")
 // or a function. It begins to deliver what the store has. The store belongs to the queue until Close has returned, and
 // is not closed by it. The error tells a mistake in the options.
 func New(store Store, sender client.Sender, opt *Options) (*Queue, error) {
-	q := &Queue{store: store, sender: sender}
+	q := &Queue{store: store}
 	if opt != nil {
 		q.opt = *opt
 	}
+	q.ways = router{opt: &q.opt, sender: sender}
 	if err := q.check(); err != nil {
 		return nil, err
 	}
@@ -67,21 +70,20 @@ func New(store Store, sender client.Sender, opt *Options) (*Queue, error) {
 	}
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	q.running, q.cancel = context.WithCancel(context.Background())
-	q.sched = scheduler{
-		dests: make(map[string]*dest), sites: make(map[string]*site), suspend: make(map[string]Suspension),
-		parked: make(map[string][]string), fetched: make(map[string]bool), wake: make(chan struct{}, 1), sweep: 1024,
-	}
 	suspended, err := store.Suspended(q.ctx, time.Now())
 	if err != nil {
 		q.stop()
 		q.cancel()
 		return nil, err
 	}
-	for _, s := range suspended {
-		q.sched.suspend[s.Site] = s
+	q.outage = outage{
+		logger: o.Logger, failed: o.Trace.Failed, ctx: q.ctx, poke: q.sched.poke, resume: q.sched.resume,
 	}
-	q.done.Add(1)
-	go q.claim(q.ctx)
+	q.room = room{store: store, limits: o.Limits, outage: &q.outage}
+	q.sched = scheduler{
+		store: store, ways: &q.ways, outage: &q.outage, worker: q, trace: o.Trace, logger: o.Logger, ctx: q.ctx,
+	}
+	q.sched.start(o.MaxActive, suspended)
 	return q, nil
 }
 
@@ -93,7 +95,7 @@ func (q *Queue) check() error {
 		return errors.New("smtp: queue.New needs a Store: use OpenDir, package sqlstore, or NewMemory in tests")
 	case o.Hostname == "":
 		return errors.New("smtp: Options.Hostname of the queue is missing: reports need the name of this host")
-	case q.sender == nil && o.Route == nil:
+	case q.ways.sender == nil && o.Route == nil:
 		return errors.New("smtp: queue.New needs a Sender, or a Route for all mail")
 	}
 	for name := range o.Routes {
@@ -118,24 +120,15 @@ func (q *Queue) check() error {
 // answer may then get the message again. It waits for calls of Add that are writing too, which read a content of more
 // than 256 KiB meanwhile: so close first what calls Add.
 func (q *Queue) Close(ctx context.Context) error {
-	s := &q.sched
-	s.mu.Lock()
-	if !s.closed {
-		s.closed = true
-		q.stop()
-		for _, at := range s.sites {
-			if at.timer != nil {
-				at.timer.Stop()
-			}
-		}
-		for _, d := range s.dests {
-			q.leave(d, time.Time{})
-		}
-	}
-	s.mu.Unlock()
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.sched.close()
+	q.stop()
 	over := make(chan struct{})
 	go func() {
-		q.done.Wait()
+		q.calls.Wait() // what they add is the scheduler's
+		q.sched.done.Wait()
 		close(over)
 	}()
 	var err error
@@ -157,11 +150,11 @@ func (q *Queue) Close(ctx context.Context) error {
 // has no room (see Limits) or cannot write; with 5yz that the envelope is wrong. It is what a server can answer. If ctx
 // ends while the message is being written, it may have been added.
 func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error) {
-	if err := q.enter(); err != nil {
-		return "", err
+	if !q.enter() {
+		return "", closed()
 	}
-	err := q.Room(ctx, e.Tag)
-	q.done.Done()
+	err := q.room.check(ctx, e.Tag)
+	q.calls.Done()
 	if err != nil {
 		return "", err
 	}
@@ -169,35 +162,43 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 	if err != nil {
 		return "", err
 	}
-	if err := q.enter(); err != nil {
-		return "", err
+	if !q.enter() {
+		return "", closed()
 	}
-	defer q.done.Done()
-	q.pin(entry)
-	if err = q.room.add(ctx, q.store, entry); err != nil {
-		q.unpin(entry)
+	defer q.calls.Done()
+	q.sched.pin(entry)
+	if err = q.room.add(ctx, entry); err != nil {
+		q.sched.unpin(entry)
 		if ctx.Err() == nil && !isReading(entry, err) {
-			err = q.full(err)
+			err = q.room.refuse(err)
 		}
 		return "", err
 	}
-	q.room.recovered(q)
+	q.outage.end()
 	if t := q.opt.Trace.Added; t != nil {
 		t(entry.Message, entry.Jobs)
 	}
-	q.arrived(entry)
+	q.sched.arrived(entry)
 	return entry.Message.ID, nil
 }
 
-// enter has Close wait until q.done.Done is called. The error says that the queue is closed.
-func (q *Queue) enter() error {
-	q.sched.mu.Lock()
-	defer q.sched.mu.Unlock()
-	if q.sched.closed {
-		return &proto.Error{Code: 451, Status: proto.Status{4, 3, 2}, Text: "The queue is closed", Err: ErrClosed}
+// Room returns the error that Add would return now if the queue has no room for a message of tag: a *proto.Error with
+// 452 4.3.1. A server calls it at MAIL, so that a client need not send what is refused.
+func (q *Queue) Room(ctx context.Context, tag string) error { return q.room.check(ctx, tag) }
+
+// enter has Close wait until q.calls.Done is called. It reports false if the queue is closed.
+func (q *Queue) enter() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.calls.Add(1)
 	}
-	q.done.Add(1)
-	return nil
+	return !q.closed
+}
+
+// closed returns the refusal of a queue that is closed.
+func closed() *proto.Error {
+	return &proto.Error{Code: 451, Status: proto.Status{4, 3, 2}, Text: "The queue is closed", Err: ErrClosed}
 }
 
 // Send is Add for a [client.Message]. All recipients of the result have the outcome of Add, and its Reply has the ID.
@@ -317,7 +318,7 @@ func contentOf(r io.Reader) (small []byte, rest io.Reader, err error) {
 func (q *Queue) jobs(m *Message, to []proto.Recipient) (jobs []*Job, err error) {
 	open := make(map[string]*Job, 1)
 	for _, r := range to {
-		name, err := q.destination(m, r.Address)
+		name, err := q.ways.destination(m, r.Address)
 		if err != nil {
 			return nil, err
 		}
@@ -330,169 +331,11 @@ func (q *Queue) jobs(m *Message, to []proto.Recipient) (jobs []*Job, err error) 
 		j.To = append(j.To, Recipient{Recipient: r})
 	}
 	for _, j := range jobs {
-		p := q.policyOf(j.Destination)
+		p := q.sched.policyOf(j.Destination)
 		s := newSchedule(m, &p)
 		j.Due, j.Expires = s.due, s.expires
 		j.Alarm = s.alarm(j)
 		j.Lane = laneOf(m, len(to) > q.opt.MaxRecipients)
 	}
 	return jobs, nil
-}
-
-// destination returns where a recipient is.
-func (q *Queue) destination(m *Message, to proto.Address) (string, error) {
-	if to.IsNull() {
-		return "", proto.Refuse(501, proto.Status{5, 1, 3}, "A recipient has no address")
-	}
-	if q.opt.Route != nil {
-		if name := q.opt.Route(m, to); name != "" {
-			if _, ok := q.opt.Routes[name]; !ok {
-				return "", fmt.Errorf("smtp: Options.Route of the queue names the route %q, which Options.Routes has not", name)
-			}
-			return "=" + name, nil
-		}
-	}
-	if to.Domain.IsZero() {
-		return "", fmt.Errorf("smtp: the recipient %v has no domain: add one, or route it", to)
-	}
-	if q.sender == nil {
-		return "", fmt.Errorf("smtp: the queue has no Sender for %v, and Options.Route names no route", to)
-	}
-	return to.Domain.Key(), nil
-}
-
-// pin has jobs of a new message handed out to the leases of their destinations, if these are there and have room. So
-// they need not be read again.
-func (q *Queue) pin(e *Entry) {
-	s := &q.sched
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e.edits = s.edits
-	for _, j := range e.Jobs {
-		d := s.dests[j.Destination]
-		if d == nil || d.leaving || d.site == nil || d.more[j.Lane] || d.waiting[j.Lane] >= maxLane ||
-			!s.hasRoom(d.site) || s.broken || j.Due.After(e.Message.Arrived) || d.onDemand ||
-			s.suspended(d, e.Message.Arrived) != nil {
-			continue
-		}
-		d.busy++
-		j.Epoch = d.lease.Epoch
-	}
-}
-
-// unpin undoes pin for a message that could not be added. If the store has it all the same, which nobody knows, its
-// jobs are handed out to a lease: so that has to end.
-func (q *Queue) unpin(e *Entry) {
-	s := &q.sched
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, j := range e.Jobs {
-		if d := s.dests[j.Destination]; j.Epoch != 0 && d != nil {
-			j.Epoch = 0
-			d.busy--
-			q.leave(d, time.Time{})
-			q.settle(d)
-		}
-	}
-}
-
-// arrived puts the jobs of a message that the store has in line.
-func (q *Queue) arrived(e *Entry) {
-	s := &q.sched
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, j := range e.Jobs {
-		d := s.dests[j.Destination]
-		switch {
-		case d == nil:
-			s.poke()
-		case j.Epoch == 0:
-			d.more[j.Lane], d.alarms = true, d.alarms || !j.Alarm.After(time.Now())
-			q.fill(d)
-		default:
-			d.busy--
-			if e.edits != s.edits { // the job may have been changed
-				q.leave(d, time.Time{})
-			}
-			if d.leaving { // it is released as soon as nothing is under way, and the job with it
-				q.settle(d)
-				continue
-			}
-			it := &item{dest: d, job: j, message: e.Message}
-			if e.small != nil && s.contents+len(e.small) <= maxContents {
-				it.content = e.small
-			}
-			q.push(it)
-		}
-	}
-	q.dispatch()
-}
-
-// policy returns how a site is treated, and policyOf how a destination is.
-func (q *Queue) policy(site string) Policy {
-	if q.opt.PolicyFor == nil {
-		return q.opt.Policy
-	}
-	p := q.opt.PolicyFor(site, q.opt.Policy)
-	if slices.ContainsFunc(p.Retry, func(d time.Duration) bool { return d <= 0 }) {
-		p.Retry = nil // without a pause it would be tried all the time
-	}
-	return p.withDefaults()
-}
-
-func (q *Queue) policyOf(destination string) Policy {
-	if q.opt.PolicyFor == nil {
-		return q.opt.Policy
-	}
-	q.sched.mu.Lock()
-	if d := q.sched.dests[destination]; d != nil && d.site != nil {
-		defer q.sched.mu.Unlock()
-		return d.site.policy
-	}
-	q.sched.mu.Unlock()
-	return q.policy(destination)
-}
-
-// siteOf returns the site of a destination. If it cannot be found out, the destination stands for itself.
-func (q *Queue) siteOf(ctx context.Context, destination string) (site string) {
-	defer func() {
-		if v := recover(); v != nil {
-			q.opt.Logger.Error("smtp: Options.Site of the queue has panicked", "domain", destination, "panic", v,
-				"stack", string(debug.Stack()))
-			site = destination
-		}
-	}()
-	if q.opt.Site == nil || strings.HasPrefix(destination, "=") {
-		return destination
-	}
-	domain, err := proto.ParseDomain(destination)
-	if err != nil {
-		return destination
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	name, err := q.opt.Site(ctx, domain)
-	if err != nil || name == "" {
-		return destination
-	}
-	return name
-}
-
-// senderOf returns what delivers to a destination, or nil if its mail waits to be fetched.
-func (q *Queue) senderOf(destination string) client.Sender {
-	route, ok := strings.CutPrefix(destination, "=")
-	if !ok && q.sender != nil {
-		return q.sender
-	}
-	if !ok {
-		return client.SenderFunc(func(context.Context, *client.Message) (*client.Result, error) {
-			return nil, fmt.Errorf("smtp: the queue has no Sender for mail to %s: give queue.New one, or reroute the mail", destination)
-		})
-	}
-	if s, ok := q.opt.Routes[route]; ok {
-		return s
-	}
-	return client.SenderFunc(func(context.Context, *client.Message) (*client.Result, error) {
-		return nil, fmt.Errorf("smtp: the queue has no route %q: add it to Options.Routes, or reroute the mail", route)
-	})
 }

@@ -26,17 +26,17 @@ func (a *attempt) finish(l Lease) error {
 		a.giveUp()
 	}
 	j.To = a.left
-	policy := a.q.policyOf(j.Destination)
-	sched := newSchedule(a.message, &policy)
+	policy := a.q.sched.policyOf(j.Destination)
+	schedule := newSchedule(a.message, &policy)
 	told := j.Told
-	if len(j.To) > 0 && !j.Told && !sched.delay.IsZero() && !now.Before(sched.delay) {
+	if len(j.To) > 0 && !j.Told && !schedule.delay.IsZero() && !now.Before(schedule.delay) {
 		j.Told = true
 	}
 	if len(j.To) > 0 && a.result != nil && !cancelled {
 		j.Due = earlier(now.Add(policy.pause(j.Attempts)), j.Expires)
 		j.Lane = laneOf(a.message, true)
 	}
-	j.Alarm = sched.alarm(&j)
+	j.Alarm = schedule.alarm(&j)
 	change := Change{Job: &j}
 	due, entries := a.reports(&j, j.Told && !told)
 	change.Reports = entries
@@ -47,7 +47,7 @@ func (a *attempt) finish(l Lease) error {
 		if t := a.q.opt.Trace.Reported; t != nil {
 			t(a.message, due[i], e.Message.ID)
 		}
-		a.q.arrived(e)
+		a.q.sched.arrived(e)
 	}
 	a.trace()
 	return nil
@@ -55,7 +55,7 @@ func (a *attempt) finish(l Lease) error {
 
 // update has the store write a change. The contents of reports are read anew at each try.
 func (a *attempt) update(l Lease, c Change) error {
-	return a.q.write(func(ctx context.Context) error {
+	return a.q.outage.write(func(ctx context.Context) error {
 		for _, e := range c.Reports {
 			e.Content = bytes.NewReader(e.small)
 		}
@@ -67,7 +67,7 @@ func (a *attempt) update(l Lease, c Change) error {
 // other job. It does not expire, since without the message its sender cannot be told.
 func (a *attempt) postpone(l Lease) error {
 	j := *a.job
-	policy := a.q.policyOf(j.Destination)
+	policy := a.q.sched.policyOf(j.Destination)
 	j.Attempts++
 	j.Due = time.Now().Add(policy.pause(j.Attempts))
 	if j.Alarm.Before(j.Due) {
@@ -177,45 +177,6 @@ func (a *attempt) trace() {
 	for i, r := range a.job.To {
 		if !a.waits[i] {
 			t.Done(a.message, r, a.failures[i])
-		}
-	}
-}
-
-// ring deals with jobs of d whose alarm has come. The sender is told of a delay. A job that has expired is attempted
-// once more if its site is not suspended; otherwise, and if an operator has given it up, it ends. It reports whether
-// there may be more of them: so other jobs of d need not wait for many alarms.
-func (q *Queue) ring(d *dest, stopped *Suspension) (more bool, err error) {
-	for {
-		now := time.Now()
-		jobs, err := q.store.Take(q.ctx, d.lease, Query{Now: now, AlarmsOnly: true, Max: loadBatch})
-		if err != nil {
-			return false, err
-		}
-		for _, j := range jobs {
-			a := &attempt{q: q, job: j}
-			if err := a.open(q.ctx, nil); err != nil {
-				if err := a.postpone(d.lease); err != nil {
-					return false, err
-				}
-				continue
-			}
-			if stopped == nil && !now.Before(j.Expires) && !j.GivenUp() && !tooLate(a.message, now) &&
-				q.senderOf(d.lease.Destination) != nil {
-				a.close()
-				q.sched.mu.Lock()
-				q.push(&item{dest: d, job: j, message: a.message})
-				q.dispatch()
-				q.sched.mu.Unlock()
-				continue
-			}
-			err := a.alarm(d.lease, now)
-			a.close()
-			if err != nil {
-				return false, err
-			}
-		}
-		if more = len(jobs) == loadBatch; !more || stopped == nil {
-			return more, nil
 		}
 	}
 }

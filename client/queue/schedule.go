@@ -2,20 +2,17 @@ package queue
 
 import (
 	"context"
-	"slices"
+	"log/slog"
 	"sync"
 	"time"
 )
 
-// How much the scheduler keeps in memory.
+// How much is leased and read at once.
 const (
-	maxDests     = 4096  // destinations that are leased at once
-	maxSiteDests = 256   // of one site
-	maxLoaded    = 20000 // jobs that wait for their turn
-	loadBatch    = 64    // jobs of one lane of a destination that are read at once
-	maxLane      = 512   // jobs of one lane of a destination in memory
-	maxContents  = 64 << 20
-	maxParked    = 1000 // destinations of a suspended site that are woken at once when it is resumed
+	maxDests     = 4096 // destinations that are leased at once
+	maxSiteDests = 256  // of one site
+	loadBatch    = 64   // jobs of one lane of a destination that are read at once
+	maxLane      = 512  // jobs of one lane of a destination in memory
 )
 
 // How long things last.
@@ -25,397 +22,246 @@ const (
 	maxParking = 5 * time.Minute  // a destination of a suspended site is looked at again after so long
 )
 
-// A scheduler decides which job is attempted next. Two questions are kept apart. When is a job due? The store knows,
-// and wakes destinations. Whose turn is it? Of what is due, the scheduler keeps a bounded number of jobs in memory.
-// Sites take turns, by what they cost; within a site the lanes do.
+// A scheduler decides which job is attempted next, and when. Two questions are kept apart. When is a job due? The store
+// knows, and wakes destinations: the scheduler leases those, and reads a bounded number of their jobs. Whose turn is
+// it? That is what its turns say, of the jobs in memory.
 //
-// A destination is leased while it has something to do. One goroutine, claim, leases what has to be woken.
+// A destination is leased while it has something to do. One goroutine, claim, leases what has to be woken (claim.go).
+// Each lease reads by a goroutine of its own when it runs short of jobs (load.go), and each attempt has one.
+//
+// The Queue tells it what happens to jobs, so that it need not look: a new message by pin, unpin and arrived
+// (arrive.go), an answer of a server by delivered, a change by an operator by edited, suspend and revive, and that
+// somebody fetches mail by acquire and giveBack (operate.go). What is to be done with a job it leaves to its worker.
 type scheduler struct {
-	mu       sync.Mutex
-	dests    map[string]*dest
-	sites    map[string]*site
-	suspend  map[string]Suspension // by operators
-	ring     []*site               // with an item, room in their window, and no suspension
-	active   int                   // attempts under way
-	loaded   int                   // items in lanes
-	contents int                   // octets of content in items
-	parked   map[string][]string   // destinations by suspended site
-	closed   bool
-	broken   bool      // the store fails
-	probing  bool      // it has failed: one attempt at once, until it has written something
-	retry    time.Time // when it is tried again, while it is broken
-	kept     time.Time // when housekeep last ran
-	wake     chan struct{}
-	fetched  map[string]bool // destinations that Fetch has leased
-	edits    int             // changes by operators: what was read from the store before may be out of date
-	told     []func()        // for the trace, once mu is not held any more
-	sweep    int             // the number of sites at which those that are not used are forgotten
+	store  Store
+	ways   *router
+	outage *outage
+	worker worker
+	trace  *Trace
+	logger *slog.Logger
+	ctx    context.Context // ends with Close
+	done   sync.WaitGroup  // all goroutines
+	wake   chan struct{}   // has claim look
+
+	mu      sync.Mutex // guards what follows
+	turns   turns
+	dests   map[string]*dest
+	fetched map[string]bool // destinations that are not leased to the scheduler, but to Fetch
+	edits   int             // changes by operators: what was read from the store before may be out of date
+	closed  bool
+	kept    time.Time // when housekeep last ran
+	told    []func()  // to be called once mu is not held any more
 }
 
-// A dest is a leased destination.
-type dest struct {
-	lease    Lease
-	site     *site // nil until it is known
-	waiting  [Lanes]int
-	busy     int         // attempts, updates and adds under way
-	more     [Lanes]bool // the store may have due jobs that are not in memory
-	alarms   bool        // the store may have jobs whose alarm has come
-	filling  bool
-	onDemand bool          // its mail waits to be fetched
-	stale    bool          // jobs in memory may have been changed by an operator
-	leaving  bool          // it is released when it is not busy any more
-	ending   bool          // it is being released
-	until    time.Time     // notBefore of the release
-	checked  time.Time     // when more was last set for all lanes
-	idle     time.Time     // since when there is nothing to do; zero if there is
-	gone     chan struct{} // closed when the lease has ended
+// A worker does what the scheduler has decided. Its methods are called by several goroutines, without a lock.
+type worker interface {
+	// work makes an attempt at a job, and has the store know the outcome. In between it calls delivered, once. An error
+	// says that the store does not know the outcome, and the job is not handed out to others before the lease has ended.
+	work(*item) error
+	// alarm deals with a job whose alarm has come, by a lease of its destination. If an attempt is to be made in place of
+	// that, it returns the message. Stopped says that none may be made.
+	alarm(l Lease, j *Job, stopped bool) (*Message, error)
 }
 
-func (d *dest) waits() (n int) {
-	for _, w := range d.waiting {
-		n += w
+// start begins to work. The suspensions are those by operators.
+func (s *scheduler) start(most int, suspended []Suspension) {
+	s.turns = newTurns(most, suspended, s.later)
+	s.dests, s.fetched = make(map[string]*dest), make(map[string]bool)
+	s.wake = make(chan struct{}, 1)
+	s.done.Add(1)
+	go s.claim()
+}
+
+// close has no more attempts begin, and lets go of all leases as soon as nothing is under way. Those who call pin and
+// arrived have to be done before done is waited for.
+func (s *scheduler) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
 	}
-	return n
-}
-
-func (d *dest) wantsMore() bool { return d.alarms || slices.Contains(d.more[:], true) }
-
-// isShortOf reports whether jobs of a lane have to be read, and isShort whether there is anything to read.
-func (d *dest) isShortOf(l Lane) bool { return d.more[l] && d.waiting[l] < loadBatch/2 }
-
-func (d *dest) isShort() bool {
-	for l := range Lane(Lanes) {
-		if d.isShortOf(l) {
-			return true
+	s.closed = true
+	for _, at := range s.turns.sites {
+		if at.timer != nil {
+			at.timer.Stop()
 		}
 	}
-	return d.alarms
-}
-
-// expect says that the store may have anything.
-func (d *dest) expect(now time.Time) {
-	d.checked, d.alarms = now, true
-	for i := range d.more {
-		d.more[i] = true
+	for _, d := range s.dests {
+		s.leave(d, time.Time{})
 	}
 }
 
-// unlock unlocks q.sched.mu, and then tells the trace what has been put in told.
-func (q *Queue) unlock() {
-	told := q.sched.told
-	q.sched.told = nil
-	q.sched.mu.Unlock()
+// unlock unlocks mu, and then calls what has been put in told.
+func (s *scheduler) unlock() {
+	told := s.told
+	s.told = nil
+	s.mu.Unlock()
 	for _, f := range told {
 		f()
 	}
 }
 
+// policyOf returns how a destination is treated.
+func (s *scheduler) policyOf(destination string) Policy {
+	if s.ways.opt.PolicyFor == nil {
+		return s.ways.opt.Policy
+	}
+	s.mu.Lock()
+	if d := s.dests[destination]; d != nil && d.site != nil {
+		defer s.mu.Unlock()
+		return d.site.policy
+	}
+	s.mu.Unlock()
+	return s.ways.policy(destination)
+}
+
 // adopt begins to work on a destination that has been leased.
-func (q *Queue) adopt(l Lease) {
-	s := &q.sched
+func (s *scheduler) adopt(l Lease) {
 	d := &dest{lease: l, gone: make(chan struct{})}
 	d.expect(time.Now())
 	s.mu.Lock()
 	s.dests[l.Destination] = d
 	d.busy++
 	s.mu.Unlock()
-	q.done.Add(1)
+	s.done.Add(1)
 	go func() {
-		defer q.done.Done()
-		name := q.siteOf(q.ctx, l.Destination)
+		defer s.done.Done()
+		name := s.ways.siteOf(s.ctx, l.Destination)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		d.busy--
-		q.join(d, name)
+		s.join(d, name)
 	}()
 }
 
-// join makes d one of the destinations of its site. The caller holds s.mu.
-func (q *Queue) join(d *dest, name string) {
-	s, now := &q.sched, time.Now()
+// join makes d one of the destinations of its site. The caller holds mu.
+func (s *scheduler) join(d *dest, name string) {
 	if s.closed || d.leaving { // it has to go before it has begun
-		q.leave(d, time.Time{})
-		q.settle(d)
+		s.leave(d, time.Time{})
+		s.settle(d)
 		return
 	}
-	at, ok := s.sites[name]
-	if !ok {
-		at = q.newSite(name, now)
-	}
-	if len(at.dests) == 0 && now.Sub(at.used) > time.Minute {
-		at.policy = q.policy(name)
-	}
-	at.used = now
-	d.site, d.onDemand = at, q.senderOf(d.lease.Destination) == nil
-	if len(at.dests) >= maxSiteDests {
-		q.leave(d, now.Add(jitter(20*time.Second))) // others of the site have their turn
+	now := time.Now()
+	d.site, d.onDemand = s.turns.site(name, s.ways.policy, now), s.ways.senderOf(d.lease.Destination) == nil
+	if len(d.site.dests) >= maxSiteDests {
+		s.leave(d, now.Add(jitter(20*time.Second))) // others of the site have their turn
 		return
 	}
-	at.dests[d.lease.Destination] = d
-	q.fill(d)
-	q.settle(d)
+	d.site.dests[d.lease.Destination] = d
+	s.fill(d)
+	s.settle(d)
 }
 
-// newSite makes a site, and forgets those that have not been used for a while if there are many.
-func (q *Queue) newSite(name string, now time.Time) *site {
-	s := &q.sched
-	if len(s.sites) >= s.sweep {
-		for n, at := range s.sites {
-			if len(at.dests) == 0 && at.busy == 0 && at.suspended(now) == nil && now.Sub(at.used) > 10*time.Minute {
-				delete(s.sites, n)
-				delete(s.parked, n)
-			}
-		}
-		s.sweep = max(2*len(s.sites), 1024)
-	}
-	at := newSite(name, q.policy(name))
-	if o, ok := s.suspend[name]; ok {
-		at.operator = &o
-	}
-	s.sites[name] = at
-	return at
-}
-
-// fill reads jobs of d into memory if there is room and the store may have some. The caller holds s.mu.
-func (q *Queue) fill(d *dest) {
-	if d.filling || d.leaving || d.site == nil || !d.wantsMore() || q.sched.broken || q.sched.closed {
-		return
-	}
-	if !q.sched.hasRoom(d.site) && !d.alarms {
-		return // a job that ends has it called again
-	}
-	d.filling = true
-	d.busy++
-	d.idle = time.Time{}
-	q.done.Add(1)
-	go q.load(d)
-}
-
-// load is the goroutine of fill.
-func (q *Queue) load(d *dest) {
-	defer q.done.Done()
-	s := &q.sched
-	s.mu.Lock()
-	stopped := s.suspended(d, time.Now())
-	if d.onDemand {
-		stopped = &Suspension{Site: d.site.name, Until: time.Now().Add(24 * time.Hour)}
-	}
-	s.mu.Unlock()
-	err := q.read(d, stopped)
-	if err != nil && err != ErrLease && q.ctx.Err() == nil {
-		q.storeFailed("Take", err)
-		pause := time.NewTimer(10 * time.Second) // the store would have d woken again at once for its alarms
-		select {
-		case <-pause.C:
-		case <-q.ctx.Done():
-		}
-		pause.Stop()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d.filling = false
-	d.busy--
-	switch {
-	case err != nil:
-		q.leave(d, time.Time{})
-	case d.onDemand:
-		q.leave(d, stopped.Until)
-	case stopped != nil:
-		q.park(d, stopped)
-	case d.isShort():
-		q.fill(d) // something has come meanwhile
-	}
-	q.settle(d)
-}
-
-// read deals with alarms of d, and then has jobs wait in memory of each lane that has run short.
-func (q *Queue) read(d *dest, stopped *Suspension) error {
-	s := &q.sched
-	s.mu.Lock()
-	alarms := d.alarms
-	d.alarms = false
-	s.mu.Unlock()
-	if alarms {
-		more, err := q.ring(d, stopped)
-		if err != nil {
-			return err
-		}
-		s.mu.Lock()
-		d.alarms = d.alarms || more
-		s.mu.Unlock()
-	}
-	for l := Lane(0); l < Lanes && stopped == nil; l++ {
-		s.mu.Lock()
-		want, edits := d.isShortOf(l), s.edits
-		if want {
-			d.more[l] = false
-		}
-		s.mu.Unlock()
-		if !want {
-			continue
-		}
-		jobs, err := q.store.Take(q.ctx, d.lease, Query{Now: time.Now(), Lane: l, Max: loadBatch})
-		if err != nil {
-			return err
-		}
-		s.mu.Lock()
-		d.more[l] = d.more[l] || len(jobs) == loadBatch
-		if s.edits != edits && len(jobs) > 0 {
-			q.leave(d, time.Time{}) // they may have been changed
-		}
-		for _, j := range jobs {
-			q.push(&item{dest: d, job: j})
-		}
-		q.dispatch()
-		s.mu.Unlock()
-	}
-	return nil
-}
-
-// park lets go of a destination whose site is suspended.
-func (q *Queue) park(d *dest, why *Suspension) {
-	s, now := &q.sched, time.Now()
-	until := earlier(why.Until, now.Add(jitter(maxParking))).Add(time.Duration(1 + len(d.lease.Destination)%7))
-	if list := s.parked[why.Site]; len(list) < maxParked && !slices.Contains(list, d.lease.Destination) {
-		s.parked[why.Site] = append(list, d.lease.Destination)
-	}
-	q.leave(d, until)
-}
-
-// push puts an item in line, unless its destination is about to be released, and the job with it. The caller holds
-// s.mu.
-func (q *Queue) push(it *item) {
-	s, d := &q.sched, it.dest
-	if d.leaving {
-		return
-	}
-	d.waiting[it.job.Lane]++
-	d.idle = time.Time{}
-	d.site.lanes.push(it)
-	d.site.loaded++
-	s.loaded++
-	s.contents += len(it.content)
-	s.enter(d.site)
-}
-
-// hasRoom reports whether more jobs of a site may be read into memory. It has at most as many as there is room left
-// for, so one site takes half of it, and there is always some for others.
-func (s *scheduler) hasRoom(at *site) bool { return at.loaded < maxLoaded-s.loaded }
-
-// hasSlot reports whether a site may have another attempt. It has at most four times as many as are left for others, so
-// that some are left while attempts at many sites take long.
-func (q *Queue) hasSlot(at *site) bool { return at.busy < 4*(q.opt.MaxActive-q.sched.active) }
-
-// enter puts a site in the ring if it is ready. The caller holds s.mu.
-func (s *scheduler) enter(at *site) {
-	if !at.inRing && at.ready(time.Now()) {
-		at.inRing, at.deficit = true, 0
-		s.ring = append(s.ring, at)
+// push puts an item in line, unless its destination is about to be released, and the job with it. The caller holds mu.
+func (s *scheduler) push(it *item) {
+	if !it.dest.leaving {
+		s.turns.push(it)
 	}
 }
 
-// pick returns the item whose turn it is, or nil. The caller holds s.mu.
-func (q *Queue) pick() *item {
-	s, now := &q.sched, time.Now()
-	for len(s.ring) > 0 {
-		at := s.ring[0]
-		if !at.ready(now) || !q.hasSlot(at) { // the end of one of its attempts has it come back
-			s.ring, at.inRing = s.ring[1:], false
-			continue
-		}
-		cost := cost(at.lanes.peek().message)
-		if at.deficit < cost && len(s.ring) > 1 {
-			at.deficit++
-			s.ring = append(s.ring[1:], at)
-			continue
-		}
-		if q.throttled(at, now) {
-			s.ring, at.inRing = s.ring[1:], false
-			continue
-		}
-		at.deficit = max(at.deficit-cost, 0)
-		it := at.lanes.pop()
-		q.unloaded(it)
-		at.busy++
-		at.used = now
-		it.dest.busy++
-		if !at.ready(now) {
-			s.ring, at.inRing = s.ring[1:], false
-		}
-		return it
-	}
-	return nil
-}
-
-// throttled reports whether the rate of a site forbids an attempt now. Then it arranges for the site to come back.
-// Otherwise the attempt is counted.
-func (q *Queue) throttled(at *site, now time.Time) bool {
-	if at.policy.Rate <= 0 {
-		return false
-	}
-	wait := at.next.Sub(now)
-	if wait <= 0 {
-		at.next = now.Add(time.Duration(float64(time.Second) / at.policy.Rate))
-		return false
-	}
-	if at.timer == nil {
-		at.timer = time.AfterFunc(wait, func() {
-			s := &q.sched
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			at.timer = nil
-			s.enter(at)
-			q.dispatch()
-		})
-	}
-	return true
-}
-
-// unloaded takes note that an item has left its lane.
-func (q *Queue) unloaded(it *item) {
-	s := &q.sched
-	it.dest.waiting[it.job.Lane]--
-	it.dest.site.loaded--
-	s.loaded--
-	s.contents -= len(it.content)
-}
-
-// dispatch begins attempts while there are items and room. The caller holds s.mu.
-func (q *Queue) dispatch() {
-	s := &q.sched
-	most := q.opt.MaxActive
-	if s.probing {
-		most = 1
-	}
-	for s.active < most && !s.broken && !s.closed {
-		it := q.pick()
+// dispatch begins attempts while there are items and room. The caller holds mu.
+func (s *scheduler) dispatch() {
+	for !s.closed && s.turns.active < s.outage.attempts(s.turns.most) {
+		it := s.turns.pick(time.Now())
 		if it == nil {
 			return
 		}
-		s.active++
-		q.done.Add(1)
-		go q.work(it)
 		d := it.dest
+		d.busy++
+		s.done.Add(1)
+		go s.work(it)
 		if d.isShortOf(it.job.Lane) {
-			q.fill(d)
+			s.fill(d)
 		}
 	}
 }
 
-// settle releases d if it has to go and can, and notes since when it is idle. The caller holds s.mu.
-func (q *Queue) settle(d *dest) {
+// work is the goroutine of an item that has its turn.
+func (s *scheduler) work(it *item) {
+	defer s.done.Done()
+	err := s.worker.work(it)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := it.dest
+	s.turns.active--
+	d.busy--
+	if err != nil && !d.leaving {
+		s.leave(d, time.Now().Add(10*time.Second)) // what is not known to the store is taken again later
+	}
+	s.dispatch()
+	s.settle(d)
+}
+
+// delivered says that the servers of a site are done with an attempt, whose outcome is not written yet. If the attempt
+// has shown whether a server can be found, known is true, and lost says why none was.
+func (s *scheduler) delivered(at *site, known bool, lost error) {
+	s.mu.Lock()
+	defer s.unlock()
+	at.busy--
+	if known {
+		s.learn(at, lost)
+	}
+	s.turns.enter(at)
+	s.dispatch()
+}
+
+// learn records in the health of a site whether an attempt has found a server there. The caller holds mu, and calls
+// unlock.
+func (s *scheduler) learn(at *site, lost error) {
+	if lost == nil {
+		if at.succeeded() {
+			s.resumed(at.name)
+		}
+		return
+	}
+	if dead := at.failed(time.Now(), lost.Error()); dead != nil {
+		s.told = append(s.told, func() {
+			s.logger.Warn("smtp: a site cannot be reached", "site", dead.Site, "until", dead.Until, "err", lost)
+		})
+		s.suspended(*dead)
+		for _, d := range at.dests {
+			s.park(d, dead)
+		}
+	}
+}
+
+// later has a site come back that is throttled. The caller holds mu.
+func (s *scheduler) later(at *site, wait time.Duration) {
+	at.timer = time.AfterFunc(wait, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		at.timer = nil
+		s.turns.enter(at)
+		s.dispatch()
+	})
+}
+
+// resume begins to work again after an outage.
+func (s *scheduler) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.dests {
+		s.fill(d)
+		s.settle(d)
+	}
+	s.dispatch()
+	s.poke()
+}
+
+// settle releases d if it has to go and can, and notes since when it is idle. The caller holds mu.
+func (s *scheduler) settle(d *dest) {
 	if d.busy > 0 {
 		return
 	}
 	if d.leaving {
-		q.end(d)
+		s.end(d)
 		return
 	}
 	if d.waits() > 0 || d.site == nil {
 		return
 	}
 	if d.wantsMore() {
-		q.fill(d)
+		s.fill(d)
 		return
 	}
 	if d.idle.IsZero() {
@@ -423,32 +269,34 @@ func (q *Queue) settle(d *dest) {
 	}
 }
 
-// leave has d released as soon as nothing is under way. Its items wait again. The caller holds s.mu.
-func (q *Queue) leave(d *dest, notBefore time.Time) {
+// leave has d released as soon as nothing is under way. Its items wait again. The caller holds mu.
+func (s *scheduler) leave(d *dest, notBefore time.Time) {
 	if d.leaving {
 		return
 	}
 	d.leaving, d.until, d.idle = true, notBefore, time.Time{}
-	if d.site != nil && d.waits() > 0 {
-		for _, it := range d.site.lanes.remove(func(it *item) bool { return it.dest == d }) {
-			q.unloaded(it)
-		}
-	}
+	s.turns.remove(d)
 	if d.busy == 0 {
-		q.end(d)
+		s.end(d)
 	}
 }
 
-// end releases the lease of d. The caller holds s.mu.
-func (q *Queue) end(d *dest) {
+// park lets go of a destination whose site is suspended. The caller holds mu.
+func (s *scheduler) park(d *dest, why *Suspension) {
+	until := earlier(why.Until, time.Now().Add(jitter(maxParking)))
+	s.turns.park(why.Site, d.lease.Destination)
+	s.leave(d, until.Add(time.Duration(1+len(d.lease.Destination)%7)))
+}
+
+// end releases the lease of d. The caller holds mu.
+func (s *scheduler) end(d *dest) {
 	d.busy++ // nothing else may end it
 	d.ending = true
 	until := d.until
-	q.done.Add(1)
+	s.done.Add(1)
 	go func() {
-		defer q.done.Done()
-		err := q.store.Release(context.WithoutCancel(q.ctx), d.lease, until)
-		s := &q.sched
+		defer s.done.Done()
+		err := s.store.Release(context.WithoutCancel(s.ctx), d.lease, until)
 		s.mu.Lock()
 		if name := d.lease.Destination; s.dests[name] == d { // otherwise it has been leased again already
 			delete(s.dests, name)
@@ -460,7 +308,7 @@ func (q *Queue) end(d *dest) {
 		close(d.gone)
 		s.poke()
 		if err != nil && err != ErrLease {
-			q.storeFailed("Release", err)
+			s.outage.tell("Release", err)
 		}
 	}()
 }

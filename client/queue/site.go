@@ -35,7 +35,7 @@ type site struct {
 	// next is when the rate permits the next attempt, and timer runs while jobs wait for that.
 	next  time.Time
 	timer *time.Timer
-	// inRing says that the scheduler has the site in its ring, and deficit is what it has saved up there.
+	// inRing says that turns has the site in its ring, and deficit is what it has saved up there.
 	inRing  bool
 	deficit int
 	used    time.Time // when it was last adopted or attempted

@@ -1,0 +1,129 @@
+package queue
+
+import (
+	"time"
+)
+
+// fill reads jobs of d into memory if there is room and the store may have some. The caller holds mu.
+func (s *scheduler) fill(d *dest) {
+	if d.filling || d.leaving || d.site == nil || !d.wantsMore() || s.outage.isDown() || s.closed {
+		return
+	}
+	if !s.turns.hasRoom(d.site) && !d.alarms {
+		return // a job that ends has it called again
+	}
+	d.filling = true
+	d.busy++
+	d.idle = time.Time{}
+	s.done.Add(1)
+	go s.load(d)
+}
+
+// load is the goroutine of fill.
+func (s *scheduler) load(d *dest) {
+	defer s.done.Done()
+	s.mu.Lock()
+	stopped := s.turns.suspended(d, time.Now())
+	if d.onDemand {
+		stopped = &Suspension{Site: d.site.name, Until: time.Now().Add(24 * time.Hour)}
+	}
+	s.mu.Unlock()
+	err := s.read(d, stopped)
+	if err != nil && err != ErrLease && s.ctx.Err() == nil {
+		s.outage.tell("Take", err)
+		pause(s.ctx, 10*time.Second) // the store would have d woken again at once for its alarms
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.filling = false
+	d.busy--
+	switch {
+	case err != nil:
+		s.leave(d, time.Time{})
+	case d.onDemand:
+		s.leave(d, stopped.Until)
+	case stopped != nil:
+		s.park(d, stopped)
+	case d.isShort():
+		s.fill(d) // something has come meanwhile
+	}
+	s.settle(d)
+}
+
+// read deals with alarms of d, and then has jobs wait in memory of each lane that has run short. Stopped says why no
+// attempts are made, or is nil.
+func (s *scheduler) read(d *dest, stopped *Suspension) error {
+	s.mu.Lock()
+	alarms := d.alarms
+	d.alarms = false
+	s.mu.Unlock()
+	if alarms {
+		more, err := s.ring(d, stopped != nil)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		d.alarms = d.alarms || more
+		s.mu.Unlock()
+	}
+	for l := Lane(0); l < Lanes && stopped == nil; l++ {
+		if err := s.readLane(d, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readLane has jobs of a lane wait in memory if it has run short.
+func (s *scheduler) readLane(d *dest, l Lane) error {
+	s.mu.Lock()
+	want, edits := d.isShortOf(l), s.edits
+	if want {
+		d.more[l] = false
+	}
+	s.mu.Unlock()
+	if !want {
+		return nil
+	}
+	jobs, err := s.store.Take(s.ctx, d.lease, Query{Now: time.Now(), Lane: l, Max: loadBatch})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.more[l] = d.more[l] || len(jobs) == loadBatch
+	if s.edits != edits && len(jobs) > 0 {
+		s.leave(d, time.Time{}) // they may have been changed
+	}
+	for _, j := range jobs {
+		s.push(&item{dest: d, job: j})
+	}
+	s.dispatch()
+	return nil
+}
+
+// ring has the worker deal with jobs of d whose alarm has come. It reports whether there may be more of them: so other
+// jobs of d need not wait for many alarms.
+func (s *scheduler) ring(d *dest, stopped bool) (more bool, err error) {
+	for {
+		jobs, err := s.store.Take(s.ctx, d.lease, Query{Now: time.Now(), AlarmsOnly: true, Max: loadBatch})
+		if err != nil {
+			return false, err
+		}
+		for _, j := range jobs {
+			m, err := s.worker.alarm(d.lease, j, stopped)
+			if err != nil {
+				return false, err
+			}
+			if m != nil {
+				s.mu.Lock()
+				s.push(&item{dest: d, job: j, message: m})
+				s.dispatch()
+				s.mu.Unlock()
+			}
+		}
+		if more = len(jobs) == loadBatch; !more || !stopped {
+			return more, nil
+		}
+	}
+}
