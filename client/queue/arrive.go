@@ -39,6 +39,7 @@ func (s *scheduler) unpin(e *Entry) {
 
 // arrived puts the jobs of a message that the store has in line.
 func (s *scheduler) arrived(e *Entry) {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range e.Jobs {
@@ -47,7 +48,7 @@ func (s *scheduler) arrived(e *Entry) {
 		case d == nil:
 			s.poke()
 		case j.Epoch == 0:
-			d.more[j.Lane], d.alarms = true, d.alarms || !j.Alarm.After(time.Now())
+			d.more[j.Lane], d.alarms = true, d.alarms || !j.Alarm.After(now)
 			s.fill(d)
 		default:
 			d.busy--
@@ -62,8 +63,8 @@ func (s *scheduler) arrived(e *Entry) {
 			if e.small != nil && s.turns.contents+len(e.small) <= maxContents {
 				it.content = e.small
 			}
-			s.push(it)
+			s.push(it, now)
 		}
 	}
-	s.dispatch()
+	s.dispatch(now)
 }

@@ -14,6 +14,7 @@ type dest struct {
 	more     [Lanes]bool // the store may have due jobs that are not in memory
 	alarms   bool        // the store may have jobs whose alarm has come
 	filling  bool
+	hungry   bool          // there was no room in memory for its jobs
 	onDemand bool          // its mail waits to be fetched
 	stale    bool          // jobs in memory may have been changed by an operator
 	leaving  bool          // it is released when it is not busy any more

@@ -10,13 +10,27 @@ func (s *scheduler) fill(d *dest) {
 		return
 	}
 	if !s.turns.hasRoom(d.site) && !d.alarms {
-		return // a job that ends has it called again
+		if !d.hungry {
+			d.hungry = true
+			s.hungry.push(d)
+		}
+		return
 	}
 	d.filling = true
 	d.busy++
 	d.idle = time.Time{}
 	s.done.Add(1)
 	go s.load(d)
+}
+
+// feed calls fill for destinations that had no room in memory: as many as there are jobs that have left it. A destination
+// without room gets back in line. The caller holds mu.
+func (s *scheduler) feed(left int) {
+	for range min(left, s.hungry.len()) {
+		d := s.hungry.pop()
+		d.hungry = false
+		s.fill(d)
+	}
 }
 
 // load is the goroutine of fill.
@@ -95,10 +109,11 @@ func (s *scheduler) readLane(d *dest, l Lane) error {
 	if s.edits != edits && len(jobs) > 0 {
 		s.leave(d, time.Time{}) // they may have been changed
 	}
+	now := time.Now()
 	for _, j := range jobs {
-		s.push(&item{dest: d, job: j})
+		s.push(&item{dest: d, job: j}, now)
 	}
-	s.dispatch()
+	s.dispatch(now)
 	return nil
 }
 
@@ -117,8 +132,9 @@ func (s *scheduler) ring(d *dest, stopped bool) (more bool, err error) {
 			}
 			if m != nil {
 				s.mu.Lock()
-				s.push(&item{dest: d, job: j, message: m})
-				s.dispatch()
+				now := time.Now()
+				s.push(&item{dest: d, job: j, message: m}, now)
+				s.dispatch(now)
 				s.mu.Unlock()
 			}
 		}

@@ -46,6 +46,7 @@ type scheduler struct {
 	mu      sync.Mutex // guards what follows
 	turns   turns
 	dests   map[string]*dest
+	hungry  fifo[*dest]     // they had no room in memory for their jobs
 	fetched map[string]bool // destinations that are not leased to the scheduler, but to Fetch
 	edits   int             // changes by operators: what was read from the store before may be out of date
 	closed  bool
@@ -153,16 +154,16 @@ func (s *scheduler) join(d *dest, name string) {
 }
 
 // push puts an item in line, unless its destination is about to be released, and the job with it. The caller holds mu.
-func (s *scheduler) push(it *item) {
+func (s *scheduler) push(it *item, now time.Time) {
 	if !it.dest.leaving {
-		s.turns.push(it)
+		s.turns.push(it, now)
 	}
 }
 
 // dispatch begins attempts while there are items and room. The caller holds mu.
-func (s *scheduler) dispatch() {
+func (s *scheduler) dispatch(now time.Time) {
 	for !s.closed && s.turns.active < s.outage.attempts(s.turns.most) {
-		it := s.turns.pick(time.Now())
+		it := s.turns.pick(now)
 		if it == nil {
 			return
 		}
@@ -173,6 +174,7 @@ func (s *scheduler) dispatch() {
 		if d.isShortOf(it.job.Lane) {
 			s.fill(d)
 		}
+		s.feed(1)
 	}
 }
 
@@ -182,13 +184,13 @@ func (s *scheduler) work(it *item) {
 	err := s.worker.work(it)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := it.dest
+	d, now := it.dest, time.Now()
 	s.turns.active--
 	d.busy--
 	if err != nil && !d.leaving {
-		s.leave(d, time.Now().Add(10*time.Second)) // what is not known to the store is taken again later
+		s.leave(d, now.Add(10*time.Second)) // what is not known to the store is taken again later
 	}
-	s.dispatch()
+	s.dispatch(now)
 	s.settle(d)
 }
 
@@ -197,24 +199,25 @@ func (s *scheduler) work(it *item) {
 func (s *scheduler) delivered(at *site, known bool, lost error) {
 	s.mu.Lock()
 	defer s.unlock()
+	now := time.Now()
 	at.busy--
 	if known {
-		s.learn(at, lost)
+		s.learn(at, now, lost)
 	}
-	s.turns.enter(at)
-	s.dispatch()
+	s.turns.enter(at, now)
+	s.dispatch(now)
 }
 
 // learn records in the health of a site whether an attempt has found a server there. The caller holds mu, and calls
 // unlock.
-func (s *scheduler) learn(at *site, lost error) {
+func (s *scheduler) learn(at *site, now time.Time, lost error) {
 	if lost == nil {
 		if at.succeeded() {
 			s.resumed(at.name)
 		}
 		return
 	}
-	if dead := at.failed(time.Now(), lost.Error()); dead != nil {
+	if dead := at.failed(now, lost.Error()); dead != nil {
 		s.told = append(s.told, func() {
 			s.logger.Warn("smtp: a site cannot be reached", "site", dead.Site, "until", dead.Until, "err", lost)
 		})
@@ -231,8 +234,9 @@ func (s *scheduler) later(at *site, wait time.Duration) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		at.timer = nil
-		s.turns.enter(at)
-		s.dispatch()
+		now := time.Now()
+		s.turns.enter(at, now)
+		s.dispatch(now)
 	})
 }
 
@@ -244,7 +248,7 @@ func (s *scheduler) resume() {
 		s.fill(d)
 		s.settle(d)
 	}
-	s.dispatch()
+	s.dispatch(time.Now())
 	s.poke()
 }
 
@@ -275,10 +279,11 @@ func (s *scheduler) leave(d *dest, notBefore time.Time) {
 		return
 	}
 	d.leaving, d.until, d.idle = true, notBefore, time.Time{}
-	s.turns.remove(d)
+	n := s.turns.remove(d)
 	if d.busy == 0 {
 		s.end(d)
 	}
+	s.feed(n)
 }
 
 // park lets go of a destination whose site is suspended. The caller holds mu.

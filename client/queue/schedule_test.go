@@ -219,3 +219,49 @@ func TestSharedSite(t *testing.T) {
 		}
 	})
 }
+
+// TestMemoryIsFull has more jobs due than there is room for in memory, and a site whose last job in memory ends
+// meanwhile. When there is room again its other jobs are attempted at once.
+func TestMemoryIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &queue.Options{MaxActive: 8})
+		first, others := make(chan struct{}), make(chan struct{})
+		w.set(func(to proto.Address) error {
+			switch to.Local {
+			case "first":
+				<-first
+			case "other":
+				<-others
+			}
+			return nil
+		})
+		w.add("", "", "first@y.example", "")
+		synctest.Wait()
+		for i := range 45 * 500 {
+			w.add("", "", fmt.Sprintf("other@large%d.example", i%45), "")
+		}
+		synctest.Wait()
+		for i := range 600 { // what is leased for the first time has a look at its jobs in any case
+			w.add("", "", fmt.Sprintf("other@small%d.example", i), "")
+		}
+		time.Sleep(time.Second)
+		loaded := 0
+		for _, s := range w.q.Sites() {
+			loaded += s.Loaded
+		}
+		if loaded < 20000 {
+			t.Errorf("%d jobs are in memory, want it to be full", loaded)
+		}
+		w.add("", "", "last@y.example", "")
+		close(first)
+		time.Sleep(time.Second)
+		if n := len(w.at("last@y.example")); n != 0 {
+			t.Error("there was room in memory")
+		}
+		close(others)
+		time.Sleep(time.Second)
+		if n := len(w.at("last@y.example")); n != 1 {
+			t.Errorf("%d attempts when there was room in memory again, want 1", n)
+		}
+	})
+}

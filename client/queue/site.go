@@ -116,7 +116,7 @@ func (s *site) failed(now time.Time, why string) *Suspension {
 
 // lanes are the lines in which the items of a site wait. The lane that has had the least for its share is the next one.
 type lanes struct {
-	items [Lanes]fifo
+	items [Lanes]fifo[*item]
 	pass  [Lanes]float64
 	time  float64 // the pass of the item that was taken last
 }
@@ -164,47 +164,5 @@ func (l *lanes) remove(gone func(*item) bool) (out []*item) {
 	for i := range l.items {
 		out = l.items[i].remove(out, gone)
 	}
-	return out
-}
-
-// A fifo is a line of items.
-type fifo struct {
-	items []*item
-	head  int
-}
-
-func (f *fifo) len() int     { return len(f.items) - f.head }
-func (f *fifo) first() *item { return f.items[f.head] }
-
-func (f *fifo) push(it *item) {
-	if f.head > 32 && f.head*2 > len(f.items) {
-		n := copy(f.items, f.items[f.head:])
-		clear(f.items[n:])
-		f.items, f.head = f.items[:n], 0
-	}
-	f.items = append(f.items, it)
-}
-
-func (f *fifo) pop() *item {
-	it := f.items[f.head]
-	f.items[f.head] = nil
-	f.head++
-	if f.head == len(f.items) {
-		f.items, f.head = f.items[:0], 0
-	}
-	return it
-}
-
-func (f *fifo) remove(out []*item, gone func(*item) bool) []*item {
-	kept := f.items[:0]
-	for _, it := range f.items[f.head:] {
-		if gone(it) {
-			out = append(out, it)
-		} else {
-			kept = append(kept, it)
-		}
-	}
-	clear(f.items[len(kept):])
-	f.items, f.head = kept, 0
 	return out
 }

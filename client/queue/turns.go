@@ -24,7 +24,7 @@ type turns struct {
 	loaded   int              // items in lanes
 	contents int              // octets of content in items
 	sites    map[string]*site // those of leased destinations, and others that are remembered
-	ring     []*site          // with an item, room in their window, and no suspension
+	ring     fifo[*site]      // with an item, room in their window, and no suspension
 	sweep    int              // the number of sites at which those that are not used are forgotten
 
 	suspensions map[string]Suspension // by operators, by site or destination
@@ -80,7 +80,7 @@ func (t *turns) forget(now time.Time) {
 }
 
 // push puts an item in line.
-func (t *turns) push(it *item) {
+func (t *turns) push(it *item, now time.Time) {
 	d := it.dest
 	d.waiting[it.job.Lane]++
 	d.idle = time.Time{}
@@ -88,17 +88,19 @@ func (t *turns) push(it *item) {
 	d.site.loaded++
 	t.loaded++
 	t.contents += len(it.content)
-	t.enter(d.site)
+	t.enter(d.site, now)
 }
 
-// remove takes the items of a destination out of their lanes.
-func (t *turns) remove(d *dest) {
+// remove takes the items of a destination out of their lanes, and returns their number.
+func (t *turns) remove(d *dest) int {
 	if d.site == nil || d.waits() == 0 {
-		return
+		return 0
 	}
-	for _, it := range d.site.lanes.remove(func(it *item) bool { return it.dest == d }) {
+	gone := d.site.lanes.remove(func(it *item) bool { return it.dest == d })
+	for _, it := range gone {
 		t.unloaded(it)
 	}
+	return len(gone)
 }
 
 // unloaded takes note that an item has left its lane.
@@ -118,26 +120,26 @@ func (t *turns) hasRoom(at *site) bool { return at.loaded < maxLoaded-t.loaded }
 func (t *turns) hasSlot(at *site) bool { return at.busy < 4*(t.most-t.active) }
 
 // enter puts a site in the ring if it is ready.
-func (t *turns) enter(at *site) {
-	if !at.inRing && at.ready(time.Now()) {
+func (t *turns) enter(at *site, now time.Time) {
+	if !at.inRing && at.ready(now) {
 		at.inRing, at.deficit = true, 0
-		t.ring = append(t.ring, at)
+		t.ring.push(at)
 	}
 }
 
 // pick takes out the item whose turn it is, and counts an attempt at its site as under way. It returns nil if there is
 // none.
 func (t *turns) pick(now time.Time) *item {
-	for len(t.ring) > 0 {
-		at := t.ring[0]
+	for t.ring.len() > 0 {
+		at := t.ring.first()
 		if !at.ready(now) || !t.hasSlot(at) { // the end of one of its attempts has it come back
 			t.dropFirst()
 			continue
 		}
 		cost := cost(at.lanes.peek().message)
-		if at.deficit < cost && len(t.ring) > 1 {
+		if at.deficit < cost && t.ring.len() > 1 {
 			at.deficit++
-			t.ring = append(t.ring[1:], at)
+			t.ring.push(t.ring.pop())
 			continue
 		}
 		if t.throttled(at, now) {
@@ -159,10 +161,7 @@ func (t *turns) pick(now time.Time) *item {
 }
 
 // dropFirst takes the first site out of the ring.
-func (t *turns) dropFirst() {
-	t.ring[0].inRing = false
-	t.ring = t.ring[1:]
-}
+func (t *turns) dropFirst() { t.ring.pop().inRing = false }
 
 // throttled reports whether the rate of a site forbids an attempt now. Then the site comes back later. Otherwise the
 // attempt is counted.
