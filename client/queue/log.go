@@ -1,50 +1,57 @@
 package queue
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
-	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
 )
 
-// LogTrace returns a Trace that logs the life of each message to l: what was added, each attempt for each recipient,
-// what is delivered or has failed, reports, and suspended sites. What is given up, and suspensions, have the level
-// Warn, all else Info. It logs addresses, and no content.
+// LogTrace returns a Trace that logs the life of each message to l: what was added, each recipient who is delivered,
+// has failed, or waits for another attempt and when that is, reports, and suspended sites. What is given up, and
+// suspensions, have the level Warn, all else Info. It logs addresses, and no content.
 func LogTrace(l *slog.Logger) *Trace {
+	ctx, info, warn := context.Background(), slog.LevelInfo, slog.LevelWarn
 	return &Trace{
 		Added: func(m *Message, jobs []*Job) {
 			n := 0
 			for _, j := range jobs {
 				n += len(j.To)
 			}
-			l.Info("smtp: queued", "id", m.ID, "from", path(m.From), "recipients", n, "size", m.Size, "tag", m.Tag)
+			l.LogAttrs(ctx, info, "smtp: queued", slog.String("id", string(m.ID)), slog.String("from", path(m.From)),
+				slog.Int("recipients", n), slog.Int64("size", m.Size), slog.String("tag", m.Tag))
 		},
-		Attempted: func(m *Message, j *Job, result *client.Result, took time.Duration) {
-			for i, o := range result.Recipients {
-				if o.Err == nil {
-					continue
+		Deferred: func(m *Message, j *Job) {
+			for _, r := range j.To {
+				f := r.Last
+				if f == nil {
+					f = &Failure{}
 				}
-				l.Info("smtp: not delivered by this attempt", "id", m.ID, "to", path(j.To[i].Address), "host", o.Host,
-					"attempt", j.Attempts+1, "took", took, "err", o.Err)
+				l.LogAttrs(ctx, info, "smtp: not delivered by this attempt", slog.String("id", string(m.ID)),
+					slog.String("to", path(r.Address)), slog.String("host", f.Host), slog.Int("attempt", j.Attempts),
+					slog.Time("next", j.Due), slog.String("err", f.Text))
 			}
 		},
 		Done: func(m *Message, r Recipient, f *Failure) {
+			id, to := slog.String("id", string(m.ID)), slog.String("to", path(r.Address))
 			if f == nil {
-				l.Info("smtp: delivered", "id", m.ID, "to", path(r.Address), "after", time.Since(m.Arrived))
+				l.LogAttrs(ctx, info, "smtp: delivered", id, to, slog.Duration("after", time.Since(m.Arrived)))
 				return
 			}
-			l.Warn("smtp: given up", "id", m.ID, "to", path(r.Address), "status", f.Status.String(), "host", f.Host,
-				"err", f.Text)
+			l.LogAttrs(ctx, warn, "smtp: given up", id, to, slog.String("status", f.Status.String()),
+				slog.String("host", f.Host), slog.String("err", f.Text))
 		},
 		Reported: func(m *Message, r *report.Report, id ID) {
-			l.Info("smtp: reported", "id", m.ID, "to", path(m.From), "action", string(r.Recipients[0].Action), "report", id)
+			l.LogAttrs(ctx, info, "smtp: reported", slog.String("id", string(m.ID)), slog.String("to", path(m.From)),
+				slog.String("action", string(r.Recipients[0].Action)), slog.String("report", string(id)))
 		},
 		Suspended: func(s Suspension) {
-			l.Warn("smtp: a site is suspended", "site", s.Site, "until", s.Until, "why", s.Why)
+			l.LogAttrs(ctx, warn, "smtp: a site is suspended", slog.String("site", s.Site), slog.Time("until", s.Until),
+				slog.String("why", s.Why))
 		},
-		Resumed: func(site string) { l.Info("smtp: a site is resumed", "site", site) },
+		Resumed: func(site string) { l.LogAttrs(ctx, info, "smtp: a site is resumed", slog.String("site", site)) },
 	}
 }
 

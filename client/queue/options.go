@@ -107,6 +107,9 @@ type Trace struct {
 	Added func(m *Message, jobs []*Job)
 	// Attempted: an attempt has been made for the recipients of j, as it was before. Each has its outcome in result.
 	Attempted func(m *Message, j *Job, result *client.Result, took time.Duration)
+	// Deferred: recipients of j are left after an attempt, and Last of each says why. The next attempt is made at j.Due,
+	// unless an operator changes that.
+	Deferred func(m *Message, j *Job)
 	// Done: the recipient r has a final outcome: it is delivered if f is nil, and otherwise has failed or expired.
 	Done func(m *Message, r Recipient, f *Failure)
 	// Reported: a report on m was added to the queue, as message id.

@@ -26,17 +26,18 @@ func (a *attempt) finish(l Lease) error {
 		a.giveUp()
 	}
 	j.To = a.left
-	policy := a.q.sched.policyOf(j.Destination)
-	schedule := newSchedule(a.message, &policy)
+	deferred := len(j.To) > 0 && a.result != nil && !cancelled
 	told := j.Told
-	if len(j.To) > 0 && !j.Told && !schedule.delay.IsZero() && !now.Before(schedule.delay) {
-		j.Told = true
+	if len(j.To) > 0 {
+		policy := a.q.sched.policyOf(j.Destination)
+		schedule := newSchedule(a.message, &policy)
+		j.Told = j.Told || !schedule.delay.IsZero() && !now.Before(schedule.delay)
+		if deferred {
+			j.Due = earlier(now.Add(policy.pause(j.Attempts)), j.Expires)
+			j.Lane = laneOf(a.message, true)
+		}
+		j.Alarm = schedule.alarm(&j)
 	}
-	if len(j.To) > 0 && a.result != nil && !cancelled {
-		j.Due = earlier(now.Add(policy.pause(j.Attempts)), j.Expires)
-		j.Lane = laneOf(a.message, true)
-	}
-	j.Alarm = schedule.alarm(&j)
 	change := Change{Job: &j}
 	due, entries := a.reports(&j, j.Told && !told)
 	change.Reports = entries
@@ -50,6 +51,9 @@ func (a *attempt) finish(l Lease) error {
 		a.q.sched.arrived(e)
 	}
 	a.trace()
+	if t := a.q.opt.Trace.Deferred; t != nil && deferred {
+		t(a.message, &j)
+	}
 	return nil
 }
 
