@@ -46,7 +46,7 @@ func (s *scheduler) arrived(e *Entry) {
 		d := s.dests[j.Destination]
 		switch {
 		case d == nil:
-			s.poke()
+			s.wake.send()
 		case j.Epoch == 0:
 			d.more[j.Lane], d.alarms = true, d.alarms || !j.Alarm.After(now)
 			s.fill(d)
@@ -63,7 +63,7 @@ func (s *scheduler) arrived(e *Entry) {
 			if e.small != nil && s.turns.contents+len(e.small) <= maxContents {
 				it.content = e.small
 			}
-			s.push(it, now)
+			s.turns.push(it, now)
 		}
 	}
 	s.dispatch(now)

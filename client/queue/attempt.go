@@ -33,6 +33,13 @@ type attempt struct {
 	outcomes []report.Outcome // what the sender may have to be told
 	lost     error            // why no server was found for some of them, or nil
 	reached  bool             // a server was found for others
+
+	// one is memory for what has an element for each recipient, since most jobs have one.
+	one struct {
+		failures [1]*Failure
+		waits    [1]bool
+		todo     [1]int
+	}
 }
 
 // work makes an attempt at an item that has its turn: see worker.
@@ -113,9 +120,9 @@ func (a *attempt) deliver(ctx context.Context) {
 		passed.OfReport()
 	}
 	a.result = &client.Result{Recipients: make([]proto.Outcome, len(a.job.To))}
-	todo := make([]int, len(a.job.To))
-	for i := range todo {
-		todo[i] = i
+	todo := a.one.todo[:0]
+	for i := range a.job.To {
+		todo = append(todo, i)
 	}
 	for {
 		var again []int
@@ -123,9 +130,8 @@ func (a *attempt) deliver(ctx context.Context) {
 		outcomes := a.send(ctx, todo)
 		for i, n := range todo {
 			a.result.Recipients[n] = outcomes[i]
-			var lacks *ext.UnsupportedError
-			if errors.As(outcomes[i].Err, &lacks) && passed.May(lacks.Keyword) {
-				drop = append(drop, lacks.Keyword)
+			if keyword, ok := lacking(outcomes[i].Err); ok && passed.May(keyword) {
+				drop = append(drop, keyword)
 				again = append(again, n)
 			}
 		}
@@ -141,9 +147,27 @@ func (a *attempt) deliver(ctx context.Context) {
 	a.sort(todo, nil)
 }
 
+// lacking returns the keyword of the extension that a server does not offer, if err is about that.
+func lacking(err error) (keyword string, ok bool) {
+	if err == nil {
+		return "", false
+	}
+	var lacks *ext.UnsupportedError
+	if ok = errors.As(err, &lacks); ok {
+		keyword = lacks.Keyword
+	}
+	return keyword, ok
+}
+
 // begin forgets what is known of the recipients.
 func (a *attempt) begin() {
-	a.failures, a.waits = make([]*Failure, len(a.job.To)), make([]bool, len(a.job.To))
+	if len(a.job.To) == 1 {
+		clear(a.one.failures[:])
+		clear(a.one.waits[:])
+		a.failures, a.waits = a.one.failures[:], a.one.waits[:]
+	} else {
+		a.failures, a.waits = make([]*Failure, len(a.job.To)), make([]bool, len(a.job.To))
+	}
 	a.left, a.outcomes = nil, nil
 }
 
@@ -153,6 +177,7 @@ func (a *attempt) send(ctx context.Context, to []int) []proto.Outcome {
 		From: a.message.From, Mail: a.passed.Mail(), Needs: a.message.Needs, Size: a.message.Size,
 		Body: io.NewSectionReader(a.content, 0, a.content.Size()),
 	}
+	m.To = make([]proto.Recipient, 0, len(to))
 	for _, n := range to {
 		r := a.job.To[n].Recipient
 		r.Params = a.passed.Rcpt(r.Params)

@@ -2,10 +2,12 @@ package queue
 
 import "time"
 
-// poke wakes claim.
-func (s *scheduler) poke() {
+// A signal has room for one element. Send says that there is something to do; it does not wait.
+type signal chan struct{}
+
+func (s signal) send() {
 	select {
-	case s.wake <- struct{}{}:
+	case s <- struct{}{}:
 	default:
 	}
 }
@@ -79,6 +81,9 @@ func (s *scheduler) housekeep(now time.Time) (room, active int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	room, active = min(maxDests-len(s.dests), loadBatch), s.turns.active
+	if len(s.dests) == 0 {
+		s.crew.dismiss()
+	}
 	if now.Sub(s.kept) < linger {
 		return room, active
 	}

@@ -111,7 +111,7 @@ func (s *scheduler) readLane(d *dest, l Lane) error {
 	}
 	now := time.Now()
 	for _, j := range jobs {
-		s.push(&item{dest: d, job: j}, now)
+		s.turns.push(&item{dest: d, job: j}, now)
 	}
 	s.dispatch(now)
 	return nil
@@ -133,7 +133,7 @@ func (s *scheduler) ring(d *dest, stopped bool) (more bool, err error) {
 			if m != nil {
 				s.mu.Lock()
 				now := time.Now()
-				s.push(&item{dest: d, job: j, message: m}, now)
+				s.turns.push(&item{dest: d, job: j, message: m}, now)
 				s.dispatch(now)
 				s.mu.Unlock()
 			}

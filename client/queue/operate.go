@@ -28,7 +28,7 @@ func (s *scheduler) edited(f Filter, e Edit) {
 			s.fill(d)
 		}
 	}
-	s.poke()
+	s.wake.send()
 }
 
 // mayMatch reports whether the job may match f, or have matched it.
@@ -145,7 +145,7 @@ func (s *scheduler) giveBack(destination string) {
 	s.mu.Lock()
 	delete(s.fetched, destination)
 	s.mu.Unlock()
-	s.poke()
+	s.wake.send()
 }
 
 // takeOver leases a destination as soon as the scheduler has let go of it.

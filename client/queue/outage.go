@@ -18,6 +18,7 @@ type outage struct {
 	logger *slog.Logger
 	failed func(error)     // of the Trace, or nil
 	ctx    context.Context // ends with Close
+	never  context.Context // has the values of ctx, and does not end
 	// poke and resume are of the scheduler: it has to call probe, and it can go on. They are called without mu.
 	poke, resume func()
 
@@ -107,9 +108,8 @@ func (o *outage) probe(now time.Time, active int) (again time.Time) {
 // write calls f, which writes outcomes, until it succeeds or the queue is closed. An error other than ErrLease is an
 // outage.
 func (o *outage) write(f func(context.Context) error) error {
-	ctx := context.WithoutCancel(o.ctx)
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		err := f(ctx)
+		err := f(o.never)
 		if err == nil {
 			o.end()
 			return nil
@@ -120,7 +120,7 @@ func (o *outage) write(f func(context.Context) error) error {
 		o.tell("Update", err)
 		o.begin()
 		if !pause(o.ctx, wait) {
-			return f(ctx)
+			return f(o.never)
 		}
 	}
 }

@@ -77,7 +77,8 @@ func New(store Store, sender client.Sender, opt *Options) (*Queue, error) {
 		return nil, err
 	}
 	q.outage = outage{
-		logger: o.Logger, failed: o.Trace.Failed, ctx: q.ctx, poke: q.sched.poke, resume: q.sched.resume,
+		logger: o.Logger, failed: o.Trace.Failed, ctx: q.ctx, never: context.WithoutCancel(q.ctx),
+		poke: func() { q.sched.wake.send() }, resume: q.sched.resume,
 	}
 	q.room = room{store: store, limits: o.Limits, outage: &q.outage}
 	q.sched = scheduler{
@@ -316,17 +317,25 @@ func contentOf(r io.Reader) (small []byte, rest io.Reader, err error) {
 
 // jobs divides recipients into jobs, by destination.
 func (q *Queue) jobs(m *Message, to []proto.Recipient) (jobs []*Job, err error) {
-	open := make(map[string]*Job, 1)
+	var open map[string]*Job // those of several destinations; most messages have one
+	var j *Job
 	for _, r := range to {
 		name, err := q.ways.destination(m, r.Address)
 		if err != nil {
 			return nil, err
 		}
-		j := open[name]
+		if j != nil && j.Destination != name {
+			if open == nil {
+				open = map[string]*Job{j.Destination: j}
+			}
+			j = open[name]
+		}
 		if j == nil || len(j.To) >= q.opt.MaxRecipients {
 			j = &Job{ID: JobID{m.ID, len(jobs)}, Destination: name}
-			open[name] = j
 			jobs = append(jobs, j)
+			if open != nil {
+				open[name] = j
+			}
 		}
 		j.To = append(j.To, Recipient{Recipient: r})
 	}

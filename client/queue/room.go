@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"sync"
@@ -18,8 +17,15 @@ type room struct {
 	outage *outage
 
 	mu    sync.Mutex
-	adds  list.List // when each Add that is under way has begun
-	tried time.Time // when the last one has
+	adds  fifo[addition] // without those at its beginning that are over
+	over  int            // how many have been taken out of adds
+	tried time.Time      // when the last Add has begun
+}
+
+// An addition is a call of Store.Add.
+type addition struct {
+	began time.Time
+	over  bool
 }
 
 func (l Limits) withDefaults() Limits {
@@ -45,7 +51,7 @@ var errFull = errors.New("smtp: the queue is over a limit")
 
 // check returns the refusal of a message of tag, or nil if there is room for it.
 func (r *room) check(ctx context.Context, tag string) error {
-	if err := r.over(ctx, tag); err != nil {
+	if err := r.reached(ctx, tag); err != nil {
 		return err
 	}
 	down, now := r.outage.isDown(), time.Now()
@@ -54,8 +60,7 @@ func (r *room) check(ctx context.Context, tag string) error {
 	if down && now.Sub(r.tried) < time.Second {
 		return noRoom("The queue cannot be written, try again later", errFull)
 	}
-	first, lag := r.adds.Front(), r.limits.Lag
-	if first != nil && lag > 0 && now.Sub(first.Value.(time.Time)) > lag {
+	if lag := r.limits.Lag; lag > 0 && r.adds.len() > 0 && now.Sub(r.adds.first().began) > lag {
 		return noRoom("The disk is slow, try again later", errFull)
 	}
 	return nil
@@ -71,18 +76,23 @@ func (r *room) add(ctx context.Context, e *Entry) error {
 		r.mu.Unlock()
 		return r.store.Add(ctx, e)
 	}
-	at := r.adds.PushBack(now)
+	n := r.over + r.adds.len()
+	r.adds.push(addition{began: now})
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.adds.Remove(at)
+		r.adds.at(n - r.over).over = true
+		for r.adds.len() > 0 && r.adds.first().over {
+			r.adds.pop()
+			r.over++
+		}
 	}()
 	return r.store.Add(ctx, e)
 }
 
-// over returns the refusal if one of the limits is reached.
-func (r *room) over(ctx context.Context, tag string) error {
+// reached returns the refusal if one of the limits is reached.
+func (r *room) reached(ctx context.Context, tag string) error {
 	limits := &r.limits
 	if limits.Messages > 0 || limits.Octets > 0 {
 		all, err := r.store.Usage(ctx, "", true)

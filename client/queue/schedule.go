@@ -41,7 +41,7 @@ type scheduler struct {
 	logger *slog.Logger
 	ctx    context.Context // ends with Close
 	done   sync.WaitGroup  // all goroutines
-	wake   chan struct{}   // has claim look
+	wake   signal          // has claim look
 
 	mu      sync.Mutex // guards what follows
 	turns   turns
@@ -49,6 +49,7 @@ type scheduler struct {
 	hungry  fifo[*dest]     // they had no room in memory for their jobs
 	fetched map[string]bool // destinations that are not leased to the scheduler, but to Fetch
 	edits   int             // changes by operators: what was read from the store before may be out of date
+	crew    crew            // goroutines for attempts
 	closed  bool
 	kept    time.Time // when housekeep last ran
 	told    []func()  // to be called once mu is not held any more
@@ -68,7 +69,7 @@ type worker interface {
 func (s *scheduler) start(most int, suspended []Suspension) {
 	s.turns = newTurns(most, suspended, s.later)
 	s.dests, s.fetched = make(map[string]*dest), make(map[string]bool)
-	s.wake = make(chan struct{}, 1)
+	s.wake = make(signal, 1)
 	s.done.Add(1)
 	go s.claim()
 }
@@ -82,6 +83,7 @@ func (s *scheduler) close() {
 		return
 	}
 	s.closed = true
+	s.crew.dismiss()
 	for _, at := range s.turns.sites {
 		if at.timer != nil {
 			at.timer.Stop()
@@ -153,13 +155,6 @@ func (s *scheduler) join(d *dest, name string) {
 	s.settle(d)
 }
 
-// push puts an item in line, unless its destination is about to be released, and the job with it. The caller holds mu.
-func (s *scheduler) push(it *item, now time.Time) {
-	if !it.dest.leaving {
-		s.turns.push(it, now)
-	}
-}
-
 // dispatch begins attempts while there are items and room. The caller holds mu.
 func (s *scheduler) dispatch(now time.Time) {
 	for !s.closed && s.turns.active < s.outage.attempts(s.turns.most) {
@@ -169,8 +164,10 @@ func (s *scheduler) dispatch(now time.Time) {
 		}
 		d := it.dest
 		d.busy++
-		s.done.Add(1)
-		go s.work(it)
+		if !s.crew.hand(it) {
+			s.done.Add(1)
+			go s.work(it)
+		}
 		if d.isShortOf(it.job.Lane) {
 			s.fill(d)
 		}
@@ -178,10 +175,17 @@ func (s *scheduler) dispatch(now time.Time) {
 	}
 }
 
-// work is the goroutine of an item that has its turn.
+// work is a goroutine of the crew. It makes attempts, one after the other.
 func (s *scheduler) work(it *item) {
 	defer s.done.Done()
-	err := s.worker.work(it)
+	next := make(chan *item, 1)
+	for ; it != nil; it = <-next {
+		s.over(it, s.worker.work(it), next)
+	}
+}
+
+// over says that an attempt is over, and that its goroutine waits for the next item.
+func (s *scheduler) over(it *item, err error, next chan<- *item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, now := it.dest, time.Now()
@@ -189,6 +193,11 @@ func (s *scheduler) work(it *item) {
 	d.busy--
 	if err != nil && !d.leaving {
 		s.leave(d, now.Add(10*time.Second)) // what is not known to the store is taken again later
+	}
+	if s.closed {
+		close(next)
+	} else {
+		s.crew.rest(next)
 	}
 	s.dispatch(now)
 	s.settle(d)
@@ -249,7 +258,7 @@ func (s *scheduler) resume() {
 		s.settle(d)
 	}
 	s.dispatch(time.Now())
-	s.poke()
+	s.wake.send()
 }
 
 // settle releases d if it has to go and can, and notes since when it is idle. The caller holds mu.
@@ -311,7 +320,7 @@ func (s *scheduler) end(d *dest) {
 		}
 		s.mu.Unlock()
 		close(d.gone)
-		s.poke()
+		s.wake.send()
 		if err != nil && err != ErrLease {
 			s.outage.tell("Release", err)
 		}

@@ -79,9 +79,12 @@ func (t *turns) forget(now time.Time) {
 	t.sweep = max(2*len(t.sites), 1024)
 }
 
-// push puts an item in line.
+// push puts an item in line, unless its destination is about to be released, and the job with it.
 func (t *turns) push(it *item, now time.Time) {
 	d := it.dest
+	if d.leaving {
+		return
+	}
 	d.waiting[it.job.Lane]++
 	d.idle = time.Time{}
 	d.site.lanes.push(it)
