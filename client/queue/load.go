@@ -23,8 +23,8 @@ func (s *scheduler) fill(d *dest) {
 	go s.load(d)
 }
 
-// feed calls fill for destinations that had no room in memory: as many as there are jobs that have left it. A destination
-// without room gets back in line. The caller holds mu.
+// feed calls fill for destinations that had no room in memory: as many as there are jobs that have left it. One that
+// has no room again gets back in line. The caller holds mu.
 func (s *scheduler) feed(left int) {
 	for range min(left, s.hungry.len()) {
 		d := s.hungry.pop()

@@ -194,6 +194,7 @@ func (s *scheduler) over(it *item, err error, next chan<- *item) {
 	if err != nil && !d.leaving {
 		s.leave(d, now.Add(10*time.Second)) // what is not known to the store is taken again later
 	}
+	s.turns.enter(d.site, now) // it may have had no slot before this one was free
 	if s.closed {
 		close(next)
 	} else {
