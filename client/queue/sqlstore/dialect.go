@@ -25,14 +25,36 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", uint8(d))
 }
 
-// What a writer says to begin and end a transaction, and before it, when what follows need or need not be synced.
+// What a writer says to begin and end a transaction.
 const (
 	begin    = "BEGIN IMMEDIATE"
 	commit   = "COMMIT"
 	rollback = "ROLLBACK"
-	synced   = "PRAGMA synchronous = FULL"
-	unsynced = "PRAGMA synchronous = NORMAL"
 )
+
+// A syncing is how a writer says whether the transactions that follow are synced. These statements have an effect when
+// they are compiled, so they cannot be prepared once.
+type syncing struct{ synced, unsynced string }
+
+var (
+	bySQLite = syncing{"PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"}
+	// byFiles is for files of package sqlite, which are faster with it. For others it is an unknown pragma, which has no
+	// effect and no result.
+	byFiles = syncing{"PRAGMA queue_sync = full", "PRAGMA queue_sync = normal"}
+)
+
+// newSyncing finds out what a connection understands, and has its transactions synced.
+func newSyncing(ctx context.Context, c *sql.Conn) (syncing, error) {
+	var answer string
+	switch err := c.QueryRowContext(ctx, byFiles.synced).Scan(&answer); {
+	case err == nil:
+		return byFiles, nil
+	case errors.Is(err, sql.ErrNoRows):
+		return bySQLite, nil
+	default:
+		return syncing{}, fmt.Errorf("%s: %w", byFiles.synced, err)
+	}
+}
 
 // settings are made on the connection that writes. The first two have an effect on a new database only. A checkpoint
 // moves pages from the log to the database; after one, the log begins again from its start.
@@ -44,7 +66,7 @@ var settings = []string{
 	"PRAGMA wal_autocheckpoint = 4000",
 	"PRAGMA journal_size_limit = 67108864",
 	"PRAGMA cache_size = -16384",
-	synced,
+	bySQLite.synced,
 }
 
 // lock takes the lock of the database for this process, on a connection that then has it until it is closed. It is that

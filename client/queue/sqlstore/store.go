@@ -98,37 +98,41 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, opt *Options) (*Stor
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("smtp: connecting to the database of the queue: %w", err), discard(s.lock))
 	}
-	if err := s.load(ctx, conn); err != nil {
+	how, err := s.load(ctx, conn)
+	if err != nil {
 		return nil, errors.Join(err, discard(conn), discard(s.lock))
 	}
-	s.w = newWriter(s, conn)
+	s.w = newWriter(s, conn, how)
 	go s.w.run()
 	return s, nil
 }
 
 // load prepares the connection that writes, and reads what has to be in memory.
-func (s *Store) load(ctx context.Context, c *sql.Conn) error {
+func (s *Store) load(ctx context.Context, c *sql.Conn) (how syncing, err error) {
 	for _, q := range settings {
 		if _, err := c.ExecContext(ctx, q); err != nil {
-			return fmt.Errorf("smtp: preparing the database of the queue: %s: %w", q, err)
+			return how, fmt.Errorf("smtp: preparing the database of the queue: %s: %w", q, err)
 		}
 	}
 	mode := ""
 	if err := c.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
-		return fmt.Errorf("smtp: the database of the queue has journal_mode %q and not wal: it has to be a file on a local disk (%v)",
+		return how, fmt.Errorf("smtp: the database of the queue has journal_mode %q and not wal: it has to be a file on a local disk (%v)",
 			mode, err)
 	}
 	opened, err := migrate(ctx, c)
 	if err != nil {
-		return err
+		return how, err
 	}
 	s.epoch = opened << 40 // more than there are leases until the next time
 	for _, step := range []func(context.Context, *sql.Conn) error{s.cleanUp, s.loadJobs, s.loadUsage, s.prepare} {
 		if err := step(ctx, c); err != nil {
-			return fmt.Errorf("smtp: opening the queue: %w", err)
+			return how, fmt.Errorf("smtp: opening the queue: %w", err)
 		}
 	}
-	return nil
+	if how, err = newSyncing(ctx, c); err != nil {
+		return how, fmt.Errorf("smtp: opening the queue: %w", err)
+	}
+	return how, nil
 }
 
 // cleanUp removes chunks without a message, and has all jobs wait that are not held.

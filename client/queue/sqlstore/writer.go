@@ -55,8 +55,9 @@ const (
 type writer struct {
 	s    *Store
 	conn *sql.Conn
-	// isSynced says which kind of transaction the connection has been set to.
+	// isSynced says which kind of transaction the connection has been set to, by what syncing says.
 	isSynced   bool
+	syncing    syncing
 	statements map[string]*sql.Stmt
 	batch      batch
 
@@ -67,9 +68,9 @@ type writer struct {
 	ended  chan struct{}
 }
 
-func newWriter(s *Store, conn *sql.Conn) *writer {
+func newWriter(s *Store, conn *sql.Conn, how syncing) *writer {
 	w := &writer{
-		s: s, conn: conn, isSynced: true, statements: map[string]*sql.Stmt{},
+		s: s, conn: conn, isSynced: true, syncing: how, statements: map[string]*sql.Stmt{},
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	w.batch.w = w
@@ -133,15 +134,13 @@ func (w *writer) close() {
 func (w *writer) run() {
 	defer close(w.ended)
 	for range w.wake {
-		for {
-			requests, more := w.next()
+		for more := true; more; {
+			// Those who can run do so first: what they want is in the same transaction.
+			runtime.Gosched()
+			var requests []*request
+			requests, more = w.next()
 			w.serve(requests)
-			if len(requests) > 1 {
-				// Those who were served run first: what they want next is in the same transaction.
-				runtime.Gosched()
-			} else if !more {
-				break
-			}
+			more = more || len(requests) > 1
 		}
 		w.mu.Lock()
 		over := w.closed && len(w.queue) == 0
@@ -283,11 +282,11 @@ func (w *writer) attempt(b *batch, requests []*request) error {
 
 func (w *writer) begin(durable bool) error {
 	if durable != w.isSynced {
-		mode := unsynced
+		mode := w.syncing.unsynced
 		if durable {
-			mode = synced
+			mode = w.syncing.synced
 		}
-		if err := w.exec(mode); err != nil {
+		if _, err := w.conn.ExecContext(context.Background(), mode); err != nil {
 			return err
 		}
 		w.isSynced = durable

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/ncruces/go-sqlite3"
@@ -118,7 +119,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	d.setFail(func(op operation, file string) error {
 		if op == written && file == "queue.db-wal" {
-			return sqlite3.FULL
+			return syscall.ENOSPC
 		}
 		return nil
 	})

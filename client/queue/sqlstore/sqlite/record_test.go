@@ -15,7 +15,7 @@ import (
 )
 
 // A disk is a VFS of SQLite that records what is written, and does not sync. What was not synced survives a loss of
-// power by chance only, as do names in the directory: see image.
+// power by chance only, as do names in the directory: see image. Above it are the files of this package.
 type disk struct {
 	vfs.VFSFilename // that of the operating system
 
@@ -53,7 +53,7 @@ const (
 func newDisk(t testing.TB) (d *disk, name string) {
 	d = &disk{VFSFilename: vfs.Find("os").(vfs.VFSFilename)}
 	name = t.Name()
-	vfs.Register(name, d)
+	vfs.Register(name, system{d})
 	t.Cleanup(func() { vfs.Unregister(name) })
 	return d, name
 }
