@@ -68,7 +68,8 @@ type Policy struct {
 	Rate float64
 }
 
-// Limits bound what a queue takes. Beyond one of them Add refuses with 452 4.3.1, which is temporary.
+// Limits bound what a queue takes. A message that would exceed one of them is refused by Add with 452 4.3.1, which is
+// temporary. Messages that are being added count. Reports do not count while they are added: they are never refused.
 type Limits struct {
 	// Messages and Octets are what is queued at most. Zero means no limit.
 	Messages, Octets int64

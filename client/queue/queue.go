@@ -168,6 +168,14 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 	}
 	defer q.calls.Done()
 	q.sched.pin(entry)
+	held, err := q.room.hold(ctx, e.Tag, int64(len(entry.small)))
+	if err != nil {
+		return "", err
+	}
+	defer held.release()
+	if r, ok := entry.Content.(*reading); ok {
+		r.held = held
+	}
 	if err = q.room.add(ctx, entry); err != nil {
 		q.sched.unpin(entry)
 		if ctx.Err() == nil && !isReading(entry, err) {
@@ -268,11 +276,17 @@ func (q *Queue) entry(e *Envelope, body io.Reader) (*Entry, error) {
 // A reading remembers the error of the content, so that it is not taken for one of the store.
 type reading struct {
 	io.Reader
-	err error
+	held *hold
+	err  error
 }
 
 func (r *reading) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
+	if n > 0 {
+		if full := r.held.grow(Usage{Octets: int64(n)}); full != nil {
+			err = full
+		}
+	}
 	if err != nil && err != io.EOF {
 		r.err = err
 	}

@@ -28,7 +28,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{"none", queue.Limits{}, 10},
 		{"messages", queue.Limits{Messages: 4}, 4},
-		{"octets", queue.Limits{Octets: 2*int64(len(text)) + 1}, 3},
+		{"octets", queue.Limits{Octets: 2*int64(len(text)) + 1}, 2},
 		{"share", queue.Limits{Messages: 8, Share: 0.25}, 2},
 	} {
 		synctest.Test(t, func(t *testing.T) {

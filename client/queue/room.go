@@ -20,25 +20,13 @@ type room struct {
 	adds  fifo[addition] // without those at its beginning that are over
 	over  int            // how many have been taken out of adds
 	tried time.Time      // when the last Add has begun
+	held  held           // by messages that are being added
 }
 
 // An addition is a call of Store.Add.
 type addition struct {
 	began time.Time
 	over  bool
-}
-
-func (l Limits) withDefaults() Limits {
-	if l.Share == 0 {
-		l.Share = 1
-	}
-	if l.FreeDisk == 0 {
-		l.FreeDisk = 64 << 20
-	}
-	if l.Lag == 0 {
-		l.Lag = 5 * time.Second
-	}
-	return l
 }
 
 // noRoom returns the refusal for a message that there is no room for.
@@ -49,10 +37,26 @@ func noRoom(text string, err error) *proto.Error {
 // errFull is in the refusals of a queue that is over a limit.
 var errFull = errors.New("smtp: the queue is over a limit")
 
-// check returns the refusal of a message of tag, or nil if there is room for it.
+// check returns the refusal of a message of tag, of which the size is not known, or nil if there is room for it.
 func (r *room) check(ctx context.Context, tag string) error {
-	if err := r.reached(ctx, tag); err != nil {
+	if err := r.working(); err != nil {
 		return err
+	}
+	r.mu.Lock()
+	full, err := r.exceeded(ctx, tag, Usage{Messages: 1, Octets: 1})
+	r.mu.Unlock()
+	if err != nil {
+		return r.refuse(err)
+	}
+	return full
+}
+
+// working returns the refusal of any message, or nil.
+func (r *room) working() error {
+	if disk, ok := r.store.(interface{ Free() (int64, bool) }); ok && r.limits.FreeDisk > 0 {
+		if free, ok := disk.Free(); ok && free < r.limits.FreeDisk {
+			return noRoom("The disk is full, try again later", errFull)
+		}
 	}
 	down, now := r.outage.isDown(), time.Now()
 	r.mu.Lock()
@@ -89,40 +93,6 @@ func (r *room) add(ctx context.Context, e *Entry) error {
 		}
 	}()
 	return r.store.Add(ctx, e)
-}
-
-// reached returns the refusal if one of the limits is reached.
-func (r *room) reached(ctx context.Context, tag string) error {
-	limits := &r.limits
-	if limits.Messages > 0 || limits.Octets > 0 {
-		all, err := r.store.Usage(ctx, "", true)
-		if err != nil {
-			return r.refuse(err)
-		}
-		if reached(all, limits, 1) {
-			return noRoom("The queue is full, try again later", errFull)
-		}
-		if limits.Share < 1 {
-			own, err := r.store.Usage(ctx, tag, false)
-			if err != nil {
-				return r.refuse(err)
-			}
-			if reached(own, limits, limits.Share) {
-				return noRoom("Too much of your mail is queued, try again later", errFull)
-			}
-		}
-	}
-	if disk, ok := r.store.(interface{ Free() (int64, bool) }); ok && limits.FreeDisk > 0 {
-		if free, ok := disk.Free(); ok && free < limits.FreeDisk {
-			return noRoom("The disk is full, try again later", errFull)
-		}
-	}
-	return nil
-}
-
-func reached(u Usage, l *Limits, share float64) bool {
-	return l.Messages > 0 && float64(u.Messages) >= share*float64(l.Messages) ||
-		l.Octets > 0 && float64(u.Octets) >= share*float64(l.Octets)
 }
 
 // refuse returns the refusal for a message that could not be written. Unless the error may be gone at the next call it
