@@ -48,6 +48,7 @@ type schedule struct {
 	due     time.Time // the first attempt
 	expires time.Time
 	delay   time.Time // the report on a delay, or zero
+	last    time.Time // an attempt shortly before the time of BY is over, or zero
 }
 
 // newSchedule makes the schedule of m by p and by what its sender has asked for.
@@ -66,6 +67,7 @@ func newSchedule(m *Message, p *Policy) schedule {
 		deadline := m.Arrived.Add(by.In)
 		if by.Return {
 			s.expires = earlier(s.expires, deadline)
+			s.last = deadline.Add(-min(time.Minute, by.In/10))
 		} else if by.In > 0 { // by-mode N: the sender is told when the time is over (RFC 2852 section 4.1.5)
 			s.delay = deadline
 		}
@@ -78,6 +80,16 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// next returns when an attempt is made after one that has failed now. It is not when the time of BY is over: then the
+// message must not be sent any more.
+func (s *schedule) next(now time.Time, pause time.Duration) time.Time {
+	due := now.Add(pause)
+	if now.Before(s.last) {
+		return earlier(due, s.last)
+	}
+	return due
 }
 
 // alarm returns when something is to be done for j besides attempts.

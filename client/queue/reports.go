@@ -33,7 +33,7 @@ func (a *attempt) finish(l Lease) error {
 		schedule := newSchedule(a.message, &policy)
 		j.Told = j.Told || !schedule.delay.IsZero() && !now.Before(schedule.delay)
 		if deferred {
-			j.Due = earlier(now.Add(policy.pause(j.Attempts)), j.Expires)
+			j.Due = earlier(schedule.next(now, policy.pause(j.Attempts)), j.Expires)
 			j.Lane = laneOf(a.message, true)
 		}
 		j.Alarm = schedule.alarm(&j)

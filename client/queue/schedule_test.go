@@ -265,3 +265,35 @@ func TestMemoryIsFull(t *testing.T) {
 		}
 	})
 }
+
+// TestLastAttemptBeforeDeadline has a message whose sender wants it back if it is not delivered in time (RFC 2852). It is
+// attempted once more when there is just enough time for that, and not afterwards.
+func TestLastAttemptBeforeDeadline(t *testing.T) {
+	for by, last := range map[time.Duration]time.Duration{
+		40 * time.Minute:  39 * time.Minute,
+		100 * time.Second: 90 * time.Second,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.set(func(to proto.Address) error {
+				if to.Local == "b" {
+					return later
+				}
+				return nil
+			})
+			w.add("a@x.example", fmt.Sprintf("BY=%d;R", int(by.Seconds())), "b@y.example", "")
+			time.Sleep(by - time.Second)
+			at := w.at("b@y.example")
+			if d := at[len(at)-1] - last; d < 0 || d > time.Second {
+				t.Errorf("BY of %v: attempts at %v, want the last one at %v", by, at, last)
+			}
+			time.Sleep(3 * time.Hour)
+			if n := len(w.at("b@y.example")); n != len(at) {
+				t.Errorf("BY of %v: %d attempts after its time", by, n-len(at))
+			}
+			if r := w.report("a@x.example"); r.Recipients[0].Status != (proto.Status{5, 4, 7}) {
+				t.Errorf("BY of %v: the report is %+v", by, r)
+			}
+		})
+	}
+}

@@ -83,6 +83,7 @@ type recipientRecord struct {
 	sender     string // "": the null reverse-path
 	due        time.Duration
 	expires    time.Duration
+	last       time.Duration // when there is an attempt since expires is near, or 0
 	delay      time.Duration // when the sender is to be told, or 0
 	attempts   []span        // those that were not cancelled
 	accepted   int           // how often 250 was said
@@ -323,6 +324,7 @@ func (s *sim) message(n int) {
 		base.delay = s.now() + by
 		if s.rng.IntN(2) == 0 {
 			mode, base.delay, base.expires = "R", s.now()+simDelay, s.now()+by
+			base.last = base.expires - min(time.Minute, by/10)
 		}
 		mail = append(mail, fmt.Sprintf("BY=%d;%s", int(by.Seconds()), mode))
 	}
