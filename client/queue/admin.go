@@ -3,7 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,18 +48,18 @@ func (q *Queue) Retry(ctx context.Context, f Filter) (int, error) {
 }
 
 // Reroute sends jobs another way: by a route, as in Options.Routes, or, if route is "", by the Sender of the Queue to
-// the domain. The recipients stay the same.
+// the domain. The recipients stay the same. The error wraps ErrRoute if there is no such route.
 func (q *Queue) Reroute(ctx context.Context, f Filter, route string, domain proto.Domain) (int, error) {
 	e := Edit{Op: Reroute}
 	switch _, ok := q.opt.Routes[route]; {
 	case ok:
 		e.Destination = "=" + route
 	case route != "":
-		return 0, fmt.Errorf("smtp: the queue has no route %q: add it to Options.Routes", route)
+		return 0, q.ways.noRoute(strconv.Quote(route))
 	case domain.IsZero():
 		return 0, errors.New("smtp: Reroute needs the name of a route, or a domain")
 	case q.ways.sender == nil:
-		return 0, errors.New("smtp: the queue has no Sender for domains: reroute to a route")
+		return 0, q.ways.noRoute("a Sender for domains")
 	default:
 		e.Destination = domain.Key()
 	}

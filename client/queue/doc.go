@@ -71,9 +71,9 @@
 // The parameters of the extensions DSN, MT-PRIORITY, DELIVERBY, REQUIRETLS, RRVS, MTRK and NO-SOLICITING are passed on.
 // If a server does not offer an extension that a relay may do without, its parameters are left out. HOLDFOR and
 // HOLDUNTIL (FUTURERELEASE) delay the first attempt; BY (DELIVERBY) says when the sender is told of the delay, in place
-// of Policy, or when the message is returned, if that is earlier. Shortly before it is returned there is an attempt, a
-// minute or a tenth of its time. Content that needs 8BITMIME, BINARYMIME or SMTPUTF8 goes to servers that take it, and
-// otherwise fails.
+// of Policy, or when the message is returned, if that is earlier. Then there is an attempt a minute before that, or a
+// tenth of the time if it is less. Content that needs 8BITMIME, BINARYMIME or SMTPUTF8 goes to servers that take it,
+// and otherwise fails.
 //
 // # Whose turn it is
 //

@@ -3,7 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"time"
 
 	"smtpkit.example/smtp/client"
@@ -12,7 +12,8 @@ import (
 // Fetch delivers all mail of routes by s, whether or not it is due, until none is left or s fails: the reversed
 // connection of ATRN (RFC 2645), such as a client made with client.NewClient. Other attempts at these routes wait
 // meanwhile. It returns the number of recipients who have got their mail. The error is that of s if no server was found
-// at its end, of the store, or of ctx. Close has it end after the attempt under way, with ErrClosed.
+// at its end, of the store, or of ctx, or wraps ErrRoute if there is no such route. Close has it end after the attempt
+// under way, with ErrClosed.
 func (q *Queue) Fetch(ctx context.Context, routes []string, s client.Sender) (n int, err error) {
 	if !q.enter() {
 		return 0, ErrClosed
@@ -20,7 +21,7 @@ func (q *Queue) Fetch(ctx context.Context, routes []string, s client.Sender) (n 
 	defer q.calls.Done()
 	for _, route := range routes {
 		if _, ok := q.opt.Routes[route]; !ok {
-			return n, fmt.Errorf("smtp: the queue has no route %q: add it to Options.Routes", route)
+			return n, q.ways.noRoute(strconv.Quote(route))
 		}
 		fetched, err := q.fetch(ctx, "="+route, s)
 		n += fetched

@@ -12,6 +12,9 @@ import (
 )
 
 // Options are the settings of a Queue. Nil stands for the defaults, but Hostname is needed for reports.
+//
+// A function that panics ends nothing; the stack is in the log. If it is Route, Add refuses the message with 451 4.3.0.
+// If it is PolicyFor, the site is treated by Policy, and if it is Site, the domain is a site of its own.
 type Options struct {
 	// Hostname is the name of this host in reports. It is required.
 	Hostname string

@@ -57,12 +57,13 @@ func New(store Store, sender client.Sender, opt *Options) (*Queue, error) {
 	o.MaxActive = cmp.Or(max(o.MaxActive, 0), 100)
 	o.Policy = o.Policy.withDefaults()
 	o.Limits = o.Limits.withDefaults()
-	if o.Trace == nil {
-		o.Trace = &Trace{}
-	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Trace == nil {
+		o.Trace = &Trace{}
+	}
+	o.Trace = o.Trace.guarded(o.Logger)
 	if s, ok := sender.(interface {
 		Site(ctx context.Context, domain proto.Domain) (string, error)
 	}); ok && o.Site == nil {
@@ -159,7 +160,7 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 	if err != nil {
 		return "", err
 	}
-	entry, err := q.entry(e, body) // Close does not wait for a client that is slow
+	entry, err := q.entry(e, body, q.ways.destination) // Close does not wait for a client that is slow
 	if err != nil {
 		return "", err
 	}
@@ -167,7 +168,6 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 		return "", closed()
 	}
 	defer q.calls.Done()
-	q.sched.pin(entry)
 	held, err := q.room.hold(ctx, e.Tag, int64(len(entry.small)))
 	if err != nil {
 		return "", err
@@ -176,6 +176,7 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 	if r, ok := entry.Content.(*reading); ok {
 		r.held = held
 	}
+	q.sched.pin(entry)
 	if err = q.room.add(ctx, entry); err != nil {
 		q.sched.unpin(entry)
 		if ctx.Err() == nil && !isReading(entry, err) {
@@ -236,8 +237,11 @@ func (q *Queue) Send(ctx context.Context, m *client.Message) (*client.Result, er
 // maxSmall is the size up to which a content is kept in memory while it is added.
 const maxSmall = 256 << 10
 
+// A destinations function returns where a recipient is.
+type destinations func(m *Message, to proto.Address) (string, error)
+
 // entry makes a message with its jobs.
-func (q *Queue) entry(e *Envelope, body io.Reader) (*Entry, error) {
+func (q *Queue) entry(e *Envelope, body io.Reader, where destinations) (*Entry, error) {
 	now := time.Now()
 	if len(e.To) == 0 {
 		return nil, proto.Refuse(554, proto.Status{5, 5, 1}, "No valid recipients")
@@ -254,7 +258,7 @@ func (q *Queue) entry(e *Envelope, body io.Reader) (*Entry, error) {
 	}
 	entry := &Entry{Message: m}
 	var err error
-	if entry.Jobs, err = q.jobs(m, e.To); err != nil {
+	if entry.Jobs, err = q.jobs(m, e.To, where); err != nil {
 		return nil, err
 	}
 	if body == nil {
@@ -273,7 +277,7 @@ func (q *Queue) entry(e *Envelope, body io.Reader) (*Entry, error) {
 	return entry, nil
 }
 
-// A reading remembers the error of the content, so that it is not taken for one of the store.
+// A reading remembers the error of the content, so that it is not taken for one of the store. Its octets need room.
 type reading struct {
 	io.Reader
 	held *hold
@@ -330,11 +334,11 @@ func contentOf(r io.Reader) (small []byte, rest io.Reader, err error) {
 }
 
 // jobs divides recipients into jobs, by destination.
-func (q *Queue) jobs(m *Message, to []proto.Recipient) (jobs []*Job, err error) {
+func (q *Queue) jobs(m *Message, to []proto.Recipient, where destinations) (jobs []*Job, err error) {
 	var open map[string]*Job // those of several destinations; most messages have one
 	var j *Job
 	for _, r := range to {
-		name, err := q.ways.destination(m, r.Address)
+		name, err := where(m, r.Address)
 		if err != nil {
 			return nil, err
 		}

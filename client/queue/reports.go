@@ -161,7 +161,7 @@ func (a *attempt) compose(m *report.Message, r *report.Report) (*Entry, error) {
 		return nil, err
 	}
 	envelope := &Envelope{Params: n.Mail, To: n.To, Needs: n.Needs}
-	e, err := a.q.entry(envelope, bytes.NewReader(content))
+	e, err := a.q.entry(envelope, bytes.NewReader(content), a.q.ways.ofReport)
 	if err != nil {
 		return nil, fmt.Errorf("the report to %v: %w", a.message.From, err)
 	}

@@ -266,8 +266,8 @@ func TestMemoryIsFull(t *testing.T) {
 	})
 }
 
-// TestLastAttemptBeforeDeadline has a message whose sender wants it back if it is not delivered in time (RFC 2852). It is
-// attempted once more when there is just enough time for that, and not afterwards.
+// TestLastAttemptBeforeDeadline has a message whose sender wants it back if it is not delivered in time (RFC 2852). It
+// is attempted once more when there is just enough time for that, and not afterwards.
 func TestLastAttemptBeforeDeadline(t *testing.T) {
 	for by, last := range map[time.Duration]time.Duration{
 		40 * time.Minute:  39 * time.Minute,

@@ -29,7 +29,6 @@ func failWith(w http.ResponseWriter, err error) { fail(w, statusOf(err), err.Err
 // statusOf returns the status that an error of the queue has.
 func statusOf(err error) int {
 	var invalid *invalidError
-	var refused *refusedError
 	var temporary interface{ Temporary() bool }
 	switch {
 	case errors.As(err, &invalid):
@@ -39,7 +38,7 @@ func statusOf(err error) int {
 	case errors.Is(err, queue.ErrClosed), errors.As(err, &temporary) && temporary.Temporary(),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable
-	case errors.As(err, &refused):
+	case errors.Is(err, queue.ErrRoute):
 		return http.StatusUnprocessableEntity
 	}
 	return http.StatusInternalServerError
@@ -51,12 +50,6 @@ type invalidError struct{ err error }
 func (e *invalidError) Error() string { return e.err.Error() }
 
 func invalid(text string) error { return &invalidError{errors.New(text)} }
-
-// A refusedError is what the queue says of a change that it does not make.
-type refusedError struct{ err error }
-
-func (e *refusedError) Error() string { return e.err.Error() }
-func (e *refusedError) Unwrap() error { return e.err }
 
 // A jobsRequest is which jobs to list.
 type jobsRequest struct {

@@ -377,14 +377,16 @@ func TestErrors(t *testing.T) {
 			err    error
 			status int
 		}{
-			{errDisk, 500}, {errTemporary, 503}, {queue.ErrClosed, 503}, {context.DeadlineExceeded, 503}, {queue.ErrNotFound, 404},
+			{errDisk, 500}, {errTemporary, 503}, {queue.ErrClosed, 503}, {context.DeadlineExceeded, 503},
+			{queue.ErrNotFound, 404}, {queue.ErrRoute, 422},
 		} {
 			d.h = queuehttp.New(broken{err: test.err}, &queuehttp.Options{Logger: slog.New(slog.DiscardHandler)})
 			for _, path := range []string{"/api/jobs", "/api/shape", "/api/usage", "/api/messages/" + string(testID(1)),
 				"/api/messages/" + string(testID(1)) + "/content"} {
 				d.wantError(path, d.ask("GET", path, ""), test.status, test.err.Error())
 			}
-			for op, body := range map[string]string{"drop": `{"all": true}`, "resume": `{"site": "x"}`} {
+			for op, body := range map[string]string{"drop": `{"all": true}`, "resume": `{"site": "x"}`,
+				"reroute": `{"all": true, "route": "x"}`} {
 				w := d.ask("POST", "/api/"+op, body, "Content-Type: application/json")
 				d.wantError(op, w, test.status, test.err.Error())
 			}

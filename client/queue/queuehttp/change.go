@@ -66,11 +66,7 @@ func reroute(ctx context.Context, q Queue, f queue.Filter, o *order) (int, error
 			return 0, &invalidError{err}
 		}
 	}
-	n, err := q.Reroute(ctx, f, o.Route, domain)
-	if err != nil {
-		return n, &refusedError{err}
-	}
-	return n, nil
+	return q.Reroute(ctx, f, o.Route, domain)
 }
 
 func suspend(ctx context.Context, q Queue, _ queue.Filter, o *order) (int, error) {

@@ -65,7 +65,8 @@
 // # Errors
 //
 // An answer that is an error is {"error": "why"}. 400 is a mistake in the request, and 401 and 403 mean that it is not
-// allowed. 404 means that there is no such message, 422 that the queue cannot do that, and 503 that it may later.
+// allowed. 404 means that there is no such message, 422 that the queue has no such route, and 503 that it may work
+// later.
 //
 // # Who may do this
 //

@@ -24,6 +24,7 @@ var styleText []byte
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"octets": octets,
+	"number": number,
 	"moment": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 	"age":    func(t time.Time) string { return shortDuration(time.Since(t)) },
 	"count": func(n int) string {
@@ -197,7 +198,15 @@ func doneText(name, jobs string) string {
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%s: %d jobs", name, n)
+	return name + ": " + number(int64(n), "job")
+}
+
+// number writes how many there are of something.
+func number(n int64, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }
 
 // octets writes a size for people.
@@ -205,7 +214,7 @@ func octets(n int64) string {
 	const k = 1024
 	switch {
 	case n < k:
-		return fmt.Sprintf("%d octets", n)
+		return number(n, "octet")
 	case n < k*k:
 		return fmt.Sprintf("%d KiB", n/k)
 	case n < k*k*k:

@@ -163,7 +163,7 @@ func TestPage(t *testing.T) {
 			b.submit("", map[string]string{"destination": "", "ids": "04g6f3qv9i0000000002 04g6f3qv9i0000000009"})
 			b.submit("reroute", map[string]string{"route": "backup"})
 			b.submit("drop", nil)
-			b.want("drop: 1 jobs", "No jobs")
+			b.want("1 message, 5 octets", "drop: 1 job Destinations", "No jobs")
 			if got := d.jobs(); got != `1 a.example held "they asked" 1; 1 b.example queued "" 1` {
 				t.Errorf("after drop: %s", got)
 			}
