@@ -38,5 +38,6 @@
 //
 // About 200 octets for a destination that has mail, and as many for a job that is handed out; nothing for jobs that
 // wait. A message is held in memory, up to [Options].ChunkSize, while it is added and while it is open. Up to 8 MiB of
-// messages that are delivered as soon as they are added are kept in memory, so they are not read.
+// messages are kept in memory that are about to be delivered: those that are handed out when they are added, and small
+// ones that Take has read with their jobs.
 package sqlstore

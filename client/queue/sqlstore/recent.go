@@ -6,13 +6,14 @@ import (
 	"smtpkit.example/smtp/client/queue"
 )
 
-// How much is kept of messages that were handed out when they were added: they are about to be read.
+// How much is kept of messages that were handed out when they were added, or were read with a job: they are about to be
+// read.
 const (
 	recentOctets = 8 << 20
 	recentLimit  = 64 << 10 // of one message
 )
 
-// A recent keeps the messages that were added last, in memory. Those that do not fit are read from the database.
+// A recent keeps the messages that were handed out last, in memory. Those that do not fit are read from the database.
 type recent struct {
 	messages map[queue.ID]*list.Element
 	order    list.List // of *kept, the oldest first

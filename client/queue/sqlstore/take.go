@@ -1,21 +1,35 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"fmt"
 	"math"
 
 	"smtpkit.example/smtp/client/queue"
 )
 
-const (
-	selectDue = `SELECT message, n, due, arrived, job FROM queue_job
-		WHERE destination = ? AND lane = ? AND state = 0 AND due <= ? AND (due, message, n) >= (?, ?, ?)
-		ORDER BY due, message, n LIMIT ?`
-	selectAlarms = `SELECT message, n, alarm, arrived, job FROM queue_job
-		WHERE destination = ? AND state = 0 AND alarm <= ? AND (alarm, message, n) >= (?, ?, ?)
-		ORDER BY alarm, message, n LIMIT ?`
+// What Take reads: jobs in the order of an index, with what is known of their messages. Of a message that is small
+// there is all, so that it is not read one by one when it is delivered.
+var (
+	selectDue    = selectJobs("due", " AND j.lane = ?")
+	selectAlarms = selectJobs("alarm", "")
 )
+
+// takenLimit is how long a content is at most that is read together with its job.
+const takenLimit = 16 << 10
+
+func selectJobs(order, lane string) string {
+	return fmt.Sprintf(`SELECT j.message, j.n, j.%[1]s, j.arrived, j.job, coalesce(m.tag, ''), coalesce(m.size, 0),
+			m.id IS NOT NULL AND m.body IS NULL
+				AND NOT EXISTS (SELECT 1 FROM queue_job o WHERE o.message = j.message AND o.n <> j.n),
+			CASE WHEN m.body IS NULL AND m.size <= %[3]d THEN m.message END,
+			CASE WHEN m.body IS NULL AND m.size <= %[3]d THEN m.content END
+		FROM queue_job j LEFT JOIN queue_message m ON m.id = j.message
+		WHERE j.destination = ?%[2]s AND j.state = 0 AND j.%[1]s <= ? AND (j.%[1]s, j.message, j.n) >= (?, ?, ?)
+		ORDER BY j.%[1]s, j.message, j.n LIMIT ?`, order, lane, takenLimit)
+}
 
 // Take hands out jobs. See [queue.Store]. With AlarmsOnly, those come first whose alarm is the earliest.
 //
@@ -93,7 +107,10 @@ func (s *Store) takeSome(l queue.Lease, le *lease, q *queue.Query, max int) (job
 		if le.out[r.place.id] == nil && !old {
 			r.job.Epoch = le.epoch
 			jobs = append(jobs, r.job)
-			le.out[r.place.id] = &handed{lease: le, arrived: r.arrived}
+			le.out[r.place.id] = &handed{lease: le, arrived: r.arrived, sole: r.sole, tag: r.tag, size: r.size}
+			if r.kept != nil {
+				s.recent.add(r.kept)
+			}
 		}
 		le.from[lane] = r.place
 	}
@@ -108,6 +125,11 @@ type foundRow struct {
 	place   place
 	arrived int64
 	job     *queue.Job
+	// tag, size and sole are as in handed, and kept is the message if it is small.
+	tag  string
+	size int64
+	sole bool
+	kept *kept
 }
 
 // selectRows reads rows of waiting jobs, from a place.
@@ -123,15 +145,20 @@ func (s *Store) selectRows(destination string, lane int, at int64, from place, l
 		return nil, reading(err)
 	}
 	defer rows.Close()
-	var text sql.RawBytes
+	var text, message, content sql.RawBytes
 	for rows.Next() {
 		found = append(found, foundRow{})
 		r := &found[len(found)-1]
-		if err := rows.Scan(&r.place.id.Message, &r.place.id.N, &r.place.at, &r.arrived, &text); err != nil {
+		err := rows.Scan(&r.place.id.Message, &r.place.id.N, &r.place.at, &r.arrived, &text, &r.tag, &r.size, &r.sole,
+			&message, &content)
+		if err != nil {
 			return nil, reading(err)
 		}
 		if r.job, err = decodeJob(text); err != nil {
 			return nil, err
+		}
+		if message != nil {
+			r.kept = &kept{r.place.id.Message, bytes.Clone(message), append([]byte{}, content...)}
 		}
 	}
 	return found, reading(rows.Err())

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -32,7 +34,8 @@ func newEntry(destination string, content []byte, epoch int64) *queue.Entry {
 		Message: &queue.Message{ID: id, Arrived: now, From: sender, Tag: "user"},
 		Content: bytes.NewReader(content),
 		Jobs: []*queue.Job{{
-			ID: queue.JobID{Message: id}, Destination: destination, To: []queue.Recipient{{Recipient: proto.Recipient{Address: recipient}}}, Epoch: epoch,
+			ID: queue.JobID{Message: id}, Destination: destination, Epoch: epoch,
+			To:  []queue.Recipient{{Recipient: proto.Recipient{Address: recipient}}},
 			Due: now, Alarm: now.Add(4 * time.Hour), Expires: now.Add(5 * 24 * time.Hour),
 		}},
 	}
@@ -95,4 +98,76 @@ func processorTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkTake delivers messages of 1 KiB that wait: it takes them, reads them, and marks them as done.
+func BenchmarkTake(b *testing.B) {
+	for driver, open := range drivers {
+		b.Run(driver, func(b *testing.B) {
+			s, err := open(b, filepath.Join(b.TempDir(), "queue.db"), nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			fill(b, s, b.N, func(int) string { return "example.com" })
+			l, ok, err := s.ClaimOne(b.Context(), "example.com")
+			if err != nil || !ok {
+				b.Fatal(ok, err)
+			}
+			start := processorTime()
+			b.ResetTimer()
+			for n := 0; n < b.N; {
+				jobs, err := s.Take(b.Context(), l, queue.Query{All: true, Max: 100})
+				if err != nil || len(jobs) == 0 {
+					b.Fatalf("%d jobs: %v", len(jobs), err)
+				}
+				n += len(jobs)
+				var wg sync.WaitGroup
+				for g := range 32 {
+					wg.Go(func() {
+						for i := g; i < len(jobs); i += 32 {
+							if err := deliver(b.Context(), s, l, jobs[i]); err != nil {
+								b.Error(err)
+							}
+						}
+					})
+				}
+				wg.Wait()
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			b.ReportMetric(float64((processorTime()-start).Microseconds())/float64(b.N), "cpu-µs/msg")
+		})
+	}
+}
+
+// deliver reads a message, and marks its job as done.
+func deliver(ctx context.Context, s queue.Store, l queue.Lease, j *queue.Job) error {
+	if _, err := s.Message(ctx, j.ID.Message); err != nil {
+		return err
+	}
+	c, err := s.Open(ctx, j.ID.Message)
+	if err != nil {
+		return err
+	}
+	done := *j
+	done.To = nil
+	return errors.Join(c.Close(), s.Update(ctx, l, []queue.Change{{Job: &done}}))
+}
+
+// fill adds messages of 1 KiB for destinations.
+func fill(b *testing.B, s queue.Store, n int, destination func(i int) string) {
+	content := make([]byte, 1024)
+	var wg sync.WaitGroup
+	for g := range 64 {
+		wg.Go(func() {
+			for i := g; i < n; i += 64 {
+				if err := s.Add(b.Context(), newEntry(destination(i), content, 0)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,19 +21,7 @@ func BenchmarkOpen(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	content := make([]byte, 1024)
-	var wg sync.WaitGroup
-	for g := range 64 {
-		wg.Go(func() {
-			for i := g; i < queued; i += 64 {
-				if err := s.Add(b.Context(), newEntry("d"+strconv.Itoa(i%1000)+".example", content, 0)); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
+	fill(b, s, queued, func(i int) string { return "d" + strconv.Itoa(i%1000) + ".example" })
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
@@ -42,6 +29,7 @@ func BenchmarkOpen(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	want := queue.Usage{Messages: int64(queued), Octets: int64(queued) * 1024}
 	for b.Loop() {
 		s, err := Open(b.Context(), file, nil)
 		if err != nil {
@@ -50,7 +38,7 @@ func BenchmarkOpen(b *testing.B) {
 		if leases, _, err := s.Claim(b.Context(), time.Now(), 1); err != nil || len(leases) != 1 {
 			b.Error(leases, err)
 		}
-		if u, err := s.Usage(b.Context(), "", true); err != nil || u != (queue.Usage{Messages: int64(queued), Octets: int64(queued) * 1024}) {
+		if u, err := s.Usage(b.Context(), "", true); err != nil || u != want {
 			b.Error(u, err)
 		}
 		b.StopTimer()
