@@ -25,6 +25,8 @@ type outage struct {
 	state atomic.Int32 // an outageState; mu is held when it changes
 	mu    sync.Mutex
 	retry time.Time // when the store is tried again, while it is down
+	since time.Time // when it began, or zero
+	err   error     // the last one
 }
 
 // An outageState says how many attempts may be made at once.
@@ -58,12 +60,17 @@ func (o *outage) tell(doing string, err error) {
 	}
 }
 
-// begin stops attempts and mail.
-func (o *outage) begin() {
+// begin stops attempts and mail, and tells that the store has failed.
+func (o *outage) begin(doing string, err error) {
+	now := time.Now()
 	o.mu.Lock()
+	if o.since.IsZero() {
+		o.since = now
+	}
 	o.state.Store(storeDown)
-	o.retry = time.Now().Add(time.Minute)
+	o.retry, o.err = now.Add(time.Minute), err
 	o.mu.Unlock()
+	o.tell(doing, err)
 	o.poke()
 }
 
@@ -74,11 +81,19 @@ func (o *outage) end() {
 	}
 	o.mu.Lock()
 	was := o.state.Swap(storeUp)
+	o.since, o.err = time.Time{}, nil
 	o.mu.Unlock()
 	if was != storeUp {
 		o.logger.Info("smtp: the queue can be written again")
 		o.resume()
 	}
+}
+
+// lasting returns when the outage began, and its last error, or zero and nil.
+func (o *outage) lasting() (since time.Time, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.since, o.err
 }
 
 // probe permits an attempt when an outage has lasted for a minute, if none is under way. Without mail and attempts
@@ -117,8 +132,7 @@ func (o *outage) write(f func(context.Context) error) error {
 		if errors.Is(err, ErrLease) {
 			return err
 		}
-		o.tell("Update", err)
-		o.begin()
+		o.begin("Update", err)
 		if !pause(o.ctx, wait) {
 			return f(o.never)
 		}

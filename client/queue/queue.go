@@ -196,6 +196,11 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 // 452 4.3.1. A server calls it at MAIL, so that a client need not send what is refused.
 func (q *Queue) Room(ctx context.Context, tag string) error { return q.room.check(ctx, tag) }
 
+// Outage returns since when the store cannot be written, and why, or the zero time. Meanwhile the queue takes no mail,
+// makes no attempts, and tries again at the latest in a minute. Some stores have to be opened again, such as a Dir
+// after a sync has failed. So a program that is started again when it ends may well end if an outage lasts for minutes.
+func (q *Queue) Outage() (since time.Time, err error) { return q.outage.lasting() }
+
 // enter has Close wait until q.calls.Done is called. It reports false if the queue is closed.
 func (q *Queue) enter() bool {
 	q.mu.Lock()

@@ -90,8 +90,15 @@ func TestBrokenWithoutMail(t *testing.T) {
 			if _, err := w.q.Add(t.Context(), e, nil); err == nil {
 				t.Fatal("added")
 			}
+			began := time.Now()
+			if since, err := w.q.Outage(); !since.Equal(began) || err != errDisk {
+				t.Errorf("the outage is since %v for %v, want %v", since, err, began)
+			}
 			bad.Store(fails)
 			time.Sleep(time.Hour)
+			if since, err := w.q.Outage(); since.IsZero() == fails || fails && !since.Equal(began) {
+				t.Errorf("fails %v: after an hour the outage is since %v for %v", fails, since, err)
+			}
 			want := 20
 			if fails {
 				want = 11

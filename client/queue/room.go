@@ -101,8 +101,7 @@ func (r *room) refuse(err error) error {
 	if isTemporary(err) {
 		r.outage.logger.Warn("smtp: the queue could not take a message", "err", err)
 	} else {
-		r.outage.tell("Add", err)
-		r.outage.begin()
+		r.outage.begin("Add", err)
 	}
 	return noRoom("The message could not be written, try again later", err)
 }
