@@ -53,3 +53,13 @@ func (l *lines) wait(t *testing.T, n int, pattern string) string {
 		}
 	}
 }
+
+// none fails if a line has a text.
+func (l *lines) none(t *testing.T, text string) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if all := strings.Join(l.text, ""); strings.Contains(all, text) {
+		t.Errorf("the log has %q:\n%s", text, all)
+	}
+}

@@ -31,6 +31,10 @@
 // SIGTERM ends it, with the status 0: it takes no more mail, tells clients 421, waits half a minute for what is in
 // hand, and keeps the rest in the queue. SIGKILL, or a loss of power, loses nothing that was accepted: mail that was
 // being handed over at that moment may come twice.
+//
+// When the queue cannot be written, mail is refused with 452 4.3.1. If that lasts for two minutes it ends likewise, with
+// the status 1: have it started again, since a disk that has failed to write once is trusted again only then. A disk
+// that is full does not end it.
 package main
 
 import (
@@ -73,10 +77,14 @@ type config struct {
 
 	client client.Options // of the connections to other servers; tests set more of it
 	grace  time.Duration  // see grace
+	outage time.Duration  // see maxOutage
+	open   func(*config) (queue.Store, error)
 }
 
 func parse(args []string) (*config, error) {
-	c := &config{routes: map[string]string{}, demand: map[string]string{}, grace: grace}
+	c := &config{
+		routes: map[string]string{}, demand: map[string]string{}, grace: grace, outage: maxOutage, open: openStore,
+	}
 	f := flag.NewFlagSet("mta", flag.ContinueOnError)
 	f.StringVar(&c.hostname, "hostname", "", "the `name` of this host in the DNS (default: that of the machine)")
 	f.StringVar(&c.dir, "dir", "mta-data", "`directory` for everything that has to outlive the program")
@@ -89,7 +97,8 @@ func parse(args []string) (*config, error) {
 	f.StringVar(&c.http, "http-addr", "", "`address` of the operator's page, such as 127.0.0.1:2580; it answers this machine only")
 	f.StringVar(&c.maildir, "maildir", "", "`directory`: the Maildir of joe@example.org is example.org/joe in it (default: mail in -dir)")
 	f.StringVar(&c.lmtp, "lmtp", "", "`address` of a server that takes the domains' mail by LMTP, in place of -maildir; also unix:PATH")
-	f.StringVar(&c.queue, "queue", "sqlite", "`store` of the queue: sqlite, sqlite:FILE, or dir, which has a file for each message")
+	f.StringVar(&c.queue, "queue", "sqlite",
+		"`store` of the queue: sqlite or sqlite:FILE; or dir or dir:PATH, which has a file for each message")
 	f.DurationVar(&c.policy.Expire, "expire", 5*24*time.Hour, "when mail that cannot be delivered goes back to its sender")
 	f.DurationVar(&c.policy.DelayReport, "delay-report", 4*time.Hour, "when the sender is told of a delay; negative: never")
 	f.BoolVar(&c.verbose, "v", false, "log what is said on each connection")
@@ -220,7 +229,8 @@ func main() {
 	if err == nil && c.verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	out := newLogWriter(os.Stderr)
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(stop, cancel) // a second signal ends it at once
@@ -232,6 +242,9 @@ func main() {
 	}
 	if err != nil {
 		log.Error("mta ends", "err", err)
+	}
+	_ = out.Close() // it does not fail
+	if err != nil {
 		os.Exit(1)
 	}
 }

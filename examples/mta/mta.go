@@ -3,19 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/dkim"
 	"smtpkit.example/smtp/client/queue"
-	"smtpkit.example/smtp/client/queue/sqlstore/sqlite"
 	"smtpkit.example/smtp/server"
 )
 
@@ -32,6 +28,7 @@ type mta struct {
 	server *server.Server
 	page   http.Server // of operators
 	ports  []port
+	failed chan error // why the queue cannot be written, when that has lasted for too long
 }
 
 // A port is a listener, and what serves it.
@@ -46,12 +43,15 @@ const maxSize = 64 << 20
 // grace is how long, at the end, clients and attempts may take for what is in hand.
 const grace = 35 * time.Second
 
+// maxOutage is how long the queue may not be able to write before the program ends, so that it is started again.
+const maxOutage = 2 * time.Minute
+
 // maxHold is for how long a user may have a message wait (FUTURERELEASE).
 const maxHold = 30 * 24 * time.Hour
 
 // open makes the parts, each before those that use it, and takes the ports. Run serves them.
 func open(c *config, log *slog.Logger) (m *mta, err error) {
-	m = &mta{config: c, log: log}
+	m = &mta{config: c, log: log, failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close())
@@ -78,13 +78,20 @@ func open(c *config, log *slog.Logger) (m *mta, err error) {
 	if m.out, err = m.openOutbound(); err != nil {
 		return m, err
 	}
-	if m.store, err = openStore(c); err != nil {
+	if m.store, err = c.open(c); err != nil {
 		return m, err
 	}
+	warnOfOthers(c, log)
+	trace, opened := queue.LogTrace(log), make(chan struct{})
+	trace.Failed = func(error) {
+		<-opened // m.queue is there
+		m.storeFailed()
+	}
 	m.queue, err = queue.New(m.store, m.out.exchangers, &queue.Options{
-		Hostname: c.hostname, Route: m.route, Routes: m.out.routes, Policy: c.policy, Trace: queue.LogTrace(log), Logger: log,
-		Limits: queue.Limits{Messages: 1_000_000, Share: 0.5},
+		Hostname: c.hostname, Route: m.route, Routes: m.out.routes, Policy: c.policy,
+		Trace: trace, Logger: log, Limits: queue.Limits{Messages: 1_000_000, Share: 0.5},
 	})
+	close(opened)
 	if err != nil {
 		return m, err
 	}
@@ -106,6 +113,8 @@ func (m *mta) run(stop context.Context) error {
 		m.log.Info("stopping")
 	case err = <-ended:
 		left--
+	case err = <-m.failed:
+		m.log.Error("the queue cannot be written: see to its disk, and start the program again", "err", err)
 	}
 	err = errors.Join(err, m.close())
 	for range left {
@@ -146,30 +155,4 @@ func (m *mta) close() (err error) {
 		err = errors.Join(err, m.store.Close())
 	}
 	return err
-}
-
-// openStore opens the store that -queue names, by default in -dir.
-func openStore(c *config) (queue.Store, error) {
-	kind, path, named := strings.Cut(c.queue, ":")
-	switch kind {
-	case "sqlite":
-		if !named {
-			path = filepath.Join(c.dir, "queue.db")
-		}
-		store, err := sqlite.Open(context.Background(), path, nil)
-		if err != nil {
-			return nil, fmt.Errorf("-queue %s: %w", path, err)
-		}
-		return store, nil
-	case "dir":
-		if !named {
-			path = filepath.Join(c.dir, "queue")
-		}
-		store, err := queue.OpenDir(path, nil)
-		if err != nil {
-			return nil, fmt.Errorf("-queue %s: %w", path, err)
-		}
-		return store, nil
-	}
-	return nil, fmt.Errorf("-queue %s: write sqlite, sqlite:FILE, dir, or dir:PATH", c.queue)
 }

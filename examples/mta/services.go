@@ -115,7 +115,7 @@ func (m *mta) strangers(config *tls.Config) (s service, err error) {
 	}
 	s.backend = server.Use(server.BackendFunc(func(_ context.Context, conn *server.Conn) (server.Session, error) {
 		return &session{mta: m, conn: conn}, nil
-	}), checks)
+	}), m.logRefusals, checks)
 	s.options = m.options(config, append(ehlo.Relay(), ehlo.ETRN()))
 	return s, nil
 }
@@ -128,7 +128,7 @@ func (m *mta) users(config *tls.Config) (s service, err error) {
 	}
 	s.backend = server.Use(server.BackendFunc(func(_ context.Context, conn *server.Conn) (server.Session, error) {
 		return &submission{session{mta: m, conn: conn}}, nil
-	}), checks)
+	}), m.logRefusals, checks)
 	s.options = m.options(config, ehlo.Submission(ehlo.SubmissionPolicy{Hold: ehlo.HoldLimits{Interval: maxHold}}))
 	return s, nil
 }
