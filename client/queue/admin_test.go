@@ -121,7 +121,8 @@ func TestHoldWhileTrying(t *testing.T) {
 			t.Fatal(list, err)
 		}
 		j := list[0].Job
-		if j.State != queue.Held || j.Why != "a look at it" || len(j.To) != 1 || j.To[0].Address.Local != "c" || j.Attempts != 1 {
+		if j.State != queue.Held || j.Why != "a look at it" || len(j.To) != 1 || j.To[0].Address.Local != "c" ||
+			j.Attempts != 1 {
 			t.Errorf("the job is %+v", j)
 		}
 		w.set(nil)
@@ -156,7 +157,8 @@ func TestSuspend(t *testing.T) {
 				t.Fatalf("there were attempts at %v", at)
 			}
 			sites := w.q.Sites()
-			if len(sites) != 1 || sites[0].Suspension == nil || !sites[0].ByOperator || sites[0].Suspension.Why != "they asked for it" {
+			if len(sites) != 1 || sites[0].Suspension == nil || !sites[0].ByOperator ||
+				sites[0].Suspension.Why != "they asked for it" {
 				t.Errorf("the sites are %+v", sites)
 			}
 			if early {
@@ -273,7 +275,8 @@ func TestRestart(t *testing.T) {
 			t.Errorf("%d messages are left", n)
 		}
 		w.close()
-		if _, err := w.q.Add(t.Context(), &queue.Envelope{To: []proto.Recipient{{Address: address(t, "b@y.example")}}}, nil); !errors.Is(err, queue.ErrClosed) {
+		e := &queue.Envelope{To: []proto.Recipient{{Address: address(t, "b@y.example")}}}
+		if _, err := w.q.Add(t.Context(), e, nil); !errors.Is(err, queue.ErrClosed) {
 			t.Errorf("Add after Close: %v", err)
 		}
 		w.open(nil)
@@ -315,7 +318,9 @@ func TestClose(t *testing.T) {
 // TestSuspendDestination suspends one of two domains that have the same servers, in another case.
 func TestSuspendDestination(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, &queue.Options{Site: func(context.Context, proto.Domain) (string, error) { return "mx.example", nil }})
+		w := newWorld(t, &queue.Options{Site: func(context.Context, proto.Domain) (string, error) {
+			return "mx.example", nil
+		}})
 		if err := w.q.Suspend(t.Context(), "Y.example", time.Now().Add(time.Hour), ""); err != nil {
 			t.Fatal(err)
 		}

@@ -36,8 +36,9 @@ func TestMessageJSON(t *testing.T) {
 	arrived := time.Date(2026, 11, 29, 13, 7, 5, 42e6, time.UTC)
 	m := Message{
 		ID: "06g3ckp0c2v0a1b2c3d4", Arrived: arrived, From: mailFrom(t, "<joe@example.org>"),
-		Params: proto.Params{{Key: "SIZE", Value: "100", HasValue: true}, {Key: "smtputf8"}, {Key: "ENVID", Value: "a+3Db", HasValue: true}},
-		Needs:  ext.EightBit | ext.UTF8, ReceivedFrom: report.MTA{Type: "dns", Name: "host.example", Comment: "192.0.2.1"},
+		Params: proto.Params{{Key: "SIZE", Value: "100", HasValue: true}, {Key: "smtputf8"},
+			{Key: "ENVID", Value: "a+3Db", HasValue: true}},
+		Needs: ext.EightBit | ext.UTF8, ReceivedFrom: report.MTA{Type: "dns", Name: "host.example", Comment: "192.0.2.1"},
 		Tag: "a \"tag\"\n\u2028\U000e0001\x7f", Size: 1 << 40,
 	}
 	want := `{"id":"06g3ckp0c2v0a1b2c3d4","arrived":"2026-11-29T13:07:05.042Z","from":"joe@example.org",` +
@@ -139,7 +140,8 @@ func TestAddressJSON(t *testing.T) {
 	}
 	roundTrip(t, Recipient{Recipient: rcptTo(t, "<Postmaster>")})
 	roundTrip(t, Recipient{})
-	roundTrip(t, Recipient{Recipient: proto.Recipient{Address: proto.Address{Domain: mailFrom(t, "<a@b.example>").Domain}}})
+	domain := mailFrom(t, "<a@b.example>").Domain
+	roundTrip(t, Recipient{Recipient: proto.Recipient{Address: proto.Address{Domain: domain}}})
 	roundTrip(t, Recipient{Recipient: proto.Recipient{Address: proto.Address{Local: "a\r\n\x00b"}}})
 	roundTrip(t, Recipient{Recipient: proto.Recipient{Address: proto.Address{Local: " "}}})
 	long := strings.Repeat("x", 64) + "@" + strings.Repeat(strings.Repeat("y", 62)+".", 2) + "example"
@@ -170,7 +172,8 @@ func TestJSONOctets(t *testing.T) {
 		t.Errorf("%s, %v, want %s", b, err, want)
 	}
 	roundTrip(t, f)
-	roundTrip(t, Message{From: proto.Address{Local: "a\xff \x80"}, Params: proto.Params{{Key: "X", Value: "\xff", HasValue: true}}})
+	roundTrip(t, Message{From: proto.Address{Local: "a\xff \x80"},
+		Params: proto.Params{{Key: "X", Value: "\xff", HasValue: true}}})
 }
 
 func TestJSONRead(t *testing.T) {
@@ -178,7 +181,8 @@ func TestJSONRead(t *testing.T) {
 		``, `{`, `{}x`, `[]`, `{"id":}`, `{"id":"a"`, `{"id":"a",}`, `{"id":1}`, `{"arrived":"2026-02-30T00:00:00Z"}`,
 		`{"arrived":"yesterday"}`, `{"from":"a@b_c d"}`, `{"from":"\"a"}`, `{"from":"\"a\"b"}`, `{"size":1.5}`,
 		`{"size":9223372036854775808}`, `{"size":01}`, `{"needs":["X"]}`, `{"id":"\ud800"}`, `{"id":"\ud800\u0041"}`,
-		"{\"id\":\"\xff\"}", "{\"id\":\"\\n\xff\"}", "{\"id\":\"\xff\\n\"}", "{\"id\":\"\n\"}", `{"id":"\x"}`, `{"id":"\u12"}`, `{"x":tru}`, `{"x":-}`, `{"x":1.}`,
+		"{\"id\":\"\xff\"}", "{\"id\":\"\\n\xff\"}", "{\"id\":\"\xff\\n\"}", "{\"id\":\"\n\"}", `{"id":"\x"}`,
+		`{"id":"\u12"}`, `{"x":tru}`, `{"x":-}`, `{"x":1.}`,
 		`{"x":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`, `{"id":"a" "tag":"b"}`, `{"id"`,
 		`{"params":"x"}`, `{"params":["x"}`, `{"arrived":"9999-12-31T23:59:59-01:00"}`,
 	} {
@@ -195,7 +199,8 @@ func TestJSONRead(t *testing.T) {
 		}
 	}
 	// Any order, white space, unknown members, every escape.
-	in := ` { "x" : [ { "y" : [ 1 , -2.5e+10 , true , false , null , "" ] } , { } , [ ] ] , "tag":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00",` +
+	in := ` { "x" : [ { "y" : [ 1 , -2.5e+10 , true , false , null , "" ] } , { } , [ ] ] , ` +
+		`"tag":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00",` +
 		`"size" : 7 } `
 	var m Message
 	if err := m.UnmarshalJSON([]byte(in)); err != nil || m.Tag != "\"\\/\b\f\n\r\té😀" || m.Size != 7 {
@@ -204,10 +209,12 @@ func TestJSONRead(t *testing.T) {
 }
 
 func FuzzJSON(f *testing.F) {
-	f.Add([]byte(`{"id":"06g3ckp0c2v0a1b2c3d4","arrived":"2026-11-29T13:07:05.042Z","from":"\"a b\"@example.org","params":["SIZE=1","X"],` +
-		`"needs":["8bit","128"],"received_from":{"type":"dns","name":"a","comment":"b"},"tag":"\ud83d\ude00","size":-1}`))
-	f.Add([]byte(`{"id":"06g3ckp0c2v0a1b2c3d4.0","destination":"a.example","to":[{"address":"a@a_.example","params":["N=1"],"last":` +
-		`{"status":"4.0.0","reply":{"code":450,"status":"4.0.1","text":"x\n"},"host":"h","text":"t"}}],"state":"held","why":"w","lane":1,` +
+	f.Add([]byte(`{"id":"06g3ckp0c2v0a1b2c3d4","arrived":"2026-11-29T13:07:05.042Z","from":"\"a b\"@example.org",` +
+		`"params":["SIZE=1","X"],"needs":["8bit","128"],"received_from":{"type":"dns","name":"a","comment":"b"},` +
+		`"tag":"\ud83d\ude00","size":-1}`))
+	f.Add([]byte(`{"id":"06g3ckp0c2v0a1b2c3d4.0","destination":"a.example",` +
+		`"to":[{"address":"a@a_.example","params":["N=1"],"last":{"status":"4.0.0",` +
+		`"reply":{"code":450,"status":"4.0.1","text":"x\n"},"host":"h","text":"t"}}],"state":"held","why":"w","lane":1,` +
 		`"due":"2026-11-29T13:07:05.042Z","told":true,"edits":1,"epoch":2,"unknown":[{"a":null}]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var m Message
@@ -236,7 +243,8 @@ func fuzzJSON(t *testing.T, in []byte, read bool, v, again any) {
 
 func BenchmarkMessageJSON(b *testing.B) {
 	m := Message{
-		ID: "06g3ckp0c2v0a1b2c3d4", Arrived: time.Date(2026, 11, 29, 13, 7, 5, 42e6, time.UTC), From: mailFrom(b, "<joe@example.org>"),
+		ID: "06g3ckp0c2v0a1b2c3d4", Arrived: time.Date(2026, 11, 29, 13, 7, 5, 42e6, time.UTC),
+		From:   mailFrom(b, "<joe@example.org>"),
 		Params: proto.Params{{Key: "SIZE", Value: "100", HasValue: true}}, Size: 4096, Tag: "joe",
 	}
 	b.Run("write", func(b *testing.B) {

@@ -180,7 +180,8 @@ func TestHeldForLong(t *testing.T) {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		r := w.report("a@x.example").Recipients[0]
-		if got := r.WillRetryUntil.Sub(w.begin); r.Action != ehlo.Delayed || got < hold+5*day-time.Minute || got > hold+5*day+time.Minute {
+		if got := r.WillRetryUntil.Sub(w.begin); r.Action != ehlo.Delayed || got < hold+5*day-time.Minute ||
+			got > hold+5*day+time.Minute {
 			t.Errorf("the sender was told %+v", r)
 		}
 		time.Sleep(6 * day)

@@ -301,7 +301,8 @@ func TestReportWithoutContent(t *testing.T) {
 		}), nil)
 		defer w.close()
 		bad = queue.NewID(time.Now())
-		e := &queue.Envelope{ID: bad, From: address(t, "a@x.example"), To: []proto.Recipient{{Address: address(t, "b@y.example")}}}
+		e := &queue.Envelope{ID: bad, From: address(t, "a@x.example"),
+			To: []proto.Recipient{{Address: address(t, "b@y.example")}}}
 		if _, err := w.q.Add(t.Context(), e, strings.NewReader(text)); err != nil {
 			t.Fatal(err)
 		}

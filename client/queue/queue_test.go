@@ -242,7 +242,8 @@ func TestK08_Schedule(t *testing.T) {
 		w.add("a@x.example", "", "b@y.example", "")
 		time.Sleep(6 * 24 * time.Hour)
 		at := w.at("b@y.example")
-		pauses := []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
+		pauses := []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour,
+			4 * time.Hour}
 		for i := 1; i < len(at)-1; i++ {
 			want := pauses[min(i-1, len(pauses)-1)]
 			if got := at[i] - at[i-1]; got < want*9/10 || got > want*11/10+time.Second {
@@ -257,7 +258,8 @@ func TestK08_Schedule(t *testing.T) {
 			t.Errorf("the last attempt is after %v, want 5 days", last)
 		}
 		r := w.report("a@x.example")
-		if len(r.Recipients) != 1 || r.Recipients[0].Action != ehlo.Failed || r.Recipients[0].Status != (proto.Status{4, 7, 1}) {
+		if len(r.Recipients) != 1 || r.Recipients[0].Action != ehlo.Failed ||
+			r.Recipients[0].Status != (proto.Status{4, 7, 1}) {
 			t.Errorf("the report says %+v", r.Recipients)
 		}
 		if got := r.Recipients[0].Diagnostic.Text; !strings.Contains(got, "450 4.7.1 later") {

@@ -53,7 +53,8 @@ func TestSimulation(t *testing.T) {
 
 // The schedule that the simulation expects.
 var (
-	simRetry  = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
+	simRetry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour,
+		4 * time.Hour}
 	simExpire = 5 * 24 * time.Hour
 	simDelay  = 4 * time.Hour
 	simWindow = 8
@@ -129,7 +130,8 @@ type suspension struct{ at, until time.Duration }
 func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), begin: time.Now(),
-		receivers: make(map[string]*receiver), records: make(map[string]*recipientRecord), busy: make(map[string]int), tries: make(map[string]int),
+		receivers: make(map[string]*receiver), records: make(map[string]*recipientRecord),
+		busy: make(map[string]int), tries: make(map[string]int),
 		suspended: make(map[string][]suspension), resumed: make(map[string][]time.Duration),
 	}
 	hours := func(n int) time.Duration { return time.Duration(s.rng.IntN(n*60)) * time.Minute }
@@ -219,7 +221,8 @@ func (s *sim) kill() {
 	for _, r := range s.records {
 		last := len(r.attempts) - 1
 		if len(r.delivered)+len(r.failed) == 0 &&
-			(s.busy[s.receivers[r.domain].site] > 0 || last >= 0 && recent(r.attempts[last].end) || recent(r.delay) || recent(r.expires)) {
+			(s.busy[s.receivers[r.domain].site] > 0 || last >= 0 && recent(r.attempts[last].end) || recent(r.delay) ||
+				recent(r.expires)) {
 			r.cut++
 		}
 	}
@@ -239,7 +242,8 @@ func (s *sim) open() {
 	var err error
 	switch {
 	case s.disk != nil:
-		if s.store, err = queue.OpenDir("sim", queue.DirOptionsOn(s.disk, queue.DirOptions{Logger: slog.New(slog.DiscardHandler)})); err != nil {
+		opt := queue.DirOptionsOn(s.disk, queue.DirOptions{Logger: slog.New(slog.DiscardHandler)})
+		if s.store, err = queue.OpenDir("sim", opt); err != nil {
 			s.t.Fatal(err)
 		}
 	case s.store == nil:
@@ -342,7 +346,8 @@ func (s *sim) message(n int) {
 		}
 		notify := []string{"", "NOTIFY=NEVER", "NOTIFY=SUCCESS", "NOTIFY=FAILURE", "NOTIFY=DELAY", "NOTIFY=FAILURE,DELAY",
 			"NOTIFY=SUCCESS,FAILURE,DELAY", ""}[s.rng.IntN(8)]
-		to := proto.Recipient{Address: address(s.t, fmt.Sprintf("r%d-%d@%s", n, i, r.domain)), Params: params(strings.Fields(notify)...)}
+		to := proto.Recipient{Address: address(s.t, fmt.Sprintf("r%d-%d@%s", n, i, r.domain)),
+			Params: params(strings.Fields(notify)...)}
 		d, _ := ehlo.ReadDSNRcpt(to.Params)
 		r.notify = d.Notify
 		r.reports, r.reportsGot = make(map[ehlo.Action][]time.Duration), make(map[ehlo.Action]int)

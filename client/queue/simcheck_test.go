@@ -69,7 +69,8 @@ func (s *sim) checkOutcome(to string, r *recipientRecord) {
 		s.t.Errorf("%s was delivered %v and has failed %v, want one of both", to, r.delivered, r.failed)
 	case r.accepted != len(r.delivered):
 		s.t.Errorf("%s has %d messages, and the queue says %d", to, r.accepted, len(r.delivered))
-	case len(r.failed) > 0 && !r.refused && (r.failed[0] <= r.expires-time.Second || // BY has seconds, 0 of which are too late
+	// BY has seconds, 0 of which are too late.
+	case len(r.failed) > 0 && !r.refused && (r.failed[0] <= r.expires-time.Second ||
 		r.failed[0] > s.latest(r.expires, r)):
 		s.t.Errorf("%s has failed after %v, want %v: %+v", to, r.failed[0], r.expires, r)
 	case r.refused && len(r.attempts) > 0 && s.latest(r.attempts[len(r.attempts)-1].end, r) < r.failed[0]:

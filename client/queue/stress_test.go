@@ -123,7 +123,8 @@ func (s *stress) add(name string) {
 // operate does something to some jobs.
 func (s *stress) operate() {
 	ctx, q := s.t.Context(), s.queue()
-	filters := []queue.Filter{{}, {Destination: stressDomain()}, {To: "@" + stressDomain()}, {Before: time.Now().Add(-time.Hour)}}
+	filters := []queue.Filter{{}, {Destination: stressDomain()}, {To: "@" + stressDomain()},
+		{Before: time.Now().Add(-time.Hour)}}
 	f := filters[rand.N(len(filters))]
 	var err error
 	switch rand.N(12) {

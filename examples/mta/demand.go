@@ -34,7 +34,8 @@ func (s *customer) Mail(context.Context, proto.Address, proto.Params) error {
 func (s *customer) Reverse(ctx context.Context, domains []proto.Domain) (func(context.Context, net.Conn) error, error) {
 	var routes []string
 	for d, name := range s.config.demand {
-		if name == s.conn.Identity() && (len(domains) == 0 || slices.ContainsFunc(domains, func(a proto.Domain) bool { return a.Key() == d })) {
+		if name == s.conn.Identity() && (len(domains) == 0 ||
+			slices.ContainsFunc(domains, func(a proto.Domain) bool { return a.Key() == d })) {
 			routes = append(routes, d)
 		}
 	}

@@ -105,7 +105,8 @@ func (s *siege) missing() (list []delivery) {
 // judge says what was lost, changed, or came twice without a reason.
 func (s *siege) judge() {
 	if missing := s.missing(); len(missing) > 0 {
-		s.t.Errorf("of %d deliveries that were accepted, %d are lost: %v", len(s.accepted), len(missing), missing[:min(20, len(missing))])
+		s.t.Errorf("of %d deliveries that were accepted, %d are lost: %v", len(s.accepted), len(missing),
+			missing[:min(20, len(missing))])
 	}
 	for _, fault := range s.to.wrong {
 		s.t.Error(fault)
@@ -123,7 +124,8 @@ func (s *siege) judge() {
 			twice++
 			if !slices.ContainsFunc(s.kills, first.flies) {
 				without++
-				s.t.Errorf("%v has %d outcomes, and no kill was near the one at %v; the kills were at %v:\n%s", d, len(at), first.at, s.kills, s.trace(d))
+				s.t.Errorf("%v has %d outcomes, and no kill was near the one at %v; the kills were at %v:\n%s", d, len(at),
+					first.at, s.kills, s.trace(d))
 			}
 		}
 	}
@@ -133,6 +135,7 @@ func (s *siege) judge() {
 			s.t.Errorf("%v is done and still queued", d)
 		}
 	}
-	s.t.Logf("%d kills: %d deliveries accepted, %d delivered, %d reported, %d queued, %d came twice, %d of these without a reason",
+	s.t.Logf("%d kills: %d deliveries accepted, %d delivered, %d reported, %d queued, %d came twice, "+
+		"%d of these without a reason",
 		len(s.kills), len(s.accepted), len(s.to.got)+len(s.boxed), len(s.reported), len(queued), twice, without)
 }

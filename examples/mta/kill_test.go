@@ -63,7 +63,8 @@ func TestKill(t *testing.T) {
 			s.to = newReceivers(t, s.event)
 			at := s.to.Addr().String()
 			s.flags = []string{"-dir", s.dir, "-hostname", "mx.a.example", "-domain", "a.example", "-queue", store,
-				"-user", "alice:secret", "-user", "bob:secret", "-mx-addr", "", "-submission-addr", "", "-submissions-addr", "127.0.0.1:0",
+				"-user", "alice:secret", "-user", "bob:secret", "-mx-addr", "", "-submission-addr", "", "-submissions-addr",
+				"127.0.0.1:0",
 				"-route", "good.example=" + at, "-route", "flaky.example=" + at, "-route", "bad.example=" + at,
 				"-retry", "100ms,300ms,500ms", "-expire", "1m", "-delay-report", "-1s"}
 			s.run()

@@ -39,7 +39,8 @@ func constrain(t *testing.T, binary, store, limit string) *constrained {
 // send sends a message of a size over a connection.
 func (c *constrained) send(conn *client.Client, id string, size int) {
 	c.t.Helper()
-	text := "Message-ID: " + id + "\r\n\r\n" + strings.Repeat("This fills the disk with 64 octets, of which two end the line.\r\n", size/64)
+	text := "Message-ID: " + id + "\r\n\r\n" +
+		strings.Repeat("This fills the disk with 64 octets, of which two end the line.\r\n", size/64)
 	m, err := client.NewMessage("x@client.example", []string{"x@customer.example"}, strings.NewReader(text))
 	if err != nil {
 		c.t.Fatal(err)
@@ -116,7 +117,8 @@ func TestFull(t *testing.T) {
 			if len(c.refused) == 0 {
 				t.Error("nothing was refused")
 			}
-			if out, err := exec.Command("prlimit", "--fsize=unlimited", "--pid", fmt.Sprint(c.cmd.Process.Pid)).CombinedOutput(); err != nil {
+			if out, err := exec.Command("prlimit", "--fsize=unlimited", "--pid",
+				fmt.Sprint(c.cmd.Process.Pid)).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
 			for i := 0; !c.accepted["<last@client.example>"]; i++ {

@@ -32,9 +32,9 @@
 // hand, and keeps the rest in the queue. SIGKILL, or a loss of power, loses nothing that was accepted: mail that was
 // being handed over at that moment may come twice.
 //
-// When the queue cannot be written, mail is refused with 452 4.3.1. If that lasts for two minutes it ends likewise, with
-// the status 1: have it started again, since a disk that has failed to write once is trusted again only then. A disk
-// that is full does not end it.
+// When the queue cannot be written, mail is refused with 452 4.3.1. If that lasts for two minutes it ends likewise,
+// with the status 1: have it started again, since a disk that has failed to write once is trusted again only then. A
+// disk that is full does not end it.
 package main
 
 import (
@@ -88,19 +88,25 @@ func parse(args []string) (*config, error) {
 	f := flag.NewFlagSet("mta", flag.ContinueOnError)
 	f.StringVar(&c.hostname, "hostname", "", "the `name` of this host in the DNS (default: that of the machine)")
 	f.StringVar(&c.dir, "dir", "mta-data", "`directory` for everything that has to outlive the program")
-	f.StringVar(&c.cert, "cert", "", "`file` with the certificate, PEM, read again when it is renewed (default: a self-made one)")
+	f.StringVar(&c.cert, "cert", "",
+		"`file` with the certificate, PEM, read again when it is renewed (default: a self-made one)")
 	f.StringVar(&c.key, "key", "", "`file` with its private key, PEM (default: it is in -cert)")
-	f.StringVar(&c.mx, "mx-addr", "127.0.0.1:2525", "`address` for mail from strangers to the domains; \":25\" on the internet")
+	f.StringVar(&c.mx, "mx-addr", "127.0.0.1:2525",
+		"`address` for mail from strangers to the domains; \":25\" on the internet")
 	f.StringVar(&c.submission, "submission-addr", "127.0.0.1:2587", "`address` for users, with STARTTLS; usually \":587\"")
 	f.StringVar(&c.submissions, "submissions-addr", "127.0.0.1:2465", "`address` for users, with TLS; usually \":465\"")
 	f.StringVar(&c.odmr, "odmr-addr", "127.0.0.1:2366", "`address` for ATRN, if there is -on-demand; usually \":366\"")
-	f.StringVar(&c.http, "http-addr", "", "`address` of the operator's page, such as 127.0.0.1:2580; it answers this machine only")
-	f.StringVar(&c.maildir, "maildir", "", "`directory`: the Maildir of joe@example.org is example.org/joe in it (default: mail in -dir)")
-	f.StringVar(&c.lmtp, "lmtp", "", "`address` of a server that takes the domains' mail by LMTP, in place of -maildir; also unix:PATH")
+	f.StringVar(&c.http, "http-addr", "",
+		"`address` of the operator's page, such as 127.0.0.1:2580; it answers this machine only")
+	f.StringVar(&c.maildir, "maildir", "",
+		"`directory`: the Maildir of joe@example.org is example.org/joe in it (default: mail in -dir)")
+	f.StringVar(&c.lmtp, "lmtp", "",
+		"`address` of a server that takes the domains' mail by LMTP, in place of -maildir; also unix:PATH")
 	f.StringVar(&c.queue, "queue", "sqlite",
 		"`store` of the queue: sqlite or sqlite:FILE; or dir or dir:PATH, which has a file for each message")
 	f.DurationVar(&c.policy.Expire, "expire", 5*24*time.Hour, "when mail that cannot be delivered goes back to its sender")
-	f.DurationVar(&c.policy.DelayReport, "delay-report", 4*time.Hour, "when the sender is told of a delay; negative: never")
+	f.DurationVar(&c.policy.DelayReport, "delay-report", 4*time.Hour,
+		"when the sender is told of a delay; negative: never")
 	f.BoolVar(&c.verbose, "v", false, "log what is said on each connection")
 	each(f, "domain", "`domain` of this server (default: the hostname)", func(s string) error {
 		d, err := domain(s)
@@ -134,16 +140,17 @@ func parse(args []string) (*config, error) {
 		c.mxPort = uint16(n)
 		return err
 	})
-	f.Func("retry", "`pauses` between attempts, the last of which repeats (default 5m,15m,30m,1h,2h,4h)", func(s string) error {
-		for text := range strings.SplitSeq(s, ",") {
-			d, err := time.ParseDuration(text)
-			if err != nil || d <= 0 {
-				return errors.New("write pauses as 5m,30m,2h")
+	f.Func("retry", "`pauses` between attempts, the last of which repeats (default 5m,15m,30m,1h,2h,4h)",
+		func(s string) error {
+			for text := range strings.SplitSeq(s, ",") {
+				d, err := time.ParseDuration(text)
+				if err != nil || d <= 0 {
+					return errors.New("write pauses as 5m,30m,2h")
+				}
+				c.policy.Retry = append(c.policy.Retry, d)
 			}
-			c.policy.Retry = append(c.policy.Retry, d)
-		}
-		return nil
-	})
+			return nil
+		})
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}

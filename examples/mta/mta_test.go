@@ -97,8 +97,9 @@ func (r *running) submit(name, password, from, to, text string, change ...func(*
 		f(m)
 	}
 	return client.Send(r.t.Context(), r.addr(1), &client.Options{
-		TLSConfig: &tls.Config{InsecureSkipVerify: true}, AllowUnverifiedAuth: true, Credentials: auth.Password(name, password),
-		Extensions: ehlo.Submission(ehlo.SubmissionPolicy{}),
+		TLSConfig: &tls.Config{InsecureSkipVerify: true}, AllowUnverifiedAuth: true,
+		Credentials: auth.Password(name, password),
+		Extensions:  ehlo.Submission(ehlo.SubmissionPolicy{}),
 	}, m)
 }
 
@@ -192,7 +193,8 @@ func TestTwo(t *testing.T) {
 			failed[r.Final.String()] = fmt.Sprint(r.Action, " ", r.Status)
 		}
 	}
-	if len(failed) != 2 || failed["rfc822;nobody@b.example"] != "failed 5.1.1" || failed["rfc822;x@null.example"] != "failed 5.1.10" {
+	if len(failed) != 2 || failed["rfc822;nobody@b.example"] != "failed 5.1.1" ||
+		failed["rfc822;x@null.example"] != "failed 5.1.10" {
 		t.Errorf("the reports have %v", failed)
 	}
 }
@@ -249,8 +251,8 @@ func TestHung(t *testing.T) {
 	deaf := peer(t, servertest.Options{})
 	stalled := deaf.Stall("MAIL")
 	dir := t.TempDir()
-	a := start(t, func(c *config) { c.grace = 100 * time.Millisecond }, "-dir", dir, "-hostname", "mx.a.example", "-domain",
-		"a.example", "-user", "alice:secret", "-route", "deaf.example="+deaf.Addr)
+	a := start(t, func(c *config) { c.grace = 100 * time.Millisecond }, "-dir", dir, "-hostname", "mx.a.example",
+		"-domain", "a.example", "-user", "alice:secret", "-route", "deaf.example="+deaf.Addr)
 	if err := a.submit("alice", "secret", "alice@a.example", "x@deaf.example", letter); err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +294,8 @@ func TestReadme(t *testing.T) {
 			t.Fatal(err)
 		}
 		joined := regexp.MustCompile(`\\\n(//)?\s+`).ReplaceAllString(string(text), " ")
-		for _, m := range regexp.MustCompile(`(?m)^(?://\s+)?(?:go run \.|mta) (-hostname .*)$`).FindAllStringSubmatch(joined, -1) {
+		command := regexp.MustCompile(`(?m)^(?://\s+)?(?:go run \.|mta) (-hostname .*)$`)
+		for _, m := range command.FindAllStringSubmatch(joined, -1) {
 			n++
 			words := regexp.MustCompile(` -dkim \S+`).ReplaceAllString(m[1], "") // whose file is not there
 			if _, err := parse(strings.Fields(words)); err != nil {

@@ -127,6 +127,7 @@ type arrived struct{ client.Sender }
 
 func (a arrived) Send(ctx context.Context, m *client.Message) (*client.Result, error) {
 	there := *m
-	there.Mail = slices.DeleteFunc(slices.Clone(m.Mail), func(p proto.Param) bool { return strings.EqualFold(p.Key, "REQUIRETLS") })
+	there.Mail = slices.DeleteFunc(slices.Clone(m.Mail),
+		func(p proto.Param) bool { return strings.EqualFold(p.Key, "REQUIRETLS") })
 	return a.Sender.Send(ctx, &there)
 }

@@ -69,7 +69,8 @@ func TestWays(t *testing.T) {
 		}
 		return len(found) > 0
 	}
-	if err := a.submit("alice", "secret", "alice@a.example", "x@elsewhere.example bob@routed.example alice@a.example", letter); err != nil {
+	if err := a.submit("alice", "secret", "alice@a.example", "x@elsewhere.example bob@routed.example alice@a.example",
+		letter); err != nil {
 		t.Fatal(err)
 	}
 	m := smart.Inbox.Wait(servertest.To("x@elsewhere.example"))
@@ -163,7 +164,8 @@ func TestOnDemand(t *testing.T) {
 // TestETRN has a server that was away ask for its mail.
 func TestETRN(t *testing.T) {
 	away := peer(t, servertest.Options{})
-	a := start(t, nil, "-hostname", "mx.a.example", "-domain", "a.example", "-user", "alice:secret", "-route", "away.example="+away.Addr)
+	a := start(t, nil, "-hostname", "mx.a.example", "-domain", "a.example", "-user", "alice:secret", "-route",
+		"away.example="+away.Addr)
 	away.Fail("MAIL", 451).Times(1)
 	if err := a.submit("alice", "secret", "alice@a.example", "x@away.example", letter); err != nil {
 		t.Fatal(err)
@@ -175,7 +177,8 @@ func TestETRN(t *testing.T) {
 
 // TestPage asks the operator's interface what is queued.
 func TestPage(t *testing.T) {
-	a := start(t, nil, "-hostname", "mx.a.example", "-domain", "a.example", "-user", "alice:secret", "-http-addr", "127.0.0.1:0")
+	a := start(t, nil, "-hostname", "mx.a.example", "-domain", "a.example", "-user", "alice:secret", "-http-addr",
+		"127.0.0.1:0")
 	held := func(m *client.Message) { m.Mail = ehlo.Hold{For: time.Hour}.AddTo(m.Mail) }
 	if err := a.submit("alice", "secret", "alice@a.example", "x@b.example", letter, held); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,8 @@ func newReceivers(t *testing.T, event func()) *receivers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receivers{Listener: l, event: event, conns: map[net.Conn]bool{}, got: map[delivery][]outcome{}, name: map[string]string{}}
+	r := &receivers{Listener: l, event: event, conns: map[net.Conn]bool{}, got: map[delivery][]outcome{},
+		name: map[string]string{}}
 	r.done.Go(r.accept)
 	t.Cleanup(func() {
 		l.Close()

@@ -22,7 +22,8 @@ func (failing) Add(context.Context, *queue.Entry) error { return errors.New("inp
 // TestStoreFails has a store that cannot be written. The message is put off, and when that has lasted for as long as
 // it may, clients are told 421, and the program ends with an error that says what to do.
 func TestStoreFails(t *testing.T) {
-	c, err := parse([]string{"-dir", t.TempDir(), "-domain", "a.example", "-user", "alice:secret", "-mx-addr", "127.0.0.1:0",
+	c, err := parse([]string{"-dir", t.TempDir(), "-domain", "a.example", "-user", "alice:secret", "-mx-addr",
+		"127.0.0.1:0",
 		"-submission-addr", "", "-submissions-addr", ""})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,8 @@ func TestStoreFails(t *testing.T) {
 		return p
 	}
 	idle, p := connect(), connect()
-	p.Ask("MAIL FROM:<x@client.example>", "250 ", "RCPT TO:<alice@a.example>", "250 ", "DATA", "354 ", "x\r\n.", "452 4.3.1 ")
+	p.Ask("MAIL FROM:<x@client.example>", "250 ", "RCPT TO:<alice@a.example>", "250 ", "DATA", "354 ", "x\r\n.",
+		"452 4.3.1 ")
 	idle.Expect("421 ")
 	p.Expect("421 ")
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "input/output error") {
@@ -65,7 +67,8 @@ func TestOtherQueue(t *testing.T) {
 		dir := t.TempDir()
 		a := start(t, nil, "-dir", dir, "-queue", before, "-domain", "a.example", "-user", "alice:secret",
 			"-on-demand", "customer.example=alice")
-		if err := a.submit("alice", "secret", "alice@a.example", "x@customer.example y@customer.example", "x\r\n"); err != nil {
+		if err := a.submit("alice", "secret", "alice@a.example", "x@customer.example y@customer.example",
+			"x\r\n"); err != nil {
 			t.Fatal(err)
 		}
 		a.stop()

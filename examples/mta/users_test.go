@@ -15,7 +15,8 @@ import (
 
 // TestSubmission says who may submit, by which mechanisms, and from which addresses.
 func TestSubmission(t *testing.T) {
-	a := start(t, nil, "-hostname", "mx.a.example", "-domain", "a.example", "-domain", "a2.example", "-user", "alice:secret",
+	a := start(t, nil, "-hostname", "mx.a.example", "-domain", "a.example", "-domain", "a2.example", "-user",
+		"alice:secret",
 		"-user", "boss:secret:*", "-user", "carol:secret:info@a.example,carol@home.example", "-alias", "info=carol")
 	a.talk(1, "MAIL FROM:<alice@a.example> > 530 5.7.0 ")
 	insecure := &tls.Config{InsecureSkipVerify: true}
@@ -26,7 +27,8 @@ func TestSubmission(t *testing.T) {
 					continue // each failure takes a second
 				}
 				err := client.Verify(t.Context(), a.addr(n), &client.Options{
-					TLS: mode, TLSConfig: insecure, AllowUnverifiedAuth: true, Credentials: auth.Password("alice", password, mechanism),
+					TLS: mode, TLSConfig: insecure, AllowUnverifiedAuth: true,
+					Credentials: auth.Password("alice", password, mechanism),
 				})
 				if (err == nil) != (password == "secret") {
 					t.Errorf("%s at port %d with %s: %v", mechanism, n, password, err)
@@ -45,7 +47,8 @@ func TestSubmission(t *testing.T) {
 	} {
 		err := a.submit(test.user, "secret", test.from, "carol@a.example", letter)
 		var refused *proto.Error
-		if errors.As(err, &refused); (err == nil) != (test.code == 0) || err != nil && (refused == nil || refused.Code != test.code) {
+		if errors.As(err, &refused); (err == nil) != (test.code == 0) ||
+			err != nil && (refused == nil || refused.Code != test.code) {
 			t.Errorf("%s sends from %q: %v, want %d", test.user, test.from, err, test.code)
 		}
 	}
@@ -63,7 +66,8 @@ func TestAliases(t *testing.T) {
 			m.To[i].Params = ehlo.DSNRcpt{Notify: ehlo.NotifySuccess}.AddTo(nil)
 		}
 	}
-	if err := a.submit("alice", "secret", "alice@a.example", "info@a.example away@a.example alice@a.example", letter, success); err != nil {
+	if err := a.submit("alice", "secret", "alice@a.example", "info@a.example away@a.example alice@a.example", letter,
+		success); err != nil {
 		t.Fatal(err)
 	}
 	b.log.wait(t, 1, `msg="smtp: delivered" .*to=<bob@b.example>`)
@@ -77,7 +81,8 @@ func TestAliases(t *testing.T) {
 }
 
 func TestAliasTable(t *testing.T) {
-	c, err := parse([]string{"-domain", "a.example", "-domain", "b.example", "-user", "joe:x", "-user", "jane:x", "-alias", "all=joe",
+	c, err := parse([]string{"-domain", "a.example", "-domain", "b.example", "-user", "joe:x", "-user", "jane:x",
+		"-alias", "all=joe",
 		"-alias", "all=jane", "-alias", "all@a.example=out@c.example", "-alias", "joe@b.example=joe@b.example",
 		"-alias", "joe@b.example=joe@c.example", "-alias", "both=all", "-alias", "postmaster@b.example=jane@a.example"})
 	if err != nil {

@@ -31,7 +31,8 @@ func TestCurl(t *testing.T) {
 				continue
 			}
 			n++
-			if strings.Contains(line, "api/usage") || strings.Contains(line, "api/reroute") || strings.Contains(line, "api/drop") {
+			if strings.Contains(line, "api/usage") || strings.Contains(line, "api/reroute") ||
+				strings.Contains(line, "api/drop") {
 				// What was done before has left nothing of this.
 				d.add(2*n, "tenant7", "a@spam.example", "Subject: x\r\n\r\n", "b@example.com")
 			}
@@ -321,7 +322,8 @@ func TestChangeRefused(t *testing.T) {
 			d.wantError("Content-Type "+kind, w, http.StatusUnsupportedMediaType, "JSON")
 		}
 		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"} {
-			if w := d.ask(method, "/api/drop", `{"all": true}`, "Content-Type: application/json"); w.Code != http.StatusNotFound {
+			w := d.ask(method, "/api/drop", `{"all": true}`, "Content-Type: application/json")
+			if w.Code != http.StatusNotFound {
 				t.Errorf("%s /api/drop: %d", method, w.Code)
 			}
 		}

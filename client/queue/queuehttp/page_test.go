@@ -157,7 +157,8 @@ func TestPage(t *testing.T) {
 			}
 			b.submit("hold", map[string]string{"why": "they asked", "route": "ignored by hold"})
 			b.want("hold: 2 jobs", "held they asked")
-			if got := d.jobs(); got != `1 a.example held "they asked" 1; 1 b.example queued "" 1; 2 a.example held "they asked" 1` {
+			held := `1 a.example held "they asked" 1; 1 b.example queued "" 1; 2 a.example held "they asked" 1`
+			if got := d.jobs(); got != held {
 				t.Errorf("after hold: %s", got)
 			}
 			b.submit("", map[string]string{"destination": "", "ids": "04g6f3qv9i0000000002 04g6f3qv9i0000000009"})
@@ -241,8 +242,9 @@ func TestPageEscapes(t *testing.T) {
 		b := d.browser("http://[::1]:8025/")
 		plain := d.browser("http://[::1]:8025/")
 		for target, status := range map[string]int{
-			"": 200, "?tag=" + url.QueryEscape(evil): 200, "?from=" + url.QueryEscape(evil): 200, "?" + url.QueryEscape(evil) + "=1": 400,
-			"?state=" + url.QueryEscape(evil): 400, "?done=" + url.QueryEscape(evil) + "&jobs=" + url.QueryEscape(evil): 200,
+			"": 200, "?tag=" + url.QueryEscape(evil): 200, "?from=" + url.QueryEscape(evil): 200,
+			"?" + url.QueryEscape(evil) + "=1": 400,
+			"?state=" + url.QueryEscape(evil):  400, "?done=" + url.QueryEscape(evil) + "&jobs=" + url.QueryEscape(evil): 200,
 			"?done=hold&jobs=" + url.QueryEscape(evil): 200, "?limit=" + url.QueryEscape(evil): 400,
 		} {
 			b.open(target, status)
@@ -255,7 +257,8 @@ func TestPageEscapes(t *testing.T) {
 					t.Errorf("%s: the page has an element %s", target, n.Data)
 				}
 				for _, a := range n.Attr {
-					if strings.HasPrefix(a.Key, "on") || a.Key == "style" || strings.HasPrefix(strings.TrimSpace(a.Val), "javascript:") {
+					if strings.HasPrefix(a.Key, "on") || a.Key == "style" ||
+						strings.HasPrefix(strings.TrimSpace(a.Val), "javascript:") {
 						t.Errorf("%s: the page has an attribute %s=%q", target, a.Key, a.Val)
 					}
 				}
@@ -281,7 +284,8 @@ func TestPageForms(t *testing.T) {
 			}
 		}
 		// Fields in the query are not those of the form.
-		for query, body := range map[string]string{"op=drop&all=true": "", "op=drop": "all=true", "tag=t": "op=drop", "all=true": "op=drop"} {
+		for query, body := range map[string]string{"op=drop&all=true": "", "op=drop": "all=true", "tag=t": "op=drop",
+			"all=true": "op=drop"} {
 			w := d.ask("POST", "/?"+query, body, "Content-Type: application/x-www-form-urlencoded")
 			if w.Code != http.StatusBadRequest || d.jobs() != before {
 				t.Errorf("?%s with the form %s: %d, and the queue is %s", query, body, w.Code, d.jobs())

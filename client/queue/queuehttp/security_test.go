@@ -63,9 +63,11 @@ func TestRefused(t *testing.T) {
 		{"from nowhere", "localhost:8025", "", nil, 403, 403},
 
 		{"our page", "localhost:8025", local, []string{"Origin: http://localhost:8025"}, 200, 200},
-		{"our page", "localhost:8025", local, []string{"Origin: http://localhost:8025", "Sec-Fetch-Site: same-origin"}, 200, 200},
+		{"our page", "localhost:8025", local, []string{"Origin: http://localhost:8025", "Sec-Fetch-Site: same-origin"}, 200,
+			200},
 		{"another page", "localhost:8025", local, []string{"Origin: http://evil.example"}, 200, 403},
-		{"another page", "localhost:8025", local, []string{"Origin: http://evil.example", "Sec-Fetch-Site: cross-site"}, 200, 403},
+		{"another page", "localhost:8025", local, []string{"Origin: http://evil.example", "Sec-Fetch-Site: cross-site"}, 200,
+			403},
 		{"another page without Origin", "localhost:8025", local, []string{"Sec-Fetch-Site: cross-site"}, 200, 403},
 		{"another port", "localhost:8025", local, []string{"Origin: http://localhost:3000"}, 200, 403},
 		{"another port", "localhost:8025", local, []string{"Sec-Fetch-Site: same-site"}, 200, 403},
@@ -101,7 +103,8 @@ func TestRefused(t *testing.T) {
 		if form.StatusCode == http.StatusSeeOther {
 			form.StatusCode = http.StatusOK
 		}
-		if r.StatusCode != test.write || form.StatusCode != test.write || (changes == 2) != (test.write == 200) || changes == 1 {
+		if r.StatusCode != test.write || form.StatusCode != test.write || (changes == 2) != (test.write == 200) ||
+			changes == 1 {
 			t.Errorf("%s: POST: %d and %d, want %d; %d changes", test.name, r.StatusCode, form.StatusCode, test.write, changes)
 		}
 	}

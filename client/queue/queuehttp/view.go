@@ -115,7 +115,8 @@ func viewJob(j *queue.Job) *jobView {
 	for _, r := range j.To {
 		rv := recipientView{Address: r.Address.String(), Params: viewParams(r.Params)}
 		if f := r.Last; f != nil {
-			rv.Last = &failureView{Status: f.Status.String(), Code: f.Reply.Code, Reply: f.Reply.Text, Host: f.Host, Text: f.Text}
+			rv.Last = &failureView{Status: f.Status.String(), Code: f.Reply.Code, Reply: f.Reply.Text, Host: f.Host,
+				Text: f.Text}
 		}
 		v.Recipients = append(v.Recipients, rv)
 	}

@@ -89,7 +89,8 @@ func testEnvelope(s *suite) {
 		Set("X-LIST", "a,b=c")
 	full.message.From = s.address("pelé@bücher.example")
 	full.message.Needs = ext.EightBit | ext.Binary
-	full.message.ReceivedFrom = report.MTA{Type: "x-Local Host", Name: "client.example", Comment: "[192.0.2.7] \"quoted\"\\"}
+	full.message.ReceivedFrom = report.MTA{Type: "x-Local Host", Name: "client.example",
+		Comment: "[192.0.2.7] \"quoted\"\\"}
 	full.message.Tag = "tenant \"7\"/../ü%\x00\n"
 	at := s.now.Add(1234567 * time.Millisecond)
 	failure := &queue.Failure{
@@ -153,7 +154,8 @@ func testAddFails(s *suite) {
 		s.add(m)
 		s.wantWhole("added at last", m)
 		id := m.message.ID
-		if n, err := s.store.Edit(s.ctx, queue.Filter{IDs: []queue.ID{id}}, queue.Edit{Op: queue.Drop, At: s.now}); n != 2 || err != nil {
+		drop := queue.Edit{Op: queue.Drop, At: s.now}
+		if n, err := s.store.Edit(s.ctx, queue.Filter{IDs: []queue.ID{id}}, drop); n != 2 || err != nil {
 			s.Fatalf("Drop: %d, %v", n, err)
 		}
 		s.wantNothing("dropped", id, usage)
@@ -245,7 +247,8 @@ func testAddTwice(s *suite) {
 
 // testAddInvalid: what has no valid ID, which could be the name of a file, is refused.
 func testAddInvalid(s *suite) {
-	for _, id := range []queue.ID{"", ".", "../../../etc/passwd0", "04G6F3QV9I0000000000", "04g6f3qv9i000000000", "04g6f3qv9i0000000000.0"} {
+	for _, id := range []queue.ID{"", ".", "../../../etc/passwd0", "04G6F3QV9I0000000000", "04g6f3qv9i000000000",
+		"04g6f3qv9i0000000000.0"} {
 		m := s.mail("a.example")
 		m.message.ID, m.jobs[0].ID.Message = id, id
 		if err := s.store.Add(s.ctx, m.entry()); err == nil {
@@ -277,7 +280,8 @@ func testAddConcurrent(s *suite) {
 			s.wantWhole("added by many", m)
 		}
 	}
-	if u, err := s.store.Usage(s.ctx, "", true); err != nil || u != (queue.Usage{Messages: goroutines * each, Octets: octets}) {
+	if u, err := s.store.Usage(s.ctx, "", true); err != nil ||
+		u != (queue.Usage{Messages: goroutines * each, Octets: octets}) {
 		s.Errorf("Usage is %v, %v", u, err)
 	}
 }
@@ -386,7 +390,8 @@ func testOpenContent(s *suite) {
 			group.Go(func() {
 				from := i * n / 4
 				got := make([]byte, n-from)
-				if k, err := c.ReadAt(got, int64(from)); k != len(got) || err != nil && err != io.EOF || !bytes.Equal(got, m.content[from:]) {
+				if k, err := c.ReadAt(got, int64(from)); k != len(got) || err != nil && err != io.EOF ||
+					!bytes.Equal(got, m.content[from:]) {
 					s.Errorf("content of %d octets from %d on: %d octets, %v", n, from, k, err)
 				}
 			})

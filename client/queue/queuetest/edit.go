@@ -217,7 +217,8 @@ func testEditConcurrent(s *suite) {
 			}
 		})
 		group.Go(func() {
-			if n, err := s.store.Edit(s.ctx, queue.Filter{Job: &j.ID}, queue.Edit{Op: queue.Hold, At: s.now, Why: "x"}); n != 1 || err != nil {
+			hold := queue.Edit{Op: queue.Hold, At: s.now, Why: "x"}
+			if n, err := s.store.Edit(s.ctx, queue.Filter{Job: &j.ID}, hold); n != 1 || err != nil {
 				s.Errorf("Edit: %d, %v", n, err)
 			}
 		})

@@ -321,12 +321,14 @@ func testUsage(s *suite) {
 		mails = append(mails, m)
 	}
 	s.add(mails...)
-	check("added", map[string]queue.Usage{"a": usage(2, 2003), "": usage(1, 1001), "b": usage(1, 1002), "A": usage(1, 1004), "c": {}})
+	check("added", map[string]queue.Usage{"a": usage(2, 2003), "": usage(1, 1001), "b": usage(1, 1002),
+		"A": usage(1, 1004), "c": {}})
 	a, b := s.claimOne("a.example"), s.claimOne("b.example")
 	for _, j := range s.take(a, queue.Query{Now: s.now, Max: 10}) {
 		s.update(a, done(j))
 	}
-	check("a job of each is done", map[string]queue.Usage{"a": usage(2, 2003), "": usage(1, 1001), "b": usage(1, 1002), "A": usage(1, 1004)})
+	check("a job of each is done", map[string]queue.Usage{"a": usage(2, 2003), "": usage(1, 1001), "b": usage(1, 1002),
+		"A": usage(1, 1004)})
 	for _, j := range s.take(b, queue.Query{Now: s.now, Max: 10}) {
 		if j.ID.Message != mails[0].message.ID {
 			s.update(b, done(j))

@@ -216,7 +216,8 @@ func dumpJob(j *queue.Job) string {
 	for _, r := range j.To {
 		fmt.Fprintf(&b, "\n  %s%s", dumpAddress(r.Address), dumpParams(r.Params))
 		if f := r.Last; f != nil {
-			fmt.Fprintf(&b, " failed %v, %d %v %q of %q: %q", f.Status, f.Reply.Code, f.Reply.Status, f.Reply.Text, f.Host, f.Text)
+			fmt.Fprintf(&b, " failed %v, %d %v %q of %q: %q", f.Status, f.Reply.Code, f.Reply.Status, f.Reply.Text, f.Host,
+				f.Text)
 		}
 	}
 	return b.String()

@@ -54,7 +54,8 @@ func TestStore(t *testing.T, open func(t *testing.T) queue.Store, opt *Options) 
 			o.Jobs = 2000
 		}
 	}
-	for _, tests := range [][]test{contentTests, claimTests, takeTests, updateTests, releaseTests, editTests, listTests, wholeTests} {
+	for _, tests := range [][]test{contentTests, claimTests, takeTests, updateTests, releaseTests, editTests, listTests,
+		wholeTests} {
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { begin(t, open, o).run(test.f) })
 		}

@@ -206,7 +206,8 @@ func (p *player) take() {
 	if !ok {
 		return
 	}
-	q := queue.Query{Now: p.now, Lane: queue.Lane(p.IntN(2)), Max: p.IntN(4), All: p.IntN(4) == 0, AlarmsOnly: p.IntN(4) == 0}
+	q := queue.Query{Now: p.now, Lane: queue.Lane(p.IntN(2)), Max: p.IntN(4), All: p.IntN(4) == 0,
+		AlarmsOnly: p.IntN(4) == 0}
 	want, key := p.model.takeable(l, q)
 	got := p.suite.take(l, q)
 	p.did("take %+v of %v: %v", q, l, ids(got))

@@ -20,7 +20,8 @@ var takeTests = []test{
 
 // testTake: the jobs with the lowest Due come first, each once, and those that are not due only if all are wanted.
 func testTake(s *suite) {
-	dues := []time.Duration{-3 * time.Second, 2 * time.Hour, -5 * time.Second, 0, time.Hour, -4 * time.Second, time.Millisecond}
+	dues := []time.Duration{-3 * time.Second, 2 * time.Hour, -5 * time.Second, 0, time.Hour, -4 * time.Second,
+		time.Millisecond}
 	jobs := make([]*queue.Job, len(dues))
 	for i, due := range dues {
 		jobs[i] = s.addAt("a.example", due)

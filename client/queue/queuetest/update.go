@@ -75,7 +75,8 @@ func testUpdateRemoves(s *suite) {
 	// Once more changes nothing, neither for the jobs that are gone nor for their message.
 	s.update(l, done(jobs[0]), queue.Change{Job: jobs[1]})
 	s.wantGone("updated when it is gone", m.message.ID)
-	if u, err := s.store.Usage(s.ctx, "", true); err != nil || u != (queue.Usage{Messages: 1, Octets: other.message.Size}) {
+	if u, err := s.store.Usage(s.ctx, "", true); err != nil ||
+		u != (queue.Usage{Messages: 1, Octets: other.message.Size}) {
 		s.Errorf("Usage is %v, %v", u, err)
 	}
 	got, err := io.ReadAll(io.NewSectionReader(c, 0, c.Size()))

@@ -113,7 +113,8 @@ func (k *kept) wantLeases(what string) {
 	}
 	leases, next, err := k.store.Claim(k.ctx, k.now, 10)
 	k.must(err)
-	if names := slices.Sorted(slices.Values(destinations(leases))); !slices.Equal(names, []string{"a.example", "f.example"}) {
+	names := slices.Sorted(slices.Values(destinations(leases)))
+	if !slices.Equal(names, []string{"a.example", "f.example"}) {
 		k.Errorf("%s: leases of %q", what, names)
 	}
 	if !next.Equal(k.part.jobs[0].Due) {
