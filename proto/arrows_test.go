@@ -48,7 +48,8 @@ var arrows = map[string][]string{
 		"client/mx/mtasts", "client/mx/dane", "client/mx/tlsrpt"},
 	"client/mx/mtasts": {"ext/dns"},
 	"client/queue": {"proto", "ext", "ext/ehlo", "ext/report", "ext/tracefield", "client", "client/internal/ended",
-		"client/queue/internal/vfs"},
+		"client/queue/internal/journal", "client/queue/internal/vfs"},
+	"client/queue/internal/journal":     {"client/queue/internal/vfs"},
 	"client/queue/internal/vfs":         {},
 	"client/queue/internal/vfs/crashfs": {"client/queue/internal/vfs"}, // for tests alone
 	// What stands on the queue, and the tests for its stores.

@@ -24,17 +24,22 @@ import (
 //
 // It does not change. What happened since is in ID.state, once something has: a checksum and a line of JSON for each
 // outcome of an attempt, or edit, of a job. The last line of a job says how it stands; one without recipients says that
-// it is done. When all jobs are done both files are removed. A message that is not accepted yet is in ID.tmp.
+// it is done. When all jobs are done both files are removed. A large message that is not accepted yet is in ID.tmp.
+//
+// What was accepted or has changed within the last second, or more if the disk is slow, may be in the files journal.N
+// alone. So mail that is delivered at once is never in a file of its own. There may be four such files of 32 MiB. Close
+// gets all of it into its place, and so does OpenDir after a crash.
 //
 // While a Dir is open, only it may change the files. When it is closed, a message is moved to another queue with its
 // two files, the state first, and removed by removing them, the message first.
 //
 // # Durability
 //
-// Add writes a file under another name, syncs it, renames it, and syncs the directory. Adds of many goroutines share
-// the syncs, which follow each other without a pause while anything waits. What Update writes is synced with them, or
-// within 20 ms. A process that is killed loses nothing that was written; a loss of power loses nothing that was synced.
-// See DirOptions.Sync for how.
+// Add writes a message to the journal and syncs that. Adds of many goroutines share the syncs, which follow each other
+// without a pause while anything waits. What Update writes is synced with them, or within 20 ms. A process that is
+// killed loses nothing that was written; a loss of power loses nothing that was synced. A message of more than 128 KiB
+// is written to its own file, and synced, and then its name. The files of the others are synced before the journal is
+// used again, by syncfs(2) of Linux 5.8 or later, and elsewhere one by one.
 //
 // A disk that is full, and too many open files, are errors that are temporary. A sync that fails is final, as the
 // system may have forgotten what it could not write: from then on all methods that write, and Take, fail. Close the Dir
@@ -43,23 +48,20 @@ import (
 // # Limits
 //
 // A Dir is for one process. It keeps about 190 octets in memory for each message with one job, 64 more for each further
-// job, and 240 for each destination, and reads the rest when it is wanted. OpenDir reads the head of each message.
-// Leases end with Release and with Close only.
+// job, and 240 for each destination, and reads the rest when it is wanted. What waits to get into files takes up to 32
+// MiB more. OpenDir reads the head of each message. Leases end with Release and with Close only.
 type Dir struct {
-	fs     vfs.FS
-	logger *slog.Logger
-	lock   io.Closer
-	syncer syncer
-	looked atomic.Int64 // files that were opened
+	fs      vfs.FS
+	logger  *slog.Logger
+	lock    io.Closer
+	backlog *backlog
+	looked  atomic.Int64 // files that were opened
 
 	mu     sync.Mutex // for what follows
 	index  *index
 	adding map[ID]*adding // messages that are being added
 	adds   sync.WaitGroup // counts them
 	closed bool
-
-	// busy has a lock for the files of each message. It is taken before mu.
-	busy [64]sync.Mutex
 
 	suspensions suspensions
 }
@@ -68,30 +70,14 @@ var _ Store = (*Dir)(nil)
 
 // DirOptions are the settings of a Dir. Nil stands for the defaults.
 type DirOptions struct {
-	// Sync is how files are made durable. The default is SyncAuto.
-	Sync SyncMode
 	// Logger gets what an operator has to know: files that are damaged, and a sync that has failed. The default is
 	// slog.Default.
 	Logger *slog.Logger
 
-	fs vfs.FS // for tests, in place of the operating system's
+	// For tests: in place of the operating system's, and of the usual ones.
+	fs     vfs.FS
+	limits *dirLimits
 }
-
-// A SyncMode is a way to make files durable.
-type SyncMode uint8
-
-// The ways to make files durable.
-const (
-	// SyncAuto syncs few files one by one, and many as SyncFileSystem, unless that has taken more than twice as long as
-	// SyncFiles. It does if other programs write much to the same file system.
-	SyncAuto SyncMode = iota
-	// SyncFiles syncs each file, and the directory. Choose it if other programs write much to the same file system: its
-	// sync would wait for what they have written, and would fail if the disk cannot write that.
-	SyncFiles
-	// SyncFileSystem syncs the file system with one call for all files, by syncfs(2) of Linux 5.8 or later. Elsewhere it
-	// is SyncFiles. It is best if the queue has a file system of its own.
-	SyncFileSystem
-)
 
 // OpenDir opens the queue in a directory, and makes the directory if it is not there. It recovers what a crash has
 // left: files that were not accepted are removed, and damaged ones are moved to the directory "damaged" in it, and
@@ -112,8 +98,12 @@ func OpenDir(path string, opt *DirOptions) (*Dir, error) {
 		}
 		o.fs = fs
 	}
+	if o.limits == nil {
+		o.limits = &usualLimits
+	}
 	d := &Dir{fs: o.fs, logger: o.Logger.With("queue", path), index: newIndex(), adding: map[ID]*adding{}}
-	d.syncer.init(d, o.Sync)
+	d.backlog = newBacklog(d.fs, d.logger, *o.limits)
+	d.backlog.files.flags, d.backlog.files.setFlags = d.flags, d.setFlags
 	if err := d.open(); err != nil {
 		_ = d.letGo() // nothing was written
 		return nil, err
@@ -136,6 +126,7 @@ func (d *Dir) open() error {
 	if err := d.recover(); err != nil {
 		return fmt.Errorf("smtp: the queue cannot be read: %w", err)
 	}
+	d.backlog.begin()
 	return nil
 }
 
@@ -159,7 +150,7 @@ func (d *Dir) Close() error {
 	d.index.endLeases()
 	d.mu.Unlock()
 	d.adds.Wait()
-	err := d.syncer.close()
+	err := d.backlog.close()
 	return errors.Join(err, d.letGo())
 }
 
@@ -180,15 +171,7 @@ func (d *Dir) enterToWrite(ctx context.Context) error {
 	if err := d.enter(ctx); err != nil {
 		return err
 	}
-	return d.syncer.failure()
-}
-
-// busyWith locks the files of a message. It returns what unlocks them.
-func (d *Dir) busyWith(id ID) *sync.Mutex {
-	// The last digits are random.
-	m := &d.busy[(int(id[19])*7+int(id[18]))%len(d.busy)]
-	m.Lock()
-	return m
+	return d.backlog.failure()
 }
 
 // Claim implements Store.

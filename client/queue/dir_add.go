@@ -1,31 +1,30 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/crc32"
 	"io"
-	"io/fs"
+	"slices"
 	"sync"
 
+	"smtpkit.example/smtp/client/queue/internal/journal"
 	"smtpkit.example/smtp/client/queue/internal/vfs"
 )
 
-// An adding is a message that is being added: first its file is written under a temporary name, and synced; then it is
-// renamed, and the directory synced. The syncer does all but the first.
+// An adding is a message that is being added. The journal has it, or else a file of its own under a temporary name.
 type adding struct {
-	id     ID
-	size   int64
-	file   vfs.File
-	synced chan struct{} // closed by the syncer when it has done its part, or failed
-	// renamed and err are the syncer's until then.
-	renamed bool
-	err     error
-	ended   chan struct{} // closed when the message is in the index, or has failed
+	id    ID
+	size  int64
+	mark  journal.Mark
+	file  vfs.File
+	err   error
+	ended chan struct{} // closed when the message is in the index, or has failed
 }
 
-// Add implements Store. The error is that of Content, or of ctx while the content is read, or says what is wrong with
-// the entry or the disk. It is temporary if the disk is full or too many files are open.
+// Add implements Store. The error is that of Content, or of ctx while the content is read or the journal is full, or
+// says what is wrong with the entry or the disk. It is temporary if the disk is full or too many files are open.
 func (d *Dir) Add(ctx context.Context, e *Entry) error {
 	a, err := d.beginAdd(ctx, e)
 	if a == nil {
@@ -49,7 +48,7 @@ func (d *Dir) addAll(ctx context.Context, entries []*Entry) error {
 	return err
 }
 
-// beginAdd writes a message, and gives it to the syncer. If it returns nil, there is nothing more to do.
+// beginAdd writes a message. If it returns nil, there is nothing more to do.
 func (d *Dir) beginAdd(ctx context.Context, e *Entry) (*adding, error) {
 	if err := e.check(); err != nil {
 		return nil, err
@@ -64,12 +63,7 @@ func (d *Dir) beginAdd(ctx context.Context, e *Entry) (*adding, error) {
 	if a == nil {
 		return nil, err
 	}
-	if err = d.write(ctx, a, e); err == nil {
-		err = d.syncer.add(a)
-	}
-	if err != nil {
-		a.err = err
-		close(a.synced)
+	if a.err = d.write(ctx, a, e); a.err != nil {
 		return nil, d.endAdd(a, e)
 	}
 	return a, nil
@@ -91,21 +85,19 @@ func (d *Dir) register(ctx context.Context, e *Entry) (a, other *adding, err err
 	if other := d.adding[id]; other != nil {
 		return nil, other, nil
 	}
-	a = &adding{id: id, synced: make(chan struct{}), ended: make(chan struct{})}
+	a = &adding{id: id, ended: make(chan struct{})}
 	d.adding[id] = a
 	d.adds.Add(1)
 	return a, nil, nil
 }
 
-// endAdd waits for the syncer, and puts the message into the index.
+// endAdd makes a message durable that is written, and puts it into the index.
 func (d *Dir) endAdd(a *adding, e *Entry) error {
-	<-a.synced
-	if a.file != nil {
-		_ = a.file.Close() // all that could fail is synced
-	}
-	if a.err != nil && a.file != nil && !a.renamed && d.syncer.failure() == nil {
-		// If it cannot be removed, OpenDir does it.
-		_ = d.fs.Remove(tempFile(a.id))
+	switch {
+	case a.file != nil:
+		a.err = d.finishFile(a)
+	case a.err == nil:
+		a.err = d.backlog.sync(a.mark)
 	}
 	e.Message.Size = a.size
 	d.mu.Lock()
@@ -119,58 +111,98 @@ func (d *Dir) endAdd(a *adding, e *Entry) error {
 	return a.err
 }
 
-// writeBuffer is the size of what is written at once.
-const writeBuffer = 64 << 10
+// finishFile syncs the file of a message, gives it its name, and makes that durable. After an error the file is
+// removed, but not after one of a sync.
+func (d *Dir) finishFile(a *adding) error {
+	err := a.err
+	if err == nil {
+		err = d.backlog.files.syncFile(a.file)
+	}
+	_ = a.file.Close() // all that could fail is synced
+	if err == nil {
+		if err = d.fs.Rename(tempFile(a.id), messageFile(a.id)); err != nil {
+			err = diskError("rename "+tempFile(a.id), err)
+		}
+	}
+	if err == nil {
+		// What is in the journal becomes durable too, as with each Add.
+		return cmp.Or(d.backlog.files.syncNames(), d.backlog.syncAll())
+	}
+	if d.backlog.failure() == nil {
+		_ = d.fs.Remove(tempFile(a.id)) // if it cannot be removed, OpenDir does it
+	}
+	return err
+}
 
-var writeBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, writeBuffer)
+// recordBuffers have room for the largest record.
+var recordBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, recordStart+journaledSize)
 	return &b
 }}
 
-// write writes a message under its temporary name.
+// write writes a message: to the journal if it is small enough.
 func (d *Dir) write(ctx context.Context, a *adding, e *Entry) error {
-	buf := writeBuffers.Get().(*[]byte)
-	defer writeBuffers.Put(buf)
+	buf := recordBuffers.Get().(*[]byte)
+	defer recordBuffers.Put(buf)
+	b := beginRecord((*buf)[:0], addRecord, a.id)
 	blank := firstLine{}
-	b, err := appendHead(blank.append((*buf)[:0]), e.Message, e.Jobs)
+	b, err := appendHead(blank.append(b), e.Message, e.Jobs)
 	if err != nil {
 		return err
 	}
-	head := b[lineLength:]
+	head := b[recordStart+lineLength:]
 	line := firstLine{head: int64(len(head)), headCRC: crc32.Checksum(head, castagnoli)}
-	for whole := true; ; whole = false {
-		if len(b) == cap(b) {
-			// The envelope is larger than the buffer, and goes to the file alone.
-			b = append(b, 0)[:len(b)]
+	if len(b) == cap(b) {
+		b = append(b, 0)[:len(b)] // an envelope that is larger than the buffer
+	}
+	n, err := fill(e.Content, b[len(b):cap(b)])
+	line.add(b[len(b) : len(b)+n])
+	b = b[:len(b)+n]
+	if ended := ctx.Err(); ended != nil && (err == nil || err == io.EOF) {
+		err = ended
+	}
+	switch {
+	case err == nil || err == io.EOF && len(b) > recordStart+journaledSize:
+		return d.writeFile(ctx, a, e.Content, line, b[recordStart:])
+	case err != io.EOF:
+		return err
+	}
+	line.append(b[:recordStart])
+	a.size = line.content
+	a.mark, err = d.backlog.put(ctx, a.id, slices.Clone(b))
+	return err
+}
+
+// writeFile writes a message to a file, under a temporary name. The first part is read already. A client that hangs up
+// early has cost no file.
+func (d *Dir) writeFile(ctx context.Context, a *adding, content io.Reader, line firstLine, b []byte) error {
+	file, err := create(d.fs, tempFile(a.id))
+	if err != nil {
+		return diskError("write "+tempFile(a.id), err)
+	}
+	a.file = file
+	for {
+		if _, err := file.Write(b); err != nil {
+			return diskError("write "+tempFile(a.id), err)
 		}
-		n, err := fill(e.Content, b[len(b):cap(b)])
-		line.contentCRC = crc32.Update(line.contentCRC, castagnoli, b[len(b):len(b)+n])
-		line.content += int64(n)
-		b = b[:len(b)+n]
+		b = b[:cap(b)]
+		n, err := fill(content, b)
+		b = b[:n]
+		line.add(b)
 		if ended := ctx.Err(); ended != nil && (err == nil || err == io.EOF) {
 			err = ended
 		}
 		if err != nil && err != io.EOF {
 			return err
 		}
-		if whole && err == io.EOF {
-			line.append(b[:0])
+		if n > 0 {
+			continue
 		}
-		if writeErr := d.writePart(a, b); writeErr != nil {
-			return diskError("write "+tempFile(a.id), writeErr)
+		a.size = line.content
+		if _, err = file.WriteAt(line.append(b[:0]), 0); err != nil {
+			return diskError("write "+tempFile(a.id), err)
 		}
-		if err == io.EOF {
-			a.size = line.content
-			if whole {
-				return nil
-			}
-			_, err = a.file.WriteAt(line.append(b[:0]), 0)
-			if err != nil {
-				return diskError("write "+tempFile(a.id), err)
-			}
-			return nil
-		}
-		b = b[:0]
+		return nil
 	}
 }
 
@@ -187,24 +219,4 @@ func fill(r io.Reader, b []byte) (n int, err error) {
 		}
 	}
 	return n, err
-}
-
-// writePart writes to the file of a message. It makes the file for the first part, which has been read by then, so a
-// client that hangs up early costs nothing.
-func (d *Dir) writePart(a *adding, b []byte) error {
-	if a.file == nil {
-		f, err := d.fs.Create(tempFile(a.id))
-		if errors.Is(err, fs.ErrExist) {
-			// One that could not be removed.
-			if err = d.fs.Remove(tempFile(a.id)); err == nil {
-				f, err = d.fs.Create(tempFile(a.id))
-			}
-		}
-		if err != nil {
-			return err
-		}
-		a.file = f
-	}
-	_, err := a.file.Write(b)
-	return err
 }

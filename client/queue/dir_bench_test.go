@@ -27,18 +27,16 @@ import (
 func BenchmarkDir(b *testing.B) {
 	for _, size := range []int{1 << 10, 4 << 10, 100 << 10} {
 		for _, senders := range []int{1, 32, 64} {
-			for name, mode := range map[string]SyncMode{"auto": SyncAuto, "files": SyncFiles, "filesystem": SyncFileSystem} {
-				b.Run(fmt.Sprintf("%s/%dKiB/%d", name, size>>10, senders), func(b *testing.B) {
-					d, err := OpenDir(b.TempDir(), &DirOptions{Sync: mode})
-					if err != nil {
-						b.Fatal(err)
-					}
-					benchmarkSenders(b, senders, func(content []byte) error { return addAndFinish(d, content) }, size)
-					if err := d.Close(); err != nil {
-						b.Fatal(err)
-					}
-				})
-			}
+			b.Run(fmt.Sprintf("dir/%dKiB/%d", size>>10, senders), func(b *testing.B) {
+				d, err := OpenDir(b.TempDir(), nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				benchmarkSenders(b, senders, func(content []byte) error { return addAndFinish(d, content) }, size)
+				if err := d.Close(); err != nil {
+					b.Fatal(err)
+				}
+			})
 			b.Run(fmt.Sprintf("naive/%dKiB/%d", size>>10, senders), func(b *testing.B) {
 				path := b.TempDir()
 				benchmarkSenders(b, senders, func(content []byte) error { return addNaively(path, content) }, size)

@@ -45,16 +45,20 @@ func (c *crashTest) check(img crashfs.Image) error {
 	if log.first != "" {
 		return fmt.Errorf("logged: %s", log.first)
 	}
-	if err := tidy(img.FS, listed); err != nil {
-		return err
-	}
-	if strings.Contains(img.How, "torn") {
-		if err := goOn(d, len(listed)); err != nil {
-			return err
+	torn := strings.Contains(img.How, "torn")
+	if torn {
+		if n, err := d.Edit(context.Background(), Filter{}, Edit{Op: Hold}); n != len(listed) || err != nil {
+			return fmt.Errorf("Edit has found %d jobs, %v, want %d", n, err, len(listed))
 		}
 	}
 	if err := d.Close(); err != nil {
 		return fmt.Errorf("Close: %w", err)
+	}
+	if err := tidy(img.FS, listed); err != nil {
+		return err
+	}
+	if torn {
+		return plain.held(img.FS, len(listed))
 	}
 	return nil
 }
@@ -70,21 +74,18 @@ func indexed(d *Dir, j *Job) error {
 	return nil
 }
 
-// goOn holds all jobs, and finds after another start that they are held.
-func goOn(d *Dir, jobs int) error {
-	if n, err := d.Edit(context.Background(), Filter{}, Edit{Op: Hold}); n != jobs || err != nil {
-		return fmt.Errorf("Edit has found %d jobs, %v, want %d", n, err, jobs)
-	}
-	again := Dir{fs: d.fs, logger: d.logger, index: newIndex()}
-	if err := again.recover(); err != nil {
+// held opens a Dir again, and finds that all jobs are held.
+func (c *crashTest) held(disk *crashfs.FS, jobs int) error {
+	d, err := c.open(disk, slog.DiscardHandler)
+	if err != nil {
 		return err
 	}
 	held := Held
-	listed, _, err := again.List(context.Background(), Filter{State: &held}, JobID{}, 1<<30)
+	listed, _, err := d.List(context.Background(), Filter{State: &held}, JobID{}, 1<<30)
 	if err != nil || len(listed) != jobs {
 		return fmt.Errorf("%d jobs are held at last, %v, want %d", len(listed), err, jobs)
 	}
-	return nil
+	return d.Close()
 }
 
 // tidy reports files that have no use.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"smtpkit.example/smtp/client/queue/internal/journal"
 	"smtpkit.example/smtp/client/queue/internal/vfs"
 	"smtpkit.example/smtp/client/queue/internal/vfs/crashfs"
 	"smtpkit.example/smtp/proto"
@@ -23,7 +24,7 @@ import (
 // are places there.
 type crashTest struct {
 	t    *testing.T
-	mode SyncMode
+	mode crashMode
 	// disk is that of the first process. Those after it have the same log.
 	disk *crashfs.FS
 	// wrap is put around the disk while there is a load.
@@ -32,6 +33,33 @@ type crashTest struct {
 	mu       sync.Mutex
 	messages []*crashMessage
 }
+
+// A crashMode is how a Dir is used. The limits are low, so that messages get into files, and segments of the journal
+// are used again, while others are added.
+type crashMode int
+
+const (
+	syncAllAtOnce crashMode = iota // by SyncAll
+	syncOneByOne                   // as where there is none
+	syncLate                       // messages are done before they get into files
+	crashModes
+)
+
+func (m crashMode) limits() *dirLimits {
+	l := &dirLimits{journal: journal.Options{SegmentSize: 6 << 10, Segments: 3, Grow: 1 << 10},
+		delay: 8 * time.Millisecond, held: 16 << 10}
+	if m == syncLate {
+		l.journal.SegmentSize, l.delay = 16<<10, 200*time.Millisecond
+	}
+	return l
+}
+
+// A noSyncAll is a file system that cannot sync all at once.
+type noSyncAll struct{ vfs.FS }
+
+func (f noSyncAll) SyncAll() error { return errors.ErrUnsupported }
+
+func (f noSyncAll) SyncsAll() bool { return false }
 
 // A crashMessage is a message that somebody began to add at a moment. From another on it is accepted, or never.
 type crashMessage struct {
@@ -76,7 +104,10 @@ func (c *crashTest) open(disk *crashfs.FS, log slog.Handler) (*Dir, error) {
 	if c.wrap != nil {
 		fs = c.wrap(fs)
 	}
-	return OpenDir("", &DirOptions{Sync: c.mode, Logger: slog.New(log), fs: fs})
+	if c.mode == syncOneByOne {
+		fs = noSyncAll{fs}
+	}
+	return OpenDir("", &DirOptions{Logger: slog.New(log), fs: fs, limits: c.mode.limits()})
 }
 
 // load has workers use a Dir. In the middle the process is killed, and another one goes on.
@@ -101,14 +132,12 @@ func (c *crashTest) load(workers, steps int, seed uint64) {
 			wg.Go(func() { w.run(steps) })
 		}
 		if life == 0 {
-			time.Sleep(time.Duration(steps) * 12 * time.Millisecond) // of the bubble
+			time.Sleep(time.Duration(steps) * 2 * time.Millisecond) // of the bubble
 			alive = alive.Kill()
 		}
 		wg.Wait()
-		if life > 0 {
-			if err := d.Close(); err != nil {
-				c.t.Fatal(err)
-			}
+		if err := d.Close(); err != nil && life > 0 {
+			c.t.Fatal(err)
 		}
 	}
 }
@@ -126,11 +155,11 @@ func (w *crashWorker) run(steps int) {
 		case 8:
 			pause := time.Duration(w.rng.IntN(80)) * time.Millisecond
 			time.Sleep(pause) // of the bubble
-			if pause > updateDelay+10*syncTime && !w.killed() {
+			if pause > updateDelay && !w.killed() {
 				w.durable()
 			}
 		case 9:
-			if err = w.d.syncer.wait(); err == nil {
+			if err = w.d.backlog.syncAll(); err == nil {
 				w.durable()
 			}
 		}
@@ -184,7 +213,7 @@ func (w *crashWorker) newMessage() (*crashMessage, *Entry) {
 	}
 	cm.content = make([]byte, w.rng.IntN(3)*w.rng.IntN(1200))
 	if w.rng.IntN(20) == 0 {
-		cm.content = make([]byte, writeBuffer+1000) // written in parts
+		cm.content = make([]byte, journaledSize+1000) // goes to its file at once
 	}
 	for i := range cm.content {
 		cm.content[i] = byte(w.rng.Uint32())

@@ -1,6 +1,10 @@
 package queue
 
-import "smtpkit.example/smtp/client/queue/internal/vfs"
+import (
+	"cmp"
+
+	"smtpkit.example/smtp/client/queue/internal/vfs"
+)
 
 // DirLooked returns how many jobs and files d has looked at.
 func DirLooked(d *Dir) int64 {
@@ -13,4 +17,12 @@ func DirLooked(d *Dir) int64 {
 func DirOptionsOn(fs vfs.FS, o DirOptions) *DirOptions {
 	o.fs = fs
 	return &o
+}
+
+// settleNow gets into files all that is pending. It returns the first error.
+func (d *Dir) settleNow() (err error) {
+	for _, id := range d.backlog.pendingIDs() {
+		err = cmp.Or(err, d.backlog.settle(id))
+	}
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"smtpkit.example/smtp/client/queue/internal/journal"
 	"smtpkit.example/smtp/client/queue/internal/vfs/crashfs"
 )
 
@@ -33,7 +35,7 @@ func newFaulty(t *testing.T) *faulty {
 
 func (f *faulty) open() {
 	f.Helper()
-	c := crashTest{mode: SyncFiles}
+	c := crashTest{mode: syncOneByOne}
 	d, err := c.open(f.disk, f.log)
 	if err != nil {
 		f.Fatal(err)
@@ -102,6 +104,21 @@ func wantTemporary(t *testing.T, what string, err error, temporary bool) {
 	}
 }
 
+// messageFiles returns the names of all files but those of the journal.
+func (f *faulty) messageFiles() (names []string) {
+	f.Helper()
+	if err := f.d.settleNow(); err != nil {
+		f.Fatal(err)
+	}
+	for name := range f.disk.Files() {
+		if !journal.IsName(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // A message that cannot be written is refused, leaves nothing, and the next one is taken.
 func TestDirAddFails(t *testing.T) {
 	for _, tt := range []struct {
@@ -109,41 +126,50 @@ func TestDirAddFails(t *testing.T) {
 		err          error
 		written      int
 		temporary    bool
+		size         int
 	}{
-		{"Create", ".tmp", syscall.EMFILE, 0, true},
-		{"Create", ".tmp", syscall.ENFILE, 0, true},
-		{"Create", ".tmp", syscall.ENOSPC, 0, true},
-		{"Create", ".tmp", syscall.EROFS, 0, false},
-		{"Create", ".tmp", syscall.EACCES, 0, false},
-		{"Write", ".tmp", syscall.ENOSPC, 0, true},
-		{"Write", ".tmp", syscall.ENOSPC, 50, true},
-		{"Write", ".tmp", syscall.EDQUOT, 512, true},
-		{"Write", ".tmp", syscall.EIO, 1, false},
-		{"WriteAt", ".tmp", syscall.ENOSPC, 0, true},
-		{"Rename", ".tmp", syscall.ENOSPC, 0, true},
-		{"Rename", ".tmp", syscall.EIO, 0, false},
+		{"WriteAt", "journal.1", syscall.ENOSPC, 0, true, 100},
+		{"WriteAt", "journal.1", syscall.ENOSPC, 50, true, 100},
+		{"WriteAt", "journal.1", syscall.EDQUOT, 512, true, 100},
+		{"WriteAt", "journal.1", syscall.EIO, 1, false, 100},
+		{"Create", "journal.2", syscall.EMFILE, 0, true, 6000},
+		{"Create", "journal.2", syscall.ENFILE, 0, true, 6000},
+		{"Create", "journal.2", syscall.ENOSPC, 0, true, 6000},
+		{"Create", "journal.2", syscall.EROFS, 0, false, 6000},
+		{"WriteAt", "journal.2", syscall.ENOSPC, 100, true, 6000},
+		{"Create", ".tmp", syscall.EMFILE, 0, true, journaledSize + 1},
+		{"Create", ".tmp", syscall.ENOSPC, 0, true, journaledSize + 1},
+		{"Create", ".tmp", syscall.EACCES, 0, false, journaledSize + 1},
+		{"Write", ".tmp", syscall.ENOSPC, 0, true, journaledSize + 1},
+		{"Write", ".tmp", syscall.ENOSPC, 50, true, journaledSize + 1},
+		{"Write", ".tmp", syscall.EDQUOT, 512, true, journaledSize + 1},
+		{"Write", ".tmp", syscall.EIO, 1, false, journaledSize + 1},
+		{"WriteAt", ".tmp", syscall.ENOSPC, 0, true, journaledSize + 1},
+		{"Rename", ".tmp", syscall.ENOSPC, 0, true, journaledSize + 1},
+		{"Rename", ".tmp", syscall.EIO, 0, false, journaledSize + 1},
 	} {
+		what := fmt.Sprint(tt.kind, " ", tt.suffix, ", ", tt.err)
 		f := newFaulty(t)
 		if err := f.add(); err != nil {
 			t.Fatal(err)
 		}
 		f.fail(tt.kind, tt.suffix, tt.err, tt.written)
-		e := f.entry(writeBuffer + 1)
+		e := f.entry(tt.size)
 		err := f.d.Add(context.Background(), e)
-		wantTemporary(t, tt.kind, err, tt.temporary)
+		wantTemporary(t, what, err, tt.temporary)
 		if !errors.Is(err, tt.err) {
-			t.Errorf("%s: %v, want one that wraps %v", tt.kind, err, tt.err)
+			t.Errorf("%s: %v, want one that wraps %v", what, err, tt.err)
 		}
 		f.disk.Fail(nil)
-		if files := f.disk.Files(); len(files) != 1 {
-			t.Errorf("%s: there are the files %v", tt.kind, files)
+		if files := f.messageFiles(); !slices.Equal(files, []string{messageFile(testID(1))}) {
+			t.Errorf("%s: there are the files %v", what, files)
 		}
 		e.Content = bytes.NewReader(make([]byte, 10))
 		if err := f.d.Add(context.Background(), e); err != nil {
-			t.Errorf("%s: once more: %v", tt.kind, err)
+			t.Errorf("%s: once more: %v", what, err)
 		}
 		if n := len(f.jobs()); n != 4 {
-			t.Errorf("%s: %d jobs, want 4", tt.kind, n)
+			t.Errorf("%s: %d jobs, want 4", what, n)
 		}
 		f.reopened()
 	}
@@ -151,7 +177,10 @@ func TestDirAddFails(t *testing.T) {
 
 // A sync that fails is final, is logged, and nothing that was accepted is lost.
 func TestDirSyncFails(t *testing.T) {
-	for _, tt := range []struct{ kind, suffix string }{{"Sync", ".tmp"}, {"SyncDir", "."}} {
+	for _, tt := range []struct {
+		kind, suffix string
+		size         int
+	}{{"SyncData", "journal.1", 100}, {"Sync", ".tmp", journaledSize + 1}, {"SyncDir", ".", journaledSize + 1}} {
 		f := newFaulty(t)
 		if err := f.add(); err != nil {
 			t.Fatal(err)
@@ -165,7 +194,7 @@ func TestDirSyncFails(t *testing.T) {
 			t.Fatal(jobs, err)
 		}
 		f.fail(tt.kind, tt.suffix, syscall.EIO, 0)
-		wantTemporary(t, tt.kind, f.add(), false)
+		wantTemporary(t, tt.kind, f.d.Add(context.Background(), f.entry(tt.size)), false)
 		if !strings.Contains(f.log.first, "takes no more mail") || !strings.Contains(f.log.first, syscall.EIO.Error()) {
 			t.Errorf("%s: logged %q", tt.kind, f.log.first)
 		}
@@ -185,61 +214,76 @@ func TestDirSyncFails(t *testing.T) {
 			t.Errorf("%s: Close says nothing", tt.kind)
 		}
 		f.open()
-		// The message whose name was not made durable may be there, and its sender tries again.
+		// The message that was not made durable may be there, and its sender tries again.
 		if jobs := f.jobs(); len(jobs) < 2 {
 			t.Errorf("%s: %v is left", tt.kind, jobs)
 		}
 		if err := f.add(); err != nil {
 			t.Errorf("%s: after it was opened again: %v", tt.kind, err)
 		}
+		f.reopened()
 	}
 }
 
-// An outcome that cannot be written is an error, and can be written later, also behind a line that was written in part.
+// handOut returns the first job for a.example, and changes it.
+func (f *faulty) handOut(l Lease, change func(*Job)) *Job {
+	f.Helper()
+	jobs, err := f.d.Take(context.Background(), l, Query{Max: 1, All: true})
+	if err != nil || len(jobs) != 1 {
+		f.Fatal(jobs, err)
+	}
+	change(jobs[0])
+	return jobs[0]
+}
+
+func (f *faulty) lease() Lease {
+	f.Helper()
+	l, ok, err := f.d.ClaimOne(context.Background(), "a.example")
+	if err != nil || !ok {
+		f.Fatal(ok, err)
+	}
+	return l
+}
+
+func attempted(j *Job) {
+	j.Attempts++
+	j.To = j.To[:1]
+}
+
+// An outcome that cannot be written is an error, and can be written later.
 func TestDirUpdateFails(t *testing.T) {
 	for _, tt := range []struct {
-		kind, suffix string
-		err          error
-		written      int
-		temporary    bool
-		to           int
+		err       error
+		written   int
+		temporary bool
+		to        int
 	}{
-		{"Append", ".state", syscall.EMFILE, 0, true, 1},
-		{"Append", ".state", syscall.EROFS, 0, false, 0},
-		{"Write", ".state", syscall.ENOSPC, 0, true, 1},
-		{"Write", ".state", syscall.ENOSPC, 25, true, 1},
-		{"Write", ".state", syscall.ENOSPC, 25, true, 0},
-		{"Write", ".state", syscall.EIO, 25, false, 1},
+		{syscall.ENOSPC, 0, true, 1},
+		{syscall.ENOSPC, 25, true, 1},
+		{syscall.ENOSPC, 25, true, 0},
+		{syscall.EROFS, 0, false, 0},
+		{syscall.EIO, 25, false, 1},
 	} {
 		f := newFaulty(t)
 		if err := f.add(); err != nil {
 			t.Fatal(err)
 		}
-		l, _, err := f.d.ClaimOne(context.Background(), "a.example")
-		if err != nil {
+		l := f.lease()
+		if err := f.d.Update(context.Background(), l, []Change{{Job: f.handOut(l, attempted)}}); err != nil {
 			t.Fatal(err)
 		}
-		for attempt := range 2 {
-			jobs, err := f.d.Take(context.Background(), l, Query{Max: 1, All: true})
-			if err != nil || len(jobs) != 1 {
-				t.Fatal(jobs, err)
-			}
-			jobs[0].Attempts++
-			jobs[0].To = jobs[0].To[:1]
-			if attempt == 1 {
-				jobs[0].To = jobs[0].To[:tt.to]
-				f.fail(tt.kind, tt.suffix, tt.err, tt.written)
-				err = f.d.Update(context.Background(), l, []Change{{Job: jobs[0]}})
-				wantTemporary(t, tt.kind, err, tt.temporary)
-				f.disk.Fail(nil)
-			}
-			if err := f.d.Update(context.Background(), l, []Change{{Job: jobs[0]}}); err != nil {
-				t.Fatal(err)
-			}
+		j := f.handOut(l, func(j *Job) {
+			j.Attempts++
+			j.To = j.To[:tt.to]
+		})
+		f.fail("WriteAt", "journal.1", tt.err, tt.written)
+		wantTemporary(t, tt.err.Error(), f.d.Update(context.Background(), l, []Change{{Job: j}}), tt.temporary)
+		f.disk.Fail(nil)
+		if err := f.d.Update(context.Background(), l, []Change{{Job: j}}); err != nil {
+			t.Fatal(err)
 		}
-		want := 1 + tt.to
-		if jobs := f.jobs(); len(jobs) != want || tt.to > 0 && jobs[0] != [4]int{jobs[0][0], 0, 1, 2} {
-			t.Errorf("%s, %d octets: the jobs are %v", tt.kind, tt.written, jobs)
+		if jobs := f.jobs(); len(jobs) != 1+tt.to || tt.to > 0 && jobs[0] != [4]int{jobs[0][0], 0, 1, 2} {
+			t.Errorf("%v, %d octets: the jobs are %v", tt.err, tt.written, jobs)
 		}
 		f.reopened()
 	}
@@ -248,15 +292,10 @@ func TestDirUpdateFails(t *testing.T) {
 // A job that cannot be read now is handed out later.
 func TestDirTakeFails(t *testing.T) {
 	f := newFaulty(t)
-	for range 3 {
-		if err := f.add(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	l, _, err := f.d.ClaimOne(context.Background(), "a.example")
-	if err != nil {
+	if err := errors.Join(f.add(), f.add(), f.add(), f.d.settleNow()); err != nil {
 		t.Fatal(err)
 	}
+	l := f.lease()
 	opened := 0
 	f.disk.Fail(func(op crashfs.Op) (int, error) {
 		if op.Kind == "Open" {
@@ -285,7 +324,7 @@ func TestDirContentFails(t *testing.T) {
 	f := newFaulty(t)
 	e := f.entry(0)
 	gone := errors.New("the client is gone")
-	e.Content = io.MultiReader(bytes.NewReader(make([]byte, 2*writeBuffer)), iotest.ErrReader(gone))
+	e.Content = io.MultiReader(bytes.NewReader(make([]byte, 2*journaledSize)), iotest.ErrReader(gone))
 	if err := f.d.Add(context.Background(), e); err != gone {
 		t.Errorf("Add: %v, want %v", err, gone)
 	}

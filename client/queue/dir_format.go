@@ -8,8 +8,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-
-	"smtpkit.example/smtp/client/queue/internal/vfs"
 )
 
 // The first line of a message: the lengths in octets and the checksums (CRC-32C) of the head, which is what stands
@@ -48,6 +46,12 @@ func appendHead(b []byte, m *Message, jobs []*Job) ([]byte, error) {
 type firstLine struct {
 	head, content       int64
 	headCRC, contentCRC uint32
+}
+
+// add adds some of the content.
+func (l *firstLine) add(content []byte) {
+	l.content += int64(len(content))
+	l.contentCRC = crc32.Update(l.contentCRC, castagnoli, content)
 }
 
 func (l *firstLine) append(b []byte) []byte {
@@ -94,7 +98,7 @@ const usualHead = 2048
 
 // readHead reads the head of a message, and checks it and the length of the file. Errors other than those of the file
 // system wrap errDamaged. It reads into buf, or more if that is too small.
-func readHead(f vfs.File, buf []byte) (h *head, err error) {
+func readHead(f storedFile, buf []byte) (h *head, err error) {
 	n, err := f.ReadAt(buf, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -214,7 +218,7 @@ func openState(line []byte) ([]byte, bool) {
 }
 
 // findState returns the last line of a job in a state file, without its checksum, or nil. It reads from the end.
-func findState(f vfs.File, id JobID) ([]byte, error) {
+func findState(f storedFile, id JobID) ([]byte, error) {
 	end, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -250,5 +254,11 @@ func findState(f vfs.File, id JobID) ([]byte, error) {
 func messageFile(id ID) string { return string(id) + ".msg" }
 
 func stateFile(id ID) string { return string(id) + ".state" }
+
+// splitName returns the parts of the name of a file.
+func splitName(name string) (base, kind string) {
+	base, kind, _ = strings.Cut(name, ".")
+	return base, kind
+}
 
 func tempFile(id ID) string { return string(id) + ".tmp" }

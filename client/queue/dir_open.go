@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -23,6 +22,9 @@ func (d *Dir) recover() error {
 	if err := d.fs.SyncDir("."); err != nil {
 		return err
 	}
+	if err := d.backlog.open(); err != nil {
+		return err
+	}
 	names, err := d.fs.List(".")
 	if err != nil {
 		return err
@@ -33,7 +35,7 @@ func (d *Dir) recover() error {
 		states   = map[ID]bool{}
 	)
 	for _, name := range names {
-		base, kind, _ := strings.Cut(name, ".")
+		base, kind := splitName(name)
 		id := ID(base)
 		switch {
 		case kind == "tmp" && (id.Valid() || base == suspendedFile):
@@ -45,14 +47,20 @@ func (d *Dir) recover() error {
 			states[id] = true
 		}
 	}
+	inJournal := d.backlog.pendingIDs()
+	messages = append(messages, inJournal...)
 	// In order, the index takes them fastest.
 	slices.Sort(messages)
+	messages = slices.Compact(messages)
 	done := d.recoverMessages(messages, states)
 	for _, id := range messages {
 		delete(states, id)
 	}
 	if err := d.recoverSuspensions(); err != nil {
 		return err
+	}
+	for _, id := range inJournal {
+		delete(states, id) // what has to be done is pending
 	}
 	return d.clean(temps, states, done)
 }
@@ -74,7 +82,7 @@ func (d *Dir) recoverMessages(messages []ID, states map[ID]bool) (done []ID) {
 				left, err := d.recoverMessage(id, states[id])
 				switch {
 				case errors.Is(err, errDamaged):
-					d.putAside(id, err)
+					d.setAside(id, err)
 				case err != nil:
 					d.logger.Error("smtp: a message in the queue cannot be read, and stays where it is",
 						"file", messageFile(id), "err", err)
@@ -92,6 +100,10 @@ func (d *Dir) recoverMessages(messages []ID, states map[ID]bool) (done []ID) {
 
 // recoverMessage puts a message into the index. It reports false if no job is left.
 func (d *Dir) recoverMessage(id ID, withState bool) (left bool, err error) {
+	p := d.backlog.pendingOf(id)
+	if p != nil && p.clear && p.file == nil {
+		return true, nil // it is done, and what is left of it is removed later
+	}
 	var m *Message
 	var jobs []jobFacts
 	f, err := d.openMessage(id, func(h *head) (err error) {
@@ -110,17 +122,32 @@ func (d *Dir) recoverMessage(id ID, withState bool) (left bool, err error) {
 		}
 		return nil
 	})
+	if p != nil && errors.Is(err, fs.ErrNotExist) {
+		d.backlog.discard(p) // it was never accepted, or is done
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}
 	_ = f.Close() // nothing was written
 	var files fileFlags
-	if withState {
+	if withState && (p == nil || !p.clear) {
 		if files, err = d.recoverState(id, jobs); err != nil {
 			return false, err
 		}
 	}
+	if p != nil {
+		for _, l := range p.lines {
+			if _, err := recoverLine(id, jobs, bytes.TrimSuffix(l.line, []byte{'\n'})); err != nil {
+				return false, err
+			}
+		}
+	}
 	jobs = slices.DeleteFunc(jobs, func(j jobFacts) bool { return j.Recipients == 0 })
+	if len(jobs) == 0 && p != nil {
+		d.backlog.discard(p)
+		return true, nil
+	}
 	if len(jobs) == 0 {
 		return false, nil
 	}
@@ -159,19 +186,36 @@ func (d *Dir) recoverState(id ID, jobs []jobFacts) (fileFlags, error) {
 		if !ended {
 			files |= tornState
 		}
-		text, ok := openState(line)
-		if !ok {
-			continue
-		}
-		j, err := decodeJob(text)
-		if err != nil {
+		if _, err := recoverLine(id, jobs, line); err != nil {
 			return 0, err
-		}
-		if i := slices.IndexFunc(jobs, func(f jobFacts) bool { return f.N == j.ID.N }); i >= 0 && j.ID.Message == id {
-			jobs[i] = factsOf(j)
 		}
 	}
 	return files, nil
+}
+
+// recoverLine changes jobs to what a line of the state file says. It reports false if the line is damaged.
+func recoverLine(id ID, jobs []jobFacts, line []byte) (ok bool, err error) {
+	text, ok := openState(line)
+	if !ok {
+		return false, nil
+	}
+	j, err := decodeJob(text)
+	if err != nil {
+		return false, err
+	}
+	if i := slices.IndexFunc(jobs, func(f jobFacts) bool { return f.N == j.ID.N }); i >= 0 && j.ID.Message == id {
+		jobs[i] = factsOf(j)
+	}
+	return true, nil
+}
+
+// setAside is putAside with all that the journal has of the message.
+func (d *Dir) setAside(id ID, why error) {
+	if err := d.backlog.settleBusy(id); err != nil {
+		d.logger.Error("smtp: what happened last to a damaged message of the queue cannot be written",
+			"file", messageFile(id), "damage", why, "err", err)
+	}
+	d.putAside(id, why)
 }
 
 // putAside moves the files of a message to where nothing but a person looks at them.

@@ -1,25 +1,46 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/crc32"
 	"io"
 	"io/fs"
 	"sync"
-
-	"smtpkit.example/smtp/client/queue/internal/vfs"
 )
 
 var headBuffers = sync.Pool{New: func() any { return new([usualHead]byte) }}
 
+// A storedFile is the file of a message that is read.
+type storedFile interface {
+	io.ReaderAt
+	io.Closer
+	Size() (int64, error)
+}
+
+// A heldFile is a file that is not made yet.
+type heldFile []byte
+
+func (f heldFile) ReadAt(b []byte, off int64) (int, error) { return bytes.NewReader(f).ReadAt(b, off) }
+
+func (f heldFile) Size() (int64, error) { return int64(len(f)), nil }
+
+func (f heldFile) Close() error { return nil }
+
 // openMessage opens the file of a message, and calls use with its head, which is valid only there. The caller closes
 // the file. If there is an error, it is closed.
-func (d *Dir) openMessage(id ID, use func(*head) error) (vfs.File, error) {
-	d.looked.Add(1)
-	f, err := d.fs.Open(messageFile(id))
-	if err != nil {
-		return nil, err
+func (d *Dir) openMessage(id ID, use func(*head) error) (storedFile, error) {
+	var f storedFile
+	if b := d.backlog.held(id); b != nil {
+		f = heldFile(b)
+	} else {
+		d.looked.Add(1)
+		file, err := d.fs.Open(messageFile(id))
+		if err != nil {
+			return nil, err
+		}
+		f = file
 	}
 	buf := headBuffers.Get().(*[usualHead]byte)
 	defer headBuffers.Put(buf)
@@ -36,10 +57,8 @@ func (d *Dir) openMessage(id ID, use func(*head) error) (vfs.File, error) {
 
 // read reads a job as it stands, and its message if that is wanted. The message is busy. The error is for unreadable.
 func (d *Dir) read(id JobID, files fileFlags, withMessage bool) (m *Message, j *Job, err error) {
-	if files&hasState != 0 {
-		if j, err = d.readState(id); err != nil {
-			return nil, nil, err
-		}
+	if j, err = d.readState(id, files); err != nil {
+		return nil, nil, err
 	}
 	if j != nil && !withMessage {
 		return nil, j, nil
@@ -61,8 +80,18 @@ func (d *Dir) read(id JobID, files fileFlags, withMessage bool) (m *Message, j *
 	return m, j, f.Close()
 }
 
-// readState reads a job from the state file. It returns nil if it is not there.
-func (d *Dir) readState(id JobID) (*Job, error) {
+// readState reads the state of a job. It returns nil if it has none.
+func (d *Dir) readState(id JobID, files fileFlags) (*Job, error) {
+	if line := d.backlog.heldLine(id); line != nil {
+		json, ok := openState(bytes.TrimSuffix(line, []byte{'\n'}))
+		if !ok {
+			return nil, damaged("a line is not what was written")
+		}
+		return decodeJob(json)
+	}
+	if files&hasState == 0 {
+		return nil, nil
+	}
 	d.looked.Add(1)
 	f, err := d.fs.Open(stateFile(id.Message))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,7 +129,7 @@ func (d *Dir) unreadable(id JobID, err error) error {
 	m := d.index.message(id.Message)
 	d.mu.Unlock()
 	if m != nil {
-		d.putAside(id.Message, err)
+		d.setAside(id.Message, err)
 		d.forget(m)
 	}
 	return nil
@@ -145,6 +174,9 @@ func (d *Dir) Open(ctx context.Context, id ID) (Content, error) {
 		return nil, d.notFound(id, err)
 	}
 	c := &dirContent{f, int64(lineLength) + line.head, line.content}
+	if _, held := f.(heldFile); held {
+		return c, nil
+	}
 	if err := c.check(line.contentCRC); err != nil {
 		_ = f.Close() // nothing was written
 		return nil, d.notFound(id, err)
@@ -164,7 +196,7 @@ func (d *Dir) has(ctx context.Context, id ID) error {
 
 // notFound returns the error to return for a message that could not be read.
 func (d *Dir) notFound(id ID, err error) error {
-	defer d.busyWith(id).Unlock()
+	defer d.backlog.busyWith(id).Unlock()
 	if err := d.unreadable(JobID{Message: id}, err); err != nil {
 		return err
 	}
@@ -173,15 +205,23 @@ func (d *Dir) notFound(id ID, err error) error {
 
 // A dirContent is a part of a file.
 type dirContent struct {
-	file      vfs.File
+	file      storedFile
 	at, octet int64
 }
 
+// readSize is how much of the content is read at once.
+const readSize = 64 << 10
+
+var contentBuffers = sync.Pool{New: func() any {
+	b := make([]byte, readSize)
+	return &b
+}}
+
 // check compares the content with its checksum.
 func (c *dirContent) check(sum uint32) error {
-	buf := writeBuffers.Get().(*[]byte)
-	defer writeBuffers.Put(buf)
-	b := (*buf)[:writeBuffer]
+	buf := contentBuffers.Get().(*[]byte)
+	defer contentBuffers.Put(buf)
+	b := *buf
 	have := uint32(0)
 	for off := int64(0); off < c.octet; off += int64(len(b)) {
 		n, err := c.ReadAt(b[:min(int64(len(b)), c.octet-off)], off)
@@ -263,8 +303,8 @@ func (d *Dir) take(ctx context.Context, l Lease, q Query) ([]listedID, error) {
 
 // readTaken reads a job that is handed out. It returns nil if the job is gone.
 func (d *Dir) readTaken(id listedID) (*Job, error) {
-	defer d.busyWith(id.id.Message).Unlock()
-	_, j, err := d.read(id.id, d.flags(id.id), false)
+	defer d.backlog.busyWith(id.id.Message).Unlock()
+	_, j, err := d.read(id.id, d.flags(id.id.Message), false)
 	if err != nil {
 		return nil, d.unreadable(id.id, err)
 	}
@@ -275,13 +315,22 @@ func (d *Dir) readTaken(id listedID) (*Job, error) {
 }
 
 // flags returns what is known of the files of a message.
-func (d *Dir) flags(id JobID) fileFlags {
+func (d *Dir) flags(id ID) fileFlags {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if m := d.index.message(id.Message); m != nil {
+	if m := d.index.message(id); m != nil {
 		return m.files
 	}
 	return 0
+}
+
+// setFlags notes what is known of the files of a message.
+func (d *Dir) setFlags(id ID, flags fileFlags) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.index.message(id); m != nil {
+		m.files = flags
+	}
 }
 
 // putBack has jobs wait again that were taken and not handed out.
@@ -307,7 +356,7 @@ func (d *Dir) candidates(ctx context.Context, f *Filter, after JobID, toWrite bo
 	err := d.enter(ctx)
 	defer d.mu.Unlock()
 	if err == nil && toWrite {
-		err = d.syncer.failure()
+		err = d.backlog.failure()
 	}
 	if err != nil {
 		return nil, err
@@ -351,8 +400,8 @@ func (d *Dir) List(ctx context.Context, f Filter, after JobID, max int) (jobs []
 
 // listed reads a job with its message. The job is nil if it is gone.
 func (d *Dir) listed(id listedID) (Listed, error) {
-	defer d.busyWith(id.id.Message).Unlock()
-	m, j, err := d.read(id.id, d.flags(id.id), true)
+	defer d.backlog.busyWith(id.id.Message).Unlock()
+	m, j, err := d.read(id.id, d.flags(id.id.Message), true)
 	if err != nil {
 		return Listed{}, d.unreadable(id.id, err)
 	}

@@ -37,6 +37,7 @@ func TestDirStoreInMemory(t *testing.T) {
 		return d
 	}, &queuetest.Options{Looked: dirLooked, Reopen: func(t *testing.T, s queue.Store) queue.Store {
 		disk := disks[s].Kill()
+		_ = s.Close() // it was killed
 		d := openDir(t, "", disk)
 		disks[d] = disk
 		return d

@@ -3,8 +3,6 @@ package queue
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"slices"
 	"time"
 )
@@ -44,12 +42,7 @@ func (d *Dir) writeSuspensions(notes []Suspension) error {
 		return err
 	}
 	const temp = suspendedFile + ".tmp"
-	f, err := d.fs.Create(temp)
-	if errors.Is(err, fs.ErrExist) {
-		if err = d.fs.Remove(temp); err == nil {
-			f, err = d.fs.Create(temp)
-		}
-	}
+	f, err := create(d.fs, temp)
 	if err != nil {
 		return diskError("write "+temp, err)
 	}
@@ -58,13 +51,13 @@ func (d *Dir) writeSuspensions(notes []Suspension) error {
 		return diskError("write "+temp, err)
 	}
 	if err := f.Sync(); err != nil {
-		return d.syncer.fail(err)
+		return d.backlog.fail(err)
 	}
 	if err := d.fs.Rename(temp, suspendedFile); err != nil {
 		return diskError("rename "+temp, err)
 	}
 	if err := d.fs.SyncDir("."); err != nil {
-		return d.syncer.fail(err)
+		return d.backlog.fail(err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"io/fs"
 )
 
 // fileFlags say what Dir knows of the files of a message. They are changed with the message busy and Dir.mu locked.
@@ -46,7 +45,7 @@ func (d *Dir) change(l Lease, c *Change) error {
 	if !id.Message.Valid() {
 		return nil
 	}
-	defer d.busyWith(id.Message).Unlock()
+	defer d.backlog.busyWith(id.Message).Unlock()
 	d.mu.Lock()
 	j, lessee := d.index.find(id), d.index.destinations[l.Destination]
 	if j == nil || j.lessee != nil && j.lessee != lessee {
@@ -100,14 +99,14 @@ func (d *Dir) Edit(ctx context.Context, f Filter, e Edit) (n int, err error) {
 		}
 	}
 	if n > 0 {
-		err = errors.Join(err, d.syncer.wait())
+		err = errors.Join(err, d.backlog.syncAll())
 	}
 	return n, err
 }
 
 // edit applies e to a job if it matches.
 func (d *Dir) edit(id JobID, f *Filter, e Edit) (edited bool, err error) {
-	defer d.busyWith(id.Message).Unlock()
+	defer d.backlog.busyWith(id.Message).Unlock()
 	d.mu.Lock()
 	j := d.index.find(id)
 	if j == nil || !j.matches(f) {
@@ -139,7 +138,7 @@ func (d *Dir) put(j *indexJob, job *Job, change func(jobFacts)) error {
 	if err != nil {
 		return err
 	}
-	if err := d.appendLine(j.message, line); err != nil {
+	if err := d.putLine(j.ID(), line); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -150,18 +149,16 @@ func (d *Dir) put(j *indexJob, job *Job, change func(jobFacts)) error {
 
 // remove removes a job, and with the last one the message. The message is busy.
 func (d *Dir) remove(j *indexJob, edited bool) error {
-	m := j.message
-	id := m.ID()
 	d.mu.Lock()
-	last, files := len(m.jobs) == 1, m.files
+	last := len(j.message.jobs) == 1
 	d.mu.Unlock()
+	var err error
 	if last {
-		err := d.fs.Remove(messageFile(id))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return diskError("remove "+messageFile(id), err)
-		}
-		d.syncer.removed(id, files&hasState != 0)
-	} else if err := d.appendLine(m, appendDone(nil, j.ID())); err != nil {
+		err = d.backlog.remove(j.message.ID())
+	} else {
+		err = d.putLine(j.ID(), appendDone(nil, j.ID()))
+	}
+	if err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -170,37 +167,10 @@ func (d *Dir) remove(j *indexJob, edited bool) error {
 	return nil
 }
 
-// appendLine appends a line to the state file of a message. The message is busy.
-func (d *Dir) appendLine(m *indexMessage, line []byte) error {
-	if err := d.syncer.failure(); err != nil {
+// putLine writes the line of a job. The message is busy.
+func (d *Dir) putLine(id JobID, line []byte) error {
+	if err := d.backlog.failure(); err != nil {
 		return err
 	}
-	id := m.ID()
-	d.mu.Lock()
-	files := m.files
-	d.mu.Unlock()
-	if files&tornState != 0 {
-		line = append([]byte{'\n'}, line...)
-	}
-	f, err := d.fs.Append(stateFile(id))
-	if err != nil {
-		return diskError("open "+stateFile(id), err)
-	}
-	n, err := f.Write(line)
-	_ = f.Close() // it is synced later, and that tells of errors
-	d.mu.Lock()
-	switch {
-	case err == nil:
-		m.files = hasState
-	case n > 0:
-		m.files = hasState | tornState
-	default:
-		m.files |= hasState
-	}
-	d.mu.Unlock()
-	if err != nil {
-		return diskError("write "+stateFile(id), err)
-	}
-	d.syncer.wrote(id, files&hasState == 0)
-	return nil
+	return d.backlog.putLine(id, line)
 }

@@ -93,6 +93,8 @@ func (f *osFS) SyncDir(dir string) error {
 
 func (f *osFS) SyncAll() error { return syncAll(f.dir) }
 
+func (f *osFS) SyncsAll() bool { return syncsAll() }
+
 func (f *osFS) Lock(name string) (io.Closer, error) { return lock(f.name(name)) }
 
 func (f *osFS) Free() (int64, bool) { return free(f.path) }

@@ -36,6 +36,8 @@ func syncOpenDir(*os.File) error { return nil }
 
 func syncAll(*os.File) error { return errors.ErrUnsupported }
 
+func syncsAll() bool { return false }
+
 const errSharingViolation = syscall.Errno(32)
 
 // lock opens a file that nobody else may open meanwhile.

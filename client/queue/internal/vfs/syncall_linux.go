@@ -61,3 +61,5 @@ func syncAll(dir *os.File) error {
 		}
 	}
 }
+
+func syncsAll() bool { return syncfsNumber() != 0 }

@@ -8,3 +8,5 @@ import (
 )
 
 func syncAll(*os.File) error { return errors.ErrUnsupported }
+
+func syncsAll() bool { return false }

@@ -31,6 +31,8 @@ type FS interface {
 	// SyncAll makes all durable that has been written, and all names. The error is errors.ErrUnsupported if the operating
 	// system cannot, or does not tell of errors.
 	SyncAll() error
+	// SyncsAll reports false if it is known that SyncAll cannot.
+	SyncsAll() bool
 
 	// Lock keeps other processes from locking the same name until it is closed. It also ends with the process. The error
 	// is ErrLocked if it is locked.
@@ -48,6 +50,8 @@ type File interface {
 	io.Closer
 	// Sync makes durable what has been written to the file, whoever has written it. It does not make its name durable.
 	Sync() error
+	// SyncData is Sync, but may leave out what is not needed to read the file, such as when it was changed.
+	SyncData() error
 	Size() (int64, error)
 }
 

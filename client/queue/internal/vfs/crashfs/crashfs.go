@@ -53,6 +53,7 @@ type disk struct {
 type node struct {
 	dir  bool
 	data []byte // as a process sees it
+	own  bool   // nothing else has data
 	base []byte // as it was when the log began
 }
 
@@ -263,6 +264,9 @@ func (f *FS) SyncAll() error {
 	return err
 }
 
+// SyncsAll returns true.
+func (f *FS) SyncsAll() bool { return true }
+
 type unlocker struct {
 	fs   *FS
 	name string
@@ -332,10 +336,21 @@ func (f *file) writeAt(kind string, b []byte, at func() int) (int, error) {
 	}
 	if n > 0 {
 		c := change{kind: write, node: f.node, off: at(), data: slices.Clone(b[:n])}
-		f.node.data = c.apply(f.node.data)
+		f.node.write(&c)
 		f.fs.disk.log = append(f.fs.disk.log, c)
 	}
 	return n, err
+}
+
+// write changes the content as a process sees it.
+func (n *node) write(c *change) {
+	if !n.own {
+		n.data, n.own = slices.Clone(n.data), true
+	}
+	if more := c.off + len(c.data) - len(n.data); more > 0 {
+		n.data = append(n.data, make([]byte, more)...)
+	}
+	copy(n.data[c.off:], c.data)
 }
 
 // apply returns the content of a file after a write. It does not change data.
@@ -362,8 +377,12 @@ func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (f *file) Sync() error {
-	_, err := f.fs.begin(Op{Kind: "Sync", Name: f.name})
+func (f *file) Sync() error { return f.sync("Sync") }
+
+func (f *file) SyncData() error { return f.sync("SyncData") }
+
+func (f *file) sync(kind string) error {
+	_, err := f.fs.begin(Op{Kind: kind, Name: f.name})
 	defer f.fs.end()
 	if err == nil {
 		f.fs.disk.log = append(f.fs.disk.log, change{kind: syncFile, node: f.node})

@@ -1,0 +1,402 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"smtpkit.example/smtp/client/queue/internal/journal"
+	"smtpkit.example/smtp/client/queue/internal/vfs"
+)
+
+// The kinds of records in the journal of a Dir. Behind the kind stands the ID of a message.
+const (
+	addRecord    = 'A' // then the file of the message
+	stateRecord  = 'S' // then the number of a job in four octets, and its line in the state file
+	removeRecord = 'R' // the message is done
+)
+
+// recordStart is how many octets stand before the file or the line in a record.
+const recordStart = journal.HeaderSize + 1 + len(messageKey{})
+
+// A pending is what the journal says of a message and its files do not say yet. It is changed with its message busy and
+// files.mu locked.
+type pending struct {
+	id    ID
+	since time.Time // of the first record
+	marks []journal.Mark
+	// Clear: the files on disk, if there are any, are not those of the message, and are removed first.
+	clear bool
+	file  []byte      // what becomes ID.msg; nil if it is there, or the message is gone
+	lines []stateLine // what is appended to ID.state: a line for each job
+
+	tried      uint64   // the pass that could not get it into files
+	prev, next *pending // in files
+}
+
+// A stateLine is the line of a job.
+type stateLine struct {
+	n    int
+	line []byte
+}
+
+func (p *pending) octets() int64 {
+	n := len(p.file) + 256
+	for _, l := range p.lines {
+		n += len(l.line)
+	}
+	return int64(n)
+}
+
+// set replaces the line of a job.
+func (p *pending) set(n int, line []byte) {
+	i := slices.IndexFunc(p.lines, func(l stateLine) bool { return l.n == n })
+	if i < 0 {
+		p.lines = append(p.lines, stateLine{n, line})
+		return
+	}
+	p.lines[i].line = line
+}
+
+// dirLimits are the limits of files.
+type dirLimits struct {
+	journal journal.Options
+	delay   time.Duration // how long what was written waits until it gets into files
+	held    int64         // how many octets may wait
+}
+
+var usualLimits = dirLimits{
+	journal: journal.Options{SegmentSize: 32 << 20, Segments: 4, Grow: 256 << 10},
+	delay:   time.Second,
+	held:    32 << 20,
+}
+
+// journaledSize is how large the file of a message may be that goes through the journal. It is written twice, if it is
+// not done before; a larger one is written and synced alone.
+const journaledSize = 128 << 10
+
+// A backlog has what is written to a Dir: first in the journal alone, until a goroutine gets it into files, see settle.
+// Until then it is in pending, and read from there.
+type backlog struct {
+	files  *files
+	logger *slog.Logger
+	limits dirLimits
+
+	journal *journal.Journal
+	work    sync.WaitGroup
+	wakeUp  chan struct{} // tells the goroutine to look around
+
+	// busy has a lock for the files of each message. It is taken before mu.
+	busy [64]sync.Mutex
+
+	mu             sync.Mutex // for what follows
+	pending        map[ID]*pending
+	oldest, newest *pending
+	octets         int64
+	room           chan struct{} // closed when something has been settled
+	hurry          bool          // somebody waits for that
+	armed          bool          // the goroutine will look around by itself
+	syncing        bool          // the timer of syncLater runs
+	timer          *time.Timer
+	closing        bool
+	reclaiming     bool
+	pass           uint64
+	stuck          error // why what has waited its time cannot get into files
+	failed         error // a sync has failed
+}
+
+func newBacklog(fs vfs.FS, logger *slog.Logger, limits dirLimits) *backlog {
+	bl := &backlog{files: &files{fs: fs}, logger: logger, limits: limits, pending: map[ID]*pending{},
+		wakeUp: make(chan struct{}, 1), room: make(chan struct{})}
+	bl.files.failed = bl.fail
+	bl.files.names.Sync = func() error { return fs.SyncDir(".") }
+	bl.files.each.Store(!fs.SyncsAll())
+	return bl
+}
+
+// busyWith locks the files of a message. It returns what unlocks them.
+func (bl *backlog) busyWith(id ID) *sync.Mutex {
+	// The last digits are random.
+	m := &bl.busy[(int(id[19])*7+int(id[18]))%len(bl.busy)]
+	m.Lock()
+	return m
+}
+
+// failure returns the error of a sync that has failed.
+func (bl *backlog) failure() error {
+	bl.mu.Lock()
+	defer bl.mu.Unlock()
+	return bl.failed
+}
+
+// fail ends the work of the Dir: what the system could not write it may have forgotten, so no later sync tells.
+func (bl *backlog) fail(err error) error {
+	bl.mu.Lock()
+	defer bl.mu.Unlock()
+	if bl.failed == nil {
+		bl.failed = &dirError{what: "be used any more, since a sync has failed; see to the disk, and open it again", err: err}
+		bl.logger.Error("smtp: the queue takes no more mail, because the disk could not be written", "err", err)
+		bl.moved()
+	}
+	return bl.failed
+}
+
+// moved tells those who wait for room. bl.mu is locked.
+func (bl *backlog) moved() {
+	close(bl.room)
+	bl.room = make(chan struct{})
+}
+
+// beginRecord appends the beginning of a record, with room for the header of the journal.
+func beginRecord(b []byte, kind byte, id ID) []byte {
+	b = append(b, make([]byte, journal.HeaderSize)...)
+	return append(append(b, kind), id...)
+}
+
+// put has the journal take the file of a message: what record has from recordStart on, which is kept. It waits while
+// too much has to get into files. It is durable when bl.sync has returned.
+func (bl *backlog) put(ctx context.Context, id ID, record []byte) (journal.Mark, error) {
+	for {
+		room, err := bl.roomFor(int64(len(record)))
+		if room == nil && err == nil {
+			var m journal.Mark
+			if m, err = bl.putNow(id, record); err == nil {
+				return m, nil
+			}
+			if !errors.Is(err, journal.ErrFull) {
+				return m, bl.writeError(err)
+			}
+			room, err = bl.roomInJournal()
+		}
+		if err != nil {
+			return journal.Mark{}, err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return journal.Mark{}, ctx.Err()
+		}
+	}
+}
+
+func (bl *backlog) putNow(id ID, record []byte) (journal.Mark, error) {
+	defer bl.busyWith(id).Unlock() // one of the same ID that was removed may be pending
+	return bl.append(id, record, false, func(p *pending) { p.file = record[recordStart:] })
+}
+
+// roomFor returns nil if there is room for n octets, or a channel that is closed when it is worthwhile to ask again.
+// The error says why there is none.
+func (bl *backlog) roomFor(n int64) (room <-chan struct{}, err error) {
+	bl.mu.Lock()
+	defer bl.mu.Unlock()
+	if bl.failed != nil {
+		return nil, bl.failed
+	}
+	if bl.octets > bl.limits.held/2 && !bl.hurry {
+		bl.look()
+	}
+	if bl.octets == 0 || bl.octets+n <= bl.limits.held {
+		return nil, nil
+	}
+	return bl.room, bl.stuck
+}
+
+// roomInJournal is roomFor when the journal is full.
+func (bl *backlog) roomInJournal() (room <-chan struct{}, err error) {
+	bl.mu.Lock()
+	defer bl.mu.Unlock()
+	bl.look()
+	return bl.room, cmp.Or(bl.failed, bl.stuck)
+}
+
+// look has the goroutine look around now. bl.mu is locked.
+func (bl *backlog) look() {
+	bl.hurry = true
+	select {
+	case bl.wakeUp <- struct{}{}:
+	default:
+	}
+}
+
+// append appends a record of a message to the journal, and notes that it is not in files yet. The message is busy,
+// unless it is being added.
+func (bl *backlog) append(id ID, record []byte, urgent bool, note func(*pending)) (journal.Mark, error) {
+	m, err := bl.journal.Append(record, urgent)
+	if err != nil {
+		return m, err
+	}
+	bl.mu.Lock()
+	defer bl.mu.Unlock()
+	bl.noteRecord(id, m, time.Now(), note)
+	if !bl.armed {
+		bl.armed = true
+		select {
+		case bl.wakeUp <- struct{}{}:
+		default:
+		}
+	}
+	return m, nil
+}
+
+// noteRecord notes a record of the journal. bl.mu is locked.
+func (bl *backlog) noteRecord(id ID, m journal.Mark, now time.Time, note func(*pending)) {
+	p := bl.pending[id]
+	if p == nil {
+		p = &pending{id: id, since: now, marks: make([]journal.Mark, 0, 2)}
+		bl.pending[id] = p
+		bl.link(p)
+	} else {
+		bl.octets -= p.octets()
+	}
+	p.marks = append(p.marks, m)
+	note(p)
+	bl.octets += p.octets()
+}
+
+// settled forgets p, whose records are in files or mean nothing any more.
+func (bl *backlog) settled(p *pending) {
+	bl.mu.Lock()
+	bl.octets -= p.octets()
+	delete(bl.pending, p.id)
+	bl.unlink(p)
+	if bl.hurry {
+		bl.moved()
+	}
+	bl.mu.Unlock()
+	for _, m := range p.marks {
+		bl.journal.Settle(m)
+	}
+}
+
+// link makes p the newest. bl.mu is locked.
+func (bl *backlog) link(p *pending) {
+	if p.prev = bl.newest; p.prev == nil {
+		bl.oldest = p
+	} else {
+		p.prev.next = p
+	}
+	bl.newest = p
+}
+
+// unlink takes p out of the list. bl.mu is locked.
+func (bl *backlog) unlink(p *pending) {
+	if p.prev == nil {
+		bl.oldest = p.next
+	} else {
+		p.prev.next = p.next
+	}
+	if p.next == nil {
+		bl.newest = p.prev
+	} else {
+		p.next.prev = p.prev
+	}
+	p.prev, p.next = nil, nil
+}
+
+// putLine has the journal take the line of a job. The message is busy.
+func (bl *backlog) putLine(id JobID, line []byte) error {
+	record := beginRecord(make([]byte, 0, recordStart+4+len(line)), stateRecord, id.Message)
+	record = binary.BigEndian.AppendUint32(record, uint32(id.N))
+	record = append(record, line...)
+	_, err := bl.append(id.Message, record, true, func(p *pending) { p.set(id.N, record[recordStart+4:]) })
+	if err != nil {
+		return bl.writeError(err)
+	}
+	bl.syncLater()
+	return nil
+}
+
+// remove has the journal take that a message is done. The message is busy.
+func (bl *backlog) remove(id ID) error {
+	onlyThere := false
+	_, err := bl.append(id, beginRecord(make([]byte, 0, recordStart), removeRecord, id), true, func(p *pending) {
+		// It was there for a moment, and never in a file.
+		onlyThere = p.file != nil && !p.clear
+		p.file, p.lines, p.clear = nil, nil, true
+	})
+	if err != nil {
+		return bl.writeError(err)
+	}
+	if onlyThere {
+		bl.mu.Lock()
+		p := bl.pending[id]
+		bl.mu.Unlock()
+		bl.settled(p)
+	}
+	bl.syncLater()
+	return nil
+}
+
+// writeError returns the error to return for one of the journal.
+func (bl *backlog) writeError(err error) error {
+	if bl.journal.Failed() != nil {
+		return bl.fail(err)
+	}
+	return diskError("write the journal", err)
+}
+
+// sync makes durable what was written up to a record.
+func (bl *backlog) sync(m journal.Mark) error {
+	if err := bl.journal.Sync(m); err != nil {
+		return bl.fail(err)
+	}
+	return nil
+}
+
+// syncAll makes durable all that was written.
+func (bl *backlog) syncAll() error {
+	if err := bl.journal.SyncAll(); err != nil {
+		return bl.fail(err)
+	}
+	return bl.failure()
+}
+
+// updateDelay is how long it takes until what Update has written is synced.
+const updateDelay = 20 * time.Millisecond
+
+// syncLater makes all durable after updateDelay.
+func (bl *backlog) syncLater() {
+	bl.mu.Lock()
+	defer bl.mu.Unlock()
+	if bl.syncing || bl.closing || bl.failed != nil {
+		return
+	}
+	bl.syncing = true
+	bl.work.Add(1)
+	bl.timer = time.AfterFunc(updateDelay, func() {
+		defer bl.work.Done()
+		bl.mu.Lock()
+		bl.syncing = false
+		bl.mu.Unlock()
+		_ = bl.syncAll() // logged, and said by each later call
+	})
+}
+
+// held returns the file of a message that is not made yet, or nil.
+func (bl *backlog) held(id ID) []byte {
+	bl.mu.Lock()
+	defer bl.mu.Unlock()
+	if p := bl.pending[id]; p != nil {
+		return p.file
+	}
+	return nil
+}
+
+// heldLine returns the line of a job that is not written yet, or nil.
+func (bl *backlog) heldLine(id JobID) []byte {
+	bl.mu.Lock()
+	defer bl.mu.Unlock()
+	if p := bl.pending[id.Message]; p != nil {
+		for _, l := range p.lines {
+			if l.n == id.N {
+				return l.line
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What cannot get into files now is in the journal, is read from there, and gets into files later, also behind a line
+// that was written in part.
+func TestDirSettleFails(t *testing.T) {
+	for _, tt := range []struct {
+		kind, suffix string
+		err          error
+		written      int
+	}{
+		{"Create", ".msg", syscall.EMFILE, 0},
+		{"Write", ".msg", syscall.ENOSPC, 0},
+		{"Write", ".msg", syscall.ENOSPC, 50},
+		{"Append", ".state", syscall.EMFILE, 0},
+		{"Write", ".state", syscall.ENOSPC, 0},
+		{"Write", ".state", syscall.EIO, 25},
+		{"Remove", ".msg", syscall.EACCES, 0},
+		{"Remove", ".state", syscall.EACCES, 0},
+	} {
+		what := fmt.Sprint(tt.kind, " ", tt.suffix, ", ", tt.written)
+		f := newFaulty(t)
+		if err := errors.Join(f.add(), f.add()); err != nil {
+			t.Fatal(err)
+		}
+		l := f.lease()
+		update := func(change func(*Job)) {
+			if err := f.d.Update(context.Background(), l, []Change{{Job: f.handOut(l, change)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		update(attempted)
+		if tt.kind == "Remove" {
+			// Both files are there, and the message is done.
+			update(attempted)
+			f.messageFiles()
+			one := testID(1)
+			if n, err := f.d.Edit(context.Background(), Filter{IDs: []ID{one}}, Edit{Op: Drop}); n != 2 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		before := f.jobs()
+		f.fail(tt.kind, tt.suffix, tt.err, tt.written)
+		if err := f.d.settleNow(); !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v, want %v", what, err, tt.err)
+		}
+		if jobs := f.jobs(); !slices.Equal(jobs, before) {
+			t.Errorf("%s: the jobs are %v, want %v", what, jobs, before)
+		}
+		if err := f.d.Close(); !errors.Is(err, tt.err) {
+			t.Errorf("%s: Close: %v, want %v", what, err, tt.err)
+		}
+		f.disk.Fail(nil)
+		f.open()
+		if jobs := f.jobs(); !slices.Equal(jobs, before) {
+			t.Errorf("%s: after it was opened again the jobs are %v, want %v", what, jobs, before)
+		}
+		l = f.lease()
+		update(attempted)
+		f.reopened()
+		want := 2
+		if tt.kind == "Remove" {
+			want = 1
+		}
+		messages := slices.DeleteFunc(f.messageFiles(), func(name string) bool { return !strings.HasSuffix(name, ".msg") })
+		if len(messages) != want {
+			t.Errorf("%s: there are the files %v, want %d messages", what, messages, want)
+		}
+	}
+}
+
+// When the disk is full, the journal takes messages until it is full itself. Then it refuses them, but takes outcomes.
+// When there is room again it goes on by itself.
+func TestDirJournalFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFaulty(t)
+		f.fail("Write", ".msg", syscall.ENOSPC, 0)
+		var err error
+		n := 0
+		for ; err == nil && n < 1000; n++ {
+			err = f.d.Add(context.Background(), f.entry(600))
+		}
+		wantTemporary(t, "Add", err, true)
+		if n < 10 || n > 40 {
+			t.Errorf("the %d. message was refused", n)
+		}
+		if !strings.Contains(f.log.first, "safe in its journal") || !strings.Contains(f.log.first, syscall.ENOSPC.Error()) {
+			t.Errorf("logged %q", f.log.first)
+		}
+		if jobs := f.jobs(); len(jobs) != 2*(n-1) {
+			t.Errorf("%d jobs, want 2 of each of %d messages", len(jobs), n-1)
+		}
+		l := f.lease()
+		if err := f.d.Update(context.Background(), l, []Change{{Job: f.handOut(l, attempted)}}); err != nil {
+			t.Errorf("Update: %v", err)
+		}
+		f.disk.Fail(nil)
+		time.Sleep(2 * retryDelay) // of the bubble
+		for range 100 {
+			if err := f.d.Add(context.Background(), f.entry(600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.reopened()
+		if err := f.d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
