@@ -145,7 +145,7 @@ func (a *addition) prepare(s *Store) (bool, error) {
 			continue
 		}
 		r := &a.rows[i]
-		d, err := s.lessee(queue.Lease{Destination: r.destination, Epoch: epoch})
+		d, err := s.leases.lessee(queue.Lease{Destination: r.destination, Epoch: epoch})
 		if err != nil || d.lease.out[r.id] != nil {
 			continue
 		}
@@ -192,10 +192,10 @@ func (a *addition) finish(s *Store, err error) {
 		if !added {
 			continue
 		}
-		d := s.destination(r.destination)
+		d := s.leases.destination(r.destination)
 		d.jobs++
 		if h == nil || d.lease != h.lease {
-			s.waits(r)
+			s.leases.waits(r)
 		}
 	}
 }

@@ -190,8 +190,7 @@ func (b *batch) count(tag string, messages, octets int64) {
 	if b.usage == nil {
 		b.usage = map[string]queue.Usage{}
 	}
-	u := b.usage[tag]
-	b.usage[tag] = queue.Usage{Messages: u.Messages + messages, Octets: u.Octets + octets}
+	b.usage[tag] = sum(b.usage[tag], queue.Usage{Messages: messages, Octets: octets})
 }
 
 // writeUsage brings queue_usage up to date, so that nothing is counted when the queue is opened.
@@ -200,21 +199,31 @@ func (b *batch) writeUsage() error {
 		if change == (queue.Usage{}) {
 			continue
 		}
-		u := b.w.s.usageOf(tag)
-		u.Messages += change.Messages
-		u.Octets += change.Octets
+		b.w.s.mu.Lock()
+		u := sum(b.w.s.usage.of[tag], change)
+		b.w.s.mu.Unlock()
 		var err error
 		if u.Messages == 0 {
 			err = b.w.exec("DELETE FROM queue_usage WHERE tag = ?", tag)
 		} else {
 			err = b.w.exec(`INSERT INTO queue_usage (tag, messages, octets) VALUES (?, ?, ?)
-				ON CONFLICT (tag) DO UPDATE SET messages = excluded.messages, octets = excluded.octets`, tag, u.Messages, u.Octets)
+				ON CONFLICT (tag) DO UPDATE SET messages = excluded.messages, octets = excluded.octets`,
+				tag, u.Messages, u.Octets)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// account takes note of what the batch has made of the usage.
+func (b *batch) account() {
+	b.w.s.mu.Lock()
+	defer b.w.s.mu.Unlock()
+	for tag, change := range b.usage {
+		b.w.s.usage.add(tag, change)
+	}
 }
 
 // A row is a row of queue_job.

@@ -119,7 +119,8 @@ type sweep struct {
 func (t *sweep) prepare(*Store) (bool, error) { return true, nil }
 
 func (t *sweep) write(b *batch) error {
-	st, err := b.w.statement("DELETE FROM queue_chunk WHERE body = ? AND n = (SELECT max(n) FROM queue_chunk WHERE body = ?)")
+	st, err := b.w.statement(
+		"DELETE FROM queue_chunk WHERE body = ? AND n = (SELECT max(n) FROM queue_chunk WHERE body = ?)")
 	if err != nil {
 		return err
 	}

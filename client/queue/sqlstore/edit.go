@@ -47,7 +47,9 @@ func (t *edit) write(b *batch) error {
 	}
 	t.edited = t.edited[:0]
 	for _, l := range rows {
-		ed := edited{from: l.job.Destination, out: t.s.outOf(l)}
+		t.s.mu.Lock()
+		ed := edited{from: l.job.Destination, out: t.s.leases.outOf(l)}
+		t.s.mu.Unlock()
 		id := l.job.ID
 		if ed.keep = t.edit.Apply(l.job); !ed.keep {
 			ed.row.id = id
@@ -68,13 +70,11 @@ func (t *edit) write(b *batch) error {
 }
 
 // outOf returns the job that was read as it is handed out, or nil.
-func (s *Store) outOf(l listed) *handed {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h := s.moved[l.job.ID]; h != nil {
+func (ls *leases) outOf(l listed) *handed {
+	if h := ls.moved[l.job.ID]; h != nil {
 		return h
 	}
-	if d := s.destinations[l.job.Destination]; d != nil && d.lease != nil {
+	if d := ls.destinations[l.job.Destination]; d != nil && d.lease != nil {
 		return d.lease.out[l.job.ID]
 	}
 	return nil
@@ -87,29 +87,29 @@ func (t *edit) finish(s *Store, err error) {
 	}
 	for i := range t.edited {
 		ed := &t.edited[i]
-		s.destination(ed.from).jobs--
+		s.leases.destination(ed.from).jobs--
 		if ed.keep {
-			s.destination(ed.row.destination).jobs++
+			s.leases.destination(ed.row.destination).jobs++
 		} else {
 			s.recent.remove(ed.row.id.Message)
 		}
 		if ed.out != nil {
 			ed.out.edited = true
-			s.move(ed)
+			s.leases.move(ed)
 		}
 	}
 }
 
 // move remembers, or forgets, that a job that is handed out is to go elsewhere.
-func (s *Store) move(ed *edited) {
+func (ls *leases) move(ed *edited) {
 	id, h := ed.row.id, ed.out
-	delete(s.moved, id)
+	delete(ls.moved, id)
 	delete(h.lease.moved, id)
 	if !ed.keep || ed.row.destination == h.lease.destination {
 		return
 	}
 	h.moved = ed.row.destination
-	s.moved[id] = h
+	ls.moved[id] = h
 	if h.lease.moved == nil {
 		h.lease.moved = map[queue.JobID]*handed{}
 	}

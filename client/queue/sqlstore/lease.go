@@ -33,6 +33,15 @@ type destination struct {
 // wake is when somebody should lease the destination.
 func (d *destination) wake() int64 { return min(d.alarm, max(d.due, d.notBefore)) }
 
+// leases are all destinations, and what is leased of them. Store.mu is held while they are used.
+type leases struct {
+	destinations map[string]*destination
+	// wakes are those that are not leased and have jobs, and resting those that have none but were released until a time.
+	wakes, resting wakes
+	moved          map[queue.JobID]*handed // all that are in lease.moved
+	epoch          int64                   // the last one
+}
+
 // A lease is that of a destination, and what is handed out under it.
 type lease struct {
 	destination string
@@ -92,26 +101,26 @@ type handed struct {
 	moved  string
 }
 
-func (s *Store) destination(name string) *destination {
-	d := s.destinations[name]
+func (ls *leases) destination(name string) *destination {
+	d := ls.destinations[name]
 	if d == nil {
 		d = &destination{name: name, due: never, alarm: never}
-		s.destinations[name] = d
+		ls.destinations[name] = d
 	}
 	return d
 }
 
 // settle puts d where it belongs after a change. It forgets what has nothing to be remembered for.
-func (s *Store) settle(d *destination) {
-	in := &s.wakes
+func (ls *leases) settle(d *destination) {
+	in := &ls.wakes
 	switch {
 	case d.lease != nil:
 		in = nil
 	case d.jobs == 0 && d.notBefore == 0:
 		in = nil
-		delete(s.destinations, d.name)
+		delete(ls.destinations, d.name)
 	case d.jobs == 0:
-		in = &s.resting
+		in = &ls.resting
 	}
 	if d.in != nil && d.in == in {
 		heap.Fix(in, d.at)
@@ -128,8 +137,8 @@ func (s *Store) settle(d *destination) {
 }
 
 // waits takes note of a job that waits now.
-func (s *Store) waits(r *row) {
-	d := s.destination(r.destination)
+func (ls *leases) waits(r *row) {
+	d := ls.destination(r.destination)
 	if r.state == waiting {
 		d.due, d.alarm = min(d.due, r.due), min(d.alarm, r.alarm)
 		if l := d.lease; l != nil {
@@ -137,7 +146,7 @@ func (s *Store) waits(r *row) {
 			l.waits(alarms, place{r.alarm, r.id})
 		}
 	}
-	s.settle(d)
+	ls.settle(d)
 }
 
 func (l *lease) waits(lane int, p place) {
@@ -168,8 +177,8 @@ func (l *lease) settle(id queue.JobID) {
 }
 
 // lessee returns the destination of a lease that has not ended.
-func (s *Store) lessee(l queue.Lease) (*destination, error) {
-	d := s.destinations[l.Destination]
+func (ls *leases) lessee(l queue.Lease) (*destination, error) {
+	d := ls.destinations[l.Destination]
 	if d == nil || d.lease == nil || d.lease.epoch != l.Epoch {
 		return nil, queue.ErrLease
 	}
@@ -177,12 +186,12 @@ func (s *Store) lessee(l queue.Lease) (*destination, error) {
 }
 
 // grant leases d.
-func (s *Store) grant(d *destination) queue.Lease {
-	s.epoch++
-	l := &lease{destination: d.name, epoch: s.epoch, out: map[queue.JobID]*handed{}}
+func (ls *leases) grant(d *destination) queue.Lease {
+	ls.epoch++
+	l := &lease{destination: d.name, epoch: ls.epoch, out: map[queue.JobID]*handed{}}
 	l.rewind()
 	d.lease, d.notBefore = l, 0
-	s.settle(d)
+	ls.settle(d)
 	return queue.Lease{Destination: d.name, Epoch: l.epoch}
 }
 
@@ -197,16 +206,16 @@ func (s *Store) Claim(ctx context.Context, now time.Time, max int) (leases []que
 		return nil, time.Time{}, errClosed
 	}
 	at := floor(now)
-	for len(s.resting) > 0 && s.resting[0].notBefore <= at {
-		d := s.resting[0]
+	for len(s.leases.resting) > 0 && s.leases.resting[0].notBefore <= at {
+		d := s.leases.resting[0]
 		d.notBefore = 0
-		s.settle(d)
+		s.leases.settle(d)
 	}
-	for len(leases) < max && len(s.wakes) > 0 && s.wakes[0].wake() <= at {
-		leases = append(leases, s.grant(s.wakes[0]))
+	for len(leases) < max && len(s.leases.wakes) > 0 && s.leases.wakes[0].wake() <= at {
+		leases = append(leases, s.leases.grant(s.leases.wakes[0]))
 	}
-	if len(s.wakes) > 0 && s.wakes[0].wake() != never {
-		next = time.UnixMicro(s.wakes[0].wake()).UTC()
+	if len(s.leases.wakes) > 0 && s.leases.wakes[0].wake() != never {
+		next = time.UnixMicro(s.leases.wakes[0].wake()).UTC()
 	}
 	return leases, next, nil
 }
@@ -221,11 +230,11 @@ func (s *Store) ClaimOne(ctx context.Context, destination string) (l queue.Lease
 	if s.closed {
 		return l, false, errClosed
 	}
-	d := s.destination(destination)
+	d := s.leases.destination(destination)
 	if d.lease != nil {
 		return l, false, nil
 	}
-	return s.grant(d), true, nil
+	return s.leases.grant(d), true, nil
 }
 
 // Renew returns the leases that have ended. The others last until Release or Close. See [queue.Store].
@@ -236,7 +245,7 @@ func (s *Store) Renew(ctx context.Context, leases []queue.Lease) (lost []queue.L
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range leases {
-		if _, err := s.lessee(l); err != nil {
+		if _, err := s.leases.lessee(l); err != nil {
 			lost = append(lost, l)
 		}
 	}

@@ -18,7 +18,9 @@ const (
 )
 
 // List returns jobs. See [queue.Store]. It looks at all jobs unless the filter has IDs, Job or Destination.
-func (s *Store) List(ctx context.Context, f queue.Filter, after queue.JobID, max int) ([]queue.Listed, queue.JobID, error) {
+func (s *Store) List(
+	ctx context.Context, f queue.Filter, after queue.JobID, max int,
+) ([]queue.Listed, queue.JobID, error) {
 	if err := s.isOpen(); err != nil {
 		return nil, queue.JobID{}, err
 	}
@@ -60,7 +62,7 @@ func (s *Store) newPage(f queue.Filter, after queue.JobID, limit int) *page {
 	p.ids = slices.Compact(p.ids)
 	if f.Destination != "" {
 		s.mu.Lock()
-		d := s.destinations[f.Destination]
+		d := s.leases.destinations[f.Destination]
 		p.few = d == nil || d.jobs < fewJobs
 		s.mu.Unlock()
 	}

@@ -28,7 +28,7 @@ type release struct {
 }
 
 func (t *release) prepare(s *Store) (writes bool, err error) {
-	if t.dest, err = s.lessee(t.lease); err != nil {
+	if t.dest, err = s.leases.lessee(t.lease); err != nil {
 		return false, err
 	}
 	t.moved = t.dest.lease.moved
@@ -38,7 +38,8 @@ func (t *release) prepare(s *Store) (writes bool, err error) {
 // write has those jobs wait that were handed out, and rerouted meanwhile.
 func (t *release) write(b *batch) error {
 	for id := range t.moved {
-		err := b.w.exec("UPDATE queue_job SET state = 0 WHERE message = ? AND n = ? AND state = 2", string(id.Message), int64(id.N))
+		err := b.w.exec("UPDATE queue_job SET state = 0 WHERE message = ? AND n = ? AND state = 2",
+			string(id.Message), int64(id.N))
 		if err != nil {
 			return err
 		}
@@ -65,15 +66,15 @@ func (t *release) after(w *writer) error {
 	s := w.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, err := s.lessee(t.lease)
+	d, err := s.leases.lessee(t.lease)
 	if err != nil {
 		return err
 	}
 	for id := range t.moved {
-		delete(s.moved, id)
+		delete(s.leases.moved, id)
 	}
 	d.due, d.alarm, d.notBefore, d.lease = due, alarm, t.notBefore, nil
-	s.settle(d)
+	s.leases.settle(d)
 	return nil
 }
 
@@ -86,12 +87,12 @@ func (w *writer) reckon(name string) error {
 	s := w.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.destination(name)
+	d := s.leases.destination(name)
 	d.due, d.alarm, d.notBefore = due, alarm, 0
 	if l := d.lease; l != nil {
 		l.rewind()
 	}
-	s.settle(d)
+	s.leases.settle(d)
 	return nil
 }
 

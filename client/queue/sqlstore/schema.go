@@ -89,8 +89,8 @@ func migrate(ctx context.Context, c *sql.Conn) (opened int64, err error) {
 }
 
 func migrateWithin(ctx context.Context, c *sql.Conn) (opened int64, err error) {
-	_, err = c.ExecContext(ctx,
-		"CREATE TABLE IF NOT EXISTS queue_meta (one BIGINT NOT NULL PRIMARY KEY, version BIGINT NOT NULL, opened BIGINT NOT NULL)")
+	_, err = c.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS queue_meta (
+		one BIGINT NOT NULL PRIMARY KEY, version BIGINT NOT NULL, opened BIGINT NOT NULL)`)
 	if err != nil {
 		return 0, err
 	}
@@ -100,8 +100,8 @@ func migrateWithin(ctx context.Context, c *sql.Conn) (opened int64, err error) {
 		return 0, err
 	}
 	if have > version {
-		return 0, fmt.Errorf("they have version %d, and this program knows version %d: use the program that wrote them, or a later one",
-			have, version)
+		return 0, fmt.Errorf("they have version %d, and this program knows version %d: "+
+			"use the program that wrote them, or a later one", have, version)
 	}
 	for _, m := range migrations[have:] {
 		if _, err := c.ExecContext(ctx, m); err != nil {

@@ -23,18 +23,14 @@ type Store struct {
 	editing sync.RWMutex
 
 	// mu guards what follows. It is not held while the database is at work.
-	mu             sync.Mutex
-	closed         bool
-	broken         error // why nothing is written any more
-	destinations   map[string]*destination
-	wakes, resting wakes
-	moved          map[queue.JobID]*handed // all that are in lease.moved
-	epoch          int64
-	usage          map[string]queue.Usage
-	total          queue.Usage
-	recent         recent
-	bodies         map[int64]*body
-	lastBody       int64
+	mu       sync.Mutex
+	closed   bool
+	broken   error // why nothing is written any more
+	leases   leases
+	usage    usage
+	recent   recent
+	bodies   map[int64]*body
+	lastBody int64
 }
 
 // Options are the settings of a Store. Nil stands for the defaults.
@@ -84,11 +80,12 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, opt *Options) (*Stor
 	case o.ChunkSize < 0 || o.ChunkSize > maxChunk:
 		return nil, fmt.Errorf("smtp: ChunkSize is %d, and has to be from 1 to %d", o.ChunkSize, maxChunk)
 	case n > 0 && n < 3:
-		return nil, fmt.Errorf("smtp: the database has %d connections at most, and the queue needs 3: see sql.DB.SetMaxOpenConns", n)
+		return nil, fmt.Errorf(
+			"smtp: the database has %d connections at most, and the queue needs 3: see sql.DB.SetMaxOpenConns", n)
 	}
 	s := &Store{
-		db: db, chunk: o.ChunkSize, destinations: map[string]*destination{}, moved: map[queue.JobID]*handed{},
-		usage: map[string]queue.Usage{}, bodies: map[int64]*body{},
+		db: db, chunk: o.ChunkSize, bodies: map[int64]*body{}, usage: usage{of: map[string]queue.Usage{}},
+		leases: leases{destinations: map[string]*destination{}, moved: map[queue.JobID]*handed{}},
 	}
 	var err error
 	if s.lock, err = lock(ctx, db); err != nil {
@@ -98,170 +95,13 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, opt *Options) (*Stor
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("smtp: connecting to the database of the queue: %w", err), discard(s.lock))
 	}
-	how, err := s.load(ctx, conn)
+	how, err := (&loading{s, conn}).load(ctx)
 	if err != nil {
 		return nil, errors.Join(err, discard(conn), discard(s.lock))
 	}
 	s.w = newWriter(s, conn, how)
 	go s.w.run()
 	return s, nil
-}
-
-// load prepares the connection that writes, and reads what has to be in memory.
-func (s *Store) load(ctx context.Context, c *sql.Conn) (how syncing, err error) {
-	for _, q := range settings {
-		if _, err := c.ExecContext(ctx, q); err != nil {
-			return how, fmt.Errorf("smtp: preparing the database of the queue: %s: %w", q, err)
-		}
-	}
-	mode := ""
-	if err := c.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil || mode != "wal" {
-		return how, fmt.Errorf("smtp: the database of the queue has journal_mode %q and not wal: it has to be a file on a local disk (%v)",
-			mode, err)
-	}
-	opened, err := migrate(ctx, c)
-	if err != nil {
-		return how, err
-	}
-	s.epoch = opened << 40 // more than there are leases until the next time
-	for _, step := range []func(context.Context, *sql.Conn) error{s.cleanUp, s.loadJobs, s.loadUsage, s.prepare} {
-		if err := step(ctx, c); err != nil {
-			return how, fmt.Errorf("smtp: opening the queue: %w", err)
-		}
-	}
-	if how, err = newSyncing(ctx, c); err != nil {
-		return how, fmt.Errorf("smtp: opening the queue: %w", err)
-	}
-	return how, nil
-}
-
-// cleanUp removes chunks without a message, and has all jobs wait that are not held.
-func (s *Store) cleanUp(ctx context.Context, c *sql.Conn) error {
-	for _, q := range []string{
-		"DELETE FROM queue_chunk WHERE body NOT IN (SELECT body FROM queue_message WHERE body IS NOT NULL)",
-		"UPDATE queue_job SET state = 0 WHERE state <> 0 AND state = 2",
-	} {
-		if _, err := c.ExecContext(ctx, q); err != nil {
-			return err
-		}
-	}
-	var last sql.NullInt64
-	err := c.QueryRowContext(ctx, "SELECT max(body) FROM queue_message WHERE body IS NOT NULL").Scan(&last)
-	s.lastBody = last.Int64
-	return err
-}
-
-// loadJobs finds out when destinations are to be woken. It reads indexes, not jobs.
-func (s *Store) loadJobs(ctx context.Context, c *sql.Conn) error {
-	for _, q := range []string{
-		"SELECT destination, count(*), min(due) FROM queue_job WHERE state = 0 GROUP BY destination",
-		"SELECT destination, 0, min(alarm) FROM queue_job WHERE state = 0 GROUP BY destination",
-		"SELECT destination, count(*), -1 FROM queue_job WHERE state <> 0 GROUP BY destination",
-	} {
-		rows, err := c.QueryContext(ctx, q)
-		if err != nil {
-			return err
-		}
-		for i := 0; rows.Next(); i++ {
-			var name string
-			var jobs int
-			var at int64
-			if err := rows.Scan(&name, &jobs, &at); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			d := s.destination(name)
-			d.jobs += jobs
-			switch {
-			case at == -1:
-			case jobs > 0:
-				d.due = at
-			default:
-				d.alarm = at
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
-		}
-	}
-	for _, d := range s.destinations {
-		s.settle(d)
-	}
-	return nil
-}
-
-func (s *Store) loadUsage(ctx context.Context, c *sql.Conn) error {
-	rows, err := c.QueryContext(ctx, "SELECT tag, messages, octets FROM queue_usage")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var tag string
-		var u queue.Usage
-		if err := rows.Scan(&tag, &u.Messages, &u.Octets); err != nil {
-			return err
-		}
-		s.usage[tag] = u
-		s.total.Messages += u.Messages
-		s.total.Octets += u.Octets
-	}
-	return rows.Err()
-}
-
-func (s *Store) prepare(ctx context.Context, _ *sql.Conn) (err error) {
-	for _, st := range []struct {
-		into **sql.Stmt
-		text string
-	}{
-		{&s.read.due, selectDue},
-		{&s.read.alarms, selectAlarms},
-		{&s.read.message, "SELECT message FROM queue_message WHERE id = ?"},
-		{&s.read.content, "SELECT size, body, content FROM queue_message WHERE id = ?"},
-		{&s.read.body, "SELECT body FROM queue_message WHERE id = ?"},
-		{&s.read.chunkSize, "SELECT length(data) FROM queue_chunk WHERE body = ? AND n = 0"},
-		{&s.read.chunk, "SELECT data FROM queue_chunk WHERE body = ? AND n = ?"},
-	} {
-		if *st.into, err = s.db.PrepareContext(ctx, st.text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Usage returns what is queued. See [queue.Store].
-func (s *Store) Usage(ctx context.Context, tag string, all bool) (queue.Usage, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return queue.Usage{}, errClosed
-	}
-	if all {
-		return s.total, nil
-	}
-	return s.usage[tag], nil
-}
-
-func (s *Store) usageOf(tag string) queue.Usage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.usage[tag]
-}
-
-// account takes note of what a batch has made of Usage.
-func (s *Store) account(b *batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for tag, change := range b.usage {
-		u := s.usage[tag]
-		u.Messages += change.Messages
-		u.Octets += change.Octets
-		s.usage[tag] = u
-		if u.Messages == 0 {
-			delete(s.usage, tag)
-		}
-		s.total.Messages += change.Messages
-		s.total.Octets += change.Octets
-	}
 }
 
 func (s *Store) isOpen() error {
@@ -290,7 +130,7 @@ func (s *Store) Close() error {
 	}
 	s.w.close()
 	s.mu.Lock()
-	for _, d := range s.destinations {
+	for _, d := range s.leases.destinations {
 		d.lease = nil
 	}
 	s.mu.Unlock()
@@ -321,7 +161,8 @@ func (s *Store) Suspended(ctx context.Context, now time.Time) ([]queue.Suspensio
 	if err := s.isOpen(); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.QueryContext(ctx, "SELECT site, until, why FROM queue_suspension WHERE until > ? ORDER BY site", floor(now))
+	rows, err := s.db.QueryContext(ctx,
+		"SELECT site, until, why FROM queue_suspension WHERE until > ? ORDER BY site", floor(now))
 	if err != nil {
 		return nil, reading(err)
 	}

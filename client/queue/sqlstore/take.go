@@ -41,7 +41,7 @@ func (s *Store) Take(ctx context.Context, l queue.Lease, q queue.Query) ([]*queu
 	s.editing.RLock()
 	defer s.editing.RUnlock()
 	s.mu.Lock()
-	d, err := s.lessee(l)
+	d, err := s.leases.lessee(l)
 	if err == nil {
 		err = s.broken
 	}
@@ -96,7 +96,7 @@ func (s *Store) takeSome(l queue.Lease, le *lease, q *queue.Query, max int) (job
 	if err != nil {
 		return nil, false, err
 	}
-	if _, err := s.lessee(l); err != nil {
+	if _, err := s.leases.lessee(l); err != nil {
 		return nil, false, err
 	}
 	for _, r := range rows {

@@ -63,7 +63,7 @@ type change struct {
 
 // prepare checks the lease, and takes the jobs back. A second Update for one of them has to look into the database.
 func (t *update) prepare(s *Store) (writes bool, err error) {
-	if t.dest, err = s.lessee(t.lease); err != nil {
+	if t.dest, err = s.leases.lessee(t.lease); err != nil {
 		return false, err
 	}
 	t.l = t.dest.lease
@@ -151,7 +151,7 @@ func (t *update) finish(s *Store, err error) {
 		if c.out != nil {
 			delete(t.l.out, id)
 			delete(t.l.moved, id)
-			delete(s.moved, id)
+			delete(s.leases.moved, id)
 		}
 		t.l.settle(id)
 		if !c.gone {
@@ -162,13 +162,13 @@ func (t *update) finish(s *Store, err error) {
 
 // changed takes note of what a change has made of a job.
 func (s *Store) changed(c *change) {
-	from := s.destination(c.from)
+	from := s.leases.destination(c.from)
 	from.jobs--
 	if c.removed {
 		s.recent.remove(c.given.Job.ID.Message)
 	} else {
-		s.destination(c.row.destination).jobs++
-		s.waits(&c.row)
+		s.leases.destination(c.row.destination).jobs++
+		s.leases.waits(&c.row)
 	}
-	s.settle(from)
+	s.leases.settle(from)
 }

@@ -230,7 +230,7 @@ func (w *writer) transact(b *batch, requests []*request) error {
 	if err := w.attempt(b, requests); err != nil {
 		return err
 	}
-	w.s.account(b)
+	b.account()
 	w.finish(requests, nil)
 	for _, body := range b.bodies {
 		w.s.removeBody(body)

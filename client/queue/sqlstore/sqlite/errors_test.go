@@ -78,7 +78,8 @@ func TestOpenRefuses(t *testing.T) {
 		{database(t, fresh), 0, nil, "use sqlstore.SQLite"},
 		{database(t, fresh), sqlstore.SQLite, &sqlstore.Options{ChunkSize: 1<<20 + 1}, "from 1 to 1048576"},
 	} {
-		if s, err := sqlstore.Open(t.Context(), test.db, test.dialect, test.opt); err == nil || !strings.Contains(err.Error(), test.want) {
+		s, err := sqlstore.Open(t.Context(), test.db, test.dialect, test.opt)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("Open: %v, want %q", err, test.want)
 			if err == nil {
 				_ = s.Close()
@@ -163,7 +164,8 @@ func TestSyncFails(t *testing.T) {
 	for range 2 {
 		err := s.Add(ctx, failed)
 		var temporary interface{ Temporary() bool }
-		if err == nil || errors.As(err, &temporary) && temporary.Temporary() || !strings.Contains(err.Error(), "open it again") {
+		if err == nil || errors.As(err, &temporary) && temporary.Temporary() ||
+			!strings.Contains(err.Error(), "open it again") {
 			t.Errorf("Add with a sync that fails: %v", err)
 		}
 		d.setFail(nil) // a sync that works does not bring back what is lost
