@@ -25,6 +25,7 @@ var exceptions = map[string]string{
 	"server/servertest/transcript.go BDAT": "a transcript shortens the content behind it",
 	// SQL has words of its own.
 	"client/queue/sqlstore/list.go BY":  "ORDER BY",
+	"client/queue/sqlstore/load.go BY":  "likewise",
 	"client/queue/sqlstore/store.go BY": "likewise",
 	"client/queue/sqlstore/take.go BY":  "likewise",
 	// The exam of a backend speaks to it as a client of the wire, word for word.

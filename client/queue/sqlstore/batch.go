@@ -257,45 +257,31 @@ func newRow(j *queue.Job, arrived int64) (row, error) {
 }
 
 func (r *row) appendTo(args []any) []any {
-	return append(args, string(r.id.Message), int64(r.id.N), r.destination, int64(r.lane), r.due, r.alarm, r.state, r.arrived,
-		int64(r.recipients), string(r.job))
+	return append(args, string(r.id.Message), int64(r.id.N), r.destination, int64(r.lane), r.due, r.alarm, r.state,
+		r.arrived, int64(r.recipients), string(r.job))
 }
 
-func decodeJob(text []byte) (*queue.Job, error) {
-	j := new(queue.Job)
-	if err := j.UnmarshalJSON(text); err != nil {
-		return nil, fmt.Errorf("smtp: a job in the database cannot be read: %w", err)
-	}
-	return j, nil
+// A stored is a row of queue_job as it is in the database.
+type stored struct {
+	destination string
+	arrived     int64
+	job         []byte
 }
 
-func decodeMessage(text []byte) (*queue.Message, error) {
-	m := new(queue.Message)
-	if err := m.UnmarshalJSON(text); err != nil {
-		return nil, fmt.Errorf("smtp: a message in the database cannot be read: %w", err)
-	}
-	return m, nil
-}
-
-// stored reads the job as it is now, with all that was added to the batch. It is nil if there is none.
-func (b *batch) stored(id queue.JobID) (j *queue.Job, arrived int64, err error) {
+// stored reads a job as it is now, with all that was added to the batch. It reports false if there is none.
+func (b *batch) stored(id queue.JobID) (s stored, ok bool, err error) {
 	if err := b.flush(); err != nil {
-		return nil, 0, err
+		return s, false, err
 	}
-	st, err := b.w.statement("SELECT arrived, job FROM queue_job WHERE message = ? AND n = ?")
+	st, err := b.w.statement("SELECT destination, arrived, job FROM queue_job WHERE message = ? AND n = ?")
 	if err != nil {
-		return nil, 0, err
+		return s, false, err
 	}
-	var text []byte
-	err = st.QueryRow(string(id.Message), int64(id.N)).Scan(&arrived, &text)
+	err = st.QueryRow(string(id.Message), int64(id.N)).Scan(&s.destination, &s.arrived, &s.job)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, 0, nil
+		return s, false, nil
 	}
-	if err != nil {
-		return nil, 0, err
-	}
-	j, err = decodeJob(text)
-	return j, arrived, err
+	return s, err == nil, err
 }
 
 // Times are stored in microseconds since 1970. They are rounded up, so that nothing is done before its time.

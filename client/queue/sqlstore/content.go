@@ -17,13 +17,13 @@ func (s *Store) Message(ctx context.Context, id queue.ID) (*queue.Message, error
 		return nil, err
 	}
 	if k := s.recently(id); k != nil {
-		return decodeMessage(k.message)
+		return decodeMessage(k.message, id)
 	}
 	var text []byte
 	if err := s.read.message.QueryRow(string(id)).Scan(&text); err != nil {
 		return nil, reading(err)
 	}
-	return decodeMessage(text)
+	return decodeMessage(text, id)
 }
 
 func (s *Store) recently(id queue.ID) *kept {

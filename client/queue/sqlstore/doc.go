@@ -29,6 +29,12 @@
 // known what a crash would leave. The Store then writes nothing more: each call returns that error until it is opened
 // again.
 //
+// # Damage
+//
+// A job that cannot be read is put aside and logged, and the others of its destination go on. It stays in the table
+// queue_job with state = 3. List and Shape show it as held; Drop removes it. Once it has been repaired it is taken up
+// when the queue is opened again.
+//
 // # Processes
 //
 // One process has the queue open, and another one gets [queue.ErrInUse]. Programs that read the database may do so at

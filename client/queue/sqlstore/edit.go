@@ -47,6 +47,9 @@ func (t *edit) write(b *batch) error {
 	}
 	t.edited = t.edited[:0]
 	for _, l := range rows {
+		if l.damaged && t.edit.Op != queue.Drop {
+			continue
+		}
 		t.s.mu.Lock()
 		ed := edited{from: l.job.Destination, out: t.s.leases.outOf(l)}
 		t.s.mu.Unlock()

@@ -73,8 +73,8 @@ func (s *Store) newPage(f queue.Filter, after queue.JobID, limit int) *page {
 type listed struct {
 	job     *queue.Job
 	message *queue.Message
-	state   int64 // of the row
 	arrived int64
+	damaged bool // the job cannot be read, and is what is known of it
 }
 
 type queryFunc func(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -92,18 +92,15 @@ func (p *page) read(ctx context.Context, query queryFunc) (found []listed, err e
 	}
 	defer rows.Close()
 	n := 0
-	var job, message sql.RawBytes
+	var r listedRow
 	for ; rows.Next(); n++ {
-		var l listed
-		if err := rows.Scan(&p.after.Message, &p.after.N, &l.state, &l.arrived, &job, &message); err != nil {
+		err := rows.Scan(&p.after.Message, &p.after.N, &r.destination, &r.lane, &r.due, &r.alarm, &r.arrived, &r.job,
+			&r.tag, &r.size, &r.message)
+		if err != nil {
 			return nil, err
 		}
-		if l.job, err = decodeJob(job); err != nil {
-			return nil, err
-		}
-		if l.message, err = decodeMessage(message); err != nil {
-			return nil, err
-		}
+		r.id = p.after
+		l := r.decode()
 		if p.f.Match(l.message, l.job) {
 			found = append(found, l)
 		}
@@ -127,8 +124,8 @@ func (p *page) query() (text string, args []any, last queue.ID) {
 			UNION ALL SELECT * FROM queue_job WHERE destination = ? AND state <> 0)`
 		args = append(args, p.f.Destination, p.f.Destination)
 	}
-	b.WriteString("SELECT j.message, j.n, j.state, j.arrived, j.job, m.message FROM " + from +
-		" j JOIN queue_message m ON m.id = j.message WHERE (j.message, j.n) > (?, ?)")
+	b.WriteString(`SELECT j.message, j.n, j.destination, j.lane, j.due, j.alarm, j.arrived, j.job, m.tag, m.size, m.message
+		FROM ` + from + " j JOIN queue_message m ON m.id = j.message WHERE (j.message, j.n) > (?, ?)")
 	args = append(args, string(p.after.Message), int64(p.after.N))
 	where := func(condition string, arg any) {
 		b.WriteString(" AND " + condition)
@@ -157,9 +154,9 @@ func (p *page) query() (text string, args []any, last queue.ID) {
 	}
 	if p.f.State != nil {
 		if *p.f.State == queue.Held {
-			where("j.state = ?", held)
+			b.WriteString(" AND j.state IN (1, 3)")
 		} else {
-			where("j.state <> ?", held)
+			b.WriteString(" AND j.state NOT IN (1, 3)")
 		}
 	}
 	if !p.f.Before.IsZero() {
@@ -178,7 +175,7 @@ func (s *Store) Shape(ctx context.Context, now time.Time) ([]queue.Shape, error)
 		return nil, err
 	}
 	var b strings.Builder
-	b.WriteString("SELECT destination, count(*), sum(state = 1), sum(recipients), min(arrived)")
+	b.WriteString("SELECT destination, count(*), sum(state IN (1, 3)), sum(recipients), min(arrived)")
 	var args []any
 	for _, age := range queue.ShapeAges {
 		b.WriteString(", sum(arrived > ?)")

@@ -43,11 +43,12 @@ func (l *loading) load(ctx context.Context) (how syncing, err error) {
 	return how, nil
 }
 
-// cleanUp removes chunks without a message, and has all jobs wait that are not held.
+// cleanUp removes chunks without a message, and has all jobs wait that are not held: those that are damaged too, since
+// somebody may have repaired them, or this program may know more.
 func (l *loading) cleanUp(ctx context.Context) error {
 	for _, q := range []string{
 		"DELETE FROM queue_chunk WHERE body NOT IN (SELECT body FROM queue_message WHERE body IS NOT NULL)",
-		"UPDATE queue_job SET state = 0 WHERE state <> 0 AND state = 2",
+		"UPDATE queue_job SET state = 0 WHERE state <> 0 AND state IN (2, 3)",
 	} {
 		if _, err := l.c.ExecContext(ctx, q); err != nil {
 			return err

@@ -20,7 +20,7 @@ const version = 1
 // a message are what a crash has left. Rows of jobs are narrow, since they are what changes: the columns are what jobs
 // are looked for by, and job is the whole. A message is in the order of its ID there, which is that of arrival.
 //
-// The state of a job is waiting, held or moved.
+// The state of a job is waiting, held, moved or damaged.
 var migrations = []string{`
 CREATE TABLE queue_message (
 	id TEXT NOT NULL PRIMARY KEY,
@@ -66,11 +66,13 @@ CREATE TABLE queue_suspension (
 `}
 
 // The states of a row of queue_job. One that is moved was rerouted while it was handed out: it waits, but until the
-// lease under which it was handed out is done with it, that of the new destination must not hand it out.
+// lease under which it was handed out is done with it, that of the new destination must not hand it out. One that is
+// damaged cannot be read, and has been put aside: see putAside.
 const (
 	waiting = 0
 	held    = 1
 	moved   = 2
+	damaged = 3
 )
 
 // migrate makes the tables, or brings them to the version of this package. It returns how often the queue has been

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -16,8 +17,11 @@ type Store struct {
 	db    *sql.DB
 	lock  *sql.Conn
 	chunk int
-	w     *writer
-	read  reads
+	free  func() (octets int64, ok bool)
+	// logger gets what an operator has to know.
+	logger *slog.Logger
+	w      *writer
+	read   reads
 
 	// editing is held while jobs are changed that a Take might be about to hand out, and shared by each Take.
 	editing sync.RWMutex
@@ -38,6 +42,11 @@ type Options struct {
 	// ChunkSize is how many octets of a content are in one row of the database, and in memory, while it is added or
 	// read. A longer content has several rows. The default is 256 KiB, and the largest 1 MiB.
 	ChunkSize int
+	// Free tells how many octets the disk of the database has room for, and reports false if that is not known. See
+	// queue.Limits.FreeDisk, which has no effect if Free is nil. It is called for each message that is added.
+	Free func() (octets int64, ok bool)
+	// Logger gets what an operator has to know: jobs that are damaged. The default is slog.Default.
+	Logger *slog.Logger
 }
 
 // The bounds of Options.ChunkSize.
@@ -74,6 +83,9 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, opt *Options) (*Stor
 	if o.ChunkSize == 0 {
 		o.ChunkSize = defaultChunk
 	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
 	switch n := db.Stats().MaxOpenConnections; {
 	case dialect != SQLite:
 		return nil, fmt.Errorf("smtp: sqlstore has no %v; use sqlstore.SQLite", dialect)
@@ -84,8 +96,9 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, opt *Options) (*Stor
 			"smtp: the database has %d connections at most, and the queue needs 3: see sql.DB.SetMaxOpenConns", n)
 	}
 	s := &Store{
-		db: db, chunk: o.ChunkSize, bodies: map[int64]*body{}, usage: usage{of: map[string]queue.Usage{}},
+		db: db, chunk: o.ChunkSize, free: o.Free, logger: o.Logger,
 		leases: leases{destinations: map[string]*destination{}, moved: map[queue.JobID]*handed{}},
+		usage:  usage{of: map[string]queue.Usage{}}, bodies: map[int64]*body{},
 	}
 	var err error
 	if s.lock, err = lock(ctx, db); err != nil {
@@ -102,6 +115,14 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, opt *Options) (*Stor
 	s.w = newWriter(s, conn, how)
 	go s.w.run()
 	return s, nil
+}
+
+// Free returns how many octets the disk has room for, as [Options].Free tells. It reports false if that is not known.
+func (s *Store) Free() (octets int64, ok bool) {
+	if s.free == nil {
+		return 0, false
+	}
+	return s.free()
 }
 
 func (s *Store) isOpen() error {

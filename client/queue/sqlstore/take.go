@@ -104,7 +104,7 @@ func (s *Store) takeSome(l queue.Lease, le *lease, q *queue.Query, max int) (job
 			break
 		}
 		_, old := settled[r.place.id]
-		if le.out[r.place.id] == nil && !old {
+		if r.job != nil && le.out[r.place.id] == nil && !old {
 			r.job.Epoch = le.epoch
 			jobs = append(jobs, r.job)
 			le.out[r.place.id] = &handed{lease: le, arrived: r.arrived, sole: r.sole, tag: r.tag, size: r.size}
@@ -133,7 +133,11 @@ type foundRow struct {
 }
 
 // selectRows reads rows of waiting jobs, from a place.
-func (s *Store) selectRows(destination string, lane int, at int64, from place, limit int) (found []foundRow, err error) {
+//
+// A job that cannot be read is nil, and is put aside.
+func (s *Store) selectRows(
+	destination string, lane int, at int64, from place, limit int,
+) (found []foundRow, err error) {
 	var rows *sql.Rows
 	id, n := string(from.id.Message), int64(from.id.N)
 	if lane == alarms {
@@ -154,8 +158,8 @@ func (s *Store) selectRows(destination string, lane int, at int64, from place, l
 		if err != nil {
 			return nil, reading(err)
 		}
-		if r.job, err = decodeJob(text); err != nil {
-			return nil, err
+		if r.job, err = decodeJob(text, r.place.id); err != nil {
+			s.putAside(r.place.id, err)
 		}
 		if message != nil {
 			r.kept = &kept{r.place.id.Message, bytes.Clone(message), append([]byte{}, content...)}

@@ -115,20 +115,24 @@ func (c *change) write(b *batch, destination string) error {
 		}
 		return nil
 	}
-	stored, arrived, err := b.stored(id)
+	stored, ok, err := b.stored(id)
 	if err != nil {
 		return err
 	}
-	if stored == nil {
-		c.gone = true
-		return nil
-	}
-	c.from = stored.Destination
-	if c.removed {
+	c.from = stored.destination
+	if c.removed && ok {
 		b.remove(id)
 		return nil
 	}
-	if c.row, err = newRow(c.given.Merge(stored), arrived); err != nil {
+	var job *queue.Job
+	if ok {
+		job, err = decodeJob(stored.job, id)
+	}
+	if !ok || err != nil { // one that cannot be read is put aside by the next Take
+		c.gone = true
+		return nil
+	}
+	if c.row, err = newRow(c.given.Merge(job), stored.arrived); err != nil {
 		return err
 	}
 	b.replace(&c.row)

@@ -28,7 +28,8 @@ const connections = 8
 // Open opens the queue in a file, and makes the file if there is none. It has to be on a local disk: SQLite cannot rely
 // on the locks of a network file system. SQLite keeps its log in FILE-wal and FILE-shm, and the queue has its lock in
 // FILE-lock; a copy of the queue has all of FILE and FILE-wal. The error is queue.ErrInUse if a process has it open.
-// The options may be nil.
+// The options may be nil. Options.Free is set unless it is given: it tells how much room the disk has for this user, on
+// Linux, macOS and Windows.
 func Open(ctx context.Context, file string, opt *sqlstore.Options) (*sqlstore.Store, error) {
 	path, err := filepath.Abs(file)
 	if err != nil {
@@ -40,7 +41,15 @@ func Open(ctx context.Context, file string, opt *sqlstore.Options) (*sqlstore.St
 	}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
-	s, err := sqlstore.Open(ctx, db, sqlstore.SQLite, opt)
+	var o sqlstore.Options
+	if opt != nil {
+		o = *opt
+	}
+	if o.Free == nil {
+		dir := filepath.Dir(path)
+		o.Free = func() (int64, bool) { return free(dir) }
+	}
+	s, err := sqlstore.Open(ctx, db, sqlstore.SQLite, &o)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
