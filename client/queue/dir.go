@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"smtpkit.example/smtp/client/queue/internal/vfs"
@@ -55,7 +54,7 @@ type Dir struct {
 	logger  *slog.Logger
 	lock    io.Closer
 	backlog *backlog
-	looked  atomic.Int64 // files that were opened
+	reader  reader
 
 	mu     sync.Mutex // for what follows
 	index  *index
@@ -64,6 +63,7 @@ type Dir struct {
 	closed bool
 
 	suspensions suspensions
+	free        freeRoom
 }
 
 var _ Store = (*Dir)(nil)
@@ -103,6 +103,8 @@ func OpenDir(path string, opt *DirOptions) (*Dir, error) {
 	}
 	d := &Dir{fs: o.fs, logger: o.Logger.With("queue", path), index: newIndex(), adding: map[ID]*adding{}}
 	d.backlog = newBacklog(d.fs, d.logger, *o.limits)
+	d.reader.fs, d.reader.backlog = d.fs, d.backlog
+	d.suspensions = suspensions{fs: d.fs, logger: d.logger, failed: d.backlog.fail}
 	d.backlog.files.flags, d.backlog.files.setFlags = d.flags, d.setFlags
 	if err := d.open(); err != nil {
 		_ = d.letGo() // nothing was written
@@ -123,7 +125,8 @@ func (d *Dir) open() error {
 	d.lock = lock
 	// So no lease of an earlier process is valid.
 	d.index.epoch = time.Now().UnixNano()
-	if err := d.recover(); err != nil {
+	r := recovery{Dir: d, states: map[ID]bool{}}
+	if err := r.run(); err != nil {
 		return fmt.Errorf("smtp: the queue cannot be read: %w", err)
 	}
 	d.backlog.begin()
@@ -154,8 +157,27 @@ func (d *Dir) Close() error {
 	return errors.Join(err, d.letGo())
 }
 
-// Free returns how many octets the disk has room for, and false if the operating system does not say.
-func (d *Dir) Free() (octets int64, ok bool) { return d.fs.Free() }
+// Free returns how many octets the disk has room for, and false if the operating system does not say. It asks at most
+// every 100 ms, since it is called for each message.
+func (d *Dir) Free() (octets int64, ok bool) { return d.free.get(d.fs, time.Now()) }
+
+// A freeRoom is what the disk had room for a moment ago.
+type freeRoom struct {
+	mu     sync.Mutex
+	at     time.Time
+	octets int64
+	ok     bool
+}
+
+func (r *freeRoom) get(fs vfs.FS, now time.Time) (octets int64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at.IsZero() || now.Sub(r.at) >= 100*time.Millisecond {
+		r.octets, r.ok = fs.Free()
+		r.at = now
+	}
+	return r.octets, r.ok
+}
 
 // enter locks d.mu for a method, unless ctx has ended or d is closed. The caller unlocks it in any case.
 func (d *Dir) enter(ctx context.Context) error {

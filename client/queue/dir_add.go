@@ -15,6 +15,7 @@ import (
 
 // An adding is a message that is being added. The journal has it, or else a file of its own under a temporary name.
 type adding struct {
+	d     *Dir
 	id    ID
 	size  int64
 	mark  journal.Mark
@@ -30,7 +31,7 @@ func (d *Dir) Add(ctx context.Context, e *Entry) error {
 	if a == nil {
 		return err
 	}
-	return d.endAdd(a, e)
+	return a.end(e)
 }
 
 // addAll adds several messages with the same syncs.
@@ -42,7 +43,7 @@ func (d *Dir) addAll(ctx context.Context, entries []*Entry) error {
 	}
 	for i, a := range begun {
 		if a != nil {
-			err = errors.Join(err, d.endAdd(a, entries[i]))
+			err = errors.Join(err, a.end(entries[i]))
 		}
 	}
 	return err
@@ -63,8 +64,8 @@ func (d *Dir) beginAdd(ctx context.Context, e *Entry) (*adding, error) {
 	if a == nil {
 		return nil, err
 	}
-	if a.err = d.write(ctx, a, e); a.err != nil {
-		return nil, d.endAdd(a, e)
+	if a.err = a.write(ctx, e); a.err != nil {
+		return nil, a.end(e)
 	}
 	return a, nil
 }
@@ -85,17 +86,18 @@ func (d *Dir) register(ctx context.Context, e *Entry) (a, other *adding, err err
 	if other := d.adding[id]; other != nil {
 		return nil, other, nil
 	}
-	a = &adding{id: id, ended: make(chan struct{})}
+	a = &adding{d: d, id: id, ended: make(chan struct{})}
 	d.adding[id] = a
 	d.adds.Add(1)
 	return a, nil, nil
 }
 
-// endAdd makes a message durable that is written, and puts it into the index.
-func (d *Dir) endAdd(a *adding, e *Entry) error {
+// end makes a message durable that is written, and puts it into the index.
+func (a *adding) end(e *Entry) error {
+	d := a.d
 	switch {
 	case a.file != nil:
-		a.err = d.finishFile(a)
+		a.err = a.finishFile()
 	case a.err == nil:
 		a.err = d.backlog.sync(a.mark)
 	}
@@ -113,7 +115,8 @@ func (d *Dir) endAdd(a *adding, e *Entry) error {
 
 // finishFile syncs the file of a message, gives it its name, and makes that durable. After an error the file is
 // removed, but not after one of a sync.
-func (d *Dir) finishFile(a *adding) error {
+func (a *adding) finishFile() error {
+	d := a.d
 	err := a.err
 	if err == nil {
 		err = d.backlog.files.syncFile(a.file)
@@ -141,7 +144,7 @@ var recordBuffers = sync.Pool{New: func() any {
 }}
 
 // write writes a message: to the journal if it is small enough.
-func (d *Dir) write(ctx context.Context, a *adding, e *Entry) error {
+func (a *adding) write(ctx context.Context, e *Entry) error {
 	buf := recordBuffers.Get().(*[]byte)
 	defer recordBuffers.Put(buf)
 	b := beginRecord((*buf)[:0], addRecord, a.id)
@@ -163,20 +166,20 @@ func (d *Dir) write(ctx context.Context, a *adding, e *Entry) error {
 	}
 	switch {
 	case err == nil || err == io.EOF && len(b) > recordStart+journaledSize:
-		return d.writeFile(ctx, a, e.Content, line, b[recordStart:])
+		return a.writeFile(ctx, e.Content, line, b[recordStart:])
 	case err != io.EOF:
 		return err
 	}
 	line.append(b[:recordStart])
 	a.size = line.content
-	a.mark, err = d.backlog.put(ctx, a.id, slices.Clone(b))
+	a.mark, err = a.d.backlog.put(ctx, a.id, slices.Clone(b))
 	return err
 }
 
 // writeFile writes a message to a file, under a temporary name. The first part is read already. A client that hangs up
 // early has cost no file.
-func (d *Dir) writeFile(ctx context.Context, a *adding, content io.Reader, line firstLine, b []byte) error {
-	file, err := create(d.fs, tempFile(a.id))
+func (a *adding) writeFile(ctx context.Context, content io.Reader, line firstLine, b []byte) error {
+	file, err := create(a.d.fs, tempFile(a.id))
 	if err != nil {
 		return diskError("write "+tempFile(a.id), err)
 	}

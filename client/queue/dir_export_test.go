@@ -10,7 +10,7 @@ import (
 func DirLooked(d *Dir) int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.index.looked + d.looked.Load()
+	return d.index.looked + d.reader.looked.Load()
 }
 
 // DirOptionsOn returns options with another file system, unless that is nil.

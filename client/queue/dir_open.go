@@ -2,8 +2,6 @@ package queue
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -16,8 +14,16 @@ import (
 // damagedDir is the directory for files that cannot be read.
 const damagedDir = "damaged"
 
-// recover reads the directory into the index, and removes what a crash has left over.
-func (d *Dir) recover() error {
+// A recovery reads the directory into the index of a Dir, and removes what a crash has left over.
+type recovery struct {
+	*Dir
+	messages []ID        // sorted
+	states   map[ID]bool // those that have a state file
+	temps    []string    // files to remove
+	done     []ID        // messages that have no jobs left; Dir.mu is locked
+}
+
+func (d *recovery) run() error {
 	// A process that was killed has left names that are not durable: new ones, and some that it has removed.
 	if err := d.fs.SyncDir("."); err != nil {
 		return err
@@ -29,84 +35,75 @@ func (d *Dir) recover() error {
 	if err != nil {
 		return err
 	}
-	var (
-		messages []ID
-		temps    []string
-		states   = map[ID]bool{}
-	)
 	for _, name := range names {
 		base, kind := splitName(name)
 		id := ID(base)
 		switch {
 		case kind == "tmp" && (id.Valid() || base == suspendedFile):
-			temps = append(temps, name)
+			d.temps = append(d.temps, name)
 		case !id.Valid():
 		case kind == "msg":
-			messages = append(messages, id)
+			d.messages = append(d.messages, id)
 		case kind == "state":
-			states[id] = true
+			d.states[id] = true
 		}
 	}
 	inJournal := d.backlog.pendingIDs()
-	messages = append(messages, inJournal...)
+	d.messages = append(d.messages, inJournal...)
 	// In order, the index takes them fastest.
-	slices.Sort(messages)
-	messages = slices.Compact(messages)
-	done := d.recoverMessages(messages, states)
-	for _, id := range messages {
-		delete(states, id)
+	slices.Sort(d.messages)
+	d.messages = slices.Compact(d.messages)
+	d.recoverMessages()
+	for _, id := range d.messages {
+		delete(d.states, id)
 	}
-	if err := d.recoverSuspensions(); err != nil {
+	if err := d.suspensions.read(); err != nil {
 		return err
 	}
-	for _, id := range inJournal {
-		delete(states, id) // what has to be done is pending
-	}
-	return d.clean(temps, states, done)
+	return d.clean()
 }
 
-// recoverMessages reads messages, several at once. It returns those that have no jobs left.
-func (d *Dir) recoverMessages(messages []ID, states map[ID]bool) (done []ID) {
+// recoverMessages reads the messages, several at once.
+func (d *recovery) recoverMessages() {
 	var (
 		wg   sync.WaitGroup
 		next atomic.Int64
 	)
-	for range min(4*runtime.GOMAXPROCS(0), len(messages)) {
+	for range min(4*runtime.GOMAXPROCS(0), len(d.messages)) {
 		wg.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(messages) {
+				if i >= len(d.messages) {
 					return
 				}
-				id := messages[i]
-				left, err := d.recoverMessage(id, states[id])
+				id := d.messages[i]
+				left, err := d.recoverMessage(id)
 				switch {
 				case errors.Is(err, errDamaged):
-					d.setAside(id, err)
+					d.backlog.setAside(id, err)
 				case err != nil:
 					d.logger.Error("smtp: a message in the queue cannot be read, and stays where it is",
 						"file", messageFile(id), "err", err)
 				case !left:
 					d.mu.Lock()
-					done = append(done, id)
+					d.done = append(d.done, id)
 					d.mu.Unlock()
 				}
 			}
 		})
 	}
 	wg.Wait()
-	return done
 }
 
 // recoverMessage puts a message into the index. It reports false if no job is left.
-func (d *Dir) recoverMessage(id ID, withState bool) (left bool, err error) {
+func (d *recovery) recoverMessage(id ID) (left bool, err error) {
 	p := d.backlog.pendingOf(id)
 	if p != nil && p.clear && p.file == nil {
 		return true, nil // it is done, and what is left of it is removed later
 	}
 	var m *Message
 	var jobs []jobFacts
-	f, err := d.openMessage(id, func(h *head) (err error) {
+	f, err := d.reader.openMessage(id, func(h *head) (err error) {
 		if m, err = h.decodeMessage(); err != nil {
 			return err
 		}
@@ -131,7 +128,7 @@ func (d *Dir) recoverMessage(id ID, withState bool) (left bool, err error) {
 	}
 	_ = f.Close() // nothing was written
 	var files fileFlags
-	if withState && (p == nil || !p.clear) {
+	if d.states[id] && (p == nil || !p.clear) {
 		if files, err = d.recoverState(id, jobs); err != nil {
 			return false, err
 		}
@@ -163,7 +160,7 @@ func (d *Dir) recoverMessage(id ID, withState bool) (left bool, err error) {
 
 // recoverState changes jobs to what the state file says. A line that is damaged is as if it had not been written: of
 // what was not synced, some may be there.
-func (d *Dir) recoverState(id ID, jobs []jobFacts) (fileFlags, error) {
+func (d *recovery) recoverState(id ID, jobs []jobFacts) (fileFlags, error) {
 	f, err := d.fs.Open(stateFile(id))
 	if err != nil {
 		return 0, err
@@ -209,87 +206,27 @@ func recoverLine(id ID, jobs []jobFacts, line []byte) (ok bool, err error) {
 	return true, nil
 }
 
-// setAside is putAside with all that the journal has of the message.
-func (d *Dir) setAside(id ID, why error) {
-	if err := d.backlog.settleBusy(id); err != nil {
-		d.logger.Error("smtp: what happened last to a damaged message of the queue cannot be written",
-			"file", messageFile(id), "damage", why, "err", err)
-	}
-	d.putAside(id, why)
-}
-
-// putAside moves the files of a message to where nothing but a person looks at them.
-func (d *Dir) putAside(id ID, why error) {
-	err := d.fs.Mkdir(damagedDir)
-	for _, name := range []string{messageFile(id), stateFile(id)} {
-		if err == nil {
-			err = d.fs.Rename(name, damagedDir+"/"+name)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-	}
-	if err != nil {
-		d.logger.Error("smtp: a message in the queue is damaged, and cannot be put aside",
-			"file", messageFile(id), "damage", why, "err", err)
-		return
-	}
-	d.logger.Error("smtp: a message in the queue is damaged, and was put aside",
-		"file", damagedDir+"/"+messageFile(id), "damage", why)
-}
-
 // clean removes messages that are done, files that were not accepted, and state files whose message is gone.
-func (d *Dir) clean(temps []string, states map[ID]bool, done []ID) error {
-	for _, id := range done {
+func (d *recovery) clean() error {
+	for _, id := range d.done {
 		if err := d.fs.Remove(messageFile(id)); err != nil {
 			return err
 		}
-		states[id] = true
+		d.states[id] = true
 	}
-	if len(done) > 0 {
+	if len(d.done) > 0 {
 		// That they are gone has to be durable before their state files are removed.
 		if err := d.fs.SyncDir("."); err != nil {
 			return err
 		}
 	}
-	for id := range states {
-		temps = append(temps, stateFile(id))
+	for id := range d.states {
+		d.temps = append(d.temps, stateFile(id))
 	}
-	for _, name := range temps {
+	for _, name := range d.temps {
 		if err := d.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			d.logger.Warn("smtp: the queue has a file left over", "file", name, "err", err)
 		}
 	}
 	return nil
 }
-
-// suspendedFile has the suspensions.
-const suspendedFile = "suspended"
-
-// suspensions are those that have been written.
-type suspensions struct {
-	mu    sync.Mutex
-	notes []Suspension // sorted by Site
-}
-
-func (d *Dir) recoverSuspensions() error {
-	f, err := d.fs.Open(suspendedFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }() // nothing was written
-	size, err := f.Size()
-	if err != nil {
-		return err
-	}
-	if err := json.NewDecoder(io.NewSectionReader(f, 0, size)).Decode(&d.suspensions.notes); err != nil {
-		d.suspensions.notes = nil
-		d.logger.Error("smtp: the suspensions of the queue cannot be read, and end", "file", suspendedFile, "err", err)
-	}
-	return nil
-}
-
-func compareSite(s Suspension, site string) int { return cmp.Compare(s.Site, site) }

@@ -300,6 +300,9 @@ func (bl *backlog) unlink(p *pending) {
 
 // putLine has the journal take the line of a job. The message is busy.
 func (bl *backlog) putLine(id JobID, line []byte) error {
+	if err := bl.failure(); err != nil {
+		return err
+	}
 	record := beginRecord(make([]byte, 0, recordStart+4+len(line)), stateRecord, id.Message)
 	record = binary.BigEndian.AppendUint32(record, uint32(id.N))
 	record = append(record, line...)

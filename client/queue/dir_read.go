@@ -8,6 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
+
+	"smtpkit.example/smtp/client/queue/internal/vfs"
 )
 
 var headBuffers = sync.Pool{New: func() any { return new([usualHead]byte) }}
@@ -28,15 +31,22 @@ func (f heldFile) Size() (int64, error) { return int64(len(f)), nil }
 
 func (f heldFile) Close() error { return nil }
 
+// A reader reads the files of messages, and what is not in files yet.
+type reader struct {
+	fs      vfs.FS
+	backlog *backlog
+	looked  atomic.Int64 // files that were opened
+}
+
 // openMessage opens the file of a message, and calls use with its head, which is valid only there. The caller closes
 // the file. If there is an error, it is closed.
-func (d *Dir) openMessage(id ID, use func(*head) error) (storedFile, error) {
+func (r *reader) openMessage(id ID, use func(*head) error) (storedFile, error) {
 	var f storedFile
-	if b := d.backlog.held(id); b != nil {
+	if b := r.backlog.held(id); b != nil {
 		f = heldFile(b)
 	} else {
-		d.looked.Add(1)
-		file, err := d.fs.Open(messageFile(id))
+		r.looked.Add(1)
+		file, err := r.fs.Open(messageFile(id))
 		if err != nil {
 			return nil, err
 		}
@@ -56,14 +66,14 @@ func (d *Dir) openMessage(id ID, use func(*head) error) (storedFile, error) {
 }
 
 // read reads a job as it stands, and its message if that is wanted. The message is busy. The error is for unreadable.
-func (d *Dir) read(id JobID, files fileFlags, withMessage bool) (m *Message, j *Job, err error) {
-	if j, err = d.readState(id, files); err != nil {
+func (r *reader) read(id JobID, files fileFlags, withMessage bool) (m *Message, j *Job, err error) {
+	if j, err = r.readState(id, files); err != nil {
 		return nil, nil, err
 	}
 	if j != nil && !withMessage {
 		return nil, j, nil
 	}
-	f, err := d.openMessage(id.Message, func(h *head) (err error) {
+	f, err := r.openMessage(id.Message, func(h *head) (err error) {
 		if withMessage {
 			if m, err = h.decodeMessage(); err != nil {
 				return err
@@ -81,8 +91,8 @@ func (d *Dir) read(id JobID, files fileFlags, withMessage bool) (m *Message, j *
 }
 
 // readState reads the state of a job. It returns nil if it has none.
-func (d *Dir) readState(id JobID, files fileFlags) (*Job, error) {
-	if line := d.backlog.heldLine(id); line != nil {
+func (r *reader) readState(id JobID, files fileFlags) (*Job, error) {
+	if line := r.backlog.heldLine(id); line != nil {
 		json, ok := openState(bytes.TrimSuffix(line, []byte{'\n'}))
 		if !ok {
 			return nil, damaged("a line is not what was written")
@@ -92,8 +102,8 @@ func (d *Dir) readState(id JobID, files fileFlags) (*Job, error) {
 	if files&hasState == 0 {
 		return nil, nil
 	}
-	d.looked.Add(1)
-	f, err := d.fs.Open(stateFile(id.Message))
+	r.looked.Add(1)
+	f, err := r.fs.Open(stateFile(id.Message))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -129,7 +139,7 @@ func (d *Dir) unreadable(id JobID, err error) error {
 	m := d.index.message(id.Message)
 	d.mu.Unlock()
 	if m != nil {
-		d.setAside(id.Message, err)
+		d.backlog.setAside(id.Message, err)
 		d.forget(m)
 	}
 	return nil
@@ -150,7 +160,7 @@ func (d *Dir) Message(ctx context.Context, id ID) (*Message, error) {
 		return nil, err
 	}
 	var m *Message
-	f, err := d.openMessage(id, func(h *head) (err error) {
+	f, err := d.reader.openMessage(id, func(h *head) (err error) {
 		m, err = h.decodeMessage()
 		return err
 	})
@@ -166,7 +176,7 @@ func (d *Dir) Open(ctx context.Context, id ID) (Content, error) {
 		return nil, err
 	}
 	var line firstLine
-	f, err := d.openMessage(id, func(h *head) error {
+	f, err := d.reader.openMessage(id, func(h *head) error {
 		line = h.firstLine
 		return nil
 	})
@@ -304,7 +314,7 @@ func (d *Dir) take(ctx context.Context, l Lease, q Query) ([]listedID, error) {
 // readTaken reads a job that is handed out. It returns nil if the job is gone.
 func (d *Dir) readTaken(id listedID) (*Job, error) {
 	defer d.backlog.busyWith(id.id.Message).Unlock()
-	_, j, err := d.read(id.id, d.flags(id.id.Message), false)
+	_, j, err := d.reader.read(id.id, d.flags(id.id.Message), false)
 	if err != nil {
 		return nil, d.unreadable(id.id, err)
 	}
@@ -401,7 +411,7 @@ func (d *Dir) List(ctx context.Context, f Filter, after JobID, max int) (jobs []
 // listed reads a job with its message. The job is nil if it is gone.
 func (d *Dir) listed(id listedID) (Listed, error) {
 	defer d.backlog.busyWith(id.id.Message).Unlock()
-	m, j, err := d.read(id.id, d.flags(id.id.Message), true)
+	m, j, err := d.reader.read(id.id, d.flags(id.id.Message), true)
 	if err != nil {
 		return Listed{}, d.unreadable(id.id, err)
 	}

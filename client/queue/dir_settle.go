@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -259,4 +260,33 @@ func (bl *backlog) pendingOf(id ID) *pending {
 // discard has the files of a message removed, if there are any.
 func (bl *backlog) discard(p *pending) {
 	bl.changed(p, func() { p.clear, p.file, p.lines = true, nil, nil })
+}
+
+// setAside is putAside with all that the journal has of the message.
+func (bl *backlog) setAside(id ID, why error) {
+	if err := bl.settleBusy(id); err != nil {
+		bl.logger.Error("smtp: what happened last to a damaged message of the queue cannot be written",
+			"file", messageFile(id), "damage", why, "err", err)
+	}
+	bl.putAside(id, why)
+}
+
+// putAside moves the files of a message to where nothing but a person looks at them.
+func (bl *backlog) putAside(id ID, why error) {
+	err := bl.files.fs.Mkdir(damagedDir)
+	for _, name := range []string{messageFile(id), stateFile(id)} {
+		if err == nil {
+			err = bl.files.fs.Rename(name, damagedDir+"/"+name)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err != nil {
+		bl.logger.Error("smtp: a message in the queue is damaged, and cannot be put aside",
+			"file", messageFile(id), "damage", why, "err", err)
+		return
+	}
+	bl.logger.Error("smtp: a message in the queue is damaged, and was put aside",
+		"file", damagedDir+"/"+messageFile(id), "damage", why)
 }

@@ -57,7 +57,7 @@ func (d *Dir) change(l Lease, c *Change) error {
 	stored := &Job{Edits: c.Job.Edits}
 	if edits != uint16(c.Job.Edits) {
 		var err error
-		if _, stored, err = d.read(id, files, false); err != nil {
+		if _, stored, err = d.reader.read(id, files, false); err != nil {
 			return d.unreadable(id, err)
 		}
 	}
@@ -119,7 +119,7 @@ func (d *Dir) edit(id JobID, f *Filter, e Edit) (edited bool, err error) {
 	if e.Op == Drop && !withMessage {
 		return true, d.remove(j, true)
 	}
-	m, stored, err := d.read(id, files, withMessage)
+	m, stored, err := d.reader.read(id, files, withMessage)
 	if err != nil {
 		return false, d.unreadable(id, err)
 	}
@@ -138,7 +138,7 @@ func (d *Dir) put(j *indexJob, job *Job, change func(jobFacts)) error {
 	if err != nil {
 		return err
 	}
-	if err := d.putLine(j.ID(), line); err != nil {
+	if err := d.backlog.putLine(j.ID(), line); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -156,7 +156,7 @@ func (d *Dir) remove(j *indexJob, edited bool) error {
 	if last {
 		err = d.backlog.remove(j.message.ID())
 	} else {
-		err = d.putLine(j.ID(), appendDone(nil, j.ID()))
+		err = d.backlog.putLine(j.ID(), appendDone(nil, j.ID()))
 	}
 	if err != nil {
 		return err
@@ -165,12 +165,4 @@ func (d *Dir) remove(j *indexJob, edited bool) error {
 	defer d.mu.Unlock()
 	d.index.remove(j, edited)
 	return nil
-}
-
-// putLine writes the line of a job. The message is busy.
-func (d *Dir) putLine(id JobID, line []byte) error {
-	if err := d.backlog.failure(); err != nil {
-		return err
-	}
-	return d.backlog.putLine(id, line)
 }
