@@ -47,9 +47,10 @@ type many struct {
 // maxRows is the number of rows of the largest statement. The numbers of rows are powers of two.
 const maxRows = 7
 
+// A statement that fails is followed by a rollback of all. With OR FAIL, SQLite does not prepare to undo it alone.
 var (
-	insertMessages = newMany("INSERT INTO queue_message (id, tag, size, body, message, content) VALUES ", 6, "")
-	insertJobs     = newMany("INSERT INTO queue_job "+jobColumns+" VALUES ", 10, "")
+	insertMessages = newMany("INSERT OR FAIL INTO queue_message (id, tag, size, body, message, content) VALUES ", 6, "")
+	insertJobs     = newMany("INSERT OR FAIL INTO queue_job "+jobColumns+" VALUES ", 10, "")
 	replaceJobs    = newMany("INSERT INTO queue_job "+jobColumns+" VALUES ", 10, ` ON CONFLICT (message, n) DO UPDATE SET
 		destination = excluded.destination, lane = excluded.lane, due = excluded.due, alarm = excluded.alarm,
 		state = excluded.state, recipients = excluded.recipients, job = excluded.job`)
