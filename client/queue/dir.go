@@ -25,9 +25,9 @@ import (
 // outcome of an attempt, or edit, of a job. The last line of a job says how it stands; one without recipients says that
 // it is done. When all jobs are done both files are removed. A large message that is not accepted yet is in ID.tmp.
 //
-// What was accepted or has changed within the last second, or more if the disk is slow, may be in the files journal.N
-// alone. So mail that is delivered at once is never in a file of its own. There may be four such files of 32 MiB. Close
-// gets all of it into its place, and so does OpenDir after a crash.
+// What was accepted or has changed within the last second may be in the files journal.N alone, and longer if much comes
+// in at once. So mail that is delivered at once is never in a file of its own. There may be six such files of 32 MiB.
+// Close gets all of it into its place, and so does OpenDir after a crash.
 //
 // While a Dir is open, only it may change the files. When it is closed, a message is moved to another queue with its
 // two files, the state first, and removed by removing them, the message first.
@@ -47,8 +47,9 @@ import (
 // # Limits
 //
 // A Dir is for one process. It keeps about 190 octets in memory for each message with one job, 64 more for each further
-// job, and 240 for each destination, and reads the rest when it is wanted. What waits to get into files takes up to 32
-// MiB more. OpenDir reads the head of each message. Leases end with Release and with Close only.
+// job, and 240 for each destination, and reads the rest when it is wanted. What waits to get into files takes up to 16
+// MiB more, and 300 octets for each message. OpenDir reads the head of each message. Leases end with Release and with
+// Close only.
 type Dir struct {
 	fs      vfs.FS
 	logger  *slog.Logger

@@ -32,11 +32,17 @@ type pending struct {
 	marks []journal.Mark
 	// Clear: the files on disk, if there are any, are not those of the message, and are removed first.
 	clear bool
-	file  []byte      // what becomes ID.msg; nil if it is there, or the message is gone
+	file  *unmade     // what becomes ID.msg; nil if it is there, or the message is gone
 	lines []stateLine // what is appended to ID.state: a line for each job
 
 	tried      uint64   // the pass that could not get it into files
 	prev, next *pending // in files
+}
+
+// An unmade is the file of a message that is not made yet.
+type unmade struct {
+	mark  journal.Mark // where the journal has it
+	bytes []byte       // nil if it is there alone
 }
 
 // A stateLine is the line of a job.
@@ -45,8 +51,12 @@ type stateLine struct {
 	line []byte
 }
 
+// octets returns how many octets p has in memory.
 func (p *pending) octets() int64 {
-	n := len(p.file) + 256
+	n := 0
+	if p.file != nil {
+		n = len(p.file.bytes)
+	}
 	for _, l := range p.lines {
 		n += len(l.line)
 	}
@@ -67,13 +77,13 @@ func (p *pending) set(n int, line []byte) {
 type dirLimits struct {
 	journal journal.Options
 	delay   time.Duration // how long what was written waits until it gets into files
-	held    int64         // how many octets may wait
+	held    int64         // how many octets of them are kept in memory
 }
 
 var usualLimits = dirLimits{
-	journal: journal.Options{SegmentSize: 32 << 20, Segments: 4, Grow: 256 << 10},
+	journal: journal.Options{SegmentSize: 32 << 20, Segments: 6, Grow: 256 << 10},
 	delay:   time.Second,
-	held:    32 << 20,
+	held:    16 << 20,
 }
 
 // journaledSize is how large the file of a message may be that goes through the journal. It is written twice, if it is
@@ -98,8 +108,7 @@ type backlog struct {
 	pending        map[ID]*pending
 	oldest, newest *pending
 	octets         int64
-	room           chan struct{} // closed when something has been settled
-	hurry          bool          // somebody waits for that
+	room           chan struct{} // closed when the journal has more room, or will have none
 	armed          bool          // the goroutine will look around by itself
 	syncing        bool          // the timer of syncLater runs
 	timer          *time.Timer
@@ -158,65 +167,61 @@ func beginRecord(b []byte, kind byte, id ID) []byte {
 	return append(append(b, kind), id...)
 }
 
-// put has the journal take the file of a message: what record has from recordStart on, which is kept. It waits while
-// too much has to get into files. It is durable when bl.sync has returned.
+// put has the journal take the file of a message: what record has from recordStart on, which may be kept. It waits
+// while the journal is full. It is durable when bl.sync has returned.
 func (bl *backlog) put(ctx context.Context, id ID, record []byte) (journal.Mark, error) {
 	for {
-		room, err := bl.roomFor(int64(len(record)))
-		if room == nil && err == nil {
-			var m journal.Mark
-			if m, err = bl.putNow(id, record); err == nil {
-				return m, nil
-			}
-			if !errors.Is(err, journal.ErrFull) {
-				return m, bl.writeError(err)
-			}
-			room, err = bl.roomInJournal()
+		room := bl.roomLater()
+		m, err := bl.putNow(id, record)
+		if err == nil {
+			return m, nil
 		}
-		if err != nil {
-			return journal.Mark{}, err
+		if !errors.Is(err, journal.ErrFull) {
+			return m, bl.writeError(err)
+		}
+		if err := bl.mayWait(); err != nil {
+			return m, err
 		}
 		select {
 		case <-room:
 		case <-ctx.Done():
-			return journal.Mark{}, ctx.Err()
+			return m, ctx.Err()
 		}
 	}
 }
 
 func (bl *backlog) putNow(id ID, record []byte) (journal.Mark, error) {
 	defer bl.busyWith(id).Unlock() // one of the same ID that was removed may be pending
-	return bl.append(id, record, false, func(p *pending) { p.file = record[recordStart:] })
+	return bl.append(id, record, false, bl.keeps(record))
 }
 
-// roomFor returns nil if there is room for n octets, or a channel that is closed when it is worthwhile to ask again.
-// The error says why there is none.
-func (bl *backlog) roomFor(n int64) (room <-chan struct{}, err error) {
+// keeps returns what notes the file of a message. It keeps what is in memory already if there is not much.
+func (bl *backlog) keeps(record []byte) func(*pending, journal.Mark) {
+	return func(p *pending, m journal.Mark) {
+		p.file = &unmade{mark: m}
+		if bl.octets+int64(len(record)) <= bl.limits.held {
+			p.file.bytes = record[recordStart:]
+		}
+	}
+}
+
+// roomLater returns a channel that is closed when there is more room in the journal, or will be none.
+func (bl *backlog) roomLater() <-chan struct{} {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	if bl.failed != nil {
-		return nil, bl.failed
-	}
-	if bl.octets > bl.limits.held/2 && !bl.hurry {
-		bl.look()
-	}
-	if bl.octets == 0 || bl.octets+n <= bl.limits.held {
-		return nil, nil
-	}
-	return bl.room, bl.stuck
+	return bl.room
 }
 
-// roomInJournal is roomFor when the journal is full.
-func (bl *backlog) roomInJournal() (room <-chan struct{}, err error) {
+// mayWait returns the error because of which it is no use to wait for room in the journal.
+func (bl *backlog) mayWait() error {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
 	bl.look()
-	return bl.room, cmp.Or(bl.failed, bl.stuck)
+	return cmp.Or(bl.failed, bl.stuck)
 }
 
 // look has the goroutine look around now. bl.mu is locked.
 func (bl *backlog) look() {
-	bl.hurry = true
 	select {
 	case bl.wakeUp <- struct{}{}:
 	default:
@@ -225,7 +230,7 @@ func (bl *backlog) look() {
 
 // append appends a record of a message to the journal, and notes that it is not in files yet. The message is busy,
 // unless it is being added.
-func (bl *backlog) append(id ID, record []byte, urgent bool, note func(*pending)) (journal.Mark, error) {
+func (bl *backlog) append(id ID, record []byte, urgent bool, note func(*pending, journal.Mark)) (journal.Mark, error) {
 	m, err := bl.journal.Append(record, urgent)
 	if err != nil {
 		return m, err
@@ -235,16 +240,13 @@ func (bl *backlog) append(id ID, record []byte, urgent bool, note func(*pending)
 	bl.noteRecord(id, m, time.Now(), note)
 	if !bl.armed {
 		bl.armed = true
-		select {
-		case bl.wakeUp <- struct{}{}:
-		default:
-		}
+		bl.look()
 	}
 	return m, nil
 }
 
 // noteRecord notes a record of the journal. bl.mu is locked.
-func (bl *backlog) noteRecord(id ID, m journal.Mark, now time.Time, note func(*pending)) {
+func (bl *backlog) noteRecord(id ID, m journal.Mark, now time.Time, note func(*pending, journal.Mark)) {
 	p := bl.pending[id]
 	if p == nil {
 		p = &pending{id: id, since: now, marks: make([]journal.Mark, 0, 2)}
@@ -254,7 +256,7 @@ func (bl *backlog) noteRecord(id ID, m journal.Mark, now time.Time, note func(*p
 		bl.octets -= p.octets()
 	}
 	p.marks = append(p.marks, m)
-	note(p)
+	note(p, m)
 	bl.octets += p.octets()
 }
 
@@ -264,9 +266,6 @@ func (bl *backlog) settled(p *pending) {
 	bl.octets -= p.octets()
 	delete(bl.pending, p.id)
 	bl.unlink(p)
-	if bl.hurry {
-		bl.moved()
-	}
 	bl.mu.Unlock()
 	for _, m := range p.marks {
 		bl.journal.Settle(m)
@@ -306,7 +305,7 @@ func (bl *backlog) putLine(id JobID, line []byte) error {
 	record := beginRecord(make([]byte, 0, recordStart+4+len(line)), stateRecord, id.Message)
 	record = binary.BigEndian.AppendUint32(record, uint32(id.N))
 	record = append(record, line...)
-	_, err := bl.append(id.Message, record, true, func(p *pending) { p.set(id.N, record[recordStart+4:]) })
+	_, err := bl.append(id.Message, record, true, func(p *pending, _ journal.Mark) { p.set(id.N, record[recordStart+4:]) })
 	if err != nil {
 		return bl.writeError(err)
 	}
@@ -317,7 +316,7 @@ func (bl *backlog) putLine(id JobID, line []byte) error {
 // remove has the journal take that a message is done. The message is busy.
 func (bl *backlog) remove(id ID) error {
 	onlyThere := false
-	_, err := bl.append(id, beginRecord(make([]byte, 0, recordStart), removeRecord, id), true, func(p *pending) {
+	_, err := bl.append(id, beginRecord(make([]byte, 0, recordStart), removeRecord, id), true, func(p *pending, _ journal.Mark) {
 		// It was there for a moment, and never in a file.
 		onlyThere = p.file != nil && !p.clear
 		p.file, p.lines, p.clear = nil, nil, true
@@ -380,14 +379,41 @@ func (bl *backlog) syncLater() {
 	})
 }
 
-// held returns the file of a message that is not made yet, or nil.
-func (bl *backlog) held(id ID) []byte {
+// unmade returns the file of a message that is not made yet, or nil.
+func (bl *backlog) unmade(id ID) *unmade {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
 	if p := bl.pending[id]; p != nil {
 		return p.file
 	}
 	return nil
+}
+
+// read returns what is to become a file.
+func (bl *backlog) read(u *unmade) ([]byte, error) {
+	if u.bytes != nil {
+		return u.bytes, nil
+	}
+	b, err := bl.journal.Read(u.mark)
+	if err != nil {
+		return nil, diskError("read the journal", err)
+	}
+	return b[recordStart:], nil
+}
+
+// held returns the file of a message that is not made yet, or nil.
+func (bl *backlog) held(id ID) ([]byte, error) {
+	for {
+		u := bl.unmade(id)
+		if u == nil {
+			return nil, nil
+		}
+		b, err := bl.read(u)
+		if err == nil || bl.unmade(id) == u {
+			return b, err
+		}
+		// It has got into a file meanwhile, and the journal has let go of it.
+	}
 }
 
 // heldLine returns the line of a job that is not written yet, or nil.

@@ -42,7 +42,9 @@ type reader struct {
 // the file. If there is an error, it is closed.
 func (r *reader) openMessage(id ID, use func(*head) error) (storedFile, error) {
 	var f storedFile
-	if b := r.backlog.held(id); b != nil {
+	if b, err := r.backlog.held(id); err != nil {
+		return nil, err
+	} else if b != nil {
 		f = heldFile(b)
 	} else {
 		r.looked.Add(1)

@@ -47,7 +47,6 @@ func (bl *backlog) rest(failed error) (next time.Duration, ended bool) {
 	if bl.stuck = failed; failed != nil {
 		bl.moved()
 	}
-	bl.hurry = false
 	bl.armed = true
 	switch {
 	case bl.closing:
@@ -67,9 +66,10 @@ func (bl *backlog) settleAll() (failed error) {
 	bl.mu.Lock()
 	bl.pass++
 	bl.mu.Unlock()
+	began := time.Now()
 	for {
 		bl.reclaim()
-		p := bl.due(time.Now())
+		p, pressing := bl.due(time.Now())
 		if p == nil {
 			return failed
 		}
@@ -83,22 +83,38 @@ func (bl *backlog) settleAll() (failed error) {
 			}
 			bl.mu.Unlock()
 		}
+		if worked := time.Since(began); worked >= workTime && !pressing {
+			select {
+			case <-time.After(restFactor * worked):
+			case <-bl.wakeUp:
+			}
+			began = time.Now()
+		}
 	}
 }
 
-// due returns what has to get into files now, or nil.
-func (bl *backlog) due(now time.Time) *pending {
+// The goroutine leaves the processors and the disk to others: after workTime it rests restFactor as long, unless the
+// journal needs the room.
+const (
+	workTime   = 2 * time.Millisecond
+	restFactor = 2
+)
+
+// due returns what has to get into files now, or nil, and whether that presses.
+func (bl *backlog) due(now time.Time) (p *pending, pressing bool) {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	p := bl.oldest
+	p = bl.oldest
 	if p == nil || p.tried == bl.pass || bl.failed != nil {
-		return nil
+		return nil, false
 	}
-	if bl.closing || now.Sub(p.since) >= bl.limits.delay || bl.hurry && bl.octets > bl.limits.held/4 ||
-		bl.journal.Presses(p.marks[0]) {
-		return p
+	if bl.closing || bl.journal.Presses(p.marks[0]) {
+		return p, true
 	}
-	return nil
+	if now.Sub(p.since) >= bl.limits.delay {
+		return p, false
+	}
+	return nil, false
 }
 
 // reclaim has the journal find room, if it should and does not already.
@@ -148,7 +164,11 @@ func (bl *backlog) settleBusy(id ID) error {
 		}
 	}
 	if p.file != nil {
-		if err := bl.files.make(messageFile(id), p.file); err != nil {
+		b, err := bl.read(p.file)
+		if err == nil {
+			err = bl.files.make(messageFile(id), b)
+		}
+		if err != nil {
 			return err
 		}
 		bl.changed(p, func() { p.clear, p.file = false, nil })
@@ -213,15 +233,21 @@ func (bl *backlog) replay(record []byte, m journal.Mark) error {
 		return fmt.Errorf("smtp: the journal has a record of %d octets, which another version may know", len(record))
 	}
 	kind, id, rest := record[journal.HeaderSize], ID(record[journal.HeaderSize+1:recordStart]), record[recordStart:]
-	var note func(*pending)
+	var note func(*pending, journal.Mark)
 	switch {
 	case !id.Valid():
 	case kind == addRecord:
-		note = func(p *pending) { p.clear, p.file, p.lines = true, rest, nil }
+		keep := bl.keeps(slices.Clone(record))
+		note = func(p *pending, m journal.Mark) {
+			p.clear, p.lines = true, nil
+			keep(p, m)
+		}
 	case kind == removeRecord:
-		note = func(p *pending) { p.clear, p.file, p.lines = true, nil, nil }
+		note = func(p *pending, _ journal.Mark) { p.clear, p.file, p.lines = true, nil, nil }
 	case kind == stateRecord && len(rest) > 4:
-		note = func(p *pending) { p.set(int(binary.BigEndian.Uint32(rest)), rest[4:]) }
+		note = func(p *pending, _ journal.Mark) {
+			p.set(int(binary.BigEndian.Uint32(rest)), slices.Clone(rest[4:]))
+		}
 	}
 	if note == nil {
 		return fmt.Errorf("smtp: the journal has a record %q of message %q, which another version may know", kind, id)

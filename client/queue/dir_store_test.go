@@ -32,13 +32,13 @@ func TestDirStoreInMemory(t *testing.T) {
 	disks := map[queue.Store]*crashfs.FS{}
 	queuetest.TestStore(t, func(t *testing.T) queue.Store {
 		disk := crashfs.New()
-		d := openDir(t, "", disk)
+		d := openSmallDir(t, disk)
 		disks[d] = disk
 		return d
 	}, &queuetest.Options{Looked: dirLooked, Reopen: func(t *testing.T, s queue.Store) queue.Store {
 		disk := disks[s].Kill()
 		_ = s.Close() // it was killed
-		d := openDir(t, "", disk)
+		d := openSmallDir(t, disk)
 		disks[d] = disk
 		return d
 	}})
@@ -49,6 +49,15 @@ func dirLooked(s queue.Store) int64 { return queue.DirLooked(s.(*queue.Dir)) }
 func openDir(t testing.TB, path string, disk vfs.FS) *queue.Dir {
 	t.Helper()
 	d, err := queue.OpenDir(path, queue.DirOptionsOn(disk, queue.DirOptions{Logger: slog.New(slog.DiscardHandler)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func openSmallDir(t testing.TB, disk vfs.FS) *queue.Dir {
+	t.Helper()
+	d, err := queue.OpenDir("", queue.SmallDirOptions(disk))
 	if err != nil {
 		t.Fatal(err)
 	}

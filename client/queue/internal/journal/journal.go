@@ -48,10 +48,13 @@ type Journal struct {
 type Mark struct {
 	segment *segment
 	noted   uint64
+	number  uint64
+	at      int64
+	length  int
 }
 
-// Open reads the journal in a directory, if there is one. It calls replay with each record and its mark. What replay
-// keeps of the record is its own. An error of replay ends it.
+// Open reads the journal in a directory, if there is one. It calls replay with each record and its mark. The record is
+// valid until replay returns. An error of replay ends it.
 func Open(dir vfs.FS, opt Options, replay func(record []byte, m Mark) error) (*Journal, error) {
 	j := &Journal{fs: dir, opt: opt}
 	j.sync.Sync = j.syncSegments
@@ -136,17 +139,15 @@ func (j *Journal) inspect(s *segment) error {
 
 // replay reads the records of a segment. It returns the number of the one that would come next.
 func (j *Journal) replay(s *segment, replay func([]byte, Mark) error) (next uint64, err error) {
-	f, err := j.fs.Open(s.name)
+	if s.reading, err = j.fs.Open(s.name); err != nil {
+		return 0, err
+	}
+	b, err := readAll(s.reading)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = f.Close() }() // nothing was written
-	b, err := readAll(f)
-	if err != nil {
-		return 0, err
-	}
-	s.size = int64(len(b))
-	b = b[min(blockSize, len(b)):]
+	s.size, s.end = int64(len(b)), min(blockSize, int64(len(b)))
+	b = b[s.end:]
 	next = s.first
 	for {
 		record, ok := open(b, next)
@@ -154,10 +155,11 @@ func (j *Journal) replay(s *segment, replay func([]byte, Mark) error) (next uint
 			return next, nil
 		}
 		s.unsettled++
-		if err := replay(record[:len(record):len(record)], Mark{segment: s}); err != nil {
+		if err := replay(record, Mark{segment: s, number: next, at: s.end, length: len(record)}); err != nil {
 			return 0, err
 		}
 		b = b[len(record):]
+		s.end += int64(len(record))
 		next++
 	}
 }
@@ -179,10 +181,23 @@ func (j *Journal) Append(record []byte, urgent bool) (Mark, error) {
 	if _, err := s.file.WriteAt(record, s.end); err != nil {
 		return Mark{}, err // the next one is written over it
 	}
+	m := Mark{s, j.sync.Note(), j.next, s.end, len(record)}
 	j.next++
 	s.end += int64(len(record))
 	s.unsettled++
-	return Mark{s, j.sync.Note()}, nil
+	return m, nil
+}
+
+// Read reads a record that is not settled, with its header.
+func (j *Journal) Read(m Mark) ([]byte, error) {
+	b := make([]byte, m.length)
+	if n, err := m.segment.reading.ReadAt(b, m.at); n < len(b) {
+		return nil, err
+	}
+	if record, ok := open(b, m.number); !ok || len(record) < len(b) {
+		return nil, fmt.Errorf("journal: record %d of %s is damaged", m.number, m.segment.name)
+	}
+	return b, nil
 }
 
 // makeRoom sees to it that the active segment has room for n octets.
@@ -248,7 +263,7 @@ func (j *Journal) make() (*segment, error) {
 		return nil, err
 	}
 	j.serial++
-	s.file = f
+	s.file, s.reading = f, f
 	if err := j.fs.SyncDir("."); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -346,8 +361,8 @@ func (j *Journal) Reclaim() error {
 // remove removes segments, each durably before the next.
 func (j *Journal) remove(segments []*segment) error {
 	for _, s := range segments {
-		if s.file != nil {
-			_ = s.file.Close() // it is not read again
+		if s.reading != nil {
+			_ = s.reading.Close() // it is not needed again
 		}
 		if err := j.fs.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -378,8 +393,8 @@ func (j *Journal) Close(keep bool) error {
 		return j.remove(all)
 	}
 	for _, s := range all {
-		if s.file != nil {
-			err = errors.Join(err, s.file.Close())
+		if s.reading != nil {
+			err = errors.Join(err, s.reading.Close())
 		}
 	}
 	return err

@@ -113,7 +113,10 @@ func TestReplay(t *testing.T) {
 		disk = disk.Kill()
 	}
 	u := open(t, disk, small)
-	for n := range u.marks {
+	for n, m := range u.marks {
+		if b, err := u.Read(m); err != nil || binary.BigEndian.Uint64(b[journal.HeaderSize:]) != n || len(b) != len(record(n, int(n)%400)) {
+			t.Errorf("record %d is read as %q, %v", n, b, err)
+		}
 		u.settle(n)
 	}
 	must(t, u.Close(false))
@@ -167,6 +170,9 @@ func TestFull(t *testing.T) {
 	for range 8 {
 		must(t, u.append(n, 300, false))
 		n++
+	}
+	if b, err := u.Read(u.marks[n-1]); err != nil || string(b[journal.HeaderSize:]) != string(record(n-1, 300)[journal.HeaderSize:]) {
+		t.Errorf("Read: %q, %v", b, err)
 	}
 	if names := segments(t, disk); len(names) != 3 {
 		t.Errorf("the segments are %q, want 3", names)

@@ -28,7 +28,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type segment struct {
 	name      string
 	serial    int      // in the name
-	file      vfs.File // nil if an earlier process has made it
+	file      vfs.File // nil if an earlier life has made it
+	reading   vfs.File // to read from; it is file, or open for that alone
 	life      uint64   // see Journal
 	first     uint64   // the number of the first record
 	end       int64    // of the records

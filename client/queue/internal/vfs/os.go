@@ -54,7 +54,7 @@ func (f *osFS) Mkdir(name string) error {
 }
 
 func (f *osFS) Create(name string) (File, error) {
-	return f.open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	return f.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
 func (f *osFS) Append(name string) (File, error) {

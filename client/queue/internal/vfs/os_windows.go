@@ -19,7 +19,7 @@ func openFile(path string, flags int) (*os.File, error) {
 	case flags&os.O_APPEND != 0:
 		access, mode = syscall.FILE_APPEND_DATA|syscall.SYNCHRONIZE, syscall.OPEN_ALWAYS
 	case flags&os.O_EXCL != 0:
-		access, mode = syscall.GENERIC_WRITE, syscall.CREATE_NEW
+		access, mode = syscall.GENERIC_READ|syscall.GENERIC_WRITE, syscall.CREATE_NEW
 	}
 	share := uint32(syscall.FILE_SHARE_READ | syscall.FILE_SHARE_WRITE | syscall.FILE_SHARE_DELETE)
 	h, err := syscall.CreateFile(name, access, share, nil, mode, syscall.FILE_ATTRIBUTE_NORMAL, 0)

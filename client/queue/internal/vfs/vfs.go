@@ -13,7 +13,7 @@ import (
 type FS interface {
 	// Mkdir makes a directory unless it is there.
 	Mkdir(name string) error
-	// Create makes a file to be written. The error is fs.ErrExist if the name is there.
+	// Create makes a file to be written and read. The error is fs.ErrExist if the name is there.
 	Create(name string) (File, error)
 	// Append opens a file to write to its end. It makes the file if the name is not there.
 	Append(name string) (File, error)
