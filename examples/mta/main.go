@@ -86,6 +86,20 @@ func parse(args []string) (*config, error) {
 		routes: map[string]string{}, demand: map[string]string{}, grace: grace, outage: maxOutage, open: openStore,
 	}
 	f := flag.NewFlagSet("mta", flag.ContinueOnError)
+	c.plainFlags(f)
+	c.repeatableFlags(f)
+	c.otherFlags(f)
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return c, c.complete()
+}
+
+// plainFlags adds the flags that have one value each.
+func (c *config) plainFlags(f *flag.FlagSet) {
 	f.StringVar(&c.hostname, "hostname", "", "the `name` of this host in the DNS (default: that of the machine)")
 	f.StringVar(&c.dir, "dir", "mta-data", "`directory` for everything that has to outlive the program")
 	f.StringVar(&c.cert, "cert", "",
@@ -108,6 +122,10 @@ func parse(args []string) (*config, error) {
 	f.DurationVar(&c.policy.DelayReport, "delay-report", 4*time.Hour,
 		"when the sender is told of a delay; negative: never")
 	f.BoolVar(&c.verbose, "v", false, "log what is said on each connection")
+}
+
+// repeatableFlags adds those that may be given several times.
+func (c *config) repeatableFlags(f *flag.FlagSet) {
 	each(f, "domain", "`domain` of this server (default: the hostname)", func(s string) error {
 		d, err := domain(s)
 		c.domains = append(c.domains, d)
@@ -130,6 +148,10 @@ func parse(args []string) (*config, error) {
 		return nil
 	})
 	each(f, "dkim", "`domain:selector:file` of a key with which mail of users is signed, PEM", c.addKey)
+}
+
+// otherFlags adds those whose value has to be parsed.
+func (c *config) otherFlags(f *flag.FlagSet) {
 	f.Func("smarthost", "`URL` of a server that takes all mail for others, such as smtp://user:password@mail.example.net",
 		func(s string) (err error) {
 			c.smarthost, err = client.ParseURL(s)
@@ -151,13 +173,6 @@ func parse(args []string) (*config, error) {
 			}
 			return nil
 		})
-	if err := f.Parse(args); err != nil {
-		return nil, err
-	}
-	if f.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	}
-	return c, c.complete()
 }
 
 // each adds a flag that may be given several times.
