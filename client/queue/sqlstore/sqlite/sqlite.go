@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"path/filepath"
 
+	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/driver"
 
 	"smtpkit.example/smtp/client/queue/sqlstore"
@@ -35,7 +36,7 @@ func Open(ctx context.Context, file string, opt *sqlstore.Options) (*sqlstore.St
 	if err != nil {
 		return nil, fmt.Errorf("smtp: opening the queue: %w", err)
 	}
-	db, err := driver.Open(source(path, "&vfs="+vfsName))
+	db, err := driver.Open(source(path, "&vfs="+vfsName), prepareOnce)
 	if err != nil {
 		return nil, fmt.Errorf("smtp: opening the queue %s: %w", file, err)
 	}
@@ -54,6 +55,14 @@ func Open(ctx context.Context, file string, opt *sqlstore.Options) (*sqlstore.St
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
+}
+
+// prepareOnce has the plan of a statement not depend on its arguments. By default SQLite prepares a statement anew
+// whenever an argument changes that a plan could depend on, such as that of LIMIT, and that takes longer than the
+// statement.
+func prepareOnce(c *sqlite3.Conn) error {
+	_, err := c.Config(sqlite3.DBCONFIG_ENABLE_QPSG, true)
+	return err
 }
 
 // source returns the data source name of a file, with more parameters.
