@@ -57,8 +57,10 @@ type lease struct {
 	settled map[queue.JobID]struct{}
 
 	// from says where to go on for each lane, and for alarms: all jobs before that are handed out. While a Take is under
-	// way, again collects the places of jobs that have come to wait meanwhile.
+	// way, again collects the places of jobs that have come to wait meanwhile. Found says that from is not before the
+	// first job of each.
 	from, again [queue.Lanes + 1]place
+	found       bool
 }
 
 // alarms is the index of lease.from for alarms.
@@ -160,6 +162,7 @@ func (l *lease) waits(lane int, p place) {
 
 // rewind has Take begin at the first job again.
 func (l *lease) rewind() {
+	l.found = false
 	for i := range l.from {
 		l.from[i], l.again[i] = first, first
 	}

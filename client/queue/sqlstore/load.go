@@ -120,6 +120,7 @@ func (l *loading) prepare(ctx context.Context) (err error) {
 		into **sql.Stmt
 		text string
 	}{
+		{&l.s.read.earliest, selectEarliest},
 		{&l.s.read.due, selectDue},
 		{&l.s.read.alarms, selectAlarms},
 		{&l.s.read.message, "SELECT message FROM queue_message WHERE id = ?"},

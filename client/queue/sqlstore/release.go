@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,8 +97,28 @@ func (w *writer) reckon(name string) error {
 	return nil
 }
 
-var selectEarliest = "SELECT (SELECT min(alarm) FROM queue_job WHERE destination = ? AND state = 0)" +
-	strings.Repeat(", (SELECT min(due) FROM queue_job WHERE destination = ? AND state = 0 AND lane = ?)", queue.Lanes)
+// selectEarliest reads the earliest Due of the jobs of a destination in each lane that are not held, and their earliest
+// Alarm.
+var selectEarliest = "SELECT " +
+	strings.Repeat("(SELECT min(due) FROM queue_job WHERE destination = ? AND state = 0 AND lane = ?), ", queue.Lanes) +
+	"(SELECT min(alarm) FROM queue_job WHERE destination = ? AND state = 0)"
+
+// earliest reads the times of selectEarliest, of each lane and of alarms; never if there is no job.
+func earliest(st *sql.Stmt, destination string) (times [queue.Lanes + 1]int64, err error) {
+	var found [queue.Lanes + 1]sql.NullInt64
+	var args, into []any
+	for lane := range queue.Lanes {
+		args, into = append(args, destination, lane), append(into, &found[lane])
+	}
+	args, into = append(args, destination), append(into, &found[alarms])
+	err = st.QueryRow(args...).Scan(into...)
+	for i, t := range found {
+		if times[i] = never; t.Valid {
+			times[i] = t.Int64
+		}
+	}
+	return times, err
+}
 
 // earliest reads the earliest Due and Alarm of the jobs of a destination that are not held.
 func (w *writer) earliest(name string) (due, alarm int64, err error) {
@@ -105,22 +126,6 @@ func (w *writer) earliest(name string) (due, alarm int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	var times [1 + queue.Lanes]sql.NullInt64
-	args, into := []any{name}, []any{&times[0]}
-	for lane := range queue.Lanes {
-		args, into = append(args, name, lane), append(into, &times[lane+1])
-	}
-	if err := st.QueryRow(args...).Scan(into...); err != nil {
-		return 0, 0, err
-	}
-	due, alarm = never, never
-	if times[0].Valid {
-		alarm = times[0].Int64
-	}
-	for _, t := range times[1:] {
-		if t.Valid {
-			due = min(due, t.Int64)
-		}
-	}
-	return due, alarm, nil
+	times, err := earliest(st, name)
+	return slices.Min(times[:alarms]), times[alarms], err
 }

@@ -56,11 +56,11 @@ const (
 )
 
 // reads are the statements that read, on any connection.
-type reads struct{ due, alarms, message, content, body, chunkSize, chunk *sql.Stmt }
+type reads struct{ earliest, due, alarms, message, content, body, chunkSize, chunk *sql.Stmt }
 
 func (r *reads) close() error {
 	var errs []error
-	for _, st := range []*sql.Stmt{r.due, r.alarms, r.message, r.content, r.body, r.chunkSize, r.chunk} {
+	for _, st := range []*sql.Stmt{r.earliest, r.due, r.alarms, r.message, r.content, r.body, r.chunkSize, r.chunk} {
 		errs = append(errs, st.Close())
 	}
 	return errors.Join(errs...)

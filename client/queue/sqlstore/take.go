@@ -54,6 +54,9 @@ func (s *Store) Take(ctx context.Context, l queue.Lease, q queue.Query) ([]*queu
 
 	le.take.Lock()
 	defer le.take.Unlock()
+	if err := s.findFirst(l.Destination, le); err != nil {
+		return nil, err
+	}
 	var jobs []*queue.Job
 	for len(jobs) < q.Max {
 		more, rest, err := s.takeSome(l, le, &q, q.Max-len(jobs))
@@ -71,6 +74,41 @@ func (s *Store) Take(ctx context.Context, l queue.Lease, q queue.Query) ([]*queu
 	return jobs, nil
 }
 
+// findFirst has le go on at the first job of each lane, unless it does already. Most destinations have one job, and so
+// seven lanes and the alarms need not be looked at one by one. The caller holds le.take.
+func (s *Store) findFirst(destination string, le *lease) error {
+	s.mu.Lock()
+	if le.found {
+		s.mu.Unlock()
+		return nil
+	}
+	le.found, le.taking, le.settled = true, true, nil // rewind may undo it
+	for i := range le.again {
+		le.again[i] = last
+	}
+	s.mu.Unlock()
+
+	times, err := earliest(s.read.earliest, destination)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	le.taking, le.settled = false, nil
+	if err != nil {
+		le.found = false
+		return reading(err)
+	}
+	for i, at := range times {
+		p := place{at: at}
+		if le.again[i].before(p) {
+			p = le.again[i]
+		}
+		if le.found && le.from[i].before(p) {
+			le.from[i] = p
+		}
+	}
+	return nil
+}
+
 // takeSome hands out at most max jobs. Rest says that there may be others.
 func (s *Store) takeSome(l queue.Lease, le *lease, q *queue.Query, max int) (jobs []*queue.Job, rest bool, err error) {
 	at := int64(math.MaxInt64)
@@ -83,6 +121,10 @@ func (s *Store) takeSome(l queue.Lease, le *lease, q *queue.Query, max int) (job
 	}
 	s.mu.Lock()
 	from := le.from[lane]
+	if from.at > at {
+		s.mu.Unlock()
+		return nil, false, nil
+	}
 	le.taking, le.settled, le.again[lane] = true, nil, last
 	limit := max + min(len(le.out), 64)
 	s.mu.Unlock()
