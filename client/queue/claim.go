@@ -75,8 +75,8 @@ func sleep(timer *time.Timer, times ...time.Time) {
 }
 
 // housekeep releases the destinations that have been idle for long enough, and has those looked at that never are. It
-// does so once in a second while there are any. It returns how many more can be leased now, and how many attempts are
-// under way.
+// does so once in a second while there are any, and more often while there is no room for others. It returns how many
+// more can be leased now, and how many attempts are under way.
 func (s *scheduler) housekeep(now time.Time) (room, active int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,14 +84,15 @@ func (s *scheduler) housekeep(now time.Time) (room, active int) {
 	if len(s.dests) == 0 {
 		s.crew.dismiss()
 	}
-	if now.Sub(s.kept) < linger {
+	longest := s.keepFor()
+	if now.Sub(s.kept) < longest {
 		return room, active
 	}
 	s.kept = now
 	for _, d := range s.dests {
 		switch {
 		case d.leaving || d.site == nil:
-		case !d.idle.IsZero() && now.Sub(d.idle) >= linger:
+		case !d.idle.IsZero() && now.Sub(d.idle) >= longest:
 			s.leave(d, time.Time{})
 		case d.idle.IsZero() && now.Sub(d.checked) >= recheck:
 			d.expect(now)
@@ -108,5 +109,13 @@ func (s *scheduler) housekeeping() time.Time {
 	if len(s.dests) == 0 {
 		return time.Time{}
 	}
-	return s.kept.Add(linger)
+	return s.kept.Add(s.keepFor())
+}
+
+// keepFor returns how long a destination is kept that is idle. The caller holds mu.
+func (s *scheduler) keepFor() time.Duration {
+	if len(s.dests) > maxDests-loadBatch {
+		return hurry
+	}
+	return linger
 }

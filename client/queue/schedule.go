@@ -18,6 +18,7 @@ const (
 // How long things last.
 const (
 	linger     = time.Second      // a lease is kept for so long when there is nothing to do
+	hurry      = time.Second / 50 // likewise, while there is no room for other destinations
 	recheck    = 15 * time.Second // a destination that is never idle is looked at for jobs that have become due
 	maxParking = 5 * time.Minute  // a destination of a suspended site is looked at again after so long
 )

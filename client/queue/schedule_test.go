@@ -297,3 +297,19 @@ func TestLastAttemptBeforeDeadline(t *testing.T) {
 		})
 	}
 }
+
+// TestManyDestinations has a message for each of more destinations than are leased at once. They need not wait for
+// those that have nothing more to do.
+func TestManyDestinations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		const n = 20000
+		for i := range n {
+			w.add("", "", fmt.Sprintf("a@d%d.example", i), "")
+		}
+		time.Sleep(500 * time.Millisecond)
+		if tries := len(w.tries()); tries != n {
+			t.Errorf("%d of %d messages were attempted in half a second", tries, n)
+		}
+	})
+}
