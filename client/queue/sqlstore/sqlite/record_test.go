@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ncruces/go-sqlite3/vfs"
@@ -23,6 +24,8 @@ type disk struct {
 	log []event
 	// fail returns the error of an operation on a file, or nil. It may be nil.
 	fail func(op operation, file string) error
+	// reading is called before the next read of the database or its log, if it is not nil.
+	reading atomic.Pointer[func()]
 }
 
 // An event is an operation on a file, or something that the test has seen.
@@ -83,6 +86,9 @@ func (d *disk) setFail(fail func(op operation, file string) error) {
 	d.fail = fail
 }
 
+// beforeRead has f be called once, before the next read of the database or its log.
+func (d *disk) beforeRead(f func()) { d.reading.Store(&f) }
+
 func (d *disk) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
 	_, err := os.Stat(name.String())
 	f, flags, err2 := d.VFSFilename.OpenFilename(name, flags)
@@ -114,6 +120,13 @@ type recordedFile struct {
 	name string
 	// syncsDirectory has the next Sync be one of the directory too, as the VFS of the operating system does.
 	syncsDirectory bool
+}
+
+func (f *recordedFile) ReadAt(b []byte, off int64) (int, error) {
+	if do := f.disk.reading.Swap(nil); do != nil {
+		(*do)()
+	}
+	return f.File.ReadAt(b, off)
 }
 
 func (f *recordedFile) WriteAt(b []byte, off int64) (int, error) {
