@@ -59,14 +59,16 @@ func (f *files) make(name string, b []byte) error {
 	if err != nil {
 		return diskError("write "+name, err)
 	}
+	each := f.each.Load()
 	_, err = file.Write(b)
-	if err == nil && f.each.Load() {
+	if err == nil && each {
 		err = f.syncFile(file)
 	}
 	_ = file.Close() // a sync tells what could not be written
 	if err != nil {
 		return errors.Join(diskError("write "+name, err), f.remove(name))
 	}
+	f.touched(each)
 	return nil
 }
 
@@ -86,11 +88,12 @@ func (f *files) syncNames() error {
 	return nil
 }
 
-// touched notes that files were changed, and are not synced, or not all of it.
-func (f *files) touched() {
+// touched notes that a file was made, changed or removed, and whether its content was synced. It is called before the
+// records that say so are settled.
+func (f *files) touched(synced bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.unsynced = max(f.unsynced, names); !f.each.Load() {
+	if f.unsynced = max(f.unsynced, names); !synced {
 		f.unsynced = contents
 	}
 }
@@ -122,6 +125,7 @@ func (f *files) appendLines(id ID, lines []stateLine) error {
 	if err != nil {
 		return diskError("open "+stateFile(id), err)
 	}
+	each := f.each.Load()
 	n, err := file.Write(b)
 	switch {
 	case err == nil:
@@ -132,13 +136,14 @@ func (f *files) appendLines(id ID, lines []stateLine) error {
 		flags |= hasState
 	}
 	f.setFlags(id, flags)
-	if err == nil && f.each.Load() {
+	if err == nil && each {
 		err = f.syncFile(file)
 	}
 	_ = file.Close() // a sync tells what could not be written
 	if err != nil {
 		return diskError("write "+stateFile(id), err)
 	}
+	f.touched(each)
 	return nil
 }
 

@@ -162,6 +162,7 @@ func (bl *backlog) settleBusy(id ID) error {
 		if err := errors.Join(bl.files.remove(messageFile(id)), bl.files.remove(stateFile(id))); err != nil {
 			return err
 		}
+		bl.files.touched(true)
 	}
 	if p.file != nil {
 		b, err := bl.read(p.file)
@@ -178,7 +179,6 @@ func (bl *backlog) settleBusy(id ID) error {
 			return err
 		}
 	}
-	bl.files.touched()
 	bl.settled(p)
 	return nil
 }
