@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"hash/crc32"
@@ -123,13 +122,11 @@ func (a *adding) finishFile() error {
 	}
 	_ = a.file.Close() // all that could fail is synced
 	if err == nil {
-		if err = d.fs.Rename(tempFile(a.id), messageFile(a.id)); err != nil {
-			err = diskError("rename "+tempFile(a.id), err)
-		}
+		err = d.backlog.putFile(a.id)
 	}
 	if err == nil {
 		// What is in the journal becomes durable too, as with each Add.
-		return cmp.Or(d.backlog.files.syncNames(), d.backlog.syncAll())
+		return d.backlog.syncAll()
 	}
 	if d.backlog.failure() == nil {
 		_ = d.fs.Remove(tempFile(a.id)) // if it cannot be removed, OpenDir does it

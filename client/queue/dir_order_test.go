@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -129,6 +130,72 @@ func TestDirCloseWhileSettling(t *testing.T) {
 			}
 			if n := f.durable(); n != want {
 				t.Errorf("%s of %s: %d jobs are durable after Close, want %d", kind, suffix, n, want)
+			}
+		}
+	}
+}
+
+// kill ends the process, and opens the Dir in another one.
+func (f *faulty) kill() {
+	f.Helper()
+	f.disk = f.disk.Kill()
+	_ = f.d.Close() // it was killed
+	f.open()
+}
+
+// A message with an ID that was in use before outlives the records of the earlier one, which say that it is done.
+func TestDirSameIDAgain(t *testing.T) {
+	for _, before := range []int{100, journaledSize + 1} {
+		for _, size := range []int{200, journaledSize + 2} {
+			for _, settled := range []string{"none", "first", "both"} {
+				f := newFaulty(t)
+				settle := func(when ...string) {
+					if slices.Contains(when, settled) {
+						if err := f.d.settleNow(); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				ctx, one := context.Background(), testID(1)
+				add := func(size int) error {
+					f.n = 0
+					return f.d.Add(ctx, f.entry(size))
+				}
+				_, err := f.d.Edit(ctx, Filter{}, Edit{Op: Drop})
+				if err := errors.Join(err, add(before)); err != nil {
+					t.Fatal(err)
+				}
+				settle("first", "both")
+				if _, err = f.d.Edit(ctx, Filter{Job: &JobID{one, 1}}, Edit{Op: Drop}); err != nil {
+					t.Fatal(err)
+				}
+				settle("both")
+				if n, err := f.d.Edit(ctx, Filter{}, Edit{Op: Drop}); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				if err := add(size); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.d.Edit(ctx, Filter{Job: &JobID{one, 0}}, Edit{Op: Drop}); err != nil {
+					t.Fatal(err)
+				}
+				check := func(when string) {
+					t.Helper()
+					m, err := f.d.Message(ctx, one)
+					if jobs := f.jobs(); len(jobs) != 1 || jobs[0][1] != 1 || err != nil || m.Size != int64(size) {
+						t.Fatalf("%d octets after %d, settled: %s, %s: the jobs are %v, %v, %v", size, before, settled, when, jobs, m, err)
+					}
+				}
+				check("at once")
+				if n := f.durable(); n < 1 {
+					t.Errorf("%d octets after %d, settled: %s: a loss of power takes it", size, before, settled)
+				}
+				settle("none", "both")
+				check("in files")
+				f.kill()
+				check("after the process was killed")
+				f.reopened()
+				check("opened again")
 			}
 		}
 	}

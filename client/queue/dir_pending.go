@@ -19,6 +19,7 @@ const (
 	addRecord    = 'A' // then the file of the message
 	stateRecord  = 'S' // then the number of a job in four octets, and its line in the state file
 	removeRecord = 'R' // the message is done
+	fileRecord   = 'F' // there is a file of the message, and it is durable; what stands before is of another one
 )
 
 // recordStart is how many octets stand before the file or the line in a record.
@@ -203,6 +204,31 @@ func (bl *backlog) keeps(record []byte) func(*pending, journal.Mark) {
 			p.file.bytes = record[recordStart:]
 		}
 	}
+}
+
+// putFile gives the file of a large message its name, durably. Records of an earlier message of the same ID may still be
+// in the journal, and say that it is done: it takes one that says otherwise. It is durable when bl.syncAll has returned.
+func (bl *backlog) putFile(id ID) error {
+	defer bl.busyWith(id).Unlock()
+	// That the earlier one is done must not come after the name.
+	if err := bl.settleBusy(id); err != nil {
+		return err
+	}
+	if err := bl.files.fs.Rename(tempFile(id), messageFile(id)); err != nil {
+		return diskError("rename "+tempFile(id), err)
+	}
+	if err := bl.files.syncNames(); err != nil {
+		return err
+	}
+	_, err := bl.append(id, beginRecord(make([]byte, 0, recordStart), fileRecord, id), true, func(*pending, journal.Mark) {})
+	if err != nil {
+		return errors.Join(bl.writeError(err), bl.files.remove(messageFile(id)))
+	}
+	bl.mu.Lock()
+	p := bl.pending[id]
+	bl.mu.Unlock()
+	bl.settled(p)
+	return nil
 }
 
 // roomLater returns a channel that is closed when there is more room in the journal, or will be none.

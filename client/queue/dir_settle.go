@@ -244,6 +244,8 @@ func (bl *backlog) replay(record []byte, m journal.Mark) error {
 		}
 	case kind == removeRecord:
 		note = func(p *pending, _ journal.Mark) { p.clear, p.file, p.lines = true, nil, nil }
+	case kind == fileRecord:
+		note = func(p *pending, _ journal.Mark) { p.clear, p.file, p.lines = false, nil, nil }
 	case kind == stateRecord && len(rest) > 4:
 		note = func(p *pending, _ journal.Mark) {
 			p.set(int(binary.BigEndian.Uint32(rest)), slices.Clone(rest[4:]))
