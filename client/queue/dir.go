@@ -60,7 +60,7 @@ type Dir struct {
 	mu     sync.Mutex // for what follows
 	index  *index
 	adding map[ID]*adding // messages that are being added
-	adds   sync.WaitGroup // counts them
+	calls  sync.WaitGroup // counts the calls that go on without mu
 	closed bool
 
 	suspensions suspensions
@@ -143,7 +143,8 @@ func (d *Dir) letGo() error {
 	return errors.Join(err, d.fs.Close())
 }
 
-// Close implements Store. It waits for the Adds under way. Content that is open can be read.
+// Close implements Store. It waits for the calls under way, of which Add may wait for its content. Content that is open
+// can be read.
 func (d *Dir) Close() error {
 	d.mu.Lock()
 	if d.closed {
@@ -153,7 +154,7 @@ func (d *Dir) Close() error {
 	d.closed = true
 	d.index.endLeases()
 	d.mu.Unlock()
-	d.adds.Wait()
+	d.calls.Wait()
 	err := d.backlog.close()
 	return errors.Join(err, d.letGo())
 }
@@ -187,6 +188,17 @@ func (d *Dir) enter(ctx context.Context) error {
 		return errStoreClosed
 	}
 	return ctx.Err()
+}
+
+// begin notes that a method is called that goes on without d.mu. Close waits until it calls d.calls.Done, unless there
+// is an error.
+func (d *Dir) begin(ctx context.Context) error {
+	err := d.enter(ctx)
+	defer d.mu.Unlock()
+	if err == nil {
+		d.calls.Add(1)
+	}
+	return err
 }
 
 // enterToWrite is enter for methods that fail after a sync has failed.

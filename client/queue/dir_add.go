@@ -87,7 +87,7 @@ func (d *Dir) register(ctx context.Context, e *Entry) (a, other *adding, err err
 	}
 	a = &adding{d: d, id: id, ended: make(chan struct{})}
 	d.adding[id] = a
-	d.adds.Add(1)
+	d.calls.Add(1)
 	return a, nil, nil
 }
 
@@ -108,7 +108,7 @@ func (a *adding) end(e *Entry) error {
 	}
 	d.mu.Unlock()
 	close(a.ended)
-	d.adds.Done()
+	d.calls.Done()
 	return a.err
 }
 

@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"smtpkit.example/smtp/client/queue/internal/vfs"
 	"smtpkit.example/smtp/client/queue/internal/vfs/crashfs"
@@ -199,4 +201,86 @@ func TestDirSameIDAgain(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What goes on while Close is called has happened when it returns, or has failed, and writes nothing afterwards.
+func TestDirCloseWaits(t *testing.T) {
+	for what, call := range map[string]func(d *Dir, l Lease, j *Job) error{
+		"Update": func(d *Dir, l Lease, j *Job) error { return d.Update(context.Background(), l, []Change{{Job: j}}) },
+		"Edit": func(d *Dir, _ Lease, _ *Job) error {
+			_, err := d.Edit(context.Background(), Filter{}, Edit{Op: Hold})
+			return err
+		},
+		"Message": func(d *Dir, _ Lease, _ *Job) error {
+			_, err := d.Message(context.Background(), testID(2))
+			return err
+		},
+		"Open": func(d *Dir, _ Lease, _ *Job) error {
+			c, err := d.Open(context.Background(), testID(2))
+			if err == nil {
+				err = c.Close()
+			}
+			return err
+		},
+		"Take": func(d *Dir, l Lease, _ *Job) error {
+			_, err := d.Take(context.Background(), l, Query{Max: 1, All: true})
+			return err
+		},
+		"List": func(d *Dir, _ Lease, _ *Job) error {
+			_, _, err := d.List(context.Background(), Filter{}, JobID{}, 100)
+			return err
+		},
+		"Suspend": func(d *Dir, _ Lease, _ *Job) error {
+			return d.Suspend(context.Background(), Suspension{Site: "a", Until: crashStart})
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFaulty(t)
+			if err := errors.Join(f.add(), f.add(), f.d.settleNow()); err != nil {
+				t.Fatal(err)
+			}
+			l := f.lease()
+			j := f.handOut(l, attempted)
+			j.Edits = 1 // somebody has edited it meanwhile, so Update reads it
+			inside, goOn := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			f.disk.Fail(nil)
+			f.d.reader.fs = waitFS{f.d.fs, func() { once.Do(func() { close(inside); <-goOn }) }}
+			f.d.suspensions.fs = f.d.reader.fs
+			called, closed := make(chan error, 1), make(chan error, 1)
+			go func() { called <- call(f.d, l, j) }()
+			<-inside
+			go func() { closed <- f.d.Close() }()
+			synctest.Wait()
+			select {
+			case err := <-closed:
+				t.Errorf("%s: Close has returned, %v", what, err)
+				closed <- err
+			default:
+			}
+			close(goOn)
+			if err := <-called; err != nil && !errors.Is(err, errStoreClosed) {
+				t.Errorf("%s: %v", what, err)
+			}
+			if err := <-closed; err != nil {
+				t.Errorf("%s: Close: %v", what, err)
+			}
+		})
+	}
+}
+
+// A waitFS calls wait before a file is opened to be read, or made.
+type waitFS struct {
+	vfs.FS
+	wait func()
+}
+
+func (f waitFS) Open(name string) (vfs.File, error) {
+	f.wait()
+	return f.FS.Open(name)
+}
+
+func (f waitFS) Create(name string) (vfs.File, error) {
+	f.wait()
+	return f.FS.Create(name)
 }

@@ -158,6 +158,10 @@ func (d *Dir) forget(m *indexMessage) {
 
 // Message implements Store.
 func (d *Dir) Message(ctx context.Context, id ID) (*Message, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer d.calls.Done()
 	if err := d.has(ctx, id); err != nil {
 		return nil, err
 	}
@@ -174,6 +178,10 @@ func (d *Dir) Message(ctx context.Context, id ID) (*Message, error) {
 
 // Open implements Store. It reads the whole content once, to see that it is what was written.
 func (d *Dir) Open(ctx context.Context, id ID) (Content, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer d.calls.Done()
 	if err := d.has(ctx, id); err != nil {
 		return nil, err
 	}
@@ -268,6 +276,10 @@ func (c *dirContent) Size() int64 { return c.octet }
 
 // Take implements Store. A job whose message is damaged is not handed out: see OpenDir.
 func (d *Dir) Take(ctx context.Context, l Lease, q Query) ([]*Job, error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer d.calls.Done()
 	ids, err := d.take(ctx, l, q)
 	if err != nil {
 		return nil, err
@@ -385,6 +397,10 @@ func (d *Dir) candidates(ctx context.Context, f *Filter, after JobID, toWrite bo
 
 // List implements Store.
 func (d *Dir) List(ctx context.Context, f Filter, after JobID, max int) (jobs []Listed, next JobID, err error) {
+	if err := d.begin(ctx); err != nil {
+		return nil, JobID{}, err
+	}
+	defer d.calls.Done()
 	for {
 		ids, err := d.candidates(ctx, &f, after, false)
 		if err != nil || len(ids) == 0 {

@@ -53,6 +53,10 @@ func compareSite(s Suspension, site string) int { return cmp.Compare(s.Site, sit
 
 // Suspend implements Store.
 func (d *Dir) Suspend(ctx context.Context, s Suspension) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	defer d.calls.Done()
 	err := d.enterToWrite(ctx)
 	d.mu.Unlock()
 	if err != nil {

@@ -18,6 +18,10 @@ const (
 // Update implements Store. A change of a job that is handed out to another lease is not written. Of several changes
 // some may be written if there is an error.
 func (d *Dir) Update(ctx context.Context, l Lease, changes []Change) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	defer d.calls.Done()
 	err := d.enterToWrite(ctx)
 	if err == nil {
 		_, err = d.index.lessee(l)
@@ -77,6 +81,10 @@ func (d *Dir) change(l Lease, c *Change) error {
 // Edit implements Store. Jobs are edited one by one, so one that comes or goes meanwhile may be edited or not. If there
 // is an error, n jobs have been edited.
 func (d *Dir) Edit(ctx context.Context, f Filter, e Edit) (n int, err error) {
+	if err := d.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer d.calls.Done()
 	cursor := JobID{}
 	for {
 		var ids []listedID

@@ -16,6 +16,9 @@ import (
 // ErrFull is the error of Append if there are Options.Segments full ones whose records are not settled.
 var ErrFull = errors.New("journal: full until more of it is settled")
 
+// errClosed is the error of Append after Close.
+var errClosed = errors.New("journal: closed")
+
 // Options are the settings of a journal.
 type Options struct {
 	// SegmentSize is how many octets a segment has at most, and Segments how many there are before Append says ErrFull.
@@ -42,6 +45,7 @@ type Journal struct {
 	free   []*segment // those that may be used again, in the order in which they were filled
 	dirty  []*segment // those that have to be synced before the active one
 	serial int        // of the last segment
+	closed bool
 }
 
 // A Mark is where a record is.
@@ -172,6 +176,9 @@ func (j *Journal) Append(record []byte, urgent bool) (Mark, error) {
 	defer j.mu.Unlock()
 	if err := j.sync.Failed(); err != nil {
 		return Mark{}, err
+	}
+	if j.closed {
+		return Mark{}, errClosed
 	}
 	if err := j.makeRoom(int64(len(record)), urgent); err != nil {
 		return Mark{}, err
@@ -383,7 +390,7 @@ func (j *Journal) Close(keep bool) error {
 	if j.active != nil {
 		all = append(all, j.active)
 	}
-	j.active, j.full, j.free = nil, nil, nil
+	j.active, j.full, j.free, j.closed = nil, nil, nil, true
 	keep = keep || slices.ContainsFunc(all, func(s *segment) bool { return s.unsettled > 0 })
 	err := j.sync.Failed()
 	if !keep && err == nil && len(all) > 0 {

@@ -123,6 +123,9 @@ func TestReplay(t *testing.T) {
 	if names := segments(t, disk); len(names) > 0 || u.synced == 0 {
 		t.Errorf("after Close there are %q; %d syncs", names, u.synced)
 	}
+	if err := u.append(next, 10, true); err == nil || len(segments(t, disk)) > 0 {
+		t.Errorf("Append after Close: %v, and there are %q", err, segments(t, disk))
+	}
 	if u := open(t, disk, small); len(u.replayed) > 0 {
 		t.Errorf("%d were replayed of a journal that is gone", u.replayed)
 	}
