@@ -206,8 +206,9 @@ func (bl *backlog) keeps(record []byte) func(*pending, journal.Mark) {
 	}
 }
 
-// putFile gives the file of a large message its name, durably. Records of an earlier message of the same ID may still be
-// in the journal, and say that it is done: it takes one that says otherwise. It is durable when bl.syncAll has returned.
+// putFile gives the file of a large message its name, durably. Records of an earlier message of the same ID may still
+// be in the journal, and say that it is done: it takes one that says otherwise. That is durable when bl.syncAll has
+// returned.
 func (bl *backlog) putFile(id ID) error {
 	defer bl.busyWith(id).Unlock()
 	// That the earlier one is done must not come after the name.
