@@ -33,7 +33,7 @@ const (
 )
 
 // A syncing is how a writer says whether the transactions that follow are synced. These statements have an effect when
-// they are compiled, so they cannot be prepared once.
+// they are compiled, so nothing is won by preparing them.
 type syncing struct{ synced, unsynced string }
 
 var (

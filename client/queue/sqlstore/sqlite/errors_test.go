@@ -146,6 +146,12 @@ func TestDiskFull(t *testing.T) {
 // TestSyncFails has a sync fail. The store takes nothing more, since it is not known what is on the disk; what was
 // added before is there when it is opened again.
 func TestSyncFails(t *testing.T) {
+	for _, failure := range []error{sqlite3.IOERR_FSYNC, sqlite3.PERM} {
+		t.Run(failure.Error(), func(t *testing.T) { testSyncFails(t, failure) })
+	}
+}
+
+func testSyncFails(t *testing.T, failure error) {
 	d, name := newDisk(t)
 	dir := t.TempDir()
 	s, _ := openOn(t, name, dir)
@@ -156,7 +162,7 @@ func TestSyncFails(t *testing.T) {
 	}
 	d.setFail(func(op operation, file string) error {
 		if op == synced {
-			return sqlite3.IOERR_FSYNC
+			return failure
 		}
 		return nil
 	})

@@ -67,6 +67,13 @@ func (d *disk) record(e event) {
 	d.log = append(d.log, e)
 }
 
+// events returns what was recorded.
+func (d *disk) events() []event {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.log
+}
+
 // try records an operation, unless it is to fail.
 func (d *disk) try(e event) error {
 	d.mu.Lock()
