@@ -243,7 +243,9 @@ func (bl *backlog) roomLater() <-chan struct{} {
 func (bl *backlog) mayWait() error {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	bl.look()
+	if bl.stuck == nil {
+		bl.look() // otherwise it does by itself, when it makes sense
+	}
 	return cmp.Or(bl.failed, bl.stuck)
 }
 
@@ -342,6 +344,9 @@ func (bl *backlog) putLine(id JobID, line []byte) error {
 
 // remove has the journal take that a message is done. The message is busy.
 func (bl *backlog) remove(id ID) error {
+	if err := bl.failure(); err != nil {
+		return err
+	}
 	onlyThere := false
 	_, err := bl.append(id, beginRecord(make([]byte, 0, recordStart), removeRecord, id), true, func(p *pending, _ journal.Mark) {
 		// It was there for a moment, and never in a file.
@@ -356,6 +361,7 @@ func (bl *backlog) remove(id ID) error {
 		p := bl.pending[id]
 		bl.mu.Unlock()
 		bl.settled(p)
+		bl.reclaim() // the goroutine may not know
 	}
 	bl.syncLater()
 	return nil

@@ -137,6 +137,7 @@ func (bl *backlog) reclaim() {
 		defer bl.mu.Unlock()
 		bl.reclaiming = false
 		bl.moved()
+		bl.look() // more may have been settled meanwhile
 	})
 }
 
