@@ -72,6 +72,15 @@ func (g *Group) WaitAll() error {
 	return g.Wait(noted)
 }
 
+// Fail notes that a sync has failed that was not made by Wait.
+func (g *Group) Fail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err == nil {
+		g.err = err
+	}
+}
+
 // Failed returns the error of a sync that has failed.
 func (g *Group) Failed() error {
 	g.mu.Lock()

@@ -170,7 +170,7 @@ func (j *Journal) replay(s *segment, replay func([]byte, Mark) error) (next uint
 
 // Append writes a record, whose first HeaderSize octets are for the journal. It survives a crash of the process when
 // Append returns. If the error is ErrFull, the caller has to settle something first, unless the record is urgent: then
-// the journal becomes longer than it should. After an error nothing is written.
+// the journal becomes longer than it should. After an error nothing is written. It is final if it is one of a sync.
 func (j *Journal) Append(record []byte, urgent bool) (Mark, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -246,6 +246,9 @@ func (j *Journal) turn(urgent bool) error {
 		}
 	}
 	err := s.begin(j.life, j.next)
+	if errors.Is(err, errSync) {
+		j.sync.Fail(err)
+	}
 	if made := len(j.free) == 0; made && err != nil {
 		j.free = append(j.free, s)
 	} else if !made && err == nil {
@@ -272,6 +275,7 @@ func (j *Journal) make() (*segment, error) {
 	j.serial++
 	s.file, s.reading = f, f
 	if err := j.fs.SyncDir("."); err != nil {
+		j.sync.Fail(err)
 		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil
@@ -286,7 +290,7 @@ func (j *Journal) SyncAll() error { return j.sync.WaitAll() }
 // Synced reports whether all records are durable.
 func (j *Journal) Synced() bool { return j.sync.Clean() }
 
-// Failed returns the error of a sync that has failed. After that Append and Sync fail.
+// Failed returns the error of a sync that has failed, or of Reclaim. After that Append and Sync fail.
 func (j *Journal) Failed() error { return j.sync.Failed() }
 
 // syncSegments syncs those that have been written to, in order.
@@ -331,7 +335,7 @@ func (j *Journal) Pressed() bool {
 func (j *Journal) pressed() bool { return len(j.full) >= max(1, j.opt.Segments/2) }
 
 // Reclaim calls Options.Sync, and makes room of the first full segments, as far as all their records are settled. It
-// must not be called concurrently.
+// must not be called concurrently. An error is final, like that of a sync.
 func (j *Journal) Reclaim() error {
 	j.mu.Lock()
 	settled := 0
@@ -343,6 +347,7 @@ func (j *Journal) Reclaim() error {
 		return nil
 	}
 	if err := j.opt.Sync(); err != nil {
+		j.sync.Fail(err)
 		return err
 	}
 	j.mu.Lock()
@@ -359,6 +364,9 @@ func (j *Journal) Reclaim() error {
 	j.free = nil // until the earlier ones are gone
 	j.mu.Unlock()
 	err := j.remove(surplus)
+	if err != nil {
+		j.sync.Fail(err) // what is used again must not leave an earlier one behind
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.free = append(kept, j.free...)

@@ -204,7 +204,7 @@ func TestLargeRecord(t *testing.T) {
 
 // A write that fails leaves the journal as it was.
 func TestAppendFails(t *testing.T) {
-	for _, kind := range []string{"WriteAt", "Create", "SyncDir", "SyncData"} {
+	for _, kind := range []string{"WriteAt", "Create"} {
 		disk := crashfs.New()
 		u := open(t, disk, small)
 		tries := 0
@@ -260,6 +260,49 @@ func TestSyncFails(t *testing.T) {
 	}
 	if names := segments(t, disk); len(names) != 1 {
 		t.Errorf("the segments are %q, want the one that is left for the next process", names)
+	}
+}
+
+// A sync that fails while a segment is made, or while segments are reclaimed, is final too, and so is a segment that
+// cannot be removed: those behind it must not be used again.
+func TestOtherSyncFails(t *testing.T) {
+	for _, tt := range []struct {
+		kind, name string
+		reclaims   bool
+	}{{"SyncDir", ".", false}, {"SyncData", "journal.1", false}, {"Remove", "journal.1", true}, {"SyncDir", ".", true}} {
+		disk := crashfs.New()
+		u := open(t, disk, small)
+		n := uint64(0)
+		for ; tt.reclaims && n < 24; n++ { // twice as many segments as there should be
+			must(t, u.append(n, 300, true))
+			u.settle(n)
+		}
+		must(t, u.SyncAll())
+		disk.Fail(func(op crashfs.Op) (int, error) {
+			if op.Kind == tt.kind && op.Name == tt.name {
+				return 0, syscall.EIO
+			}
+			return 0, nil
+		})
+		var err error
+		if tt.reclaims {
+			err = u.Reclaim()
+		} else {
+			err = u.append(n, 300, false)
+		}
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("%+v: %v", tt, err)
+		}
+		disk.Fail(nil)
+		if err := u.append(n, 300, true); !errors.Is(err, syscall.EIO) || !errors.Is(u.Failed(), syscall.EIO) {
+			t.Errorf("%+v: then Append: %v", tt, err)
+		}
+		if err := u.Close(false); !errors.Is(err, syscall.EIO) {
+			t.Errorf("%+v: Close: %v", tt, err)
+		}
+		if again := open(t, disk.Kill(), small); len(again.replayed) > 0 && again.replayed[len(again.replayed)-1] != n-1 {
+			t.Errorf("%+v: replayed %d", tt, again.replayed)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package journal
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"strconv"
@@ -77,13 +78,16 @@ func parseBlock(b []byte) (life, first uint64, ok bool) {
 	return life, first, string(appendBlock(nil, life, first)) == string(b[:blockSize])
 }
 
+// errSync is the error of a sync that has failed.
+var errSync = errors.New("journal: a sync has failed")
+
 // begin makes a segment one without records, durably.
 func (s *segment) begin(life, first uint64) error {
 	if _, err := s.file.WriteAt(appendBlock(make([]byte, 0, blockSize), life, first), 0); err != nil {
 		return err
 	}
 	if err := s.file.SyncData(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errSync, err)
 	}
 	s.life, s.first, s.end, s.size, s.unsettled = life, first, blockSize, max(s.size, blockSize), 0
 	return nil
