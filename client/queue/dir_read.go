@@ -338,14 +338,15 @@ func (d *Dir) readTaken(id listedID) (*Job, error) {
 	return j, nil
 }
 
-// flags returns what is known of the files of a message.
+// flags returns what is known of the files of a message. One that could not be read is not in the index: it may have a
+// state file, of which the last line may have no end.
 func (d *Dir) flags(id ID) fileFlags {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if m := d.index.message(id); m != nil {
 		return m.files
 	}
-	return 0
+	return hasState | tornState
 }
 
 // setFlags notes what is known of the files of a message.

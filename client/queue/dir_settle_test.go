@@ -118,3 +118,39 @@ func TestDirJournalFull(t *testing.T) {
 		}
 	})
 }
+
+// A message that cannot be read when the directory is opened keeps what the journal has of it, also behind a line that
+// was written in part.
+func TestDirUnreadableWithTornState(t *testing.T) {
+	f := newFaulty(t)
+	if err := f.add(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		f.reopened()
+		l := f.lease()
+		if err := f.d.Update(context.Background(), l, []Change{{Job: f.handOut(l, attempted)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.fail("Write", ".state", syscall.ENOSPC, 30)
+	if err := f.d.settleNow(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	want := f.jobs()
+	f.disk = f.disk.Kill()
+	_ = f.d.Close() // it was killed
+	f.fail("ReadAt", ".msg", syscall.EIO, 0)
+	f.open()
+	if jobs := f.jobs(); len(jobs) != 0 {
+		t.Fatal(jobs)
+	}
+	f.disk.Fail(nil)
+	if err := f.d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.open()
+	if jobs := f.jobs(); !slices.Equal(jobs, want) {
+		t.Errorf("the jobs are %v, want %v", jobs, want)
+	}
+}
