@@ -26,47 +26,62 @@ type adding struct {
 // Add implements Store. The error is that of Content, or of ctx while the content is read or the journal is full, or
 // says what is wrong with the entry or the disk. It is temporary if the disk is full or too many files are open.
 func (d *Dir) Add(ctx context.Context, e *Entry) error {
-	a, err := d.beginAdd(ctx, e)
-	if a == nil {
-		return err
+	a, other, err := d.beginAdd(ctx, e)
+	switch {
+	case a != nil:
+		return a.end(e)
+	case other != nil:
+		return other.wait(ctx, e)
 	}
-	return a.end(e)
+	return err
 }
 
 // addAll adds several messages with the same syncs.
 func (d *Dir) addAll(ctx context.Context, entries []*Entry) error {
-	begun := make([]*adding, len(entries))
+	own, others := make([]*adding, len(entries)), make([]*adding, len(entries))
 	var err error
 	for i := 0; i < len(entries) && err == nil; i++ {
-		begun[i], err = d.beginAdd(ctx, entries[i])
+		own[i], others[i], err = d.beginAdd(ctx, entries[i])
 	}
-	for i, a := range begun {
+	for i, a := range own {
 		if a != nil {
 			err = errors.Join(err, a.end(entries[i]))
+		}
+	}
+	// Only now, since somebody who adds one of these may wait for one of those.
+	for i, a := range others {
+		if a != nil {
+			err = errors.Join(err, a.wait(ctx, entries[i]))
 		}
 	}
 	return err
 }
 
-// beginAdd writes a message. If it returns nil, there is nothing more to do.
-func (d *Dir) beginAdd(ctx context.Context, e *Entry) (*adding, error) {
+// beginAdd writes a message. If the message is there, or there is an error, there is nothing more to do. Other is
+// somebody else who is adding the same message.
+func (d *Dir) beginAdd(ctx context.Context, e *Entry) (a, other *adding, err error) {
 	if err := e.check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	a, other, err := d.register(ctx, e)
-	if a == nil && other != nil {
-		// Somebody is adding the same message.
-		<-other.ended
-		e.Message.Size = other.size
-		return nil, other.err
-	}
+	a, other, err = d.register(ctx, e)
 	if a == nil {
-		return nil, err
+		return nil, other, err
 	}
 	if a.err = a.write(ctx, e); a.err != nil {
-		return nil, a.end(e)
+		return nil, nil, a.end(e)
 	}
-	return a, nil
+	return a, nil, nil
+}
+
+// wait waits until somebody else has added a message.
+func (a *adding) wait(ctx context.Context, e *Entry) error {
+	select {
+	case <-a.ended:
+		e.Message.Size = a.size
+		return a.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // register notes that a message is being added. It returns nil if there is nothing to do, or somebody else is adding

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"smtpkit.example/smtp/client/queue/internal/vfs"
 	"smtpkit.example/smtp/client/queue/internal/vfs/crashfs"
@@ -283,4 +285,53 @@ func (f waitFS) Open(name string) (vfs.File, error) {
 func (f waitFS) Create(name string) (vfs.File, error) {
 	f.wait()
 	return f.FS.Create(name)
+}
+
+// Updates that add the same reports in another order, or one twice, do not wait for each other.
+func TestDirSameReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFaulty(t)
+		var wg sync.WaitGroup
+		reached := make(chan struct{})
+		reports := func(numbers ...int) (entries []*Entry) {
+			for i, n := range numbers {
+				f.n = n - 1
+				e := f.entry(100)
+				if i == 0 {
+					e.Content = &waitingReader{e.Content, reached}
+				}
+				entries = append(entries, e)
+			}
+			return entries
+		}
+		for _, entries := range [][]*Entry{reports(1, 2), reports(2, 1), reports(3, 3)} {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Hour) // of the bubble
+				defer cancel()
+				if err := f.d.addAll(ctx, entries); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(reached)
+		wg.Wait()
+		if jobs := f.jobs(); len(jobs) != 6 {
+			t.Errorf("the jobs are %v", jobs)
+		}
+		if err := f.d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A waitingReader reads when it may.
+type waitingReader struct {
+	io.Reader
+	may <-chan struct{}
+}
+
+func (r *waitingReader) Read(b []byte) (int, error) {
+	<-r.may
+	return r.Reader.Read(b)
 }
