@@ -4,12 +4,13 @@ import (
 	"time"
 )
 
-// fill reads jobs of d into memory if there is room and the store may have some. The caller holds mu.
+// fill reads jobs of d into memory if there is room and the store may have some. Its alarms are read without room too,
+// unless many of its jobs are in memory already. The caller holds mu.
 func (s *scheduler) fill(d *dest) {
 	if d.filling || d.leaving || d.site == nil || !d.wantsMore() || s.outage.isDown() || s.closed {
 		return
 	}
-	if !s.turns.hasRoom(d.site) && !d.alarms {
+	if !s.turns.hasRoom(d.site) && (!d.alarms || d.waits() >= loadBatch) { // alarms may bring jobs into memory
 		if !d.hungry {
 			d.hungry = true
 			s.hungry.push(d)
@@ -56,7 +57,7 @@ func (s *scheduler) load(d *dest) {
 		s.leave(d, time.Time{})
 	case d.onDemand:
 		s.leave(d, stopped.Until)
-	case stopped != nil:
+	case stopped != nil && s.turns.suspended(d, time.Now()) != nil: // it may have been resumed meanwhile
 		s.park(d, stopped)
 	case d.isShort():
 		s.fill(d) // something has come meanwhile
@@ -117,10 +118,25 @@ func (s *scheduler) readLane(d *dest, l Lane) error {
 	return nil
 }
 
+// push has an item wait that was read from the store when there had been so many edits.
+func (s *scheduler) push(it *item, edits int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.edits != edits {
+		s.leave(it.dest, time.Time{}) // the job may have been changed
+	}
+	now := time.Now()
+	s.turns.push(it, now)
+	s.dispatch(now)
+}
+
 // ring has the worker deal with jobs of d whose alarm has come. It reports whether there may be more of them: so other
 // jobs of d need not wait for many alarms.
 func (s *scheduler) ring(d *dest, stopped bool) (more bool, err error) {
 	for {
+		s.mu.Lock()
+		edits := s.edits
+		s.mu.Unlock()
 		jobs, err := s.store.Take(s.ctx, d.lease, Query{Now: time.Now(), AlarmsOnly: true, Max: loadBatch})
 		if err != nil {
 			return false, err
@@ -131,11 +147,7 @@ func (s *scheduler) ring(d *dest, stopped bool) (more bool, err error) {
 				return false, err
 			}
 			if m != nil {
-				s.mu.Lock()
-				now := time.Now()
-				s.turns.push(&item{dest: d, job: j, message: m}, now)
-				s.dispatch(now)
-				s.mu.Unlock()
+				s.push(&item{dest: d, job: j, message: m}, edits)
 			}
 		}
 		if more = len(jobs) == loadBatch; !more || !stopped {

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -312,7 +313,7 @@ func (s *scheduler) end(d *dest) {
 	s.done.Add(1)
 	go func() {
 		defer s.done.Done()
-		err := s.store.Release(context.WithoutCancel(s.ctx), d.lease, until)
+		s.release(d.lease, until)
 		s.mu.Lock()
 		if name := d.lease.Destination; s.dests[name] == d { // otherwise it has been leased again already
 			delete(s.dests, name)
@@ -323,8 +324,19 @@ func (s *scheduler) end(d *dest) {
 		s.mu.Unlock()
 		close(d.gone)
 		s.wake.send()
-		if err != nil && err != ErrLease {
-			s.outage.tell("Release", err)
-		}
 	}()
+}
+
+// release ends a lease, and tries until the store has done so or the queue is closed: nobody else can end it.
+func (s *scheduler) release(l Lease, until time.Time) {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		err := s.store.Release(context.WithoutCancel(s.ctx), l, until)
+		if err == nil || errors.Is(err, ErrLease) {
+			return
+		}
+		s.outage.tell("Release", err)
+		if !pause(s.ctx, wait) {
+			return
+		}
+	}
 }
