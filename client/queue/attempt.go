@@ -52,13 +52,10 @@ func (q *Queue) work(it *item) error {
 		a.deliver(q.running)
 	}
 	q.sched.delivered(d.site, a.result != nil && q.running.Err() == nil, a.unreached())
-	switch {
-	case err == nil:
-		err = a.finish(d.lease)
-	case q.ctx.Err() == nil:
-		err = a.postpone(d.lease)
+	if err == nil {
+		return a.finish(d.lease)
 	}
-	return err
+	return a.unread(q.ctx, d.lease, err)
 }
 
 // alarm deals with a job whose alarm has come: see worker. The sender is told of a delay. A job that has expired is
@@ -68,7 +65,7 @@ func (q *Queue) alarm(l Lease, j *Job, stopped bool) (*Message, error) {
 	a := &attempt{q: q, job: j}
 	defer a.close()
 	if err := a.open(q.ctx, nil); err != nil {
-		return nil, a.postpone(l)
+		return nil, a.unread(q.ctx, l, err)
 	}
 	if !stopped && !now.Before(j.Expires) && !j.GivenUp() && !tooLate(a.message, now) &&
 		q.ways.senderOf(l.Destination) != nil {
@@ -106,13 +103,18 @@ type memory struct{ *bytes.Reader }
 
 func (memory) Close() error { return nil }
 
-// deliver sends the message, and again without what a server does not offer if a relay may do without it.
+// deliver sends the message, and again without what a server does not offer if a relay may do without it. A job that
+// an operator has given up may have come here before its alarm was read: it is not sent.
 func (a *attempt) deliver(ctx context.Context) {
 	a.began = time.Now()
 	a.begin()
+	if a.job.GivenUp() {
+		a.expire(proto.Status{5, 4, 7}, givenUp)
+		return
+	}
 	passed, ok := ehlo.NewRelaying(a.message.Params, max(a.began.Sub(a.message.Arrived), 0)) // the clock may be set back
 	if !ok {
-		a.expire(proto.Status{5, 4, 7}, "The time within which the message was to be delivered is over.")
+		a.expire(proto.Status{5, 4, 7}, overdue)
 		return
 	}
 	a.passed = passed
@@ -349,6 +351,12 @@ func newFailure(o report.Outcome, outcome proto.Outcome) *Failure {
 	}
 	return f
 }
+
+// What reports say of mail that ends without an attempt.
+const (
+	overdue = "The time within which the message was to be delivered is over."
+	givenUp = "The administrator of the mail system has given up the delivery."
+)
 
 // expire gives up all recipients that are left, without another attempt.
 func (a *attempt) expire(status proto.Status, comment string) {

@@ -63,8 +63,8 @@ func (q *Queue) fetch(ctx context.Context, destination string, s client.Sender) 
 		}
 		tried[jobs[0].ID] = true
 		a := &attempt{q: q, job: jobs[0], sender: s}
-		if a.open(ctx, nil) != nil {
-			if err := a.postpone(l); err != nil {
+		if err := a.open(ctx, nil); err != nil {
+			if err = a.unread(ctx, l, err); err != nil {
 				return n, err
 			}
 			continue

@@ -67,9 +67,13 @@ func (a *attempt) update(l Lease, c Change) error {
 	})
 }
 
-// postpone has a job wait whose message cannot be read, as if an attempt had failed. It is in the log, and delays no
-// other job. It does not expire, since without the message its sender cannot be told.
-func (a *attempt) postpone(l Lease) error {
+// unread has a job wait whose message cannot be read, as if an attempt had failed. It is in the log, and delays no
+// other job. It does not expire, since without the message its sender cannot be told. If ctx has ended, which is why
+// the message was not read, the job stays as it is, and err is returned.
+func (a *attempt) unread(ctx context.Context, l Lease, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
 	j := *a.job
 	policy := a.q.sched.policyOf(j.Destination)
 	j.Attempts++
@@ -196,9 +200,9 @@ func (a *attempt) alarm(l Lease, now time.Time) error {
 	a.began = now
 	switch {
 	case tooLate(a.message, now):
-		a.expire(proto.Status{5, 4, 7}, "The time within which the message was to be delivered is over.")
+		a.expire(proto.Status{5, 4, 7}, overdue)
 	case a.job.GivenUp():
-		a.expire(proto.Status{5, 4, 7}, "The administrator of the mail system has given up the delivery.")
+		a.expire(proto.Status{5, 4, 7}, givenUp)
 	case !now.Before(a.job.Expires):
 		a.expire(proto.Status{4, 4, 7}, "The message could not be delivered in time.")
 	default:
