@@ -51,6 +51,7 @@ type Journal struct {
 // A Mark is where a record is.
 type Mark struct {
 	segment *segment
+	sum     uint32 // of its key
 	noted   uint64
 	number  uint64
 	at      int64
@@ -130,8 +131,8 @@ func (j *Journal) inspect(s *segment) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	var ok bool
-	if s.life, s.first, ok = parseBlock(b[:n]); ok {
+	if s.parseBlock(b[:n]) {
+		s.sum = s.keySum()
 		j.full = append(j.full, s)
 		return nil
 	}
@@ -154,12 +155,12 @@ func (j *Journal) replay(s *segment, replay func([]byte, Mark) error) (next uint
 	b = b[s.end:]
 	next = s.first
 	for {
-		record, ok := open(b, next)
+		record, ok := open(b, next, s.sum)
 		if !ok {
 			return next, nil
 		}
 		s.unsettled++
-		if err := replay(record, Mark{segment: s, number: next, at: s.end, length: len(record)}); err != nil {
+		if err := replay(record, Mark{s, s.sum, 0, next, s.end, len(record)}); err != nil {
 			return 0, err
 		}
 		b = b[len(record):]
@@ -184,11 +185,11 @@ func (j *Journal) Append(record []byte, urgent bool) (Mark, error) {
 		return Mark{}, err
 	}
 	s := j.active
-	seal(record, j.next)
+	seal(record, j.next, s.sum)
 	if _, err := s.file.WriteAt(record, s.end); err != nil {
 		return Mark{}, err // the next one is written over it
 	}
-	m := Mark{s, j.sync.Note(), j.next, s.end, len(record)}
+	m := Mark{s, s.sum, j.sync.Note(), j.next, s.end, len(record)}
 	j.next++
 	s.end += int64(len(record))
 	s.unsettled++
@@ -201,7 +202,7 @@ func (j *Journal) Read(m Mark) ([]byte, error) {
 	if n, err := m.segment.reading.ReadAt(b, m.at); n < len(b) {
 		return nil, err
 	}
-	if record, ok := open(b, m.number); !ok || len(record) < len(b) {
+	if record, ok := open(b, m.number, m.sum); !ok || len(record) < len(b) {
 		return nil, fmt.Errorf("journal: record %d of %s is damaged", m.number, m.segment.name)
 	}
 	return b, nil

@@ -319,6 +319,26 @@ func TestDamagedBlock(t *testing.T) {
 	}
 }
 
+// What was a record in another segment, or in an earlier use of this one, is none, whatever its number.
+func TestStaleRecord(t *testing.T) {
+	var disks [2]map[string][]byte
+	for i := range disks {
+		disk := crashfs.New()
+		u := open(t, disk, small)
+		for n := range uint64(3 - i) {
+			must(t, u.append(n, 100, false))
+		}
+		disks[i] = disk.Files()
+	}
+	disk := crashfs.New()
+	b := disks[1]["journal.1"]
+	end := 512 + 2*len(record(0, 100))
+	disk.Put("journal.1", append(b[:end], disks[0]["journal.1"][end:]...))
+	if u := open(t, disk, small); len(u.replayed) != 2 {
+		t.Errorf("replayed %d, want 2 records", u.replayed)
+	}
+}
+
 // A crashUser appends, settles, and has segments used again and removed, and knows what was promised.
 type crashUser struct {
 	disk  *crashfs.FS
