@@ -108,7 +108,10 @@ func OpenDir(path string, opt *DirOptions) (*Dir, error) {
 	d.suspensions = suspensions{fs: d.fs, logger: d.logger, failed: d.backlog.fail}
 	d.backlog.files.flags, d.backlog.files.setFlags = d.flags, d.setFlags
 	if err := d.open(); err != nil {
-		_ = d.letGo() // nothing was written
+		if j := d.backlog.journal; j != nil {
+			_ = j.Close(true) // nothing was written
+		}
+		_ = d.letGo()
 		return nil, err
 	}
 	return d, nil

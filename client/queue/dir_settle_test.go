@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"smtpkit.example/smtp/client/queue/internal/vfs"
+	"smtpkit.example/smtp/client/queue/internal/vfs/crashfs"
 )
 
 // What cannot get into files now is in the journal, is read from there, and gets into files later, also behind a line
@@ -152,5 +156,70 @@ func TestDirUnreadableWithTornState(t *testing.T) {
 	f.open()
 	if jobs := f.jobs(); !slices.Equal(jobs, want) {
 		t.Errorf("the jobs are %v, want %v", jobs, want)
+	}
+}
+
+// A countFS counts the files that are open.
+type countFS struct {
+	vfs.FS
+	open *atomic.Int64
+}
+
+type countFile struct {
+	vfs.File
+	open *atomic.Int64
+}
+
+func (f countFS) count(file vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	f.open.Add(1)
+	return countFile{file, f.open}, nil
+}
+
+func (f countFS) Create(name string) (vfs.File, error) { return f.count(f.FS.Create(name)) }
+
+func (f countFS) Append(name string) (vfs.File, error) { return f.count(f.FS.Append(name)) }
+
+func (f countFS) Open(name string) (vfs.File, error) { return f.count(f.FS.Open(name)) }
+
+func (f countFile) Close() error {
+	f.open.Add(-1)
+	return f.File.Close()
+}
+
+// Neither Close, nor an OpenDir that fails, leaves a file open.
+func TestDirClosesFiles(t *testing.T) {
+	f := newFaulty(t)
+	for range 40 {
+		if err := f.d.Add(context.Background(), f.entry(600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk := f.disk.Kill()
+	_ = f.d.Close() // it was killed
+	for _, fault := range []string{"ReadAt journal.", "Open suspended", "SyncDir .", "Remove journal.", ""} {
+		seen := 0
+		disk.Fail(func(op crashfs.Op) (int, error) {
+			if fault == "" || !strings.HasPrefix(op.Kind+" "+op.Name, fault) {
+				return 0, nil
+			}
+			// Not the first blocks, nor what OpenDir begins with.
+			if seen++; op.Kind == "ReadAt" && seen < 6 || op.Kind == "SyncDir" && seen < 2 {
+				return 0, nil
+			}
+			return 0, syscall.EIO
+		})
+		var open atomic.Int64
+		c := crashTest{wrap: func(fs vfs.FS) vfs.FS { return countFS{fs, &open} }}
+		d, err := c.open(disk, f.log)
+		if err == nil {
+			err = d.Close()
+		}
+		if (err != nil) != (fault != "") || open.Load() != 0 {
+			t.Errorf("%q fails: %v, and %d files are open", fault, err, open.Load())
+		}
+		disk = disk.Kill()
 	}
 }

@@ -63,8 +63,16 @@ type Mark struct {
 func Open(dir vfs.FS, opt Options, replay func(record []byte, m Mark) error) (*Journal, error) {
 	j := &Journal{fs: dir, opt: opt}
 	j.sync.Sync = j.syncSegments
-	if err := j.find(); err != nil {
+	if err := j.open(replay); err != nil {
+		_ = j.Close(true) // nothing was written
 		return nil, err
+	}
+	return j, nil
+}
+
+func (j *Journal) open(replay func(record []byte, m Mark) error) error {
+	if err := j.find(); err != nil {
+		return err
 	}
 	// What a loss of power has left behind a gap was never synced.
 	next := uint64(0)
@@ -77,13 +85,13 @@ func Open(dir vfs.FS, opt Options, replay func(record []byte, m Mark) error) (*J
 		}
 		var err error
 		if next, err = j.replay(s, replay); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(j.full) > 0 {
 		j.life = j.full[len(j.full)-1].life + 1
 	}
-	return j, nil
+	return nil
 }
 
 // find finds the segments, sorts them, and removes what is none.
@@ -380,6 +388,8 @@ func (j *Journal) remove(segments []*segment) error {
 		if s.reading != nil {
 			_ = s.reading.Close() // it is not needed again
 		}
+	}
+	for _, s := range segments {
 		if err := j.fs.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
