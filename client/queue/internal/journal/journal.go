@@ -371,8 +371,15 @@ func (j *Journal) Reclaim() error {
 	}
 	kept := j.free
 	j.free = nil // until the earlier ones are gone
+	j.dirty = slices.DeleteFunc(j.dirty, func(s *segment) bool { return slices.Contains(surplus, s) })
 	j.mu.Unlock()
-	err := j.remove(surplus)
+	var err error
+	if len(surplus) > 0 {
+		err = j.SyncAll() // one that is under way may have come to them
+	}
+	if err == nil {
+		err = j.remove(surplus)
+	}
 	if err != nil {
 		j.sync.Fail(err) // what is used again must not leave an earlier one behind
 	}

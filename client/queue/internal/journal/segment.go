@@ -20,8 +20,8 @@ const (
 	version   = "smtpkit journal 1\n"
 )
 
-// HeaderSize is how many octets a record has in front of what the user has given: a checksum (CRC-32C) of the key and of
-// what follows it, the length, and the number, all in network byte order.
+// HeaderSize is how many octets a record has in front of what the user has given: a checksum (CRC-32C) of the key and
+// of what follows it, the length, and the number, all in network byte order.
 const HeaderSize = 4 + 4 + 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
