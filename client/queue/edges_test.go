@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -157,6 +158,97 @@ func TestReleaseFails(t *testing.T) {
 		time.Sleep(time.Minute)
 		if at := w.at("second@y.example"); len(at) != 1 {
 			t.Errorf("tried at %v, want once", at)
+		}
+	})
+}
+
+// TestRerouteWhileTrying sends a message another way during an attempt that fails. It goes there at once, also while
+// its old destination always has something to do.
+func TestRerouteWhileTrying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.set(func(to proto.Address) error {
+			switch to.Local {
+			case "busy":
+				time.Sleep(10 * time.Hour)
+			case "b":
+				if len(w.at("b@y.example")) == 0 {
+					time.Sleep(time.Minute)
+					return later
+				}
+			}
+			return nil
+		})
+		w.add("", "", "busy@y.example", "")
+		w.add("", "", "b@y.example", "")
+		time.Sleep(30 * time.Second)
+		f := queue.Filter{To: "b@y.example"}
+		if n, err := w.q.Reroute(t.Context(), f, "", proto.Domain{}); err == nil {
+			t.Fatal(n)
+		}
+		if n, err := w.q.Reroute(t.Context(), f, "", address(t, "b@z.example").Domain); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		time.Sleep(35 * time.Second)
+		if at := w.at("b@y.example"); len(at) != 2 {
+			t.Errorf("tried at %v, want twice", at)
+		}
+		time.Sleep(11 * time.Hour)
+	})
+}
+
+// TestPolicyForWaits has PolicyFor not return for a site until mail for another one is delivered. That does not wait.
+func TestPolicyForWaits(t *testing.T) {
+	var used atomic.Bool
+	asked, delivered := make(chan bool), make(chan bool)
+	w := newWorld(t, &queue.Options{PolicyFor: func(site string, p queue.Policy) queue.Policy {
+		if site == "slow.example" && used.Swap(true) { // not by Add
+			close(asked)
+			select {
+			case <-delivered:
+			case <-time.After(10 * time.Second):
+				t.Error("others have waited")
+			}
+		}
+		return p
+	}})
+	w.set(func(to proto.Address) error {
+		if to.Domain.ASCII() == "y.example" {
+			close(delivered)
+		}
+		return nil
+	})
+	w.add("", "", "b@slow.example", "")
+	<-asked
+	w.add("", "", "b@y.example", "")
+	<-delivered
+}
+
+// TestFetchDuringOutage has nobody fetch mail while the store cannot be written: it would be delivered twice.
+func TestFetchDuringOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var bad atomic.Bool
+		w, _ := over(t, &queue.Options{
+			Route:  func(*queue.Message, proto.Address) string { return "y" },
+			Routes: map[string]client.Sender{"y": nil},
+		}, func(h *hook) {
+			h.add = func(ctx context.Context, e *queue.Entry) error {
+				if bad.Load() {
+					return errDisk
+				}
+				return h.Memory.Add(ctx, e)
+			}
+		})
+		w.add("", "", "b@y.example", "")
+		time.Sleep(time.Second)
+		bad.Store(true)
+		e := &queue.Envelope{To: []proto.Recipient{{Address: address(t, "c@y.example")}}}
+		if _, err := w.q.Add(t.Context(), e, nil); !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		n, err := w.q.Fetch(t.Context(), []string{"y"}, client.SenderFunc(w.send))
+		if n != 0 || !errors.Is(err, errDisk) || len(w.at("b@y.example")) != 0 {
+			t.Errorf("%d, %v; tried at %v", n, err, w.at("b@y.example"))
 		}
 	})
 }

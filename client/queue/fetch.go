@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -49,6 +50,10 @@ func (q *Queue) fetch(ctx context.Context, destination string, s client.Sender) 
 	for lane := Lane(0); lane < Lanes; {
 		if q.ctx.Err() != nil {
 			return n, ErrClosed
+		}
+		if q.outage.isDown() {
+			_, err := q.outage.lasting()
+			return n, fmt.Errorf("smtp: no mail is fetched, since the queue cannot be written: %w", err)
 		}
 		jobs, err := q.store.Take(ctx, l, Query{Now: time.Now(), Lane: lane, All: true, Max: 1})
 		if err != nil {

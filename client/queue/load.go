@@ -38,6 +38,7 @@ func (s *scheduler) feed(left int) {
 func (s *scheduler) load(d *dest) {
 	defer s.done.Done()
 	s.mu.Lock()
+	edits := s.edits
 	stopped := s.turns.suspended(d, time.Now())
 	if d.onDemand {
 		stopped = &Suspension{Site: d.site.name, Until: time.Now().Add(24 * time.Hour)}
@@ -62,6 +63,7 @@ func (s *scheduler) load(d *dest) {
 	case d.isShort():
 		s.fill(d) // something has come meanwhile
 	}
+	s.editedSince(d, edits)
 	s.settle(d)
 }
 

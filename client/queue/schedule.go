@@ -133,21 +133,29 @@ func (s *scheduler) adopt(l Lease) {
 		defer s.done.Done()
 		name := s.ways.siteOf(s.ctx, l.Destination)
 		s.mu.Lock()
+		known := s.turns.knows(name, time.Now())
+		s.mu.Unlock()
+		policy := s.ways.policy
+		if !known { // others need not wait for Options.PolicyFor
+			p := policy(name)
+			policy = func(string) Policy { return p }
+		}
+		s.mu.Lock()
 		defer s.mu.Unlock()
 		d.busy--
-		s.join(d, name)
+		s.join(d, name, policy)
 	}()
 }
 
 // join makes d one of the destinations of its site. The caller holds mu.
-func (s *scheduler) join(d *dest, name string) {
+func (s *scheduler) join(d *dest, name string, policy func(string) Policy) {
 	if s.closed || d.leaving { // it has to go before it has begun
 		s.leave(d, time.Time{})
 		s.settle(d)
 		return
 	}
 	now := time.Now()
-	d.site, d.onDemand = s.turns.site(name, s.ways.policy, now), s.ways.senderOf(d.lease.Destination) == nil
+	d.site, d.onDemand = s.turns.site(name, policy, now), s.ways.senderOf(d.lease.Destination) == nil
 	if len(d.site.dests) >= maxSiteDests {
 		s.leave(d, now.Add(jitter(20*time.Second))) // others of the site have their turn
 		return
@@ -166,6 +174,7 @@ func (s *scheduler) dispatch(now time.Time) {
 		}
 		d := it.dest
 		d.busy++
+		it.edits = s.edits
 		if !s.crew.hand(it) {
 			s.done.Add(1)
 			go s.work(it)
@@ -196,6 +205,7 @@ func (s *scheduler) over(it *item, err error, next chan<- *item) {
 	if err != nil && !d.leaving {
 		s.leave(d, now.Add(10*time.Second)) // what is not known to the store is taken again later
 	}
+	s.editedSince(d, it.edits)
 	s.turns.enter(d.site, now) // it may have had no slot before this one was free
 	if s.closed {
 		close(next)
@@ -204,6 +214,17 @@ func (s *scheduler) over(it *item, err error, next chan<- *item) {
 	}
 	s.dispatch(now)
 	s.settle(d)
+}
+
+// editedSince has what operators have changed looked at, if jobs of d were handed out meanwhile, at so many edits: they
+// may be due now, or wait for another destination. The caller holds mu.
+func (s *scheduler) editedSince(d *dest, edits int) {
+	if s.edits == edits {
+		return
+	}
+	d.expect(time.Now())
+	s.fill(d)
+	s.wake.send()
 }
 
 // delivered says that the servers of a site are done with an attempt, whose outcome is not written yet. If the attempt

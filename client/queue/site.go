@@ -14,6 +14,7 @@ type item struct {
 	// message and content are there if the job has come by Add and its content is small. They spare reading it again.
 	message *Message
 	content []byte
+	edits   int // of the scheduler, when the attempt began
 }
 
 // A site is where jobs of one or more destinations go, over connections to the same servers. It bounds how many

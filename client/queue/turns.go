@@ -46,19 +46,24 @@ func newTurns(most int, suspended []Suspension, later func(*site, time.Duration)
 	return t
 }
 
-// site returns a site that is used now. It is made, or has its policy asked for anew, if it is not known or has not
-// been used for a while.
+// knows reports whether the policy of a site is known, and is not to be asked for anew: it has been used lately.
+func (t *turns) knows(name string, now time.Time) bool {
+	at := t.sites[name]
+	return at != nil && (len(at.dests) > 0 || now.Sub(at.used) <= time.Minute)
+}
+
+// site returns a site that is used now. It is made, or has its policy asked for anew, if knows says so.
 func (t *turns) site(name string, policy func(string) Policy, now time.Time) *site {
-	at, ok := t.sites[name]
+	at := t.sites[name]
 	switch {
-	case !ok:
+	case at == nil:
 		t.forget(now)
 		at = newSite(name, policy(name))
 		if o, ok := t.suspensions[name]; ok {
 			at.operator = &o
 		}
 		t.sites[name] = at
-	case len(at.dests) == 0 && now.Sub(at.used) > time.Minute:
+	case !t.knows(name, now):
 		at.policy = policy(name)
 	}
 	at.used = now
