@@ -171,6 +171,7 @@ func (bl *backlog) settleBusy(id ID) error {
 			err = bl.files.make(messageFile(id), b)
 		}
 		if err != nil {
+			bl.changed(p, func() { p.clear = true }) // some of it may be there
 			return err
 		}
 		bl.changed(p, func() { p.clear, p.file = false, nil })

@@ -223,3 +223,28 @@ func TestDirClosesFiles(t *testing.T) {
 		disk = disk.Kill()
 	}
 }
+
+// A file that was made in part, and cannot be removed now, is removed later, also if the message is done meanwhile.
+func TestDirHalfMadeFile(t *testing.T) {
+	f := newFaulty(t)
+	if err := f.add(); err != nil {
+		t.Fatal(err)
+	}
+	f.disk.Fail(func(op crashfs.Op) (int, error) {
+		if (op.Kind == "Write" || op.Kind == "Remove") && strings.HasSuffix(op.Name, ".msg") {
+			return 50, syscall.EROFS
+		}
+		return 0, nil
+	})
+	if err := f.d.settleNow(); !errors.Is(err, syscall.EROFS) {
+		t.Fatal(err)
+	}
+	f.disk.Fail(nil)
+	if n, err := f.d.Edit(context.Background(), Filter{}, Edit{Op: Drop}); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	if files := f.messageFiles(); len(files) != 0 {
+		t.Errorf("there are the files %v", files)
+	}
+	f.reopened()
+}
