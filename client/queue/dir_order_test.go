@@ -335,3 +335,43 @@ func (r *waitingReader) Read(b []byte) (int, error) {
 	<-r.may
 	return r.Reader.Read(b)
 }
+
+// A message that is done, and added again with the same ID, while it is read is not taken for one that is lost.
+func TestDirSameIDWhileReading(t *testing.T) {
+	ctx, one := context.Background(), testID(1)
+	for what, read := range map[string]func(*Dir) error{
+		"Message": func(d *Dir) error {
+			_, err := d.Message(ctx, one)
+			return err
+		},
+		"Open": func(d *Dir) error {
+			c, err := d.Open(ctx, one)
+			if err == nil && c.Size() != 100 {
+				t.Errorf("it has %d octets", c.Size())
+			}
+			return err
+		},
+	} {
+		f := newFaulty(t)
+		if err := errors.Join(f.add(), f.d.settleNow()); err != nil {
+			t.Fatal(err)
+		}
+		var once sync.Once
+		f.d.reader.fs = waitFS{f.d.fs, func() {
+			once.Do(func() {
+				_, err := f.d.Edit(ctx, Filter{}, Edit{Op: Drop})
+				f.n = 0
+				if err := errors.Join(err, f.d.settleNow(), f.add()); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}}
+		if err := read(f.d); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if jobs := f.jobs(); len(jobs) != 2 || f.log.first != "" {
+			t.Errorf("%s: the jobs are %v, logged %q", what, jobs, f.log.first)
+		}
+		f.reopened()
+	}
+}

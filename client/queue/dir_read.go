@@ -157,41 +157,45 @@ func (d *Dir) forget(m *indexMessage) {
 }
 
 // Message implements Store.
-func (d *Dir) Message(ctx context.Context, id ID) (*Message, error) {
-	if err := d.begin(ctx); err != nil {
-		return nil, err
-	}
-	defer d.calls.Done()
-	if err := d.has(ctx, id); err != nil {
-		return nil, err
-	}
-	var m *Message
-	f, err := d.reader.openMessage(id, func(h *head) (err error) {
-		m, err = h.decodeMessage()
-		return err
+func (d *Dir) Message(ctx context.Context, id ID) (m *Message, err error) {
+	err = d.readMessage(ctx, id, func() error {
+		f, err := d.reader.openMessage(id, func(h *head) (err error) {
+			m, err = h.decodeMessage()
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return f.Close()
 	})
 	if err != nil {
-		return nil, d.notFound(id, err)
+		return nil, err
 	}
-	return m, f.Close()
+	return m, nil
 }
 
 // Open implements Store. It reads the whole content once, to see that it is what was written.
 func (d *Dir) Open(ctx context.Context, id ID) (Content, error) {
-	if err := d.begin(ctx); err != nil {
+	var c *dirContent
+	err := d.readMessage(ctx, id, func() (err error) {
+		c, err = d.reader.openContent(id)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	defer d.calls.Done()
-	if err := d.has(ctx, id); err != nil {
-		return nil, err
-	}
+	return c, nil
+}
+
+// openContent opens the content of a message.
+func (r *reader) openContent(id ID) (*dirContent, error) {
 	var line firstLine
-	f, err := d.reader.openMessage(id, func(h *head) error {
+	f, err := r.openMessage(id, func(h *head) error {
 		line = h.firstLine
 		return nil
 	})
 	if err != nil {
-		return nil, d.notFound(id, err)
+		return nil, err
 	}
 	c := &dirContent{f, int64(lineLength) + line.head, line.content}
 	if _, held := f.(heldFile); held {
@@ -199,24 +203,32 @@ func (d *Dir) Open(ctx context.Context, id ID) (Content, error) {
 	}
 	if err := c.check(line.contentCRC); err != nil {
 		_ = f.Close() // nothing was written
-		return nil, d.notFound(id, err)
+		return nil, err
 	}
 	return c, nil
 }
 
-// has returns ErrNotFound if there is no such message.
-func (d *Dir) has(ctx context.Context, id ID) error {
-	err := d.enter(ctx)
-	defer d.mu.Unlock()
-	if err == nil && d.index.message(id) == nil {
-		err = ErrNotFound
+// readMessage reads something of a message by calling read, which may fail if the message changes meanwhile. Then it is
+// called once more with the message busy.
+func (d *Dir) readMessage(ctx context.Context, id ID, read func() error) error {
+	if err := d.begin(ctx); err != nil {
+		return err
 	}
-	return err
-}
-
-// notFound returns the error to return for a message that could not be read.
-func (d *Dir) notFound(id ID, err error) error {
+	defer d.calls.Done()
+	d.mu.Lock()
+	m := d.index.message(id)
+	d.mu.Unlock()
+	if m == nil {
+		return ErrNotFound
+	}
+	if read() == nil {
+		return nil
+	}
 	defer d.backlog.busyWith(id).Unlock()
+	err := read()
+	if err == nil {
+		return nil
+	}
 	if err := d.unreadable(JobID{Message: id}, err); err != nil {
 		return err
 	}
