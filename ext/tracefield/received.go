@@ -167,6 +167,9 @@ func (r *Received) path() string {
 
 // domain returns s in the form that the field permits, if it is a domain name or an address literal.
 func (r *Received) domain(s string) (string, bool) {
+	if s == "" {
+		return "", false // an error costs more than the rest of the field
+	}
 	d, err := proto.ParseDomain(s)
 	switch {
 	case err != nil:
