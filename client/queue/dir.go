@@ -38,7 +38,8 @@ import (
 // without a pause while anything waits. What Update writes is synced with them, or within 20 ms. A process that is
 // killed loses nothing that was written; a loss of power loses nothing that was synced. A message of more than 128 KiB
 // is written to its own file, and synced, and then its name. The files of the others are synced before the journal is
-// used again, by syncfs(2) of Linux 5.8 or later, and elsewhere one by one.
+// used again: on Linux 5.8 or later by syncfs(2), on file systems of which it is known that this is enough, such as
+// ext4, XFS, Btrfs and ZFS; elsewhere one by one, which is slower.
 //
 // A disk that is full, and too many open files, are errors that are temporary. A sync that fails is final, as the
 // system may have forgotten what it could not write: from then on all methods that write, and Take, fail. Close the Dir
@@ -48,7 +49,7 @@ import (
 //
 // A Dir is for one process. It keeps about 190 octets in memory for each message with one job, 64 more for each further
 // job, and 240 for each destination, and reads the rest when it is wanted. What waits to get into files takes up to 16
-// MiB more, and 300 octets for each message. OpenDir reads the head of each message. Leases end with Release and with
+// MiB more, and 500 octets for each message. OpenDir reads the head of each message. Leases end with Release and with
 // Close only.
 type Dir struct {
 	fs      vfs.FS
@@ -60,6 +61,7 @@ type Dir struct {
 	mu     sync.Mutex // for what follows
 	index  *index
 	adding map[ID]*adding // messages that are being added
+	unread map[ID]error   // messages that could not be read when d was opened, and stay where they are
 	calls  sync.WaitGroup // counts the calls that go on without mu
 	closed bool
 
@@ -102,7 +104,8 @@ func OpenDir(path string, opt *DirOptions) (*Dir, error) {
 	if o.limits == nil {
 		o.limits = &usualLimits
 	}
-	d := &Dir{fs: o.fs, logger: o.Logger.With("queue", path), index: newIndex(), adding: map[ID]*adding{}}
+	d := &Dir{fs: o.fs, logger: o.Logger.With("queue", path), index: newIndex(), adding: map[ID]*adding{},
+		unread: map[ID]error{}}
 	d.backlog = newBacklog(d.fs, d.logger, *o.limits)
 	d.reader.fs, d.reader.backlog = d.fs, d.backlog
 	d.suspensions = suspensions{fs: d.fs, logger: d.logger, failed: d.backlog.fail}

@@ -12,7 +12,8 @@ import (
 type osFS struct {
 	path string
 	// dir is open from the beginning, because SyncAll tells of the errors since then.
-	dir *os.File
+	dir      *os.File
+	syncsAll bool
 }
 
 // OS returns a directory of the operating system. It makes the directory, for its owner only, if it is not there.
@@ -38,7 +39,7 @@ func OS(path string) (FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFS{path, dir}, nil
+	return &osFS{path, dir, syncsAll(dir)}, nil
 }
 
 func (f *osFS) name(name string) string {
@@ -91,9 +92,14 @@ func (f *osFS) SyncDir(dir string) error {
 	return syncDir(f.name(dir))
 }
 
-func (f *osFS) SyncAll() error { return syncAll(f.dir) }
+func (f *osFS) SyncAll() error {
+	if !f.syncsAll {
+		return errors.ErrUnsupported
+	}
+	return syncAll(f.dir)
+}
 
-func (f *osFS) SyncsAll() bool { return syncsAll() }
+func (f *osFS) SyncsAll() bool { return f.syncsAll }
 
 func (f *osFS) Lock(name string) (io.Closer, error) { return lock(f.name(name)) }
 

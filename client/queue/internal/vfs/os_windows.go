@@ -36,7 +36,7 @@ func syncOpenDir(*os.File) error { return nil }
 
 func syncAll(*os.File) error { return errors.ErrUnsupported }
 
-func syncsAll() bool { return false }
+func syncsAll(*os.File) bool { return false }
 
 const errSharingViolation = syscall.Errno(32)
 

@@ -62,4 +62,28 @@ func syncAll(dir *os.File) error {
 	}
 }
 
-func syncsAll() bool { return syncfsNumber() != 0 }
+// syncfsTypes are the file systems whose syncfs makes all durable, by the numbers of statfs(2). On others, such as FUSE
+// and 9p, it may have the server keep in memory what it was given, and say that all is well.
+var syncfsTypes = map[uint32]bool{
+	0xef53:     true, // ext2, ext3, ext4
+	0x58465342: true, // XFS
+	0x9123683e: true, // Btrfs
+	0xf2f52010: true, // F2FS
+	0x2fc12fc1: true, // ZFS
+	0xca451a4e: true, // bcachefs
+	0x794c7630: true, // overlayfs
+	0x01021994: true, // tmpfs
+}
+
+func syncsAll(dir *os.File) bool {
+	var s syscall.Statfs_t
+	for {
+		switch err := syscall.Fstatfs(int(dir.Fd()), &s); err {
+		case nil:
+			return syncfsNumber() != 0 && syncfsTypes[uint32(s.Type)]
+		case syscall.EINTR:
+		default:
+			return false
+		}
+	}
+}

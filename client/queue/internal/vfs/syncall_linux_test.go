@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"syscall"
@@ -36,6 +37,32 @@ func TestSyncfsNumber(t *testing.T) {
 		t.Errorf("with a directory: %v", errno)
 	}
 	if err := dir.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSyncsAll finds that not all file systems are said to sync all at once.
+func TestSyncsAll(t *testing.T) {
+	proc, err := OS("/proc/self")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if proc.SyncsAll() || proc.SyncAll() != errors.ErrUnsupported {
+		t.Error("/proc is said to sync all at once")
+	}
+	path := t.TempDir()
+	f, err := OS(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(path, &s); err != nil {
+		t.Fatal(err)
+	}
+	if want := s.Type == 0xef53 && syncfsNumber() != 0; want && !f.SyncsAll() {
+		t.Error("ext4 is said not to sync all at once")
+	}
+	if err := errors.Join(proc.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -9,4 +9,4 @@ import (
 
 func syncAll(*os.File) error { return errors.ErrUnsupported }
 
-func syncsAll() bool { return false }
+func syncsAll(*os.File) bool { return false }
