@@ -97,6 +97,9 @@ func (d *Dir) register(ctx context.Context, e *Entry) (a, other *adding, err err
 		e.Message.Size = m.size
 		return nil, nil, nil
 	}
+	if err := d.unread[id]; err != nil {
+		return nil, nil, &dirError{"take a message that it has, and cannot read", err, true}
+	}
 	if other := d.adding[id]; other != nil {
 		return nil, other, nil
 	}
@@ -160,8 +163,7 @@ func (a *adding) write(ctx context.Context, e *Entry) error {
 	buf := recordBuffers.Get().(*[]byte)
 	defer recordBuffers.Put(buf)
 	b := beginRecord((*buf)[:0], addRecord, a.id)
-	blank := firstLine{}
-	b, err := appendHead(blank.append(b), e.Message, e.Jobs)
+	b, err := appendHead(append(b, make([]byte, lineLength)...), e.Message, e.Jobs)
 	if err != nil {
 		return err
 	}

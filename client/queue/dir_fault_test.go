@@ -415,6 +415,8 @@ func TestDirUnreadable(t *testing.T) {
 		t.Errorf("%d jobs, logged %q", n, f.log.first)
 	}
 	f.disk.Fail(nil)
+	f.n = 0
+	wantTemporary(t, "Add of the same message", f.add(), true)
 	if err := f.d.Close(); err != nil {
 		t.Fatal(err)
 	}

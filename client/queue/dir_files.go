@@ -108,18 +108,10 @@ func (f *files) oneByOne() {
 }
 
 // appendLines appends lines to the state file of a message.
-func (f *files) appendLines(id ID, lines []stateLine) error {
+func (f *files) appendLines(id ID, b []byte) error {
 	flags := f.flags(id)
-	size := 1
-	for _, l := range lines {
-		size += len(l.line)
-	}
-	b := make([]byte, 0, size)
 	if flags&tornState != 0 {
-		b = append(b, '\n')
-	}
-	for _, l := range lines {
-		b = append(b, l.line...)
+		b = append([]byte{'\n'}, b...)
 	}
 	file, err := f.fs.Append(stateFile(id))
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 // The first line of a message: the lengths in octets and the checksums (CRC-32C) of the head, which is what stands
 // between this line and the content, and of the content.
 const (
-	lineFormat = "smtpkit queue 1, head %010d %08x, content %019d %08x\n"
-	lineLength = len("smtpkit queue 1, head 0000000000 00000000, content 0000000000000000000 00000000\n")
+	lineHead    = "smtpkit queue 1, head "
+	lineContent = ", content "
+	lineLength  = len("smtpkit queue 1, head 0000000000 00000000, content 0000000000000000000 00000000\n")
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -55,7 +56,21 @@ func (l *firstLine) add(content []byte) {
 }
 
 func (l *firstLine) append(b []byte) []byte {
-	return fmt.Appendf(b, lineFormat, l.head, l.headCRC, l.content, l.contentCRC)
+	b = appendDigits(append(b, lineHead...), uint64(l.head), 10, 10)
+	b = appendDigits(append(b, ' '), uint64(l.headCRC), 16, 8)
+	b = appendDigits(append(b, lineContent...), uint64(l.content), 10, 19)
+	b = appendDigits(append(b, ' '), uint64(l.contentCRC), 16, 8)
+	return append(b, '\n')
+}
+
+// appendDigits appends the last digits of n.
+func appendDigits(b []byte, n, base uint64, digits int) []byte {
+	b = append(b, make([]byte, digits)...)
+	for i := len(b) - 1; i >= len(b)-digits; i-- {
+		b[i] = "0123456789abcdef"[n%base]
+		n /= base
+	}
+	return b
 }
 
 // parse parses the first line of b.

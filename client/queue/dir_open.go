@@ -82,6 +82,9 @@ func (d *recovery) recoverMessages() {
 				case errors.Is(err, errDamaged):
 					d.backlog.setAside(id, err)
 				case err != nil:
+					d.mu.Lock()
+					d.unread[id] = err
+					d.mu.Unlock()
 					d.logger.Error("smtp: a message in the queue cannot be read, and stays where it is",
 						"file", messageFile(id), "err", err)
 				case !left:
@@ -134,8 +137,12 @@ func (d *recovery) recoverMessage(id ID) (left bool, err error) {
 		}
 	}
 	if p != nil {
-		for _, l := range p.lines {
-			if _, err := recoverLine(id, jobs, bytes.TrimSuffix(l.line, []byte{'\n'})); err != nil {
+		for i := range p.lines {
+			line, err := d.backlog.read(&p.lines[i].unwritten)
+			if err == nil {
+				_, err = recoverLine(id, jobs, bytes.TrimSuffix(line, []byte{'\n'}))
+			}
+			if err != nil {
 				return false, err
 			}
 		}
@@ -200,7 +207,11 @@ func recoverLine(id ID, jobs []jobFacts, line []byte) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if i := slices.IndexFunc(jobs, func(f jobFacts) bool { return f.N == j.ID.N }); i >= 0 && j.ID.Message == id {
+	i := j.ID.N // as usual
+	if i < 0 || i >= len(jobs) || jobs[i].N != i {
+		i = slices.IndexFunc(jobs, func(f jobFacts) bool { return f.N == j.ID.N })
+	}
+	if i >= 0 && j.ID.Message == id {
 		jobs[i] = factsOf(j)
 	}
 	return true, nil

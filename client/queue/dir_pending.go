@@ -31,47 +31,59 @@ type pending struct {
 	id    ID
 	since time.Time // of the first record
 	marks []journal.Mark
+	usual [2]journal.Mark // room for those of most messages
 	// Clear: the files on disk, if there are any, are not those of the message, and are removed first.
-	clear bool
-	file  *unmade     // what becomes ID.msg; nil if it is there, or the message is gone
-	lines []stateLine // what is appended to ID.state: a line for each job
+	clear  bool
+	file   *unwritten  // what becomes ID.msg; nil if it is there, or the message is gone
+	lines  []stateLine // what is appended to ID.state: a line for each job, sorted by n
+	octets int64       // of these in memory
 
 	tried      uint64   // the pass that could not get it into files
 	prev, next *pending // in files
 }
 
-// An unmade is the file of a message that is not made yet.
-type unmade struct {
-	mark  journal.Mark // where the journal has it
-	bytes []byte       // nil if it is there alone
+// An unwritten is what a record says that is not in a file yet.
+type unwritten struct {
+	mark  journal.Mark // of the record
+	start int          // where in the record it begins
+	bytes []byte       // nil if the journal alone has it
 }
 
 // A stateLine is the line of a job.
 type stateLine struct {
-	n    int
-	line []byte
+	n int
+	unwritten
 }
 
-// octets returns how many octets p has in memory.
-func (p *pending) octets() int64 {
-	n := 0
-	if p.file != nil {
-		n = len(p.file.bytes)
-	}
-	for _, l := range p.lines {
-		n += len(l.line)
-	}
-	return int64(n)
-}
+func (l stateLine) compare(n int) int { return cmp.Compare(l.n, n) }
 
 // set replaces the line of a job.
-func (p *pending) set(n int, line []byte) {
-	i := slices.IndexFunc(p.lines, func(l stateLine) bool { return l.n == n })
-	if i < 0 {
-		p.lines = append(p.lines, stateLine{n, line})
-		return
+func (p *pending) set(n int, u unwritten) {
+	i, found := slices.BinarySearchFunc(p.lines, n, stateLine.compare)
+	if !found {
+		p.lines = slices.Insert(p.lines, i, stateLine{n: n})
 	}
-	p.lines[i].line = line
+	p.octets += int64(len(u.bytes) - len(p.lines[i].bytes))
+	p.lines[i].unwritten = u
+}
+
+// forget has nothing be written any more.
+func (p *pending) forget(clear bool) {
+	p.clear, p.file, p.lines, p.octets = clear, nil, nil, 0
+}
+
+// setFile has a file be made.
+func (p *pending) setFile(u unwritten) {
+	p.fileIsMade()
+	p.file, p.octets = &u, p.octets+int64(len(u.bytes))
+}
+
+// fileIsMade forgets the file.
+func (p *pending) fileIsMade() {
+	if p.file != nil {
+		p.octets -= int64(len(p.file.bytes))
+	}
+	p.file = nil
 }
 
 // dirLimits are the limits of files.
@@ -193,17 +205,16 @@ func (bl *backlog) put(ctx context.Context, id ID, record []byte) (journal.Mark,
 
 func (bl *backlog) putNow(id ID, record []byte) (journal.Mark, error) {
 	defer bl.busyWith(id).Unlock() // one of the same ID that was removed may be pending
-	return bl.append(id, record, false, bl.keeps(record))
+	return bl.append(id, record, false, func(p *pending, m journal.Mark) { p.setFile(bl.keep(m, record, recordStart)) })
 }
 
-// keeps returns what notes the file of a message. It keeps what is in memory already if there is not much.
-func (bl *backlog) keeps(record []byte) func(*pending, journal.Mark) {
-	return func(p *pending, m journal.Mark) {
-		p.file = &unmade{mark: m}
-		if bl.octets+int64(len(record)) <= bl.limits.held {
-			p.file.bytes = record[recordStart:]
-		}
+// keep returns what a record says from start on. It is kept in memory if there is not much. bl.mu is locked.
+func (bl *backlog) keep(m journal.Mark, record []byte, start int) unwritten {
+	u := unwritten{mark: m, start: start}
+	if bl.octets+int64(len(record)) <= bl.limits.held {
+		u.bytes = record[start:]
 	}
+	return u
 }
 
 // putFile gives the file of a large message its name, durably. Records of an earlier message of the same ID may still
@@ -221,8 +232,8 @@ func (bl *backlog) putFile(id ID) error {
 	if err := bl.files.syncNames(); err != nil {
 		return err
 	}
-	_, err := bl.append(id, beginRecord(make([]byte, 0, recordStart), fileRecord, id), true, func(*pending, journal.Mark) {})
-	if err != nil {
+	record := beginRecord(make([]byte, 0, recordStart), fileRecord, id)
+	if _, err := bl.append(id, record, true, func(*pending, journal.Mark) {}); err != nil {
 		return errors.Join(bl.writeError(err), bl.files.remove(messageFile(id)))
 	}
 	bl.mu.Lock()
@@ -278,21 +289,22 @@ func (bl *backlog) append(id ID, record []byte, urgent bool, note func(*pending,
 func (bl *backlog) noteRecord(id ID, m journal.Mark, now time.Time, note func(*pending, journal.Mark)) {
 	p := bl.pending[id]
 	if p == nil {
-		p = &pending{id: id, since: now, marks: make([]journal.Mark, 0, 2)}
+		p = &pending{id: id, since: now}
+		p.marks = p.usual[:0]
 		bl.pending[id] = p
 		bl.link(p)
 	} else {
-		bl.octets -= p.octets()
+		bl.octets -= p.octets
 	}
 	p.marks = append(p.marks, m)
 	note(p, m)
-	bl.octets += p.octets()
+	bl.octets += p.octets
 }
 
 // settled forgets p, whose records are in files or mean nothing any more.
 func (bl *backlog) settled(p *pending) {
 	bl.mu.Lock()
-	bl.octets -= p.octets()
+	bl.octets -= p.octets
 	delete(bl.pending, p.id)
 	bl.unlink(p)
 	bl.mu.Unlock()
@@ -326,15 +338,19 @@ func (bl *backlog) unlink(p *pending) {
 	p.prev, p.next = nil, nil
 }
 
-// putLine has the journal take the line of a job. The message is busy.
-func (bl *backlog) putLine(id JobID, line []byte) error {
+// beginLine appends what stands before the line of a job in its record.
+func beginLine(b []byte, id JobID) []byte {
+	return binary.BigEndian.AppendUint32(beginRecord(b, stateRecord, id.Message), uint32(id.N))
+}
+
+// putLine has the journal take the line of a job, in a record, which may be kept. The message is busy.
+func (bl *backlog) putLine(id JobID, record []byte) error {
 	if err := bl.failure(); err != nil {
 		return err
 	}
-	record := beginRecord(make([]byte, 0, recordStart+4+len(line)), stateRecord, id.Message)
-	record = binary.BigEndian.AppendUint32(record, uint32(id.N))
-	record = append(record, line...)
-	_, err := bl.append(id.Message, record, true, func(p *pending, _ journal.Mark) { p.set(id.N, record[recordStart+4:]) })
+	_, err := bl.append(id.Message, record, true, func(p *pending, m journal.Mark) {
+		p.set(id.N, bl.keep(m, record, recordStart+4))
+	})
 	if err != nil {
 		return bl.writeError(err)
 	}
@@ -348,10 +364,11 @@ func (bl *backlog) remove(id ID) error {
 		return err
 	}
 	onlyThere := false
-	_, err := bl.append(id, beginRecord(make([]byte, 0, recordStart), removeRecord, id), true, func(p *pending, _ journal.Mark) {
+	record := beginRecord(make([]byte, 0, recordStart), removeRecord, id)
+	_, err := bl.append(id, record, true, func(p *pending, _ journal.Mark) {
 		// It was there for a moment, and never in a file.
 		onlyThere = p.file != nil && !p.clear
-		p.file, p.lines, p.clear = nil, nil, true
+		p.forget(true)
 	})
 	if err != nil {
 		return bl.writeError(err)
@@ -413,7 +430,7 @@ func (bl *backlog) syncLater() {
 }
 
 // unmade returns the file of a message that is not made yet, or nil.
-func (bl *backlog) unmade(id ID) *unmade {
+func (bl *backlog) unmade(id ID) *unwritten {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
 	if p := bl.pending[id]; p != nil {
@@ -422,8 +439,8 @@ func (bl *backlog) unmade(id ID) *unmade {
 	return nil
 }
 
-// read returns what is to become a file.
-func (bl *backlog) read(u *unmade) ([]byte, error) {
+// read returns what is to be written.
+func (bl *backlog) read(u *unwritten) ([]byte, error) {
 	if u.bytes != nil {
 		return u.bytes, nil
 	}
@@ -431,7 +448,19 @@ func (bl *backlog) read(u *unmade) ([]byte, error) {
 	if err != nil {
 		return nil, diskError("read the journal", err)
 	}
-	return b[recordStart:], nil
+	return b[u.start:], nil
+}
+
+// readLines returns lines that are to be written, one behind the other.
+func (bl *backlog) readLines(lines []stateLine) (all []byte, err error) {
+	for i := range lines {
+		b, err := bl.read(&lines[i].unwritten)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b...)
+	}
+	return all, nil
 }
 
 // held returns the file of a message that is not made yet, or nil.
@@ -449,16 +478,18 @@ func (bl *backlog) held(id ID) ([]byte, error) {
 	}
 }
 
-// heldLine returns the line of a job that is not written yet, or nil.
-func (bl *backlog) heldLine(id JobID) []byte {
+// heldLine returns the line of a job that is not written yet, or nil. The message is busy.
+func (bl *backlog) heldLine(id JobID) ([]byte, error) {
 	bl.mu.Lock()
-	defer bl.mu.Unlock()
+	var u *unwritten
 	if p := bl.pending[id.Message]; p != nil {
-		for _, l := range p.lines {
-			if l.n == id.N {
-				return l.line
-			}
+		if i, found := slices.BinarySearchFunc(p.lines, id.N, stateLine.compare); found {
+			u = &p.lines[i].unwritten
 		}
 	}
-	return nil
+	bl.mu.Unlock()
+	if u == nil {
+		return nil, nil
+	}
+	return bl.read(u)
 }

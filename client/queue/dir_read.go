@@ -94,7 +94,9 @@ func (r *reader) read(id JobID, files fileFlags, withMessage bool) (m *Message, 
 
 // readState reads the state of a job. It returns nil if it has none.
 func (r *reader) readState(id JobID, files fileFlags) (*Job, error) {
-	if line := r.backlog.heldLine(id); line != nil {
+	if line, err := r.backlog.heldLine(id); err != nil {
+		return nil, err
+	} else if line != nil {
 		json, ok := openState(bytes.TrimSuffix(line, []byte{'\n'}))
 		if !ok {
 			return nil, damaged("a line is not what was written")

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -141,6 +142,22 @@ func (bl *backlog) reclaim() {
 	})
 }
 
+// holdBack waits before something urgent is written while the journal is longer than it should be, unless it cannot
+// become shorter.
+func (bl *backlog) holdBack(ctx context.Context) {
+	for {
+		room := bl.roomLater()
+		if !bl.journal.Overfull() || bl.mayWait() != nil {
+			return
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // settle gets into files what the journal says of a message, if it is not there.
 func (bl *backlog) settle(id ID) error {
 	defer bl.busyWith(id).Unlock()
@@ -174,10 +191,17 @@ func (bl *backlog) settleBusy(id ID) error {
 			bl.changed(p, func() { p.clear = true }) // some of it may be there
 			return err
 		}
-		bl.changed(p, func() { p.clear, p.file = false, nil })
+		bl.changed(p, func() {
+			p.clear = false
+			p.fileIsMade()
+		})
 	}
 	if len(p.lines) > 0 {
-		if err := bl.files.appendLines(id, p.lines); err != nil {
+		b, err := bl.readLines(p.lines)
+		if err == nil {
+			err = bl.files.appendLines(id, b)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -189,9 +213,9 @@ func (bl *backlog) settleBusy(id ID) error {
 func (bl *backlog) changed(p *pending, change func()) {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	bl.octets -= p.octets()
+	bl.octets -= p.octets
 	change()
-	bl.octets += p.octets()
+	bl.octets += p.octets
 }
 
 // fewFiles is how many files are synced one by one when a Dir is closed.
@@ -235,23 +259,26 @@ func (bl *backlog) replay(record []byte, m journal.Mark) error {
 		return fmt.Errorf("smtp: the journal has a record of %d octets, which another version may know", len(record))
 	}
 	kind, id, rest := record[journal.HeaderSize], ID(record[journal.HeaderSize+1:recordStart]), record[recordStart:]
+	// What is kept is not left in the record.
+	keep := func(m journal.Mark, start int) unwritten {
+		u := bl.keep(m, record, start)
+		u.bytes = slices.Clone(u.bytes)
+		return u
+	}
 	var note func(*pending, journal.Mark)
 	switch {
 	case !id.Valid():
 	case kind == addRecord:
-		keep := bl.keeps(slices.Clone(record))
 		note = func(p *pending, m journal.Mark) {
-			p.clear, p.lines = true, nil
-			keep(p, m)
+			p.forget(true)
+			p.setFile(keep(m, recordStart))
 		}
 	case kind == removeRecord:
-		note = func(p *pending, _ journal.Mark) { p.clear, p.file, p.lines = true, nil, nil }
+		note = func(p *pending, _ journal.Mark) { p.forget(true) }
 	case kind == fileRecord:
-		note = func(p *pending, _ journal.Mark) { p.clear, p.file, p.lines = false, nil, nil }
+		note = func(p *pending, _ journal.Mark) { p.forget(false) }
 	case kind == stateRecord && len(rest) > 4:
-		note = func(p *pending, _ journal.Mark) {
-			p.set(int(binary.BigEndian.Uint32(rest)), slices.Clone(rest[4:]))
-		}
+		note = func(p *pending, m journal.Mark) { p.set(int(binary.BigEndian.Uint32(rest)), keep(m, recordStart+4)) }
 	}
 	if note == nil {
 		return fmt.Errorf("smtp: the journal has a record %q of message %q, which another version may know", kind, id)
@@ -289,7 +316,7 @@ func (bl *backlog) pendingOf(id ID) *pending {
 
 // discard has the files of a message removed, if there are any.
 func (bl *backlog) discard(p *pending) {
-	bl.changed(p, func() { p.clear, p.file, p.lines = true, nil, nil })
+	bl.changed(p, func() { p.forget(true) })
 }
 
 // setAside is putAside with all that the journal has of the message.
@@ -310,6 +337,12 @@ func (bl *backlog) putAside(id ID, why error) {
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil
+		}
+	}
+	if err == nil {
+		// They have their new names before they lose the old ones.
+		if err = errors.Join(bl.files.fs.SyncDir(damagedDir), bl.files.fs.SyncDir(".")); err != nil {
+			_ = bl.fail(err)
 		}
 	}
 	if err != nil {

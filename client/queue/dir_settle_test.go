@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -245,6 +246,86 @@ func TestDirHalfMadeFile(t *testing.T) {
 	}
 	if files := f.messageFiles(); len(files) != 0 {
 		t.Errorf("there are the files %v", files)
+	}
+	f.reopened()
+}
+
+// Outcomes and edits that wait to get into files take no more memory than they should, and are read from the journal.
+func TestDirManyLines(t *testing.T) {
+	f := newFaulty(t)
+	f.fail("Append", ".state", syscall.EMFILE, 0)
+	for range 40 {
+		if err := f.add(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	why := strings.Repeat("why ", 300)
+	if n, err := f.d.Edit(context.Background(), Filter{}, Edit{Op: Hold, Why: why}); n != 80 || err != nil {
+		t.Fatal(n, err)
+	}
+	bl := f.d.backlog
+	bl.mu.Lock()
+	octets, limit := bl.octets, bl.limits.held
+	bl.mu.Unlock()
+	if octets > limit {
+		t.Errorf("%d octets are in memory, want at most %d", octets, limit)
+	}
+	check := func(when string) {
+		t.Helper()
+		listed, _, err := f.d.List(context.Background(), Filter{}, JobID{}, 1000)
+		if err != nil || len(listed) != 80 {
+			t.Fatalf("%s: %d jobs, %v", when, len(listed), err)
+		}
+		for _, l := range listed {
+			if l.Job.State != Held || l.Job.Why != why {
+				t.Errorf("%s: job %s is %v, %.20q", when, l.Job.ID, l.Job.State, l.Job.Why)
+			}
+		}
+	}
+	check("in the journal")
+	f.disk.Fail(nil)
+	f.kill()
+	check("after the process was killed")
+	if err := f.d.settleNow(); err != nil {
+		t.Fatal(err)
+	}
+	check("in files")
+	f.reopened()
+	check("opened again")
+}
+
+// A damaged message is not lost when power is lost after it was put aside.
+func TestDirDamagedIsDurable(t *testing.T) {
+	disk := crashfs.New()
+	name := messageFile(testID(1))
+	disk.Put(name, []byte("no message"))
+	f := &faulty{T: t, disk: disk, log: new(errorLog)}
+	f.open()
+	if err := f.d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for img := range disk.Images(disk.Moment(), 10, rand.New(rand.NewPCG(1, 1))) {
+		files := img.FS.Files()
+		if string(files[name])+string(files["damaged/"+name]) != "no message" {
+			t.Errorf("%s left of what was not synced: there are the files %v", img.How, files)
+		}
+	}
+}
+
+// A length that is negative is damage.
+func TestDirNegativeLength(t *testing.T) {
+	f := newFaulty(t)
+	if err := errors.Join(f.add(), f.d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	name := messageFile(testID(1))
+	b := f.disk.Files()[name]
+	line := fmt.Sprintf("smtpkit queue 1, head -000000001 00000000, content %019d 00000000\n", len(b)-lineLength+1)
+	f.disk = crashfs.New()
+	f.disk.Put(name, append([]byte(line), b[lineLength:]...))
+	f.open()
+	if jobs := f.jobs(); len(jobs) != 0 || !strings.Contains(f.log.first, "put aside") {
+		t.Errorf("the jobs are %v, logged %q", jobs, f.log.first)
 	}
 	f.reopened()
 }

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // fileFlags say what Dir knows of the files of a message. They are changed with the message busy and Dir.mu locked.
@@ -38,6 +39,7 @@ func (d *Dir) Update(ctx context.Context, l Lease, changes []Change) error {
 		return err
 	}
 	for i := range changes {
+		d.backlog.holdBack(ctx)
 		err = errors.Join(err, d.change(l, &changes[i]))
 	}
 	return err
@@ -92,6 +94,7 @@ func (d *Dir) Edit(ctx context.Context, f Filter, e Edit) (n int, err error) {
 			break
 		}
 		for _, id := range ids {
+			d.backlog.holdBack(ctx)
 			edited, editErr := d.edit(id.id, &f, e)
 			if editErr != nil {
 				err = editErr
@@ -142,11 +145,13 @@ func (d *Dir) edit(id JobID, f *Filter, e Edit) (edited bool, err error) {
 
 // put writes how a job stands, and then changes the index. The message is busy.
 func (d *Dir) put(j *indexJob, job *Job, change func(jobFacts)) error {
-	line, err := appendState(make([]byte, 0, 1024), job)
+	buf := recordBuffers.Get().(*[]byte)
+	defer recordBuffers.Put(buf)
+	record, err := appendState(beginLine((*buf)[:0], j.ID()), job)
 	if err != nil {
 		return err
 	}
-	if err := d.backlog.putLine(j.ID(), line); err != nil {
+	if err := d.backlog.putLine(j.ID(), slices.Clone(record)); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -164,7 +169,7 @@ func (d *Dir) remove(j *indexJob, edited bool) error {
 	if last {
 		err = d.backlog.remove(j.message.ID())
 	} else {
-		err = d.backlog.putLine(j.ID(), appendDone(nil, j.ID()))
+		err = d.backlog.putLine(j.ID(), appendDone(beginLine(nil, j.ID()), j.ID()))
 	}
 	if err != nil {
 		return err

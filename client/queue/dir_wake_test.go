@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,4 +159,51 @@ type slowSyncAll struct {
 func (f *slowSyncAll) SyncAll() error {
 	<-f.goOn
 	return f.FS.SyncAll()
+}
+
+// Many edits wait while the journal is longer than it should be.
+func TestDirHoldsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		goOn := make(chan struct{})
+		f := &faulty{T: t, disk: crashfs.New(), log: new(errorLog)}
+		c := crashTest{wrap: func(fs vfs.FS) vfs.FS { return &slowSyncAll{fs, goOn} }}
+		var err error
+		if f.d, err = c.open(f.disk, f.log); err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			if err := f.add(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		edited := make(chan int, 1)
+		go func() {
+			total := 0
+			for range 10 {
+				n, err := f.d.Edit(context.Background(), Filter{}, Edit{Op: Hold, Why: strings.Repeat("why ", 100)})
+				if err != nil {
+					t.Error(err)
+				}
+				total += n
+			}
+			edited <- total
+		}()
+		time.Sleep(time.Minute) // of the bubble
+		segments := 0
+		for name := range f.disk.Files() {
+			if journal.IsName(name) {
+				segments++
+			}
+		}
+		if segments > 4 {
+			t.Errorf("there are %d segments, want one more than 3 at most", segments)
+		}
+		close(goOn)
+		if n := <-edited; n != 120 {
+			t.Errorf("%d edits", n)
+		}
+		if err := f.d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

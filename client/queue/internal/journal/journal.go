@@ -341,6 +341,13 @@ func (j *Journal) Pressed() bool {
 	return j.pressed() && j.full[0].unsettled == 0
 }
 
+// Overfull reports whether there are more segments in use than there should be, because of urgent records.
+func (j *Journal) Overfull() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.full) >= j.opt.Segments
+}
+
 func (j *Journal) pressed() bool { return len(j.full) >= max(1, j.opt.Segments/2) }
 
 // Reclaim calls Options.Sync, and makes room of the first full segments, as far as all their records are settled. It
