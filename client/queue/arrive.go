@@ -3,12 +3,13 @@ package queue
 import "time"
 
 // pin has jobs of a new message handed out to the leases of their destinations, if these are there and have room. So
-// they need not be read again. It comes before the message is added to the store; unpin or arrived come after that.
+// they need not be read again. It comes before the message is added to the store; unpin or arrived come after that. A
+// large content is read meanwhile from a client, who may be slow: so its jobs are read, and no lease has to last.
 func (s *scheduler) pin(e *Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.edits = s.edits
-	if s.outage.isDown() {
+	if e.small == nil || s.outage.isDown() {
 		return
 	}
 	for _, j := range e.Jobs {
@@ -52,14 +53,14 @@ func (s *scheduler) arrived(e *Entry) {
 			s.fill(d)
 		default:
 			d.busy--
-			if e.edits != s.edits { // the job may have been changed
+			it := &item{dest: d, job: j, message: e.Message}
+			if s.changed(it, e.edits) {
 				s.leave(d, time.Time{})
 			}
 			if d.leaving { // it is released as soon as nothing is under way, and the job with it
 				s.settle(d)
 				continue
 			}
-			it := &item{dest: d, job: j, message: e.Message}
 			if e.small != nil && s.turns.contents+len(e.small) <= maxContents {
 				it.content = e.small
 			}

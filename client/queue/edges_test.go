@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -135,6 +136,43 @@ func TestContentPanics(t *testing.T) {
 	})
 }
 
+// TestSlowClient has a client send a large message for an hour. What is queued for the same destination, and has to be
+// read again since an operator has changed it, does not wait for him.
+func TestSlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &queue.Options{Policy: queue.Policy{Rate: 1}})
+		for i := range 5 {
+			w.add("", "", fmt.Sprintf("b%d@y.example", i), "")
+		}
+		synctest.Wait() // it is leased
+		added := make(chan error)
+		r, body := io.Pipe()
+		e := &queue.Envelope{To: []proto.Recipient{{Address: address(t, "large@y.example")}}}
+		go func() {
+			_, err := w.q.Add(context.Background(), e, r)
+			added <- err
+		}()
+		if _, err := io.WriteString(body, strings.Repeat("a line\r\n", 40000)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := w.q.Retry(t.Context(), queue.Filter{Destination: "y.example"}); n != 4 || err != nil {
+			t.Fatal(n, err)
+		}
+		time.Sleep(time.Hour)
+		if n := len(w.tries()); n != 5 {
+			t.Errorf("%d attempts, want 5", n)
+		}
+		body.Close()
+		if err := <-added; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if n := len(w.at("large@y.example")); n != 1 || w.queued() != 0 {
+			t.Errorf("%d attempts of the large message, %d are left", n, w.queued())
+		}
+	})
+}
+
 type panics struct{}
 
 func (panics) Read([]byte) (int, error) { panic("mistake") }
@@ -249,6 +287,156 @@ func TestFetchDuringOutage(t *testing.T) {
 		n, err := w.q.Fetch(t.Context(), []string{"y"}, client.SenderFunc(w.send))
 		if n != 0 || !errors.Is(err, errDisk) || len(w.at("b@y.example")) != 0 {
 			t.Errorf("%d, %v; tried at %v", n, err, w.at("b@y.example"))
+		}
+	})
+}
+
+// TestReportWhileReading has a report come for a lane while that, or the last one, is being read, and an attempt at the
+// destination takes an hour. The report does not wait for that, nor for the next look.
+func TestReportWhileReading(t *testing.T) {
+	for _, lane := range []queue.Lane{4, 7} {
+		reportWhileReading(t, lane)
+	}
+}
+
+func reportWhileReading(t *testing.T, lane queue.Lane) {
+	synctest.Test(t, func(t *testing.T) {
+		var stop atomic.Bool
+		read, added := make(chan bool), make(chan bool)
+		w, _ := over(t, nil, func(h *hook) {
+			h.take = func(ctx context.Context, l queue.Lease, q queue.Query) ([]*queue.Job, error) {
+				jobs, err := h.Memory.Take(ctx, l, q)
+				if q.Lane == lane && !q.AlarmsOnly && l.Destination == "y.example" && stop.CompareAndSwap(true, false) {
+					read <- true
+					<-added
+				}
+				return jobs, err
+			}
+		})
+		w.set(func(to proto.Address) error {
+			switch to.Local {
+			case "slow":
+				time.Sleep(time.Hour)
+			case "nobody":
+				return proto.Refuse(550, proto.Status{5, 1, 1}, "No such mailbox")
+			}
+			return nil
+		})
+		w.add("", "", "slow@y.example", "")
+		time.Sleep(time.Second)
+		stop.Store(true)
+		<-read // within 15 s
+		w.add("a@y.example", "", "nobody@z.example", "")
+		synctest.Wait()
+		close(added)
+		time.Sleep(time.Second)
+		if at := w.at("a@y.example"); len(at) != 1 {
+			t.Errorf("lane %d: the report was tried at %v", lane, at)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// TestManyAlarms has the senders of many messages be told of a delay, while an attempt takes an hour. They need not
+// wait for that, nor for one look at the destination after the other.
+func TestManyAlarms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &queue.Options{Policy: queue.Policy{MaxWindow: 1000, Window: 1000}, MaxActive: 1000})
+		w.set(func(to proto.Address) error {
+			if to.Local == "slow" {
+				time.Sleep(time.Hour)
+			}
+			return only("y.example", later)(to)
+		})
+		w.add("", "", "slow@y.example", "")
+		const n = 200
+		for i := range n {
+			w.add("a@x.example", "BY=600;N", fmt.Sprintf("b%d@y.example", i), "")
+		}
+		w.set(only("y.example", later))
+		time.Sleep(10*time.Minute - time.Second)
+		if told := len(w.at("a@x.example")); told != 0 {
+			t.Fatalf("%d were told at once", told)
+		}
+		time.Sleep(17 * time.Second) // it is looked at within 15 s
+		if told := len(w.at("a@x.example")); told != n {
+			t.Errorf("%d were told, want %d", told, n)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// TestOrder has more messages wait for a destination than are kept in memory for one lane. A new one does not pass
+// those that are in the store.
+func TestOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &queue.Options{Policy: queue.Policy{Window: 1, MaxWindow: 1}})
+		w.set(slow("y.example"))
+		const n = 700
+		for i := range n {
+			w.add("", "", fmt.Sprintf("b%d@y.example", i), "")
+			time.Sleep(time.Millisecond)
+		}
+		if s := w.q.Sites()[0]; s.Loaded > 512 {
+			t.Errorf("%d jobs are in memory, want 512 at most", s.Loaded)
+		}
+		time.Sleep(300 * time.Second)
+		w.add("", "", "new@y.example", "")
+		time.Sleep(n * time.Second)
+		if order := w.order(); len(order) != n+1 || order[n] != "new@y.example" {
+			t.Errorf("%d attempts, the new message was number %d", len(order), slices.Index(order, "new@y.example"))
+		}
+	})
+}
+
+// TestEditOfOthers changes mail for one destination, while a message for another one is added, and an attempt there
+// takes an hour. The message does not wait for that.
+func TestEditOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *world
+		for _, adding := range []bool{true, false} {
+			edit := func(to string) {
+				if to == "b@y.example" {
+					if n, err := w.q.Hold(t.Context(), queue.Filter{Destination: "z.example"}, ""); n != 1 || err != nil {
+						t.Error(n, err)
+					}
+				}
+			}
+			w, _ = over(t, nil, func(h *hook) {
+				h.add = func(ctx context.Context, e *queue.Entry) error {
+					err := h.Memory.Add(ctx, e)
+					if adding {
+						edit(e.Jobs[0].To[0].Address.String())
+					}
+					return err
+				}
+				h.take = func(ctx context.Context, l queue.Lease, q queue.Query) ([]*queue.Job, error) {
+					jobs, err := h.Memory.Take(ctx, l, q)
+					if len(jobs) > 0 && !adding {
+						edit(jobs[0].To[0].Address.String())
+					}
+					return jobs, err
+				}
+			})
+			w.set(func(to proto.Address) error {
+				if to.Local == "slow" {
+					time.Sleep(time.Hour)
+				}
+				return nil
+			})
+			w.add("", "", "slow@y.example", "")
+			w.add("", "HOLDFOR=86400", "c@z.example", "")
+			synctest.Wait()
+			if adding {
+				w.add("", "", "b@y.example", "")
+			} else {
+				w.add("", "HOLDFOR=1", "b@y.example", "") // it is read from the store
+			}
+			time.Sleep(time.Minute)
+			if at := w.at("b@y.example"); len(at) != 1 {
+				t.Errorf("adding %v: tried at %v, want at once", adding, at)
+			}
+			time.Sleep(time.Hour)
 		}
 	})
 }

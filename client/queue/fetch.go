@@ -42,10 +42,7 @@ func (q *Queue) fetch(ctx context.Context, destination string, s client.Sender) 
 	trying, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(q.running, cancel)() // Close waits no longer
-	defer func() {
-		err = errors.Join(err, q.store.Release(context.WithoutCancel(ctx), l, time.Time{}))
-		q.sched.giveBack(destination)
-	}()
+	defer func() { err = errors.Join(err, q.sched.giveBack(l)) }()
 	tried := make(map[JobID]bool)
 	for lane := Lane(0); lane < Lanes; {
 		if q.ctx.Err() != nil {

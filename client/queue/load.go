@@ -109,12 +109,13 @@ func (s *scheduler) readLane(d *dest, l Lane) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.more[l] = d.more[l] || len(jobs) == loadBatch
-	if s.edits != edits && len(jobs) > 0 {
-		s.leave(d, time.Time{}) // they may have been changed
-	}
 	now := time.Now()
 	for _, j := range jobs {
-		s.turns.push(&item{dest: d, job: j}, now)
+		it := &item{dest: d, job: j}
+		if s.changed(it, edits) {
+			s.leave(d, time.Time{})
+		}
+		s.turns.push(it, now)
 	}
 	s.dispatch(now)
 	return nil
@@ -124,8 +125,8 @@ func (s *scheduler) readLane(d *dest, l Lane) error {
 func (s *scheduler) push(it *item, edits int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.edits != edits {
-		s.leave(it.dest, time.Time{}) // the job may have been changed
+	if s.changed(it, edits) {
+		s.leave(it.dest, time.Time{})
 	}
 	now := time.Now()
 	s.turns.push(it, now)

@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -10,6 +12,11 @@ import (
 func (s *scheduler) edited(f Filter, e Edit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if f.IDs = slices.Clone(f.IDs); f.Job != nil {
+		id := *f.Job
+		f.Job = &id
+	}
+	s.recent[s.edits%len(s.recent)] = f
 	s.edits++
 	for _, at := range s.turns.sites {
 		at.lanes.each(func(it *item) {
@@ -29,6 +36,19 @@ func (s *scheduler) edited(f Filter, e Edit) {
 		}
 	}
 	s.wake.send()
+}
+
+// changed reports whether an operator may have changed the job since there had been so many edits. The caller holds mu.
+func (s *scheduler) changed(it *item, edits int) bool {
+	if s.edits-edits > len(s.recent) {
+		return true
+	}
+	for ; edits < s.edits; edits++ {
+		if it.mayMatch(s.recent[edits%len(s.recent)]) {
+			return true
+		}
+	}
+	return false
 }
 
 // mayMatch reports whether the job may match f, or have matched it.
@@ -122,7 +142,7 @@ func (s *scheduler) resumed(name string) {
 }
 
 // acquire leases a destination for somebody who fetches its mail, and waits for the attempts that are under way.
-// GiveBack has to be called when the lease is released.
+// GiveBack ends the lease.
 func (s *scheduler) acquire(ctx context.Context, destination string) (Lease, error) {
 	s.mu.Lock()
 	if s.fetched[destination] {
@@ -140,12 +160,26 @@ func (s *scheduler) acquire(ctx context.Context, destination string) (Lease, err
 	return l, err
 }
 
-// giveBack says that the lease of a destination has ended that acquire has returned.
-func (s *scheduler) giveBack(destination string) {
-	s.mu.Lock()
-	delete(s.fetched, destination)
-	s.mu.Unlock()
-	s.wake.send()
+// giveBack ends a lease that acquire has returned. If the store fails to, it goes on trying.
+func (s *scheduler) giveBack(l Lease) error {
+	over := func() {
+		s.mu.Lock()
+		delete(s.fetched, l.Destination)
+		s.mu.Unlock()
+		s.wake.send()
+	}
+	err := s.store.Release(context.WithoutCancel(s.ctx), l, time.Time{})
+	if err == nil || errors.Is(err, ErrLease) {
+		over()
+		return err
+	}
+	s.done.Add(1)
+	go func() {
+		defer s.done.Done()
+		s.release(l, time.Time{})
+		over()
+	}()
+	return err
 }
 
 // takeOver leases a destination as soon as the scheduler has let go of it.

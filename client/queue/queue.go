@@ -177,19 +177,13 @@ func (q *Queue) Add(ctx context.Context, e *Envelope, body io.Reader) (ID, error
 		r.held = held
 	}
 	q.sched.pin(entry)
-	added := false
-	defer func() {
-		if !added { // also if the content panics
-			q.sched.unpin(entry)
-		}
-	}()
 	if err = q.room.add(ctx, entry); err != nil {
+		q.sched.unpin(entry)
 		if ctx.Err() == nil && !isReading(entry, err) {
 			err = q.room.refuse(err)
 		}
 		return "", err
 	}
-	added = true
 	q.outage.end()
 	if t := q.opt.Trace.Added; t != nil {
 		t(entry.Message, entry.Jobs)

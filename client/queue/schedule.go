@@ -51,6 +51,7 @@ type scheduler struct {
 	hungry  fifo[*dest]     // they had no room in memory for their jobs
 	fetched map[string]bool // destinations that are not leased to the scheduler, but to Fetch
 	edits   int             // changes by operators: what was read from the store before may be out of date
+	recent  [16]Filter      // of the last edits, each at its number
 	crew    crew            // goroutines for attempts
 	closed  bool
 	kept    time.Time // when housekeep last ran

@@ -224,7 +224,7 @@ func TestSharedSite(t *testing.T) {
 // meanwhile. When there is room again its other jobs are attempted at once.
 func TestMemoryIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, &queue.Options{MaxActive: 8})
+		w := newWorld(t, &queue.Options{MaxActive: 8, Policy: queue.Policy{Retry: []time.Duration{time.Hour}}})
 		first, others := make(chan struct{}), make(chan struct{})
 		w.set(func(to proto.Address) error {
 			switch to.Local {
@@ -232,9 +232,12 @@ func TestMemoryIsFull(t *testing.T) {
 				<-first
 			case "other":
 				<-others
+			case "late":
+				return later
 			}
 			return nil
 		})
+		w.add("a@x.example", "BY=600;N", "late@z.example", "")
 		w.add("", "", "first@y.example", "")
 		synctest.Wait()
 		for i := range 45 * 500 {
@@ -251,6 +254,11 @@ func TestMemoryIsFull(t *testing.T) {
 		}
 		if loaded < 20000 {
 			t.Errorf("%d jobs are in memory, want it to be full", loaded)
+		}
+		time.Sleep(10 * time.Minute)
+		jobs, _, err := w.q.List(t.Context(), queue.Filter{To: "late@z.example"}, queue.JobID{}, 1)
+		if err != nil || len(jobs) != 1 || !jobs[0].Job.Told {
+			t.Errorf("%v, %v: the sender is not told of a delay while memory is full", jobs, err)
 		}
 		w.add("", "", "last@y.example", "")
 		close(first)

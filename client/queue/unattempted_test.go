@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -127,6 +128,33 @@ func TestFetchCancelled(t *testing.T) {
 		jobs, _, err2 := w.q.List(t.Context(), queue.Filter{}, queue.JobID{}, 2)
 		if n != 0 || err == nil || err2 != nil || len(jobs) != 1 || jobs[0].Job.Attempts != 0 {
 			t.Errorf("%d, %v; %+v, %v", n, err, jobs[0].Job, err2)
+		}
+	})
+}
+
+// TestReleaseFailsAfterFetch has the store fail to end the lease of a Fetch. More mail can be fetched all the same.
+func TestReleaseFailsAfterFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var bad atomic.Int32
+		w, _ := over(t, &queue.Options{
+			Route:  func(*queue.Message, proto.Address) string { return "y" },
+			Routes: map[string]client.Sender{"y": nil},
+		}, func(h *hook) {
+			h.release = func(ctx context.Context, l queue.Lease, notBefore time.Time) error {
+				if bad.Add(-1) >= 0 {
+					return errDisk
+				}
+				return h.Memory.Release(ctx, l, notBefore)
+			}
+		})
+		for _, failing := range []int32{2, 0} {
+			w.add("", "", "b@y.example", "")
+			time.Sleep(time.Minute)
+			bad.Store(failing)
+			n, err := w.q.Fetch(t.Context(), []string{"y"}, client.SenderFunc(w.send))
+			if n != 1 || errors.Is(err, errDisk) != (failing > 0) {
+				t.Errorf("%d fetched, %v", n, err)
+			}
 		}
 	})
 }
