@@ -10,8 +10,8 @@ import (
 )
 
 // LogTrace returns a Trace that logs the life of each message to l: what was added, each recipient who is delivered,
-// has failed, or waits for another attempt and when that is, reports, and suspended sites. What is given up, and
-// suspensions, have the level Warn, all else Info. It logs addresses, and no content.
+// has failed, or waits for another attempt, when that is and how long this one took, reports, and suspended sites.
+// What is given up, and suspensions, have the level Warn, all else Info. It logs addresses, and no content.
 func LogTrace(l *slog.Logger) *Trace {
 	ctx, info, warn := context.Background(), slog.LevelInfo, slog.LevelWarn
 	return &Trace{
@@ -31,7 +31,8 @@ func LogTrace(l *slog.Logger) *Trace {
 				}
 				l.LogAttrs(ctx, info, "smtp: not delivered by this attempt", slog.String("id", string(m.ID)),
 					slog.String("to", path(r.Address)), slog.String("host", f.Host), slog.Int("attempt", j.Attempts),
-					slog.Time("next", j.Due), slog.String("err", f.Text))
+					slog.Time("next", j.Due),
+					slog.Duration("took", time.Duration(j.took)*time.Millisecond), slog.String("err", f.Text))
 			}
 		},
 		Done: func(m *Message, r Recipient, f *Failure) {

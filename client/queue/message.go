@@ -104,6 +104,7 @@ type Job struct {
 	State State
 	Why   string
 	Lane  Lane
+	took  int32 // milliseconds of the attempt that has just been made, for LogTrace
 	// Due is when the next attempt is to be made.
 	Due time.Time
 	// Alarm is when something else is to be done, whether or not an attempt can be made: the sender is told of the

@@ -287,7 +287,7 @@ func TestK10_Reports(t *testing.T) {
 		{"no delay asked", "a@x.example", "", "NOTIFY=FAILURE", 450, "failed 4.7.1"},
 		{"delay only", "a@x.example", "", "NOTIFY=DELAY", 450, "delayed 4.7.1"},
 		{"by R", "a@x.example", "BY=3600;R", "", 450, "failed 5.4.7"},
-		{"by N", "a@x.example", "BY=3600;N", "NOTIFY=DELAY", 450, "delayed 4.7.1"},
+		{"by N", "a@x.example", "BY=3600;N", "NOTIFY=DELAY", 450, "delayed 4.4.7"},
 		{"by with trace", "a@x.example", "BY=3600;NT", "", 0, "relayed 2.0.0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,7 +23,7 @@ func (a *attempt) finish(l Lease) error {
 		j.LastAttempt = now
 	}
 	if !now.Before(j.Expires) && !cancelled {
-		a.giveUp()
+		a.giveUp(now)
 	}
 	j.To = a.left
 	deferred := len(j.To) > 0 && a.result != nil && !cancelled
@@ -52,6 +52,7 @@ func (a *attempt) finish(l Lease) error {
 	}
 	a.trace()
 	if t := a.q.opt.Trace.Deferred; t != nil && deferred {
+		j.took = int32(now.Sub(a.began).Milliseconds())
 		t(a.message, &j)
 	}
 	return nil
@@ -84,12 +85,17 @@ func (a *attempt) unread(ctx context.Context, l Lease, err error) error {
 	return a.update(l, Change{Job: &j})
 }
 
-// giveUp makes final what is left of a job that has expired.
-func (a *attempt) giveUp() {
+// giveUp makes final what is left of a job that has expired. If it was too late for BY, reports say so (RFC 2852
+// section 4.1.3).
+func (a *attempt) giveUp(now time.Time) {
+	late := tooLate(a.message, now)
 	for i := range a.outcomes {
 		if o := &a.outcomes[i]; o.Action == ehlo.Delayed {
 			o.Action = ehlo.Failed
-			if o.Status.IsZero() {
+			switch {
+			case late:
+				o.Status = proto.Status{5, 4, 7}
+			case o.Status.IsZero():
 				o.Status = proto.Status{4, 4, 7}
 			}
 		}
@@ -105,6 +111,8 @@ func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries 
 	}
 	var due []report.Outcome
 	var relayed []report.Outcome
+	by, late := ehlo.ReadBy(a.message.Params)
+	late = late && !by.Return
 	for _, o := range a.outcomes {
 		switch {
 		case o.Action == ehlo.Delayed && !delayed:
@@ -112,6 +120,9 @@ func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries 
 			relayed = append(relayed, o)
 		default:
 			o.WillRetryUntil = j.Expires
+			if late && o.Action == ehlo.Delayed {
+				o.Status = proto.Status{4, 4, 7} // RFC 2852 section 4.1.3
+			}
 			due = append(due, o)
 		}
 	}
@@ -124,6 +135,7 @@ func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries 
 		list = append(list, relayReport(m, relayed))
 	}
 	for _, r := range list {
+		r.Fields = requested(a.message)
 		e, err := a.compose(m, r)
 		if err != nil { // perhaps the content cannot be read
 			without := *m
@@ -138,6 +150,24 @@ func (a *attempt) reports(j *Job, delayed bool) (made []*report.Report, entries 
 		made, entries = append(made, r), append(entries, e)
 	}
 	return made, entries
+}
+
+// requested are the fields that say in a report what the sender has asked for: when the message was to be delivered
+// (RFC 2852 section 5), and released (RFC 4865 section 5.1.2).
+func requested(m *Message) (fields []report.Field) {
+	if by, ok := ehlo.ReadBy(m.Params); ok {
+		at := m.Arrived.Add(by.In).Format(time.RFC1123Z)
+		fields = append(fields, report.Field{Name: "Deliver-By-Date", Value: at})
+	}
+	if _, ok := ehlo.ReadHold(m.Params); ok {
+		value, ok := m.Params.Get("HOLDFOR")
+		if value = "for;" + value; !ok {
+			value, _ = m.Params.Get("HOLDUNTIL")
+			value = "until;" + value
+		}
+		fields = append(fields, report.Field{Name: "Future-Release-Request", Value: value})
+	}
+	return fields
 }
 
 // relayReport makes a report of relaying whatever NOTIFY says.

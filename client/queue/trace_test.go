@@ -41,15 +41,16 @@ func TestLogTrace(t *testing.T) {
 			if to.Local == "nobody" {
 				return proto.Refuse(550, proto.Status{5, 1, 1}, "No such user")
 			}
+			time.Sleep(1500 * time.Millisecond)
 			return later
 		})
 		w.add("", "", "b@y.example", "")
 		w.add("", "", "nobody@y.example", "")
-		synctest.Wait()
+		time.Sleep(2 * time.Second)
 		w.set(nil)
 		text := log.String()
 		next := regexp.MustCompile(`not delivered by this attempt" id=\S+ to=<b@y.example> host=mx.example ` +
-			`attempt=1 next=(\S+) err=".*4\d\d`).FindStringSubmatch(text)
+			`attempt=1 next=(\S+) took=1.5s err=".*4\d\d`).FindStringSubmatch(text)
 		if next == nil {
 			t.Fatalf("the log does not tell of the next attempt:\n%s", text)
 		}

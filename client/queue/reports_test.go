@@ -1,0 +1,66 @@
+package queue_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"smtpkit.example/smtp/ext/ehlo"
+	"smtpkit.example/smtp/ext/report"
+	"smtpkit.example/smtp/proto"
+)
+
+// TestRequested reads in reports what the sender has asked for (RFC 2852 section 5, RFC 4865 section 5.1.2).
+func TestRequested(t *testing.T) {
+	for mail, want := range map[string][]report.Field{
+		"ENVID=x":                        nil,
+		"BY=600;R":                       {{Name: "Deliver-By-Date", Value: "Sat, 01 Jan 2000 00:10:00 +0000"}},
+		"HOLDFOR=60":                     {{Name: "Future-Release-Request", Value: "for;60"}},
+		"HOLDUNTIL=2000-01-01T00:02:00Z": {{Name: "Future-Release-Request", Value: "until;2000-01-01T00:02:00Z"}},
+		"HOLDFOR=60 BY=600;N": {
+			{Name: "Deliver-By-Date", Value: "Sat, 01 Jan 2000 00:10:00 +0000"},
+			{Name: "Future-Release-Request", Value: "for;60"},
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.set(only("y.example", proto.Refuse(550, proto.Status{5, 1, 1}, "no")))
+			w.add("a@x.example", mail, "b@y.example", "")
+			time.Sleep(5 * time.Minute)
+			r := w.report("a@x.example")
+			for i := range r.Fields { // dates may be in any zone
+				if at, err := time.Parse(time.RFC1123Z, r.Fields[i].Value); err == nil {
+					r.Fields[i].Value = at.UTC().Format(time.RFC1123Z)
+				}
+			}
+			if !slices.Equal(r.Fields, want) {
+				t.Errorf("%s: the report has %v, want %v", mail, r.Fields, want)
+			}
+		})
+	}
+}
+
+// TestLateWhileTrying has the time of BY end during an attempt that fails for now: the report says that it was too late
+// (RFC 2852 section 4.1.3), and what the server said.
+func TestLateWhileTrying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.set(func(to proto.Address) error {
+			if to.Domain.ASCII() != "y.example" {
+				return nil
+			}
+			time.Sleep(2 * time.Minute)
+			return later
+		})
+		w.add("a@x.example", "BY=60;R", "b@y.example", "")
+		time.Sleep(time.Hour)
+		r := w.report("a@x.example").Recipients[0]
+		if r.Action != ehlo.Failed || r.Status != (proto.Status{5, 4, 7}) || r.Diagnostic.Text != "450 4.7.1 later" {
+			t.Errorf("the sender was told %+v", r)
+		}
+		if n := w.queued(); n != 0 {
+			t.Errorf("%d messages are left", n)
+		}
+	})
+}
