@@ -159,11 +159,10 @@ func requested(m *Message) (fields []report.Field) {
 		at := m.Arrived.Add(by.In).Format(time.RFC1123Z)
 		fields = append(fields, report.Field{Name: "Deliver-By-Date", Value: at})
 	}
-	if _, ok := ehlo.ReadHold(m.Params); ok {
-		value, ok := m.Params.Get("HOLDFOR")
-		if value = "for;" + value; !ok {
-			value, _ = m.Params.Get("HOLDUNTIL")
-			value = "until;" + value
+	if h, ok := ehlo.ReadHold(m.Params); ok {
+		value := fmt.Sprintf("for;%d", h.For/time.Second)
+		if h.For == 0 {
+			value = "until;" + h.Until.UTC().Format(time.RFC3339)
 		}
 		fields = append(fields, report.Field{Name: "Future-Release-Request", Value: value})
 	}
