@@ -217,3 +217,27 @@ func TestReclaimWhileSyncing(t *testing.T) {
 		})
 	}
 }
+
+// Read of a record that was settled tells when its place has been used again, or is gone.
+func TestReadAfterReclaim(t *testing.T) {
+	u := open(t, crashfs.New(), small)
+	var marks []journal.Mark
+	for n := range uint64(20) {
+		must(t, u.append(n, 300, true))
+		marks = append(marks, u.marks[n])
+		u.settle(n)
+	}
+	must(t, u.Reclaim())
+	for n := range uint64(8) {
+		must(t, u.append(20+n, 300, true))
+	}
+	for n, m := range marks {
+		b, err := u.Read(m)
+		if err == nil && string(b[journal.HeaderSize:]) != string(record(uint64(n), 300)[journal.HeaderSize:]) {
+			t.Errorf("record %d is read as another one", n)
+		}
+	}
+	if _, err := u.Read(marks[12]); err == nil {
+		t.Error("a record is read that was written over")
+	}
+}
