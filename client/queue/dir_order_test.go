@@ -375,3 +375,37 @@ func TestDirSameIDWhileReading(t *testing.T) {
 		f.reopened()
 	}
 }
+
+// A message is added while an earlier one with the same ID, which is done, is removed from its files.
+func TestDirSameIDWhileSettling(t *testing.T) {
+	f, hook := hooked(t)
+	if err := errors.Join(f.add(), f.d.settleNow()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.d.Edit(context.Background(), Filter{}, Edit{Op: Drop}); err != nil {
+		t.Fatal(err)
+	}
+	f.n = 0
+	e := f.entry(100)
+	added := make(chan error, 1)
+	*hook = func(kind, name string) {
+		if kind == "Remove" && strings.HasSuffix(name, ".state") {
+			go func() { added <- f.d.Add(context.Background(), e) }()
+			letOthersWrite() // that should not be possible now
+		}
+	}
+	if err := f.d.settleNow(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-added; err != nil {
+		t.Fatal(err)
+	}
+	*hook = nil
+	if err := f.d.settleNow(); err != nil {
+		t.Fatal(err)
+	}
+	if jobs := f.jobs(); len(jobs) != 2 || f.log.first != "" {
+		t.Errorf("the jobs are %v, logged %q", jobs, f.log.first)
+	}
+	f.reopened()
+}

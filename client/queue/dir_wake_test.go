@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,6 +204,26 @@ func TestDirHoldsBack(t *testing.T) {
 			t.Errorf("%d edits", n)
 		}
 		if err := f.d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// An Add that waits for room in the journal ends when a sync fails, and when no files can be made.
+func TestDirFailureEndsWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWaker(t, wakeLimits)
+		put := w.fill(1000)
+		synctest.Wait()
+		_, _ = w.rest(syscall.ENOSPC)
+		if err := <-put; !errors.Is(err, syscall.ENOSPC) {
+			t.Error(err)
+		}
+		_, _ = w.rest(nil)
+		put = w.fill(1000)
+		synctest.Wait()
+		_ = w.fail(syscall.EIO)
+		if err := <-put; !errors.Is(err, syscall.EIO) {
 			t.Error(err)
 		}
 	})
