@@ -81,7 +81,7 @@ func TestDirCrash(t *testing.T) {
 
 // TestDirPause finds that what Update has written is durable after a while, although nothing else happens.
 func TestDirPause(t *testing.T) {
-	c := &crashTest{mode: syncOneByOne, disk: crashfs.New()}
+	c := &crashTest{mode: syncLate, disk: crashfs.New()} // files are made later than that
 	synctest.Test(t, func(t *testing.T) {
 		c.t = t
 		d, err := c.open(c.disk, slog.DiscardHandler)
@@ -89,7 +89,7 @@ func TestDirPause(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := &crashWorker{crashTest: c, d: d, rng: rand.New(rand.NewPCG(3, 3))}
-		w.pauseAfterUpdates(25)
+		w.pauseAfterUpdates(10)
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}

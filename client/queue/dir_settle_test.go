@@ -329,3 +329,23 @@ func TestDirNegativeLength(t *testing.T) {
 	}
 	f.reopened()
 }
+
+// Messages get into files when they have waited, also when nothing else happens.
+func TestDirSettlesByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFaulty(t)
+		for n := range 3 {
+			time.Sleep(time.Minute) // of the bubble
+			if err := f.add(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if _, ok := f.disk.Files()[messageFile(testID(n+1))]; !ok {
+				t.Errorf("message %d has no file", n+1)
+			}
+		}
+		if err := f.d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -228,3 +228,58 @@ func TestDirFailureEndsWaiting(t *testing.T) {
 		}
 	})
 }
+
+// A readFS calls read before something is read from a file that it has made.
+type readFS struct {
+	vfs.FS
+	read func() error
+}
+
+type readFile struct {
+	vfs.File
+	fs *readFS
+}
+
+func (f *readFS) Create(name string) (vfs.File, error) {
+	file, err := f.FS.Create(name)
+	return readFile{file, f}, err
+}
+
+func (f readFile) ReadAt(b []byte, off int64) (int, error) {
+	if err := f.fs.read(); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(b, off)
+}
+
+// A message that gets into its file while it is read from the journal, which lets go of it, is read from its file.
+func TestDirSettledWhileRead(t *testing.T) {
+	limits := wakeLimits
+	limits.held = 0
+	w := newWaker(t, limits)
+	settled := false
+	fs := &readFS{FS: w.files.fs}
+	opt := limits.journal
+	opt.Sync = w.files.sync
+	var err error
+	if w.journal, err = journal.Open(fs, opt, w.replay); err != nil {
+		t.Fatal(err)
+	}
+	id, record := w.fileOf(100)
+	if _, err := w.putNow(id, record); err != nil {
+		t.Fatal(err)
+	}
+	fs.read = func() error {
+		if settled {
+			return nil
+		}
+		settled = true
+		if err := w.settle(id); err != nil {
+			t.Error(err)
+		}
+		return errors.New("the segment is gone")
+	}
+	if b, err := w.held(id); b != nil || err != nil || !settled {
+		t.Errorf("%q, %v, settled: %t", b, err, settled)
+	}
+}
