@@ -180,7 +180,13 @@ func TestDirSyncFails(t *testing.T) {
 	for _, tt := range []struct {
 		kind, suffix string
 		size         int
-	}{{"SyncData", "journal.1", 100}, {"Sync", ".tmp", journaledSize + 1}, {"SyncDir", ".", journaledSize + 1}} {
+	}{
+		{"SyncData", "journal.1", 100},
+		{"SyncData", "journal.2", 6000},
+		{"SyncDir", ".", 6000},
+		{"Sync", ".tmp", journaledSize + 1},
+		{"SyncDir", ".", journaledSize + 1},
+	} {
 		f := newFaulty(t)
 		if err := f.add(); err != nil {
 			t.Fatal(err)
