@@ -409,3 +409,50 @@ func TestDirSameIDWhileSettling(t *testing.T) {
 	}
 	f.reopened()
 }
+
+// A job that is done stays so when power is lost while the files of its message are removed, and afterwards.
+func TestDirDoneStaysDone(t *testing.T) {
+	f, _ := hooked(t)
+	ctx, one := context.Background(), testID(1)
+	if err := f.add(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.d.Edit(ctx, Filter{Job: &JobID{one, 0}}, Edit{Op: Drop}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	f.reopened() // in files, and not in the journal
+	most := func(from int, why string) {
+		t.Helper()
+		for img := range f.disk.Images(from, 3, rand.New(rand.NewPCG(1, 1))) {
+			d, err := (&crashTest{mode: syncLate}).open(img.FS, slog.DiscardHandler)
+			if err != nil {
+				t.Fatal(err)
+			}
+			jobs, _, err := d.List(ctx, Filter{}, JobID{}, 10)
+			if err := errors.Join(err, d.Close()); err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range jobs {
+				if l.Job.ID.N == 0 || why == "synced" {
+					t.Errorf("%s, power lost at moment %d: job %s is back", why, img.Moment, l.Job.ID)
+				}
+			}
+		}
+	}
+	from := f.disk.Moment()
+	if _, err := f.d.edit(JobID{one, 1}, &Filter{}, Edit{Op: Drop}); err != nil { // it does not sync
+		t.Fatal(err)
+	}
+	if err := f.d.settleNow(); err != nil {
+		t.Fatal(err)
+	}
+	most(from, "not synced")
+	if err := f.d.backlog.syncAll(); err != nil {
+		t.Fatal(err)
+	}
+	from = f.disk.Moment()
+	if err := f.d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	most(from, "synced")
+}
