@@ -257,6 +257,9 @@ func TestK08_Schedule(t *testing.T) {
 		if last := at[len(at)-1]; last < days || last > days+time.Minute {
 			t.Errorf("the last attempt is after %v, want 5 days", last)
 		}
+		if told := w.at("a@x.example"); len(told) != 1 {
+			t.Errorf("the sender was told at %v, want once: no delays", told)
+		}
 		r := w.report("a@x.example")
 		if len(r.Recipients) != 1 || r.Recipients[0].Action != ehlo.Failed ||
 			r.Recipients[0].Status != (proto.Status{4, 7, 1}) {

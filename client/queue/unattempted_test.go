@@ -158,3 +158,34 @@ func TestReleaseFailsAfterFetch(t *testing.T) {
 		}
 	})
 }
+
+// TestCloseDuringLastAttempt breaks off the last attempt of a message that has expired. It is not given up: the attempt
+// was not made to its end, and is made again.
+func TestCloseDuringLastAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, store: queue.NewMemory(), begin: time.Now()}
+		opt := &queue.Options{Policy: queue.Policy{Expire: time.Hour, DelayReport: -1}}
+		begun := make(chan bool)
+		w.openOver(w.store, client.SenderFunc(func(ctx context.Context, m *client.Message) (*client.Result, error) {
+			if time.Since(w.begin) < time.Hour {
+				return nil, later
+			}
+			begun <- true
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}), opt)
+		w.add("a@x.example", "", "b@y.example", "")
+		<-begun
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := w.q.Close(ended); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		w.open(opt)
+		time.Sleep(time.Minute)
+		if order := w.order(); len(order) != 1 || order[0] != "b@y.example" {
+			t.Errorf("attempts for %q, want one for b@y.example", order)
+		}
+		w.close()
+	})
+}
