@@ -114,3 +114,18 @@ func TestLimitsAfterFailures(t *testing.T) {
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("the client has gone") }
+
+// TestLimitsAfterRefusal refuses a message that is too large for what is left. It takes nothing from those that are
+// not.
+func TestLimitsAfterRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &queue.Options{Limits: queue.Limits{Octets: 1000}})
+		for _, size := range []int{2000, 900} {
+			e := &queue.Envelope{To: []proto.Recipient{{Address: address(t, "b@y.example")}}}
+			_, err := w.q.Add(t.Context(), e, strings.NewReader(strings.Repeat("x", size)))
+			if refused := err != nil; refused != (size > 1000) {
+				t.Errorf("%d octets: %v", size, err)
+			}
+		}
+	})
+}

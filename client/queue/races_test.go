@@ -117,11 +117,17 @@ func TestBrokenWithoutMail(t *testing.T) {
 
 // TestFullDisk has no room on the disk for more mail. What is queued is delivered all the same.
 func TestFullDisk(t *testing.T) {
+	for _, err := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		fullDisk(t, err)
+	}
+}
+
+func fullDisk(t *testing.T, full error) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := over(t, nil, func(h *hook) {
 			h.add = func(ctx context.Context, e *queue.Entry) error {
 				if e.Jobs[0].Destination == "bad.example" {
-					return &os.PathError{Op: "write", Path: "m", Err: syscall.ENOSPC}
+					return &os.PathError{Op: "write", Path: "m", Err: full}
 				}
 				return h.Memory.Add(ctx, e)
 			}
@@ -136,10 +142,13 @@ func TestFullDisk(t *testing.T) {
 			if _, err := w.q.Add(t.Context(), e, nil); !errors.As(err, &refused) || refused.Code != 452 {
 				t.Fatal(err)
 			}
+			if since, _ := w.q.Outage(); !since.IsZero() {
+				t.Fatalf("%v stops attempts", full)
+			}
 			time.Sleep(time.Minute)
 		}
 		if n := w.queued(); n != 0 {
-			t.Errorf("%d messages are left", n)
+			t.Errorf("%v: %d messages are left", full, n)
 		}
 	})
 }

@@ -1,11 +1,15 @@
 package queue_test
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"smtpkit.example/smtp/client"
+	"smtpkit.example/smtp/client/queue"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
@@ -61,6 +65,41 @@ func TestLateWhileTrying(t *testing.T) {
 		}
 		if n := w.queued(); n != 0 {
 			t.Errorf("%d messages are left", n)
+		}
+	})
+}
+
+// TestDeliveredWithoutReply has a Sender that is no server take a message: it is delivered, and not relayed.
+func TestDeliveredWithoutReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, store: queue.NewMemory(), begin: time.Now()}
+		w.openOver(w.store, client.SenderFunc(func(ctx context.Context, m *client.Message) (*client.Result, error) {
+			result, err := w.send(ctx, m)
+			for i := range result.Recipients {
+				result.Recipients[i].Reply = proto.Reply{}
+			}
+			return result, err
+		}), nil)
+		w.add("a@x.example", "", "b@y.example", "NOTIFY=SUCCESS")
+		time.Sleep(time.Minute)
+		r := w.report("a@x.example").Recipients[0]
+		if r.Action != ehlo.Delivered || r.Status != (proto.Status{2, 0, 0}) {
+			t.Errorf("the sender was told %+v", r)
+		}
+		w.close()
+	})
+}
+
+// TestClasses has a message of each class of priority at its bounds, and looks at its lane (RFC 6710).
+func TestClasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		for priority, want := range map[int]queue.Lane{9: 0, 4: 0, 3: 2, 1: 2, 0: 4, -1: 6, -9: 6} {
+			id := w.add("", fmt.Sprintf("HOLDFOR=60 MT-PRIORITY=%d", priority), "b@y.example", "")
+			jobs, _, err := w.q.List(t.Context(), queue.Filter{IDs: []queue.ID{id}}, queue.JobID{}, 1)
+			if err != nil || len(jobs) != 1 || jobs[0].Job.Lane != want {
+				t.Errorf("priority %d: %v, %v, want lane %d", priority, jobs, err, want)
+			}
 		}
 	})
 }

@@ -25,3 +25,12 @@ func TestRelayingCase(t *testing.T) {
 		t.Errorf("without DSN it sends %v on with a recipient", got)
 	}
 }
+
+// TestRelayingLacksOnce has a server that does not offer an extension say so again when nothing of it is sent any more.
+func TestRelayingLacksOnce(t *testing.T) {
+	params := proto.Params{{Key: "RET", Value: "FULL"}, {Key: "MT-PRIORITY", Value: "3"}}
+	r, ok := ehlo.NewRelaying(params, 0)
+	if !ok || !r.May("DSN") || !r.Lacks("DSN") || r.May("DSN") || r.Lacks("DSN") || !r.May("MT-PRIORITY") {
+		t.Errorf("%v: DSN may be left out once, and MT-PRIORITY still", r.Mail())
+	}
+}
