@@ -10,6 +10,7 @@ import (
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/queue"
+	"smtpkit.example/smtp/ext"
 	"smtpkit.example/smtp/ext/ehlo"
 	"smtpkit.example/smtp/ext/report"
 	"smtpkit.example/smtp/proto"
@@ -101,5 +102,36 @@ func TestClasses(t *testing.T) {
 				t.Errorf("priority %d: %v, %v, want lane %d", priority, jobs, err, want)
 			}
 		}
+	})
+}
+
+// TestLaterAndLacking has a server lack an extension for one recipient, and put off the other. Neither is lost.
+func TestLaterAndLacking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, store: queue.NewMemory(), begin: time.Now()}
+		w.openOver(w.store, client.SenderFunc(func(ctx context.Context, m *client.Message) (*client.Result, error) {
+			result, err := w.send(ctx, m)
+			for i, r := range m.To {
+				switch {
+				case r.Params.Has("NOTIFY"):
+					result.Recipients[i] = proto.Outcome{Recipient: r, Err: &ext.UnsupportedError{Keyword: "DSN", What: "x"}}
+				case r.Address.Local == "later" && time.Since(w.begin) < time.Minute:
+					result.Recipients[i] = proto.Outcome{Recipient: r, Err: later}
+				}
+			}
+			return result, err
+		}), nil)
+		e := &queue.Envelope{To: []proto.Recipient{
+			{Address: address(t, "later@y.example")},
+			{Address: address(t, "lacks@y.example"), Params: proto.Params{{Key: "NOTIFY", Value: "NEVER", HasValue: true}}},
+		}}
+		if _, err := w.q.Add(t.Context(), e, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if at := w.at("later@y.example"); len(at) != 2 || w.queued() != 0 {
+			t.Errorf("tried at %v, want twice; %d are left", at, w.queued())
+		}
+		w.close()
 	})
 }

@@ -34,3 +34,15 @@ func TestRelayingLacksOnce(t *testing.T) {
 		t.Errorf("%v: DSN may be left out once, and MT-PRIORITY still", r.Mail())
 	}
 }
+
+// TestRelayingWithout has servers each lack an extension that a relay may do without: what it adds to MAIL is left out.
+func TestRelayingWithout(t *testing.T) {
+	for keyword, param := range map[string]string{
+		"DSN": "RET", "MT-PRIORITY": "MT-PRIORITY", "MTRK": "MTRK", "NO-SOLICITING": "SOLICIT",
+	} {
+		r, _ := ehlo.NewRelaying(proto.Params{{Key: param, Value: "x"}, {Key: "X-OTHER"}}, 0)
+		if !r.Lacks(keyword) || r.Mail().Has(param) || !r.Mail().Has("X-OTHER") {
+			t.Errorf("without %s it sends %v", keyword, r.Mail())
+		}
+	}
+}
