@@ -293,12 +293,11 @@ func (bl *backlog) noteRecord(id ID, m journal.Mark, now time.Time, note func(*p
 		p.marks = p.usual[:0]
 		bl.pending[id] = p
 		bl.link(p)
-	} else {
-		bl.octets -= p.octets
 	}
 	p.marks = append(p.marks, m)
-	note(p, m)
-	bl.octets += p.octets
+	before := p.octets
+	note(p, m) // by what is in memory, that of p with it
+	bl.octets += p.octets - before
 }
 
 // settled forgets p, whose records are in files or mean nothing any more.

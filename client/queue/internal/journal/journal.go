@@ -79,7 +79,7 @@ func (j *Journal) open(replay func(record []byte, m Mark) error) error {
 	for i, s := range j.full {
 		switch {
 		case i == 0, s.life > j.life && s.first == 0:
-			j.life, next = s.life, s.first
+			j.life = s.life
 		case s.life != j.life || s.first != next:
 			continue
 		}
