@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"slices"
+	"sync"
+	"time"
 
 	"smtpkit.example/smtp/client"
 	"smtpkit.example/smtp/client/queue"
@@ -20,7 +22,33 @@ func (s *session) StartQueue(ctx context.Context, node ehlo.Node) (pending int, 
 	if _, ok := s.config.routes[d]; err != nil || !ok || node.Below || node.Queue {
 		return 0, ehlo.ErrNotYours
 	}
+	if !s.asked.first(d, time.Now()) {
+		return 0, proto.Refuse(458, proto.Status{4, 7, 1}, "Asked a moment ago; ask again in "+askedAgain.String())
+	}
 	return s.queue.Retry(ctx, queue.Filter{Destination: "=" + d})
+}
+
+// askedAgain is how long it takes until ETRN for a domain has the queue go through its mail again. Anyone may ask.
+const askedAgain = 5 * time.Second
+
+// An asked knows when somebody has asked for the mail of a domain.
+type asked struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+// first reports whether nobody has asked within askedAgain.
+func (a *asked) first(domain string, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at, ok := a.at[domain]; ok && now.Sub(at) < askedAgain {
+		return false
+	}
+	if a.at == nil {
+		a.at = map[string]time.Time{}
+	}
+	a.at[domain] = now
+	return true
 }
 
 // A customer is a session on the port for ATRN, where users fetch the mail of their domains.

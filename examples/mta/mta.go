@@ -28,6 +28,7 @@ type mta struct {
 	server *server.Server
 	page   http.Server // of operators
 	ports  []port
+	asked  asked      // who has asked by ETRN
 	failed chan error // why the queue cannot be written, when that has lasted for too long
 }
 
