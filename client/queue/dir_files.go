@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -180,4 +181,30 @@ func (f *files) syncEveryFile() error {
 		}
 	}
 	return f.fs.SyncDir(".")
+}
+
+// putAside moves the files of a message to where nothing but a person looks at them, and logs that.
+func (f *files) putAside(id ID, why error, logger *slog.Logger) {
+	err := f.fs.Mkdir(damagedDir)
+	for _, name := range []string{messageFile(id), stateFile(id)} {
+		if err == nil {
+			err = f.fs.Rename(name, damagedDir+"/"+name)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err == nil {
+		// They have their new names before they lose the old ones.
+		if err = errors.Join(f.fs.SyncDir(damagedDir), f.fs.SyncDir(".")); err != nil {
+			_ = f.failed(err)
+		}
+	}
+	if err != nil {
+		logger.Error("smtp: a message in the queue is damaged, and cannot be put aside",
+			"file", messageFile(id), "damage", why, "err", err)
+		return
+	}
+	logger.Error("smtp: a message in the queue is damaged, and was put aside",
+		"file", damagedDir+"/"+messageFile(id), "damage", why)
 }

@@ -187,7 +187,8 @@ func TestDirSameIDAgain(t *testing.T) {
 					t.Helper()
 					m, err := f.d.Message(ctx, one)
 					if jobs := f.jobs(); len(jobs) != 1 || jobs[0][1] != 1 || err != nil || m.Size != int64(size) {
-						t.Fatalf("%d octets after %d, settled: %s, %s: the jobs are %v, %v, %v", size, before, settled, when, jobs, m, err)
+						t.Fatalf("%d octets after %d, settled: %s, %s: the jobs are %v, %v, %v",
+							size, before, settled, when, jobs, m, err)
 					}
 				}
 				check("at once")

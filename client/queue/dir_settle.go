@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -52,14 +51,14 @@ func (bl *backlog) rest(failed error) (next time.Duration, ended bool) {
 	switch {
 	case bl.closing:
 		// All is in files, or was tried.
-		return 0, bl.oldest == nil || bl.oldest.tried == bl.pass || bl.failed != nil
-	case bl.failed != nil || bl.oldest == nil:
+		return 0, bl.list.oldest == nil || bl.list.oldest.tried == bl.pass || bl.failed != nil
+	case bl.failed != nil || bl.list.oldest == nil:
 		bl.armed = false
 		return -1, false
 	case failed != nil:
 		return retryDelay, false
 	}
-	return max(0, time.Until(bl.oldest.since.Add(bl.limits.delay))), false
+	return max(0, time.Until(bl.list.oldest.since.Add(bl.limits.delay))), false
 }
 
 // settleAll gets into files what has waited its time. It returns the error of one that could not.
@@ -77,9 +76,9 @@ func (bl *backlog) settleAll() (failed error) {
 		if err := bl.settle(p.id); err != nil {
 			failed = err
 			bl.mu.Lock()
-			if bl.pending[p.id] == p {
-				bl.unlink(p)
-				bl.link(p)
+			if bl.list.byID[p.id] == p {
+				bl.list.unlink(p)
+				bl.list.link(p)
 				p.tried = bl.pass
 			}
 			bl.mu.Unlock()
@@ -105,7 +104,7 @@ const (
 func (bl *backlog) due(now time.Time) (p *pending, pressing bool) {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	p = bl.oldest
+	p = bl.list.oldest
 	if p == nil || p.tried == bl.pass || bl.failed != nil {
 		return nil, false
 	}
@@ -167,7 +166,7 @@ func (bl *backlog) settle(id ID) error {
 // settleBusy is settle for a message that is busy.
 func (bl *backlog) settleBusy(id ID) error {
 	bl.mu.Lock()
-	p := bl.pending[id]
+	p := bl.list.byID[id]
 	bl.mu.Unlock()
 	if p == nil {
 		return nil
@@ -188,10 +187,10 @@ func (bl *backlog) settleBusy(id ID) error {
 			err = bl.files.make(messageFile(id), b)
 		}
 		if err != nil {
-			bl.changed(p, func() { p.clear = true }) // some of it may be there
+			bl.change(p, func() { p.clear = true }) // some of it may be there
 			return err
 		}
-		bl.changed(p, func() {
+		bl.change(p, func() {
 			p.clear = false
 			p.fileIsMade()
 		})
@@ -209,13 +208,11 @@ func (bl *backlog) settleBusy(id ID) error {
 	return nil
 }
 
-// changed changes p.
-func (bl *backlog) changed(p *pending, change func()) {
+// change changes p.
+func (bl *backlog) change(p *pending, change func()) {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	bl.octets -= p.octets
-	change()
-	bl.octets += p.octets
+	bl.list.change(p, change)
 }
 
 // fewFiles is how many files are synced one by one when a Dir is closed.
@@ -229,7 +226,7 @@ func (bl *backlog) close() error {
 	if bl.syncing && bl.timer.Stop() {
 		bl.work.Done()
 	}
-	if len(bl.pending) <= fewFiles {
+	if len(bl.list.byID) <= fewFiles {
 		bl.files.oneByOne()
 	}
 	bl.look()
@@ -261,7 +258,7 @@ func (bl *backlog) replay(record []byte, m journal.Mark) error {
 	kind, id, rest := record[journal.HeaderSize], ID(record[journal.HeaderSize+1:recordStart]), record[recordStart:]
 	// What is kept is not left in the record.
 	keep := func(m journal.Mark, start int) unwritten {
-		u := bl.keep(m, record, start)
+		u := bl.list.keep(m, record, start)
 		u.bytes = slices.Clone(u.bytes)
 		return u
 	}
@@ -285,7 +282,7 @@ func (bl *backlog) replay(record []byte, m journal.Mark) error {
 	}
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	bl.noteRecord(id, m, time.Time{}, note)
+	bl.list.note(id, m, time.Time{}, note)
 	return nil
 }
 
@@ -299,8 +296,8 @@ func (bl *backlog) begin() {
 func (bl *backlog) pendingIDs() []ID {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	ids := make([]ID, 0, len(bl.pending))
-	for id := range bl.pending {
+	ids := make([]ID, 0, len(bl.list.byID))
+	for id := range bl.list.byID {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
@@ -311,12 +308,12 @@ func (bl *backlog) pendingIDs() []ID {
 func (bl *backlog) pendingOf(id ID) *pending {
 	bl.mu.Lock()
 	defer bl.mu.Unlock()
-	return bl.pending[id]
+	return bl.list.byID[id]
 }
 
 // discard has the files of a message removed, if there are any.
 func (bl *backlog) discard(p *pending) {
-	bl.changed(p, func() { p.forget(true) })
+	bl.change(p, func() { p.forget(true) })
 }
 
 // setAside is putAside with all that the journal has of the message.
@@ -325,31 +322,5 @@ func (bl *backlog) setAside(id ID, why error) {
 		bl.logger.Error("smtp: what happened last to a damaged message of the queue cannot be written",
 			"file", messageFile(id), "damage", why, "err", err)
 	}
-	bl.putAside(id, why)
-}
-
-// putAside moves the files of a message to where nothing but a person looks at them.
-func (bl *backlog) putAside(id ID, why error) {
-	err := bl.files.fs.Mkdir(damagedDir)
-	for _, name := range []string{messageFile(id), stateFile(id)} {
-		if err == nil {
-			err = bl.files.fs.Rename(name, damagedDir+"/"+name)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-	}
-	if err == nil {
-		// They have their new names before they lose the old ones.
-		if err = errors.Join(bl.files.fs.SyncDir(damagedDir), bl.files.fs.SyncDir(".")); err != nil {
-			_ = bl.fail(err)
-		}
-	}
-	if err != nil {
-		bl.logger.Error("smtp: a message in the queue is damaged, and cannot be put aside",
-			"file", messageFile(id), "damage", why, "err", err)
-		return
-	}
-	bl.logger.Error("smtp: a message in the queue is damaged, and was put aside",
-		"file", damagedDir+"/"+messageFile(id), "damage", why)
+	bl.files.putAside(id, why, bl.logger)
 }

@@ -265,7 +265,7 @@ func TestDirManyLines(t *testing.T) {
 	}
 	bl := f.d.backlog
 	bl.mu.Lock()
-	octets, limit := bl.octets, bl.limits.held
+	octets, limit := bl.list.octets, bl.limits.held
 	bl.mu.Unlock()
 	if octets > limit {
 		t.Errorf("%d octets are in memory, want at most %d", octets, limit)

@@ -127,8 +127,8 @@ func TestDirReclaimAgain(t *testing.T) {
 		w := newWaker(t, limits)
 		put := w.fill(1000)
 		synctest.Wait()
-		for w.journal.Presses(w.oldest.marks[0]) && !w.journal.Pressed() {
-			if err := w.settle(w.oldest.id); err != nil {
+		for w.journal.Presses(w.list.oldest.marks[0]) && !w.journal.Pressed() {
+			if err := w.settle(w.list.oldest.id); err != nil {
 				t.Fatal(err)
 			}
 		}

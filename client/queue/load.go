@@ -1,8 +1,6 @@
 package queue
 
-import (
-	"time"
-)
+import "time"
 
 // fill reads jobs of d into memory if there is room and the store may have some. Its alarms are read without room too,
 // unless many of its jobs are in memory already. The caller holds mu.
@@ -21,7 +19,7 @@ func (s *scheduler) fill(d *dest) {
 	d.busy++
 	d.idle = time.Time{}
 	s.done.Add(1)
-	go s.load(d)
+	go (&loading{s, d}).run()
 }
 
 // feed calls fill for destinations that had no room in memory: as many as there are jobs that have left it. One that
@@ -34,8 +32,14 @@ func (s *scheduler) feed(left int) {
 	}
 }
 
-// load is the goroutine of fill.
-func (s *scheduler) load(d *dest) {
+// A loading is the goroutine of fill: it reads jobs of one destination, once.
+type loading struct {
+	*scheduler
+	dest *dest
+}
+
+func (s *loading) run() {
+	d := s.dest
 	defer s.done.Done()
 	s.mu.Lock()
 	edits := s.edits
@@ -44,7 +48,7 @@ func (s *scheduler) load(d *dest) {
 		stopped = &Suspension{Site: d.site.name, Until: time.Now().Add(24 * time.Hour)}
 	}
 	s.mu.Unlock()
-	err := s.read(d, stopped)
+	err := s.read(stopped)
 	if err != nil && err != ErrLease && s.ctx.Err() == nil {
 		s.outage.tell("Take", err)
 		pause(s.ctx, 10*time.Second) // the store would have d woken again at once for its alarms
@@ -67,15 +71,16 @@ func (s *scheduler) load(d *dest) {
 	s.settle(d)
 }
 
-// read deals with alarms of d, and then has jobs wait in memory of each lane that has run short. Stopped says why no
+// read deals with alarms, and then has jobs wait in memory of each lane that has run short. Stopped says why no
 // attempts are made, or is nil.
-func (s *scheduler) read(d *dest, stopped *Suspension) error {
+func (s *loading) read(stopped *Suspension) error {
+	d := s.dest
 	s.mu.Lock()
 	alarms := d.alarms
 	d.alarms = false
 	s.mu.Unlock()
 	if alarms {
-		more, err := s.ring(d, stopped != nil)
+		more, err := s.ring(stopped != nil)
 		if err != nil {
 			return err
 		}
@@ -84,7 +89,7 @@ func (s *scheduler) read(d *dest, stopped *Suspension) error {
 		s.mu.Unlock()
 	}
 	for l := Lane(0); l < Lanes && stopped == nil; l++ {
-		if err := s.readLane(d, l); err != nil {
+		if err := s.readLane(l); err != nil {
 			return err
 		}
 	}
@@ -92,7 +97,8 @@ func (s *scheduler) read(d *dest, stopped *Suspension) error {
 }
 
 // readLane has jobs of a lane wait in memory if it has run short.
-func (s *scheduler) readLane(d *dest, l Lane) error {
+func (s *loading) readLane(l Lane) error {
+	d := s.dest
 	s.mu.Lock()
 	want, edits := d.isShortOf(l), s.edits
 	if want {
@@ -122,7 +128,7 @@ func (s *scheduler) readLane(d *dest, l Lane) error {
 }
 
 // push has an item wait that was read from the store when there had been so many edits.
-func (s *scheduler) push(it *item, edits int) {
+func (s *loading) push(it *item, edits int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.changed(it, edits) {
@@ -133,9 +139,10 @@ func (s *scheduler) push(it *item, edits int) {
 	s.dispatch(now)
 }
 
-// ring has the worker deal with jobs of d whose alarm has come. It reports whether there may be more of them: so other
-// jobs of d need not wait for many alarms.
-func (s *scheduler) ring(d *dest, stopped bool) (more bool, err error) {
+// ring has the worker deal with jobs whose alarm has come. It reports whether there may be more of them: so other
+// jobs need not wait for many alarms.
+func (s *loading) ring(stopped bool) (more bool, err error) {
+	d := s.dest
 	for {
 		s.mu.Lock()
 		edits := s.edits

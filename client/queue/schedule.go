@@ -31,9 +31,10 @@ const (
 // A destination is leased while it has something to do. One goroutine, claim, leases what has to be woken (claim.go).
 // Each lease reads by a goroutine of its own when it runs short of jobs (load.go), and each attempt has one.
 //
-// The Queue tells it what happens to jobs, so that it need not look: a new message by pin, unpin and arrived
-// (arrive.go), an answer of a server by delivered, a change by an operator by edited, suspend and revive, and that
-// somebody fetches mail by acquire and giveBack (operate.go). What is to be done with a job it leaves to its worker.
+// The Queue tells it what happens to jobs, so that it need not look: by pin, unpin and arrived of a new message
+// (arrive.go), and by delivered of an answer of a server. By edited, suspend and revive it tells of what an operator
+// does, and by acquire and giveBack that somebody fetches mail (operate.go). What is to be done with a job the
+// scheduler leaves to its worker.
 type scheduler struct {
 	store  Store
 	ways   *router

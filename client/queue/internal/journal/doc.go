@@ -1,6 +1,6 @@
 // Package journal is a log on disk of what is to become files later. A record costs one write to a file that has its
-// size already, and shares a sync with all that are written meanwhile. So a store that would have to make, sync, rename
-// and sync a file for each message answers after one sync for many of them, and makes the files when it has time.
+// size already, and shares a sync with all that are written meanwhile. Without it, a store has to make, sync, rename
+// and sync a file for each message. With it, the store answers after one sync for many messages, and makes files later.
 //
 // # Use
 //
@@ -17,10 +17,10 @@
 // used again the user's files are synced: see Options.Sync.
 //
 // A record has a number, and the next one has the next number. Its checksum covers the number and a key, which is
-// random for each use of a segment. So nothing is taken for a record that is left of an earlier use, or of another
-// file on the same blocks of the disk, or that somebody has put into a record. Each Open begins a new life of the
-// journal, with a segment of its own, and numbers from 0. So what an earlier life wrote and lost, with a gap, is never
-// continued.
+// random for each use of a segment. So nothing else is taken for a record: not what is left of an earlier use, or of
+// another file on the same blocks of the disk, and not what somebody has put into a record. Each Open begins a new life
+// of the journal, with a segment of its own, and numbers from 0. So what an earlier life wrote and lost, with a gap, is
+// never continued.
 //
 // Two syncs keep that true: a segment's first block is durable before there is a record in it, and a segment is synced
 // before the one after it.

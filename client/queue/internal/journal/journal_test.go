@@ -111,7 +111,8 @@ func TestReplay(t *testing.T) {
 	}
 	u := open(t, disk, small)
 	for n, m := range u.marks {
-		if b, err := u.Read(m); err != nil || binary.BigEndian.Uint64(b[journal.HeaderSize:]) != n || len(b) != len(record(n, int(n)%400)) {
+		b, err := u.Read(m)
+		if err != nil || binary.BigEndian.Uint64(b[journal.HeaderSize:]) != n || len(b) != len(record(n, int(n)%400)) {
 			t.Errorf("record %d is read as %q, %v", n, b, err)
 		}
 		u.settle(n)
@@ -171,7 +172,8 @@ func TestFull(t *testing.T) {
 		must(t, u.append(n, 300, false))
 		n++
 	}
-	if b, err := u.Read(u.marks[n-1]); err != nil || string(b[journal.HeaderSize:]) != string(record(n-1, 300)[journal.HeaderSize:]) {
+	b, err := u.Read(u.marks[n-1])
+	if err != nil || string(b[journal.HeaderSize:]) != string(record(n-1, 300)[journal.HeaderSize:]) {
 		t.Errorf("Read: %q, %v", b, err)
 	}
 	if names := segments(t, disk); len(names) != 3 {

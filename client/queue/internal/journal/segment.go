@@ -13,8 +13,8 @@ import (
 	"smtpkit.example/smtp/client/queue/internal/vfs"
 )
 
-// A segment begins with a block that has its version, the life of the journal in which it was begun, the number of its
-// first record, a key, and a checksum of these. The rest of the block is zero, so no later write touches its sector.
+// A segment begins with a block: its version, the life of the journal in which it was begun, the number of its first
+// record, a key, and a checksum of these. The rest of the block is zero, so no later write touches its sector.
 const (
 	blockSize = 512
 	version   = "smtpkit journal 1\n"
