@@ -27,7 +27,7 @@ import (
 //
 // What was accepted or has changed within the last second may be in the files journal.N alone, and longer if much comes
 // in at once. So mail that is delivered at once is never in a file of its own. There may be six such files of 32 MiB.
-// Close gets all of it into its place, and so does OpenDir after a crash.
+// Close gets all of it into its place, and after a crash the next Dir does.
 //
 // While a Dir is open, only it may change the files. When it is closed, a message is moved to another queue with its
 // two files, the state first, and removed by removing them, the message first.

@@ -104,24 +104,7 @@ func (d *recovery) recoverMessage(id ID) (left bool, err error) {
 	if p != nil && p.clear && p.file == nil {
 		return true, nil // it is done, and what is left of it is removed later
 	}
-	var m *Message
-	var jobs []jobFacts
-	f, err := d.reader.openMessage(id, func(h *head) (err error) {
-		if m, err = h.decodeMessage(); err != nil {
-			return err
-		}
-		if m.ID != id {
-			return damaged("it has the message %q", m.ID)
-		}
-		for _, line := range h.jobs {
-			j, err := decodeJob(line)
-			if err != nil {
-				return err
-			}
-			jobs = append(jobs, factsOf(j))
-		}
-		return nil
-	})
+	m, jobs, err := d.recoverHead(id)
 	if p != nil && errors.Is(err, fs.ErrNotExist) {
 		d.backlog.discard(p) // it was never accepted, or is done
 		return true, nil
@@ -129,7 +112,6 @@ func (d *recovery) recoverMessage(id ID) (left bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	_ = f.Close() // nothing was written
 	var files fileFlags
 	if d.states[id] && (p == nil || !p.clear) {
 		if files, err = d.recoverState(id, jobs); err != nil {
@@ -163,6 +145,31 @@ func (d *recovery) recoverMessage(id ID) (left bool, err error) {
 		d.index.addJob(im, j)
 	}
 	return true, nil
+}
+
+// recoverHead reads a message and its jobs as they were when it was added.
+func (d *recovery) recoverHead(id ID) (m *Message, jobs []jobFacts, err error) {
+	f, err := d.reader.openMessage(id, func(h *head) (err error) {
+		if m, err = h.decodeMessage(); err != nil {
+			return err
+		}
+		if m.ID != id {
+			return damaged("it has the message %q", m.ID)
+		}
+		for _, line := range h.jobs {
+			j, err := decodeJob(line)
+			if err != nil {
+				return err
+			}
+			jobs = append(jobs, factsOf(j))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = f.Close() // nothing was written
+	return m, jobs, nil
 }
 
 // recoverState changes jobs to what the state file says. A line that is damaged is as if it had not been written: of
